@@ -1,0 +1,79 @@
+"""Native pixels <-> model tensors: the only file that knows value ranges.
+
+Three representations exist in diptych: native pixels (uint8, uint16 or float32, as the files hold them), model tensors
+(floats in [-1, 1]) and features. A :class:`Domain` converts between the first two and nobody else does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from diptych.errors import ConfigError
+
+PixelType = Literal["uint8", "uint16", "float32"]
+TORCH_DTYPES: dict[PixelType, torch.dtype] = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
+FULL_RANGE: dict[PixelType, tuple[float, float]] = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "float32": (0.0, 1.0)}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What one side of a translation looks like.
+
+    ``low`` and ``high`` are the native values that become -1 and 1. Both zero means the full range of the pixel type
+    (0-255, 0-65535, and 0-1 for float32). Training measures the range of uint16 and float32 images from the data, so
+    that 12-bit images in 16-bit files do not come out black.
+    """
+
+    channels: int = 3
+    dtype: PixelType = "uint8"
+    low: float = 0.0
+    high: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.dtype not in TORCH_DTYPES:
+            raise ConfigError(f"domain: dtype must be one of {', '.join(TORCH_DTYPES)}, found {self.dtype!r}")
+        if self.channels < 1:
+            raise ConfigError(f"domain: channels must be at least 1, found {self.channels}")
+        if self.low == self.high == 0.0:
+            low, high = FULL_RANGE[self.dtype]
+            object.__setattr__(self, "low", low)
+            object.__setattr__(self, "high", high)
+        if not self.low < self.high:
+            raise ConfigError(f"domain: low must be below high, found low={self.low:g} high={self.high:g}")
+
+    @property
+    def kind(self) -> Literal["gray", "rgb", "multiband"]:
+        """How people look at it: one channel is gray, three are rgb, any other number is multiband."""
+        return {1: "gray", 3: "rgb"}.get(self.channels, "multiband")  # type: ignore[return-value]
+
+    def __str__(self) -> str:
+        measured = "" if (self.low, self.high) == FULL_RANGE[self.dtype] else f" in {self.low:g}..{self.high:g}"
+        return f"{self.channels} x {self.dtype}{measured}"
+
+    def encode(self, pixels: Shaped[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Native pixels to floats in [-1, 1], on the device where the pixels are.
+
+        Raises ConfigError when the number of channels or the dtype is not the domain's.
+        """
+        if pixels.shape[1] != self.channels or pixels.dtype != TORCH_DTYPES[self.dtype]:
+            found = f"{pixels.shape[1]} x {str(pixels.dtype).removeprefix('torch.')}"
+            raise ConfigError(f"the model takes images of {self.channels} x {self.dtype}, found {found}; convert them first")
+        unit = (pixels.to(torch.float32) - self.low) / (self.high - self.low)
+        return (unit - 0.5) / 0.5  # in this order it is bit-equal to ToTensor + Normalize(0.5, 0.5) of the published code
+
+    def decode(self, x: Float[Tensor, "n c h w"]) -> Shaped[Tensor, "n c h w"]:
+        """Floats in [-1, 1] to native pixels: clipped to the range, and rounded (not truncated) for integers."""
+        assert x.shape[1] == self.channels, f"{x.shape[1]} channels for a domain of {self.channels}"
+        native = (x.to(torch.float32).clamp(-1.0, 1.0) + 1.0) * ((self.high - self.low) / 2.0) + self.low
+        return native if self.dtype == "float32" else native.round().to(TORCH_DTYPES[self.dtype])
+
+
+def to_rgb8(x: Float[Tensor, "n c h w"]) -> Shaped[Tensor, "n 3 h w"]:
+    """Model tensors in [-1, 1] of any channel count to 8-bit RGB for people: gray repeated, multiband's first three."""
+    rgb = x[:, :3] if x.shape[1] >= 3 else x[:, :1].expand(-1, 3, -1, -1)
+    return Domain().decode(rgb)
