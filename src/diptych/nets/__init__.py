@@ -1,0 +1,55 @@
+"""Generators and discriminators, found by name in two plain tables.
+
+Every network keeps its constructor's arguments in ``spec``, so that a snapshot can rebuild it: ``build_net(net.spec)``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from diptych.errors import ConfigError
+from diptych.nets.blocks import Norm, Upsample, apply_each
+from diptych.nets.init import Init, initialise
+from diptych.nets.patchgan import PatchGAN
+from diptych.nets.resnet import ResNet
+from diptych.nets.unet import UNet
+
+GENERATORS: dict[str, type[nn.Module]] = {"resnet": ResNet, "unet": UNet}
+DISCRIMINATORS: dict[str, type[nn.Module]] = {"patchgan": PatchGAN}
+
+__all__ = [
+    "DISCRIMINATORS",
+    "GENERATORS",
+    "Init",
+    "Norm",
+    "PatchGAN",
+    "ResNet",
+    "UNet",
+    "Upsample",
+    "apply_each",
+    "build_net",
+    "generator",
+    "initialise",
+]
+
+
+def build_net(spec: dict[str, Any]) -> nn.Module:
+    """A network from its spec, with untrained weights."""
+    arguments = dict(spec)
+    name = arguments.pop("net", None)
+    net = {**GENERATORS, **DISCRIMINATORS}.get(name)
+    if net is None:
+        raise ConfigError(f"no network is called {name!r}; known: {', '.join([*GENERATORS, *DISCRIMINATORS])}")
+    return net(**arguments)
+
+
+def generator(name: str, in_channels: int, out_channels: int, **options: Any) -> nn.Module:
+    """A generator by the name that recipes use: ``resnet_9`` (9 blocks), ``unet_8`` (8 halvings), ``encoder_decoder_8`` (no skips)."""
+    kind, _, depth = name.rpartition("_")
+    if kind not in ("resnet", "unet", "encoder_decoder") or not depth.isdecimal():
+        raise ConfigError(f"generator must be resnet_N, unet_N or encoder_decoder_N with a number N, found {name!r}; e.g. resnet_9, unet_8")
+    if kind == "resnet":
+        return ResNet(in_channels, out_channels, num_blocks=int(depth), **options)
+    return UNet(in_channels, out_channels, num_downs=int(depth), skips=kind == "unet", **options)

@@ -1,0 +1,79 @@
+"""The parts that the networks share: normalisation, upsampling, padding to a multiple, precision at the border."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diptych.errors import ConfigError
+
+Norm = Literal["batch", "instance", "instance_affine", "none"]
+Upsample = Literal["transposed", "resize", "pixelshuffle"]
+
+NORMS: dict[Norm, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "instance": nn.InstanceNorm2d,
+    "instance_affine": lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    "none": lambda channels: nn.Identity(),
+}
+
+
+def norm_layer(norm: Norm, channels: int) -> nn.Module:
+    """A normalisation of one (n, channels, h, w) map: eps 1e-5; batch keeps running statistics, instance none."""
+    if norm not in NORMS:
+        raise ConfigError(f"norm must be one of {', '.join(NORMS)}, found {norm!r}")
+    return NORMS[norm](channels)
+
+
+def upsampling(kind: Upsample, in_channels: int, out_channels: int, *, kernel_size: int, bias: bool) -> list[nn.Module]:
+    """Layers that double height and width.
+
+    ``transposed`` is the papers' fractionally strided convolution; ``resize`` (nearest, then a convolution) and ``pixelshuffle``
+    (sub-pixel convolution, Shi et al. 2016) avoid its checkerboard.
+    """
+    if kind == "transposed":
+        output_padding = kernel_size % 2
+        return [nn.ConvTranspose2d(in_channels, out_channels, kernel_size, 2, 1, output_padding, bias=bias)]
+    if kind == "resize":
+        return [nn.Upsample(scale_factor=2.0, mode="nearest"), nn.ReflectionPad2d(1), nn.Conv2d(in_channels, out_channels, 3, bias=bias)]
+    if kind == "pixelshuffle":
+        return [nn.Conv2d(in_channels, 4 * out_channels, 3, padding=1, bias=bias), nn.PixelShuffle(2)]
+    raise ConfigError(f"upsample must be transposed, resize or pixelshuffle, found {kind!r}")
+
+
+def pad_to_multiple(x: Float[Tensor, "n c h w"], multiple: int) -> Float[Tensor, "n c ph pw"]:
+    """Pad height and width evenly on both sides up to the next multiple; mirrored, or replicated where the image is too small."""
+    height, width = x.shape[-2:]
+    extra_h, extra_w = -height % multiple, -width % multiple
+    if not extra_h and not extra_w:
+        return x
+    left, top = extra_w // 2, extra_h // 2
+    mirrored = extra_w - left < width and extra_h - top < height
+    return F.pad(x, (left, extra_w - left, top, extra_h - top), mode="reflect" if mirrored else "replicate")
+
+
+def crop_centre(x: Float[Tensor, "n c ph pw"], height: int, width: int) -> Float[Tensor, "n c h w"]:
+    """Undo pad_to_multiple."""
+    top, left = (x.shape[-2] - height) // 2, (x.shape[-1] - width) // 2
+    return x[..., top : top + height, left : left + width]
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """Images and logits leave a network in at least float32, also under bf16 autocast: 8 bits of mantissa are too few for a pixel."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def apply_each(net: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """Apply one network to several batches, in one joined call where that is the same mathematics.
+
+    A network without BatchNorm treats every sample alone, so the joined call is bit-equal and faster. With BatchNorm the
+    batches must not share statistics: it is called once for each, in the given order.
+    """
+    if len(inputs) == 1 or any(isinstance(module, nn.BatchNorm2d) for module in net.modules()):
+        return tuple(net(x) for x in inputs)
+    return tuple(net(torch.cat(inputs)).split([len(x) for x in inputs]))

@@ -1,0 +1,68 @@
+"""The residual generator of CycleGAN (Zhu et al. 2017, appendix; after Johnson et al. 2016)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diptych.nets.blocks import Norm, Upsample, crop_centre, full_precision, norm_layer, pad_to_multiple, upsampling
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x), f = two reflection-padded 3x3 convolutions; nothing after the sum."""
+
+    def __init__(self, channels: int, norm: Norm, dropout: bool, bias: bool) -> None:
+        super().__init__()
+        layers = [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels), nn.ReLU(inplace=True)]
+        layers += [nn.Dropout(0.5)] if dropout else []
+        layers += [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        return x + self.layers(x)
+
+
+class ResNet(nn.Module):
+    """c7s1-64, d128, d256, R256 x num_blocks, u128, u64, c7s1-3, tanh: images in [-1, 1] of any size to images of that size.
+
+    Sizes that are no multiple of 4 are padded by mirroring inside and cropped back.
+    """
+
+    multiple = 4
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        width: int = 64,
+        num_blocks: int = 9,
+        norm: Norm = "instance",
+        dropout: bool = False,
+        upsample: Upsample = "transposed",
+    ) -> None:
+        super().__init__()
+        self.spec = {"net": "resnet", "in_channels": in_channels, "out_channels": out_channels, "width": width}
+        self.spec |= {"num_blocks": num_blocks, "norm": norm, "dropout": dropout, "upsample": upsample}
+        bias = norm != "batch"  # BatchNorm's own shift would absorb it
+
+        def normed(conv: list[nn.Module], channels: int) -> list[nn.Module]:
+            return [*conv, norm_layer(norm, channels), nn.ReLU(inplace=True)]
+
+        self.stem = nn.Sequential(nn.ReflectionPad2d(3), *normed([nn.Conv2d(in_channels, width, 7, bias=bias)], width))
+        self.down = nn.Sequential(
+            *normed([nn.Conv2d(width, 2 * width, 3, 2, 1, bias=bias)], 2 * width),
+            *normed([nn.Conv2d(2 * width, 4 * width, 3, 2, 1, bias=bias)], 4 * width),
+        )
+        self.blocks = nn.Sequential(*(ResidualBlock(4 * width, norm, dropout, bias) for _ in range(num_blocks)))
+        self.up = nn.Sequential(
+            *normed(upsampling(upsample, 4 * width, 2 * width, kernel_size=3, bias=bias), 2 * width),
+            *normed(upsampling(upsample, 2 * width, width, kernel_size=3, bias=bias), width),
+        )
+        self.head = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7))
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
+        padded = pad_to_multiple(x, self.multiple)
+        features = self.up(self.blocks(self.down(self.stem(padded))))
+        return crop_centre(torch.tanh(full_precision(self.head(features))), *x.shape[-2:])
