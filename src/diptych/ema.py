@@ -1,0 +1,25 @@
+"""Exponential moving average of the generators' weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Ema(nn.Module):
+    """A shadow copy of networks, moved a little towards them after every step; buffers are copied."""
+
+    def __init__(self, nets: nn.ModuleDict, decay: float) -> None:
+        super().__init__()
+        self.nets = copy.deepcopy(nets).requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, nets: nn.ModuleDict) -> None:
+        """shadow <- decay * shadow + (1 - decay) * weights, in one fused call."""
+        shadow, weights = list(self.nets.parameters()), [p.detach() for p in nets.parameters()]
+        torch._foreach_lerp_(shadow, weights, 1.0 - self.decay)
+        for kept, current in zip(self.nets.buffers(), nets.buffers(), strict=True):
+            kept.copy_(current)

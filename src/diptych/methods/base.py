@@ -1,0 +1,80 @@
+"""What a method is: its networks, which of them each phase updates, and its losses in update order."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diptych.losses import Gan, discriminator_loss, gradient_penalty, r1_penalty
+from diptych.nets import apply_each
+from diptych.pixels import Domain
+
+Direction = Literal["a2b", "b2a"]
+Terms = dict[str, Tensor]
+"""Scalar losses by name, already weighted: they add up to the phase's loss."""
+
+
+class Batch(NamedTuple):
+    """Images of both domains in [-1, 1]; for paired data ``a[i]`` belongs to ``b[i]``."""
+
+    a: Float[Tensor, "n ca h w"]
+    b: Float[Tensor, "n cb h w"]
+
+
+class Method(nn.Module, ABC):
+    """Networks and losses of one paper. Abstract; every subclass is final."""
+
+    @abstractmethod
+    def generators(self) -> dict[Direction, nn.Module]:
+        """The translators that a snapshot keeps."""
+
+    @abstractmethod
+    def phases(self) -> dict[str, list[nn.Module]]:
+        """Which networks each optimizer step updates; together they hold every parameter once."""
+
+    @abstractmethod
+    def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
+        """Yield each phase's terms in update order. The loop takes one optimizer step on that phase before the next line runs."""
+
+
+class MethodConfig(Protocol):
+    """A frozen dataclass of a method's settings that can build it."""
+
+    name: ClassVar[str]
+    paired: ClassVar[bool]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def build(self, a: Domain, b: Domain, crop_size: int) -> Method:
+        """The method with freshly initialised networks, for training crops of crop_size pixels."""
+        ...
+
+
+@contextmanager
+def frozen(*nets: nn.Module) -> Iterator[None]:
+    """Networks judge inside this block without being taught: gradients pass through them and do not stop in their weights."""
+    for net in nets:
+        net.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for net in nets:
+            net.requires_grad_(True)
+
+
+def discriminator_terms(D: nn.Module, real: Tensor, fake: Tensor, *, gan: Gan, lambda_gp: float, lambda_r1: float) -> Terms:
+    """A discriminator's objective, halved as in both papers, with the gradient penalty that wgan needs and R1 where it is asked for.
+
+    real and fake are what D takes, (n, c, h, w); fake must come without gradient.
+    """
+    on_fake, on_real = apply_each(D, fake, real)
+    terms = {"real": discriminator_loss(on_real, True, gan) / 2, "fake": discriminator_loss(on_fake, False, gan) / 2}
+    if gan == "wgan":
+        terms["gp"] = lambda_gp * gradient_penalty(D, real, fake)
+    if lambda_r1:
+        terms["r1"] = lambda_r1 * r1_penalty(D, real)
+    return terms

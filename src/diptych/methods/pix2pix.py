@@ -1,0 +1,94 @@
+r"""pix2pix: Image-to-Image Translation with Conditional Adversarial Networks (Isola, Zhu, Zhou, Efros 2017, arXiv 1611.07004).
+
+    G* = arg min_G max_D  E[log D(a, b)] + E[log(1 - D(a, G(a)))]  +  lambda_l1 E[|b - G(a)|_1]      (eqs. 1, 3, 4)
+
+D's objective is halved to slow it against G, and G minimises -log D(a, G(a)) (section 3.3). The noise z is dropout (section 3.2).
+D is updated before G, as in the authors' code.
+
+Deliberate differences from the authors' code: any generator, norm and adversarial loss may be combined; lambda_gan=0 builds no D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from diptych.errors import ConfigError
+from diptych.losses import Gan, check_gan, generator_loss, l1
+from diptych.methods.base import Batch, Direction, Method, Terms, discriminator_terms, frozen
+from diptych.nets import Init, Norm, PatchGAN, Upsample, generator, initialise
+from diptych.pixels import Domain
+
+
+@dataclass(frozen=True)
+class Pix2PixConfig:
+    """Settings of pix2pix; the defaults are the published ones.
+
+    ``conditional=False`` lets D see the output alone (the paper's GAN rows). ``lambda_gan=0`` is its L1 row, ``lambda_l1=0`` its cGAN
+    row. ``lambda_gp`` counts only with ``gan: wgan``.
+    """
+
+    name: ClassVar[str] = "pix2pix"
+    paired: ClassVar[bool] = True
+
+    generator: str = "unet_8"
+    ngf: int = 64
+    dropout: bool = True
+    upsample: Upsample = "transposed"
+    num_layers: int = 3
+    ndf: int = 64
+    conditional: bool = True
+    norm: Norm = "batch"
+    init: Init = "normal"
+    init_gain: float = 0.02
+    gan: Gan = "vanilla"
+    lambda_gan: float = 1.0
+    lambda_l1: float = 100.0
+    lambda_gp: float = 10.0
+    lambda_r1: float = 0.0
+
+    def build(self, a: Domain, b: Domain, crop_size: int) -> Pix2Pix:
+        """G_ab from a to b, and D_b judging b (beside a, when conditional)."""
+        check_gan(self.gan)
+        if not (self.lambda_gan or self.lambda_l1):
+            raise ConfigError("pix2pix: lambda_gan and lambda_l1 are both 0, so there is nothing to learn; set one of them")
+        shape = {"width": self.ngf, "norm": self.norm, "dropout": self.dropout, "upsample": self.upsample}
+        judged = b.channels + (a.channels if self.conditional else 0)
+        G_ab = initialise(generator(self.generator, a.channels, b.channels, **shape), self.init, self.init_gain)
+        D_b = initialise(PatchGAN(judged, width=self.ndf, num_layers=self.num_layers, norm=self.norm), self.init, self.init_gain)
+        return Pix2Pix(self, G_ab, D_b if self.lambda_gan else None)
+
+
+@final
+class Pix2Pix(Method):
+    """G_ab and, unless lambda_gan is 0, D_b; phases D, then G."""
+
+    def __init__(self, config: Pix2PixConfig, G_ab: nn.Module, D_b: nn.Module | None) -> None:
+        super().__init__()
+        self.config, self.G_ab, self.D_b = config, G_ab, D_b
+
+    def generators(self) -> dict[Direction, nn.Module]:
+        return {"a2b": self.G_ab}
+
+    def phases(self) -> dict[str, list[nn.Module]]:
+        return ({"D": [self.D_b]} if self.D_b else {}) | {"G": [self.G_ab]}
+
+    def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
+        c, (a, b) = self.config, batch
+        fake_b = self.G_ab(a)
+        if self.D_b:
+            real, fake = self._judged(a, b), self._judged(a, fake_b.detach())
+            yield "D", discriminator_terms(self.D_b, real, fake, gan=c.gan, lambda_gp=c.lambda_gp, lambda_r1=c.lambda_r1)
+        terms = {"l1": c.lambda_l1 * l1(fake_b, b)} if c.lambda_l1 else {}
+        if self.D_b:
+            with frozen(self.D_b):
+                logits = self.D_b(self._judged(a, fake_b))
+            terms["gan"] = c.lambda_gan * generator_loss(logits, c.gan)
+        yield "G", terms
+
+    def _judged(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.cat([a, b], 1) if self.config.conditional else b
