@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "diptych"
 FLOORS = {
     "pieces": {"errors", "pixels", "nets", "losses", "pool", "ema", "diffaugment"},
     "rooms": {"methods", "data", "metrics"},
-    "contracts": {"recipe", "recipes", "snapshot", "foreign", "run"},
+    "contracts": {"recipe", "recipes", "snapshot", "foreign", "run", "files"},
     "engines": {"training", "inference", "evaluation"},
     "applications": {"study", "server", "music", "prepare"},
     "command line": {"cli", "__main__"},
