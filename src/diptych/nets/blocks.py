@@ -40,16 +40,24 @@ def upsampling(kind: Upsample, in_channels: int, out_channels: int, *, kernel_si
         output_padding = kernel_size % 2
         return [nn.ConvTranspose2d(in_channels, out_channels, kernel_size, 2, 1, output_padding, bias=bias)]
     if kind == "resize":
-        return [nn.Upsample(scale_factor=2.0, mode="nearest"), nn.ReflectionPad2d(1), nn.Conv2d(in_channels, out_channels, 3, bias=bias)]
+        return [
+            nn.Upsample(scale_factor=2.0, mode="nearest"),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(in_channels, out_channels, 3, bias=bias),
+        ]
     if kind == "pixelshuffle":
         return [nn.Conv2d(in_channels, 4 * out_channels, 3, padding=1, bias=bias), nn.PixelShuffle(2)]
     raise ConfigError(f"upsample must be transposed, resize or pixelshuffle, found {kind!r}")
 
 
-def pad_to_multiple(x: Float[Tensor, "n c h w"], multiple: int) -> Float[Tensor, "n c ph pw"]:
-    """Pad height and width evenly on both sides up to the next multiple; mirrored, or replicated where the image is too small."""
+def pad_to_multiple(x: Float[Tensor, "n c h w"], multiple: int, *, smallest: int = 0) -> Float[Tensor, "n c ph pw"]:
+    """Pad height and width evenly on both sides up to the next multiple that is no less than ``smallest``.
+
+    Mirrored, or replicated where the image is too small for that.
+    """
     height, width = x.shape[-2:]
-    extra_h, extra_w = -height % multiple, -width % multiple
+    extra_h = -height % multiple if height > smallest else smallest - height
+    extra_w = -width % multiple if width > smallest else smallest - width
     if not extra_h and not extra_w:
         return x
     left, top = extra_w // 2, extra_h // 2
@@ -64,14 +72,15 @@ def crop_centre(x: Float[Tensor, "n c ph pw"], height: int, width: int) -> Float
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """Images and logits leave a network in at least float32, also under bf16 autocast: 8 bits of mantissa are too few for a pixel."""
+    """Images and logits leave a network in at least float32, also under bf16 autocast: 8 bits are too few for a pixel."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def apply_each(net: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
     """Apply one network to several batches, in one joined call where that is the same mathematics.
 
-    A network without BatchNorm treats every sample alone, so the joined call is bit-equal and faster. With BatchNorm the
+    A network without BatchNorm treats every sample alone, so the joined call is the same and faster. Only rounding may differ,
+    where the backend picks another kernel for another batch size (a CPU does for small single images). With BatchNorm the
     batches must not share statistics: it is called once for each, in the given order.
     """
     if len(inputs) == 1 or any(isinstance(module, nn.BatchNorm2d) for module in net.modules()):

@@ -36,14 +36,15 @@ def initialise(net: nn.Module, kind: Init = "normal", gain: float = 0.02) -> nn.
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, gain)
             nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.Sequential):
+    for module in net.modules():  # once all kernels are drawn: modules() names a Sequential before its convolutions
+        if isinstance(module, nn.Sequential):
             _copy_kernels_of_subpixels(module)
     return net
 
 
 def _copy_kernels_of_subpixels(layers: nn.Sequential) -> None:
     for conv, shuffle in zip(layers, list(layers)[1:], strict=False):
-        if isinstance(shuffle, nn.PixelShuffle):
+        if isinstance(conv, nn.Conv2d) and isinstance(shuffle, nn.PixelShuffle):
             copies = shuffle.upscale_factor**2
             with torch.no_grad():
                 conv.weight.copy_(conv.weight[::copies].repeat_interleave(copies, 0))

@@ -14,7 +14,12 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, norm: Norm, dropout: bool, bias: bool) -> None:
         super().__init__()
-        layers = [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels), nn.ReLU(inplace=True)]
+        layers = [
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            norm_layer(norm, channels),
+            nn.ReLU(inplace=True),
+        ]
         layers += [nn.Dropout(0.5)] if dropout else []
         layers += [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels)]
         self.layers = nn.Sequential(*layers)
@@ -30,6 +35,7 @@ class ResNet(nn.Module):
     """
 
     multiple = 4
+    smallest = 8  # inside; the blocks mirror one pixel at a quarter of the size, so they need two
 
     def __init__(
         self,
@@ -63,6 +69,6 @@ class ResNet(nn.Module):
         self.head = nn.Sequential(nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7))
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
-        padded = pad_to_multiple(x, self.multiple)
+        padded = pad_to_multiple(x, self.multiple, smallest=self.smallest)
         features = self.up(self.blocks(self.down(self.stem(padded))))
         return crop_centre(torch.tanh(full_precision(self.head(features))), *x.shape[-2:])

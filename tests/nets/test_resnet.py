@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from diptych.errors import ConfigError
+from diptych.nets import ResNet, build_net, generator
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 30), (2, 3), (4, 4), (4, 40), (5, 4), (7, 9), (8, 8), (9, 17), (31, 18), (33, 64)])
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_any_size_in_gives_the_same_size_out(size, norm):
+    y = ResNet(3, 2, width=2, num_blocks=1, norm=norm)(torch.rand(1, 3, *size) * 2 - 1)
+    assert y.shape == (1, 2, *size) and y.isfinite().all() and y.abs().max() <= 1
+
+
+@pytest.mark.parametrize("upsample", ["transposed", "resize", "pixelshuffle"])
+@pytest.mark.parametrize("dropout", [False, True])
+def test_every_variant_is_rebuilt_from_its_spec(upsample, dropout):
+    net = ResNet(1, 4, width=2, num_blocks=2, norm="instance_affine", dropout=dropout, upsample=upsample).eval()
+    twin = build_net(net.spec).eval()
+    twin.load_state_dict(net.state_dict())
+    x = torch.rand(2, 1, 12, 13)
+    assert torch.equal(twin(x), net(x)) and net(x).shape == (2, 4, 12, 13)
+
+
+def test_the_blocks_add_to_their_input():
+    net = ResNet(3, 3, width=2, num_blocks=3, norm="none")
+    for parameter in net.blocks.parameters():
+        torch.nn.init.zeros_(parameter)
+    x = torch.rand(1, 8, 4, 4)
+    assert torch.equal(net.blocks(x), x)
+
+
+def test_images_leave_in_float32_under_bf16():
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ResNet(3, 3, width=2, num_blocks=1)(torch.rand(1, 3, 8, 8)).dtype == torch.float32
+
+
+def test_gradients_reach_every_parameter():
+    net = ResNet(3, 3, width=2, num_blocks=2, norm="instance_affine")
+    net(torch.rand(2, 3, 16, 16)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_generators_are_found_by_their_recipe_names():
+    assert len(generator("resnet_6", 3, 3, width=2).blocks) == 6
+    with pytest.raises(
+        ConfigError,
+        match=r"generator must be resnet_N, unet_N or encoder_decoder_N with a number N, found 'resnet_9blocks'; e.g. resnet_9",
+    ):
+        generator("resnet_9blocks", 3, 3)
+    with pytest.raises(ConfigError, match="no network is called 'vit'; known: resnet, unet, patchgan"):
+        build_net({"net": "vit"})
