@@ -1,0 +1,1 @@
+"""Independent plain implementations that the tests compare with; nothing here imports diptych."""
