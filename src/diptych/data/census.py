@@ -1,0 +1,238 @@
+"""Look at every image once before training: what the two domains are, and which images cannot be used and why.
+
+A run that has begun should not stop at night because of one damaged file; nor should it quietly train on half of the data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+from typing import TypeVar, cast
+
+import numpy as np
+
+from diptych.data.folders import Ref, Split, take_half
+from diptych.data.formats import read_pixels, show
+from diptych.errors import DataError
+from diptych.pixels import TORCH_DTYPES, Domain, PixelType
+
+T = TypeVar("T")
+Kind = tuple[int, PixelType]  # channels and dtype
+TOLERATED = 0.05  # the share of unusable images above which training on the rest needs a person's decision
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that is left out, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{show(self.path)}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Census:
+    """The usable images of a split, the domain of each side, what was left out, and images of one flat colour.
+
+    Flat images are kept, but instance normalisation divides by their standard deviation, so they can blow up gradients.
+    """
+
+    split: Split
+    a: Domain
+    b: Domain
+    skipped: tuple[Skipped, ...] = ()
+    flat: tuple[Path, ...] = ()
+
+    def to_json(self) -> str:
+        """One line of ASCII; names of any bytes survive, as JSON escapes lone surrogates."""
+        return json.dumps(
+            {
+                "paired": self.split.paired,
+                "sides": [[[str(ref.path), ref.half] for ref in side] for side in (self.split.a, self.split.b)],
+                "domains": [[d.channels, d.dtype, d.low, d.high] for d in (self.a, self.b)],
+                "skipped": [[str(item.path), item.reason] for item in self.skipped],
+                "flat": [str(path) for path in self.flat],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Census:
+        """What to_json wrote. Raises DataError when the text is not that."""
+        try:
+            found = json.loads(text)
+            a, b = (tuple(Ref(Path(path), half) for path, half in side) for side in found["sides"])
+            domain_a, domain_b = (Domain(*values) for values in found["domains"])
+            skipped = tuple(Skipped(Path(path), reason) for path, reason in found["skipped"])
+            return cls(Split(a, b, found["paired"]), domain_a, domain_b, skipped, tuple(map(Path, found["flat"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"census: damaged ({type(error).__name__}: {error}); remove it and start again") from error
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one image turned out to be. ``gray``: all channels are equal. ``reason``: why it cannot be used, or empty."""
+
+    height: int = 0
+    width: int = 0
+    channels: int = 0
+    dtype: PixelType = "uint8"
+    low: float = 0.0
+    high: float = 0.0
+    gray: bool = False
+    flat: bool = False
+    reason: str = ""
+
+
+def take_census(
+    split: Split, *, strict: bool = False, threads: int = 2, on_progress: Callable[[int, int], None] | None = None
+) -> Census:
+    """Read every file of a split once and decide what each side is and what must be left out.
+
+    The most common channels and dtype of a side are its domain; images that neither are of it nor can be made so by ``fit``
+    are left out, and so are pairs of which one image is, or whose sizes differ. uint16 and float32 get the range of values found.
+    Unpaired, each side is judged alone. The result does not depend on ``threads``. ``on_progress`` gets (done, total) files.
+
+    Raises DataError when nothing is left, more than 5 % are unusable, or, if ``strict``, any is.
+    """
+    looks = _look_at_all([*split.a, *split.b], threads, on_progress)
+    sides = [[looks[ref] for ref in side] for side in (split.a, split.b)]
+    kinds = [_majority(side, refs) for side, refs in zip(sides, (split.a, split.b), strict=True)]
+    a, b = ([_judge(look, kind) for look in side] for side, kind in zip(sides, kinds, strict=True))
+    if split.paired:
+        b = [_match(look_a, look_b, ref) for look_a, look_b, ref in zip(a, b, split.a, strict=True)]
+    good_a, good_b = [not look.reason for look in a], [not look.reason for look in b]
+    if split.paired:
+        good_a = good_b = [both == (True, True) for both in zip(good_a, good_b, strict=True)]
+    skipped = _skipped(split.a, a), _skipped(split.b, b)
+    if split.paired:
+        _decide("pairs", split.a, good_a, _unique([*skipped[0], *skipped[1]]), strict)
+    else:
+        _decide("images", split.a, good_a, skipped[0], strict)
+        _decide("images", split.b, good_b, skipped[1], strict)
+    kept = Split(tuple(compress(split.a, good_a)), tuple(compress(split.b, good_b)), split.paired)
+    domain_a, domain_b = _domain(kinds[0], compress(a, good_a), kept.a), _domain(kinds[1], compress(b, good_b), kept.b)
+    flat = _unique(ref.path for ref in (*kept.a, *kept.b) if looks[ref].flat)
+    return Census(kept, domain_a, domain_b, _unique([*skipped[0], *skipped[1]]), flat)
+
+
+def fit(pixels: np.ndarray, domain: Domain) -> np.ndarray:
+    """Bring an image (h, w, c) into the channels and dtype of a domain where nothing is lost by it.
+
+    Gray becomes RGB; RGB whose channels are equal becomes gray; 8 bits become 16 (times 257, so that white stays white).
+    Raises DataError for everything else.
+    """
+    channels, dtype = pixels.shape[2], str(pixels.dtype)
+    gray = channels == 3 and domain.channels == 1 and _is_gray(pixels)
+    if reason := _misfit(channels, dtype, gray, domain.channels, domain.dtype):
+        raise DataError(reason)
+    if dtype != domain.dtype:
+        pixels = pixels.astype(np.uint16) * np.uint16(257)
+    if channels > domain.channels:
+        pixels = pixels[..., :1]
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], domain.channels)))
+
+
+def _misfit(channels: int, dtype: str, gray: bool, to_channels: int, to_dtype: str) -> str:
+    """Why ``fit`` cannot bring one kind of image to another, or nothing when it can."""
+    same_type = dtype == to_dtype or (dtype, to_dtype) == ("uint8", "uint16")
+    same_channels = channels == to_channels or (channels, to_channels) == (1, 3) or (gray and to_channels == 1)
+    if same_type and same_channels:
+        return ""
+    return f"is {channels} x {dtype} among images of {to_channels} x {to_dtype}; convert it, or remove it"
+
+
+def _is_gray(pixels: np.ndarray) -> bool:
+    return bool((pixels[..., :1] == pixels[..., 1:]).all())
+
+
+def _look_at_all(refs: Sequence[Ref], threads: int, on_progress: Callable[[int, int], None] | None) -> dict[Ref, _Look]:
+    halves: dict[Path, list[Ref]] = {}
+    for ref in refs:  # both halves of a side-by-side file come from one reading
+        halves.setdefault(ref.path, []).append(ref)
+    looks: dict[Ref, _Look] = {}
+    with ThreadPool(threads) as pool:  # Pillow, imagecodecs and NumPy release the GIL where it takes time
+        for done, found in enumerate(pool.imap(_look_at, halves.items(), chunksize=8), start=1):
+            looks.update(found)
+            if on_progress:
+                on_progress(done, len(halves))
+    return looks
+
+
+def _look_at(item: tuple[Path, list[Ref]]) -> dict[Ref, _Look]:
+    path, refs = item
+    try:
+        pixels = read_pixels(path)
+        return {ref: _look(take_half(pixels, ref)) for ref in refs}
+    except DataError as error:
+        return dict.fromkeys(refs, _Look(reason=str(error).removeprefix(f"{show(path)}: ")))
+
+
+def _look(pixels: np.ndarray) -> _Look:
+    height, width, channels = pixels.shape
+    low, high = float(pixels.min()), float(pixels.max())
+    gray = channels == 3 and _is_gray(pixels)
+    # The corner rules out nearly every image before all of it is compared.
+    flat = bool((pixels[:8, :8] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
+    return _Look(height, width, channels, cast(PixelType, str(pixels.dtype)), low, high, gray, flat)
+
+
+def _majority(looks: Sequence[_Look], refs: Sequence[Ref]) -> Kind:
+    """The most common (channels, dtype); of equally common ones the richer, which more images can be brought to."""
+    counts = Counter((look.channels, look.dtype) for look in looks if not look.reason)
+    if not counts:
+        raise DataError(f"{show(refs[0].path.parent)}: none of {len(refs)} images can be used; the first: {refs[0].path.name}")
+    return max(counts, key=lambda kind: (counts[kind], kind[0], list(TORCH_DTYPES).index(kind[1])))
+
+
+def _judge(look: _Look, kind: Kind) -> _Look:
+    return look if look.reason else replace(look, reason=_misfit(look.channels, look.dtype, look.gray, *kind))
+
+
+def _match(a: _Look, b: _Look, ref: Ref) -> _Look:
+    """The look at b, with a reason when it is usable but does not match its partner's size."""
+    if a.reason or b.reason or (a.height, a.width) == (b.height, b.width):
+        return b
+    sizes = f"is {b.width} x {b.height}, its partner {show(ref.path)} is {a.width} x {a.height}"
+    if (a.height, a.width) == (b.width, b.height):
+        return replace(b, reason=f"{sizes}, turned by 90 degrees; rotate one of them (was its EXIF orientation lost?)")
+    return replace(b, reason=f"{sizes}; bring both to one size")
+
+
+def _skipped(refs: Sequence[Ref], looks: Sequence[_Look]) -> tuple[Skipped, ...]:
+    return tuple(Skipped(ref.path, look.reason) for ref, look in zip(refs, looks, strict=True) if look.reason)
+
+
+def _unique(items: Iterable[T]) -> tuple[T, ...]:
+    return tuple(dict.fromkeys(items))
+
+
+def _decide(what: str, refs: Sequence[Ref], good: Sequence[bool], skipped: Sequence[Skipped], strict: bool) -> None:
+    """Raise DataError when what is left is too little to go on without a person."""
+    bad, total = good.count(False), len(good)
+    where = f"{show(refs[0].path.parent)}: {bad} of {total} {what} cannot be used"
+    examples = ", and ".join(str(item) for item in skipped[:3])
+    if bad == total:
+        raise DataError(f"{where}, so none is left: {examples}")
+    if bad and strict:
+        raise DataError(f"{where}, and strict allows none: {skipped[0]}")
+    if bad > TOLERATED * total:
+        raise DataError(f"{where}, more than {TOLERATED:.0%}: {examples}")
+
+
+def _domain(kind: Kind, looks: Iterable[_Look], refs: Sequence[Ref]) -> Domain:
+    channels, dtype = kind
+    if dtype == "uint8":
+        return Domain(channels, "uint8")
+    ranges = [(look.low * 257, look.high * 257) if look.dtype != dtype else (look.low, look.high) for look in looks]
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    if low == high:
+        where = show(refs[0].path.parent)
+        raise DataError(f"{where}: every value of every image is {low:g}, there is nothing to learn; check how they were made")
+    return Domain(channels, dtype, low, high)

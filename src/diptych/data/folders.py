@@ -1,0 +1,284 @@
+"""Find the images of the two domains in folders as people lay them out, and pair them.
+
+Recognised are ``trainA/ trainB/`` (with ``testA/ testB/ valA/ valB/``), ``A/ B/`` (with ``train/ val/ test/`` inside or around),
+one folder of side-by-side images A|B (with or without ``train/ val/ test/``), two folders, and the names of the catalogue.
+Upper and lower case, ``-`` and ``_`` make no difference in the names of folders.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from diptych.data.formats import SUFFIXES, read_pixels, show
+from diptych.data.listing import find_images, open_folder, spelling
+from diptych.errors import DataError
+
+__all__ = ["Half", "Layout", "Ref", "Split", "find_data", "find_images", "take_half"]
+
+Half = Literal["whole", "left", "right"]
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One image of one domain: a file, or the left or right half of a side-by-side file."""
+
+    path: Path
+    half: Half = "whole"
+
+    @property
+    def name(self) -> str:
+        """The file's stem, exactly as on disk, to name what is made from it."""
+        return self.path.stem
+
+    def read(self) -> np.ndarray:
+        """Native pixels (h, w, c). Raises DataError as read_pixels does."""
+        return take_half(read_pixels(self.path), self)
+
+
+def take_half(pixels: np.ndarray, ref: Ref) -> np.ndarray:
+    """The part of a file's pixels that a Ref means: halves are cut at w // 2 as published, an odd last column is in neither."""
+    middle = pixels.shape[1] // 2
+    if ref.half == "whole":
+        return pixels
+    if middle < 1:
+        raise DataError(f"{show(ref.path)}: is one pixel wide, expected A and B side by side; remove it")
+    columns = slice(0, middle) if ref.half == "left" else slice(middle, 2 * middle)
+    return np.ascontiguousarray(pixels[:, columns])
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of both domains; when paired, a[i] belongs to b[i]."""
+
+    a: tuple[Ref, ...]
+    b: tuple[Ref, ...]
+    paired: bool
+
+    def __post_init__(self) -> None:
+        assert not self.paired or len(self.a) == len(self.b), f"{len(self.a)} and {len(self.b)} images cannot be pairs"
+
+    def swapped(self) -> Split:
+        """The same images with a and b exchanged."""
+        return Split(self.b, self.a, self.paired)
+
+    def __str__(self) -> str:
+        return f"{len(self.a)} pairs" if self.paired else f"{len(self.a)} + {len(self.b)} images"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What was found: a sentence for people, and the splits."""
+
+    description: str
+    train: Split
+    val: Split | None
+    test: Split | None
+
+
+def find_data(sources: Sequence[str | Path], *, paired: bool) -> Layout:
+    """Find and pair the images in one folder (or catalogue name) or in two folders, A and B.
+
+    Every split has at least one image on each side. Paired, the two files of a pair have the same stem, relative to their
+    folders, and every image has its partner. Raises DataError, in one line that says where, what was expected, and what to do.
+    """
+    if len(sources) not in (1, 2):
+        raise DataError(f"{len(sources)} sources given; pass one folder that holds both domains, or two folders, A and B")
+    roots = [open_folder(source) for source in sources]
+    if len(roots) == 2:
+        a, b = roots
+        _refuse_nesting(a, b)
+        return _from_sides(a, b, f"{show(a)} (A) and {show(b)} (B)", paired)
+    root, names = roots[0], _subfolders(roots[0])
+    for recognise in (_suffixed, _sided, _split_first, _side_by_side):
+        if layout := recognise(root, names, paired):
+            return layout
+    raise DataError(_explain(root, names))
+
+
+def _refuse_nesting(a: Path, b: Path) -> None:
+    real_a, real_b = a.resolve(), b.resolve()
+    if real_a == real_b:
+        raise DataError(f"{show(a)}: A and B are the same folder; pass two folders, or one folder of side-by-side images")
+    for outer, inner in ((a, b), (b, a)):
+        if outer.resolve() in inner.resolve().parents:
+            raise DataError(f"{show(inner)}: lies inside {show(outer)}, so its images are in both; pass separate folders")
+
+
+def _subfolders(root: Path) -> dict[str, Path]:
+    """Folders by their names without case and separators. Raises DataError when two of them then have one name."""
+    found: dict[str, Path] = {}
+    try:
+        entries = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{show(root)}: cannot be listed ({error.strerror}); make it readable") from error
+    for entry in entries:
+        name = re.sub(r"[-_ ]", "", entry.name.lower())
+        if name in found:
+            raise DataError(f"{show(root)}: {show(found[name].name)} and {show(entry.name)} mean the same; remove one")
+        found[name] = entry
+    return found
+
+
+def _splits(names: dict[str, Path], ending: str = "") -> dict[str, Path]:
+    """The folders of train, val and test among them, by those three names."""
+    found = {}
+    for split, words in SPLITS.items():
+        here = [names[word + ending] for word in words if word + ending in names]
+        if len(here) > 1:
+            raise DataError(f"{show(here[0].parent)}: {' and '.join(show(p.name) for p in here)} mean the same; remove one")
+        if here:
+            found[split] = here[0]
+    return found
+
+
+def _suffixed(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
+    """``trainA/ trainB/`` and the like."""
+    a, b = _splits(names, "a"), _splits(names, "b")
+    if not a and not b:
+        return None
+    folders = _both(root, a, b, lambda split, side: f"{split}{side}")
+    return _layout(f"{show(root)} with trainA and trainB", folders, lambda folder: _two_folders(folder, paired))
+
+
+def _sided(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
+    """``A/ B/``, perhaps with ``train/ val/ test/`` inside each."""
+    if "a" not in names and "b" not in names:
+        return None
+    a, b = ({"train": names[side]} if side in names else {} for side in "ab")
+    train = _both(root, a, b, lambda split, side: side)["train"]
+    return _from_sides(train[0], train[1], f"{show(root)} with A and B", paired)
+
+
+def _from_sides(a: Path, b: Path, where: str, paired: bool) -> Layout:
+    splits_a, splits_b = _splits(_subfolders(a)), _splits(_subfolders(b))
+    if not splits_a and not splits_b:
+        return _layout(where, {"train": (a, b)}, lambda folder: _two_folders(folder, paired))
+    folders = _both(a, splits_a, splits_b, lambda split, side: show((a if side == "A" else b) / split))
+    return _layout(where, folders, lambda folder: _two_folders(folder, paired))
+
+
+def _split_first(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
+    """``train/A train/B`` and the like."""
+    inside = {split: _subfolders(folder) for split, folder in _splits(names).items()}
+    if not any(side in subfolders for subfolders in inside.values() for side in "ab"):
+        return None
+    a, b = ({split: subfolders[side] for split, subfolders in inside.items() if side in subfolders} for side in "ab")
+    folders = _both(root, a, b, lambda split, side: f"{split}/{side}")
+    return _layout(f"{show(root)} with train/A and train/B", folders, lambda folder: _two_folders(folder, paired))
+
+
+def _side_by_side(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
+    """One folder of images A|B, perhaps in ``train/ val/ test/``."""
+    folders = _splits(names)
+    if not folders and any(path.suffix.lower() in SUFFIXES and path.is_file() for path in root.iterdir() if path.name[0] != "."):
+        folders = {"train": root}
+    if not folders:
+        return None
+    if "train" not in folders:
+        raise DataError(f"{show(root)}: no folder train, found {_names(list(names.values()))}; rename the one to train on")
+
+    def halves(folder: Path) -> Split:
+        images = find_images(folder)
+        return Split(tuple(Ref(path, "left") for path in images), tuple(Ref(path, "right") for path in images), paired)
+
+    layout = _layout(f"{show(root)} with A|B side by side", folders, halves)
+    return Layout(layout.description + _doubt(layout.train.a[0].path), layout.train, layout.val, layout.test)
+
+
+def _doubt(path: Path) -> str:
+    """A remark when an image is not wide, as two images side by side would be."""
+    try:
+        height, width = read_pixels(path).shape[:2]
+    except DataError:  # the census names every image that cannot be read
+        return ""
+    if width > height:
+        return ""
+    return f"; but {show(path.name)} is {width} x {height}, not wider than high: is it really two images side by side?"
+
+
+def _both(root: Path, a: dict[str, Path], b: dict[str, Path], name: Callable[[str, str], str]) -> dict[str, tuple[Path, Path]]:
+    """Join the folders of the two sides by split. Raises DataError when one side lacks a split, or there is no train."""
+    for split in SPLITS:
+        if (split in a) != (split in b):
+            here, there = (a, "B") if split in a else (b, "A")
+            beside = sorted(show(path.name) for path in here[split].parent.iterdir() if path != here[split])
+            near = difflib.get_close_matches(name(split, there), beside, n=1)
+            hint = f"rename {near[0]}?" if near else "add it"
+            raise DataError(f"{show(here[split])}: the other side, {name(split, there)}, is missing; {hint}")
+    if "train" not in a:
+        raise DataError(f"{show(root)}: only {', '.join(a)} found, no {name('train', 'A')} and {name('train', 'B')}; add them")
+    return {split: (a[split], b[split]) for split in a}
+
+
+def _layout(where: str, folders: dict[str, Any], make: Callable[[Any], Split]) -> Layout:
+    splits = {split: make(folder) for split, folder in folders.items()}
+    counts = ", ".join(f"{split} on {found}" if split == "train" else f"{split}: {found}" for split, found in splits.items())
+    return Layout(f"{where}: {counts}", splits["train"], splits.get("val"), splits.get("test"))
+
+
+def _two_folders(folders: tuple[Path, Path], paired: bool) -> Split:
+    a, b = folders
+    _refuse_nesting(a, b)
+    if paired:
+        return _pair(a, b)
+    return Split(tuple(map(Ref, find_images(a))), tuple(map(Ref, find_images(b))), paired=False)
+
+
+def _pair(a: Path, b: Path) -> Split:
+    """Pair by stem, relative to the two folders; suffixes may differ. Raises DataError that names orphans and twins."""
+    in_a, in_b = _by_stem(a), _by_stem(b)
+    alone = [path for stem, path in in_a.items() if stem not in in_b] + [path for stem, path in in_b.items() if stem not in in_a]
+    if len(alone) == len(in_a) + len(in_b):
+        examples = f"{show(next(iter(in_a)))} and {show(next(iter(in_b)))}"
+        raise DataError(
+            f"{show(a)}: no image has a partner in {show(b)}, whose names all differ, such as {examples}; "
+            "give the two of a pair one name, or train unpaired"
+        )
+    if alone:
+        raise DataError(
+            f"{show(a)} and {show(b)}: {len(in_a)} and {len(in_b)} images, {len(alone)} without a partner of the same name: "
+            f"{_names(alone)}; add the missing ones, remove these, or train unpaired"
+        )
+    return Split(tuple(map(Ref, in_a.values())), tuple(Ref(in_b[stem]) for stem in in_a), paired=True)
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in find_images(folder):
+        stem = spelling(str(path.relative_to(folder).with_suffix("")))
+        if stem in found:
+            raise DataError(f"{show(folder)}: two images of one name, {_names([found[stem], path])}; remove or rename one")
+        found[stem] = path
+    return found
+
+
+def _names(paths: Sequence[Path]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(show(path.name) for path in paths[:3]) + more
+
+
+def _explain(root: Path, names: dict[str, Path]) -> str:
+    """Why a folder is no layout, with the nearest thing that would be."""
+    if not names:
+        find_images(root)  # raises, and says what is there instead
+    expected = f"{show(root)}: expected trainA and trainB, A and B, or side-by-side images, found the folders "
+    expected += _names(list(names.values()))
+    known = {"a", "b", *(word + side for words in SPLITS.values() for word in words for side in ("a", "b", ""))}
+    for path in names.values():
+        if not known.isdisjoint(_subfolders(path)):
+            return f"{expected}; did you mean {show(path)}?"
+    for name, path in names.items():
+        if near := difflib.get_close_matches(name, sorted(known - {"a", "b"}), n=1, cutoff=0.75):
+            side = near[0][-1].upper() if near[0][-1] in "ab" else ""
+            return f"{expected}; rename {show(path.name)} to {near[0].removesuffix(side.lower())}{side}?"
+    if len(names) == 2:
+        return f"{expected}; to translate between these two, pass both: {' '.join(show(path) for path in names.values())}"
+    return f"{expected}; rename them, or pass two folders"

@@ -1,0 +1,75 @@
+"""List the image files of a folder, whatever their names are made of."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from diptych.data.catalogue import EMBEDDED, embedded
+from diptych.data.formats import SUFFIXES, show
+from diptych.errors import DataError
+
+KINDS = ".jpg, .png, .webp, .tif, .npy ..."
+
+
+def find_images(folder: str | Path) -> list[Path]:
+    """All images in a folder and the folders inside it, by suffix, in an order that does not depend on the file system.
+
+    Hidden files and folders are left out. Links to folders are followed, except back to where they came from. Raises DataError
+    when there is no image, or a folder cannot be listed.
+    """
+    root = open_folder(folder)
+    files = list(_walk(root, ()))
+    images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    if not images:
+        others = Counter(path.suffix.lower() or "no suffix" for path in files).most_common(3)
+        found = ", ".join(f"{count} x {show(suffix)}" for suffix, count in others) if others else "nothing"
+        raise DataError(f"{show(root)}: no images found, but {found}; expected {KINDS} files, check the path")
+    return sorted(images, key=lambda path: (spelling(str(path.relative_to(root))), os.fsencode(path)))
+
+
+def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    try:
+        status = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{show(folder)}: cannot be listed ({error.strerror}); make it readable, or remove it") from error
+    identity = status.st_dev, status.st_ino
+    if identity in above:  # a link back to a folder around it
+        return
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            continue
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), (*above, identity))
+        else:
+            yield Path(entry.path)
+
+
+def spelling(name: str) -> str:
+    """One spelling for names that look the same: macOS decomposes accents (NFD), others do not (NFC)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def open_folder(source: str | Path) -> Path:
+    """The folder of this path or catalogue name. Raises DataError that names the near one when there is none."""
+    path = Path(source).expanduser()
+    try:
+        if path.is_dir():
+            return path
+        if str(source) in EMBEDDED:
+            return embedded(str(source))
+        if path.exists():
+            raise DataError(f"{show(path)}: is a file, expected a folder of images; pass the folder that it is in")
+    except (OSError, ValueError) as error:  # such as a name that is too long
+        raise DataError(f"{show(path)[:200]}: cannot be used as a folder ({error}); check the path"[:400]) from error
+    if path.is_symlink():
+        raise DataError(f"{show(path)}: is a broken symbolic link; restore its target")
+    beside = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, [*beside, *EMBEDDED], n=1)
+    hint = f"did you mean {show(near[0] if near[0] in EMBEDDED else path.with_name(near[0]))}?" if near else "check the path"
+    raise DataError(f"{show(path)}: no such folder, and no embedded data of this name ({', '.join(EMBEDDED)}); {hint}")
