@@ -187,7 +187,8 @@ def _majority(looks: Sequence[_Look], refs: Sequence[Ref]) -> Kind:
     """The most common (channels, dtype); of equally common ones the richer, which more images can be brought to."""
     counts = Counter((look.channels, look.dtype) for look in looks if not look.reason)
     if not counts:
-        raise DataError(f"{show(refs[0].path.parent)}: none of {len(refs)} images can be used; the first: {refs[0].path.name}")
+        where = f"{show(refs[0].path.parent)}: none of {len(refs)} images can be used"
+        raise DataError(f"{where}; the first: {Skipped(refs[0].path, looks[0].reason)}")
     return max(counts, key=lambda kind: (counts[kind], kind[0], list(TORCH_DTYPES).index(kind[1])))
 
 

@@ -66,7 +66,7 @@ def _check_size(height: int, width: int) -> None:
 
 
 def _decode_pillow(data: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(data), formats=("BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP")) as image:
+    with Image.open(io.BytesIO(data), formats=("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")) as image:
         _check_size(image.height, image.width)
         image.load()
         orientation = _orientation(image)
@@ -116,9 +116,8 @@ def _decode_tiff(data: bytes) -> np.ndarray:
         kind, planes = page.photometric, len(file.pages)
         if kind in (5, 8) or (kind == 6 and page.compression != 7):  # CMYK, LAB, and YCbCr that is not inside JPEG
             if page.bitspersample != 8:
-                raise DataError(
-                    f"is {tifffile.PHOTOMETRIC(kind).name} TIFF of {page.bitspersample} bits, which is not supported; convert it to RGB"
-                )
+                name = tifffile.PHOTOMETRIC(kind).name
+                raise DataError(f"is {name} TIFF of {page.bitspersample} bits, which is not supported; convert it to RGB")
             return _decode_pillow(data)
         if planes > 1 and file.series[0].axes == "CYX":
             return np.moveaxis(file.series[0].asarray(), 0, -1)
