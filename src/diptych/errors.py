@@ -6,6 +6,7 @@
     ├── MissingExtraError        2  an optional package is not installed
     ├── TrainingError            3  the training itself became unhealthy (NaN ...)
     ├── LockedError              4  another process writes the same run
+    ├── Interrupted          130, 143  asked to stop by a signal; what was learnt is saved
     ├── StorageError             5  the disk refused (full, quota, read-only)
     └── SnapshotError            6  a snapshot or state is damaged or not one of ours
         └── WeightsError         6  another tool's weights are not understood
@@ -42,6 +43,14 @@ class LockedError(DiptychError):
     """Another process is writing the same run folder."""
 
     exit_code = 4
+
+
+class Interrupted(DiptychError):
+    """A signal asked the training to stop; what was learnt is saved and the same command goes on from there."""
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum
 
 
 class StorageError(DiptychError):

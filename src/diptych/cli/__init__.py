@@ -1,0 +1,81 @@
+"""The command line: one file per command, found in one table. A command parses, makes one library call, and prints."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from diptych.errors import DiptychError
+
+COMMANDS: dict[str, str] = {
+    "train": "train a translator on folders of images, or go on with an interrupted run",
+    "translate": "translate images and folders of images with a trained snapshot",
+    "import": "make a snapshot of another tool's weights (.pth)",
+    "report": "write a run's report.html again",
+    "demo": "train on the embedded real data, translate unseen continents, report",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (see diptych.errors)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] not in COMMANDS:
+        overview().parse_args(arguments or ["--help"])
+        return 0
+    # Before torch starts its threads: one that waits must sleep, not spin. Spinning on a machine that also does other work made a
+    # training step 10 times slower than the work it holds.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    command = load(arguments[0])
+    try:
+        return int(command.main(arguments[1:]))
+    except DiptychError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def load(name: str) -> ModuleType:
+    """The module of a command; only the one that runs is imported, so that help is instant."""
+    return importlib.import_module(f"diptych.cli.{name}_" if name == "import" else f"diptych.cli.{name}")
+
+
+def overview() -> argparse.ArgumentParser:
+    """The parser that prints the list of commands and refuses unknown ones."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {sentence}" for name, sentence in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        "diptych",
+        description="Image-to-image translation, paired (pix2pix) and unpaired (CycleGAN).",
+        epilog=f"commands:\n{commands}\n\n`diptych COMMAND --help` shows a command's options and examples.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="diptych COMMAND ...",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do, see below")
+    return parser
+
+
+class Version(argparse.Action):
+    """Print the installed version; looked up only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: object, **kwargs: object) -> None:
+        from importlib.metadata import version
+
+        print(f"diptych {version('diptych')}")
+        parser.exit()
+
+
+def command_parser(name: str, examples: str, usage: str | None = None) -> argparse.ArgumentParser:
+    """A command's parser: its one sentence, and real examples below the options."""
+    return argparse.ArgumentParser(
+        f"diptych {name}",
+        usage=usage,
+        description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )

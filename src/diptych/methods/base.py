@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from diptych.losses import Gan, discriminator_loss, gradient_penalty, r1_penalty
 from diptych.nets import apply_each
+from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 
 Direction = Literal["a2b", "b2a"]
@@ -43,10 +44,14 @@ class Method(nn.Module, ABC):
 
 
 class MethodConfig(Protocol):
-    """A frozen dataclass of a method's settings that can build it."""
+    """A frozen dataclass of a method's settings that can build it.
+
+    ``paired``: it needs aligned pairs. ``mode``: how its translators are applied unless asked otherwise (diptych.nets.modes).
+    """
 
     name: ClassVar[str]
     paired: ClassVar[bool]
+    mode: ClassVar[Mode]
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def build(self, a: Domain, b: Domain, crop_size: int) -> Method:

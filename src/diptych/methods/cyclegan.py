@@ -23,6 +23,7 @@ from diptych.errors import ConfigError
 from diptych.losses import Gan, check_gan, generator_loss, l1
 from diptych.methods.base import Batch, Direction, Method, Terms, discriminator_terms, frozen
 from diptych.nets import Init, Norm, PatchGAN, Upsample, apply_each, generator, initialise
+from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 from diptych.pool import ImagePool
 
@@ -39,6 +40,7 @@ class CycleGANConfig:
 
     name: ClassVar[str] = "cyclegan"
     paired: ClassVar[bool] = False
+    mode: ClassVar[Mode] = "eval"
 
     generator: str = "resnet_9"
     ngf: int = 64

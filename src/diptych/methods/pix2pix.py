@@ -21,6 +21,7 @@ from diptych.errors import ConfigError
 from diptych.losses import Gan, check_gan, generator_loss, l1
 from diptych.methods.base import Batch, Direction, Method, Terms, discriminator_terms, frozen
 from diptych.nets import Init, Norm, PatchGAN, Upsample, generator, initialise
+from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 
 
@@ -34,6 +35,7 @@ class Pix2PixConfig:
 
     name: ClassVar[str] = "pix2pix"
     paired: ClassVar[bool] = True
+    mode: ClassVar[Mode] = "eval"
 
     generator: str = "unet_8"
     ngf: int = 64

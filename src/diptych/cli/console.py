@@ -1,0 +1,65 @@
+"""What people see while they wait: progress bars and notes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from diptych.training.loop import Progress as Step
+from diptych.training.loop import Watch
+
+console = Console(highlight=False)
+notes = Console(stderr=True, highlight=False)
+
+
+class Notes(logging.Handler):
+    """The library's log as plain lines: notes and warnings."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record; markup is off, since file names may hold brackets."""
+        prefix = "warning: " if record.levelno >= logging.WARNING else "note: "
+        notes.print(prefix + record.getMessage(), markup=False, soft_wrap=True)
+
+
+def show_notes() -> None:
+    """Send the library's log to stderr."""
+    logger = logging.getLogger("diptych")
+    logger.handlers = [Notes()]
+    logger.setLevel(logging.INFO)
+
+
+@contextmanager
+def bar(unit: str) -> Iterator[Progress]:
+    """A progress bar on stderr with count, elapsed and remaining time; on no terminal it stays silent."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+    times = (TimeElapsedColumn(), TextColumn("<"), TimeRemainingColumn(elapsed_when_finished=False), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, *times, console=notes) as progress:
+        yield progress
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """A Watch that draws a bar for each task of a training, with speed and losses; on no terminal one line now and then."""
+    with bar("") as progress:
+        tasks: dict[str, int] = {}
+        printed = [0.0]
+
+        def watch(step: Step) -> None:
+            if step.task not in tasks and step.losses is None and step.task == "preview":
+                return
+            if step.task not in tasks:
+                tasks[step.task] = progress.add_task(step.task, total=step.total, note="")
+            note = ""
+            if step.losses is not None:
+                terms = "  ".join(f"{name} {value:.3f}" for name, value in step.losses.items())
+                note = f"epoch {step.epoch}  {step.images_s:.2f} images/s  {terms}"
+            progress.update(tasks[step.task], completed=step.done, note=note)
+            if not notes.is_terminal and note and step.done / step.total - printed[0] >= 0.02:
+                printed[0] = step.done / step.total
+                notes.print(f"{step.task} {step.done}/{step.total}  {note}", markup=False, soft_wrap=True)
+
+        yield watch

@@ -1,0 +1,29 @@
+"""diptych report: a run's report.html, written again from its folder."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from diptych.cli import command_parser
+
+EXAMPLES = """\
+  diptych report runs/x        also while it is still training
+  diptych report runs/demo"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = command_parser("report", EXAMPLES)
+    p.add_argument("run", metavar="RUN", type=Path, help="a run folder")
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the report and say where it is."""
+    args = parser().parse_args(argv)
+    from diptych.evaluation.report import write_report
+
+    print(write_report(args.run))
+    return 0

@@ -1,0 +1,86 @@
+"""diptych train: folders of images in, a trained and reported translator out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from diptych.cli import command_parser
+
+EXAMPLES = """\
+  diptych train cyclegan photos/ --out runs/x          trainA/ trainB/ (testA/ testB/) inside photos/
+  diptych train cyclegan horses/ zebras/ --preset laptop
+  diptych train pix2pix facades/ --data.direction b2a  side-by-side A|B images, or A/ B/ paired by name
+  diptych train recipe.yaml --dry-run                  the resolved recipe, sizes and estimated time
+The same command again resumes an interrupted run. Every setting that --dry-run prints can be given as --part.name VALUE."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options; recipe settings (--method.*, --data.*, --train.*) pass through to the recipe."""
+    p = command_parser("train", EXAMPLES, "diptych train RECIPE [DATA ...] [options] [--part.name VALUE ...]")
+    p.add_argument("recipe", metavar="RECIPE", help="a method (pix2pix, cyclegan, module:Class), a published experiment, or a .yaml/.json file")
+    p.add_argument("data", metavar="DATA", nargs="*", help="one folder, two folders (A and B), or the name of embedded data: relief")
+    p.add_argument("--out", type=Path, metavar="DIR", help="the run folder (default: runs/RECIPE)")
+    p.add_argument("--preset", default="paper", help="paper: as published, 256 px; laptop: small, for a CPU (default: paper)")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    p.add_argument("--workers", type=int, help="processes that read images (default: by device)")
+    p.add_argument("--strict", action="store_true", help="refuse to train when any image cannot be read")
+    p.add_argument("--save-every", type=float, default=300.0, metavar="SECONDS", help="how often to save (default: 300)")
+    p.add_argument("--log-every", type=int, default=50, metavar="STEPS", help="how often to log losses (default: 50)")
+    p.add_argument("--previews", type=int, default=20, metavar="N", help="contact sheets over the whole training (default: 20)")
+    p.add_argument("--dry-run", action="store_true", help="print the resolved recipe, parameter counts and estimated time; train nothing")
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train, score and report."""
+    args, overrides = parser().parse_known_args(argv)
+    from diptych.cli.console import console, notes, show_notes, watching
+    from diptych.cli.finish import finish
+    from diptych.training.device import describe, pick_device, pick_precision
+    from diptych.training.loop import train
+    from diptych.training.probe import probe
+
+    show_notes()
+    recipe = choose_recipe(args.recipe, args.data, args.preset, overrides)
+    out = args.out or Path("runs") / Path(args.recipe).stem.replace(":", "-")
+    device = pick_device(args.device)
+    if args.dry_run:
+        console.print(recipe.to_yaml() + probe(recipe, device).text(), markup=False, end="")
+        return 0
+    first = os.environ.get("RANK", "0") == "0"
+    if first:
+        notes.print(f"{args.recipe} on {describe(device, pick_precision(recipe.train.precision, device))}, into {out}", markup=False)
+    with watching() as watch:
+        options = {"strict": args.strict, "save_every": args.save_every, "log_every": args.log_every, "num_previews": args.previews}
+        train(recipe, out, device=args.device, workers=args.workers, watch=watch, **options)
+    if first:
+        finish(out, device=args.device)
+    return 0
+
+
+def choose_recipe(name: str, data: Sequence[str], preset_name: str, overrides: Sequence[str]):  # type: ignore[no-untyped-def]
+    """The recipe that RECIPE, DATA, --preset and the settings on the command line mean together, as a Recipe."""
+    from diptych.data.catalogue import EMBEDDED
+    from diptych.errors import ConfigError
+    from diptych.recipe import Recipe
+    from diptych.recipes import RECIPES, named, preset
+
+    unknown = [word for word in overrides if word.startswith("-") and "." not in word]
+    if unknown or (overrides and not overrides[0].startswith("--")):
+        raise ConfigError(f"no option is called {(unknown or overrides)[0]}; settings have two parts, such as --train.epochs 10; see --help")
+    source = {"source": [word if word in EMBEDDED else str(Path(word)) for word in data]} if data else {}
+    if name.endswith((".yaml", ".yml", ".json")):
+        base = Recipe.load(name)
+    elif name in RECIPES:
+        base = named(name)
+    else:
+        base = Recipe.create(name, preset(preset_name, name))
+    values = base.to_dict()
+    values["data"] |= source
+    recipe = Recipe.from_dict(values, overrides)
+    if not recipe.data.source:
+        raise ConfigError(f"train {name}: no data given; name one or two folders, or relief, the embedded data")
+    return recipe

@@ -1,0 +1,47 @@
+"""Resizing, cropping and mirroring of native pixels: arrays (h, w, c) of uint8, uint16 or float32 in and out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Antialiased bicubic resampling, as Pillow's (within 1 of 255); integers are rounded and clipped to their type."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+    integer = pixels.dtype == np.uint16  # uint8 has a kernel of its own, uint16 goes through float32
+    y = F.interpolate(x.float() if integer else x, (height, width), mode="bicubic", antialias=True)
+    y = y.round().clamp(0, 65535).to(torch.uint16) if integer else y
+    return np.ascontiguousarray(y[0].numpy().transpose(1, 2, 0))
+
+
+def resize_for(pixels: np.ndarray, how: Literal["square", "aspect", "none"], size: int, *, at_least: int) -> np.ndarray:
+    """Bring an image to the size it is trained at: see DataConfig.resize. No side comes out below at_least."""
+    height, width = pixels.shape[:2]
+    if how == "square":
+        return resize(pixels, size, size)
+    scale = size / min(height, width) if how == "aspect" else max(1.0, at_least / min(height, width))
+    return resize(pixels, max(round(height * scale), at_least), max(round(width * scale), at_least))
+
+
+def crop(pixels: np.ndarray, size: int, x: float, y: float) -> np.ndarray:
+    """A size x size window; x and y in [0, 1) choose its place between the left and right, top and bottom edges."""
+    height, width = pixels.shape[:2]
+    left, top = int(x * (width - size + 1)), int(y * (height - size + 1))
+    return pixels[top : top + size, left : left + size]
+
+
+def flip(pixels: np.ndarray) -> np.ndarray:
+    """The mirror image, left for right."""
+    return pixels[:, ::-1]
+
+
+def to_tensor(pixels: np.ndarray) -> Tensor:
+    """(h, w, c) array to (c, h, w) tensor of the same dtype, contiguous."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -1,0 +1,382 @@
+"""A run's report: one HTML file that holds all it shows, so that it can be mailed, printed, and read in ten years.
+
+What a run folder lacks is left out and named; what is there but damaged is said. The same folder gives the same page.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import math
+import platform
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import matplotlib
+import numpy as np
+import torch
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from PIL import Image
+
+from diptych.data.formats import show
+from diptych.errors import ConfigError, DiptychError
+from diptych.files import read_header, write_atomic
+from diptych.methods import METHODS
+from diptych.recipe import Recipe
+from diptych.run import read_census
+from diptych.sheets import spread
+
+MOST_IMAGES = 24  # embedded of each kind
+MOST_IMAGE_BYTES = 12_000_000  # embedded as they are; beyond, as JPEG
+MOST_POINTS = 1000  # of one line in a chart
+PARTS = {
+    "recipe.json": "the settings",
+    "census.json": "the data",
+    "stats.jsonl": "the curves",
+    "preview-*.png": "samples",
+    "snapshot.safetensors": "the translators",
+    "metrics.json": "scores against the truth",
+    "test-*.png": "test images",
+}
+DIRECTIONS = {"a2b": "a to b", "b2a": "b to a"}
+GUESSES = {
+    "model": ("Translator", "its output"),
+    "mean": ("Mean colour", "one flat colour for every image"),
+    "copy": ("Copied input", "the input, unchanged"),
+}
+PHASES = {"G": "Generators", "D": "Discriminators"}
+INK, SERIES = "#0000f0", [f"#0000a{i}" for i in range(1, 9)]  # stand for the page's colours, light or dark when it is read
+
+Found = TypeVar("Found")
+Line = Mapping[str, Any]  # of stats.jsonl
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into a run folder from whatever of a run is there, and return its path.
+
+    Raises ConfigError when the folder holds no part of a run, StorageError when the page cannot be written.
+    """
+    missing = [f"{pattern} ({what})" for pattern, what in PARTS.items() if not any(folder.glob(pattern))]
+    if len(missing) == len(PARTS):
+        raise ConfigError(f"{folder}: holds no run; give the folder of a training, the one with recipe.json in it")
+    problems: list[str] = []
+
+    def understood(name: str, read: Callable[[Path], Found]) -> Found | None:
+        """What a file says; None when it is missing or damaged, and the page says so."""
+        try:
+            return read(folder / name) if (folder / name).exists() else None
+        except (DiptychError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            problems.append(f"{name}: not understood ({type(error).__name__}: {show(str(error))})")
+            return None
+
+    recipe = understood("recipe.json", about_recipe)
+    census = understood("census.json", lambda path: read_census(path.parent))
+    stats = understood("stats.jsonl", lambda path: read_stats(path, problems)) or []
+    snapshot = understood("snapshot.safetensors", about_snapshot)
+    epoch_size = max(len(census.split.a), len(census.split.b)) if census else 0
+    images = max(stats[-1]["images"] if stats else 0, snapshot["images"] if snapshot else 0)
+    values = {
+        "title": recipe["title"] if recipe else "A training",
+        "folder": show(folder.resolve().name),
+        "status": status(recipe, images, epoch_size),
+        "facts": facts(stats, images, epoch_size),
+        "scores": understood("metrics.json", about_scores),
+        "tests": album(folder.glob("test-*.png"), epoch_size, problems),
+        "previews": album(folder.glob("preview-*.png"), epoch_size, problems),
+        "charts": charts(stats, epoch_size),
+        "versions": versions(),
+    }
+    values |= {"recipe": recipe, "census": census, "epoch_size": epoch_size, "snapshot": snapshot}
+    page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
+    page.trim_blocks = page.lstrip_blocks = True
+    page.globals |= {"counted": counted, "show": show}
+    text = page.get_template("report.html.j2").render(values, problems=problems, missing=missing)
+    write_atomic(folder / "report.html", text.encode("utf-8", "replace"))  # names of files may hold bytes that are no text
+    return folder / "report.html"
+
+
+def read_stats(path: Path, problems: list[str]) -> list[Line]:
+    """The lines of stats.jsonl. A torn last one, as a crash leaves it, is passed over; any other broken line is a problem."""
+    stats: list[Line] = []
+    broken: list[int] = []
+    texts = path.read_text(errors="replace").splitlines()
+    for place, text in enumerate(texts, 1):
+        try:
+            line = json.loads(text)
+            losses = {name: float(value) for name, value in line["losses"].items()}
+            stats.append(
+                {key: float(line[key]) for key in ("lr", "images_s")} | {"losses": losses, "images": int(line["images"])}
+            )
+        except (ValueError, LookupError, TypeError, AttributeError):
+            broken += [place] if place < len(texts) else []
+    if broken:
+        problems.append(f"{path.name}: {counted(len(broken), 'broken line')} passed over, the first is line {broken[0]}")
+    return stats
+
+
+def status(recipe: Mapping[str, Any] | None, images: int, epoch_size: int) -> str:
+    """How far the training came; how far it was to go is known from recipe and census together."""
+    if not images:
+        return "No training step is on record yet."
+    if not recipe or not epoch_size:
+        return f"Trained on {counted(images, 'image')}; how many were planned is not known here."
+    epochs, batch_size = recipe["epochs"], recipe["batch_size"]
+    total, step = math.ceil(epochs * epoch_size / batch_size), images // batch_size
+    if step >= total:
+        return f"Finished: {counted(images, 'image')} in {counted(epochs, 'epoch')}."
+    return f"Reached step {step:,} of {total:,}, {step / total:.0%} of the way; once stopped, the same command goes on."
+
+
+def facts(stats: Sequence[Line], images: int, epoch_size: int) -> list[tuple[str, str]]:
+    """The training in a few figures. Time is summed over the lines of statistics: pauses between sessions do not count."""
+    found = [("Images seen", f"{images:,}")] if images else []
+    found += [("Epochs", tenths(images / epoch_size))] if images and epoch_size else []
+    steps = zip([0, *(line["images"] for line in stats)], stats, strict=False)
+    timed = [(line["images"] - before, line["images_s"]) for before, line in steps if line["images_s"] > 0]
+    if timed:
+        minutes = round(sum(images / speed for images, speed in timed) / 60)
+        took = f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min" if minutes else "under a minute"
+        found += [("Time training", took), ("Images a second", f"{np.median([speed for _, speed in timed]):.3g}")]
+    return found
+
+
+def about_scores(path: Path) -> dict[str, Any]:
+    """metrics.json as a sentence and rows for each direction that was scored; ``other`` numbers it may hold as they are."""
+    metrics = json.loads(path.read_text())
+    scored = [(DIRECTIONS["a2b"], metrics), (DIRECTIONS["b2a"], metrics.get("b2a") or {})]
+    directions = [(name, verdict(scores), score_rows(scores)) for name, scores in scored if scores.get("model")]
+    other = [(name, f"{value:.4g}") for name, value in metrics.items() if isinstance(value, int | float) and name != "n"]
+    return {"directions": directions, "other": other}
+
+
+def verdict(scores: Mapping[str, Any]) -> str:
+    """The translator's PSNR against those of the baselines, in words."""
+    reached, told = scores["model"]["psnr"], []
+    for key, (name, _) in GUESSES.items():
+        gain = reached - scores[key]["psnr"] if key != "model" and scores.get(key) else math.nan
+        if math.isfinite(gain):
+            amount = f"{abs(gain):.1f} dB {'above' if gain > 0 else 'below'}" if abs(gain) >= 0.05 else "level with"
+            told.append(f"{amount} the {name.lower()}")
+    over = f" Means over {counted(scores['n'], 'test image')}." if scores.get("n") else ""
+    return f"The translator {'is ' + ' and '.join(told) if told else f'reaches {reached:.1f} dB'}; higher is better.{over}"
+
+
+def score_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Name, meaning, PSNR and SSIM of each guess that was scored."""
+    there = [(*words, scores[key]) for key, words in GUESSES.items() if scores.get(key)]
+    return [(name, meaning, f"{score['psnr']:.1f}", f"{score['ssim']:.3f}") for name, meaning, score in there]
+
+
+def counted(count: int, noun: str) -> str:
+    """1 image, 12,000 images."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def tenths(value: float) -> str:
+    """12, 12.5, 1,200."""
+    return f"{value:,.1f}".removesuffix(".0")
+
+
+def album(paths: Iterable[Path], epoch_size: int, problems: list[str]) -> dict[str, Any]:
+    """Images ready to embed, evenly chosen where there are many, as JPEG where they are large together."""
+    found = sorted(paths, key=lambda path: (len(path.name), path.name))  # numbers in their order, padded or not
+    chosen = spread(found, MOST_IMAGES)
+    small = sum(path.stat().st_size for path in chosen) <= MOST_IMAGE_BYTES
+    images = [image for path in chosen if (image := embedded(path, small, epoch_size, problems))]
+    return {"found": len(found), "small": small, "images": images}
+
+
+def embedded(path: Path, small: bool, epoch_size: int, problems: list[str]) -> dict[str, Any] | None:
+    """An image as a data URI with its size and its words; None, and a problem, when it is no image."""
+    try:
+        data, kind = path.read_bytes(), "png"
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            if not small:
+                file, kind = io.BytesIO(), "jpeg"
+                image.convert("RGB").save(file, "JPEG", quality=90, subsampling=0, optimize=True)  # label maps need full colour
+                data = file.getvalue()
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        problems.append(f"{show(path.name)}: not an image ({type(error).__name__})")
+        return None
+    caption = DIRECTIONS.get(path.stem.removeprefix("test-"), show(path.stem))
+    alt = f"Test images, {caption}: input, output and, where it is known, truth, side by side"
+    if match := re.fullmatch(r"preview-(\d+)", path.stem):
+        seen = int(match[1])
+        epoch = f", epoch {tenths(seen / epoch_size)}" if epoch_size and seen >= epoch_size / 10 else ""
+        caption = counted(seen, "image") + epoch
+        alt = f"The sample images and their translations after {counted(seen, 'image')} of training"
+    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return {"uri": uri, "width": width, "height": height, "caption": caption, "alt": alt}
+
+
+def charts(stats: Sequence[Line], epoch_size: int) -> list[dict[str, Any]]:
+    """A chart for the terms of each phase, then learning rate and speed."""
+
+    def curve(value: Callable[[Line], float]) -> Curve:
+        points = np.array([(line["images"] / (epoch_size or 1), value(line)) for line in stats]).reshape(-1, 2)
+        points = points[np.isfinite(points).all(1)]
+        parts = np.array_split(points, min(len(points), MOST_POINTS)) if len(points) else []
+        x, y = np.array([part.mean(0) for part in parts]).reshape(-1, 2).T  # many lines: means of neighbours
+        return x, y
+
+    phases: dict[str, dict[str, Curve]] = {"G": {}, "D": {}}
+    for name in dict.fromkeys(name for line in stats for name in line["losses"]):
+        phase, _, term = name.partition("/")
+        phases.setdefault(phase, {})[term] = curve(lambda line, name=name: line["losses"].get(name, math.nan))  # type: ignore[misc]
+    phases |= {
+        "Learning rate": {"": curve(lambda line: line["lr"])},
+        "Images a second": {"": curve(lambda line: line["images_s"])},
+    }
+    drawn = {phase: {term: c for term, c in curves.items() if len(c[0])} for phase, curves in phases.items()}
+    unit = "epochs" if epoch_size else "images"
+    return [
+        {"title": PHASES.get(phase, phase)} | chart(f"c{i}", curves, unit, 170 if "" in curves else 300)
+        for i, (phase, curves) in enumerate(drawn.items())
+        if curves
+    ]
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """Running mean over a twentieth of the curve, over what there is of it at the ends."""
+    half, place = len(values) // 40, np.arange(len(values))
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    low, high = np.maximum(place - half, 0), np.minimum(place + half + 1, len(values))
+    return (sums[high] - sums[low]) / (high - low)
+
+
+def chart(prefix: str, curves: Mapping[str, Curve], unit: str, height: int) -> dict[str, Any]:
+    """Faint raw and strong smoothed lines, named at their ends; logarithmic where the terms differ greatly.
+
+    A lone spike of the raw lines may leave the picture.
+    """
+    strong = {name: smoothed(y) for name, (_, y) in curves.items()}
+    ends = {name: f"{name} {curves[name][1][-1] if not name else y[-1]:.3g}".strip() for name, y in strong.items()}
+    raw, smooth = np.concatenate([y for _, y in curves.values()]), np.concatenate(list(strong.values()))
+    low, high = min(smooth.min(), np.percentile(raw, 0.5)), max(smooth.max(), np.percentile(raw, 99.5))
+    logarithmic = bool(raw.min() > 0 and smooth.max() > 15 * smooth.min())
+    pad = 0.05 * (high - low) or abs(high) or 1.0
+
+    left, right, top, bottom = 50 / 480, 1 - (20 + 6.7 * max(map(len, ends.values()))) / 480, 1 - 10 / height, 38 / height
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix, "font.size": 12}):
+        figure = Figure(figsize=(480 / 72, height / 72))
+        axes = figure.add_axes((left, bottom, right - left, top - bottom))
+        axes.set_yscale("log" if logarithmic else "linear")
+        axes.set_ylim((low / 1.1, high * 1.1) if logarithmic else (low - pad, high + pad))
+        for colour, (name, (x, y)) in zip(SERIES * len(curves), curves.items(), strict=False):
+            axes.plot(x, y, color=colour, alpha=0.28, linewidth=0.8)
+            axes.plot(x, strong[name], color=colour, linewidth=1.9, marker="o" if len(y) == 1 else "")
+        heights = axes.transAxes.inverted().transform(axes.transData.transform([(0, y[-1]) for y in strong.values()]))[:, 1]
+        for colour, text, y, place in zip(SERIES * len(ends), ends.values(), heights, apart(heights, 15 / height), strict=False):
+            axes.plot((1.005, 1.03), (y, place), transform=axes.transAxes, color=colour, linewidth=1, clip_on=False)
+            axes.text(1.04, place, text, transform=axes.transAxes, color=colour, va="center", parse_math=False)
+        axes.set_xlabel(unit, color=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if logarithmic else MaxNLocator(height // 50))
+        axes.yaxis.set_minor_locator(NullLocator())
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"))
+        axes.tick_params(color=INK, labelcolor=INK, length=0, pad=6)
+        axes.grid(axis="y", color=INK, alpha=0.14, linewidth=0.8)
+        axes.spines[["left", "right", "top"]].set_visible(False)
+        axes.spines["bottom"].set(color=INK, alpha=0.45)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    label = f"Line chart over {unit}; at the end: {', '.join(ends.values())}"
+    return {"note": "logarithmic scale" if logarithmic else "", "svg": inline(file.getvalue(), prefix, label)}
+
+
+def apart(heights: np.ndarray, gap: float) -> np.ndarray:
+    """The heights (0 to 1) moved so that neighbours are at least a gap apart, in the same order."""
+    order = np.argsort(heights, kind="stable")
+    places = np.clip(heights[order], 0.0, 1.0)
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + gap)
+    for i in reversed(range(len(places))):
+        places[i] = min(places[i], places[i + 1] - gap if i + 1 < len(places) else 1.0)
+    return places[np.argsort(order, kind="stable")]
+
+
+def inline(svg: str, prefix: str, label: str) -> Markup:
+    """A matplotlib SVG as part of a page: its own ids, the page's fonts and colours, short numbers, and words."""
+    start = svg.index("<svg")
+    view = svg[svg.index("viewBox", start) :].split('"')[1]
+    body = re.sub(r"<style.*?</style>", "", svg[svg.index(">", start) + 1 :], flags=re.DOTALL)
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', body))
+    body = re.sub(r' id="([^"]*)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in used else "", body)
+    body = re.sub(r'(url\(|href=")#', rf"\1#{prefix}-", body).replace("xlink:href", "href")
+    body = re.sub(r" font-family: [^;\"]*;", "", body).replace(INK, "currentColor")
+    body = re.sub(r"#0000a([1-8])", r"var(--s\1)", body)
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), body)
+    body = re.sub(r"\s*\n\s*", " ", body)
+    return Markup(f'<svg viewBox="{view}" role="img" aria-label="{escape(label)}">{body}')  # noqa: S704 - matplotlib escapes text
+
+
+def about_recipe(path: Path) -> dict[str, Any]:
+    """recipe.json as rows beside the method's defaults, and the parts of it that other sections speak of."""
+    values = json.loads(path.read_text())
+    name, source, train = values["method"]["name"], values["data"]["source"], values["train"]
+    known = name in METHODS or name.partition(":")[0] in sys.modules  # a report runs no code that a recipe names
+    usual = flat(Recipe.create(name).to_dict()) if known else {}
+    rows = {
+        part: [(key, plain(value), plain(usual.get(key, value))) for key, value in flat({part: settings}).items()]
+        for part, settings in values.items()
+    }
+    return {
+        "title": f"{name} on {' and '.join(Path(folder).name or folder for folder in source) or 'unnamed data'}",
+        "columns": [[rows.pop("method")], list(rows.values())],
+        "known": known,
+        "yaml": yaml.safe_dump(values, sort_keys=False, default_flow_style=None),
+        "epochs": train["epochs"] + train["decay_epochs"],
+        "batch_size": train["batch_size"],
+    }
+
+
+def flat(values: Any, key: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
+    if not isinstance(values, Mapping):
+        return {key: values}
+    return {k: v for name, value in values.items() for k, v in flat(value, f"{key}.{name}".lstrip(".")).items()}
+
+
+def plain(value: Any) -> str:
+    """A setting as one writes it in a recipe."""
+    if isinstance(value, list):
+        return ", ".join(plain(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def about_snapshot(path: Path) -> dict[str, Any]:
+    """The size and digest of the file, so that a copy can be told from another, and what its header says."""
+    header = read_header(path)
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "sha256": digest,
+        "size": path.stat().st_size,
+        "version": header["version"],
+        "images": int(header["about"].get("images", 0)),
+    }
+
+
+def versions() -> list[tuple[str, str]]:
+    """What this program runs on."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
+    names = [
+        ("diptych", version("diptych")),
+        ("Python", platform.python_version()),
+        ("torch", torch.__version__),
+        ("NumPy", np.__version__),
+    ]
+    return [*names, ("Platform", platform.platform()), ("Device", device)]

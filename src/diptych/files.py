@@ -1,0 +1,128 @@
+"""Files that are whole or not there: atomic writes, and tensors with a JSON header under one SHA-256. No pickle anywhere.
+
+A crash at any instant leaves the old file or the new one; a flipped bit is found before a tensor is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from diptych.errors import SnapshotError, StorageError
+
+Tree = Any
+"""Nested dicts and lists of tensors and plain JSON values."""
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that it is either wholly there or as it was: temporary file, fsync, rename, fsync of the folder.
+
+    Raises StorageError with the bytes needed and free, leaving no temporary file, when the disk refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"{path}: cannot be written ({error.strerror}); needs {len(data):,} bytes, {_free(path.parent)} free") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _free(folder: Path) -> str:
+    try:
+        status = os.statvfs(folder)
+    except (OSError, AttributeError):
+        return "unknown"
+    return f"{status.f_bavail * status.f_frsize:,}"
+
+
+def write_tree(path: Path, tree: Tree) -> str:
+    """Write nested dicts and lists of tensors and JSON values as one safetensors file; returns its SHA-256."""
+    tensors: dict[str, Tensor] = {}
+    header = json.dumps(_take_tensors(tree, "", tensors), sort_keys=True)
+    digest = _digest(header, tensors)
+    write_atomic(path, safetensors.torch.save(tensors, {"diptych": header, "sha256": digest}))
+    return digest
+
+
+def read_header(path: Path) -> Tree:
+    """The JSON part of a file of write_tree, unverified and without its tensors: for a quick look."""
+    return _open(path)[0]
+
+
+def read_tree(path: Path) -> Tree:
+    """Read a file of write_tree, tensors on the CPU.
+
+    Raises SnapshotError when the file is missing, not one of ours, or its SHA-256 is not the one written with it.
+    """
+    skeleton, tensors, header, expected = _open(path, with_tensors=True)
+    found = _digest(header, tensors)
+    if found != expected:
+        raise SnapshotError(f"{path}: damaged: expected SHA-256 {expected}, found {found}; use another copy or an older file")
+    return _put_tensors(skeleton, tensors)
+
+
+def _open(path: Path, with_tensors: bool = False) -> tuple[Tree, dict[str, Tensor], str, str]:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if "diptych" not in metadata or "sha256" not in metadata:
+                raise SnapshotError(f"{path}: not written by diptych; other tools' weights go through `diptych import`")
+            tensors = {key: file.get_tensor(key) for key in file.keys()} if with_tensors else {}  # noqa: SIM118
+        return json.loads(metadata["diptych"]), tensors, metadata["diptych"], metadata["sha256"]
+    except FileNotFoundError as error:
+        raise SnapshotError(f"{path}: no such file; give a snapshot such as runs/x/snapshot.safetensors") from error
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise SnapshotError(f"{path}: damaged or not a safetensors file: {' '.join(str(error).split())}; use another copy") from error
+
+
+def _digest(header: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _take_tensors(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:
+    """The tree with {"$tensor": name} in place of every tensor, which go into tensors."""
+    if isinstance(tree, Tensor):
+        tensors[name] = tree.detach().to("cpu", copy=True).contiguous()
+        return {"$tensor": name}
+    if isinstance(tree, dict):
+        return {str(key): _take_tensors(value, f"{name}.{key}" if name else str(key), tensors) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_take_tensors(value, f"{name}.{index}", tensors) for index, value in enumerate(tree)]
+    return tree
+
+
+def _put_tensors(tree: Tree, tensors: dict[str, Tensor]) -> Tree:
+    if isinstance(tree, dict):
+        if tree.keys() == {"$tensor"}:
+            return tensors[tree["$tensor"]]
+        return {key: _put_tensors(value, tensors) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_put_tensors(value, tensors) for value in tree]
+    return tree

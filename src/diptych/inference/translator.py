@@ -1,0 +1,113 @@
+"""Applying a trained model: one class that previews, folders, evaluation and Python users share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diptych.data.augment import resize
+from diptych.data.census import fit
+from diptych.errors import ConfigError, DataError
+from diptych.nets.modes import Mode, applied
+from diptych.pixels import Domain
+from diptych.snapshot import Snapshot
+
+Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
+At = Literal["native", "trained"]
+
+
+class Translator:
+    """A snapshot in one direction, on one device: images in, translated images out, of the same kind and size.
+
+    >>> translate = Translator.load("runs/x/snapshot.safetensors")
+    >>> translate(Image.open("photo.jpg")).save("painting.png")
+    """
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        direction: str = "a2b",
+        *,
+        device: str = "auto",
+        precision: Literal["fp32", "bf16"] = "fp32",
+        mode: Mode | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.source, self.target = snapshot.domains(direction)
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.net = snapshot.generators[direction].to(self.device)
+        self.size, self.mode, self.seed = snapshot.size, mode or snapshot.mode, seed
+        self.bf16 = precision == "bf16"
+
+    @classmethod
+    def load(
+        cls,
+        snapshot: str | Path,
+        direction: str = "a2b",
+        *,
+        device: str = "auto",
+        precision: Literal["fp32", "bf16"] = "fp32",
+        mode: Mode | None = None,
+        seed: int = 0,
+    ) -> Translator:
+        """Load a snapshot file.
+
+        ``mode`` is ``eval`` or ``paper`` (diptych.nets.modes), by default as the snapshot says; ``seed`` fixes paper's dropout.
+        Raises SnapshotError for a bad file, ConfigError for a direction that it does not translate.
+        """
+        return cls(Snapshot.load(snapshot), direction, device=device, precision=precision, mode=mode, seed=seed)
+
+    def __call__(self, image: Picture) -> Picture:
+        """Translate one image.
+
+        A PIL image comes back as a PIL image, an (h, w), (h, w, c) array of the source domain's pixel type as such an array of the target's,
+        a (c, h, w) or (n, c, h, w) tensor of native pixels likewise. Height and width stay as they are.
+        """
+        if isinstance(image, Image.Image):
+            return _to_pil(self.pixels(_from_pil(image)))  # type: ignore[return-value]
+        if isinstance(image, np.ndarray):
+            squeeze = image.ndim == 2
+            out = self.pixels(image[..., None] if squeeze else image)
+            return out[..., 0] if squeeze and out.shape[-1] == 1 else out  # type: ignore[return-value]
+        if isinstance(image, Tensor):
+            batch = self.tensors(image[None] if image.ndim == 3 else image)
+            return batch[0] if image.ndim == 3 else batch  # type: ignore[return-value]
+        raise ConfigError(f"a translator takes PIL images, NumPy arrays and tensors, found {type(image).__name__}")
+
+    def pixels(self, pixels: np.ndarray, at: At = "native") -> np.ndarray:
+        """Translate an (h, w, c) array of native pixels; ``at="trained"`` works at the size of training and resizes the result back.
+
+        Raises DataError when the pixels cannot be brought to the source domain (other channels, other pixel type).
+        """
+        height, width = pixels.shape[:2]
+        pixels = fit(pixels, self.source)
+        if at == "trained" and self.size:
+            scale = self.size / min(height, width)
+            pixels = resize(pixels, round(height * scale), round(width * scale))
+        x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+        out = self.tensors(x)[0].permute(1, 2, 0).contiguous().numpy()
+        return resize(out, height, width)
+
+    def tensors(self, pixels: Tensor) -> Tensor:
+        """Translate an (n, c, h, w) tensor of native pixels, on the CPU or the device; the result is on the CPU."""
+        with applied(self.net, self.mode, self.seed) as net, torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            x = self.source.encode(pixels.to(self.device))
+            return self.target.decode(net(x)).cpu()
+
+
+def _from_pil(image: Image.Image) -> np.ndarray:
+    if image.mode not in ("L", "RGB", "I;16", "F"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _to_pil(pixels: np.ndarray) -> Image.Image:
+    if pixels.dtype != np.uint8 or pixels.shape[-1] not in (1, 3):
+        raise DataError(f"PIL cannot hold {pixels.shape[-1]} x {pixels.dtype} pixels; pass a NumPy array instead of a PIL image")
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

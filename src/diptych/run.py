@@ -1,0 +1,156 @@
+"""The run folder: what a training writes, who may write it, and how it goes on after an interruption.
+
+    recipe.json            the resolved recipe
+    census.json            the images it trains on, their domains, what was skipped and why
+    stats.jsonl            one line of losses for every so many steps
+    preview-*.png          the same test images, translated as training goes on
+    snapshot.safetensors   the translators, replaced at every save; safe to share
+    state-*.safetensors    everything an exact resume needs; the last two
+    metrics.json, report.html
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from diptych.data.census import Census
+from diptych.errors import ConfigError, LockedError, SnapshotError, StorageError
+from diptych.files import Tree, read_tree, write_atomic, write_tree
+from diptych.recipe import Recipe, first_difference
+from diptych.snapshot import check_header
+
+CENSUS = "census.json"
+STATE_FORMAT = 1
+KEPT_STATES = 2
+
+
+class Run:
+    """One run folder, open for writing by one process. Use ``with Run.open(...)``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.snapshot = folder / "snapshot.safetensors"
+        self.stats = folder / "stats.jsonl"
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, recipe: Recipe) -> Iterator[Run]:
+        """Make or re-enter a run folder and hold its lock.
+
+        Raises LockedError while another process writes it, ConfigError when it holds a run of another recipe (naming the first
+        difference), StorageError when it cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = open(folder / ".lock", "a+")  # noqa: SIM115 - held until the run ends
+        except OSError as error:
+            raise StorageError(f"{folder}: cannot be made or written ({error.strerror}); choose another --out") from error
+        with lock:
+            _lock(lock, folder)
+            run = cls(folder)
+            run._check_recipe(recipe)
+            yield run
+
+    def _check_recipe(self, recipe: Recipe) -> None:
+        path = self.folder / "recipe.json"
+        if not path.exists():
+            self.write_json("recipe.json", recipe.to_dict())
+            return
+        difference = first_difference(json.loads(path.read_text()), recipe.to_dict())
+        if difference:
+            raise ConfigError(
+                f"{self.folder}: holds a run of another recipe ({difference}); give the same settings to resume it, or another --out"
+            )
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a JSON file of this folder atomically."""
+        write_json(self.folder / name, value)
+
+    def census(self) -> Census | None:
+        """The census that was kept, None when there is none yet."""
+        return read_census(self.folder) if (self.folder / CENSUS).exists() else None
+
+    def keep_census(self, census: Census) -> None:
+        """Keep what was found, so that a resumed run trains on the same images without looking at all of them again."""
+        write_atomic(self.folder / CENSUS, census.to_json().encode())
+
+    def add_stats(self, line: dict[str, Any]) -> None:
+        """Append one line of statistics."""
+        try:
+            with open(self.stats, "a") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise StorageError(f"{self.stats}: cannot be written ({error.strerror}); free some space and run the same command") from error
+
+    def rewind_stats(self, step: int) -> None:
+        """Forget lines after a step, so that the step's resumed run writes them again; a torn last line goes too."""
+        if self.stats.exists():
+            lines = [line for line in self.stats.read_text().splitlines() if line.endswith("}")]
+            kept = [line for line in lines if json.loads(line)["step"] <= step]
+            write_atomic(self.stats, "".join(f"{line}\n" for line in kept).encode())
+
+    def states(self) -> list[Path]:
+        """Training states, newest first by step."""
+        numbered = {int(m[1]): p for p in self.folder.glob("state-*.safetensors") if (m := re.fullmatch(r"state-(\d+)", p.stem))}
+        return [numbered[step] for step in sorted(numbered, reverse=True)]
+
+    def save_state(self, step: int, tree: Tree) -> None:
+        """Write a state, then drop all but the newest ones."""
+        write_tree(self.folder / f"state-{step:09d}.safetensors", {"kind": "state", "format": STATE_FORMAT, "step": step} | tree)
+        for old in self.states()[KEPT_STATES:]:
+            old.unlink()
+        for torn in self.folder.glob(".*.tmp"):
+            torn.unlink(missing_ok=True)
+
+    def load_state(self) -> tuple[Tree | None, list[str]]:
+        """The newest state whose hash verifies, None when there is no state at all, and what was wrong with newer ones.
+
+        Raises SnapshotError when there are states and none is good.
+        """
+        problems: list[str] = []
+        for path in self.states():
+            try:
+                check_header(path, "state", STATE_FORMAT)
+                return read_tree(path), problems
+            except SnapshotError as error:
+                problems.append(str(error))
+        if problems:
+            raise SnapshotError(f"{self.folder}: no training state is whole; first: {problems[0]}; start again with another --out")
+        return None, problems
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically."""
+    write_atomic(path, json.dumps(value, indent=1).encode())
+
+
+def read_census(folder: Path) -> Census:
+    """The census that a run was trained on."""
+    return Census.from_json((folder / CENSUS).read_text())
+
+
+def _lock(lock: Any, folder: Path) -> None:
+    """Hold the lock file until it is closed, by the operating system: a killed owner never leaves it locked."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        raise LockedError(f"{folder}: another process writes this run ({lock.read().strip() or 'unknown'}); wait for it, or choose another --out") from error
+    lock.seek(0)
+    lock.truncate()
+    lock.write(f"pid {os.getpid()} on {socket.gethostname()}")
+    lock.flush()

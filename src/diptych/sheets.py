@@ -1,0 +1,39 @@
+"""Contact sheets: images side by side as one picture for people."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from diptych.pixels import to_rgb8
+
+GAP, BAR = 4, 18
+Column = tuple[str, list[Tensor]]
+Item = TypeVar("Item")
+
+
+def contact_sheet(columns: list[Column]) -> bytes:
+    """A PNG with one titled column for each list of images, (1, c, h, w) in [-1, 1]."""
+    cells = [(title, [to_rgb8(x.float())[0].permute(1, 2, 0).numpy() for x in images]) for title, images in columns]
+    width = max(pixels.shape[1] for _, column in cells for pixels in column) + GAP
+    height = max(pixels.shape[0] for _, column in cells for pixels in column) + GAP
+    canvas = Image.new("RGB", (width * len(cells) + GAP, BAR + height * max(len(column) for _, column in cells)), "white")
+    pen = ImageDraw.Draw(canvas)
+    for x, (title, column) in enumerate(cells):
+        pen.text((x * width + GAP, 2), title, fill="black")
+        for y, pixels in enumerate(column):
+            canvas.paste(Image.fromarray(pixels), (x * width + GAP, BAR + y * height))
+    file = io.BytesIO()
+    canvas.save(file, "PNG")
+    return file.getvalue()
+
+
+def spread(items: Sequence[Item], wanted: int) -> list[Item]:
+    """Up to ``wanted`` of them, evenly spaced."""
+    places = torch.linspace(0, len(items) - 1, min(len(items), wanted))
+    return [items[i] for i in places.round().int().tolist()]

@@ -1,0 +1,50 @@
+"""Which hardware trains, in which precision: chosen once, and said."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from diptych.errors import ConfigError
+from diptych.recipe import Precision
+
+def pick_device(name: str = "auto") -> torch.device:
+    """``auto`` is CUDA, then Apple's MPS, then the CPU; under torchrun each process takes the CUDA device of its local rank.
+
+    Raises ConfigError when the named device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {name!r} cannot be used ({reason}); choose auto, cpu, cuda, cuda:N or mps") from error
+    return device
+
+
+def pick_precision(wanted: Precision, device: torch.device) -> Precision:
+    """``auto`` is bf16 where the hardware computes in it: CUDA from compute capability 8, CPUs with AVX512-BF16 or AMX."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        fast = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return "bf16" if fast else "fp32"
+
+
+def describe(device: torch.device, precision: Precision) -> str:
+    """The choice in words: ``cpu (2 threads), bf16``."""
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {precision}"
+    return f"{device.type} ({torch.get_num_threads()} threads), {precision}"
+
+
+def workers_for(device: torch.device) -> int:
+    """Processes that read images: none beside a CPU that trains itself, else up to 8 of the cores."""
+    return 0 if device.type == "cpu" else min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
