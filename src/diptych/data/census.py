@@ -18,7 +18,7 @@ import numpy as np
 
 from diptych.data.folders import Ref, Split, take_half
 from diptych.data.formats import read_pixels, show
-from diptych.errors import DataError
+from diptych.errors import ConfigError, DataError
 from diptych.pixels import TORCH_DTYPES, Domain, PixelType
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Census:
             domain_a, domain_b = (Domain(*values) for values in found["domains"])
             skipped = tuple(Skipped(Path(path), reason) for path, reason in found["skipped"])
             return cls(Split(a, b, found["paired"]), domain_a, domain_b, skipped, tuple(map(Path, found["flat"])))
-        except (KeyError, TypeError, ValueError) as error:
+        except (ConfigError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"census: damaged ({type(error).__name__}: {error}); remove it and start again") from error
 
 

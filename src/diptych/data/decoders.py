@@ -103,7 +103,7 @@ def _decode_png(data: bytes) -> np.ndarray:
 
 
 def _decode_ppm(data: bytes) -> np.ndarray:
-    header = re.match(rb"P6(?:\s+#[^\n]*|\s+\d+){2,}?\s+(\d+)\s", data)
+    header = re.match(rb"P6\s+\d+\s+\d+\s+(\d+)\s", re.sub(rb"#[^\n]*\n", b" ", data[:1000]))
     if header and int(header[1]) > 255:
         raise DataError("is PPM with 16-bit colour, which Pillow would reduce to 8 bits; convert it to PNG or TIFF")
     return _decode_pillow(data)

@@ -24,6 +24,7 @@ __all__ = ["Half", "Layout", "Ref", "Split", "find_data", "find_images", "take_h
 
 Half = Literal["whole", "left", "right"]
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+KNOWN = {"a", "b", *(word + side for words in SPLITS.values() for word in words for side in ("a", "b", ""))}
 
 
 @dataclass(frozen=True)
@@ -204,17 +205,19 @@ def _doubt(path: Path) -> str:
     return f"; but {show(path.name)} is {width} x {height}, not wider than high: is it really two images side by side?"
 
 
-def _both(root: Path, a: dict[str, Path], b: dict[str, Path], name: Callable[[str, str], str]) -> dict[str, tuple[Path, Path]]:
+def _both(root: Path, a: dict[str, Path], b: dict[str, Path], wanted: Callable[[str, str], str]) -> dict[str, tuple[Path, Path]]:
     """Join the folders of the two sides by split. Raises DataError when one side lacks a split, or there is no train."""
     for split in SPLITS:
         if (split in a) != (split in b):
             here, there = (a, "B") if split in a else (b, "A")
-            beside = sorted(show(path.name) for path in here[split].parent.iterdir() if path != here[split])
-            near = difflib.get_close_matches(name(split, there), beside, n=1)
+            beside = [show(path.name) for name, path in _subfolders(here[split].parent).items() if name not in KNOWN]
+            near = difflib.get_close_matches(wanted(split, there), beside, n=1)
             hint = f"rename {near[0]}?" if near else "add it"
-            raise DataError(f"{show(here[split])}: the other side, {name(split, there)}, is missing; {hint}")
+            raise DataError(f"{show(here[split])}: the other side, {wanted(split, there)}, is missing; {hint}")
     if "train" not in a:
-        raise DataError(f"{show(root)}: only {', '.join(a)} found, no {name('train', 'A')} and {name('train', 'B')}; add them")
+        raise DataError(
+            f"{show(root)}: only {', '.join(a)} found, no {wanted('train', 'A')} and {wanted('train', 'B')}; add them"
+        )
     return {split: (a[split], b[split]) for split in a}
 
 
@@ -271,12 +274,11 @@ def _explain(root: Path, names: dict[str, Path]) -> str:
         find_images(root)  # raises, and says what is there instead
     expected = f"{show(root)}: expected trainA and trainB, A and B, or side-by-side images, found the folders "
     expected += _names(list(names.values()))
-    known = {"a", "b", *(word + side for words in SPLITS.values() for word in words for side in ("a", "b", ""))}
     for path in names.values():
-        if not known.isdisjoint(_subfolders(path)):
+        if not KNOWN.isdisjoint(_subfolders(path)):
             return f"{expected}; did you mean {show(path)}?"
     for name, path in names.items():
-        if near := difflib.get_close_matches(name, sorted(known - {"a", "b"}), n=1, cutoff=0.75):
+        if near := difflib.get_close_matches(name, sorted(KNOWN - {"a", "b"}), n=1, cutoff=0.75):
             side = near[0][-1].upper() if near[0][-1] in "ab" else ""
             return f"{expected}; rename {show(path.name)} to {near[0].removesuffix(side.lower())}{side}?"
     if len(names) == 2:

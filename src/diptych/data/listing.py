@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from diptych.data.catalogue import EMBEDDED, embedded
+from diptych.data.decoders import first_line
 from diptych.data.formats import SUFFIXES, show
 from diptych.errors import DataError
 
@@ -59,14 +61,15 @@ def open_folder(source: str | Path) -> Path:
     """The folder of this path or catalogue name. Raises DataError that names the near one when there is none."""
     path = Path(source).expanduser()
     try:
-        if path.is_dir():
+        if stat.S_ISDIR(path.stat().st_mode):
             return path
-        if str(source) in EMBEDDED:
-            return embedded(str(source))
-        if path.exists():
-            raise DataError(f"{show(path)}: is a file, expected a folder of images; pass the folder that it is in")
+        raise DataError(f"{show(path)}: is a file, expected a folder of images; pass the folder that it is in")
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # it may be a name of embedded data; if not, what is near follows
     except (OSError, ValueError) as error:  # such as a name that is too long
-        raise DataError(f"{show(path)[:200]}: cannot be used as a folder ({error}); check the path"[:400]) from error
+        raise DataError(f"{show(path)[:200]}: cannot be used as a folder ({first_line(error)}); check the path") from error
+    if str(source) in EMBEDDED:
+        return embedded(str(source))
     if path.is_symlink():
         raise DataError(f"{show(path)}: is a broken symbolic link; restore its target")
     beside = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []

@@ -1,0 +1,257 @@
+"""Layouts as people have them are found; every mistake is one line that says where, what and what next; odd names work."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from diptych.data.catalogue import EMBEDDED, embedded
+from diptych.data.folders import Layout, Ref, Split, find_data, find_images
+from diptych.data.formats import write_pixels
+from diptych.errors import DataError
+from tests.data.bad_images import PNG, RGB
+
+
+def touch(root: Path, *names: str) -> Path:
+    """Small images under root; a name that ends in / is an empty folder."""
+    for name in names:
+        path = root / name
+        if name.endswith("/"):
+            path.mkdir(parents=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(PNG)
+    return root
+
+
+def stems(split: Split | None) -> tuple[list[str], list[str]]:
+    assert split is not None
+    return [ref.name for ref in split.a], [ref.name for ref in split.b]
+
+
+LAYOUTS: dict[str, tuple[str, ...]] = {
+    "trainA trainB": ("trainA/1.png", "trainB/1.png", "testA/2.png", "testB/2.png"),
+    "other spelling": ("Train_A/1.png", "train-b/1.png", "TESTA/2.png", "test B/2.png"),
+    "A B": ("A/train/1.png", "B/train/1.png", "A/test/2.png", "B/test/2.png"),
+    "split first": ("train/A/1.png", "train/B/1.png", "test/a/2.png", "test/b/2.png"),
+    "side by side": ("train/1.png", "test/2.png"),
+}
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("names", LAYOUTS.values(), ids=LAYOUTS)
+def test_each_layout_is_found(names: tuple[str, ...], paired: bool, tmp_path: Path) -> None:
+    layout = find_data([touch(tmp_path, *names)], paired=paired)
+    assert stems(layout.train) == (["1"], ["1"])
+    assert stems(layout.test) == (["2"], ["2"])
+    assert layout.val is None
+    assert layout.train.paired is paired
+    assert str(tmp_path) in layout.description
+    assert ("train on 1 pairs" if paired else "train on 1 + 1 images") in layout.description
+
+
+def test_two_folders_and_their_splits_are_found(tmp_path: Path) -> None:
+    touch(tmp_path, "x/1.png", "y/1.jpg", "p/train/1.png", "q/train/1.png", "p/valid/2.png", "q/val/2.png")
+    assert find_data([tmp_path / "x", str(tmp_path / "y")], paired=True).train == Split(
+        (Ref(tmp_path / "x/1.png"),), (Ref(tmp_path / "y/1.jpg"),), paired=True
+    )
+    layout = find_data([tmp_path / "p", tmp_path / "q"], paired=True)
+    assert (stems(layout.train), stems(layout.val), layout.test) == ((["1"], ["1"]), (["2"], ["2"]), None)
+
+
+def test_halves_of_a_side_by_side_image_have_equal_size_and_the_middle_of_the_published_code(tmp_path: Path) -> None:
+    pixels = RGB[:, :15]
+    write_pixels(tmp_path / "1.png", pixels)
+    split = find_data([tmp_path], paired=True).train
+    assert (split.a[0].half, split.b[0].half) == ("left", "right")
+    assert np.array_equal(split.a[0].read(), pixels[:, :7])
+    assert np.array_equal(split.b[0].read(), pixels[:, 7:14])
+    assert np.array_equal(Ref(tmp_path / "1.png").read(), pixels)
+    write_pixels(tmp_path / "1.png", pixels[:, :1])
+    with pytest.raises(DataError, match=r"1\.png: is one pixel wide, expected A and B side by side; remove it"):
+        split.a[0].read()
+
+
+def test_a_side_by_side_folder_whose_images_are_not_wide_is_found_with_a_doubt(tmp_path: Path) -> None:
+    write_pixels(tmp_path / "1.png", RGB[:, :13])
+    assert "but 1.png is 13 x 13, not wider than high" in find_data([tmp_path], paired=True).description
+    write_pixels(tmp_path / "1.png", RGB)
+    assert "but" not in find_data([tmp_path], paired=True).description
+    (tmp_path / "1.png").write_bytes(b"")  # the census will say so
+    assert "but" not in find_data([tmp_path], paired=True).description
+
+
+def test_pairs_are_matched_by_name_and_not_by_position(tmp_path: Path) -> None:
+    touch(tmp_path, "A/2.jpg", "A/10.jpg", "A/sub/1.png", "B/sub/1.webp", "B/10.PNG", "B/2.tif")
+    split = find_data([tmp_path], paired=True).train
+    assert stems(split) == (["10", "2", "1"], ["10", "2", "1"])
+    assert split.b[2].path == tmp_path / "B/sub/1.webp"
+
+
+def test_composed_and_decomposed_accents_are_one_name(tmp_path: Path) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    assert composed != decomposed
+    touch(tmp_path, f"A/{composed}.png", f"B/{decomposed}.png")
+    assert len(find_data([tmp_path], paired=True).train.a) == 1
+
+
+ODD = [
+    "a b.png",
+    "画像 é.png",
+    "🦓🐎.png",
+    "line\nbreak.png",
+    "bytes\udcff\udcfe.png",
+    "-rf.png",
+    "x" * 251 + ".png",
+    "a.b.c.png",
+    "%s{}.PNG",
+]
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_legal_odd_names_work(paired: bool, tmp_path: Path) -> None:
+    touch(tmp_path, *(f"odd \n\udcff🦓/{side}/{name}" for side in ("A", "B") for name in ODD))
+    layout = find_data([tmp_path / "odd \n\udcff🦓"], paired=paired)
+    assert {ref.path.name for ref in layout.train.a} == set(ODD)
+    assert all(np.array_equal(ref.read(), RGB) for ref in (*layout.train.a, *layout.train.b))
+    assert layout.description.isprintable()
+
+
+def test_hidden_and_foreign_files_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path, "1.png", "._1.png", ".hidden/2.png", "__MACOSX/3.png", "Thumbs.db", ".DS_Store", "notes.txt", "2.JPG")
+    assert [path.name for path in find_images(tmp_path)] == ["1.png", "2.JPG"]
+
+
+def test_the_order_of_images_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
+    names = ["b/1.png", "a/2.png", "é.png", "z.png", "a.png", "B.png"]
+    one, other = touch(tmp_path / "one", *names), touch(tmp_path / "other", *reversed(names))
+    assert [p.relative_to(one) for p in find_images(one)] == [p.relative_to(other) for p in find_images(other)]
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path, "real/1.png", "data/2.png")
+    (tmp_path / "data/link").symlink_to(tmp_path / "real")
+    (tmp_path / "data/circle").symlink_to(tmp_path / "data")
+    (tmp_path / "real/up").symlink_to(tmp_path)
+    found = [str(path.relative_to(tmp_path / "data")) for path in find_images(tmp_path / "data")]
+    assert "2.png" in found and "link/1.png" in found
+    assert not [path for path in found if "circle" in path]
+
+
+def pairs(number: int) -> list[str]:
+    return [f"trainA/{i}.png" for i in range(number)] + [f"trainB/{i}.png" for i in range(number)]
+
+
+# What is there, what is asked for relative to it, and the line that comes back, in which {} is the folder.
+MISTAKES: dict[str, tuple[list[str], list[str], str]] = {
+    "missing": ([], ["none"], "{}/none: no such folder, and no embedded data of this name (relief); check the path"),
+    "near": (["maps/1.png"], ["map"], "no such folder, and no embedded data of this name (relief); did you mean {}/maps?"),
+    "near catalogue": ([], ["releif"], "did you mean relief?"),
+    "a file": (["x.png"], ["x.png"], "{}/x.png: is a file, expected a folder of images; pass the folder that it is in"),
+    "empty": ([], [""], "{}: no images found, but nothing; expected .jpg, .png"),
+    "no images": (["a.txt", "b.txt", "c.mat"], [""], "{}: no images found, but 2 x .txt, 1 x .mat; expected"),
+    "hidden only": (["._1.png"], [""], "{}: no images found, but nothing"),
+    "only A": (["trainA/1.png", "testA/1.png"], [""], "{}/trainA: the other side, trainB, is missing; add it"),
+    "only B": (["trainB/1.png"], [""], "{}/trainB: the other side, trainA, is missing; add it"),
+    "only A as A": (["A/1.png"], [""], "{}/A: the other side, B, is missing; add it"),
+    "typo of B": (["trainA/1.png", "trianB/1.png"], [""], "{}/trainA: the other side, trainB, is missing; rename trianB?"),
+    "typo of both": (["trianA/1.png", "trianB/1.png"], [""], "found the folders trianA, trianB; rename trianA to trainA?"),
+    "test of A only": ([*pairs(1), "testA/1.png"], [""], "{}/testA: the other side, testB, is missing; add it"),
+    "no train": (["testA/1.png", "testB/1.png"], [""], "{}: only test found, no trainA and trainB; add them"),
+    "no train, side by side": (["test/1.png"], [""], "{}: no folder train, found test; rename the one to train on"),
+    "split on one side": (["A/train/1.png", "B/1.png"], [""], "{}/A/train: the other side, {}/B/train, is missing; add it"),
+    "two spellings": ([*pairs(1), "train_a/1.png"], [""], "{}: trainA and train_a mean the same; remove one"),
+    "two words": ([*pairs(1), "valA/1.png", "validA/1.png"], [""], "{}: valA and validA mean the same; remove one"),
+    "nested": (["maps/trainA/1.png", "maps/trainB/1.png"], [""], "found the folders maps; did you mean {}/maps?"),
+    "two names": (["horse/1.png", "zebra/1.png"], [""], "to translate between these two, pass both: {}/horse {}/zebra"),
+    "many names": (
+        ["cat/1.png", "cow/1.png", "dog/1.png", "elk/1.png"],
+        [""],
+        "found the folders cat, cow, dog and 1 more; rename them",
+    ),
+    "one side empty": (["trainA/1.png", "trainB/"], [""], "{}/trainB: no images found, but nothing"),
+    "unequal": ([*pairs(3), "trainA/x.png"], [""], "4 and 3 images, 1 without a partner of the same name: x.png; add"),
+    "orphans": (
+        [*pairs(2), "trainA/x.png", "trainB/y.png"],
+        [""],
+        "3 and 3 images, 2 without a partner of the same name: x.png, y.png;",
+    ),
+    "many orphans": ([*pairs(2), *(f"trainA/x{i}.png" for i in range(9))], [""], "x0.png, x1.png, x2.png and 6 more; add"),
+    "no name matches": (
+        ["A/1_A.png", "B/1_B.png"],
+        [""],
+        "whose names all differ, such as 1_A and 1_B; give the two of a pair one name",
+    ),
+    "twins": ([*pairs(1), "trainA/0.jpg"], [""], "{}/trainA: two images of one name, 0.jpg, 0.png; remove or rename one"),
+    "the same folder": (["x/1.png"], ["x", "x/../x"], "{}/x: A and B are the same folder; pass two folders"),
+    "A in B": (
+        ["x/1.png", "x/y/1.png"],
+        ["x/y", "x"],
+        "{}/x/y: lies inside {}/x, so its images are in both; pass separate folders",
+    ),
+    "three folders": (["x/1.png"], ["x", "x", "x"], "3 sources given; pass one folder that holds both domains, or two"),
+    "no folder": ([], [], "0 sources given"),
+    "long name": ([], ["x" * 300], "cannot be used as a folder"),
+    "long path": ([], ["/".join(["x" * 200] * 25)], "cannot be used as a folder"),
+    "zero byte": ([], ["x\0y"], "x\\x00y: "),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_is_one_line_that_names_the_folder_and_the_fix(mistake: str, tmp_path: Path) -> None:
+    names, sources, expected = MISTAKES[mistake]
+    touch(tmp_path, *names)
+    with pytest.raises(DataError) as caught:
+        find_data([f"{tmp_path}/{source}" if source else tmp_path for source in sources], paired=True)
+    message = str(caught.value)
+    assert expected.replace("{}", str(tmp_path)) in message
+    assert message.isprintable() and len(message) < 600
+    assert "; " in message
+
+
+def test_a_link_to_nowhere_and_two_links_to_one_folder_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "real/1.png")
+    (tmp_path / "broken").symlink_to("nowhere")
+    (tmp_path / "alias").symlink_to("real")
+    with pytest.raises(DataError, match="broken: is a broken symbolic link; restore its target"):
+        find_data([tmp_path / "broken"], paired=True)
+    with pytest.raises(DataError, match="A and B are the same folder"):
+        find_data([tmp_path / "real", tmp_path / "alias"], paired=True)
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(path: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.scandir", denied)
+    with pytest.raises(DataError, match=r"cannot be listed \(Permission denied\); make it readable"):
+        find_images(touch(tmp_path, "1.png"))
+
+
+@pytest.mark.parametrize("find", [lambda p: find_data([p], paired=False), find_images])
+def test_unpaired_sides_need_no_common_names_or_counts(find: Callable[[Path], Layout | list[Path]], tmp_path: Path) -> None:
+    found = find(touch(tmp_path, "A/x.png", "B/y.png", "B/z.png"))
+    assert stems(found.train) == (["x"], ["y", "z"]) if isinstance(found, Layout) else len(found) == 3
+
+
+def test_embedded_data_is_found_by_name_unless_a_folder_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(touch(tmp_path, "elsewhere/1.png"))
+    layout = find_data(["relief"], paired=True)
+    assert layout.test is not None and (len(layout.train.a), len(layout.test.a)) == (261, 58)
+    touch(tmp_path, "relief/1.png")
+    assert len(find_data(["relief"], paired=True).train.a) == 1
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_data_is_small_and_says_where_it_comes_from(name: str) -> None:
+    files = [path for path in embedded(name).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 4_000_000
+    assert "public domain" in (embedded(name) / "NOTICE.md").read_text()
+    with pytest.raises(DataError, match=f"'{name}s': no embedded data of this name, there is .*; did you mean {name}\\?"):
+        embedded(f"{name}s")
+    with pytest.raises(DataError, match="pass one of these names, or a folder"):
+        embedded("xyz")
