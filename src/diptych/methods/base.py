@@ -62,13 +62,14 @@ class MethodConfig(Protocol):
 @contextmanager
 def frozen(*nets: nn.Module) -> Iterator[None]:
     """Networks judge inside this block without being taught: gradients pass through them and do not stop in their weights."""
-    for net in nets:
-        net.requires_grad_(False)
+    taught = [p for net in nets for p in net.parameters() if p.requires_grad]
+    for parameter in taught:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for net in nets:
-            net.requires_grad_(True)
+        for parameter in taught:
+            parameter.requires_grad_(True)
 
 
 def discriminator_terms(D: nn.Module, real: Tensor, fake: Tensor, *, gan: Gan, lambda_gp: float, lambda_r1: float) -> Terms:
