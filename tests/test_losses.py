@@ -1,0 +1,148 @@
+"""Every loss against an independent formula, and every gradient where it must and must not go."""
+
+import jaxtyping
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from diptych.errors import ConfigError
+from diptych.losses import check_gan, discriminator_loss, generator_loss, gradient_penalty, l1, r1_penalty
+from diptych.nets import PatchGAN
+
+
+def logits(seed=0, scale=3.0):
+    return torch.randn(3, 1, 5, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale
+
+
+def images(seed=0, n=3):
+    return torch.rand(n, 3, 12, 12, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 2 - 1
+
+
+INDEPENDENT = {
+    "vanilla": lambda x, real: nn.BCEWithLogitsLoss()(x, torch.full_like(x, float(real))),
+    "lsgan": lambda x, real: nn.MSELoss()(x, torch.full_like(x, float(real))),
+    "hinge": lambda x, real: (1 + (-x if real else x)).clamp(min=0).mean(),
+    "wgan": lambda x, real: -x.sum() / x.numel() if real else x.sum() / x.numel(),
+}
+
+
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("gan", INDEPENDENT)
+def test_the_discriminator_loss_is_the_formula_of_its_paper(gan, real):
+    x = logits()
+    expected = INDEPENDENT[gan](x, real)
+    assert discriminator_loss(x, real, gan).item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("gan", ["vanilla", "lsgan"])
+def test_the_generator_loss_wants_its_images_judged_real(gan):
+    assert generator_loss(logits(), gan).item() == pytest.approx(INDEPENDENT[gan](logits(), True).item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("gan", ["hinge", "wgan"])
+def test_the_generator_loss_of_hinge_and_wgan_has_no_margin(gan):
+    assert generator_loss(logits(), gan).item() == pytest.approx(-logits().mean().item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("gan", INDEPENDENT)
+def test_both_losses_pull_the_logits_of_an_image_in_opposite_directions(gan):
+    x = torch.zeros(1, 1, 1, 1, requires_grad=True)
+    (of_d,) = torch.autograd.grad(discriminator_loss(x, False, gan), x)
+    (of_g,) = torch.autograd.grad(generator_loss(x, gan), x)
+    assert of_g.item() < 0 and (of_d.item() > 0 or gan == "lsgan")  # lsgan: D rests at 0, which is where x is
+
+
+def test_vanilla_stays_finite_and_keeps_its_gradient_where_the_discriminator_is_certain():
+    x = torch.full((1, 1, 1, 1), -200.0, requires_grad=True)
+    loss = generator_loss(x, "vanilla")
+    assert loss.item() == pytest.approx(200.0)
+    assert torch.autograd.grad(loss, x)[0].item() == pytest.approx(-1.0)  # non-saturating
+
+
+@pytest.mark.parametrize("gan", INDEPENDENT)
+def test_known_values(gan):
+    zero = torch.zeros(1, 1, 2, 2)
+    expected = {"vanilla": (0.693147, 0.693147), "lsgan": (1.0, 0.0), "hinge": (1.0, 1.0), "wgan": (0.0, 0.0)}[gan]
+    found = discriminator_loss(zero, True, gan).item(), discriminator_loss(zero, False, gan).item()
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_l1_is_the_mean_absolute_difference():
+    assert l1(images(0), images(1)).item() == pytest.approx(F.l1_loss(images(0), images(1)).item(), abs=1e-15)
+    assert l1(images(), images()).item() == 0.0
+
+
+# --- penalties ---
+
+
+def linear_judge(slope):
+    """D with a gradient of the same norm everywhere."""
+    direction = images(9, n=1)
+    direction = slope * direction / direction.norm()
+    return lambda x: (x * direction).sum(dim=(1, 2, 3), keepdim=True)
+
+
+@pytest.mark.parametrize(("slope", "expected"), [(1.0, 0.0), (0.0, 1.0), (3.0, 4.0), (0.5, 0.25)])
+def test_the_gradient_penalty_of_a_linear_judge_is_its_slope_less_one_squared(slope, expected):
+    assert gradient_penalty(linear_judge(slope), images(0), images(1)).item() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("slope", "expected"), [(1.0, 0.5), (0.0, 0.0), (3.0, 4.5)])
+def test_r1_of_a_linear_judge_is_half_its_squared_slope(slope, expected):
+    assert r1_penalty(linear_judge(slope), images()).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_gradient_penalty_is_taken_between_real_and_fake():
+    seen = []
+
+    def judge(x):
+        seen.append(x.detach())
+        return (x**2).sum(dim=(1, 2, 3), keepdim=True)
+
+    real, fake = torch.ones(200, 1, 1, 1, dtype=torch.float64), torch.zeros(200, 1, 1, 1, dtype=torch.float64)
+    penalty = gradient_penalty(judge, real, fake)
+    points = seen[0].flatten()
+    assert 0 <= points.min() < 0.1 and 0.9 < points.max() <= 1 and 0.4 < points.mean() < 0.6
+    assert points.unique().numel() == 200  # each sample a point of its own
+    assert penalty.item() == pytest.approx(((2 * points - 1) ** 2).mean().item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("penalty", ["gp", "r1"])
+def test_penalties_reach_the_weights_of_the_judge_and_nothing_else(penalty):
+    torch.manual_seed(0)
+    D = PatchGAN(3, width=4, num_layers=1).double()
+    real, fake = images(0).requires_grad_(), images(1).requires_grad_()
+    loss = gradient_penalty(D, real, fake) if penalty == "gp" else r1_penalty(D, real)
+    loss.backward()
+    assert real.grad is None and fake.grad is None
+    weights = [m.weight for m in D.modules() if isinstance(m, nn.Conv2d)]
+    assert all(weight.grad is not None and weight.grad.abs().max() > 0 for weight in weights)
+    # The gradient of a gradient, against finite differences.
+    weight, shift = weights[0], 1e-5
+    values = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            weight[0, 0, 0, 0] += sign * shift
+        values.append(r1_penalty(D, real).item())
+        with torch.no_grad():
+            weight[0, 0, 0, 0] -= sign * shift
+    if penalty == "r1":
+        assert weight.grad[0, 0, 0, 0].item() == pytest.approx((values[0] - values[1]) / (2 * shift), rel=1e-4)
+
+
+def test_r1_is_the_mean_over_samples_of_half_the_squared_norm_of_the_input_gradient():
+    torch.manual_seed(0)
+    D, real = PatchGAN(3, width=4, num_layers=1, norm="none").double(), images()
+    by_hand = []
+    for image in real:
+        x = image[None].clone().requires_grad_()
+        D(x).sum().backward()
+        by_hand.append(x.grad.pow(2).sum().item() / 2)
+    assert r1_penalty(D, real).item() == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-12)
+
+
+def test_an_unknown_loss_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ConfigError, match="gan must be one of vanilla, lsgan, hinge, wgan, found 'wgan-gp'"):
+        check_gan("wgan-gp")
