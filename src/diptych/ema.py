@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Ema(nn.Module):
@@ -16,10 +16,15 @@ class Ema(nn.Module):
         self.nets = copy.deepcopy(nets).requires_grad_(False)
         self.decay = decay
 
+    def translators(self) -> dict[str, nn.Module]:
+        """The averaged networks by name."""
+        return dict(self.nets.items())
+
     @torch.no_grad()
     def update(self, nets: nn.ModuleDict) -> None:
         """shadow <- decay * shadow + (1 - decay) * weights, in one fused call."""
-        shadow, weights = list(self.nets.parameters()), [p.detach() for p in nets.parameters()]
+        shadow: list[Tensor] = list(self.nets.parameters())
+        weights = [p.detach() for p in nets.parameters()]
         torch._foreach_lerp_(shadow, weights, 1.0 - self.decay)
         for kept, current in zip(self.nets.buffers(), nets.buffers(), strict=True):
             kept.copy_(current)

@@ -37,7 +37,9 @@ def write_atomic(path: Path, data: bytes) -> None:
         _sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StorageError(f"{path}: cannot be written ({error.strerror}); needs {len(data):,} bytes, {_free(path.parent)} free") from error
+        raise StorageError(
+            f"{path}: cannot be written ({error.strerror}); needs {len(data):,} bytes, {_free(path.parent)} free"
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:
@@ -94,7 +96,9 @@ def _open(path: Path, with_tensors: bool = False) -> tuple[Tree, dict[str, Tenso
     except FileNotFoundError as error:
         raise SnapshotError(f"{path}: no such file; give a snapshot such as runs/x/snapshot.safetensors") from error
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise SnapshotError(f"{path}: damaged or not a safetensors file: {' '.join(str(error).split())}; use another copy") from error
+        raise SnapshotError(
+            f"{path}: damaged or not a safetensors file: {' '.join(str(error).split())}; use another copy"
+        ) from error
 
 
 def _digest(header: str, tensors: dict[str, Tensor]) -> str:
@@ -102,7 +106,7 @@ def _digest(header: str, tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -22,6 +22,9 @@ from torch import Tensor, nn
 
 from diptych.errors import WeightsError
 from diptych.nets import Norm, PatchGAN, ResNet, UNet
+from diptych.nets.modes import Mode
+from diptych.pixels import Domain
+from diptych.snapshot import Snapshot
 
 SUPPORTED = "supported are the ResNet, U-Net, PatchGAN and pixel networks of pix2pix and CycleGAN, and vintagify's generator"
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -54,6 +57,28 @@ def load_foreign(path: str | Path) -> Foreign:
         return recognise(state)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
+
+
+def to_snapshot(found: Mapping[str, Foreign]) -> Snapshot:
+    """The snapshot of imported networks, by direction for generators and by any name for discriminators.
+
+    U-Nets with batch norm are applied in ``paper`` mode unless asked otherwise, as their makers test them. Raises
+    WeightsError when two generators do not translate between the same two domains.
+    """
+    generators = {name: foreign.net for name, foreign in found.items() if foreign.role == "generator"}
+    judges = {name: foreign.net for name, foreign in found.items() if foreign.role == "discriminator"}
+    specs: dict[str, Any] = {name: net.spec for name, net in generators.items()}
+    shapes = {
+        (s["in_channels"], s["out_channels"]) if name == "a2b" else (s["out_channels"], s["in_channels"])
+        for name, s in specs.items()
+    }
+    if len(shapes) > 1:
+        raise WeightsError(f"the two generators map between different channels {sorted(shapes)}; import them apart")
+    channels_a, channels_b = shapes.pop() if shapes else (3, 3)
+    stochastic = any(spec["net"] == "unet" and spec["norm"] == "batch" for spec in specs.values())
+    about = {"origin": {name: foreign.origin for name, foreign in found.items()}}
+    mode: Mode = "paper" if stochastic else "eval"
+    return Snapshot(generators, Domain(channels_a), Domain(channels_b), 256, mode, about, judges)
 
 
 def read_foreign(path: str | Path) -> dict[str, Tensor]:

@@ -25,8 +25,8 @@ def check_gan(kind: str) -> None:
 def discriminator_loss(logits: Logits, real: bool, kind: Gan = "vanilla") -> Float[Tensor, ""]:
     """What D minimises on logits of real or of generated patches.
 
-    vanilla: binary cross-entropy (Goodfellow et al. 2014, eq. 1). lsgan: (D - 1)^2 and D^2 (Mao et al. 2017, eq. 9 without the 1/2).
-    hinge: max(0, 1 -+ D) (Lim & Ye 2017). wgan: -+D (Arjovsky et al. 2017), which needs gradient_penalty beside it.
+    vanilla: binary cross-entropy (Goodfellow et al. 2014, eq. 1). lsgan: (D - 1)^2 and D^2 (Mao et al. 2017, eq. 9 without
+    the 1/2). hinge: max(0, 1 -+ D) (Lim & Ye 2017). wgan: -+D (Arjovsky et al. 2017), which needs gradient_penalty beside it.
     """
     if kind == "vanilla":
         return F.softplus(-logits if real else logits).mean()

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class ImagePool(nn.Module):
     """A buffer of earlier fakes, images and random choices included on the device, all of it in the state_dict.
 
-    While it fills, every image passes and is stored. From then on, with probability 1/2, an image is exchanged for a random stored one
-    and takes its place; otherwise it passes. size 0 passes everything.
+    While it fills, every image passes and is stored. From then on, with probability 1/2, an image is exchanged for a random
+    stored one and takes its place; otherwise it passes. size 0 passes everything.
     """
 
     images: Tensor

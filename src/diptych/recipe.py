@@ -25,9 +25,9 @@ Precision = Literal["auto", "fp32", "bf16"]
 class TrainConfig:
     """How long and how to optimise; the defaults are the published ones.
 
-    ``epochs`` at the full learning rate ``lr``, then ``decay_epochs`` in which it falls linearly towards zero; an epoch visits the larger
-    side once. ``batch_size`` counts over all processes together. ``precision: auto`` is bf16 where the hardware computes in it.
-    ``ema`` is the decay per step of averaged generator weights, 0 for none.
+    ``epochs`` at the full learning rate ``lr``, then ``decay_epochs`` in which it falls linearly towards zero; an epoch
+    visits the larger side once. ``batch_size`` counts over all processes together. ``precision: auto`` is bf16 where the
+    hardware computes in it. ``ema`` is the decay per step of averaged generator weights, 0 for none.
     """
 
     epochs: int = 100
@@ -66,9 +66,10 @@ class Recipe:
 
     @classmethod
     def create(cls, method: str, settings: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Recipe:
-        """The recipe of a method (a name in METHODS, or module:Class), changed by nested settings, then by --dotted.key value pairs.
+        """The recipe of a method (a name in METHODS, or module:Class), with some settings changed.
 
-        Raises ConfigError for an unknown key, naming the nearest, or a value of the wrong type.
+        First come nested settings, then overrides as ``--dotted.key value``. Raises ConfigError for an unknown key, naming the
+        nearest, or a value of the wrong type.
         """
         parser = recipe_parser(method)
         for key, value in (settings or {}).items():
@@ -90,15 +91,19 @@ class Recipe:
         name = method.get("name") if isinstance(method, Mapping) else method
         if not isinstance(name, str):
             raise ConfigError("a recipe needs method.name, e.g. method: {name: cyclegan}")
-        settings = dict(values) | {"method": {k: v for k, v in method.items() if k != "name"} if isinstance(method, Mapping) else {}}
+        settings = dict(values) | {
+            "method": {k: v for k, v in method.items() if k != "name"} if isinstance(method, Mapping) else {}
+        }
         return cls.create(name, settings, overrides)
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         """Read a YAML or JSON file."""
         try:
-            values = yaml.safe_load(Path(path).read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            text = Path(path).read_text()
+            # JSON is nearly YAML: its escapes of characters beyond 16 bits are pairs, which YAML reads as two characters.
+            values = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
+        except (OSError, ValueError, yaml.YAMLError) as error:
             raise ConfigError(f"{path}: cannot be read as YAML or JSON: {' '.join(str(error).split())}") from error
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: a recipe is a mapping with the keys method, data, train; found {type(values).__name__}")
@@ -107,8 +112,8 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON or YAML; tuples become lists."""
         name = {"name": _name(type(self.method))}
-        values = {"method": name | dataclasses.asdict(self.method), "data": dataclasses.asdict(self.data)}  # type: ignore[call-overload]
-        return json.loads(json.dumps(values | {"train": dataclasses.asdict(self.train)}))  # type: ignore[no-any-return]
+        values = {"method": name | dataclasses.asdict(self.method), "data": dataclasses.asdict(self.data)}
+        return json.loads(json.dumps(values | {"train": dataclasses.asdict(self.train)}))
 
     def to_yaml(self) -> str:
         """The recipe as a YAML file's text."""

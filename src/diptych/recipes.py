@@ -30,21 +30,27 @@ def preset(name: str, method: str) -> Settings:
 
 
 def facades() -> Recipe:
-    """Architectural labels -> photo, pix2pix (Isola et al. 2017, section 4): 400 pairs, batch 1, 200 epochs of jitter and mirroring.
+    """Architectural labels -> photo, pix2pix (Isola et al. 2017, section 4): 400 pairs, batch 1, 200 epochs with jitter.
 
-    Source folders hold photo | label side by side, so the direction is b2a. The authors' weights score FID 119-125 on the 106 test images.
-    About 3 hours on one GPU of 2017.
+    Source folders hold photo | label side by side, so the direction is b2a. The authors' weights score FID 119-125 on the 106
+    test images. About 3 hours on one GPU of 2017.
     """
     return Recipe.create("pix2pix", {"data": {"direction": "b2a"}})
 
 
 def maps() -> Recipe:
-    """Aerial photo -> map, pix2pix (Isola et al. 2017, section 4.1): 1096 pairs; 18.9 +- 2.5 % of map -> photo fool people (table 4)."""
+    """Aerial photo -> map, pix2pix (Isola et al.
+
+    2017, section 4.1): 1096 pairs; 18.9 +- 2.5 % of map -> photo fool people (table 4).
+    """
     return Recipe.create("pix2pix")
 
 
 def horse2zebra() -> Recipe:
-    """Horse <-> zebra, CycleGAN (Zhu et al. 2017): FID 62.1 with identity loss, 77.2 without (official weights, 120-140 test images)."""
+    """Horse <-> zebra, CycleGAN (Zhu et al.
+
+    2017): FID 62.1 with identity loss, 77.2 without (official weights, 120-140 test images).
+    """
     return Recipe.create("cyclegan")
 
 
@@ -94,17 +100,20 @@ def pix2pix_l1_gan() -> Recipe:
 
 
 def relief() -> Recipe:
-    """The demo: elevation tints -> shaded relief on embedded tiles, pix2pix, minutes on two CPU cores."""
-    method = {"generator": "unet_5", "ngf": 32, "ndf": 32, "norm": "instance", "dropout": False, "upsample": "resize"}
-    data = {"source": ["relief"], "resize": "none", "crop_size": 128}
-    train = {"epochs": 6, "decay_epochs": 6, "batch_size": 4, "lr": 1e-3, "ema": 0.99}
+    """The demo: elevation tints -> shaded relief on embedded tiles, pix2pix, minutes on two CPU cores.
+
+    Not mirrored: both maps are lit from the north-west.
+    """
+    method = {"generator": "unet_5", "ngf": 32, "ndf": 32, "norm": "instance", "dropout": False, "upsample": "pixelshuffle"}
+    data = {"source": ["relief"], "resize": "none", "crop_size": 128, "flip": False}
+    train = {"epochs": 7, "decay_epochs": 7, "batch_size": 4, "lr": 1e-3, "ema": 0.99}
     return Recipe.create("pix2pix", {"method": method, "data": data, "train": train})
 
 
 def relief_unpaired() -> Recipe:
     """The unpaired demo: CycleGAN on the same tiles without their pairing, a quarter of an hour on two CPU cores."""
     method = {"generator": "resnet_4", "ngf": 24, "ndf": 32}
-    data = {"source": ["relief"], "resize": "none", "crop_size": 96}
+    data = {"source": ["relief"], "resize": "none", "crop_size": 96, "flip": False}
     train = {"epochs": 4, "decay_epochs": 4, "lr": 4e-4, "ema": 0.99}
     return Recipe.create("cyclegan", {"method": method, "data": data, "train": train})
 
@@ -134,5 +143,7 @@ def named(name: str) -> Recipe:
     """The recipe of a published experiment. Raises ConfigError, naming the nearest, when there is none."""
     if name not in RECIPES:
         near = get_close_matches(name, RECIPES, n=1)
-        raise ConfigError(f"no recipe is called {name!r}; {f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(RECIPES)}")
+        raise ConfigError(
+            f"no recipe is called {name!r}; {f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(RECIPES)}"
+        )
     return RECIPES[name]()

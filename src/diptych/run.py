@@ -1,12 +1,12 @@
 """The run folder: what a training writes, who may write it, and how it goes on after an interruption.
 
-    recipe.json            the resolved recipe
-    census.json            the images it trains on, their domains, what was skipped and why
-    stats.jsonl            one line of losses for every so many steps
-    preview-*.png          the same test images, translated as training goes on
-    snapshot.safetensors   the translators, replaced at every save; safe to share
-    state-*.safetensors    everything an exact resume needs; the last two
-    metrics.json, report.html
+recipe.json            the resolved recipe
+census.json            the images it trains on, their domains, what was skipped and why
+stats.jsonl            one line of losses for every so many steps
+preview-*.png          the same test images, translated as training goes on
+snapshot.safetensors   the translators, replaced at every save; safe to share
+state-*.safetensors    everything an exact resume needs; the last two
+metrics.json, report.html
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class Run:
         difference = first_difference(json.loads(path.read_text()), recipe.to_dict())
         if difference:
             raise ConfigError(
-                f"{self.folder}: holds a run of another recipe ({difference}); give the same settings to resume it, or another --out"
+                f"{self.folder}: holds a run of another recipe ({difference}); "
+                "give the same settings to resume it, or another --out"
             )
 
     def write_json(self, name: str, value: Any) -> None:
@@ -87,7 +88,9 @@ class Run:
             with open(self.stats, "a") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
-            raise StorageError(f"{self.stats}: cannot be written ({error.strerror}); free some space and run the same command") from error
+            raise StorageError(
+                f"{self.stats}: cannot be written ({error.strerror}); free some space and run the same command"
+            ) from error
 
     def rewind_stats(self, step: int) -> None:
         """Forget lines after a step, so that the step's resumed run writes them again; a torn last line goes too."""
@@ -122,7 +125,9 @@ class Run:
             except SnapshotError as error:
                 problems.append(str(error))
         if problems:
-            raise SnapshotError(f"{self.folder}: no training state is whole; first: {problems[0]}; start again with another --out")
+            raise SnapshotError(
+                f"{self.folder}: no training state is whole; first: {problems[0]}; start again with another --out"
+            )
         return None, problems
 
 
@@ -149,7 +154,10 @@ def _lock(lock: Any, folder: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.seek(0)
-        raise LockedError(f"{folder}: another process writes this run ({lock.read().strip() or 'unknown'}); wait for it, or choose another --out") from error
+        raise LockedError(
+            f"{folder}: another process writes this run ({lock.read().strip() or 'unknown'}); "
+            "wait for it, or choose another --out"
+        ) from error
     lock.seek(0)
     lock.truncate()
     lock.write(f"pid {os.getpid()} on {socket.gethostname()}")

@@ -8,8 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
-from diptych.errors import DiptychError
+from diptych.errors import ConfigError, DiptychError
 
 COMMANDS: dict[str, str] = {
     "train": "train a translator on folders of images, or go on with an interrupted run",
@@ -23,15 +24,14 @@ COMMANDS: dict[str, str] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (see diptych.errors)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] not in COMMANDS:
-        overview().parse_args(arguments or ["--help"])
-        return 0
     # Before torch starts its threads: one that waits must sleep, not spin. Spinning on a machine that also does other work made a
     # training step 10 times slower than the work it holds.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    command = load(arguments[0])
     try:
-        return int(command.main(arguments[1:]))
+        if not arguments or arguments[0] not in COMMANDS:
+            overview().parse_args(arguments or ["--help"])
+            return 0
+        return int(load(arguments[0]).main(arguments[1:]))
     except DiptychError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -46,7 +46,7 @@ def overview() -> argparse.ArgumentParser:
     """The parser that prints the list of commands and refuses unknown ones."""
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {sentence}" for name, sentence in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "diptych",
         description="Image-to-image translation, paired (pix2pix) and unpaired (CycleGAN).",
         epilog=f"commands:\n{commands}\n\n`diptych COMMAND --help` shows a command's options and examples.",
@@ -69,9 +69,17 @@ class Version(argparse.Action):
         parser.exit()
 
 
+class Parser(argparse.ArgumentParser):
+    """Reports a wrong command line as our own errors are: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError instead of printing the usage."""
+        raise ConfigError(f"{message}; see `{self.prog} --help`")
+
+
 def command_parser(name: str, examples: str, usage: str | None = None) -> argparse.ArgumentParser:
     """A command's parser: its one sentence, and real examples below the options."""
-    return argparse.ArgumentParser(
+    return Parser(
         f"diptych {name}",
         usage=usage,
         description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.",

@@ -7,22 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from diptych.training.loop import Progress as Step
 from diptych.training.loop import Watch
 
-console = Console(highlight=False)
-notes = Console(stderr=True, highlight=False)
+console = Console(highlight=False, markup=False, emoji=False)  # file names may hold [brackets] and :colons:
+notes = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 class Notes(logging.Handler):
     """The library's log as plain lines: notes and warnings."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record; markup is off, since file names may hold brackets."""
+        """Print one record."""
         prefix = "warning: " if record.levelno >= logging.WARNING else "note: "
-        notes.print(prefix + record.getMessage(), markup=False, soft_wrap=True)
+        notes.print(prefix + record.getMessage(), soft_wrap=True)
 
 
 def show_notes() -> None:
@@ -36,8 +36,13 @@ def show_notes() -> None:
 def bar(unit: str) -> Iterator[Progress]:
     """A progress bar on stderr with count, elapsed and remaining time; on no terminal it stays silent."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
-    times = (TimeElapsedColumn(), TextColumn("<"), TimeRemainingColumn(elapsed_when_finished=False), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, *times, console=notes) as progress:
+    times = (
+        TimeElapsedColumn(),
+        TextColumn("<"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, *times, console=notes, disable=not notes.is_terminal) as progress:
         yield progress
 
 
@@ -45,7 +50,7 @@ def bar(unit: str) -> Iterator[Progress]:
 def watching() -> Iterator[Watch]:
     """A Watch that draws a bar for each task of a training, with speed and losses; on no terminal one line now and then."""
     with bar("") as progress:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
         printed = [0.0]
 
         def watch(step: Step) -> None:
@@ -60,6 +65,6 @@ def watching() -> Iterator[Watch]:
             progress.update(tasks[step.task], completed=step.done, note=note)
             if not notes.is_terminal and note and step.done / step.total - printed[0] >= 0.02:
                 printed[0] = step.done / step.total
-                notes.print(f"{step.task} {step.done}/{step.total}  {note}", markup=False, soft_wrap=True)
+                notes.print(f"{step.task} {step.done}/{step.total}  {note}", soft_wrap=True)
 
         yield watch

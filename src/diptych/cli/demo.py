@@ -35,7 +35,9 @@ def main(argv: Sequence[str]) -> int:
     out = args.out or Path("runs/demo-unpaired" if args.unpaired else "runs/demo")
     recipe = relief_unpaired() if args.unpaired else relief()
     device = pick_device(args.device)
-    notes.print(f"{recipe.method.name} on {describe(device, pick_precision(recipe.train.precision, device))}, into {out}", markup=False)
+    notes.print(
+        f"{recipe.method.name} on {describe(device, pick_precision(recipe.train.precision, device))}, into {out}", soft_wrap=True
+    )
     with watching() as watch:
         train(recipe, out, device=args.device, watch=watch, log_every=10, num_previews=8)
     finish(out, device=args.device, truth=True)

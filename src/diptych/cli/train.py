@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,18 +21,40 @@ The same command again resumes an interrupted run. Every setting that --dry-run 
 def parser() -> argparse.ArgumentParser:
     """The command's options; recipe settings (--method.*, --data.*, --train.*) pass through to the recipe."""
     p = command_parser("train", EXAMPLES, "diptych train RECIPE [DATA ...] [options] [--part.name VALUE ...]")
-    p.add_argument("recipe", metavar="RECIPE", help="a method (pix2pix, cyclegan, module:Class), a published experiment, or a .yaml/.json file")
-    p.add_argument("data", metavar="DATA", nargs="*", help="one folder, two folders (A and B), or the name of embedded data: relief")
+    p.add_argument(
+        "recipe",
+        metavar="RECIPE",
+        help="a method (pix2pix, cyclegan, module:Class), a published experiment, or a .yaml/.json file",
+    )
+    p.add_argument(
+        "data", metavar="DATA", nargs="*", help="one folder, two folders (A and B), or the name of embedded data: relief"
+    )
     p.add_argument("--out", type=Path, metavar="DIR", help="the run folder (default: runs/RECIPE)")
     p.add_argument("--preset", default="paper", help="paper: as published, 256 px; laptop: small, for a CPU (default: paper)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    p.add_argument("--workers", type=int, help="processes that read images (default: by device)")
+    p.add_argument("--workers", type=count, metavar="N", help="processes that read images (default: by device)")
     p.add_argument("--strict", action="store_true", help="refuse to train when any image cannot be read")
     p.add_argument("--save-every", type=float, default=300.0, metavar="SECONDS", help="how often to save (default: 300)")
-    p.add_argument("--log-every", type=int, default=50, metavar="STEPS", help="how often to log losses (default: 50)")
-    p.add_argument("--previews", type=int, default=20, metavar="N", help="contact sheets over the whole training (default: 20)")
-    p.add_argument("--dry-run", action="store_true", help="print the resolved recipe, parameter counts and estimated time; train nothing")
+    p.add_argument("--log-every", type=positive, default=50, metavar="STEPS", help="how often to log losses (default: 50)")
+    p.add_argument("--previews", type=count, default=20, metavar="N", help="contact sheets over the whole training (default: 20)")
+    p.add_argument(
+        "--dry-run", action="store_true", help="print the resolved recipe, parameter counts and estimated time; train nothing"
+    )
     return p
+
+
+def count(text: str) -> int:
+    """0, 1, 2 ..."""
+    if int(text) < 0:
+        raise ValueError(text)
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """1, 2, 3 ..."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,16 +68,23 @@ def main(argv: Sequence[str]) -> int:
 
     show_notes()
     recipe = choose_recipe(args.recipe, args.data, args.preset, overrides)
-    out = args.out or Path("runs") / Path(args.recipe).stem.replace(":", "-")
+    out = args.out or Path("runs") / re.sub(r"\.(ya?ml|json)$", "", Path(args.recipe).name).replace(":", "-")
     device = pick_device(args.device)
     if args.dry_run:
-        console.print(recipe.to_yaml() + probe(recipe, device).text(), markup=False, end="")
+        console.print(recipe.to_yaml() + probe(recipe, device).text(), soft_wrap=True, end="")
         return 0
     first = os.environ.get("RANK", "0") == "0"
     if first:
-        notes.print(f"{args.recipe} on {describe(device, pick_precision(recipe.train.precision, device))}, into {out}", markup=False)
+        notes.print(
+            f"{args.recipe} on {describe(device, pick_precision(recipe.train.precision, device))}, into {out}", soft_wrap=True
+        )
     with watching() as watch:
-        options = {"strict": args.strict, "save_every": args.save_every, "log_every": args.log_every, "num_previews": args.previews}
+        options = {
+            "strict": args.strict,
+            "save_every": args.save_every,
+            "log_every": args.log_every,
+            "num_previews": args.previews,
+        }
         train(recipe, out, device=args.device, workers=args.workers, watch=watch, **options)
     if first:
         finish(out, device=args.device)
@@ -70,7 +100,9 @@ def choose_recipe(name: str, data: Sequence[str], preset_name: str, overrides: S
 
     unknown = [word for word in overrides if word.startswith("-") and "." not in word]
     if unknown or (overrides and not overrides[0].startswith("--")):
-        raise ConfigError(f"no option is called {(unknown or overrides)[0]}; settings have two parts, such as --train.epochs 10; see --help")
+        raise ConfigError(
+            f"no option is called {(unknown or overrides)[0]}; settings have two parts, such as --train.epochs 10; see --help"
+        )
     source = {"source": [word if word in EMBEDDED else str(Path(word)) for word in data]} if data else {}
     if name.endswith((".yaml", ".yml", ".json")):
         base = Recipe.load(name)

@@ -136,7 +136,7 @@ def fit(pixels: np.ndarray, domain: Domain) -> np.ndarray:
         pixels = pixels.astype(np.uint16) * np.uint16(257)
     if channels > domain.channels:
         pixels = pixels[..., :1]
-    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], domain.channels)))
+    return np.require(np.broadcast_to(pixels, (*pixels.shape[:2], domain.channels)), requirements=["C", "W"])
 
 
 def _misfit(channels: int, dtype: str, gray: bool, to_channels: int, to_dtype: str) -> str:

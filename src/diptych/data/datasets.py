@@ -1,7 +1,7 @@
 """What training draws from two sides of images: sample k of an endless, shuffled, augmented sequence.
 
-Sample k is fully determined by the seed and k: the order of each epoch comes from (seed, epoch), augmentation from (seed, k). So the
-position in the data is one number, and neither worker processes nor restarts change what is seen.
+Sample k is fully determined by the seed and k: the order of each epoch comes from (seed, epoch), augmentation from (seed, k).
+So the position in the data is one number, and neither worker processes nor restarts change what is seen.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from diptych.pixels import Domain
 class DataConfig:
     """Where images come from and how they become training crops.
 
-    ``source``: one or two folders, or the name of embedded data. ``direction: b2a`` swaps the sides. ``resize``: ``square`` makes every
-    image load_size x load_size as published, ``aspect`` brings its shorter side to load_size, ``none`` keeps its own size
-    (enlarged only where a crop would not fit). Then a random crop of crop_size, then a mirror image half of the time if ``flip``.
+    ``source``: one or two folders, or the name of embedded data. ``direction: b2a`` swaps the sides. ``resize``: ``square``
+    makes every image load_size x load_size as published, ``aspect`` brings its shorter side to load_size, ``none`` keeps its
+    own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a mirror image half of the time
+    if ``flip``.
     """
 
     source: tuple[str, ...] = ()
@@ -41,7 +42,8 @@ class DataConfig:
             raise ConfigError(f"data.crop_size must be at least 1, found {self.crop_size}")
         if self.resize != "none" and self.load_size < self.crop_size:
             raise ConfigError(
-                f"data.load_size must be at least data.crop_size ({self.crop_size}), found {self.load_size}; raise it, or set data.resize none"
+                f"data.load_size must be at least data.crop_size ({self.crop_size}), found {self.load_size}; "
+                "raise it, or set data.resize none"
             )
 
 
@@ -57,8 +59,8 @@ class Sample(NamedTuple):
 class Crops(Dataset[Sample]):
     """Sample k of the shuffled, augmented sequence over a census of images; an epoch has ``len`` samples.
 
-    Paired items share crop and mirroring. Unpaired, an epoch visits the larger side once; the other side is drawn at random, and each
-    is augmented alone.
+    Paired items share crop and mirroring. Unpaired, an epoch visits the larger side once; the other side is drawn at random,
+    and each is augmented alone.
     """
 
     def __init__(self, census: Census, config: DataConfig, seed: int) -> None:
@@ -106,9 +108,10 @@ class Crops(Dataset[Sample]):
 
 
 def view(ref: Ref, domain: Domain, config: DataConfig) -> Tensor:
-    """An image as a test sees it, (c, h, w) native pixels: brought to crop_size as training brings it to load_size, without chance.
+    """An image as a test sees it, (c, h, w) native pixels.
 
-    Nothing is cut off, except that ``resize: none`` shows the middle crop of crop_size.
+    It is brought to crop_size as training brings it to load_size, without chance. Nothing is cut off, except that
+    ``resize: none`` shows the middle crop of crop_size.
     """
     pixels = fit(ref.read(), domain)
     if config.resize == "none":

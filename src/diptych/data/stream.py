@@ -49,7 +49,7 @@ def batches(
         prefetch_factor=4 if workers else None,
         worker_init_fn=_leave_signals_to_parent if workers else None,
     )
-    return iter(loader)  # type: ignore[return-value]
+    return iter(loader)
 
 
 def _leave_signals_to_parent(worker: int) -> None:

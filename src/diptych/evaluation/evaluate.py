@@ -29,8 +29,8 @@ def score_pairs(
 ) -> dict[str, Any]:
     """PSNR (dB) and SSIM, means over test pairs (input, truth), of the translator (``model``) and of two baselines.
 
-    ``copy`` is the input itself (None where the channels differ), ``mean`` the mean colour of the training targets. ``translate`` takes and
-    gives native pixels. Raises DataError when there are no pairs.
+    ``copy`` is the input itself (None where the channels differ), ``mean`` the mean colour of the training targets.
+    ``translate`` takes and gives native pixels. Raises DataError when there are no pairs.
     """
     if not pairs:
         raise DataError("no test pairs to score against; a test split needs an image of the same stem on both sides")
@@ -46,13 +46,21 @@ def score_pairs(
         watch(done, len(pairs))
 
     def means(values: list[tuple[float, float]]) -> dict[str, float] | None:
-        return {"psnr": sum(p for p, _ in values) / len(values), "ssim": sum(s for _, s in values) / len(values)} if values else None
+        return (
+            {"psnr": sum(p for p, _ in values) / len(values), "ssim": sum(s for _, s in values) / len(values)} if values else None
+        )
 
     return {name: means(values) for name, values in scores.items()} | {"n": len(pairs)}
 
 
-def test_sheet(
-    translate: Callable[[Tensor], Tensor], source: Domain, target: Domain, config: DataConfig, split: Split, rows: int = 6, blocks: int = 2
+def sheet_of(
+    translate: Callable[[Tensor], Tensor],
+    source: Domain,
+    target: Domain,
+    config: DataConfig,
+    split: Split,
+    rows: int = 6,
+    blocks: int = 2,
 ) -> bytes:
     """A PNG of evenly chosen test images: blocks of input, output and, for pairs, truth, side by side."""
     columns: list[Column] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import json
 import math
 import platform
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -49,17 +50,11 @@ PARTS = {
     "test-*.png": "test images",
 }
 DIRECTIONS = {"a2b": "a to b", "b2a": "b to a"}
-GUESSES = {
-    "model": ("Translator", "its output"),
-    "mean": ("Mean colour", "one flat colour for every image"),
-    "copy": ("Copied input", "the input, unchanged"),
-}
+GUESSES = {"model": "Translator", "mean": "Mean colour", "copy": "Copied input"}
 PHASES = {"G": "Generators", "D": "Discriminators"}
 INK, SERIES = "#0000f0", [f"#0000a{i}" for i in range(1, 9)]  # stand for the page's colours, light or dark when it is read
 
-Found = TypeVar("Found")
 Line = Mapping[str, Any]  # of stats.jsonl
-Curve = tuple[np.ndarray, np.ndarray]
 
 
 def write_report(folder: Path) -> Path:
@@ -72,7 +67,7 @@ def write_report(folder: Path) -> Path:
         raise ConfigError(f"{folder}: holds no run; give the folder of a training, the one with recipe.json in it")
     problems: list[str] = []
 
-    def understood(name: str, read: Callable[[Path], Found]) -> Found | None:
+    def understood(name: str, read: Callable[[Path], Any]) -> Any:
         """What a file says; None when it is missing or damaged, and the page says so."""
         try:
             return read(folder / name) if (folder / name).exists() else None
@@ -115,9 +110,8 @@ def read_stats(path: Path, problems: list[str]) -> list[Line]:
         try:
             line = json.loads(text)
             losses = {name: float(value) for name, value in line["losses"].items()}
-            stats.append(
-                {key: float(line[key]) for key in ("lr", "images_s")} | {"losses": losses, "images": int(line["images"])}
-            )
+            rates = {name: float(line[name]) for name in ("lr", "images_s")}
+            stats.append(rates | {"losses": losses, "images": int(line["images"])})
         except (ValueError, LookupError, TypeError, AttributeError):
             broken += [place] if place < len(texts) else []
     if broken:
@@ -131,17 +125,16 @@ def status(recipe: Mapping[str, Any] | None, images: int, epoch_size: int) -> st
         return "No training step is on record yet."
     if not recipe or not epoch_size:
         return f"Trained on {counted(images, 'image')}; how many were planned is not known here."
-    epochs, batch_size = recipe["epochs"], recipe["batch_size"]
-    total, step = math.ceil(epochs * epoch_size / batch_size), images // batch_size
+    total, step = math.ceil(recipe["epochs"] * epoch_size / recipe["batch_size"]), images // recipe["batch_size"]
     if step >= total:
-        return f"Finished: {counted(images, 'image')} in {counted(epochs, 'epoch')}."
-    return f"Reached step {step:,} of {total:,}, {step / total:.0%} of the way; once stopped, the same command goes on."
+        return f"Finished: {counted(images, 'image')} in {counted(recipe['epochs'], 'epoch')}."
+    return f"Reached step {step:,} of {total:,}, {step / total:.0%} of the way. If it stopped there, the same command goes on."
 
 
 def facts(stats: Sequence[Line], images: int, epoch_size: int) -> list[tuple[str, str]]:
     """The training in a few figures. Time is summed over the lines of statistics: pauses between sessions do not count."""
     found = [("Images seen", f"{images:,}")] if images else []
-    found += [("Epochs", tenths(images / epoch_size))] if images and epoch_size else []
+    found += [("Epochs", f"{images / epoch_size:,.5g}")] if images and epoch_size else []
     steps = zip([0, *(line["images"] for line in stats)], stats, strict=False)
     timed = [(line["images"] - before, line["images_s"]) for before, line in steps if line["images_s"] > 0]
     if timed:
@@ -154,8 +147,10 @@ def facts(stats: Sequence[Line], images: int, epoch_size: int) -> list[tuple[str
 def about_scores(path: Path) -> dict[str, Any]:
     """metrics.json as a sentence and rows for each direction that was scored; ``other`` numbers it may hold as they are."""
     metrics = json.loads(path.read_text())
-    scored = [(DIRECTIONS["a2b"], metrics), (DIRECTIONS["b2a"], metrics.get("b2a") or {})]
-    directions = [(name, verdict(scores), score_rows(scores)) for name, scores in scored if scores.get("model")]
+    directions = []
+    for direction, scores in ((DIRECTIONS["a2b"], metrics), (DIRECTIONS["b2a"], metrics.get("b2a") or {})):
+        rows = [(name, f"{s['psnr']:.1f}", f"{s['ssim']:.3f}") for key, name in GUESSES.items() if (s := scores.get(key))]
+        directions += [(direction, verdict(scores), rows)] if scores.get("model") else []
     other = [(name, f"{value:.4g}") for name, value in metrics.items() if isinstance(value, int | float) and name != "n"]
     return {"directions": directions, "other": other}
 
@@ -163,7 +158,7 @@ def about_scores(path: Path) -> dict[str, Any]:
 def verdict(scores: Mapping[str, Any]) -> str:
     """The translator's PSNR against those of the baselines, in words."""
     reached, told = scores["model"]["psnr"], []
-    for key, (name, _) in GUESSES.items():
+    for key, name in GUESSES.items():
         gain = reached - scores[key]["psnr"] if key != "model" and scores.get(key) else math.nan
         if math.isfinite(gain):
             amount = f"{abs(gain):.1f} dB {'above' if gain > 0 else 'below'}" if abs(gain) >= 0.05 else "level with"
@@ -172,20 +167,9 @@ def verdict(scores: Mapping[str, Any]) -> str:
     return f"The translator {'is ' + ' and '.join(told) if told else f'reaches {reached:.1f} dB'}; higher is better.{over}"
 
 
-def score_rows(scores: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Name, meaning, PSNR and SSIM of each guess that was scored."""
-    there = [(*words, scores[key]) for key, words in GUESSES.items() if scores.get(key)]
-    return [(name, meaning, f"{score['psnr']:.1f}", f"{score['ssim']:.3f}") for name, meaning, score in there]
-
-
 def counted(count: int, noun: str) -> str:
     """1 image, 12,000 images."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def tenths(value: float) -> str:
-    """12, 12.5, 1,200."""
-    return f"{value:,.1f}".removesuffix(".0")
 
 
 def album(paths: Iterable[Path], epoch_size: int, problems: list[str]) -> dict[str, Any]:
@@ -214,7 +198,7 @@ def embedded(path: Path, small: bool, epoch_size: int, problems: list[str]) -> d
     alt = f"Test images, {caption}: input, output and, where it is known, truth, side by side"
     if match := re.fullmatch(r"preview-(\d+)", path.stem):
         seen = int(match[1])
-        epoch = f", epoch {tenths(seen / epoch_size)}" if epoch_size and seen >= epoch_size / 10 else ""
+        epoch = f", epoch {seen / epoch_size:,.3g}" if epoch_size and seen >= epoch_size / 10 else ""
         caption = counted(seen, "image") + epoch
         alt = f"The sample images and their translations after {counted(seen, 'image')} of training"
     uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
@@ -224,66 +208,58 @@ def embedded(path: Path, small: bool, epoch_size: int, problems: list[str]) -> d
 def charts(stats: Sequence[Line], epoch_size: int) -> list[dict[str, Any]]:
     """A chart for the terms of each phase, then learning rate and speed."""
 
-    def curve(value: Callable[[Line], float]) -> Curve:
+    def curve(value: Callable[[Line], float]) -> np.ndarray:
         points = np.array([(line["images"] / (epoch_size or 1), value(line)) for line in stats]).reshape(-1, 2)
         points = points[np.isfinite(points).all(1)]
         parts = np.array_split(points, min(len(points), MOST_POINTS)) if len(points) else []
-        x, y = np.array([part.mean(0) for part in parts]).reshape(-1, 2).T  # many lines: means of neighbours
-        return x, y
+        return np.array([part.mean(0) for part in parts]).reshape(-1, 2).T  # many lines: means of neighbours
 
-    phases: dict[str, dict[str, Curve]] = {"G": {}, "D": {}}
+    phases: dict[str, dict[str, np.ndarray]] = {"G": {}, "D": {}}
     for name in dict.fromkeys(name for line in stats for name in line["losses"]):
         phase, _, term = name.partition("/")
         phases.setdefault(phase, {})[term] = curve(lambda line, name=name: line["losses"].get(name, math.nan))  # type: ignore[misc]
-    phases |= {
-        "Learning rate": {"": curve(lambda line: line["lr"])},
-        "Images a second": {"": curve(lambda line: line["images_s"])},
-    }
+    phases["Learning rate"] = {"": curve(lambda line: line["lr"])}
+    phases["Images a second"] = {"": curve(lambda line: line["images_s"])}
     drawn = {phase: {term: c for term, c in curves.items() if len(c[0])} for phase, curves in phases.items()}
     unit = "epochs" if epoch_size else "images"
-    return [
-        {"title": PHASES.get(phase, phase)} | chart(f"c{i}", curves, unit, 170 if "" in curves else 300)
-        for i, (phase, curves) in enumerate(drawn.items())
-        if curves
-    ]
+    return [chart(f"c{i}", phase, curves, unit) for i, (phase, curves) in enumerate(drawn.items()) if curves]
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
     """Running mean over a twentieth of the curve, over what there is of it at the ends."""
-    half, place = len(values) // 40, np.arange(len(values))
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    low, high = np.maximum(place - half, 0), np.minimum(place + half + 1, len(values))
-    return (sums[high] - sums[low]) / (high - low)
+    window = np.ones(len(values) // 40 * 2 + 1)
+    return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
-def chart(prefix: str, curves: Mapping[str, Curve], unit: str, height: int) -> dict[str, Any]:
-    """Faint raw and strong smoothed lines, named at their ends; logarithmic where the terms differ greatly.
-
-    A lone spike of the raw lines may leave the picture.
-    """
-    strong = {name: smoothed(y) for name, (_, y) in curves.items()}
-    ends = {name: f"{name} {curves[name][1][-1] if not name else y[-1]:.3g}".strip() for name, y in strong.items()}
+def chart(prefix: str, phase: str, curves: Mapping[str, np.ndarray], unit: str) -> dict[str, Any]:
+    """Faint raw and strong smoothed lines, named at their ends, logarithmic where they differ greatly; lone spikes are cut."""
+    single, height = "" in curves, 170 if "" in curves else 300
+    strong = {name: y if phase == "Learning rate" else smoothed(y) for name, (_, y) in curves.items()}
+    ends = {name: f"{name[:20]} {y[-1]:.3g}".strip() for name, y in strong.items()}
     raw, smooth = np.concatenate([y for _, y in curves.values()]), np.concatenate(list(strong.values()))
-    low, high = min(smooth.min(), np.percentile(raw, 0.5)), max(smooth.max(), np.percentile(raw, 99.5))
-    logarithmic = bool(raw.min() > 0 and smooth.max() > 15 * smooth.min())
-    pad = 0.05 * (high - low) or abs(high) or 1.0
+    low = 0.0 if single else min(smooth.min(), np.percentile(raw, 0.5))
+    high = max(smooth.max(), np.percentile(raw, 99.5))
+    logarithmic = bool(not single and raw.min() > 0 and smooth.max() > 15 * smooth.min())
+    pad, gap = max(0.05 * (high - low), 0.02 * abs(high)) or 1.0, 16 / (height - 48)
 
     left, right, top, bottom = 50 / 480, 1 - (20 + 6.7 * max(map(len, ends.values()))) / 480, 1 - 10 / height, 38 / height
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix, "font.size": 12}):
         figure = Figure(figsize=(480 / 72, height / 72))
         axes = figure.add_axes((left, bottom, right - left, top - bottom))
-        axes.set_yscale("log" if logarithmic else "linear")
-        axes.set_ylim((low / 1.1, high * 1.1) if logarithmic else (low - pad, high + pad))
-        for colour, (name, (x, y)) in zip(SERIES * len(curves), curves.items(), strict=False):
+        limits = (low / 1.1, high * 1.1) if logarithmic else (low - pad, high + pad)
+        axes.set(yscale="log" if logarithmic else "linear", ylim=limits)
+        heights = axes.transAxes.inverted().transform(axes.transData.transform([(0, y[-1]) for y in strong.values()]))[:, 1]
+        drawn = zip(curves.items(), SERIES * len(ends), heights, apart(heights, gap), strict=False)
+        for (name, (x, y)), colour, end, place in drawn:
             axes.plot(x, y, color=colour, alpha=0.28, linewidth=0.8)
             axes.plot(x, strong[name], color=colour, linewidth=1.9, marker="o" if len(y) == 1 else "")
-        heights = axes.transAxes.inverted().transform(axes.transData.transform([(0, y[-1]) for y in strong.values()]))[:, 1]
-        for colour, text, y, place in zip(SERIES * len(ends), ends.values(), heights, apart(heights, 15 / height), strict=False):
-            axes.plot((1.005, 1.03), (y, place), transform=axes.transAxes, color=colour, linewidth=1, clip_on=False)
-            axes.text(1.04, place, text, transform=axes.transAxes, color=colour, va="center", parse_math=False)
+            axes.plot((1.005, 1.03), (end, place), transform=axes.transAxes, color=colour, linewidth=1, clip_on=False)
+            axes.text(1.04, place, ends[name], transform=axes.transAxes, color=colour, va="center", parse_math=False)
         axes.set_xlabel(unit, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if logarithmic else MaxNLocator(height // 50))
+        axes.yaxis.set_major_locator(
+            LogLocator(subs=(1, 2, 5)) if logarithmic else MaxNLocator(height // 50, steps=(1, 2, 5, 10))
+        )
         axes.yaxis.set_minor_locator(NullLocator())
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"))
@@ -294,33 +270,30 @@ def chart(prefix: str, curves: Mapping[str, Curve], unit: str, height: int) -> d
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     label = f"Line chart over {unit}; at the end: {', '.join(ends.values())}"
-    return {"note": "logarithmic scale" if logarithmic else "", "svg": inline(file.getvalue(), prefix, label)}
+    svg = f'<svg viewBox="0 0 480 {height}" role="img" aria-label="{escape(label)}">{inline(file.getvalue(), prefix)}'
+    title = PHASES.get(phase, phase) + " (logarithmic)" * logarithmic
+    return {"title": title, "svg": Markup(svg)}  # noqa: S704 - matplotlib escapes text
 
 
 def apart(heights: np.ndarray, gap: float) -> np.ndarray:
     """The heights (0 to 1) moved so that neighbours are at least a gap apart, in the same order."""
     order = np.argsort(heights, kind="stable")
-    places = np.clip(heights[order], 0.0, 1.0)
-    for i in range(1, len(places)):
-        places[i] = max(places[i], places[i - 1] + gap)
-    for i in reversed(range(len(places))):
-        places[i] = min(places[i], places[i + 1] - gap if i + 1 < len(places) else 1.0)
-    return places[np.argsort(order, kind="stable")]
+    places = np.clip(heights, 0.0, 1.0)
+    for below, above in itertools.pairwise(order):
+        places[above] = max(places[above], places[below] + gap)
+    for below, above in itertools.pairwise([*order, None][::-1]):
+        places[above] = min(places[above], 1.0 if below is None else places[below] - gap)
+    return places
 
 
-def inline(svg: str, prefix: str, label: str) -> Markup:
-    """A matplotlib SVG as part of a page: its own ids, the page's fonts and colours, short numbers, and words."""
-    start = svg.index("<svg")
-    view = svg[svg.index("viewBox", start) :].split('"')[1]
-    body = re.sub(r"<style.*?</style>", "", svg[svg.index(">", start) + 1 :], flags=re.DOTALL)
-    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', body))
-    body = re.sub(r' id="([^"]*)"', lambda found: f' id="{prefix}-{found[1]}"' if found[1] in used else "", body)
-    body = re.sub(r'(url\(|href=")#', rf"\1#{prefix}-", body).replace("xlink:href", "href")
+def inline(svg: str, prefix: str) -> str:
+    """The inside of a matplotlib SVG for a page: its own ids, the page's fonts and colours, short numbers."""
+    body = re.sub(r"<style.*?</style>", "", svg[svg.index(">", svg.index("<svg")) + 1 :], flags=re.DOTALL)
+    body = re.sub(r'( id="|url\(#|href="#)', rf"\1{prefix}-", body).replace("xlink:href", "href")
     body = re.sub(r" font-family: [^;\"]*;", "", body).replace(INK, "currentColor")
     body = re.sub(r"#0000a([1-8])", r"var(--s\1)", body)
     body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag[0]), body)
-    body = re.sub(r"\s*\n\s*", " ", body)
-    return Markup(f'<svg viewBox="{view}" role="img" aria-label="{escape(label)}">{body}')  # noqa: S704 - matplotlib escapes text
+    return re.sub(r"\s*\n\s*", " ", body)
 
 
 def about_recipe(path: Path) -> dict[str, Any]:
@@ -329,13 +302,12 @@ def about_recipe(path: Path) -> dict[str, Any]:
     name, source, train = values["method"]["name"], values["data"]["source"], values["train"]
     known = name in METHODS or name.partition(":")[0] in sys.modules  # a report runs no code that a recipe names
     usual = flat(Recipe.create(name).to_dict()) if known else {}
-    rows = {
-        part: [(key, plain(value), plain(usual.get(key, value))) for key, value in flat({part: settings}).items()]
-        for part, settings in values.items()
-    }
+    rows = [(key, plain(value), plain(usual.get(key, value))) for key, value in flat(values).items()]
+    folders = [Path(*Path(folder).parts[-2 if Path(folder).name.lower().startswith("train") else -1 :]) for folder in source]
+    on = " and ".join(map(show, folders)) or "unnamed data"
     return {
-        "title": f"{name} on {' and '.join(Path(folder).name or folder for folder in source) or 'unnamed data'}",
-        "columns": [[rows.pop("method")], list(rows.values())],
+        "title": f"{name} on {on}" + (", b to a" if values["data"]["direction"] == "b2a" else ""),
+        "columns": [[row for row in rows if row[0].startswith("method.") == first] for first in (True, False)],
         "known": known,
         "yaml": yaml.safe_dump(values, sort_keys=False, default_flow_style=None),
         "epochs": train["epochs"] + train["decay_epochs"],
@@ -352,9 +324,8 @@ def flat(values: Any, key: str = "") -> dict[str, Any]:
 
 def plain(value: Any) -> str:
     """A setting as one writes it in a recipe."""
-    if isinstance(value, list):
-        return ", ".join(plain(item) for item in value)
-    return value if isinstance(value, str) else json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return ", ".join(map(plain, value)) if isinstance(value, list) else text
 
 
 def about_snapshot(path: Path) -> dict[str, Any]:
@@ -373,10 +344,6 @@ def about_snapshot(path: Path) -> dict[str, Any]:
 def versions() -> list[tuple[str, str]]:
     """What this program runs on."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
-    names = [
-        ("diptych", version("diptych")),
-        ("Python", platform.python_version()),
-        ("torch", torch.__version__),
-        ("NumPy", np.__version__),
-    ]
-    return [*names, ("Platform", platform.platform()), ("Device", device)]
+    names = ("diptych", "Python", "torch", "NumPy", "Platform", "Device")
+    found = (version("diptych"), platform.python_version(), torch.__version__, np.__version__, platform.platform(), device)
+    return list(zip(names, found, strict=True))

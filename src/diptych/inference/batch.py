@@ -9,7 +9,7 @@ from pathlib import Path
 
 from diptych.data.folders import find_images
 from diptych.data.formats import output_suffix, read_pixels, show, write_pixels
-from diptych.errors import DataError
+from diptych.errors import DataError, StorageError
 from diptych.inference.translator import At, Translator
 
 
@@ -33,26 +33,38 @@ class Outcome:
 def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) -> list[Job]:
     """A job for each input file and each image in input folders; a folder's tree is kept below out.
 
+    Where out lies inside an input folder, what it already holds are results and no inputs.
     Raises DataError when an input is missing, a folder holds no images, or a result would overwrite its input or another result.
     """
     jobs: dict[Path, Job] = {}
     for given in map(Path, inputs):
-        files = [(path, path.relative_to(given)) for path in find_images(given)] if given.is_dir() else [(given, Path(given.name))]
         if not given.exists():
             raise DataError(f"{show(given)}: no such file or folder; give images or folders of images")
+        files = [(given, Path(given.name))]
+        if given.is_dir():
+            results = Path(out).resolve() if given.resolve() in Path(out).resolve().parents else None
+            images = [path for path in find_images(given) if not (results and path.resolve().is_relative_to(results))]
+            files = [(path, path.relative_to(given)) for path in images]
         for path, relative in files:
             suffix = output_suffix(relative.suffix, translator.target.channels, translator.target.dtype)
             target = Path(out) / relative.with_suffix(suffix)
             if target.exists() and os.path.samefile(path, target):
                 raise DataError(f"{show(path)}: would be overwritten by its own translation; choose another --out")
             if target in jobs:
-                raise DataError(f"{show(path)}: {show(jobs[target].source)} is also translated to {show(target)}; translate them apart")
+                raise DataError(
+                    f"{show(path)}: {show(jobs[target].source)} is also translated to {show(target)}; translate them apart"
+                )
             jobs[target] = Job(path, target)
     return list(jobs.values())
 
 
 def translate_files(
-    jobs: Iterable[Job], translator: Translator, *, at: At = "native", skip_existing: bool = False, watch: Callable[[Outcome], None] = lambda o: None
+    jobs: Iterable[Job],
+    translator: Translator,
+    *,
+    at: At = "native",
+    skip_existing: bool = False,
+    watch: Callable[[Outcome], None] = lambda o: None,
 ) -> list[Outcome]:
     """Translate every job; an unreadable image is reported in its outcome and the rest goes on.
 
@@ -72,7 +84,11 @@ def _translate(job: Job, translator: Translator, at: At, skip_existing: bool) ->
     try:
         pixels = translator.pixels(read_pixels(job.source), at)
     except DataError as error:
-        return Outcome(job, problem=str(error))
-    job.target.parent.mkdir(parents=True, exist_ok=True)
+        where = "" if str(error).startswith(show(job.source)) else f"{show(job.source)}: "
+        return Outcome(job, problem=f"{where}{error}")
+    try:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{show(job.target.parent)}: cannot be made ({error.strerror}); choose another --out") from error
     write_pixels(job.target, pixels)
     return Outcome(job)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,10 +14,8 @@ from diptych.data.augment import resize
 from diptych.data.census import fit
 from diptych.errors import ConfigError, DataError
 from diptych.nets.modes import Mode, applied
-from diptych.pixels import Domain
 from diptych.snapshot import Snapshot
 
-Picture = TypeVar("Picture", Image.Image, np.ndarray, Tensor)
 At = Literal["native", "trained"]
 
 
@@ -39,7 +37,7 @@ class Translator:
         seed: int = 0,
     ) -> None:
         self.source, self.target = snapshot.domains(direction)
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = _device(device)
         self.net = snapshot.generators[direction].to(self.device)
         self.size, self.mode, self.seed = snapshot.size, mode or snapshot.mode, seed
         self.bf16 = precision == "bf16"
@@ -58,31 +56,37 @@ class Translator:
         """Load a snapshot file.
 
         ``mode`` is ``eval`` or ``paper`` (diptych.nets.modes), by default as the snapshot says; ``seed`` fixes paper's dropout.
-        Raises SnapshotError for a bad file, ConfigError for a direction that it does not translate.
+        Raises SnapshotError for a bad file, ConfigError for a direction that it does not translate or a device that is not there.
         """
         return cls(Snapshot.load(snapshot), direction, device=device, precision=precision, mode=mode, seed=seed)
 
-    def __call__(self, image: Picture) -> Picture:
+    def __call__(self, image: Any) -> Any:
         """Translate one image.
 
-        A PIL image comes back as a PIL image, an (h, w), (h, w, c) array of the source domain's pixel type as such an array of the target's,
-        a (c, h, w) or (n, c, h, w) tensor of native pixels likewise. Height and width stay as they are.
+        A PIL image comes back as a PIL image, an (h, w), (h, w, c) array of the source domain's pixel type as such an array
+        of the target's, a (c, h, w) or (n, c, h, w) tensor of native pixels likewise. Height and width stay as they are.
+        Raises ConfigError or DataError for anything that is not such an image.
         """
+        dimensions = {np.ndarray: (2, 3), Tensor: (3, 4)}.get(type(image))
+        if dimensions and image.ndim not in dimensions:
+            expected = "(h, w) or (h, w, c)" if isinstance(image, np.ndarray) else "(c, h, w) or (n, c, h, w)"
+            raise ConfigError(f"a translator takes {expected} {type(image).__name__}s, found the shape {tuple(image.shape)}")
         if isinstance(image, Image.Image):
-            return _to_pil(self.pixels(_from_pil(image)))  # type: ignore[return-value]
+            return _to_pil(self.pixels(_from_pil(image)))
         if isinstance(image, np.ndarray):
             squeeze = image.ndim == 2
             out = self.pixels(image[..., None] if squeeze else image)
-            return out[..., 0] if squeeze and out.shape[-1] == 1 else out  # type: ignore[return-value]
+            return out[..., 0] if squeeze and out.shape[-1] == 1 else out
         if isinstance(image, Tensor):
             batch = self.tensors(image[None] if image.ndim == 3 else image)
-            return batch[0] if image.ndim == 3 else batch  # type: ignore[return-value]
+            return batch[0] if image.ndim == 3 else batch
         raise ConfigError(f"a translator takes PIL images, NumPy arrays and tensors, found {type(image).__name__}")
 
     def pixels(self, pixels: np.ndarray, at: At = "native") -> np.ndarray:
-        """Translate an (h, w, c) array of native pixels; ``at="trained"`` works at the size of training and resizes the result back.
+        """Translate an (h, w, c) array of native pixels.
 
-        Raises DataError when the pixels cannot be brought to the source domain (other channels, other pixel type).
+        ``at="trained"`` works at the size of training and resizes the result back. Raises DataError when the pixels cannot
+        be brought to the source domain (other channels, other pixel type).
         """
         height, width = pixels.shape[:2]
         pixels = fit(pixels, self.source)
@@ -97,13 +101,38 @@ class Translator:
         """Translate an (n, c, h, w) tensor of native pixels, on the CPU or the device; the result is on the CPU."""
         with applied(self.net, self.mode, self.seed) as net, torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             x = self.source.encode(pixels.to(self.device))
-            return self.target.decode(net(x)).cpu()
+            out = self.target.decode(net(x)).cpu()
+        return out.clone()  # out here it is an ordinary tensor, which may be changed in place
+
+
+def _device(name: str) -> torch.device:
+    """``auto`` is CUDA, then Apple's MPS, then the CPU. Raises ConfigError when the named device is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device {name!r} cannot be used ({str(error).splitlines()[0]}); choose auto, cpu, cuda, cuda:N or mps"
+        ) from error
+    return torch.device(name)
 
 
 def _from_pil(image: Image.Image) -> np.ndarray:
-    if image.mode not in ("L", "RGB", "I;16", "F"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
+    """As files are read.
+
+    Transparency over white, palettes and CMYK to RGB, 1 bit to 0 and 255, 32-bit integers to 16 where they fit.
+    """
+    if image.has_transparency_data:
+        gray, white = image.mode in ("1", "L", "LA", "La"), Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA")).convert("L" if gray else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    elif image.mode not in ("L", "F", "I") and not image.mode.startswith("I;16"):
+        image = image.convert("RGB")
     pixels = np.asarray(image)
+    if pixels.dtype.kind in "iu" and pixels.dtype != np.uint8 and pixels.min() >= 0 and pixels.max() <= 65535:
+        pixels = pixels.astype(np.uint16)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

@@ -9,14 +9,14 @@ import importlib
 from difflib import get_close_matches
 
 from diptych.errors import ConfigError
-from diptych.methods.base import Batch, Direction, Method, MethodConfig, Terms
+from diptych.methods.base import Batch, Method, MethodConfig, Terms
 
 METHODS: dict[str, str] = {
     "pix2pix": "diptych.methods.pix2pix:Pix2PixConfig",
     "cyclegan": "diptych.methods.cyclegan:CycleGANConfig",
 }
 
-__all__ = ["METHODS", "Batch", "Direction", "Method", "MethodConfig", "Terms", "method_config"]
+__all__ = ["METHODS", "Batch", "Method", "MethodConfig", "Terms", "method_config"]
 
 
 def method_config(name: str) -> type[MethodConfig]:
@@ -30,6 +30,6 @@ def method_config(name: str) -> type[MethodConfig]:
         hint = f"did you mean {near[0]}?" if near else "or module:Class of your own"
         raise ConfigError(f"no method is called {name!r}; known: {', '.join(METHODS)}; {hint}")
     try:
-        return getattr(importlib.import_module(module), attribute)  # type: ignore[no-any-return]
+        return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"method {name}: {error}; give it as module:Class, importable from here") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from diptych.nets import apply_each
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 
-Direction = Literal["a2b", "b2a"]
 Terms = dict[str, Tensor]
 """Scalar losses by name, already weighted: they add up to the phase's loss."""
 
@@ -31,8 +30,8 @@ class Method(nn.Module, ABC):
     """Networks and losses of one paper. Abstract; every subclass is final."""
 
     @abstractmethod
-    def generators(self) -> dict[Direction, nn.Module]:
-        """The translators that a snapshot keeps."""
+    def generators(self) -> dict[str, nn.Module]:
+        """The translators that a snapshot keeps, by direction: ``a2b``, ``b2a`` or both."""
 
     @abstractmethod
     def phases(self) -> dict[str, list[nn.Module]]:
@@ -72,8 +71,8 @@ def frozen(*nets: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def discriminator_terms(D: nn.Module, real: Tensor, fake: Tensor, *, gan: Gan, lambda_gp: float, lambda_r1: float) -> Terms:
-    """A discriminator's objective, halved as in both papers, with the gradient penalty that wgan needs and R1 where it is asked for.
+def discriminator_terms(D: nn.Module, real: Tensor, fake: Tensor, gan: Gan, lambda_gp: float, lambda_r1: float) -> Terms:
+    """A discriminator's objective, halved as in both papers, with wgan's gradient penalty and R1 where it is asked for.
 
     real and fake are what D takes, (n, c, h, w); fake must come without gradient.
     """

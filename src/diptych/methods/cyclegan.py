@@ -1,13 +1,14 @@
-r"""CycleGAN: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (Zhu, Park, Isola, Efros 2017, 1703.10593).
+r"""CycleGAN: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks (Zhu et al. 2017, arXiv 1703.10593).
 
-    L = L_GAN(G_ab, D_b) + L_GAN(G_ba, D_a)                                                            (eq. 1, least squares: section 4)
-      + lambda_cycle_a E|G_ba(G_ab(a)) - a|_1 + lambda_cycle_b E|G_ab(G_ba(b)) - b|_1                      (eq. 2)
-      + lambda_identity (lambda_cycle_b E|G_ab(b) - b|_1 + lambda_cycle_a E|G_ba(a) - a|_1)                (section 5.2)
+    L = L_GAN(G_ab, D_b) + L_GAN(G_ba, D_a)                                                    (eq. 1; least squares: section 4)
+      + lambda_cycle_a E|G_ba(G_ab(a)) - a|_1 + lambda_cycle_b E|G_ab(G_ba(b)) - b|_1            (eq. 2)
+      + lambda_identity (lambda_cycle_b E|G_ab(b) - b|_1 + lambda_cycle_a E|G_ba(a) - a|_1)      (section 5.2)
 
 Both generators take one step, then both discriminators, halved, on a pool of the last 50 fakes (section 4).
 
-Deliberate differences from the authors' code: D_b judges b (theirs calls it D_A); the passes through one generator that do not wait
-for each other are one joined call, which InstanceNorm makes bit-equal; the identity term is off when a and b differ in channels.
+Deliberate differences from the authors' code: D_b judges b (theirs calls it D_A); the passes through one generator that do
+not wait for each other are one joined call, which is the same with InstanceNorm; the identity term is off when a and b differ
+in channels.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from torch import Tensor, nn
+from torch import nn
 
 from diptych.errors import ConfigError
 from diptych.losses import Gan, check_gan, generator_loss, l1
-from diptych.methods.base import Batch, Direction, Method, Terms, discriminator_terms, frozen
+from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
 from diptych.nets import Init, Norm, PatchGAN, Upsample, apply_each, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
@@ -34,8 +35,9 @@ log = logging.getLogger(__name__)
 class CycleGANConfig:
     """Settings of CycleGAN; the defaults are the published ones.
 
-    The paper's ablations: ``lambda_gan: 0`` is cycle alone, ``lambda_cycle_a: 0`` with ``lambda_cycle_b: 0`` GAN alone, one of the two
-    GAN + one cycle. ``lambda_identity`` is relative to the cycle weights. ``lambda_gp`` counts only with ``gan: wgan``.
+    The paper's ablations: ``lambda_gan: 0`` is cycle alone, ``lambda_cycle_a: 0`` with ``lambda_cycle_b: 0`` GAN alone, one
+    of the two GAN + one cycle. ``lambda_identity`` is relative to the cycle weights. ``lambda_gp`` counts only with ``gan:
+    wgan``.
     """
 
     name: ClassVar[str] = "cyclegan"
@@ -64,7 +66,9 @@ class CycleGANConfig:
         """G_ab, G_ba, and D_a, D_b with their pools of crops."""
         check_gan(self.gan)
         if not (self.lambda_gan or self.lambda_cycle_a or self.lambda_cycle_b):
-            raise ConfigError("cyclegan: lambda_gan, lambda_cycle_a and lambda_cycle_b are all 0, so there is nothing to learn; set one")
+            raise ConfigError(
+                "cyclegan: lambda_gan, lambda_cycle_a and lambda_cycle_b are all 0, so there is nothing to learn; set one"
+            )
         if self.lambda_identity and a.channels != b.channels:
             log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
         shape = {"width": self.ngf, "norm": self.norm, "dropout": self.dropout, "upsample": self.upsample}
@@ -103,7 +107,7 @@ class CycleGAN(Method):
         self.G_ab, self.G_ba, self.D_a, self.D_b = G_ab, G_ba, D_a, D_b
         self.pool_a, self.pool_b = pool_a, pool_b
 
-    def generators(self) -> dict[Direction, nn.Module]:
+    def generators(self) -> dict[str, nn.Module]:
         return {"a2b": self.G_ab, "b2a": self.G_ba}
 
     def phases(self) -> dict[str, list[nn.Module]]:
@@ -129,7 +133,10 @@ class CycleGAN(Method):
                 terms["gan_ba"] = c.lambda_gan * generator_loss(self.D_a(fake_a), c.gan)
         yield "G", terms
         if self.D_a and self.D_b:
-            penalties = {"gan": c.gan, "lambda_gp": c.lambda_gp, "lambda_r1": c.lambda_r1}
-            terms_a = discriminator_terms(self.D_a, real_a, self.pool_a(fake_a), **penalties)
-            terms_b = discriminator_terms(self.D_b, real_b, self.pool_b(fake_b), **penalties)
-            yield "D", {f"{name}_a": term for name, term in terms_a.items()} | {f"{name}_b": term for name, term in terms_b.items()}
+            weights = c.gan, c.lambda_gp, c.lambda_r1
+            terms_a = discriminator_terms(self.D_a, real_a, self.pool_a(fake_a), *weights)
+            terms_b = discriminator_terms(self.D_b, real_b, self.pool_b(fake_b), *weights)
+            yield (
+                "D",
+                {f"{name}_a": term for name, term in terms_a.items()} | {f"{name}_b": term for name, term in terms_b.items()},
+            )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.losses import Gan, check_gan, generator_loss, l1
-from diptych.methods.base import Batch, Direction, Method, Terms, discriminator_terms, frozen
+from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
 from diptych.nets import Init, Norm, PatchGAN, Upsample, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
@@ -29,13 +29,13 @@ from diptych.pixels import Domain
 class Pix2PixConfig:
     """Settings of pix2pix; the defaults are the published ones.
 
-    ``conditional=False`` lets D see the output alone (the paper's GAN rows). ``lambda_gan=0`` is its L1 row, ``lambda_l1=0`` its cGAN
-    row. ``lambda_gp`` counts only with ``gan: wgan``.
+    ``conditional=False`` lets D see the output alone (the paper's GAN rows). ``lambda_gan=0`` is its L1 row, ``lambda_l1=0``
+    its cGAN row. ``lambda_gp`` counts only with ``gan: wgan``.
     """
 
     name: ClassVar[str] = "pix2pix"
     paired: ClassVar[bool] = True
-    mode: ClassVar[Mode] = "eval"
+    mode: ClassVar[Mode] = "paper"
 
     generator: str = "unet_8"
     ngf: int = 64
@@ -73,7 +73,7 @@ class Pix2Pix(Method):
         super().__init__()
         self.config, self.G_ab, self.D_b = config, G_ab, D_b
 
-    def generators(self) -> dict[Direction, nn.Module]:
+    def generators(self) -> dict[str, nn.Module]:
         return {"a2b": self.G_ab}
 
     def phases(self) -> dict[str, list[nn.Module]]:
@@ -84,7 +84,7 @@ class Pix2Pix(Method):
         fake_b = self.G_ab(a)
         if self.D_b:
             real, fake = self._judged(a, b), self._judged(a, fake_b.detach())
-            yield "D", discriminator_terms(self.D_b, real, fake, gan=c.gan, lambda_gp=c.lambda_gp, lambda_r1=c.lambda_r1)
+            yield "D", discriminator_terms(self.D_b, real, fake, c.gan, c.lambda_gp, c.lambda_r1)
         terms = {"l1": c.lambda_l1 * l1(fake_b, b)} if c.lambda_l1 else {}
         if self.D_b:
             with frozen(self.D_b):

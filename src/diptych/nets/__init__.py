@@ -46,10 +46,15 @@ def build_net(spec: dict[str, Any]) -> nn.Module:
 
 
 def generator(name: str, in_channels: int, out_channels: int, **options: Any) -> nn.Module:
-    """A generator by the name that recipes use: ``resnet_9`` (9 blocks), ``unet_8`` (8 halvings), ``encoder_decoder_8`` (no skips)."""
+    """A generator by the name that recipes use.
+
+    ``resnet_9`` (9 blocks), ``unet_8`` (8 halvings), ``encoder_decoder_8`` (no skips).
+    """
     kind, _, depth = name.rpartition("_")
     if kind not in ("resnet", "unet", "encoder_decoder") or not depth.isdecimal():
-        raise ConfigError(f"generator must be resnet_N, unet_N or encoder_decoder_N with a number N, found {name!r}; e.g. resnet_9, unet_8")
+        raise ConfigError(
+            f"generator must be resnet_N, unet_N or encoder_decoder_N with a number N, found {name!r}; e.g. resnet_9, unet_8"
+        )
     if kind == "resnet":
         return ResNet(in_channels, out_channels, num_blocks=int(depth), **options)
     return UNet(in_channels, out_channels, num_downs=int(depth), skips=kind == "unet", **options)

@@ -14,10 +14,11 @@ Mode = Literal["eval", "paper"]
 
 @contextmanager
 def applied(net: nn.Module, mode: Mode, seed: int = 0) -> Iterator[nn.Module]:
-    """The network as a translator inside this block, without gradients; its training state and the random state are left as they were.
+    """The network as a translator inside this block, without gradients; training and random state are left as they were.
 
-    ``eval``: running statistics, no dropout. ``paper``: as the published pix2pix test does it, BatchNorm uses the statistics of the batch at
-    hand and dropout stays on (Isola et al. 2017, section 3.2), drawn from the seed. Networks with neither are the same in both.
+    ``eval``: running statistics, no dropout. ``paper``: as the published pix2pix test does it, BatchNorm uses the statistics
+    of the batch at hand and dropout stays on (Isola et al. 2017, section 3.2), drawn from the seed. Networks with neither are
+    the same in both.
     """
     training = {module: module.training for module in net.modules()}
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]

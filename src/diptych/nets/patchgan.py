@@ -29,7 +29,11 @@ class PatchGAN(nn.Module):
         for layer in range(1, max(num_layers, 1) + 1):
             outputs = width * min(2**layer, 8)
             stride = 2 if layer < num_layers else 1
-            layers += [nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=bias), norm_layer(norm, outputs), nn.LeakyReLU(0.2)]
+            layers += [
+                nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=bias),
+                norm_layer(norm, outputs),
+                nn.LeakyReLU(0.2),
+            ]
             inputs = outputs
         layers += [nn.Conv2d(inputs, 1, kernel_size, 1, padding, bias=bias or num_layers > 0)]
         self.layers = nn.Sequential(*layers)

@@ -33,7 +33,13 @@ class UNet(nn.Module):
         super().__init__()
         if num_downs < 2:
             raise ConfigError(f"a U-Net needs at least 2 downsamplings, found {num_downs}")
-        self.spec = {"net": "unet", "in_channels": in_channels, "out_channels": out_channels, "width": width, "num_downs": num_downs}
+        self.spec = {
+            "net": "unet",
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "width": width,
+            "num_downs": num_downs,
+        }
         self.spec |= {"norm": norm, "dropout": dropout, "upsample": upsample, "skips": skips}
         self.multiple = 2**num_downs
         self.skips = skips

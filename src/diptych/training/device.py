@@ -9,6 +9,7 @@ import torch
 from diptych.errors import ConfigError
 from diptych.recipe import Precision
 
+
 def pick_device(name: str = "auto") -> torch.device:
     """``auto`` is CUDA, then Apple's MPS, then the CPU; under torchrun each process takes the CUDA device of its local rank.
 
@@ -16,10 +17,10 @@ def pick_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         device = torch.device(name)
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -47,4 +48,8 @@ def describe(device: torch.device, precision: Precision) -> str:
 
 def workers_for(device: torch.device) -> int:
     """Processes that read images: none beside a CPU that trains itself, else up to 8 of the cores."""
-    return 0 if device.type == "cpu" else min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return (
+        0
+        if device.type == "cpu"
+        else min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    )

@@ -31,8 +31,8 @@ class World:
 def world(device: torch.device) -> Iterator[World]:
     """Join the processes that torchrun started; alone without it.
 
-    Each restart of a torchrun gets a store prefix of its own: the rendezvous store outlives restarts, and new workers would read dead
-    ones' addresses.
+    Each restart of a torchrun gets a store prefix of its own: the rendezvous store outlives restarts, and new workers would
+    read dead ones' addresses.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World()
@@ -43,7 +43,9 @@ def world(device: torch.device) -> Iterator[World]:
     store = dist.TCPStore(address, port, size, is_master=rank == 0 and not agent_serves, timeout=timedelta(minutes=2))
     prefix = f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=dist.PrefixStore(prefix, store), rank=rank, world_size=size, timeout=timedelta(minutes=2))
+    dist.init_process_group(
+        backend, store=dist.PrefixStore(prefix, store), rank=rank, world_size=size, timeout=timedelta(minutes=2)
+    )
     try:
         yield World(rank, size)
     finally:

@@ -81,8 +81,9 @@ def train(
 ) -> Path:
     """Train a recipe in a run folder, or go on where an interrupted run of the same recipe stopped; returns the snapshot's path.
 
-    log_every counts steps, save_every seconds. ``workers`` processes read images (default: by device). ``strict`` refuses any unreadable image.
-    Raises DataError, ConfigError, LockedError, StorageError, TrainingError; Interrupted after a signal, when all is saved.
+    log_every counts steps, save_every seconds. ``workers`` processes read images (default: by device). ``strict`` refuses any
+    unreadable image. Raises DataError, ConfigError, LockedError, StorageError, TrainingError; Interrupted after a signal,
+    when all is saved.
     """
     chosen = pick_device(device)
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, chosen)})
@@ -117,11 +118,19 @@ def train(
                 now = time.monotonic()
                 speed, timed, timed_images = (trainee.images - timed_images) / (now - timed), now, trainee.images
                 if run:
-                    line = {"step": step, "images": trainee.images, "epoch": epoch + 1, "lr": config.lr_at(epoch), "losses": losses}
+                    line = {
+                        "step": step,
+                        "images": trainee.images,
+                        "epoch": epoch + 1,
+                        "lr": config.lr_at(epoch),
+                        "losses": losses,
+                    }
                     run.add_stats(line | {"images_s": round(speed, 3)})
                     watch(Progress("training", step, total, epoch + 1, speed, losses))
             if run and step in preview_steps:
-                write_atomic(run.folder / f"preview-{trainee.images:09d}.png", preview.draw(trainee.translators(), recipe.method.mode))
+                write_atomic(
+                    run.folder / f"preview-{trainee.images:09d}.png", preview.draw(trainee.translators(), recipe.method.mode)
+                )
                 watch(Progress("preview", step, total))
             for problem in native.problems:
                 log.warning("skipped: %s", problem)
@@ -165,7 +174,9 @@ def build_method(recipe: Recipe, census: Census, here: World) -> Method:
     """The recipe's method, initialised from its seed alike in all processes; from then on each process draws its own chances."""
     torch.manual_seed(recipe.train.seed)
     if recipe.train.batch_size % here.size:
-        raise ConfigError(f"train.batch_size {recipe.train.batch_size} is shared by {here.size} processes; make it a multiple of {here.size}")
+        raise ConfigError(
+            f"train.batch_size {recipe.train.batch_size} is shared by {here.size} processes; make it a multiple of {here.size}"
+        )
     method = recipe.method.build(census.a, census.b, recipe.data.crop_size)
     torch.manual_seed(recipe.train.seed + here.rank)
     return method

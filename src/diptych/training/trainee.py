@@ -20,13 +20,18 @@ log = logging.getLogger(__name__)
 
 
 class Trainee:
-    """Everything that one training changes: the method's networks, their optimizers, the average, the statistics, the position."""
+    """Everything that one training changes.
+
+    The method's networks, their optimizers, the average, the statistics, the position.
+    """
 
     def __init__(self, method: Method, recipe: Recipe, device: torch.device, world: World) -> None:
         self.method, self.world, self.device = method.to(device), world, device
         self.bf16 = recipe.train.precision == "bf16"
         self.optimizers = {
-            phase: torch.optim.Adam([p for net in nets for p in net.parameters()], recipe.train.lr, recipe.train.betas, fused=True)
+            phase: torch.optim.Adam(
+                [p for net in nets for p in net.parameters()], recipe.train.lr, recipe.train.betas, fused=True
+            )
             for phase, nets in method.phases().items()
         }
         self.ema = Ema(nn.ModuleDict(method.generators()), recipe.train.ema) if recipe.train.ema else None
@@ -41,7 +46,7 @@ class Trainee:
 
     def translators(self) -> Mapping[str, nn.Module]:
         """The generators to show and to keep: the averaged ones where there are any."""
-        return dict(self.ema.nets.items()) if self.ema else self.method.generators()
+        return self.ema.translators() if self.ema else self.method.generators()
 
     def state(self) -> Tree:
         """All of it, for an exact resume; collective over all processes."""
@@ -61,7 +66,9 @@ class Trainee:
     def restore(self, state: Tree) -> None:
         """Undo state()."""
         if len(state["ranks"]) != self.world.size:
-            raise ConfigError(f"this run was trained by {len(state['ranks'])} processes, not {self.world.size}; resume it with as many")
+            raise ConfigError(
+                f"this run was trained by {len(state['ranks'])} processes, not {self.world.size}; resume it with as many"
+            )
         local = state["ranks"][self.world.rank]
         self.method.load_state_dict(state["method"] | local["buffers"])
         for phase, optimizer in self.optimizers.items():
@@ -76,4 +83,6 @@ class Trainee:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(local["cuda_rng"], self.device)
         if state["threads"] != torch.get_num_threads():
-            log.warning("resumed with %d CPU threads after %d: not bit-identical from here", torch.get_num_threads(), state["threads"])
+            log.warning(
+                "resumed with %d CPU threads after %d: not bit-identical from here", torch.get_num_threads(), state["threads"]
+            )
