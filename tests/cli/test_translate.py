@@ -1,0 +1,151 @@
+"""`diptych translate`: every image of a tree, under its own name and size; what cannot be translated is said."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diptych.data.formats import read_pixels
+from diptych.inference.translator import Translator
+from tests.cli.pictures import diptych, folder, picture, size_of
+
+
+@pytest.fixture(scope="module")
+def snapshot(cyclegan_run):
+    return cyclegan_run / "snapshot.safetensors"
+
+
+def tree(root):
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_names_tree_and_sizes_are_kept(snapshot, tmp_path, capsys):
+    sizes = {"a.png": (32, 32), "deep/er/b.jpg": (45, 31), "deep/c.webp": (33, 64), "d.bmp": (5, 7), "E.TIFF": (40, 40)}
+    for i, (name, size) in enumerate(sizes.items()):
+        picture(tmp_path / "in" / name, i, *size)
+    assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out") == 0
+    assert tree(tmp_path / "out") == set(sizes)
+    for name, size in sizes.items():
+        assert size_of(tmp_path / "out" / name) == ("RGB", *size)
+    assert capsys.readouterr().out == f"5 translated into {tmp_path}/out\n"
+
+
+def test_the_result_is_what_python_gives(snapshot, tmp_path):
+    given = picture(tmp_path / "x.png", 3, 37, 41)
+    assert diptych("translate", snapshot, given, "--out", tmp_path / "out", "--direction", "b2a", "--device", "cpu") == 0
+    expected = Translator.load(snapshot, "b2a", device="cpu")(Image.open(given))
+    assert np.array_equal(read_pixels(tmp_path / "out" / "x.png"), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    "name", ["größe  zwei.png", "zebra \U0001f993.png", "a\nb.png", "[red] :smile: 100%.png", b"caf\xe9.png"]
+)
+def test_any_file_name_is_kept(snapshot, tmp_path, name, capsys):
+    name = os.fsdecode(name)
+    made = picture(tmp_path / "in" / "x.png", 1, 20, 24)
+    made.rename(made.with_name(name))
+    assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out", "--dry-run") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out") == 0
+    assert tree(tmp_path / "out") == {name}
+
+
+def test_a_broken_file_is_reported_and_the_others_are_translated(snapshot, tmp_path, capsys):
+    folder(tmp_path / "in")
+    (tmp_path / "in" / "broken [1].png").write_bytes((tmp_path / "in" / "0.png").read_bytes()[:300])
+    (tmp_path / "in" / "notes.txt").write_text("no image")
+    assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    assert tree(tmp_path / "out") == {"0.png", "1.png"}
+    assert captured.out == f"2 translated into {tmp_path}/out, 1 of 3 skipped\n"
+    (line,) = captured.err.splitlines()
+    assert line.startswith(f"skipped: {tmp_path}/in/broken [1].png: is damaged or incomplete PNG")
+
+
+def test_an_image_of_another_kind_is_reported(snapshot, tmp_path, capsys):
+    Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20)).save(tmp_path / "deep.png")
+    assert diptych("translate", snapshot, tmp_path / "deep.png", "--out", tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    assert f"skipped: {tmp_path}/deep.png: is 1 x uint16 among images of 3 x uint8; convert it" in captured.err
+
+
+def test_gray_and_transparent_images_enter_as_training_reads_them(snapshot, tmp_path):
+    Image.new("LA", (20, 20), (9, 128)).save(tmp_path / "gray.png")
+    Image.new("RGBA", (20, 20), (10, 20, 30, 0)).save(tmp_path / "clear.png")
+    Image.new("RGB", (20, 20), "white").save(tmp_path / "white.png")
+    files = [tmp_path / f"{name}.png" for name in ("gray", "clear", "white")]
+    assert diptych("translate", snapshot, *files, "--out", tmp_path / "out") == 0
+    assert size_of(tmp_path / "out" / "gray.png") == ("RGB", 20, 20)
+    assert (tmp_path / "out" / "clear.png").read_bytes() == (tmp_path / "out" / "white.png").read_bytes()
+
+
+def test_skip_existing_goes_on_where_a_job_stopped(snapshot, tmp_path, capsys):
+    folder(tmp_path / "in", 3)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1.png").write_bytes(b"mine")
+    assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out", "--skip-existing") == 0
+    assert (tmp_path / "out" / "1.png").read_bytes() == b"mine"
+    assert capsys.readouterr().out == f"2 translated into {tmp_path}/out, 1 were there\n"
+
+
+def test_a_dry_run_lists_and_writes_nothing(snapshot, tmp_path, capsys):
+    folder(tmp_path / "in", 1)
+    assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out", "--dry-run") == 0
+    assert capsys.readouterr().out == f"{tmp_path}/in/0.png -> {tmp_path}/out/0.png\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_onto_input_is_refused(snapshot, tmp_path, capsys):
+    folder(tmp_path / "in")
+    before = (tmp_path / "in" / "0.png").read_bytes()
+    assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "in") == 2
+    assert "in/0.png: would be overwritten by its own translation; choose another --out" in capsys.readouterr().err
+    assert (tmp_path / "in" / "0.png").read_bytes() == before
+
+
+def test_two_inputs_with_one_result_are_refused(snapshot, tmp_path, capsys):
+    given = [picture(tmp_path / name / "x.png") for name in ("one", "two")]
+    assert diptych("translate", snapshot, *given, "--out", tmp_path / "out") == 2
+    assert f"two/x.png: {tmp_path}/one/x.png is also translated to {tmp_path}/out/x.png" in capsys.readouterr().err
+
+
+def test_results_inside_the_input_folder_are_not_translated_again(snapshot, tmp_path, capsys):
+    folder(tmp_path)
+    for _ in range(2):
+        assert diptych("translate", snapshot, tmp_path, "--out", tmp_path / "out") == 0
+        assert tree(tmp_path) == {"0.png", "1.png", "out/0.png", "out/1.png"}
+
+
+def test_working_at_the_trained_size_keeps_the_image_size(snapshot, tmp_path):
+    given = picture(tmp_path / "x.png", 1, 70, 90)
+    for at in ("native", "trained"):
+        assert diptych("translate", snapshot, given, "--out", tmp_path / at, "--at", at) == 0
+        assert size_of(tmp_path / at / "x.png") == ("RGB", 70, 90)
+    assert (tmp_path / "native" / "x.png").read_bytes() != (tmp_path / "trained" / "x.png").read_bytes()
+
+
+def test_a_direction_that_was_not_trained_is_refused(pix2pix_run, tmp_path, capsys):
+    given = picture(tmp_path / "x.png")
+    words = ["translate", pix2pix_run / "snapshot.safetensors", given, "--out", tmp_path / "out"]
+    assert diptych(*words, "--direction", "b2a") == 2
+    assert "error: this snapshot translates a2b, not b2a; choose one of these directions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [("missing.png", "missing.png: no such file or folder; give images"), ("empty", "empty: no images found, but nothing")],
+)
+def test_missing_and_empty_inputs_are_refused(snapshot, tmp_path, given, message, capsys):
+    (tmp_path / "empty").mkdir()
+    assert diptych("translate", snapshot, tmp_path / given, "--out", tmp_path / "out") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_snapshot_needs_nothing_of_its_run(pix2pix_run, tmp_path):
+    alone = tmp_path / "alone.safetensors"
+    shutil.copy(pix2pix_run / "snapshot.safetensors", alone)
+    picture(tmp_path / "x.png", 2, 50, 30)
+    assert diptych("translate", alone, tmp_path / "x.png", "--out", tmp_path / "out", "--mode", "eval") == 0
+    assert size_of(tmp_path / "out" / "x.png") == ("RGB", 50, 30)

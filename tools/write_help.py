@@ -1,0 +1,25 @@
+"""Write the --help of every command to docs/cli, so that the texts can be read and compared without running them."""
+
+import os
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "docs" / "cli"
+
+
+def help_texts() -> dict[str, str]:
+    """The help of `diptych` and of each command, by name."""
+    os.environ["COLUMNS"] = "100"  # argparse asks for the width when it prints
+    from diptych.cli import COMMANDS, load, overview
+
+    return {"diptych": overview().format_help()} | {name: load(name).parser().format_help() for name in COMMANDS}
+
+
+def main() -> None:
+    """Replace every text."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in help_texts().items():
+        (FOLDER / f"{name}.txt").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
