@@ -67,20 +67,18 @@ class Translator:
         of the target's, a (c, h, w) or (n, c, h, w) tensor of native pixels likewise. Height and width stay as they are.
         Raises ConfigError or DataError for anything that is not such an image.
         """
-        dimensions = {np.ndarray: (2, 3), Tensor: (3, 4)}.get(type(image))
-        if dimensions and image.ndim not in dimensions:
-            expected = "(h, w) or (h, w, c)" if isinstance(image, np.ndarray) else "(c, h, w) or (n, c, h, w)"
-            raise ConfigError(f"a translator takes {expected} {type(image).__name__}s, found the shape {tuple(image.shape)}")
         if isinstance(image, Image.Image):
             return _to_pil(self.pixels(_from_pil(image)))
-        if isinstance(image, np.ndarray):
+        if isinstance(image, np.ndarray) and image.ndim in (2, 3):
             squeeze = image.ndim == 2
             out = self.pixels(image[..., None] if squeeze else image)
             return out[..., 0] if squeeze and out.shape[-1] == 1 else out
-        if isinstance(image, Tensor):
+        if isinstance(image, Tensor) and image.ndim in (3, 4):
             batch = self.tensors(image[None] if image.ndim == 3 else image)
             return batch[0] if image.ndim == 3 else batch
-        raise ConfigError(f"a translator takes PIL images, NumPy arrays and tensors, found {type(image).__name__}")
+        expected = "PIL images, (h, w) or (h, w, c) arrays, (c, h, w) or (n, c, h, w) tensors"
+        found = f"the shape {tuple(image.shape)}" if isinstance(image, np.ndarray | Tensor) else type(image).__name__
+        raise ConfigError(f"a translator takes {expected}, found {found}")
 
     def pixels(self, pixels: np.ndarray, at: At = "native") -> np.ndarray:
         """Translate an (h, w, c) array of native pixels.

@@ -31,6 +31,7 @@ from diptych.training.signals import Interrupts, noticed
 from diptych.training.trainee import Trainee
 
 log = logging.getLogger(__name__)
+CURES = "look for flat images, lower train.lr, or set train.precision fp32"
 
 
 @dataclass(frozen=True)
@@ -118,14 +119,8 @@ def train(
                 now = time.monotonic()
                 speed, timed, timed_images = (trainee.images - timed_images) / (now - timed), now, trainee.images
                 if run:
-                    line = {
-                        "step": step,
-                        "images": trainee.images,
-                        "epoch": epoch + 1,
-                        "lr": config.lr_at(epoch),
-                        "losses": losses,
-                    }
-                    run.add_stats(line | {"images_s": round(speed, 3)})
+                    position = {"step": step, "images": trainee.images, "epoch": epoch + 1, "lr": config.lr_at(epoch)}
+                    run.add_stats(position | {"losses": losses, "images_s": round(speed, 3)})
                     watch(Progress("training", step, total, epoch + 1, speed, losses))
             if run and step in preview_steps:
                 write_atomic(
@@ -138,6 +133,7 @@ def train(
             due = here.first and (step == total or time.monotonic() - saved >= save_every)
             asked = any_of(max(int(due), interrupts.signum), here, chosen)
             if asked:
+                check_weights(trainee, step)
                 save(trainee, run, recipe, census, step)
                 saved = time.monotonic()
             if asked > 1 and step < total:
@@ -212,12 +208,18 @@ def to_device(native: NativeBatch, census: Census, device: torch.device) -> Batc
     return Batch(census.a.encode(a), census.b.encode(b))
 
 
+def check_weights(trainee: Trainee, step: int) -> None:
+    """Never save what cannot go on. Raises TrainingError when a weight is NaN or infinite."""
+    if not all(bool(torch.isfinite(weight).all()) for weight in trainee.method.parameters()):
+        raise TrainingError(f"step {step}: weights became NaN or infinite; the state before it is kept; {CURES}")
+
+
 def check_finite(losses: Mapping[str, float], step: int, native: NativeBatch) -> None:
     """Stop before a broken network is saved. Raises TrainingError naming the terms and the files of the batch."""
     broken = [name for name, value in losses.items() if not math.isfinite(value)]
     if broken:
         files = ", ".join(" + ".join(pair) for pair in native.files)
         raise TrainingError(
-            f"step {step}: {', '.join(broken)} became NaN or infinite, last batch {files}; the state before it is kept; "
-            "look for flat images, lower train.lr, or set train.precision fp32"
+            f"step {step}: {', '.join(broken)} became NaN or infinite, last batch {files}; "
+            f"the state before it is kept; {CURES}"
         )
