@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from diptych.cli.console import bar, console
-from diptych.data.census import Census
+from diptych.cli.console import bar, console, notes
+from diptych.data.census import Census, take_census
 from diptych.data.folders import Split, find_data
+from diptych.errors import DataError
 from diptych.evaluation.evaluate import score_pairs, sheet_of
 from diptych.evaluation.report import write_report
 from diptych.files import write_atomic
@@ -23,9 +24,8 @@ def finish(folder: Path, *, device: str = "auto", truth: bool = False) -> None:
     ``truth`` pairs the test images by name although the method trained without pairs, as for the embedded data.
     """
     recipe = Recipe.load(folder / "recipe.json")
-    layout = find_data(recipe.data.source, paired=recipe.method.paired or truth)
-    if layout.test:
-        test = layout.test.swapped() if recipe.data.direction == "b2a" else layout.test
+    test = _readable_test(recipe, truth)
+    if test:
         census, snapshot = read_census(folder), Snapshot.load(folder / "snapshot.safetensors")
         translators = {direction: Translator(snapshot, direction, device=device) for direction in snapshot.generators}
         scores = {direction: _test(folder, recipe, test, census, translators[direction], direction) for direction in translators}
@@ -33,6 +33,21 @@ def finish(folder: Path, *, device: str = "auto", truth: bool = False) -> None:
             write_json(folder / "metrics.json", scores["a2b"] | ({"b2a": scores["b2a"]} if "b2a" in scores else {}))
     report = write_report(folder)
     console.print(f"snapshot  {folder / 'snapshot.safetensors'}\nreport    {report}", markup=False, soft_wrap=True)
+
+
+def _readable_test(recipe: Recipe, truth: bool) -> Split | None:
+    """The test split without what cannot be read, which is said; None where there is none, or most of it is unusable."""
+    layout = find_data(recipe.data.source, paired=recipe.method.paired or truth)
+    if layout.test is None:
+        return None
+    try:
+        census = take_census(layout.test)
+    except DataError as error:
+        notes.print(f"warning: test images are not scored: {error}", soft_wrap=True)
+        return None
+    for skipped in census.skipped:
+        notes.print(f"warning: not scored: {skipped}", soft_wrap=True)
+    return census.split.swapped() if recipe.data.direction == "b2a" else census.split
 
 
 def _test(folder: Path, recipe: Recipe, test: Split, census: Census, translate: Translator, direction: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from diptych.data.augment import crop, flip, resize_for, to_tensor
 from diptych.data.census import Census, fit
 from diptych.data.folders import Ref
+from diptych.data.formats import show
 from diptych.errors import ConfigError, DataError
 from diptych.pixels import Domain
 
@@ -99,12 +100,21 @@ class Crops(Dataset[Sample]):
         return self._order[1]
 
     def _load(self, ref: Ref, domain: Domain) -> np.ndarray:
-        pixels = fit(ref.read(), domain)
+        pixels = read_as(ref, domain)
         return resize_for(pixels, self.config.resize, self.config.load_size, at_least=self.config.crop_size)
 
     def _augment(self, pixels: np.ndarray, draw: np.ndarray) -> Tensor:
         pixels = crop(pixels, self.config.crop_size, draw[0], draw[1])
         return to_tensor(flip(pixels) if self.config.flip and draw[2] < 0.5 else pixels)
+
+
+def read_as(ref: Ref, domain: Domain) -> np.ndarray:
+    """An image's native pixels (h, w, c) in a domain's channels and dtype. Raises DataError that begins with the path."""
+    pixels = ref.read()
+    try:
+        return fit(pixels, domain)
+    except DataError as error:
+        raise DataError(f"{show(ref.path)}: {error}") from error
 
 
 def view(ref: Ref, domain: Domain, config: DataConfig) -> Tensor:
@@ -113,7 +123,7 @@ def view(ref: Ref, domain: Domain, config: DataConfig) -> Tensor:
     It is brought to crop_size as training brings it to load_size, without chance. Nothing is cut off, except that
     ``resize: none`` shows the middle crop of crop_size.
     """
-    pixels = fit(ref.read(), domain)
+    pixels = read_as(ref, domain)
     if config.resize == "none":
         pixels = resize_for(pixels, "none", 0, at_least=config.crop_size)
         return to_tensor(crop(pixels, config.crop_size, 0.5, 0.5))

@@ -37,7 +37,7 @@ def find_images(folder: str | Path) -> list[Path]:
 def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
     try:
         status = folder.stat()
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        entries = list(os.scandir(folder))
     except OSError as error:
         raise DataError(f"{show(folder)}: cannot be listed ({error.strerror}); make it readable, or remove it") from error
     identity = status.st_dev, status.st_ino

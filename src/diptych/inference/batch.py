@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diptych.data.folders import find_images
-from diptych.data.formats import output_suffix, read_pixels, show, write_pixels
+from diptych.data.datasets import read_as
+from diptych.data.folders import Ref, find_images
+from diptych.data.formats import output_suffix, show, write_pixels
 from diptych.errors import DataError, StorageError
 from diptych.inference.translator import At, Translator
 
@@ -82,10 +83,9 @@ def _translate(job: Job, translator: Translator, at: At, skip_existing: bool) ->
     if skip_existing and job.target.exists():
         return Outcome(job, skipped=True)
     try:
-        pixels = translator.pixels(read_pixels(job.source), at)
+        pixels = translator.pixels(read_as(Ref(job.source), translator.source), at)
     except DataError as error:
-        where = "" if str(error).startswith(show(job.source)) else f"{show(job.source)}: "
-        return Outcome(job, problem=f"{where}{error}")
+        return Outcome(job, problem=str(error))
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

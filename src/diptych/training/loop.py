@@ -122,10 +122,9 @@ def train(
                     position = {"step": step, "images": trainee.images, "epoch": epoch + 1, "lr": config.lr_at(epoch)}
                     run.add_stats(position | {"losses": losses, "images_s": round(speed, 3)})
                     watch(Progress("training", step, total, epoch + 1, speed, losses))
-            if run and step in preview_steps:
-                write_atomic(
-                    run.folder / f"preview-{trainee.images:09d}.png", preview.draw(trainee.translators(), recipe.method.mode)
-                )
+            if run and preview.a and step in preview_steps:
+                picture = preview.draw(trainee.translators(), recipe.method.mode)
+                write_atomic(run.folder / f"preview-{trainee.images:09d}.png", picture)
                 watch(Progress("preview", step, total))
             for problem in native.problems:
                 log.warning("skipped: %s", problem)
@@ -220,6 +219,5 @@ def check_finite(losses: Mapping[str, float], step: int, native: NativeBatch) ->
     if broken:
         files = ", ".join(" + ".join(pair) for pair in native.files)
         raise TrainingError(
-            f"step {step}: {', '.join(broken)} became NaN or infinite, last batch {files}; "
-            f"the state before it is kept; {CURES}"
+            f"step {step}: {', '.join(broken)} became NaN or infinite, last batch {files}; the state before it is kept; {CURES}"
         )

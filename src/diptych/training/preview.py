@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from diptych.data.census import Census
 from diptych.data.datasets import DataConfig, view
 from diptych.data.folders import Split
+from diptych.errors import DataError
 from diptych.nets.modes import Mode, applied
 from diptych.sheets import Column, contact_sheet, spread
+
+log = logging.getLogger(__name__)
 
 
 class Preview:
@@ -18,9 +22,16 @@ class Preview:
 
     def __init__(self, split: Split, census: Census, config: DataConfig, rows: int = 4) -> None:
         self.paired = split.paired
-        chosen_a, chosen_b = spread(split.a, rows), spread(split.b, rows)
-        self.a = [census.a.encode(view(ref, census.a, config)[None]) for ref in chosen_a]
-        self.b = [census.b.encode(view(ref, census.b, config)[None]) for ref in chosen_b]
+        self.a: list[Tensor] = []
+        self.b: list[Tensor] = []
+        for ref_a, ref_b in zip(spread(split.a, rows), spread(split.b, rows), strict=False):
+            try:
+                a, b = view(ref_a, census.a, config), view(ref_b, census.b, config)
+            except DataError as error:
+                log.warning("not in the previews: %s", error)
+                continue
+            self.a.append(census.a.encode(a[None]))
+            self.b.append(census.b.encode(b[None]))
 
     def draw(self, generators: Mapping[str, nn.Module], mode: Mode) -> bytes:
         """A PNG: for each direction the columns input, output and, for pairs, truth."""
