@@ -1,0 +1,374 @@
+"""The report of a run folder: whole by itself, safe with any names, and there for every folder that holds part of a run."""
+
+import html
+import json
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diptych.data.census import Census, Skipped
+from diptych.data.folders import Ref, Split
+from diptych.errors import ConfigError
+from diptych.evaluation import report
+from diptych.evaluation.report import write_report
+from diptych.files import write_tree
+from diptych.pixels import Domain
+from diptych.recipe import Recipe
+
+HOSTILE = '<script>alert("1")</script>&"\'><img src=x onerror=alert(2)>'
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """A page's elements, its visible text, and the proof that every element that opens also closes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.close()
+        self.text = " ".join(self.text.split())
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.open += [] if tag in VOID else [tag]
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data):
+        self.text += "" if self.open and self.open[-1] == "style" else f"{data} "
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def picture(path, size=(30, 20), noise=False):
+    pixels = (
+        np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        if noise
+        else np.zeros((*size[::-1], 3), np.uint8)
+    )
+    Image.fromarray(pixels).save(path)
+
+
+def stats_line(images, losses=None, **more):
+    losses = losses or {"D/real": 0.3, "D/fake": 0.2 + 0.1 / images, "G/l1": 20.0 + 900 / images, "G/gan": 1.0 + images % 7}
+    return json.dumps({"step": images, "images": images, "epoch": 1, "lr": 2e-4, "losses": losses, "images_s": 25.0} | more)
+
+
+def write_stats(folder, until=2000, every=50):
+    (folder / "stats.jsonl").write_text("".join(stats_line(n) + "\n" for n in range(every, until + 1, every)))
+
+
+def write_recipe(folder, **changes):
+    settings = {"data": {"source": ["data/facades"]}, "train": {"epochs": 3, "decay_epochs": 2} | changes}
+    (folder / "recipe.json").write_text(json.dumps(Recipe.create("pix2pix", settings).to_dict()))
+
+
+def write_census(folder, num=400, skipped=(), flat=()):
+    refs = tuple(Ref(Path(f"data/facades/{i}.png")) for i in range(num))
+    census = Census(Split(refs, refs, True), Domain(), Domain(1, "uint16", 0.0, 4095.0), tuple(skipped), tuple(flat))
+    (folder / "census.json").write_text(census.to_json())
+
+
+def write_metrics(folder, **changes):
+    model, mean, copy = {"psnr": 23.9, "ssim": 0.81}, {"psnr": 17.8, "ssim": 0.62}, {"psnr": 12.4, "ssim": 0.5}
+    (folder / "metrics.json").write_text(json.dumps({"model": model, "mean": mean, "copy": copy, "n": 60} | changes))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of 5 epochs with every part but the statistics, whose charts take long to draw."""
+    write_recipe(tmp_path)
+    write_census(tmp_path)
+    write_metrics(tmp_path)
+    for images in (1, 1000, 2000):
+        picture(tmp_path / f"preview-{images:09d}.png")
+    picture(tmp_path / "test-a2b.png", (60, 40))
+    write_tree(
+        tmp_path / "snapshot.safetensors", {"kind": "snapshot", "version": "0.1.0", "about": {"images": 2000}, "w": torch.ones(2)}
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def whole(run):
+    """A finished run with every part."""
+    write_stats(run)
+    return run
+
+
+def test_a_whole_run_gives_every_section_and_says_that_it_finished(whole):
+    page = Page(write_report(whole))
+    assert write_report(whole) == whole / "report.html"
+    assert "pix2pix on facades" in page.text and "Finished: 2,000 images in 5 epochs." in page.text
+    for heading in ("Verdict in numbers", "Test images", "Samples over time", "Curves", "Recipe", "Data", "Versions and files"):
+        assert heading in page.text
+    assert "400 pairs of images. Nothing was skipped." in page.text and "1 × uint16" in page.text and "0 to 4095" in page.text
+    assert "Not everything could be read" not in page.text and "Not in this run folder" not in page.text
+
+
+def test_the_page_is_self_contained(whole):
+    page = Page(write_report(whole))
+    names = {name for name, _ in page.elements}
+    assert not names & {"script", "iframe", "object", "embed", "form", "base", "audio", "video"}
+    for name, attributes in page.elements:
+        for key in ("src", "href", "srcset", "xlink:href", "action"):
+            assert attributes.get(key, "#").startswith(("data:", "#")), (name, key)
+        assert not [key for key in attributes if key.startswith("on")], name
+    assert not re.search(r"https?:|//www|@import|url\((?!#)", page.source)
+    (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def test_every_image_and_chart_has_words_and_every_reference_its_one_target(whole):
+    page = Page(write_report(whole))
+    assert len(page.all("img")) == 4 and all(image["alt"] and image["width"] and image["height"] for image in page.all("img"))
+    drawings = [svg for svg in page.all("svg") if "aria-hidden" not in svg]
+    assert len(drawings) == 4 and all(svg["role"] == "img" and "at the end" in svg["aria-label"] for svg in drawings)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', page.source)) <= set(ids)
+
+
+def test_text_and_lines_keep_a_contrast_of_4_5_in_light_and_dark(run):
+    def luminance(colour):
+        channels = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        return np.where(channels <= 0.03928, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+
+    schemes = re.findall(r"--paper: (#\w{6});(.*?)\}", write_report(run).read_text(), re.DOTALL)
+    assert len(schemes) == 2
+    for paper, rest in schemes:
+        tint = re.search(r"--tint: (#\w{6})", rest)[1]
+        for name, colour in re.findall(r"--(ink|soft|warn|s\d): (#\w{6})", rest):
+            for ground in (paper, tint):
+                dark, light = sorted((luminance(ground), luminance(colour)))
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, colour, ground)
+
+
+def test_hostile_names_are_text(tmp_path):
+    write_recipe(tmp_path)
+    values = json.loads((tmp_path / "recipe.json").read_text())
+    values["data"]["source"] = [HOSTILE]
+    (tmp_path / "recipe.json").write_text(json.dumps(values))
+    odd = Path("data/\udcff\x1b[31m\n.png")  # bytes that are no text, a terminal's escape, a line break
+    write_census(tmp_path, skipped=[Skipped(Path("a.png"), HOSTILE), Skipped(odd, "is no image")], flat=[Path(HOSTILE)])
+    (tmp_path / "stats.jsonl").write_text(stats_line(1, {f"G/{HOSTILE}$x_": 1.0, f"{HOSTILE}/y": 2.0}) + "\n")
+    picture(tmp_path / 'test-<b>"&.png')
+    (tmp_path / "test-<i>.png").write_bytes(b"no image")
+    (tmp_path / "metrics.json").write_text(json.dumps({"model": {"psnr": 1, "ssim": 1}, HOSTILE: 3}))
+    page = Page(write_report(tmp_path))
+    assert not {name for name, _ in page.elements} & {"script", "b", "i"} and "<script" not in page.source
+    assert all("onerror" not in attributes for _, attributes in page.elements)
+    assert page.text.count('alert("1")') >= 6  # title, recipe, skipped, flat, both charts, score
+    assert 'test-<b>"&' in page.text and "test-<i>.png: not an image" in page.text
+    assert "\x1b" not in page.source
+
+
+@pytest.mark.parametrize("part", sorted(report.PARTS))
+def test_a_missing_part_is_left_out_and_named(run, part):
+    (run / "stats.jsonl").write_text("")
+    for file in run.glob(part):
+        file.unlink()
+    page = Page(write_report(run))
+    assert f"Not in this run folder: {part}" in page.text
+    assert "Not everything could be read" not in page.text
+
+
+@pytest.mark.parametrize("part", sorted(report.PARTS))
+def test_each_part_alone_gives_a_page(run, tmp_path_factory, part):
+    alone = tmp_path_factory.mktemp("alone")
+    (run / "stats.jsonl").write_text(stats_line(1, {"G/l1": 1.0}))
+    for file in run.glob(part):
+        (alone / file.name).write_bytes(file.read_bytes())
+    page = Page(write_report(alone))
+    assert "Not everything could be read" not in page.text and page.text.count("(") >= len(report.PARTS) - 1
+
+
+@pytest.mark.parametrize(
+    "name", ["recipe.json", "census.json", "metrics.json", "snapshot.safetensors", "test-a2b.png", "preview-000001000.png"]
+)
+@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"null", b'{"method": 1, "sides": 2, "model": "x"}', b"\xff\xfe\x00"])
+def test_a_damaged_part_is_said_and_the_rest_still_shown(run, name, content):
+    (run / name).write_bytes(content)
+    page = Page(write_report(run))
+    assert "Not everything could be read" in page.text and f"{name}: not" in page.text and "Versions and files" in page.text
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}: holds no run; give the folder of a training")):
+        write_report(tmp_path)
+    with pytest.raises(ConfigError, match="holds no run"):
+        write_report(tmp_path / "nowhere")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_torn_last_line_does_not_matter(whole):
+    before = write_report(whole).read_bytes()
+    with open(whole / "stats.jsonl", "a") as file:
+        file.write('{"step": 2050, "images": 20')
+    assert write_report(whole).read_bytes() == before
+
+
+@pytest.mark.parametrize("broken", ["torn{", "[]", "7", '{"images": 1}', '{"images": 1, "losses": 2}', ""])
+def test_a_broken_line_in_the_middle_is_said(run, broken):
+    lines = [stats_line(images, {"G/l1": 1.0}) for images in (50, 100, 150)]
+    (run / "stats.jsonl").write_text("\n".join([*lines[:2], broken, lines[2]]) + "\n")
+    assert "stats.jsonl: 1 broken line passed over, the first is line 3" in Page(write_report(run)).text
+
+
+def test_an_interrupted_run_says_how_far_it_came(run):
+    (run / "snapshot.safetensors").unlink()
+    (run / "stats.jsonl").write_text(stats_line(500, {"G/l1": 1.0}))
+    page = Page(write_report(run))
+    assert "Reached step 500 of 2,000, 25% of the way. If it stopped there, the same command goes on." in page.text
+    write_recipe(run, batch_size=3)  # 5 epochs of 400 images are 667 steps of 3
+    assert "Reached step 166 of 667, 25% of the way." in Page(write_report(run)).text
+
+
+def test_images_saved_after_the_last_line_of_statistics_count(run):
+    (run / "stats.jsonl").write_text(stats_line(500, {"G/l1": 1.0}))
+    assert "Finished: 2,000 images" in Page(write_report(run)).text  # as the snapshot says
+
+
+def test_time_is_that_of_training(whole):
+    text = Page(write_report(whole)).text
+    assert "Time training 1 min" in text and "Images a second 25" in text  # 2000 images at 25 a second are 80 s
+    (whole / "stats.jsonl").write_text("".join(stats_line(n, images_s=0.25) + "\n" for n in (1000, 2000)))
+    assert "Time training 2 h 13 min" in Page(write_report(whole)).text
+
+
+def test_the_verdict_compares_with_both_baselines(run):
+    text = Page(write_report(run)).text
+    assert "The translator is 6.1 dB above the mean colour and 11.5 dB above the copied input; higher is better." in text
+    assert "Means over 60 test images." in text
+    assert re.search(
+        r"Translator +its output +23\.9 +0\.810 +Mean colour .*? 17\.8 +0\.620 +Copied input .*? 12\.4 +0\.500", text
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"copy": None}, "The translator is 6.1 dB above the mean colour; higher"),
+        ({"copy": {"psnr": 23.93, "ssim": 0.9}}, "6.1 dB above the mean colour and level with the copied input;"),
+        ({"mean": {"psnr": 24.9, "ssim": 0.9}}, "is 1.0 dB below the mean colour and"),
+        ({"mean": None, "copy": None}, "The translator reaches 23.9 dB; higher"),
+        ({"copy": {"psnr": float("inf"), "ssim": 1.0}}, "The translator is 6.1 dB above the mean colour; higher"),
+        (
+            {"b2a": {"model": {"psnr": 9.0, "ssim": 0.1}, "mean": {"psnr": 8.0, "ssim": 0.1}, "n": 1}},
+            "is 1.0 dB above the mean colour; higher is better. Means over 1 test image.",
+        ),
+        ({"fid": 43.21}, "fid: 43.21."),
+    ],
+)
+def test_the_verdict_says_what_the_numbers_say(run, changes, sentence):
+    write_metrics(run, **changes)
+    page = Page(write_report(run))
+    assert sentence in page.text
+    assert ("b to a" in page.text) == ("b2a" in changes)
+
+
+def test_the_same_folder_gives_the_same_page(whole):
+    assert write_report(whole).read_bytes() == write_report(whole).read_bytes()
+
+
+def test_settings_that_differ_from_the_defaults_are_marked(run):
+    source = write_report(run).read_text()
+    rows = re.findall(r'<tr( class="lead")?><th scope="row"><code>([\w.]+)', source)
+    assert {key for lead, key in rows if lead} == {"data.source", "train.epochs", "train.decay_epochs"}
+    assert ("", "train.lr") in rows and ("", "method.lambda_l1") in rows
+    assert re.search(r"train\.epochs</code></th><td>3 <small>default 100</small>", source)
+
+
+def test_a_strangers_method_is_shown_and_not_imported(run, tmp_path, monkeypatch):
+    (tmp_path / "stranger.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    values = json.loads((run / "recipe.json").read_text())
+    values["method"]["name"] = "stranger:Config"
+    (run / "recipe.json").write_text(json.dumps(values))
+    page = Page(write_report(run))
+    assert (
+        "stranger:Config on facades" in page.text
+        and "so nothing is marked" in page.text
+        and 'class="lead"><th scope="row"><code>' not in page.source
+    )
+
+
+def test_the_recipe_can_be_copied_and_trained_again(run):
+    source = write_report(run).read_text()
+    code = re.findall(r"<pre[^>]*><code>(.*?)</code></pre>", source, re.DOTALL)
+    (run / "recipe.yaml").write_text(html.unescape(code[0]))
+    assert Recipe.load(run / "recipe.yaml").to_dict() == json.loads((run / "recipe.json").read_text())
+    assert code[1] == "diptych train recipe.yaml"
+
+
+def test_many_previews_are_thinned_evenly_with_the_first_and_the_newest(run):
+    for images in range(2, 62):
+        picture(run / f"preview-{images * 50:09d}.png")
+    page = Page(write_report(run))
+    captions = re.findall(r"<figcaption>([\d,]+) images?", page.source)
+    assert len(captions) == report.MOST_IMAGES == 24
+    assert captions[0] == "3,050" and captions[1] == "1"  # the newest large, then from the first on
+    steps = np.diff([int(caption.replace(",", "")) for caption in captions[1:]])
+    assert steps.min() > 0 and steps.max() <= 4 * 50
+    assert f"24 of {3 + 60 - 2} are here, evenly chosen." in page.text
+
+
+def test_large_images_become_jpeg(run, monkeypatch):
+    picture(run / "preview-000002000.png", (200, 150), noise=True)
+    monkeypatch.setattr(report, "MOST_IMAGE_BYTES", 50_000)
+    page = Page(write_report(run))
+    kinds = [image["src"][:16] for image in page.all("img")]
+    assert kinds == ["data:image/png;b", *["data:image/jpeg;"] * 3] and "they are JPEG of quality 90" in page.text
+    assert (page.all("img")[1]["width"], page.all("img")[1]["height"]) == ("200", "150")
+
+
+def test_a_long_run_keeps_its_lines_short(run, monkeypatch):
+    write_stats(run)
+
+    def longest():
+        return max(len(re.findall(r"[ML] ", path)) for path in re.findall(r'<path d="([^"]*)"', write_report(run).read_text()))
+
+    assert longest() > 30
+    monkeypatch.setattr(report, "MOST_POINTS", 30)
+    assert 20 < longest() <= 30
+
+
+def test_charts_are_drawn_in_the_page_s_own_colours(whole):
+    source = write_report(whole).read_text()
+    for svg in re.findall(r"<svg viewBox=\"0 0 480.*?</svg>", source, re.DOTALL):
+        ET.fromstring(svg)
+        assert "currentColor" in svg and "var(--s1)" in svg and "font-family" not in svg
+        assert not re.search(r"(?:stroke|fill): #", svg)
+
+
+def test_a_snapshot_is_told_from_another_by_its_digest(run):
+    import hashlib
+
+    data = (run / "snapshot.safetensors").read_bytes()
+    text = Page(write_report(run)).text
+    assert (
+        hashlib.sha256(data).hexdigest() in text and f"{len(data):,} bytes, after 2,000 images, written by diptych 0.1.0" in text
+    )
+
+
+def test_many_skipped_images_are_counted_and_some_are_named(run):
+    write_census(run, skipped=[Skipped(Path(f"data/{i}.png"), "is no image") for i in range(1200)], flat=[Path("data/flat.png")])
+    text = Page(write_report(run)).text
+    assert "Skipped: 1,200" in text and "data/49.png: is no image" in text and "data/50.png" not in text
+    assert "and 1,150 more, in census.json" in text and "Of one colour only: 1 data/flat.png" in text
