@@ -2,16 +2,17 @@
 
 import os
 from pathlib import Path
+from unittest.mock import patch
+
+from diptych.cli import COMMANDS, load, overview
 
 FOLDER = Path(__file__).parents[1] / "docs" / "cli"
 
 
 def help_texts() -> dict[str, str]:
     """The help of `diptych` and of each command, by name."""
-    os.environ["COLUMNS"] = "100"  # argparse asks for the width when it prints
-    from diptych.cli import COMMANDS, load, overview
-
-    return {"diptych": overview().format_help()} | {name: load(name).parser().format_help() for name in COMMANDS}
+    with patch.dict(os.environ, COLUMNS="100", NO_COLOR="1"):  # argparse asks for them when it prints
+        return {"diptych": overview().format_help()} | {name: load(name).parser().format_help() for name in COMMANDS}
 
 
 def main() -> None:

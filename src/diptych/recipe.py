@@ -130,7 +130,7 @@ class Recipe:
 
 def recipe_parser(method: str) -> ArgumentParser:
     """A parser of --method.*, --data.* and --train.* for one method."""
-    parser = ArgumentParser(exit_on_error=False, add_help=False)
+    parser = ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
     for key, kind in (("method", method_config(method)), ("data", DataConfig), ("train", TrainConfig)):
         parser.add_argument(f"--{key}", type=kind, default=kind())
     return parser

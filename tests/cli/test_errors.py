@@ -1,0 +1,170 @@
+"""Whatever a user gets wrong is one line on stderr and an exit code; nothing else shows a traceback."""
+
+import fcntl
+import inspect
+import signal
+
+import pytest
+
+from diptych import errors
+from diptych.cli import COMMANDS, load, main, report
+from tests.cli.pictures import CYCLEGAN, PIX2PIX, diptych, folder, picture
+
+FAMILY = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.DiptychError)]
+CODES = {
+    "DiptychError": 2,
+    "ConfigError": 2,
+    "DataError": 2,
+    "MissingExtraError": 2,
+    "TrainingError": 3,
+    "LockedError": 4,
+    "StorageError": 5,
+    "SnapshotError": 6,
+    "WeightsError": 6,
+    "Interrupted": 130,
+}
+
+
+def the_line(capsys):
+    captured = capsys.readouterr()
+    assert captured.out == "" and "Traceback" not in captured.err
+    (line,) = captured.err.splitlines()
+    assert line.startswith("error: ")
+    return line.removeprefix("error: ")
+
+
+@pytest.mark.parametrize("kind", FAMILY, ids=lambda kind: kind.__name__)
+def test_every_error_of_the_family_is_one_line_with_its_exit_code(kind, monkeypatch, capsys):
+    error = kind("it broke", signal.SIGINT) if kind is errors.Interrupted else kind("it broke")
+
+    def fail(argv):
+        raise error
+
+    monkeypatch.setattr(report, "main", fail)
+    assert main(["report", "x"]) == CODES[kind.__name__]
+    assert the_line(capsys) == "it broke"
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def fail(argv):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(report, "main", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["report", "x"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "invalid choice: 'trian'"),
+        (["--colour"], "the following arguments are required: COMMAND; see `diptych --help`"),
+        (["translate", "x.safetensors", "in"], "the following arguments are required: --out"),
+        (["translate", "x", "in", "--out", "out", "--at", "best"], "argument --at: invalid choice: 'best'"),
+        (["translate", "x", "in", "--out", "out", "--sharper"], "unrecognized arguments: --sharper"),
+        (["report"], "the following arguments are required: RUN"),
+        (["demo", "--fast"], "unrecognized arguments: --fast; see `diptych demo --help`"),
+        (["train"], "the following arguments are required: RECIPE"),
+        (["train", "pix2pix", "relief", "--epochs", "5"], "no option is called --epochs; settings have two parts"),
+        (["train", "pix2pix", "relief", "--train.epoch", "5"], "no setting is called train.epoch; did you mean train.epochs?"),
+        (["train", "pix2pix", "relief", "--train.epochs", "many"], "train.epochs: "),
+        (["train", "pix2pix", "relief", "--method.gan", "lsgam"], "method.gan: "),
+        (["train", "pix2pix", "relief", "--method.lambda_cycle_a", "1"], "no setting is called method.lambda_cycle_a"),
+        (["train", "pix2pix", "relief", "--log-every", "0"], "argument --log-every: invalid positive value: '0'"),
+        (["train", "pix2pix", "relief", "--workers", "-1"], "argument --workers"),
+        (["train", "pix2pix", "relief", "--preset", "fast"], "preset must be one of paper, laptop, found 'fast'"),
+        (["train", "pix2pics", "relief"], "no method is called 'pix2pics'; known: pix2pix, cyclegan; did you mean pix2pix?"),
+        (["train", "nowhere.methods:Config", "relief"], "method nowhere.methods:Config: No module named 'nowhere'"),
+        (["train", "missing.yaml"], "missing.yaml: cannot be read as YAML or JSON"),
+        (["train", "pix2pix", "no-such-folder"], "no-such-folder: no such folder, and no embedded data of this name (relief)"),
+        (["train", "pix2pix", "relief", "--device", "abacus"], "device 'abacus' cannot be used"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    captured = capsys.readouterr()
+    last = captured.err.splitlines()[-1]
+    assert last.startswith("error: ") and message in last
+    assert all(not line or not line.startswith("usage") for line in captured.err.splitlines())
+
+
+def test_an_unknown_device_is_refused_in_translation_too(cyclegan_run, tmp_path, capsys):
+    words = ["translate", cyclegan_run / "snapshot.safetensors", picture(tmp_path / "x.png"), "--out", tmp_path / "out"]
+    assert diptych(*words, "--device", "abacus") == 2
+    assert "device 'abacus' cannot be used" in the_line(capsys)
+
+
+def test_a_missing_and_a_damaged_snapshot_are_exit_code_6(cyclegan_run, tmp_path, capsys):
+    given = picture(tmp_path / "x.png")
+    assert diptych("translate", tmp_path / "none.safetensors", given, "--out", tmp_path / "out") == 6
+    assert "none.safetensors: no such file; give a snapshot" in the_line(capsys)
+    damaged = bytearray((cyclegan_run / "snapshot.safetensors").read_bytes())
+    damaged[-100] ^= 1
+    (tmp_path / "damaged.safetensors").write_bytes(damaged)
+    assert diptych("translate", tmp_path / "damaged.safetensors", given, "--out", tmp_path / "out") == 6
+    assert "damaged.safetensors: damaged: expected SHA-256" in the_line(capsys)
+
+
+def test_a_training_state_is_no_snapshot(cyclegan_run, tmp_path, capsys):
+    (state,) = cyclegan_run.glob("state-*.safetensors")
+    assert diptych("translate", state, picture(tmp_path / "x.png"), "--out", tmp_path / "out") == 6
+    assert "holds a state, expected a snapshot; give a snapshot file" in the_line(capsys)
+
+
+def test_a_run_that_another_process_writes_is_exit_code_4(cyclegan_run, capsys):
+    data = cyclegan_run.parent / "data"
+    with open(cyclegan_run / ".lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert diptych("train", "cyclegan", data, "--out", cyclegan_run, *CYCLEGAN) == 4
+    assert "another process writes this run" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_an_output_that_cannot_be_made_is_exit_code_5(cyclegan_run, tmp_path, capsys):
+    given = picture(tmp_path / "x.png")
+    (tmp_path / "file").write_text("in the way")
+    assert diptych("translate", cyclegan_run / "snapshot.safetensors", given, "--out", tmp_path / "file" / "out") == 5
+    assert "cannot be made (Not a directory); choose another --out" in the_line(capsys)
+    data = cyclegan_run.parent / "data"
+    assert diptych("train", "cyclegan", data, "--out", tmp_path / "file" / "run", *CYCLEGAN) == 5
+    assert "cannot be made or written (Not a directory)" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_training_that_becomes_infinite_is_exit_code_3_and_saves_nothing(tmp_path, capsys):
+    a, b = folder(tmp_path / "a", 4), folder(tmp_path / "b", 4, seed=8)
+    words = [
+        "train",
+        "pix2pix",
+        a,
+        b,
+        "--out",
+        tmp_path / "run",
+        *PIX2PIX,
+        "--train.lr",
+        "1e38",
+        "--log-every",
+        1,
+        "--previews",
+        0,
+    ]
+    assert diptych(*words) == 3
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: step ") and "became NaN or infinite" in line and "lower train.lr" in line
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_its_help_with_two_examples(name, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main([name, "--help"])
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out.count(f"diptych {name} ") >= 2
+    assert load(name).parser().prog == f"diptych {name}"
+
+
+def test_no_command_shows_the_overview(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main([])
+    assert leaving.value.code == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name}" in out for name in COMMANDS)
