@@ -126,8 +126,6 @@ def _decode_tiff(data: bytes) -> np.ndarray:
             pixels = np.moveaxis(pixels, 0, -1)
         elif page.axes not in ("YX", "YXS"):
             raise DataError(f"is TIFF with the axes {page.axes}, expected an image; save one plane of it")
-        if isinstance(page.bitspersample, tuple):
-            raise DataError(f"is TIFF whose channels differ in bits, {page.bitspersample}; {COMMON}")
         bits, alpha = page.bitspersample, [int(extra) for extra in page.extrasamples]
         colormap = page.colormap if kind == 3 else None
         orientation = page.tags.valueof(274, default=1)
