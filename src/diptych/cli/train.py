@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,6 +68,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.training.probe import probe
 
     show_notes()
+    sys.path.append(str(Path.cwd()))  # last, so that module:Class finds a file here and nothing here hides a library
     recipe = choose_recipe(args.recipe, args.data, args.preset, overrides)
     out = args.out or Path("runs") / re.sub(r"\.(ya?ml|json)$", "", Path(args.recipe).name).replace(":", "-")
     device = pick_device(args.device)
