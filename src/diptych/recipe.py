@@ -78,7 +78,7 @@ class Recipe:
         try:
             if settings:
                 known = parser.parse_object(dict(settings))
-                parser.set_defaults(_flat(known.as_dict()))
+                parser.set_defaults(flat(known.as_dict()))
             chosen = parser.instantiate(parser.parse_args(list(overrides)))
         except ArgumentError as error:
             raise ConfigError(_explain(str(error), parser)) from error
@@ -138,7 +138,7 @@ def recipe_parser(method: str) -> ArgumentParser:
 
 def first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """The first key in which two recipes' dicts differ, as ``train.lr: 0.0002 -> 0.001``; None when they are equal."""
-    flat_old, flat_new = _flat(old), _flat(new)
+    flat_old, flat_new = flat(old), flat(new)
     for key in flat_old | flat_new:
         if flat_old.get(key) != flat_new.get(key):
             return f"{key}: {flat_old.get(key)} -> {flat_new.get(key)}"
@@ -151,17 +151,18 @@ def _name(config: type) -> str:
     return config.name if builtin else f"{config.__module__}:{config.__qualname__}"  # type: ignore[attr-defined]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted key."""
+    by_key: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+        by_key |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return by_key
 
 
 def _explain(message: str, parser: ArgumentParser) -> str:
     """One line from the parser's message, with the nearest key where one is unknown."""
     line = " ".join(message.split())
-    known = list(_flat(parser.get_defaults().as_dict()))
+    known = list(flat(parser.get_defaults().as_dict()))
     group = re.search(r"Group '(\w+)' does not accept option '([\w.]+)'", line)
     option = re.search(r"(?:Option '|unrecognized arguments: --)([\w.-]+)", line)
     unknown = f"{group[1]}.{group[2]}" if group else option[1] if option else None

@@ -16,7 +16,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,13 @@ class Run:
         if not path.exists():
             self.write_json("recipe.json", recipe.to_dict())
             return
-        difference = first_difference(json.loads(path.read_text()), recipe.to_dict())
+        try:
+            kept = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{path}: damaged ({error}); remove it to go on with the recipe you give, or choose another --out"
+            ) from error
+        difference = first_difference(kept, recipe.to_dict())
         if difference:
             raise ConfigError(
                 f"{self.folder}: holds a run of another recipe ({difference}); "
@@ -95,9 +101,9 @@ class Run:
     def rewind_stats(self, step: int) -> None:
         """Forget lines after a step, so that the step's resumed run writes them again; a torn last line goes too."""
         if self.stats.exists():
-            lines = [line for line in self.stats.read_text().splitlines() if line.endswith("}")]
+            lines = [line for line in self.stats.read_text().splitlines(keepends=True) if line.endswith("}\n")]
             kept = [line for line in lines if json.loads(line)["step"] <= step]
-            write_atomic(self.stats, "".join(f"{line}\n" for line in kept).encode())
+            write_atomic(self.stats, "".join(kept).encode())
 
     def states(self) -> list[Path]:
         """Training states, newest first by step."""
@@ -152,13 +158,13 @@ def _lock(lock: Any, folder: Path) -> None:
             import fcntl
 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.register_at_fork(after_in_child=lock.close)  # or the loader's workers would hold the lock of a killed owner
     except OSError as error:
         lock.seek(0)
         raise LockedError(
             f"{folder}: another process writes this run ({lock.read().strip() or 'unknown'}); "
             "wait for it, or choose another --out"
         ) from error
-    lock.seek(0)
-    lock.truncate()
-    lock.write(f"pid {os.getpid()} on {socket.gethostname()}")
-    lock.flush()
+    with suppress(OSError):  # the note is a courtesy: on a full disk the lock holds without it
+        os.ftruncate(lock.fileno(), 0)
+        os.write(lock.fileno(), f"pid {os.getpid()} on {socket.gethostname()}".encode())

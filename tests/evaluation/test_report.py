@@ -15,7 +15,7 @@ from PIL import Image
 from diptych.data.census import Census, Skipped
 from diptych.data.folders import Ref, Split
 from diptych.errors import ConfigError
-from diptych.evaluation import report
+from diptych.evaluation import charts, report
 from diptych.evaluation.report import write_report
 from diptych.files import write_tree
 from diptych.pixels import Domain

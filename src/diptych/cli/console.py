@@ -27,6 +27,7 @@ class Notes(logging.Handler):
 
 def show_notes() -> None:
     """Send the library's log to stderr."""
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # a damaged TIFF is said once, by us
     logger = logging.getLogger("diptych")
     logger.handlers = [Notes()]
     logger.setLevel(logging.INFO)

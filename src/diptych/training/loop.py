@@ -195,10 +195,10 @@ def save(trainee: Trainee, run: Run | None, recipe: Recipe, census: Census, step
     state = trainee.state()
     if run is None:
         return
-    run.save_state(step, state)
     size = 0 if recipe.data.resize == "none" else recipe.data.crop_size
     about = {"recipe": recipe.to_dict(), "images": trainee.images}
     Snapshot(trainee.translators(), census.a, census.b, size, recipe.method.mode, about).save(run.snapshot)
+    run.save_state(step, state)  # last: a run whose final state is there has its snapshot too
 
 
 def to_device(native: NativeBatch, census: Census, device: torch.device) -> Batch:

@@ -48,6 +48,10 @@ class Trainee:
         """The generators to show and to keep: the averaged ones where there are any."""
         return self.ema.translators() if self.ema else self.method.generators()
 
+    def broken_phases(self) -> list[str]:
+        """The phases whose weights are no longer finite; waits for the device."""
+        return [phase for phase, o in self.optimizers.items() if not all(bool(p.isfinite().all()) for p in _parameters(o))]
+
     def state(self) -> Tree:
         """All of it, for an exact resume; collective over all processes."""
         local = {"rng": torch.get_rng_state(), "buffers": dict(self.method.named_buffers())}
@@ -57,7 +61,7 @@ class Trainee:
             "images": self.images,
             "threads": torch.get_num_threads(),
             "method": dict(self.method.named_parameters()),
-            "optimizers": {phase: list(o.state_dict()["state"].values()) for phase, o in self.optimizers.items()},
+            "optimizers": {phase: [o.state.get(p, {}) for p in _parameters(o)] for phase, o in self.optimizers.items()},
             "ema": self.ema.state_dict() if self.ema else None,
             "stats": {"sums": self.stats.sums, "steps": self.stats.steps},
             "ranks": gather(local, self.world),
@@ -73,7 +77,8 @@ class Trainee:
         self.method.load_state_dict(state["method"] | local["buffers"])
         for phase, optimizer in self.optimizers.items():
             groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": dict(enumerate(state["optimizers"][phase])), "param_groups": groups})
+            moments = {index: kept for index, kept in enumerate(state["optimizers"][phase]) if kept}  # none: never had a gradient
+            optimizer.load_state_dict({"state": moments, "param_groups": groups})
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         self.stats.sums = {name: value.to(self.device) for name, value in state["stats"]["sums"].items()}
@@ -86,3 +91,7 @@ class Trainee:
             log.warning(
                 "resumed with %d CPU threads after %d: not bit-identical from here", torch.get_num_threads(), state["threads"]
             )
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
