@@ -345,7 +345,7 @@ def test_a_long_run_keeps_its_lines_short(run, monkeypatch):
         return max(len(re.findall(r"[ML] ", path)) for path in re.findall(r'<path d="([^"]*)"', write_report(run).read_text()))
 
     assert longest() > 30
-    monkeypatch.setattr(report, "MOST_POINTS", 30)
+    monkeypatch.setattr(charts, "MOST_POINTS", 30)
     assert 20 < longest() <= 30
 
 
