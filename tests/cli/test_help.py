@@ -1,13 +1,22 @@
-"""The help texts in docs/cli are those that the commands print."""
+"""The help texts in docs/cli are those that the commands print, and every command that a page shows is understood."""
 
+import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from diptych.cli import COMMANDS
+from diptych import errors
+from diptych.cli import COMMANDS, load
+from diptych.cli.train import choose_recipe
+from diptych.recipe import Recipe
+from diptych.recipes import RECIPES
 from tools.write_help import FOLDER, help_texts
 
 TEXTS = help_texts()
+DOCS = FOLDER.parent
+RECIPE_JSON = json.dumps(Recipe.create("pix2pix").to_dict())
 
 
 @pytest.mark.parametrize("name", ["diptych", *COMMANDS])
@@ -19,3 +28,41 @@ def test_the_help_text_in_the_docs_is_the_one_printed(name):
 
 def test_there_is_no_help_text_without_a_command():
     assert {path.stem for path in Path(FOLDER).iterdir()} == {"diptych", *COMMANDS}
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words of every diptych command that a page shows, in blocks and in tables."""
+    lines = [line for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    lines += re.findall(r"`(diptych [^`\n]*)`", text)
+    found = [shlex.split(line.split(" > ")[0], comments=True) for line in lines if "diptych " in line and ":" not in line[:7]]
+    return [words[words.index("diptych") + 1 :] for words in found if "diptych" in words]
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_every_command_on_a_page_is_understood(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(DOCS.parent))  # for examples.own_method
+    for name in ("mine.yaml", "runs/x/recipe.json", "recipe.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(Recipe.create("cyclegan").to_yaml() if name.endswith("yaml") else RECIPE_JSON)
+    for words in commands(page.read_text(encoding="utf-8")):
+        if not words or words[0] not in COMMANDS:
+            assert words in ([], ["COMMAND", "--help"]), words
+        elif words[0] == "train":
+            args, overrides = load("train").parser().parse_known_args(words[1:])
+            assert choose_recipe(args.recipe, args.data or ["here"], args.preset, overrides), words
+        elif len(words) > 1:
+            load(words[0]).parser().parse_args(words[1:])
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.name)
+def test_every_link_on_a_page_leads_somewhere(page):
+    targets = [target for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if "://" not in target]
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_pages_name_every_recipe_and_every_exit_code():
+    recipes, train = ((DOCS / name).read_text(encoding="utf-8") for name in ("recipes.md", "train.md"))
+    assert [name for name in RECIPES if f"`diptych train {name}" not in recipes] == []
+    codes = {getattr(kind, "exit_code", 0) for kind in vars(errors).values() if isinstance(kind, type)}
+    assert [code for code in codes if code and f"| {code} |" not in train] == []
