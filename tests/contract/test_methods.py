@@ -233,6 +233,24 @@ def test_a_resumed_training_is_bit_equal_to_one_that_never_stopped(case, tmp_pat
     assert_equal_trees(resumed.state(), whole.state())
 
 
+def test_a_weight_that_never_had_a_gradient_does_not_confuse_a_resume(tmp_path):
+    def with_a_spare():
+        method = Broken("none")
+        method.G.stem.insert(0, nn.Identity())
+        method.G.stem[0].spare = nn.Parameter(torch.ones(3))
+        return trainee(method)
+
+    whole = with_a_spare()
+    train_step(whole, batch_of())
+    write_tree(tmp_path / "state.safetensors", whole.state())
+    resumed = with_a_spare()
+    resumed.restore(read_tree(tmp_path / "state.safetensors"))
+    for one in (whole, resumed):
+        train_step(one, batch_of(seed=1))
+    assert_equal_trees(resumed.state()["method"], whole.state()["method"])
+    assert_equal_trees(resumed.state()["optimizers"], whole.state()["optimizers"])
+
+
 # --- methods that break them are found ---
 
 

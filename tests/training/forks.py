@@ -7,6 +7,7 @@ import io
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -51,6 +52,7 @@ def train_quietly(recipe: dict[str, Any], out: str, log: str, options: dict[str,
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the training listens, Ctrl-C ends the process as SIGTERM does
     try:
         train(Recipe.from_dict(recipe), out, device="cpu", **options)
     except DiptychError as error:

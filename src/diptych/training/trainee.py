@@ -48,10 +48,6 @@ class Trainee:
         """The generators to show and to keep: the averaged ones where there are any."""
         return self.ema.translators() if self.ema else self.method.generators()
 
-    def broken_phases(self) -> list[str]:
-        """The phases whose weights are no longer finite; waits for the device."""
-        return [phase for phase, o in self.optimizers.items() if not all(bool(p.isfinite().all()) for p in _parameters(o))]
-
     def state(self) -> Tree:
         """All of it, for an exact resume; collective over all processes."""
         local = {"rng": torch.get_rng_state(), "buffers": dict(self.method.named_buffers())}

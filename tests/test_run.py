@@ -1,0 +1,213 @@
+"""The run folder: one writer, one recipe, and always a state to go on from."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+
+from diptych.errors import ConfigError, LockedError, SnapshotError, StorageError
+from diptych.files import read_tree, write_tree
+from diptych.recipe import Recipe
+from diptych.run import Run
+from tests.training.forks import CONTEXT, hold, race, start
+
+RECIPE = Recipe.create("pix2pix")
+
+
+def state(step):
+    return {"weights": torch.full((3000,), float(step)), "stats": {"sums": {}, "steps": step}}
+
+
+def run_with_states(folder, *steps):
+    folder.mkdir(exist_ok=True)
+    run = Run(folder)
+    for step in steps:
+        run.save_state(step, state(step))
+    return run
+
+
+# --- states ---
+
+
+def test_the_newest_two_states_are_kept_by_their_step_and_not_by_their_time(tmp_path):
+    run = run_with_states(tmp_path / "run", 9, 10, 100)
+    assert [path.name for path in run.states()] == ["state-000000100.safetensors", "state-000000010.safetensors"]
+    os.utime(run.states()[0], (0, 0))  # a clock that went back
+    loaded, problems = run.load_state()
+    assert loaded["step"] == 100 and problems == []
+    assert torch.equal(loaded["weights"], state(100)["weights"])
+
+
+def test_remains_of_a_killed_save_are_swept_away_by_the_next(tmp_path):
+    run = run_with_states(tmp_path / "run", 1)
+    (run.folder / ".state-000000002.safetensors.77.tmp").write_bytes(b"torn")
+    run.save_state(2, state(2))
+    assert sorted(path.name for path in run.folder.iterdir()) == [f"state-00000000{step}.safetensors" for step in (1, 2)]
+
+
+def test_a_run_that_has_not_begun_has_no_state_and_no_problem(tmp_path):
+    assert run_with_states(tmp_path / "run").load_state() == (None, [])
+
+
+def test_a_damaged_state_is_named_with_both_hashes_and_the_one_before_it_is_used(tmp_path):
+    seed = 7
+    chance = random.Random(seed)
+    run = run_with_states(tmp_path / "run", 10, 20)
+    newest = run.states()[0]
+    data = newest.read_bytes()
+    for k in range(60):
+        place = chance.randrange(len(data))
+        damaged = data[:place] + bytes([data[place] ^ 1 << chance.randrange(8)]) + data[place + 1 :] if k % 3 else data[:place]
+        newest.write_bytes(damaged)
+        loaded, problems = run.load_state()
+        assert loaded["step"] == 10, f"seed {seed}, {k}"
+        assert len(problems) == 1 and str(newest) in problems[0]
+    newest.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert "damaged: expected SHA-256" in run.load_state()[1][0]
+
+
+def test_no_whole_state_is_an_error_that_does_not_begin_anew(tmp_path):
+    run = run_with_states(tmp_path / "run", 10, 20)
+    for path in run.states():
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(
+        SnapshotError, match=r"no training state is whole; first: .*state-000000020.*; start again with another --out"
+    ):
+        run.load_state()
+
+
+def test_a_state_of_a_newer_version_and_another_kind_of_file_are_refused(tmp_path):
+    run = run_with_states(tmp_path / "run", 10)
+    for header, message in [
+        ({"kind": "state", "format": 99}, "format 99 is newer than this diptych knows"),
+        ({"kind": "snapshot", "format": 1}, "holds a snapshot, expected a state"),
+    ]:
+        write_tree(run.folder / "state-000000020.safetensors", header | {"step": 20} | state(20))
+        loaded, problems = run.load_state()
+        assert loaded["step"] == 10 and message in problems[0]
+
+
+def test_a_full_disk_keeps_the_states_that_were(tmp_path, monkeypatch):
+    run = run_with_states(tmp_path / "run", 10, 20)
+    before = sorted(os.listdir(run.folder))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="No space left on device"):
+            run.save_state(30, state(30))
+    assert sorted(os.listdir(run.folder)) == before
+    assert run.load_state()[0]["step"] == 20
+
+
+# --- statistics ---
+
+
+def test_statistics_after_the_resumed_step_and_a_line_torn_anywhere_are_forgotten(tmp_path):
+    run = run_with_states(tmp_path / "run")
+    lines = [{"step": step, "losses": {"G/l1": 0.5}, "images_s": 2.5} for step in (10, 20, 30)]
+    for line in lines:
+        run.add_stats(line)
+    whole = run.stats.read_text()
+    last = len(whole) - len(json.dumps(lines[-1])) - 1
+    for end in range(last, len(whole)):
+        run.stats.write_text(whole[:end])
+        run.rewind_stats(30)
+        kept = [json.loads(line) for line in run.stats.read_text().splitlines()]
+        assert kept == lines[:2]
+    run.stats.write_text(whole)
+    run.rewind_stats(20)
+    assert [json.loads(line)["step"] for line in run.stats.read_text().splitlines()] == [10, 20]
+
+
+# --- one recipe ---
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.lr": 0.001}, "train.lr: 0.0002 -> 0.001"),
+        ({"method.lambda_l1": 10.0}, "method.lambda_l1: 100.0 -> 10.0"),
+        ({"data.source": ("x",)}, r"data.source: \[\] -> \['x'\]"),
+        ({"method.ngf": 32, "train.seed": 3}, "method.ngf: 64 -> 32"),
+    ],
+)
+def test_a_changed_recipe_is_refused_with_its_first_difference(changes, message, tmp_path):
+    with Run.open(tmp_path / "run", RECIPE):
+        pass
+    with Run.open(tmp_path / "run", RECIPE):
+        pass
+    with (
+        pytest.raises(ConfigError, match=f"run: holds a run of another recipe \\({message}\\); give the same settings"),
+        Run.open(tmp_path / "run", RECIPE.replace(**changes)),
+    ):
+        pass
+
+
+def test_a_damaged_recipe_file_is_named(tmp_path):
+    with Run.open(tmp_path / "run", RECIPE):
+        pass
+    (tmp_path / "run" / "recipe.json").write_text('{"method": {')
+    with pytest.raises(ConfigError, match=r"recipe.json: damaged"), Run.open(tmp_path / "run", RECIPE):
+        pass
+
+
+@pytest.mark.parametrize("blocked", ["file", "folder of file"])
+def test_a_folder_that_cannot_be_made_is_a_storage_error(blocked, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    out = tmp_path / "file" if blocked == "file" else tmp_path / "file" / "run"
+    with pytest.raises(StorageError, match=r"cannot be made or written .*; choose another --out"), Run.open(out, RECIPE):
+        pass
+
+
+# --- one writer ---
+
+
+def test_a_second_writer_in_the_same_process_is_refused_and_may_follow(tmp_path):
+    with Run.open(tmp_path / "run", RECIPE), pytest.raises(LockedError) as caught, Run.open(tmp_path / "run", RECIPE):
+        pass
+    assert f"pid {os.getpid()} on " in str(caught.value) and caught.value.exit_code == 4
+    with Run.open(tmp_path / "run", RECIPE):
+        pass
+
+
+def test_of_two_writers_exactly_one_wins_fifty_times(tmp_path):
+    rounds = 50
+    barrier, results = CONTEXT.Barrier(2), CONTEXT.Queue()
+    racers = [start(race, str(tmp_path), rounds, barrier, results) for _ in range(2)]
+    found = [results.get(timeout=60) for _ in range(2 * rounds)]
+    for racer in racers:
+        racer.join(60)
+    assert [racer.exitcode for racer in racers] == [0, 0]
+    for k in range(rounds):
+        outcomes = sorted((outcome for round_, *outcome in found if round_ == k), key=lambda outcome: outcome[0] == "won")
+        (refused, code), (won, winner) = outcomes
+        assert won == "won" and code == 4, k
+        assert "another process writes this run (" in refused and (f"pid {winner} on " in refused or "unknown" in refused)
+        assert refused.endswith("; wait for it, or choose another --out")
+
+
+@pytest.mark.parametrize("children", [0, 2])
+def test_after_a_kill_the_next_writer_starts_at_once_though_loader_workers_live_on(children, tmp_path):
+    ready = CONTEXT.Event()
+    owner = start(hold, str(tmp_path / "run"), children, ready)
+    assert ready.wait(60)
+    with pytest.raises(LockedError, match=f"pid {owner.pid} on "), Run.open(tmp_path / "run", RECIPE):
+        pass
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.join(10)
+    began = time.monotonic()
+    with Run.open(tmp_path / "run", RECIPE):
+        assert time.monotonic() - began < 1
+
+
+def test_a_read_back_state_is_what_was_saved(tmp_path):
+    run = run_with_states(tmp_path / "run", 5)
+    tree = read_tree(run.states()[0])
+    assert tree["kind"] == "state" and tree["step"] == 5 and tree["stats"] == {"sums": {}, "steps": 5}

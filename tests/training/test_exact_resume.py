@@ -1,0 +1,294 @@
+"""A training that is killed, stopped or interrupted at any instant ends bit-equal to one that never was."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diptych.errors import SnapshotError
+from diptych.files import read_tree
+from diptych.recipe import Recipe
+from diptych.run import Run
+from tests.contract.test_methods import assert_equal_trees, tensors
+from tests.training.forks import start, train_quietly
+
+SIZE, STEPS = 32, 30
+METHODS = {
+    "pix2pix": {"generator": "unet_5", "ngf": 4, "ndf": 4, "num_layers": 1, "dropout": True},
+    "cyclegan": {"generator": "resnet_1", "ngf": 4, "ndf": 4, "num_layers": 1, "pool_size": 5},
+}
+CONFIGURATIONS = {  # method, train settings, workers
+    "pix2pix": ("pix2pix", {"batch_size": 2}, 0),
+    "pix2pix, 2 workers, EMA": ("pix2pix", {"batch_size": 2, "ema": 0.9}, 2),
+    "cyclegan": ("cyclegan", {}, 0),
+    "cyclegan, 2 workers": ("cyclegan", {"batch_size": 2}, 2),
+}
+SEED = 20261122
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A few noisy pictures on both sides, larger than the crops."""
+    root, noise = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for side in ("trainA", "trainB", "testA", "testB"):
+        (root / side).mkdir()
+        for k in range(6):
+            Image.fromarray(noise.integers(0, 256, (44, 40, 3), dtype=np.uint8)).save(root / side / f"{k}.png")
+    return root
+
+
+def recipe(images, configuration, **train):
+    method, settings, _ = CONFIGURATIONS[configuration]
+    steps = {"epochs": 2, "decay_epochs": STEPS * settings.get("batch_size", 1) // 6 - 2, "precision": "fp32", "seed": 3}
+    data = {"source": [str(images)], "load_size": 36, "crop_size": SIZE}
+    values = {"method": METHODS[method], "data": data, "train": steps | settings | train}
+    return Recipe.create(method, values).to_dict()
+
+
+def options(configuration, **changes):
+    workers = CONFIGURATIONS[configuration][2]
+    return {"workers": workers, "log_every": 4, "save_every": 0.0, "num_previews": 3} | changes
+
+
+def run_once(values, out, **settings):
+    """Start a training; everything it says goes into a file beside its folder."""
+    return start(train_quietly, values, str(out), f"{out}.log", settings)
+
+
+def outcome(out):
+    """All that a finished run holds, without its speed."""
+    stats = [json.loads(line) for line in (out / "stats.jsonl").read_text().splitlines()]
+    for line in stats:
+        del line["images_s"]
+    newest = Run(out).states()[0]
+    assert newest.stem == f"state-{STEPS:09d}"
+    pictures = {path.name: path.read_bytes() for path in sorted(out.glob("preview-*.png"))}
+    return read_tree(newest), read_tree(out / "snapshot.safetensors"), stats, pictures
+
+
+def assert_same_outcome(found, expected):
+    state, snapshot, stats, pictures = found
+    assert_equal_trees(state, expected[0])
+    assert_equal_trees(snapshot, expected[1])
+    assert stats == expected[2]
+    assert pictures == expected[3]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(images, tmp_path_factory):
+    """The outcome and the duration of each configuration when nothing happens, trained when first asked for."""
+    known = {}
+
+    def of(configuration):
+        if not known:  # the server of processes imports torch when it starts, which is no part of the duration
+            start(time.sleep, 0).join(60)
+        if configuration not in known:
+            out = tmp_path_factory.mktemp("whole") / "run"
+            began = time.monotonic()
+            process = run_once(recipe(images, configuration), out, **options(configuration))
+            process.join(120)
+            assert process.exitcode == 0, out.with_suffix(".log").read_text()
+            known[configuration] = outcome(out), time.monotonic() - began
+        return known[configuration]
+
+    return of
+
+
+def log_of(out):
+    return out.with_name(f"{out.name}.log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_killed_at_random_until_done_it_ends_bit_equal(configuration, images, uninterrupted, tmp_path):
+    expected, duration = uninterrupted(configuration)
+    chance = random.Random(f"{SEED} {configuration}")
+    kills, trials, deadline = 0, 0, time.monotonic() + 12
+    while trials < 3 or (time.monotonic() < deadline and trials < 25):
+        out = tmp_path / f"run-{trials}"
+        for _ in range(6):
+            process = run_once(recipe(images, configuration), out, **options(configuration))
+            process.join(chance.uniform(0.1, 0.7) * duration)
+            if process.exitcode is None:
+                os.kill(process.pid, signal.SIGKILL)
+                process.join()
+                kills += process.exitcode == -signal.SIGKILL
+        process = run_once(recipe(images, configuration), out, **options(configuration))
+        process.join(120)
+        assert process.exitcode == 0, log_of(out)
+        assert_same_outcome(outcome(out), expected)
+        assert "damaged" not in log_of(out)
+        shutil.rmtree(out)
+        trials += 1
+    print(f"{configuration}: seed {SEED}, {trials} trials, {kills} kills, all bit-equal")
+    assert kills >= 2 * trials
+
+
+@pytest.mark.parametrize("configuration", ["pix2pix", "cyclegan"])
+def test_killed_between_the_two_files_of_the_last_save_it_still_ends_whole(configuration, images, uninterrupted, tmp_path):
+    """The snapshot is written first, so that a run which has nothing left to do has it."""
+    expected, _ = uninterrupted(configuration)
+    out = tmp_path / "run"
+    process = run_once(recipe(images, configuration), out, **options(configuration))
+    process.join(120)
+    assert process.exitcode == 0, log_of(out)
+    last = Run(out).states()[0]
+    assert (out / "snapshot.safetensors").stat().st_mtime_ns <= last.stat().st_mtime_ns
+    last.unlink()
+    process = run_once(recipe(images, configuration), out, **options(configuration))
+    process.join(120)
+    assert process.exitcode == 0, log_of(out)
+    assert_same_outcome(outcome(out), expected)
+
+
+def test_a_finished_run_is_left_as_it_is(images, uninterrupted, tmp_path):
+    expected, _ = uninterrupted("pix2pix")
+    out = tmp_path / "run"
+    for _ in range(2):
+        process = run_once(recipe(images, "pix2pix"), out, **options("pix2pix"))
+        process.join(120)
+        assert process.exitcode == 0, log_of(out)
+        assert_same_outcome(outcome(out), expected)
+
+
+def test_a_damaged_newest_state_costs_one_save_and_is_said(images, uninterrupted, tmp_path):
+    expected, _ = uninterrupted("cyclegan")
+    out = tmp_path / "run"
+    process = run_once(recipe(images, "cyclegan"), out, **options("cyclegan"))
+    process.join(120)
+    newest = Run(out).states()[0]
+    newest.write_bytes(newest.read_bytes()[:-1] + b"!")
+    process = run_once(recipe(images, "cyclegan"), out, **options("cyclegan"))
+    process.join(120)
+    assert process.exitcode == 0, log_of(out)
+    assert f"{newest}: damaged: expected SHA-256" in log_of(out) and "using the state before it" in log_of(out)
+    assert f"resumed at {STEPS - 1} images" in log_of(out)
+    assert_same_outcome(outcome(out), expected)
+
+
+def test_the_number_of_workers_does_not_change_the_outcome(images, uninterrupted, tmp_path):
+    expected, _ = uninterrupted("pix2pix")
+    out = tmp_path / "run"
+    process = run_once(recipe(images, "pix2pix"), out, **options("pix2pix", workers=2, save_every=1e9))
+    process.join(120)
+    assert process.exitcode == 0, log_of(out)
+    assert_same_outcome(outcome(out), expected)
+
+
+# --- asked to stop ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("configuration", ["pix2pix, 2 workers, EMA", "cyclegan"])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_saves_and_goes_on_bit_equal(signum, configuration, images, uninterrupted, tmp_path):
+    expected, duration = uninterrupted(configuration)
+    chance, out, stops = random.Random(f"{SEED} {signum}"), tmp_path / "run", 0
+    settings = options(configuration, save_every=1e9)  # so that only the signal saves
+    for _ in range(6):
+        process = run_once(recipe(images, configuration), out, **settings)
+        deadline = time.monotonic() + 60
+        while not ((out / "census.json").exists() or process.exitcode is not None) and time.monotonic() < deadline:
+            time.sleep(0.005)  # begun: before, there is nothing to save and the signal ends the process as it would any
+        time.sleep(chance.uniform(0.0, 0.4) * duration)
+        before = {path.name for path in Run(out).states()}
+        began = time.monotonic()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signum)
+        process.join(30)
+        took = time.monotonic() - began
+        if process.exitcode == 0 or process.exitcode == -signum:  # done already; or not yet listening
+            continue
+        assert process.exitcode == 128 + signum, log_of(out)
+        assert took < 10
+        assert "error: stopped" in log_of(out) and "run the same command to go on" in log_of(out)
+        assert {path.name for path in Run(out).states()} - before, "nothing was saved"
+        stops += 1
+    process = run_once(recipe(images, configuration), out, **settings)
+    process.join(120)
+    assert process.exitcode == 0, log_of(out)
+    print(f"{configuration}, signal {signum}: seed {SEED}, {stops} stops")
+    assert stops >= 1
+    assert_same_outcome(outcome(out), expected)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_stops_at_once_without_damage(signum, images, uninterrupted, tmp_path):
+    expected, _ = uninterrupted("cyclegan")
+    out = tmp_path / "run"
+    process = run_once(recipe(images, "cyclegan"), out, **options("cyclegan"))
+    while not Run(out).states() and process.exitcode is None:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGSTOP)  # both arrive before a step can end
+    os.kill(process.pid, signum)
+    os.kill(process.pid, signal.SIGCONT)
+    time.sleep(0.001)
+    began = time.monotonic()
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signum)
+    process.join(10)
+    assert process.exitcode in (-signum, 128 + signum) and time.monotonic() - began < 5
+    process = run_once(recipe(images, "cyclegan"), out, **options("cyclegan"))
+    process.join(120)
+    assert process.exitcode == 0, log_of(out)
+    assert_same_outcome(outcome(out), expected)
+
+
+# --- refused ---
+
+
+def test_a_second_training_in_the_folder_exits_4_and_a_changed_recipe_2(images, tmp_path):
+    out = tmp_path / "run"
+    owner = run_once(recipe(images, "cyclegan"), out, **options("cyclegan"))
+    while not Run(out).states() and owner.exitcode is None:
+        time.sleep(0.005)
+    other = run_once(recipe(images, "cyclegan"), out, **options("cyclegan"))
+    other.join(60)
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.join()
+    assert other.exitcode == 4 and f"pid {owner.pid} on " in log_of(out)
+    changed = run_once(recipe(images, "cyclegan", lr=0.5), out, **options("cyclegan"))
+    changed.join(60)
+    assert changed.exitcode == 2 and "train.lr: 0.0002 -> 0.5" in log_of(out)
+
+
+def test_states_of_which_none_is_whole_exit_6_and_are_left_alone(images, tmp_path):
+    out = tmp_path / "run"
+    process = run_once(recipe(images, "cyclegan"), out, **options("cyclegan", num_previews=0))
+    process.join(120)
+    for path in Run(out).states():
+        path.write_bytes(path.read_bytes()[:-7])
+    kept = {path.name: path.read_bytes() for path in out.iterdir() if path.name != ".lock"}
+    process = run_once(recipe(images, "cyclegan"), out, **options("cyclegan"))
+    process.join(120)
+    assert process.exitcode == 6 and "no training state is whole" in log_of(out)
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path.name != ".lock"} == kept
+    with pytest.raises(SnapshotError):
+        Run(out).load_state()
+
+
+def test_weights_that_are_no_longer_finite_are_never_saved(images, tmp_path):
+    out = tmp_path / "run"
+    process = run_once(recipe(images, "pix2pix", lr=1e30), out, **options("pix2pix", log_every=1000, num_previews=0))
+    process.join(120)
+    assert process.exitcode == 3, log_of(out)
+    assert "weights became NaN or infinite; the state before it is kept" in log_of(out)
+    for path in [*Run(out).states(), *out.glob("snapshot*")]:
+        assert all(value.isfinite().all() for value in tensors(read_tree(path)).values() if isinstance(value, torch.Tensor)), path
+
+
+def test_the_seed_matters_so_that_bit_equality_says_something(images, uninterrupted, tmp_path):
+    expected, _ = uninterrupted("pix2pix")
+    process = run_once(recipe(images, "pix2pix", seed=4), tmp_path / "run", **options("pix2pix"))
+    process.join(120)
+    found = outcome(tmp_path / "run")
+    assert not torch.equal(*(next(iter(tree["method"].values())) for tree in (found[0], expected[0])))
+    assert found[2] != expected[2]
