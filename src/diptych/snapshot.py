@@ -65,7 +65,7 @@ class Snapshot:
         """
         check_header(Path(path), "snapshot", FORMAT)
         tree = read_tree(Path(path))
-        generators, discriminators = _build(tree["generators"]), _build(tree["discriminators"])
+        generators, discriminators = _build(tree["generators"]), _build(tree.get("discriminators", {}))
         return cls(
             generators, Domain(**tree["a"]), Domain(**tree["b"]), tree["size"], tree["mode"], tree["about"], discriminators
         )
