@@ -1,0 +1,292 @@
+"""Recipes: one strict value in and out of files, the published defaults, and methods of one's own."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from diptych.errors import ConfigError
+from diptych.methods import METHODS, method_config
+from diptych.pixels import Domain
+from diptych.recipe import Recipe, TrainConfig, first_difference
+from diptych.recipes import PRESETS, RECIPES, named, preset
+from diptych.snapshot import Snapshot
+from diptych.training.loop import train
+
+# --- in and out ---
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_published_recipe_survives_dict_yaml_and_json(name, tmp_path):
+    recipe = named(name)
+    (tmp_path / "r.yaml").write_text(recipe.to_yaml())
+    (tmp_path / "r.json").write_text(json.dumps(recipe.to_dict()))
+    for back in (
+        Recipe.from_dict(recipe.to_dict()),
+        Recipe.load(tmp_path / "r.yaml"),
+        Recipe.load(tmp_path / "r.json"),
+        Recipe.from_dict(yaml.safe_load(recipe.to_yaml())),
+    ):
+        assert back == recipe
+        assert type(back.train.betas) is tuple and type(back.data.source) is tuple
+
+
+def test_every_changed_setting_survives():
+    settings = {
+        "method": {"generator": "resnet_4", "lambda_l1": 3.0, "gan": "hinge", "conditional": False},
+        "data": {"source": ["a folder", "ünï/☃"], "resize": "aspect", "flip": False},
+        "train": {"betas": [0.0, 0.9], "lr": 1e-5, "precision": "bf16", "epochs": 0},
+    }
+    recipe = Recipe.create("pix2pix", settings)
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    for part, values in settings.items():
+        assert recipe.to_dict()[part].items() >= values.items()
+
+
+def test_overrides_come_after_settings():
+    recipe = Recipe.create("pix2pix", {"train": {"epochs": 5, "lr": 0.1}}, ["--train.epochs", "7", "--data.flip", "false"])
+    assert (recipe.train.epochs, recipe.train.lr, recipe.data.flip) == (7, 0.1, False)
+
+
+def test_settings_of_one_recipe_do_not_leak_into_the_next():
+    Recipe.create("pix2pix", {"train": {"epochs": 5}}, ["--method.ngf", "8"])
+    assert Recipe.create("pix2pix") == Recipe.from_dict({"method": "pix2pix"})
+    assert Recipe.create("pix2pix").train.epochs == 100 and Recipe.create("pix2pix").method.ngf == 64
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"train": {"epoch": 5}}, ["train.epoch", "did you mean train.epochs?"]),
+        ({"method": {"lamda_l1": 5.0}}, ["method.lamda_l1", "did you mean method.lambda_l1?"]),
+        ({"data": {"crop": 5}}, ["data.crop", "data.crop_size"]),
+        ({"train": {"epochs": "many"}}, ["train.epochs", "int", "many"]),
+        ({"train": {"lr": [1]}}, ["train.lr", "float"]),
+        ({"data": {"resize": "squre"}}, ["data.resize", "square", "squre"]),
+        ({"method": {"gan": "wgan-gp"}}, ["method.gan", "wgan", "wgan-gp"]),
+        ({"train": 5}, ["train: expected settings by name", "found 5"]),
+        ({"training": {"epochs": 5}}, ["training"]),
+        ({"train": {"epochs": -1}}, ["train.epochs must be at least 0, found -1"]),
+        ({"train": {"epochs": 0, "decay_epochs": 0}}, ["train.epochs and train.decay_epochs are both 0"]),
+        ({"train": {"batch_size": 0}}, ["train.batch_size must be at least 1, found 0"]),
+        ({"train": {"ema": 1.0}}, ["train.ema must be at least 0 and below 1, found 1.0"]),
+        ({"data": {"load_size": 100}}, ["data.load_size must be at least data.crop_size (256), found 100"]),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_key_and_value(settings, words):
+    with pytest.raises(ConfigError) as caught:
+        Recipe.create("pix2pix", settings)
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (["--train.epoch", "5"], ["train.epoch", "train.epochs"]),
+        (["--train.epochs", "x"], ["train.epochs", "x"]),
+        (["--method.lambda_cycle_a", "1"], ["method.lambda_cycle_a"]),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_named_too(override, words):
+    with pytest.raises(ConfigError) as caught:
+        Recipe.create("pix2pix", None, override)
+    assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("method: [", "cannot be read as YAML or JSON"),
+        ("- 1\n- 2", "a recipe is a mapping with the keys method, data, train; found list"),
+        ("train: {epochs: 5}", "a recipe needs method.name"),
+        ("method: {name: pix2pics}", "no method is called 'pix2pics'.*did you mean pix2pix"),
+        ("!!python/object/apply:os.system ['true']", "cannot be read as YAML or JSON"),
+        (None, "cannot be read as YAML or JSON"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused(text, message, tmp_path):
+    if text is not None:
+        (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        Recipe.load(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pix2pics", "did you mean pix2pix"),
+        ("no.such.module:Config", "No module named 'no'"),
+        ("diptych.losses:Nothing", "Nothing"),
+    ],
+)
+def test_a_method_that_is_not_there_is_named(name, message):
+    with pytest.raises(ConfigError, match=message):
+        Recipe.create(name)
+
+
+def test_an_unknown_recipe_or_preset_names_the_nearest():
+    with pytest.raises(ConfigError, match=r"no recipe is called 'facade'; did you mean facades\?"):
+        named("facade")
+    with pytest.raises(ConfigError, match="preset must be one of paper, laptop, found 'phone'"):
+        preset("phone", "pix2pix")
+
+
+def test_the_first_difference_is_found_in_order():
+    old, new = Recipe.create("pix2pix").to_dict(), Recipe.create("pix2pix", {"train": {"lr": 0.5, "seed": 9}}).to_dict()
+    assert first_difference(old, new) == "train.lr: 0.0002 -> 0.5"
+    assert first_difference(old, old) is None
+    assert first_difference({}, {"train": {"lr": 1}}) == "train.lr: None -> 1"
+
+
+# --- what is published ---
+
+PUBLISHED = {  # REFERENCE.md 2.1, where names differ: betas, load_size, epochs
+    "pix2pix": {
+        "method": {
+            "generator": "unet_8",
+            "norm": "batch",
+            "dropout": True,
+            "gan": "vanilla",
+            "lambda_l1": 100.0,
+            "conditional": True,
+        }
+    },
+    "cyclegan": {
+        "method": {
+            "generator": "resnet_9",
+            "norm": "instance",
+            "dropout": False,
+            "gan": "lsgan",
+            "lambda_cycle_a": 10.0,
+            "lambda_cycle_b": 10.0,
+            "lambda_identity": 0.5,
+            "pool_size": 50,
+        }
+    },
+}
+SHARED = {
+    "method": {"ngf": 64, "ndf": 64, "num_layers": 3, "init": "normal", "init_gain": 0.02, "upsample": "transposed"},
+    "data": {"load_size": 286, "crop_size": 256, "flip": True, "resize": "square", "direction": "a2b"},
+    "train": {"epochs": 100, "decay_epochs": 100, "batch_size": 1, "lr": 2e-4, "betas": [0.5, 0.999], "ema": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_defaults_are_the_published_ones(name):
+    found = Recipe.create(name).to_dict()
+    for part, values in SHARED.items():
+        assert found[part].items() >= values.items()
+        assert found[part].items() >= PUBLISHED[name].get(part, {}).items()
+    assert method_config(name).paired == (name == "pix2pix")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_published_recipe_builds_its_networks(name):
+    recipe = named(name)
+    small = recipe.replace(**{"method.ngf": 2, "method.ndf": 2})
+    method = small.method.build(Domain(), Domain(), small.data.crop_size)
+    assert method.generators() and method.phases()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_preset_builds_its_networks(name, method):
+    recipe = Recipe.create(method, preset(name, method), ["--method.ngf", "2", "--method.ndf", "2"])
+    assert recipe.method.build(Domain(), Domain(), recipe.data.crop_size).generators()
+
+
+def test_a_method_of_ones_own_takes_the_presets_too():
+    assert preset("laptop", "mine:Config")["data"]["crop_size"] == 128 and preset("paper", "mine:Config") == {}
+
+
+# --- the learning rate ---
+
+
+@pytest.mark.parametrize(("epochs", "decay"), [(100, 100), (3, 5), (0, 4), (7, 0), (1, 1)])
+def test_the_learning_rate_is_whole_then_falls_in_equal_steps_and_never_reaches_0(epochs, decay):
+    config = TrainConfig(epochs=epochs, decay_epochs=decay, lr=2.0)
+    found = [config.lr_at(epoch) for epoch in range(epochs + decay)]
+    assert found[:epochs] == [2.0] * epochs
+    assert found[epochs:] == pytest.approx([2.0 * (1 - k / (decay + 1)) for k in range(1, decay + 1)])
+    if decay:
+        assert found[-1] == pytest.approx(2.0 / (decay + 1)) and found[-1] > 0
+        assert found[epochs] == pytest.approx(2.0 * (1 - 1 / (decay + 1)))
+
+
+def test_the_published_schedule_in_numbers():
+    config = TrainConfig()
+    for epoch, share in ((0, 1.0), (99, 1.0), (100, 100 / 101), (150, 50 / 101), (199, 1 / 101)):
+        assert config.lr_at(epoch) == pytest.approx(2e-4 * share)
+
+
+# --- a method of one's own ---
+
+OWN = """
+from dataclasses import dataclass
+from typing import ClassVar, final
+from torch import nn
+from diptych.losses import l1
+from diptych.methods import Batch, Method
+
+@dataclass(frozen=True)
+class RegressionConfig:
+    name: ClassVar[str] = "regression"
+    paired: ClassVar[bool] = True
+    mode: ClassVar[str] = "eval"
+    width: int = 4
+    weight: float = 1.0
+
+    def build(self, a, b, crop_size):
+        from diptych.nets import ResNet
+        return Regression(ResNet(a.channels, b.channels, width=self.width, num_blocks=1), self.weight)
+
+@final
+class Regression(Method):
+    def __init__(self, G_ab, weight):
+        super().__init__()
+        self.G_ab, self.weight = G_ab, weight
+
+    def generators(self):
+        return {"a2b": self.G_ab}
+
+    def phases(self):
+        return {"G": [self.G_ab]}
+
+    def losses(self, batch):
+        yield "G", {"l1": self.weight * l1(self.G_ab(batch.a), batch.b)}
+"""
+
+
+def test_a_method_in_a_file_of_ones_own_trains_resumes_and_translates_without_that_file(tmp_path, monkeypatch):
+    (tmp_path / "own_regression.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    noise = np.random.default_rng(0)
+    for side in "AB":
+        (tmp_path / side).mkdir()
+        for k in range(3):
+            Image.fromarray(noise.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(tmp_path / side / f"{k}.png")
+    settings = {
+        "method": {"weight": 2.0},
+        "data": {"source": [str(tmp_path / "A"), str(tmp_path / "B")], "load_size": 18, "crop_size": 16},
+        "train": {"epochs": 2, "decay_epochs": 1, "precision": "fp32"},
+    }
+    recipe = Recipe.create("own_regression:RegressionConfig", settings)
+    assert recipe.to_dict()["method"] == {"name": "own_regression:RegressionConfig", "width": 4, "weight": 2.0}
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    with pytest.raises(ConfigError, match=r"did you mean method\.weight\?"):
+        Recipe.create("own_regression:RegressionConfig", {"method": {"weigth": 1.0}})
+    for _ in range(2):  # the second time there is nothing left to do
+        path = train(recipe, tmp_path / "run", device="cpu", log_every=1, num_previews=0)
+    lines = (tmp_path / "run" / "stats.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 10))
+    assert list(json.loads(lines[0])["losses"]) == ["G/l1"]
+    del sys.modules["own_regression"]
+    assert list(Snapshot.load(path).generators) == ["a2b"]
