@@ -32,7 +32,9 @@ def test_there_is_no_help_text_without_a_command():
 
 def commands(text: str) -> list[list[str]]:
     """The words of every diptych command that a page shows, in blocks and in tables."""
-    lines = [line for block in re.findall(r"```\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    lines = [
+        line for block in re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE) for line in block.splitlines()
+    ]
     lines += re.findall(r"`(diptych [^`\n]*)`", text)
     found = [shlex.split(line.split(" > ")[0], comments=True) for line in lines if "diptych " in line and ":" not in line[:7]]
     return [words[words.index("diptych") + 1 :] for words in found if "diptych" in words]
@@ -59,6 +61,11 @@ def test_every_command_on_a_page_is_understood(page, tmp_path, monkeypatch):
 def test_every_link_on_a_page_leads_somewhere(page):
     targets = [target for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if "://" not in target]
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_commands_on_the_pages_are_found():
+    found = {page.stem: len(commands(page.read_text(encoding="utf-8"))) for page in DOCS.glob("*.md")}
+    assert found["train"] >= 8 and found["translate"] >= 4 and found["method"] >= 1 and found["recipes"] >= 18
 
 
 def test_the_pages_name_every_recipe_and_every_exit_code():
