@@ -19,6 +19,7 @@ from torch import Tensor
 
 from diptych.errors import SnapshotError, StorageError
 
+DIGEST_LENGTH = 64  # hexadecimal digits of a SHA-256
 Tree = Any
 """Nested dicts and lists of tensors and plain JSON values."""
 
@@ -66,7 +67,8 @@ def write_tree(path: Path, tree: Tree) -> str:
     tensors: dict[str, Tensor] = {}
     header = json.dumps(_take_tensors(tree, "", tensors), sort_keys=True)
     digest = _digest(header, tensors)
-    write_atomic(path, safetensors.torch.save(tensors, {"diptych": header, "sha256": digest}))
+    # One entry, digest first: safetensors writes several in random order, and equal content should be equal bytes.
+    write_atomic(path, safetensors.torch.save(tensors, {"diptych": digest + header}))
     return digest
 
 
@@ -80,21 +82,23 @@ def read_tree(path: Path) -> Tree:
 
     Raises SnapshotError when the file is missing, not one of ours, or its SHA-256 is not the one written with it.
     """
-    skeleton, tensors, header, expected = _open(path, with_tensors=True)
+    skeleton, tensors, written = _open(path, with_tensors=True)
+    expected, header = written[:DIGEST_LENGTH], written[DIGEST_LENGTH:]
     found = _digest(header, tensors)
     if found != expected:
         raise SnapshotError(f"{path}: damaged: expected SHA-256 {expected}, found {found}; use another copy or an older file")
     return _put_tensors(skeleton, tensors)
 
 
-def _open(path: Path, with_tensors: bool = False) -> tuple[Tree, dict[str, Tensor], str, str]:
+def _open(path: Path, with_tensors: bool = False) -> tuple[Tree, dict[str, Tensor], str]:
+    """The JSON part, the tensors if wanted, and digest and JSON as they were written."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            if "diptych" not in metadata or "sha256" not in metadata:
+            written = (file.metadata() or {}).get("diptych")
+            if written is None:
                 raise SnapshotError(f"{path}: not written by diptych; other tools' weights go through `diptych import`")
             tensors = {key: file.get_tensor(key) for key in file.keys()} if with_tensors else {}  # noqa: SIM118
-        return json.loads(metadata["diptych"]), tensors, metadata["diptych"], metadata["sha256"]
+        return json.loads(written[DIGEST_LENGTH:]), tensors, written
     except FileNotFoundError as error:
         raise SnapshotError(f"{path}: no such file; give a snapshot such as runs/x/snapshot.safetensors") from error
     except (OSError, ValueError, safetensors.SafetensorError) as error:

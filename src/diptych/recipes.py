@@ -39,17 +39,17 @@ def facades() -> Recipe:
 
 
 def maps() -> Recipe:
-    """Aerial photo -> map, pix2pix (Isola et al.
+    """Aerial photo -> map, pix2pix (Isola et al. 2017, section 4.1).
 
-    2017, section 4.1): 1096 pairs; 18.9 +- 2.5 % of map -> photo fool people (table 4).
+    1096 pairs; 6.1 +- 1.3 % of its maps fool people, and 18.9 +- 2.5 % of photos in the other direction (table 4).
     """
     return Recipe.create("pix2pix")
 
 
 def horse2zebra() -> Recipe:
-    """Horse <-> zebra, CycleGAN (Zhu et al.
+    """Horse <-> zebra, CycleGAN (Zhu et al. 2017).
 
-    2017): FID 62.1 with identity loss, 77.2 without (official weights, 120-140 test images).
+    The authors' weights score FID 62.1 with the identity loss and 77.2 without, on the 140 test images.
     """
     return Recipe.create("cyclegan")
 

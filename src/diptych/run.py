@@ -70,7 +70,10 @@ class Run:
                 f"{path}: damaged ({error}); remove it to go on with the recipe you give, or choose another --out"
             ) from error
         difference = first_difference(kept, recipe.to_dict())
-        if difference:
+        if difference and not self.states():  # nothing was learnt yet, so nothing is lost
+            (self.folder / CENSUS).unlink(missing_ok=True)
+            self.write_json("recipe.json", recipe.to_dict())
+        elif difference:
             raise ConfigError(
                 f"{self.folder}: holds a run of another recipe ({difference}); "
                 "give the same settings to resume it, or another --out"

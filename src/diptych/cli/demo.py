@@ -27,8 +27,8 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     from diptych.cli.console import notes, show_notes, watching
     from diptych.cli.finish import finish
+    from diptych.device import describe, pick_device, pick_precision
     from diptych.recipes import relief, relief_unpaired
-    from diptych.training.device import describe, pick_device, pick_precision
     from diptych.training.loop import train
 
     show_notes()

@@ -63,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     args, overrides = parser().parse_known_args(argv)
     from diptych.cli.console import console, notes, show_notes, watching
     from diptych.cli.finish import finish
-    from diptych.training.device import describe, pick_device, pick_precision
+    from diptych.device import describe, pick_device, pick_precision
     from diptych.training.loop import train
     from diptych.training.probe import probe
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diptych.data.augment import resize
 from diptych.data.census import fit
+from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
 from diptych.nets.modes import Mode, applied
 from diptych.snapshot import Snapshot
@@ -37,7 +38,7 @@ class Translator:
         seed: int = 0,
     ) -> None:
         self.source, self.target = snapshot.domains(direction)
-        self.device = _device(device)
+        self.device = pick_device(device)
         self.net = snapshot.generators[direction].to(self.device)
         self.size, self.mode, self.seed = snapshot.size, mode or snapshot.mode, seed
         self.bf16 = precision == "bf16"
@@ -101,19 +102,6 @@ class Translator:
             x = self.source.encode(pixels.to(self.device))
             out = self.target.decode(net(x)).cpu()
         return out.clone()  # out here it is an ordinary tensor, which may be changed in place
-
-
-def _device(name: str) -> torch.device:
-    """``auto`` is CUDA, then Apple's MPS, then the CPU. Raises ConfigError when the named device is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {name!r} cannot be used ({str(error).splitlines()[0]}); choose auto, cpu, cuda, cuda:N or mps"
-        ) from error
-    return torch.device(name)
 
 
 def _from_pil(image: Image.Image) -> np.ndarray:

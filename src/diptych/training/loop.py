@@ -18,13 +18,13 @@ from diptych.data.datasets import Crops
 from diptych.data.folders import Split, find_data
 from diptych.data.formats import show
 from diptych.data.stream import NativeBatch, batches
+from diptych.device import pick_device, pick_precision, workers_for
 from diptych.errors import ConfigError, Interrupted, TrainingError
 from diptych.files import write_atomic
 from diptych.methods import Batch, Method
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.snapshot import Snapshot
-from diptych.training.device import pick_device, pick_precision, workers_for
 from diptych.training.distributed import World, any_of, average_gradients, share, world
 from diptych.training.preview import Preview
 from diptych.training.signals import Interrupts, noticed

@@ -12,8 +12,8 @@ from diptych.data.census import take_census
 from diptych.data.datasets import Crops
 from diptych.data.folders import find_data
 from diptych.data.stream import batches
+from diptych.device import describe, pick_precision
 from diptych.recipe import Recipe
-from diptych.training.device import describe, pick_precision
 from diptych.training.distributed import World
 from diptych.training.loop import build_method, to_device, train_step
 from diptych.training.trainee import Trainee

@@ -1,13 +1,15 @@
-"""Which hardware trains, in which precision: chosen once, and said."""
+"""Which hardware computes, in which precision: chosen once, and said."""
 
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 import torch
 
 from diptych.errors import ConfigError
-from diptych.recipe import Precision
+
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 def pick_device(name: str = "auto") -> torch.device:
