@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import hashlib
 import numpy as np
 from PIL import Image
 
