@@ -139,15 +139,22 @@ def test_statistics_after_the_resumed_step_and_a_line_torn_anywhere_are_forgotte
     ],
 )
 def test_a_changed_recipe_is_refused_with_its_first_difference(changes, message, tmp_path):
-    with Run.open(tmp_path / "run", RECIPE):
+    for _ in range(2):  # the same recipe may come again
+        with Run.open(tmp_path / "run", RECIPE) as run:
+            run.save_state(10, state(10))
+    expected = f"run: holds a run of another recipe \\({message}\\); give the same settings to resume it, or another --out"
+    with pytest.raises(ConfigError, match=expected), Run.open(tmp_path / "run", RECIPE.replace(**changes)):
         pass
-    with Run.open(tmp_path / "run", RECIPE):
-        pass
-    with (
-        pytest.raises(ConfigError, match=f"run: holds a run of another recipe \\({message}\\); give the same settings"),
-        Run.open(tmp_path / "run", RECIPE.replace(**changes)),
-    ):
-        pass
+    assert [path.name for path in run.states()] == ["state-000000010.safetensors"]
+
+
+def test_a_run_in_which_nothing_was_learnt_yet_takes_a_new_recipe(tmp_path):
+    with Run.open(tmp_path / "run", RECIPE) as run:
+        (run.folder / "census.json").write_text("{}")
+    changed = RECIPE.replace(**{"train.lr": 0.5})
+    with Run.open(tmp_path / "run", changed) as run:
+        assert run.census() is None
+    assert json.loads((run.folder / "recipe.json").read_text()) == changed.to_dict()
 
 
 def test_a_damaged_recipe_file_is_named(tmp_path):
