@@ -1,8 +1,8 @@
 """Tiny synthetic images, folders of them, and the settings that train on them in a second."""
 
+import hashlib
 from pathlib import Path
 
-import hashlib
 import numpy as np
 from PIL import Image
 
