@@ -45,6 +45,20 @@ def write_atomic(path: Path, data: bytes) -> None:
         ) from error
 
 
+def sync(path: Path) -> None:
+    """Wait until a file that was appended to has reached the disk; one that is not there needs no waiting.
+
+    Raises StorageError when the disk refuses.
+    """
+    try:
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}); free some space and run the same command") from error
+
+
 def _sync_folder(folder: Path) -> None:
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

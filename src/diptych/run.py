@@ -22,7 +22,7 @@ from typing import Any
 
 from diptych.data.census import Census
 from diptych.errors import ConfigError, LockedError, SnapshotError, StorageError
-from diptych.files import Tree, read_tree, write_atomic, write_tree
+from diptych.files import Tree, read_tree, sync, write_atomic, write_tree
 from diptych.recipe import Recipe, first_difference
 from diptych.snapshot import check_header
 
@@ -114,7 +114,8 @@ class Run:
         return [numbered[step] for step in sorted(numbered, reverse=True)]
 
     def save_state(self, step: int, tree: Tree) -> None:
-        """Write a state, then drop all but the newest ones."""
+        """Write a state, after the statistics that belong to it have reached the disk, then drop all but the newest ones."""
+        sync(self.stats)
         write_tree(self.folder / f"state-{step:09d}.safetensors", {"kind": "state", "format": STATE_FORMAT, "step": step} | tree)
         for old in self.states()[KEPT_STATES:]:
             old.unlink()

@@ -168,3 +168,12 @@ def test_no_command_shows_the_overview(capsys):
     assert leaving.value.code == 0
     out = capsys.readouterr().out
     assert all(f"  {name}" in out for name in COMMANDS)
+
+
+def test_ctrl_c_outside_of_training_is_one_line_too(monkeypatch, capsys):
+    def interrupted(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "main", interrupted)
+    assert main(["report", "x"]) == 130
+    assert the_line(capsys) == "interrupted; run the same command to go on"

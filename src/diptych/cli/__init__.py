@@ -24,14 +24,17 @@ COMMANDS: dict[str, str] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (see diptych.errors)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # Before torch starts its threads: one that waits must sleep, not spin. Spinning on a machine that also does other work made a
-    # training step 10 times slower than the work it holds.
+    # Before torch starts its threads: one that waits must sleep, not spin. On a machine that also does other work, spinning made
+    # every convolution several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         if not arguments or arguments[0] not in COMMANDS:
             overview().parse_args(arguments or ["--help"])
             return 0
         return int(load(arguments[0]).main(arguments[1:]))
+    except KeyboardInterrupt:  # outside of training, which saves first and says so itself
+        print("error: interrupted; run the same command to go on", file=sys.stderr)
+        return 130
     except DiptychError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
