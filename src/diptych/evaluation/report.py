@@ -125,7 +125,7 @@ def status(recipe: Mapping[str, Any] | None, images: int, epoch_size: int) -> st
 def facts(stats: Sequence[Line], images: int, epoch_size: int) -> list[tuple[str, str]]:
     """The training in a few figures. Time is summed over the lines of statistics: pauses between sessions do not count."""
     found = [("Images seen", f"{images:,}")] if images else []
-    found += [("Epochs", f"{images / epoch_size:,.5g}")] if images and epoch_size else []
+    found += [("Epochs", f"{round(images / epoch_size, 1):,}".removesuffix(".0"))] if images and epoch_size else []
     steps = zip([0, *(line["images"] for line in stats)], stats, strict=False)
     timed = [(line["images"] - before, line["images_s"]) for before, line in steps if line["images_s"] > 0]
     if timed:
