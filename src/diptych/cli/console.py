@@ -52,20 +52,24 @@ def watching() -> Iterator[Watch]:
     """A Watch that draws a bar for each task of a training, with speed and losses; on no terminal one line now and then."""
     with bar("") as progress:
         tasks: dict[str, TaskID] = {}
-        printed = [0.0]
+        printed = 0.0
 
         def watch(step: Step) -> None:
-            if step.task not in tasks and step.losses is None and step.task == "preview":
+            nonlocal printed
+            if step.task == "preview":
                 return
             if step.task not in tasks:
                 tasks[step.task] = progress.add_task(step.task, total=step.total, note="")
-            note = ""
-            if step.losses is not None:
-                terms = "  ".join(f"{name} {value:.3f}" for name, value in step.losses.items())
-                note = f"epoch {step.epoch}  {step.images_s:.2f} images/s  {terms}"
-            progress.update(tasks[step.task], completed=step.done, note=note)
-            if not notes.is_terminal and note and step.done / step.total - printed[0] >= 0.02:
-                printed[0] = step.done / step.total
-                notes.print(f"{step.task} {step.done}/{step.total}  {note}", soft_wrap=True)
+            losses = step.losses or {}
+            where = f"epoch {step.epoch}  {step.images_s:.2f} images/s" if losses else ""
+            phases = {name.partition("/")[0]: 0.0 for name in losses}
+            for name, value in losses.items():
+                phases[name.partition("/")[0]] += value
+            short = "".join(f"  {phase} {value:.3f}" for phase, value in phases.items())  # all terms do not fit beside a bar
+            progress.update(tasks[step.task], completed=step.done, note=where + short)
+            if losses and not notes.is_terminal and step.done / step.total - printed >= 0.02:
+                printed = step.done / step.total
+                terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+                notes.print(f"{step.task} {step.done}/{step.total}  {where}  {terms}", soft_wrap=True)
 
         yield watch
