@@ -8,8 +8,12 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser
+
+if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
+    from diptych.recipe import Recipe
 
 EXAMPLES = """\
   diptych train cyclegan photos/ --out runs/x          trainA/ trainB/ (testA/ testB/) inside photos/
@@ -93,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def choose_recipe(name: str, data: Sequence[str], preset_name: str, overrides: Sequence[str]):  # type: ignore[no-untyped-def]
+def choose_recipe(name: str, data: Sequence[str], preset_name: str, overrides: Sequence[str]) -> Recipe:
     """The recipe that RECIPE, DATA, --preset and the settings on the command line mean together, as a Recipe."""
     from diptych.data.catalogue import EMBEDDED
     from diptych.errors import ConfigError
