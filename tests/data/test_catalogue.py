@@ -35,7 +35,7 @@ def test_an_unknown_name_is_refused_with_the_near_one() -> None:
 
 def test_every_tile_of_relief_is_sound(relief: Layout) -> None:
     assert relief.test is not None
-    for split, number, size in ((relief.train, 261, 144), (relief.test, 58, 128)):
+    for split, number, size in ((relief.train, 230, 144), (relief.val, 15, 128), (relief.test, 58, 128)):
         census = take_census(split, strict=True)
         assert (len(census.split.a), census.a, census.b, census.flat) == (number, Domain(), Domain(), ())
         assert {ref.read().shape for ref in split.a[::20]} == {(size, size, 3)}
@@ -52,6 +52,20 @@ def test_tiles_to_test_on_lie_in_the_americas_and_no_other_tile_does(relief: Lay
     for ref in relief.train.a:  # two degrees apart, the last across the date line
         west = degrees(ref.name) if degrees(ref.name) >= -30 else degrees(ref.name) + 360
         assert west >= -28 and west + 144 / 15 <= 190 - 2 + 1, ref.name  # names are whole degrees, rounded down
+
+
+def test_no_tile_to_train_on_reaches_into_the_ones_to_validate_on(relief: Layout) -> None:
+    def corner(stem: str) -> tuple[int, int]:
+        found = re.fullmatch(r"r(\d{3})_c(\d{3})", stem)
+        assert found is not None
+        return int(found[1]), int(found[2])
+
+    assert relief.val is not None
+    for val in relief.val.a:
+        for train in relief.train.a:
+            (top, left), (other_top, other_left) = corner(val.name), corner(train.name)
+            apart = abs(top - other_top) >= 128 / 15 or abs(left - other_left) >= 128 / 15
+            assert apart, f"{train.name} overlaps {val.name}"
 
 
 def test_the_two_drawings_of_relief_are_aligned_to_the_pixel(relief: Layout) -> None:

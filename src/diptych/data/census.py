@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import compress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Skipped:
 class Census:
     """The usable images of a split, the domain of each side, what was left out, and images of one flat colour.
 
-    Flat images are kept, but instance normalisation divides by their standard deviation, so they can blow up gradients.
+    ``val`` are images that validate a training and are never trained on. Flat images are kept, but instance normalisation divides by their standard deviation, so they can blow up gradients.
     """
 
     split: Split
@@ -49,13 +49,14 @@ class Census:
     b: Domain
     skipped: tuple[Skipped, ...] = ()
     flat: tuple[Path, ...] = ()
+    val: Split | None = None
 
     def to_json(self) -> str:
         """One line of ASCII; names of any bytes survive, as JSON escapes lone surrogates."""
         return json.dumps(
             {
-                "paired": self.split.paired,
-                "sides": [[[str(ref.path), ref.half] for ref in side] for side in (self.split.a, self.split.b)],
+                **_written(self.split),
+                "val": _written(self.val) if self.val else None,
                 "domains": [[d.channels, d.dtype, d.low, d.high] for d in (self.a, self.b)],
                 "skipped": [[str(item.path), item.reason] for item in self.skipped],
                 "flat": [str(path) for path in self.flat],
@@ -67,12 +68,21 @@ class Census:
         """What to_json wrote. Raises DataError when the text is not that."""
         try:
             found = json.loads(text)
-            a, b = (tuple(Ref(Path(path), half) for path, half in side) for side in found["sides"])
+            val = _understood(found["val"]) if found.get("val") else None
             domain_a, domain_b = (Domain(*values) for values in found["domains"])
             skipped = tuple(Skipped(Path(path), reason) for path, reason in found["skipped"])
-            return cls(Split(a, b, found["paired"]), domain_a, domain_b, skipped, tuple(map(Path, found["flat"])))
-        except (ConfigError, KeyError, TypeError, ValueError) as error:
+            return cls(_understood(found), domain_a, domain_b, skipped, tuple(map(Path, found["flat"])), val)
+        except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"census: damaged ({type(error).__name__}: {error}); remove it and start again") from error
+
+
+def _written(split: Split) -> dict[str, Any]:
+    return {"paired": split.paired, "sides": [[[str(ref.path), ref.half] for ref in side] for side in (split.a, split.b)]}
+
+
+def _understood(written: dict[str, Any]) -> Split:
+    a, b = (tuple(Ref(Path(path), half) for path, half in side) for side in written["sides"])
+    return Split(a, b, written["paired"])
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ class DataConfig:
     ``source``: one or two folders, or the name of embedded data. ``direction: b2a`` swaps the sides. ``resize``: ``square``
     makes every image load_size x load_size as published, ``aspect`` brings its shorter side to load_size, ``none`` keeps its
     own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a mirror image half of the time
-    if ``flip``.
+    if ``flip``. ``holdout`` is the share of the training images set aside for validation where there is no val folder (see
+    diptych.data.holdout); the papers trained on all, 0.
     """
 
     source: tuple[str, ...] = ()
@@ -37,8 +38,11 @@ class DataConfig:
     load_size: int = 286
     crop_size: int = 256
     flip: bool = True
+    holdout: float = 0.05
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.holdout <= 0.5:
+            raise ConfigError(f"data.holdout must be between 0 and 0.5, found {self.holdout}")
         if self.crop_size < 1:
             raise ConfigError(f"data.crop_size must be at least 1, found {self.crop_size}")
         if self.resize != "none" and self.load_size < self.crop_size:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from diptych.data.census import Census, take_census
 from diptych.data.datasets import Crops
 from diptych.data.folders import Split, find_data
 from diptych.data.formats import show
+from diptych.data.holdout import hold_out
 from diptych.data.stream import NativeBatch, batches
 from diptych.device import pick_device, pick_precision, workers_for
 from diptych.errors import ConfigError, Interrupted, TrainingError
@@ -143,10 +144,9 @@ def train(
 def read_data(
     recipe: Recipe, run: Run | None, here: World, strict: bool, interrupts: Interrupts, watch: Watch
 ) -> tuple[Census, Split]:
-    """The census of the training images, taken once and kept in the run folder, and the split that previews show."""
+    """The census of the training images, taken once and kept in the run folder, and the split that previews show: the validation's, or else the training's."""
     layout = find_data(recipe.data.source, paired=recipe.method.paired)
     swap = recipe.data.direction == "b2a"
-    shown = layout.val or layout.test or layout.train
     census = run.census() if run else None
 
     def counted(done: int, total: int) -> None:
@@ -156,13 +156,25 @@ def read_data(
 
     if run and census is None:
         train = layout.train.swapped() if swap else layout.train
-        census = take_census(train, strict=strict, on_progress=counted)
+        census = with_validation(take_census(train, strict=strict, on_progress=counted), layout.val, recipe)
         run.keep_census(census)
         for skipped in census.skipped:
             log.warning("skipped: %s", skipped)
         for path in census.flat:
             log.warning("%s: one flat colour, which InstanceNorm amplifies; consider removing it", show(path))
-    return share(census, here), shown.swapped() if swap else shown
+    census = share(census, here)
+    return census, census.val or census.split
+
+
+def with_validation(census: Census, val: Split | None, recipe: Recipe) -> Census:
+    """The census with a validation split: the val folder's usable images, or some set aside from training."""
+    if val is None:
+        train, held_out = hold_out(census.split, recipe.data.holdout, recipe.train.seed)
+        return replace(census, split=train, val=held_out)
+    found = take_census(val)
+    for skipped in found.skipped:
+        log.warning("skipped: %s", skipped)
+    return replace(census, val=found.split.swapped() if recipe.data.direction == "b2a" else found.split)
 
 
 def build_method(recipe: Recipe, census: Census, here: World) -> Method:
