@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diptych.errors import DataError
 
-# Name -> what it shows. Each is a folder of that name beside this file, with trainA, trainB, valA, valB, testA, testB and a NOTICE.md.
+# Name -> what it shows. Each is a folder of that name beside this file, with trainA, trainB, valA, valB, testA, testB, NOTICE.md.
 EMBEDDED: dict[str, str] = {
     "relief": "ETOPO1 elevation tints (A) and Natural Earth shaded relief (B); validated on Australia, tested on the Americas",
 }

@@ -41,7 +41,8 @@ class Skipped:
 class Census:
     """The usable images of a split, the domain of each side, what was left out, and images of one flat colour.
 
-    ``val`` are images that validate a training and are never trained on. Flat images are kept, but instance normalisation divides by their standard deviation, so they can blow up gradients.
+    ``val`` are images that validate a training and are never trained on. Flat images are kept, but instance normalisation
+    divides by their standard deviation, so they can blow up gradients.
     """
 
     split: Split

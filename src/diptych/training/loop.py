@@ -144,7 +144,10 @@ def train(
 def read_data(
     recipe: Recipe, run: Run | None, here: World, strict: bool, interrupts: Interrupts, watch: Watch
 ) -> tuple[Census, Split]:
-    """The census of the training images, taken once and kept in the run folder, and the split that previews show: the validation's, or else the training's."""
+    """The census of the training images, taken once and kept in the run folder, and the split that previews show.
+
+    That is the validation's, or else the training's.
+    """
     layout = find_data(recipe.data.source, paired=recipe.method.paired)
     swap = recipe.data.direction == "b2a"
     census = run.census() if run else None
