@@ -5,6 +5,7 @@ census.json            the images it trains on, their domains, what was skipped 
 stats.jsonl            one line of losses for every so many steps
 preview-*.png          the same test images, translated as training goes on
 snapshot.safetensors   the translators, replaced at every save; safe to share
+snapshot-best.safetensors   those with the best score on the validation split
 state-*.safetensors    everything an exact resume needs; the last two
 metrics.json, report.html
 """
@@ -37,6 +38,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.snapshot = folder / "snapshot.safetensors"
+        self.best = folder / "snapshot-best.safetensors"
         self.stats = folder / "stats.jsonl"
 
     @classmethod
@@ -100,6 +102,10 @@ class Run:
             raise StorageError(
                 f"{self.stats}: cannot be written ({error.strerror}); free some space and run the same command"
             ) from error
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of statistics so far."""
+        return [json.loads(line) for line in self.stats.read_text().splitlines()] if self.stats.exists() else []
 
     def rewind_stats(self, step: int) -> None:
         """Forget lines after a step, so that the step's resumed run writes them again; a torn last line goes too."""

@@ -283,7 +283,8 @@ def test_weights_that_are_no_longer_finite_are_never_saved(images, tmp_path):
     process = run_once(recipe(images, "pix2pix", lr=1e30), out, **options("pix2pix", log_every=1000, num_previews=0))
     process.join(120)
     assert process.exitcode == 3, log_of(out)
-    assert "weights became NaN or infinite; the state before it is kept" in log_of(out)
+    assert "G/gan, gradients of G became NaN or infinite, batch " in log_of(out)
+    assert "this update was left out and the state before it is kept" in log_of(out)
     for path in [*Run(out).states(), *out.glob("snapshot*")]:
         assert all(value.isfinite().all() for value in tensors(read_tree(path)).values() if isinstance(value, torch.Tensor)), path
 

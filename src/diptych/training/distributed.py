@@ -73,6 +73,13 @@ def mean_over(values: Tensor, world: World) -> Tensor:
     return values
 
 
+def greatest(values: Tensor, world: World) -> Tensor:
+    """Element-wise maximum of a tensor over all processes."""
+    if world.size > 1:
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+    return values
+
+
 def any_of(flag: int, world: World, device: torch.device) -> int:
     """The greatest of all processes' flags, so that all leave at the same step."""
     if world.size == 1:

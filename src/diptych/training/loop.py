@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import nn
 
 from diptych.data.census import Census, take_census
 from diptych.data.datasets import Crops
-from diptych.data.folders import Split, find_data
+from diptych.data.folders import Layout, Split, find_data
 from diptych.data.formats import show
 from diptych.data.holdout import hold_out
 from diptych.data.stream import NativeBatch, batches
@@ -25,14 +25,17 @@ from diptych.files import write_atomic
 from diptych.methods import Batch, Method
 from diptych.recipe import Recipe
 from diptych.run import Run
-from diptych.snapshot import Snapshot
 from diptych.training.distributed import World, any_of, average_gradients, share, world
+from diptych.training.guard import OnNaN, Trouble
+from diptych.training.observer import Observer, snapshot_of
 from diptych.training.preview import Preview
 from diptych.training.signals import Interrupts, noticed
 from diptych.training.trainee import Trainee
+from diptych.training.validation import Validation, refuse_test
 
 log = logging.getLogger(__name__)
 CURES = "look for flat images, lower train.lr, or set train.precision fp32"
+MOST_TROUBLES = 10  # updates in a row that may be left out before training stops all the same
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def train_step(trainee: Trainee, batch: Batch) -> None:
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
         average_gradients((p for group in optimizer.param_groups for p in group["params"]), trainee.world)
+        trainee.guard.judge(phase, terms, optimizer)
         optimizer.step()
         trainee.stats.add(phase, terms)
     if trainee.ema:
@@ -79,13 +83,19 @@ def train(
     log_every: int = 50,
     save_every: float = 300.0,
     num_previews: int = 20,
+    validation: Validation | None = None,
+    num_validations: int = 20,
+    on_nan: OnNaN = "stop",
     watch: Watch = lambda progress: None,
 ) -> Path:
     """Train a recipe in a run folder, or go on where an interrupted run of the same recipe stopped; returns the snapshot's path.
 
     log_every counts steps, save_every seconds. ``workers`` processes read images (default: by device). ``strict`` refuses any
-    unreadable image. Raises DataError, ConfigError, LockedError, StorageError, TrainingError; Interrupted after a signal,
-    when all is saved.
+    unreadable image. ``validation`` scores snapshots on held-out images ``num_validations`` times and keeps the best one as
+    ``snapshot-best.safetensors``. ``on_nan`` says what follows an update that is not finite, which never reaches the weights:
+    stop; skip it; or rollback to the newest saved state and go on with the next batch.
+
+    Raises DataError, ConfigError, LockedError, StorageError, TrainingError; Interrupted after a signal, when all is saved.
     """
     chosen = pick_device(device)
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, chosen)})
@@ -102,36 +112,49 @@ def train(
         crops = Crops(census, recipe.data, config.seed)
         total = math.ceil((config.epochs + config.decay_epochs) * len(crops) / batch_size)  # steps
         preview = Preview(shown, census, recipe.data)
-        preview_steps = {1, *(round(total * (i + 1) / num_previews) for i in range(num_previews))} if num_previews else set()
+        preview_steps = {1, *evenly(num_previews, total)} if num_previews and run else set()
+        observer = Observer(recipe, census, run, validation if census.val else None, evenly(num_validations, total), interrupts)
         place = {"rank": here.rank, "world": here.size, "workers": workers_for(chosen) if workers is None else workers}
         saved = timed = time.monotonic()
         timed_images = trainee.images
 
+        def observe(step: int) -> None:
+            """Losses, health and validation of a step as one line, unless a run that stopped here has written it already."""
+            nonlocal timed, timed_images
+            scores = observer.scores(trainee, step)
+            losses = trainee.stats.read(here)
+            now = time.monotonic()
+            speed, timed, timed_images = (trainee.images - timed_images) / (now - timed), now, trainee.images
+            epoch = (trainee.images - batch_size) // len(crops)
+            position = {"step": step, "images": trainee.images, "epoch": epoch + 1, "lr": config.lr_at(epoch)}
+            observer.note(trainee, position | {"losses": losses, "images_s": round(speed, 3)} | scores)
+            watch(Progress("training", step, total, epoch + 1, speed, losses))
+
+        def due(step: int) -> bool:
+            return step % log_every == 0 or step == total or observer.due(step)
+
+        step = trainee.images // batch_size
+        if due(step) and not share(observer.noted(step), here):
+            observe(step)
         for native in batches(crops, trainee.images, total * batch_size, batch_size, pin=chosen.type == "cuda", **place):
-            epoch = trainee.images // len(crops)
-            trainee.set_lr(config.lr_at(epoch))
+            trainee.set_lr(config.lr_at(trainee.images // len(crops)))
             train_step(trainee, to_device(native, census, chosen))
             trainee.images += batch_size
             step = trainee.images // batch_size
-
-            if step % log_every == 0 or step == total:
-                losses = trainee.stats.read(here)
-                check_finite(losses, step, native)
-                now = time.monotonic()
-                speed, timed, timed_images = (trainee.images - timed_images) / (now - timed), now, trainee.images
-                if run:
-                    position = {"step": step, "images": trainee.images, "epoch": epoch + 1, "lr": config.lr_at(epoch)}
-                    run.add_stats(position | {"losses": losses, "images_s": round(speed, 3)})
-                    watch(Progress("training", step, total, epoch + 1, speed, losses))
+            for problem in native.problems:
+                log.warning("skipped: %s", problem)
+            while trouble := trainee.guard.read(step, native.files, wait=due(step)):
+                recover(trainee, run, trouble, on_nan)
             if run and preview.a and step in preview_steps:
                 picture = preview.draw(trainee.translators(), recipe.method.mode)
                 write_atomic(run.folder / f"preview-{trainee.images:09d}.png", picture)
                 watch(Progress("preview", step, total))
-            for problem in native.problems:
-                log.warning("skipped: %s", problem)
+            if due(step):
+                with suppress(Interrupted):  # it stops below, saved, and observes this step when it goes on
+                    observe(step)
 
-            due = here.first and (step == total or time.monotonic() - saved >= save_every)
-            asked = any_of(max(int(due), interrupts.signum), here, chosen)
+            wanted = here.first and (step == total or time.monotonic() - saved >= save_every)
+            asked = any_of(max(int(wanted), interrupts.signum), here, chosen)
             if asked:
                 check_weights(trainee, step)
                 save(trainee, run, recipe, census, step)
@@ -139,6 +162,11 @@ def train(
             if asked > 1 and step < total:
                 raise Interrupted(f"stopped at step {step:,} of {total:,} and saved; run the same command to go on", asked)
     return Path(out) / "snapshot.safetensors"
+
+
+def evenly(count: int, total: int) -> set[int]:
+    """``count`` steps evenly spread over a training of ``total``, the last among them."""
+    return {round(total * (place + 1) / count) for place in range(count)} - {0}
 
 
 def read_data(
@@ -159,7 +187,7 @@ def read_data(
 
     if run and census is None:
         train = layout.train.swapped() if swap else layout.train
-        census = with_validation(take_census(train, strict=strict, on_progress=counted), layout.val, recipe)
+        census = with_validation(take_census(train, strict=strict, on_progress=counted), layout, recipe)
         run.keep_census(census)
         for skipped in census.skipped:
             log.warning("skipped: %s", skipped)
@@ -169,12 +197,13 @@ def read_data(
     return census, census.val or census.split
 
 
-def with_validation(census: Census, val: Split | None, recipe: Recipe) -> Census:
+def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
     """The census with a validation split: the val folder's usable images, or some set aside from training."""
-    if val is None:
+    if layout.val is None:
         train, held_out = hold_out(census.split, recipe.data.holdout, recipe.train.seed)
         return replace(census, split=train, val=held_out)
-    found = take_census(val)
+    refuse_test(layout.val, layout.test)
+    found = take_census(layout.val)
     for skipped in found.skipped:
         log.warning("skipped: %s", skipped)
     return replace(census, val=found.split.swapped() if recipe.data.direction == "b2a" else found.split)
@@ -210,10 +239,27 @@ def save(trainee: Trainee, run: Run | None, recipe: Recipe, census: Census, step
     state = trainee.state()
     if run is None:
         return
-    size = 0 if recipe.data.resize == "none" else recipe.data.crop_size
-    about = {"recipe": recipe.to_dict(), "images": trainee.images}
-    Snapshot(trainee.translators(), census.a, census.b, size, recipe.method.mode, about).save(run.snapshot)
+    snapshot_of(trainee, recipe, census, "the last of the training").save(run.snapshot)
     run.save_state(step, state)  # last: a run whose final state is there has its snapshot too
+
+
+def recover(trainee: Trainee, run: Run | None, trouble: Trouble, on_nan: OnNaN) -> None:
+    """Go on after an update that was left out, or raise TrainingError; alike in all processes."""
+    if on_nan == "stop":
+        raise TrainingError(f"{trouble}; this update was left out and the state before it is kept; {CURES}, or --on-nan skip")
+    if trainee.guard.in_a_row > MOST_TROUBLES:
+        raise TrainingError(f"{trouble}; so did {MOST_TROUBLES} steps in a row before it; {CURES}")
+    trainee.stats.clear()
+    if on_nan == "skip" and all(bool(buffer.isfinite().all()) for buffer in trainee.method.buffers()):
+        log.warning("%s; this update was left out", trouble)
+        return
+    state = share(run.load_state()[0] if run else None, trainee.world)
+    if state is None:
+        raise TrainingError(f"{trouble}; no state was saved yet to go back to; {CURES}")
+    images = trainee.images
+    trainee.restore(state)
+    log.warning("%s; went back to the weights of %s images and on with the next batch", trouble, f"{trainee.images:,}")
+    trainee.images = images
 
 
 def to_device(native: NativeBatch, census: Census, device: torch.device) -> Batch:
@@ -226,13 +272,3 @@ def check_weights(trainee: Trainee, step: int) -> None:
     """Never save what cannot go on. Raises TrainingError when a weight is NaN or infinite."""
     if not all(bool(torch.isfinite(weight).all()) for weight in trainee.method.parameters()):
         raise TrainingError(f"step {step}: weights became NaN or infinite; the state before it is kept; {CURES}")
-
-
-def check_finite(losses: Mapping[str, float], step: int, native: NativeBatch) -> None:
-    """Stop before a broken network is saved. Raises TrainingError naming the terms and the files of the batch."""
-    broken = [name for name, value in losses.items() if not math.isfinite(value)]
-    if broken:
-        files = ", ".join(" + ".join(pair) for pair in native.files)
-        raise TrainingError(
-            f"step {step}: {', '.join(broken)} became NaN or infinite, last batch {files}; the state before it is kept; {CURES}"
-        )

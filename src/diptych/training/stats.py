@@ -24,7 +24,13 @@ class Stats:
 
     def read(self, world: World) -> dict[str, float]:
         """Means since the last reading, over all processes; waits for the device once and starts again from zero."""
+        if not self.steps:
+            return {}
         means = mean_over(torch.stack(list(self.sums.values())) / self.steps, world).tolist()
         losses = dict(zip(self.sums, means, strict=True))
-        self.sums, self.steps = {}, 0
+        self.clear()
         return losses
+
+    def clear(self) -> None:
+        """Forget the steps since the last reading."""
+        self.sums, self.steps = {}, 0

@@ -14,6 +14,7 @@ from diptych.files import Tree
 from diptych.methods import Method
 from diptych.recipe import Recipe
 from diptych.training.distributed import World, gather
+from diptych.training.guard import Guard
 from diptych.training.stats import Stats
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class Trainee:
             for phase, nets in method.phases().items()
         }
         self.ema = Ema(nn.ModuleDict(method.generators()), recipe.train.ema) if recipe.train.ema else None
-        self.stats = Stats()
+        self.stats, self.guard = Stats(), Guard(world)
         self.images = 0
 
     def set_lr(self, lr: float) -> None:

@@ -1,0 +1,82 @@
+"""What is written down while a training goes on: losses, health and validation of a step, and the best snapshot so far."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from typing import Any
+
+import torch
+
+from diptych.data.census import Census
+from diptych.errors import Interrupted
+from diptych.recipe import Recipe
+from diptych.run import Run
+from diptych.snapshot import Snapshot
+from diptych.training.signals import Interrupts
+from diptych.training.trainee import Trainee
+from diptych.training.validation import Selection, Validation
+
+log = logging.getLogger(__name__)
+
+
+class Observer:
+    """The eyes of one process on its training; only the first process, which has the run folder, writes.
+
+    What is due at a step depends on the step alone, so that a resumed run writes what an uninterrupted one does.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        census: Census,
+        run: Run | None,
+        validation: Validation | None,
+        validation_steps: Collection[int],
+        interrupts: Interrupts,
+    ) -> None:
+        self.recipe, self.census, self.run, self.interrupts = recipe, census, run, interrupts
+        self.lines = run.lines() if run else []
+        self.steps = validation_steps if validation else ()
+        self.selection = Selection(validation, self.lines) if validation else None
+
+    def due(self, step: int) -> bool:
+        """Whether a step is to be observed for more than its losses."""
+        return step in self.steps
+
+    def noted(self, step: int) -> bool:
+        """Whether a step needs no line, because it has one or none was taken yet; only the first process knows."""
+        return step == 0 or bool(self.lines and self.lines[-1]["step"] >= step)
+
+    def scores(self, trainee: Trainee, step: int) -> dict[str, dict[str, float]]:
+        """The validation that is due at a step; every process makes it, so that none waits for another too long.
+
+        Raises Interrupted when a signal asks to stop meanwhile.
+        """
+        if step not in self.steps or self.selection is None:
+            return {}
+        validation = self.selection.validation
+        snapshot = snapshot_of(trainee, self.recipe, self.census, "a candidate")
+        with torch.random.fork_rng([trainee.device] if trainee.device.type == "cuda" else []):
+            return {"validation": validation.score(snapshot, self.census, self._poll)}
+
+    def note(self, trainee: Trainee, line: dict[str, Any]) -> None:
+        """Write a line of statistics; keep the snapshot if its scores are the best."""
+        self.lines.append(line)
+        if self.run is None:
+            return
+        if self.selection and self.selection.improves(line.get("validation", {})):
+            rule = f"{self.selection.validation.rule}, {self.selection.best:.6g}"
+            snapshot_of(trainee, self.recipe, self.census, rule).save(self.run.best)
+        self.run.add_stats(line)  # last: a line on record has its snapshot too
+
+    def _poll(self) -> None:
+        if self.interrupts.signum:
+            raise Interrupted("stopped while validating; run the same command to go on", self.interrupts.signum)
+
+
+def snapshot_of(trainee: Trainee, recipe: Recipe, census: Census, selection: str) -> Snapshot:
+    """The translators as they are now; ``selection`` says in words by what rule they were chosen."""
+    size = 0 if recipe.data.resize == "none" else recipe.data.crop_size
+    about = {"recipe": recipe.to_dict(), "images": trainee.images, "selection": selection}
+    return Snapshot(trainee.translators(), census.a, census.b, size, recipe.method.mode, about)
