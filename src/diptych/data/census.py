@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from multiprocessing.pool import ThreadPool
@@ -87,7 +87,7 @@ def _understood(written: dict[str, Any]) -> Split:
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """What one image turned out to be. ``gray``: all channels are equal. ``reason``: why it cannot be used, or empty."""
 
     height: int = 0
@@ -113,11 +113,7 @@ def take_census(
     Raises DataError when nothing is left, more than 5 % are unusable, or, if ``strict``, any is.
     """
     looks = _look_at_all([*split.a, *split.b], threads, on_progress)
-    sides = [[looks[ref] for ref in side] for side in (split.a, split.b)]
-    kinds = [_majority(side, refs) for side, refs in zip(sides, (split.a, split.b), strict=True)]
-    a, b = ([_judge(look, kind) for look in side] for side, kind in zip(sides, kinds, strict=True))
-    if split.paired:
-        b = [_match(look_a, look_b, ref) for look_a, look_b, ref in zip(a, b, split.a, strict=True)]
+    kinds, a, b = judge(split, looks)
     good_a, good_b = [not look.reason for look in a], [not look.reason for look in b]
     if split.paired:
         good_a = good_b = [both == (True, True) for both in zip(good_a, good_b, strict=True)]
@@ -131,6 +127,21 @@ def take_census(
     domain_a, domain_b = _domain(kinds[0], compress(a, good_a), kept.a), _domain(kinds[1], compress(b, good_b), kept.b)
     flat = _unique(ref.path for ref in (*kept.a, *kept.b) if looks[ref].flat)
     return Census(kept, domain_a, domain_b, _unique([*skipped[0], *skipped[1]]), flat)
+
+
+def judge(
+    split: Split, looks: Mapping[Ref, Look], kinds: tuple[Kind, Kind] | None = None
+) -> tuple[tuple[Kind, Kind], list[Look], list[Look]]:
+    """The kind of each side, the most common unless given, and the looks at a and b, with a reason where one cannot be used.
+
+    Raises DataError when no image of a side can be read.
+    """
+    a, b = ([looks[ref] for ref in side] for side in (split.a, split.b))
+    kind_a, kind_b = kinds or (_majority(a, split.a), _majority(b, split.b))
+    a, b = [_judge(look, kind_a) for look in a], [_judge(look, kind_b) for look in b]
+    if split.paired:
+        b = [_match(look_a, look_b, ref) for look_a, look_b, ref in zip(a, b, split.a, strict=True)]
+    return (kind_a, kind_b), a, b
 
 
 def fit(pixels: np.ndarray, domain: Domain) -> np.ndarray:
@@ -163,11 +174,11 @@ def _is_gray(pixels: np.ndarray) -> bool:
     return bool((pixels[..., :1] == pixels[..., 1:]).all())
 
 
-def _look_at_all(refs: Sequence[Ref], threads: int, on_progress: Callable[[int, int], None] | None) -> dict[Ref, _Look]:
+def _look_at_all(refs: Sequence[Ref], threads: int, on_progress: Callable[[int, int], None] | None) -> dict[Ref, Look]:
     halves: dict[Path, list[Ref]] = {}
     for ref in refs:  # both halves of a side-by-side file come from one reading
         halves.setdefault(ref.path, []).append(ref)
-    looks: dict[Ref, _Look] = {}
+    looks: dict[Ref, Look] = {}
     with ThreadPool(threads) as pool:  # Pillow, imagecodecs and NumPy release the GIL where it takes time
         for done, found in enumerate(pool.imap(_look_at, halves.items(), chunksize=8), start=1):
             looks.update(found)
@@ -176,25 +187,26 @@ def _look_at_all(refs: Sequence[Ref], threads: int, on_progress: Callable[[int, 
     return looks
 
 
-def _look_at(item: tuple[Path, list[Ref]]) -> dict[Ref, _Look]:
+def _look_at(item: tuple[Path, list[Ref]]) -> dict[Ref, Look]:
     path, refs = item
     try:
         pixels = read_pixels(path)
-        return {ref: _look(take_half(pixels, ref)) for ref in refs}
+        return {ref: look_over(take_half(pixels, ref)) for ref in refs}
     except DataError as error:
-        return dict.fromkeys(refs, _Look(reason=str(error).removeprefix(f"{show(path)}: ")))
+        return dict.fromkeys(refs, Look(reason=str(error).removeprefix(f"{show(path)}: ")))
 
 
-def _look(pixels: np.ndarray) -> _Look:
+def look_over(pixels: np.ndarray) -> Look:
+    """What native pixels (h, w, c) are."""
     height, width, channels = pixels.shape
     low, high = float(pixels.min()), float(pixels.max())
-    gray = channels == 3 and _is_gray(pixels)
-    # The corner rules out nearly every image before all of it is compared.
+    # A few pixels rule out nearly every image before all of it is compared.
+    gray = channels == 3 and _is_gray(pixels[::16, ::16]) and _is_gray(pixels)
     flat = bool((pixels[:8, :8] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
-    return _Look(height, width, channels, cast(PixelType, str(pixels.dtype)), low, high, gray, flat)
+    return Look(height, width, channels, cast(PixelType, str(pixels.dtype)), low, high, gray, flat)
 
 
-def _majority(looks: Sequence[_Look], refs: Sequence[Ref]) -> Kind:
+def _majority(looks: Sequence[Look], refs: Sequence[Ref]) -> Kind:
     """The most common (channels, dtype); of equally common ones the richer, which more images can be brought to."""
     counts = Counter((look.channels, look.dtype) for look in looks if not look.reason)
     if not counts:
@@ -203,11 +215,11 @@ def _majority(looks: Sequence[_Look], refs: Sequence[Ref]) -> Kind:
     return max(counts, key=lambda kind: (counts[kind], kind[0], list(TORCH_DTYPES).index(kind[1])))
 
 
-def _judge(look: _Look, kind: Kind) -> _Look:
+def _judge(look: Look, kind: Kind) -> Look:
     return look if look.reason else replace(look, reason=_misfit(look.channels, look.dtype, look.gray, *kind))
 
 
-def _match(a: _Look, b: _Look, ref: Ref) -> _Look:
+def _match(a: Look, b: Look, ref: Ref) -> Look:
     """The look at b, with a reason when it is usable but does not match its partner's size."""
     if a.reason or b.reason or (a.height, a.width) == (b.height, b.width):
         return b
@@ -217,7 +229,7 @@ def _match(a: _Look, b: _Look, ref: Ref) -> _Look:
     return replace(b, reason=f"{sizes}; bring both to one size")
 
 
-def _skipped(refs: Sequence[Ref], looks: Sequence[_Look]) -> tuple[Skipped, ...]:
+def _skipped(refs: Sequence[Ref], looks: Sequence[Look]) -> tuple[Skipped, ...]:
     return tuple(Skipped(ref.path, look.reason) for ref, look in zip(refs, looks, strict=True) if look.reason)
 
 
@@ -238,7 +250,7 @@ def _decide(what: str, refs: Sequence[Ref], good: Sequence[bool], skipped: Seque
         raise DataError(f"{where}, more than {TOLERATED:.0%}: {examples}")
 
 
-def _domain(kind: Kind, looks: Iterable[_Look], refs: Sequence[Ref]) -> Domain:
+def _domain(kind: Kind, looks: Iterable[Look], refs: Sequence[Ref]) -> Domain:
     channels, dtype = kind
     if dtype == "uint8":
         return Domain(channels, "uint8")

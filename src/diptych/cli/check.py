@@ -1,0 +1,79 @@
+"""diptych check: look a data set over before training."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diptych.cli import command_parser
+from diptych.cli.train import positive
+
+if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
+    from diptych.data.checkup import Checkup
+
+EXAMPLES = """\
+  diptych check facades/                       one folder, as `diptych train` takes it
+  diptych check photos/ paintings/ --unpaired  two folders; the same names mean nothing
+  diptych check facades/ --json | jq .findings
+Exit code: 0 nothing found, 1 usable with findings, 2 a training would refuse the data."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = command_parser("check", EXAMPLES)
+    p.add_argument(
+        "data", metavar="DATA", nargs="+", help="one folder, two folders (A and B), or the name of embedded data: relief"
+    )
+    pairs = p.add_mutually_exclusive_group()
+    pairs.add_argument(
+        "--paired", action="store_true", default=None, help="images of one name are pairs (default: by layout and names)"
+    )
+    pairs.add_argument("--unpaired", dest="paired", action="store_false", help="two sets of images without pairs")
+    p.add_argument("--out", type=Path, metavar="DIR", help="where check.html and check.json go (default: runs/check-DATA)")
+    p.add_argument("--json", action="store_true", help="print everything as JSON instead of a summary")
+    p.add_argument("--workers", type=positive, metavar="N", help="threads that read images (default: one for each core)")
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check, write the page, and say what was found."""
+    args = parser().parse_args(argv)
+    from diptych.cli.console import bar, console, show_notes
+    from diptych.data.checkup import check
+    from diptych.data.formats import show
+    from diptych.evaluation.checkup_page import write_checkup
+
+    show_notes()
+    with bar("files") as progress:
+        task = progress.add_task("looking", total=None, note="")
+        found = check(
+            args.data,
+            paired=args.paired,
+            threads=args.workers or os.cpu_count() or 1,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    names = [re.sub(r"[^\w.-]+", "-", show(Path(source).resolve().name)) for source in args.data]
+    page = write_checkup(args.out or Path("runs") / f"check-{'-'.join(names)}", found)
+    if args.json:
+        console.print(json.dumps(found.to_dict(), indent=2), soft_wrap=True)
+    else:
+        console.print("\n".join(summary(found)), soft_wrap=True)
+        console.print(show(page), soft_wrap=True)
+    return found.verdict
+
+
+def summary(found: Checkup) -> list[str]:
+    """What was found in a few lines, the gravest first."""
+    from diptych.data.checkup import VERDICTS
+
+    rows = [(row.split or "?", row.side, f"{row.images:,}", row.kinds, row.sizes, row.files) for row in found.rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = [f"{found.layout}: {found.pairing}"]
+    lines += ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), *row[4:]]) for row in rows]
+    lines += [f"{'error' if finding.blocks else 'found'}: {finding}" for finding in found.findings]
+    return [*lines, *([found.alignment] if found.alignment else []), f"{found.images:,} images: {VERDICTS[found.verdict]}"]

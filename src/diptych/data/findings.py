@@ -1,0 +1,117 @@
+"""What can be wrong with a data set, as one table, and how it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from diptych.data.inspection import Place
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is found (``{n}`` is how many), what to do about it, and whether a training would refuse the data."""
+
+    title: str
+    advice: str
+    blocks: bool = False
+
+
+RULES: dict[str, Rule] = {  # the gravest first
+    "layout": Rule("a training would stop at the folders as they are", "change what the message names", blocks=True),
+    "too many": Rule(
+        "more images than a training tolerates cannot be used", "repair or remove those that are named below", blocks=True
+    ),
+    "orphan": Rule(
+        "{n} without a partner of the same name", "add the missing ones, remove these, or train unpaired", blocks=True
+    ),
+    "twin": Rule("{n} with several images on one side", "remove or rename all but one", blocks=True),
+    "leakage": Rule(
+        "{n} of equal images in two splits", "remove them from one: a score on images that were trained on tells nothing"
+    ),
+    "near leakage": Rule(
+        "{n} of nearly equal images in two splits",
+        "look at them, and keep copies and shots of one scene in one split: scores on the others come out too good",
+    ),
+    "both sides": Rule("{n} of equal images in A and B", "remove it from one side; a pair of equal images teaches copying"),
+    "near both sides": Rule("{n} of nearly equal images in A and B", "look at them, and keep each on one side"),
+    "unreadable": Rule("{n} that cannot be read", "repair or remove them; a training leaves them out"),
+    "kind": Rule("{n} of another kind than the rest of their side", "convert or remove them; a training leaves them out"),
+    "pair size": Rule("{n} whose two images differ in size", "bring both to one size; a training leaves them out"),
+    "turned": Rule(
+        "{n} in which one image is turned or mirrored", "turn it back; an EXIF orientation may have been lost, or applied twice"
+    ),
+    "exchanged": Rule("{n} with A and B exchanged, by the look of the other pairs", "exchange them back"),
+    "misaligned": Rule("the pairs as a whole do not lie on one another", "shift or crop one side by as much, at all pairs"),
+    "shifted": Rule("{n} shifted against one another more than the rest", "register them again, or remove them"),
+    "flat": Rule(
+        "{n} of one flat colour", "remove those that mean nothing; instance norm divides by their deviation, which is 0"
+    ),
+    "duplicate": Rule("{n} of equal images within a split", "keep one of each; the others only weigh it more"),
+    "near duplicate": Rule("{n} of nearly equal images within a split", "look at them; copies weigh their image more"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """The images that one finding is about, together, and what is to be said of them."""
+
+    places: tuple[Place, ...]
+    note: str = ""
+
+    def __str__(self) -> str:
+        return " and ".join(map(str, self.places)) + (f" ({self.note})" if self.note else "")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """All cases of one rule. ``unit`` is what is counted, such as "pair"; ``detail`` says more, such as a measured shift."""
+
+    rule: str
+    cases: tuple[Case, ...] = ()
+    unit: str = "image"
+    detail: str = ""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether a training would refuse the data for it."""
+        return RULES[self.rule].blocks
+
+    @property
+    def title(self) -> str:
+        """The finding in a few words, with its number."""
+        number = f"{len(self.cases):,} {self.unit}{'' if len(self.cases) == 1 else 's'}"
+        return RULES[self.rule].title.format(n=number)
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return RULES[self.rule].advice
+
+    def __str__(self) -> str:
+        """One line: what, the first few images, what to do."""
+        more = f" and {len(self.cases) - 3:,} more" if len(self.cases) > 3 else ""
+        which = ", ".join(map(str, self.cases[:3])) + more
+        return f"{self.title}{': ' + self.detail if self.detail else ''}{': ' + which if which else ''}; {self.advice}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, in types that JSON knows."""
+        cases = [
+            {
+                "note": case.note,
+                "images": [{"split": p.split, "side": p.side, "path": str(p.ref.path), "half": p.ref.half} for p in case.places],
+            }
+            for case in self.cases
+        ]
+        known = {"rule": self.rule, "title": self.title, "blocks": self.blocks, "detail": self.detail}
+        return known | {"count": len(cases), "advice": self.advice, "cases": cases}
+
+
+def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Those that found anything, the gravest first; cases of one rule become one finding."""
+    joined: dict[str, Finding] = {}
+    for found in findings:
+        first = joined.get(found.rule)
+        joined[found.rule] = replace(first, cases=first.cases + found.cases) if first else found
+    return tuple(joined[rule] for rule in RULES if rule in joined and (joined[rule].cases or joined[rule].detail))

@@ -1,0 +1,253 @@
+"""Find all images of a data set, in spite of what is wrong with its layout, and look at each once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from diptych.data.census import Look, look_over
+from diptych.data.folders import KNOWN, SPLITS, Ref, Split, find_data, take_half
+from diptych.data.formats import read_pixels, show
+from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
+from diptych.data.listing import find_images, open_folder, spelling
+from diptych.data.registration import GRID, Shift, cross_power, edges, find_shift, find_turn, grid_scale, side_traits
+from diptych.errors import DataError
+
+SIDES = {"left": ", left half", "right": ", right half", "whole": ""}
+
+
+@dataclass(frozen=True)
+class Place:
+    """An image and where it stands: its split (empty where that is not known) and its side, "A" or "B"."""
+
+    split: str
+    side: str
+    ref: Ref
+
+    def __str__(self) -> str:
+        where = f"{self.split} {self.side}".strip()
+        return f"{where}{': ' if where else ''}{show(self.ref.path.name)}"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What was found in the folders: a sentence, the splits, and what is wrong with them.
+
+    ``how`` says how it was decided whether there are pairs. Orphans have no partner of their name, twins are images of one name;
+    both are in no split. ``problem`` is what a training would stop at, or empty.
+    """
+
+    description: str
+    paired: bool
+    how: str
+    splits: dict[str, Split]
+    orphans: tuple[Place, ...] = ()
+    twins: tuple[tuple[Place, ...], ...] = ()
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one look at an image told; only ``look`` where it cannot be read. ``mode`` is Pillow's word, or empty."""
+
+    look: Look
+    mode: str = ""
+    likeness: Likeness | None = None
+    traits: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class PairFacts:
+    """How the images of a pair lie on one another. ``turn``: what would make B lie on A."""
+
+    shift: Shift
+    turn: str = ""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """All facts of a data set; ``shift`` is that of all pairs together. Pairs are those whose images could be compared."""
+
+    facts: dict[Ref, Facts]
+    pairs: dict[tuple[Ref, Ref], PairFacts] = field(default_factory=dict)
+    shift: Shift = field(default_factory=Shift)
+
+
+def list_data(sources: Sequence[str | Path], paired: bool | None = None) -> Listing:
+    """List the images of one folder (or catalogue name) or two, as pairs or not; None decides by the layout and the names.
+
+    Raises DataError when there is no such folder, or no image in it; every other problem is in the listing.
+    """
+    roots = [open_folder(source) for source in sources]
+    try:
+        loose = find_data(sources, paired=False)
+    except DataError as error:
+        return Listing("", False, "as the layout is not known", _salvaged(roots), problem=str(error))
+    splits = {name: split for name in SPLITS if (split := getattr(loose, name))}
+    if loose.train.a[0].half != "whole":
+        how = "as told" if paired is not None else "as the images are side by side"
+        kept = paired is not False
+        description = find_data(sources, paired=kept).description
+        return Listing(description, kept, how, {name: Split(side.a, side.b, kept) for name, side in splits.items()})
+    if paired is False:
+        return Listing(loose.description, False, "as told", splits)
+    matched = {name: _matched(name, split, roots) for name, split in splits.items()}
+    same, most = sum(len(pairs.a) for pairs, *_ in matched.values()), sum(min(len(s.a), len(s.b)) for s in splits.values())
+    how = "as told" if paired else f"as {same:,} of {most:,} names are the same on both sides"
+    if paired is None and same * 2 < most:
+        return Listing(loose.description, False, how, splits)
+    description, problem = loose.description, ""
+    try:
+        description = find_data(sources, paired=True).description
+    except DataError as error:
+        problem = str(error)
+    if not all(pairs.a for pairs, *_ in matched.values()):
+        return Listing(description, False, "as no name is the same on both sides", splits, problem=problem)
+    orphans = tuple(place for _, alone, _ in matched.values() for place in alone)
+    twins = tuple(group for *_, groups in matched.values() for group in groups)
+    return Listing(description, True, how, {name: pairs for name, (pairs, *_) in matched.items()}, orphans, twins, problem)
+
+
+def _matched(split: str, found: Split, roots: Sequence[Path]) -> tuple[Split, list[Place], list[tuple[Place, ...]]]:
+    """The pairs of one split by their stems, the images without a partner, and those of one name on one side."""
+    sides: list[dict[str, list[Ref]]] = [{}, {}]
+    for refs, stems in zip((found.a, found.b), sides, strict=True):
+        for ref in refs:
+            stems.setdefault(_stem(ref.path, roots), []).append(ref)
+    a, b = sides
+    common = [stem for stem in a if stem in b]
+    alone = [
+        Place(split, side, ref)
+        for side, own, other in (("A", a, b), ("B", b, a))
+        for s in own
+        if s not in other
+        for ref in own[s]
+    ]
+    twins = [
+        tuple(Place(split, side, ref) for ref in refs)
+        for side, stems in zip("AB", sides, strict=True)
+        for refs in stems.values()
+        if len(refs) > 1
+    ]
+    return Split(tuple(a[stem][0] for stem in common), tuple(b[stem][0] for stem in common), paired=True), alone, twins
+
+
+def _stem(path: Path, roots: Sequence[Path]) -> str:
+    """The name that the two files of a pair share: relative to the folder of their split and side, without the suffix."""
+    folder = next(root for root in roots if path.is_relative_to(root))
+    parts = list(path.relative_to(folder).with_suffix("").parts)
+    for _ in range(3 - len(roots)):  # A/, trainA/ or train/A/; in two folders only train/
+        if len(parts) > 1 and _plain(parts[0]) in KNOWN:
+            del parts[0]
+    return spelling("/".join(parts))
+
+
+def _plain(folder: str) -> str:
+    return re.sub(r"[-_ ]", "", folder.lower())
+
+
+def _salvaged(roots: Sequence[Path]) -> dict[str, Split]:
+    """All images under folders that are no layout, each where the names of its folders say; side A where they say nothing."""
+    words = {word: name for name, words in SPLITS.items() for word in words}
+    found: dict[str, tuple[list[Ref], list[Ref]]] = {}
+    for side, root in enumerate(roots):
+        for path in find_images(root):
+            split = ""
+            for part in map(_plain, path.relative_to(root).parts[:-1]):
+                word = part[:-1] if part in KNOWN and part not in words else part
+                split = words.get(word, split)
+                side = "ab".index(part[-1]) if part in KNOWN and part not in words else side
+            found.setdefault(split, ([], []))[side].append(Ref(path))
+    inside = {name: found[name] for name in (*SPLITS, "") if name in found}
+    return {name: Split(tuple(dict.fromkeys(a)), tuple(dict.fromkeys(b)), False) for name, (a, b) in inside.items()}
+
+
+def inspect(listing: Listing, *, threads: int = 2, on_progress: Callable[[int, int], None] | None = None) -> Inspection:
+    """Look at every image once; the result does not depend on ``threads``. ``on_progress`` gets (done, total) files or pairs."""
+    units = list(_units(listing))
+    facts: dict[Ref, Facts] = {}
+    pairs: dict[tuple[Ref, Ref], PairFacts] = {}
+    total, scales = torch.zeros(GRID, GRID // 2 + 1, dtype=torch.complex64), []
+    with ThreadPool(threads) as pool:  # Pillow, imagecodecs and NumPy release the GIL where it takes time
+        for done, (refs, found, pair) in enumerate(pool.imap(partial(_examine, listing.paired), units, chunksize=4), start=1):
+            facts.update(zip(refs, found, strict=True))
+            if pair:
+                pairs[refs[0], refs[1]], power = pair
+                if power is not None:
+                    total += power
+                scales.append((grid_scale(found[0].look.height, found[0].look.width), found[0].look))
+            if on_progress:
+                on_progress(done, len(units))
+    if not pairs:
+        return Inspection(facts)
+    scale = float(np.median([scale for scale, _ in scales]))
+    extent = round(float(np.median([min(look.height, look.width) * scale for scale, look in scales])))
+    return Inspection(facts, pairs, find_shift(total / len(pairs), scale, (extent, extent)))
+
+
+def _units(listing: Listing) -> Iterator[tuple[Ref, ...]]:
+    """Images to be looked at together: the two of a pair, or all that are in one file."""
+    for split in listing.splits.values():
+        if split.paired:
+            yield from zip(split.a, split.b, strict=True)
+        else:
+            files: dict[Path, list[Ref]] = {}
+            for ref in (*split.a, *split.b):
+                files.setdefault(ref.path, []).append(ref)
+            yield from map(tuple, files.values())
+
+
+def _examine(paired: bool, refs: tuple[Ref, ...]) -> tuple[tuple[Ref, ...], list[Facts], tuple[PairFacts, Tensor | None] | None]:
+    files: dict[Path, np.ndarray | DataError] = {}
+    for path in {ref.path for ref in refs}:
+        try:
+            files[path] = read_pixels(path)
+        except DataError as error:
+            files[path] = error
+    modes = {path: _mode(path) for path, pixels in files.items() if not isinstance(pixels, DataError)}
+    facts, images = [], []
+    for ref in refs:
+        try:
+            pixels = files[ref.path]
+            if isinstance(pixels, DataError):
+                raise pixels
+            pixels = take_half(pixels, ref)
+        except DataError as error:
+            facts.append(Facts(Look(reason=str(error).removeprefix(f"{show(ref.path)}: "))))
+            continue
+        image = eight_bits(pixels)
+        small = shrunk(image, SIDE, SIDE)
+        facts.append(Facts(look_over(pixels), modes[ref.path], likeness(pixels, small), side_traits(small)))
+        images.append(image)
+    if not paired or len(images) < 2 or any(fact.look.flat for fact in facts):
+        return refs, facts, None
+    return refs, facts, _compare(*images)
+
+
+def _compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | None:
+    edges_a, edges_b = edges(a), edges(b)
+    if edges_a.shape != edges_b.shape:
+        if edges_a.shape != edges_b.shape[::-1]:
+            return None
+        return PairFacts(Shift(), find_turn(edges_a, edges_b)), None
+    power = cross_power(edges_a, edges_b)
+    shift = find_shift(power, grid_scale(*a.shape[:2]), edges_a.shape)
+    return PairFacts(shift, "" if shift.clear else find_turn(edges_a, edges_b)), power
+
+
+def _mode(path: Path) -> str:
+    """Pillow's mode of a file that was read; empty where Pillow does not know the format."""
+    try:
+        with Image.open(path, formats=("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")) as image:
+            return image.mode
+    except Exception:  # the pixels were read, so whatever Pillow says of the header is no finding
+        return ""

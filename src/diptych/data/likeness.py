@@ -1,0 +1,182 @@
+"""Find copies of an image: exact ones by a digest of the pixels, near ones by a perceptual hash and a second look.
+
+Near copies are resized, encoded again or slightly cropped. The search compares the 64-bit hashes of all pairs, n^2 / 2 xor and
+popcount operations in blocks (20,000 images: about a second), and looks again, aligned, only at the nearest of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+
+SIDE = 64  # pixels of the small picture that is compared
+BITS = 16  # of 64 in which the hashes of near copies differ at most: one cropped by 2 % a side has about 5, other images about 32
+COLOUR = 0.1  # in which the mean colours of near copies differ at most, of 0..1
+PLAIN = 0.012  # the deviation of grays below which there is nothing to compare
+SECOND_LOOKS = 20  # for each image on average; where all images are much alike, the farther candidates are not looked at
+ALIKE_AT_ALL = 0.85  # the least correlation of interest
+BLOCK = 512
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What is kept of an image to find its copies; ``digest`` is of shape, type and pixels, ``colour`` the mean in 0..1."""
+
+    digest: bytes
+    hash: int
+    colour: tuple[float, float, float]
+    gray: UInt8[np.ndarray, "64 64"]
+
+
+def likeness(pixels: np.ndarray, small: UInt8[np.ndarray, "64 64 3"]) -> Likeness:
+    """Of native pixels (h, w, c) and the same image ``shrunk`` to 64 x 64 RGB."""
+    digest = hashlib.sha256(f"{pixels.shape}{pixels.dtype}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    red, green, blue = (float(value) for value in small.mean((0, 1)) / 255)
+    gray = (small @ np.array([0.299, 0.587, 0.114], np.float32) + 0.5).astype(np.uint8)
+    return Likeness(digest.digest()[:16], perceptual_hash(gray), (red, green, blue), gray)
+
+
+def eight_bits(pixels: np.ndarray) -> np.ndarray:
+    """Native pixels as uint8 of 1 or 3 channels, to look at: other types by the image's own range, other channels averaged."""
+    if pixels.shape[2] not in (1, 3):
+        pixels = pixels.mean(2, keepdims=True, dtype=np.float32)
+    if pixels.dtype != np.uint8:
+        low, high = float(pixels.min()), float(pixels.max())
+        pixels = ((pixels.astype(np.float32) - low) * (255 / ((high - low) or 1)) + 0.5).astype(np.uint8)
+    return pixels
+
+
+def shrunk(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An 8-bit image (h, w, 1 or 3), antialiased, as (height, width, 3)."""
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels))
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2).convert("RGB"))
+
+
+def _cosines(size: int, number: int) -> np.ndarray:
+    k, i = np.arange(number)[:, None], np.arange(size)[None]
+    return np.cos(np.pi * (2 * i + 1) * k / (2 * size)).astype(np.float32)
+
+
+COSINES = _cosines(SIDE, 8)
+
+
+def perceptual_hash(gray: UInt8[np.ndarray, "64 64"]) -> int:
+    """64 bits: which of the 8 x 8 lowest cosine coefficients but the mean are above their median (pHash, Zauner 2010)."""
+    coefficients = (COSINES @ gray.astype(np.float32) @ COSINES.T).ravel()
+    bits = coefficients > np.median(coefficients[1:])
+    bits[0] = False
+    return int(np.packbits(bits).view(np.uint64)[0])
+
+
+def near_copies(images: Sequence[Likeness]) -> list[tuple[int, int, float, float]]:
+    """Pairs (i, j), i < j, that may be copies but for size, encoding or a slight crop, and their ``aligned_likeness``.
+
+    Those less alike than ALIKE_AT_ALL are left out, and images with nothing to compare.
+    """
+    contrast = np.array([image.gray.std() for image in images]) / 255
+    chosen = [i for i, value in enumerate(contrast) if value > PLAIN]
+    if len(chosen) < 2:
+        return []
+    found = _candidates([images[i] for i in chosen], contrast[chosen])
+    grays = torch.from_numpy(np.stack([images[i].gray for i in chosen]))
+    copies = []
+    for start in range(0, len(found), BLOCK):
+        i, j = (torch.from_numpy(column) for column in found[start : start + BLOCK].T)
+        alike, detail = aligned_likeness(grays[i].float() / 255, grays[j].float() / 255)
+        for k in ((alike >= ALIKE_AT_ALL) & (detail >= ALIKE_AT_ALL)).nonzero()[:, 0].tolist():
+            copies.append((chosen[i[k]], chosen[j[k]], float(alike[k]), float(detail[k])))
+    return sorted(copies)
+
+
+def _candidates(images: Sequence[Likeness], contrast: np.ndarray) -> np.ndarray:
+    """Pairs (m, 2) whose hashes and mean colours are near, nearest first, at most SECOND_LOOKS for each image."""
+    hashes = np.array([image.hash for image in images], np.uint64)
+    colours = np.array([image.colour for image in images], np.float32)
+    pairs, distances = [], []
+    for start in range(0, len(hashes), BLOCK):
+        block = slice(start, start + BLOCK)
+        apart = np.bitwise_count(hashes[block, None] ^ hashes[None, start:])
+        i, j = np.nonzero(apart <= BITS)
+        i, j, apart = i + start, j + start, apart[i, j]
+        ratio = contrast[i] / contrast[j]
+        keep = (i < j) & (np.abs(colours[i] - colours[j]).max(1) <= COLOUR) & (ratio > 0.75) & (ratio < 1 / 0.75)
+        pairs.append(np.stack([i[keep], j[keep]], 1))
+        distances.append(apart[keep])
+    nearest = np.argsort(np.concatenate(distances), kind="stable")[: SECOND_LOOKS * len(images)]
+    return np.concatenate(pairs)[nearest]
+
+
+def aligned_likeness(x: Float[Tensor, "n 64 64"], y: Float[Tensor, "n 64 64"]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+    """Correlation of two gray pictures in 0..1, and of their details, after y was scaled and moved to fit x.
+
+    Scale and place are found by the inverse compositional algorithm of Baker and Matthews (2004), coarse to fine. What would need
+    more than a slight crop, or is unlike at the coarse levels, has likeness 0.
+    """
+    alike, detail = torch.zeros(len(x)), torch.zeros(len(x))
+    scale, move = torch.ones(len(x), 2), torch.zeros(len(x), 2)  # of columns and rows: y(scale * place + move) = x(place)
+    left = torch.arange(len(x))
+    for size, steps, least in ((16, 6, 0.7), (32, 4, 0.8), (SIDE, 2, ALIKE_AT_ALL)):
+        a, b = (F.adaptive_avg_pool2d(image[left, None], size)[:, 0] for image in (x, y))
+        fitted = _fit(_unit(a), _unit(b), scale[left], move[left], steps)
+        moved, inside = _sample(b, *fitted)
+        correlation = _correlation(a, moved, inside)
+        good = (correlation >= least) & ((fitted[0] - 1).abs().amax(1) < 0.2) & (fitted[1].abs().amax(1) < 0.2)
+        scale[left], move[left] = fitted
+        left, a, moved, inside, correlation = (values[good] for values in (left, a, moved, inside, correlation))
+        if not len(left):
+            return alike, detail
+    alike[left], detail[left] = correlation, _correlation(_detail(a), _detail(moved), inside)
+    return alike, detail
+
+
+def _fit(a: Tensor, b: Tensor, scale: Tensor, move: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    size = a.shape[-1]
+    place = (torch.arange(size) + 0.5) * (2 / size) - 1
+    rows, columns = torch.gradient(a, dim=(1, 2))  # of half a pixel, in units of the picture: times size / 2
+    steepest = torch.stack([columns * place, rows * place[:, None], columns, rows], 1).flatten(2) * (size / 2)
+    normal = steepest @ steepest.mT
+    normal = normal + torch.eye(4) * (1e-3 * normal.diagonal(dim1=1, dim2=2).mean(1) + 1e-6)[:, None, None]
+    for _ in range(steps):
+        moved, inside = _sample(b, scale, move)
+        error = ((moved - a) * inside).flatten(1)
+        change = torch.linalg.solve(normal, (steepest @ error[..., None])[..., 0])
+        scale = scale / (1 + change[:, :2]).clamp(0.8, 1.25)
+        move = move - scale * change[:, 2:]
+        scale, move = scale.clamp(0.7, 1.4), move.clamp(-0.5, 0.5)
+    return scale, move
+
+
+def _sample(images: Tensor, scale: Tensor, move: Tensor) -> tuple[Tensor, Tensor]:
+    """The images at scaled and moved places, and where those lie inside of them."""
+    place = (torch.arange(images.shape[-1]) + 0.5) * (2 / images.shape[-1]) - 1
+    x, y = (scale[:, k, None] * place + move[:, k, None] for k in (0, 1))
+    grid = torch.stack([x[:, None].expand(-1, len(place), -1), y[:, :, None].expand(-1, -1, len(place))], -1)
+    inside = (grid.abs() <= 1).all(-1)
+    return F.grid_sample(images[:, None], grid, padding_mode="border", align_corners=False)[:, 0], inside.float()
+
+
+def _unit(images: Tensor) -> Tensor:
+    images = images - images.mean((1, 2), keepdim=True)
+    return images / (images.std((1, 2), keepdim=True) + 1e-4)
+
+
+def _detail(images: Tensor) -> Tensor:
+    """A band of it: the finest details do not survive resizing and encoding."""
+    fine, coarse = (F.avg_pool2d(images[:, None], k, 1, k // 2, count_include_pad=False)[:, 0] for k in (3, 9))
+    return fine - coarse
+
+
+def _correlation(x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    total = weight.sum((1, 2)).clamp_min(1)
+    x, y = (image - ((image * weight).sum((1, 2)) / total)[:, None, None] for image in (x, y))
+    products = [(left * right * weight).sum((1, 2)) for left, right in ((x, y), (x, x), (y, y))]
+    return products[0] / (products[1] * products[2]).clamp_min(1e-8).sqrt()

@@ -1,0 +1,147 @@
+"""Copies are found though they were resized, encoded again or slightly cropped, and other images are not taken for copies."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diptych.data.folders import find_data
+from diptych.data.likeness import Likeness, aligned_likeness, eight_bits, likeness, near_copies, perceptual_hash, shrunk
+from diptych.data.registration import TURNS, cross_power, edges, exchanged, find_shift, find_turn, side_traits
+from tests.data.scenes import scene
+
+RELIEF = find_data(["relief"], paired=True).train
+
+
+def of(pixels: np.ndarray) -> Likeness:
+    return likeness(pixels, shrunk(eight_bits(pixels), 64, 64))
+
+
+def encoded(image: Image.Image) -> Image.Image:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=50)
+    return Image.open(file)
+
+
+COPIES = {
+    "encoded": encoded,
+    "half the size": lambda image: image.resize((image.width // 2, image.height // 2), Image.Resampling.BICUBIC),
+    "twice the size": lambda image: image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS),
+    "stretched": lambda image: image.resize((image.width, image.height * 3 // 4), Image.Resampling.BICUBIC),
+    "cropped": lambda image: image.crop((3, 3, image.width - 3, image.height - 3)),
+    "cropped at one side": lambda image: image.crop((0, 0, image.width - 4, image.height - 3)),
+}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_a_near_copy_is_found_among_other_images(kind: str) -> None:
+    images = [ref.read() for ref in RELIEF.a[:24]]
+    copies = [np.asarray(COPIES[kind](Image.fromarray(image))) for image in images[:12]]
+    found = near_copies([of(image) for image in [*images, *copies]])
+    good = [(i, j) for i, j, alike, detail in found if alike >= 0.93 and detail >= 0.95]
+    assert all(j == i + 24 for i, j in good), "an image was taken for a copy of another"
+    assert len(good) >= 11
+
+
+def test_no_two_of_the_embedded_images_are_taken_for_copies() -> None:
+    for side in (RELIEF.a, RELIEF.b):
+        assert near_copies([of(ref.read()) for ref in side]) == []
+
+
+def test_the_digest_tells_pixels_shape_and_type_apart() -> None:
+    flat = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    others = [flat.copy(), flat.reshape(4, 2, 3), flat.astype(np.uint16), flat[:, ::-1]]
+    assert [of(other).digest == of(flat).digest for other in others] == [True, False, False, False]
+
+
+def test_the_hash_is_of_64_bits_of_which_half_are_set() -> None:
+    number = perceptual_hash(of(scene(1)[0]).gray)
+    assert 0 <= number < 2**64 and number.bit_count() in (31, 32)
+
+
+def test_an_image_is_wholly_like_itself_and_plain_ones_are_not_compared() -> None:
+    x = torch.from_numpy(of(scene(3)[0]).gray)[None] / 255
+    alike, detail = aligned_likeness(x, x)
+    assert alike.item() == pytest.approx(1, abs=1e-4) and detail.item() == pytest.approx(1, abs=1e-4)
+    plain = of(np.full((40, 40, 1), 90, np.uint8))
+    assert near_copies([plain, plain]) == [] and near_copies([]) == []
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_other_types_are_looked_at_by_their_own_range(dtype: str) -> None:
+    ramp = np.linspace(100, 4000, 64).reshape(8, 8, 1).astype(dtype)
+    seen = eight_bits(ramp)
+    assert seen.dtype == np.uint8 and (seen.min(), seen.max()) == (0, 255)
+    assert eight_bits(ramp.repeat(5, axis=2)).shape == (8, 8, 1)
+
+
+def windows(dx: int, dy: int, size: int = 100) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Windows of embedded pairs, of which B's content lies dx to the right of and dy below A's."""
+    found = []
+    for a, b in list(zip(RELIEF.a, RELIEF.b, strict=True))[::6]:
+        x, y = 22, 22
+        found.append((a.read()[y : y + size, x : x + size], b.read()[y - dy : y - dy + size, x - dx : x - dx + size]))
+    return found
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (1, 0), (0, -2), (3, -4), (-7, 5), (12, -12), (-20, 0), (20, 20)])
+def test_shifts_of_up_to_20_pixels_are_recovered_within_one_across_modalities(shift: tuple[int, int]) -> None:
+    powers = [cross_power(edges(a), edges(b)) for a, b in windows(*shift)]
+    whole = find_shift(torch.stack(powers).mean(0), 1.0, (100, 100))
+    assert whole.clear and abs(whole.dx - shift[0]) <= 1 and abs(whole.dy - shift[1]) <= 1
+    single = [found for power in powers if (found := find_shift(power, 1.0, (100, 100))).clear]
+    assert len(single) >= (10 if max(map(abs, shift)) < 10 else 1), "hardly any pair is clear alone"
+    assert all(abs(found.dx - shift[0]) <= 1 and abs(found.dy - shift[1]) <= 1 for found in single)
+
+
+def test_the_shift_of_large_images_is_in_their_own_pixels() -> None:
+    a = np.asarray(Image.fromarray(scene(5)[0]).resize((600, 600)))
+    b = np.roll(a, (-14, 35), (0, 1))
+    found = find_shift(cross_power(edges(a), edges(b)), 256 / 600, (256, 256))
+    assert found.clear and abs(found.dx - 35) <= 3 and abs(found.dy + 14) <= 3
+    assert str(found) in ("35 px to the right and 14 px up", "35 px to the right and 15 px up")
+
+
+def test_images_without_anything_in_common_have_no_clear_shift_and_no_turn() -> None:
+    a, b = edges(scene(1)[0]), edges(scene(2)[1])
+    assert not find_shift(cross_power(a, b), 1.0, (96, 96)).clear and find_turn(a, b) == ""
+    flat = np.zeros((96, 96), np.float32)
+    assert not find_shift(cross_power(flat, flat), 1.0, (96, 96)).clear and find_turn(flat, flat) == ""
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_turned_image_is_told_with_what_turns_it_back(turn: str) -> None:
+    undone = {"turn B by 90 degrees to the left": "turn B by 90 degrees to the right"}
+    undone |= {back: there for there, back in undone.items()}
+    found = []
+    for a, b in list(zip(RELIEF.a, RELIEF.b, strict=True))[::10]:
+        turned = np.ascontiguousarray(TURNS[turn](b.read()))
+        found.append(find_turn(edges(a.read()), edges(turned)))
+    assert set(found) <= {"", undone.get(turn, turn)} and found.count("") <= len(found) // 2
+
+
+def test_no_embedded_pair_is_taken_for_a_turned_one() -> None:
+    assert {find_turn(edges(a.read()), edges(b.read())) for a, b in zip(RELIEF.a, RELIEF.b, strict=True)} == {""}
+
+
+def traits(seeds: range) -> tuple[np.ndarray, np.ndarray]:
+    sides = [[side_traits(shrunk(image, 64, 64)) for image in scene(seed)] for seed in seeds]
+    return tuple(np.array(side) for side in zip(*sides, strict=True))
+
+
+@pytest.mark.parametrize("wrong", [(), (3,), (0, 7, 8, 9, 20, 39)])
+def test_pairs_the_other_way_round_are_named(wrong: tuple[int, ...]) -> None:
+    a, b = traits(range(40))
+    a[list(wrong)], b[list(wrong)] = b[list(wrong)], a[list(wrong)]
+    assert tuple(np.flatnonzero(exchanged(a, b))) == wrong
+
+
+def test_sides_of_one_kind_are_never_called_exchanged() -> None:
+    for count in (2, 16, 20, 60):
+        a, _ = traits(range(count))
+        b, _ = traits(range(100, 100 + count))
+        assert not exchanged(a, b).any()
