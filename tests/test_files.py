@@ -1,6 +1,8 @@
 """Files are whole, or as they were: under damage, a full disk, and a kill at every step of a save."""
 
 import errno
+import hashlib
+import itertools
 import os
 import random
 import re
@@ -14,8 +16,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from diptych.errors import SnapshotError, StorageError
-from diptych.files import read_header, read_tree, write_atomic, write_tree
+from diptych.errors import SnapshotError, StorageError, WeightsError
+from diptych.files import read_header, read_state_dict, read_tree, sha256_of, write_atomic, write_tree
 from diptych.nets import UNet
 from diptych.pixels import Domain
 from diptych.snapshot import Snapshot
@@ -226,6 +228,27 @@ def test_a_folder_that_is_not_there_or_is_a_file_is_a_storage_error(tmp_path):
         write_atomic(tmp_path / "file" / "x", b"1")
 
 
+def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    write_atomic(path, b"old")
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            write_atomic(path, b"new")
+    assert os.listdir(tmp_path) == ["x"]
+    assert path.read_bytes() == b"old"
+
+
+def test_the_longest_names_can_be_written(tmp_path):
+    path = tmp_path / ("x" * 255)
+    write_atomic(path, b"1")
+    assert path.read_bytes() == b"1"
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     disk = tmp_path / "disk"
@@ -333,3 +356,65 @@ def test_a_save_killed_at_any_system_call_leaves_the_old_or_the_new_version(how,
     assert kills >= (4 if how == "naive" else 8)
     assert ("none" in found) == (how == "naive")
     assert {"old", "new"} <= set(found)
+
+
+# --- the hash of a file, and weights that other tools wrote (what is refused of them: tests/test_foreign.py) ---
+
+
+def test_the_hash_of_a_file_is_that_of_its_bytes_whenever_they_change(tmp_path):
+    path, times = tmp_path / "x", itertools.count()
+    for content in (b"", b"one", b"two", os.urandom(3_000_000)):
+        path.write_bytes(content)
+        os.utime(path, ns=(0, next(times)))
+        assert sha256_of(path) == sha256_of(path) == hashlib.sha256(content).hexdigest()
+    other = tmp_path / "y"
+    write_atomic(other, b"three")
+    os.replace(other, path)
+    assert sha256_of(path) == hashlib.sha256(b"three").hexdigest()
+    with pytest.raises(FileNotFoundError):
+        sha256_of(tmp_path / "missing")
+
+
+def test_a_young_file_that_changes_within_one_tick_of_the_clock_is_seen(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"one")
+    now = path.stat().st_mtime_ns
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        os.utime(path, ns=(now, now))
+        assert sha256_of(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_a_hash_is_computed_once(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    path.write_bytes(b"one")
+    os.utime(path, ns=(0, 0))
+    sha256_of(path)
+    monkeypatch.setattr(hashlib, "file_digest", None)
+    assert sha256_of(path) == hashlib.sha256(b"one").hexdigest()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors", ""])
+def test_tensors_of_other_tools_are_read_without_wrappers(suffix, tmp_path):
+    path = tmp_path / f"weights{suffix}"
+    state = {"a.weight": torch.randn(2, 3), "a.count": torch.tensor(7)}
+    if suffix == ".safetensors":
+        safetensors.torch.save_file(state, path)
+    else:
+        torch.save({"state_dict": {f"module.{key}": tensor for key, tensor in state.items()}, "epoch": 3}, path)
+    assert same(read_state_dict(path), state)
+    assert same(read_state_dict(str(path)), state)
+    assert all(tensor.device.type == "cpu" and not tensor.requires_grad for tensor in read_state_dict(path).values())
+
+
+def test_parameters_become_plain_tensors(tmp_path):
+    torch.save({"a": torch.nn.Parameter(torch.ones(2))}, tmp_path / "x.pth")
+    assert not read_state_dict(tmp_path / "x.pth")["a"].requires_grad
+
+
+def test_a_file_without_weights_is_refused_in_one_line(tmp_path):
+    torch.save([1, 2], tmp_path / "x.pth")
+    with pytest.raises(
+        WeightsError, match=r"^\S+x\.pth: holds a list, no state_dict; save net\.state_dict\(\) in the tool that made it$"
+    ):
+        read_state_dict(tmp_path / "x.pth")

@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "src" / "diptych"
 
 # One row per floor, lowest first. A new module takes its place here before anything may import it.
 FLOORS = {
-    "pieces": {"errors", "pixels", "nets", "losses", "pool", "ema", "device", "diffaugment", "sheets"},
+    "pieces": {"errors", "pixels", "nets", "losses", "pool", "ema", "device", "diffaugment", "sheets", "files"},
     "rooms": {"methods", "data", "metrics"},
-    "contracts": {"recipe", "recipes", "snapshot", "foreign", "run", "files"},
+    "contracts": {"recipe", "recipes", "snapshot", "foreign", "run"},
     "engines": {"training", "inference", "evaluation"},
     "applications": {"study", "server", "music", "prepare", "ablation"},
     "command line": {"cli", "__main__"},

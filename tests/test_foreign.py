@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from diptych.errors import WeightsError
-from diptych.foreign import load_foreign, read_foreign, recognise
+from diptych.files import read_state_dict
+from diptych.foreign import load_foreign, recognise
 from diptych.nets import PatchGAN, ResNet, UNet
 from diptych.nets.modes import applied
 from tests.reference import junyanz
@@ -525,7 +526,7 @@ def test_a_file_that_holds_no_weights_is_refused_in_one_line_and_runs_nothing(ca
     path, canary = tmp_path / "latest_net_G.pth", tmp_path / "canary"
     write(path, canary)
     with pytest.raises(WeightsError) as caught:
-        read_foreign(path)
+        read_state_dict(path)
     text = str(caught.value)
     assert text.startswith(f"{path}: ")
     assert re.search(message, text), text
@@ -543,7 +544,7 @@ def test_the_canary_would_have_been_touched(tmp_path):
 def test_a_path_without_a_file_is_refused_in_one_line(tmp_path):
     for path, reason in ((tmp_path / "G.pth", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(WeightsError, match=rf"cannot be read \({reason}\); check the path"):
-            read_foreign(path)
+            read_state_dict(path)
 
 
 def test_our_own_file_and_a_damaged_one_are_told_apart_from_foreign_safetensors(tmp_path):
@@ -552,9 +553,9 @@ def test_our_own_file_and_a_damaged_one_are_told_apart_from_foreign_safetensors(
     with pytest.raises(
         WeightsError, match=r"snapshot.safetensors: is a file of diptych itself; use it directly, it needs no import"
     ):
-        read_foreign(path)
+        read_state_dict(path)
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(WeightsError, match=DAMAGED):
-        read_foreign(path)
+        read_state_dict(path)
     with pytest.raises(WeightsError, match="cannot be read"):
-        read_foreign(tmp_path / "missing.safetensors")
+        read_state_dict(tmp_path / "missing.safetensors")

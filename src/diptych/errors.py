@@ -9,7 +9,7 @@
     ├── Interrupted          130, 143  asked to stop by a signal; what was learnt is saved
     ├── StorageError             5  the disk refused (full, quota, read-only)
     └── SnapshotError            6  a snapshot or state is damaged or not one of ours
-        └── WeightsError         6  another tool's weights are not understood
+        └── WeightsError         6  another tool's weights are not understood, missing, or not the published ones
 
 A message says where, which rule, the value found, and the next step, on one line.
 """
@@ -66,4 +66,4 @@ class SnapshotError(DiptychError):
 
 
 class WeightsError(SnapshotError):
-    """Weights of another tool whose architecture is not understood."""
+    """Weights of another tool that are not understood, or published ones that are missing or not the published file."""

@@ -9,18 +9,16 @@ padding, activations) is taken as published.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from diptych.errors import WeightsError
+from diptych.files import first_keys, read_state_dict
 from diptych.nets import Norm, PatchGAN, ResNet, UNet
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
@@ -28,7 +26,6 @@ from diptych.snapshot import Snapshot
 
 SUPPORTED = "supported are the ResNet, U-Net, PatchGAN and pixel networks of pix2pix and CycleGAN, and vintagify's generator"
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64)
 NORM_NAMES: dict[Norm, str] = {
     "batch": "batch norm",
     "instance": "instance norm",
@@ -52,7 +49,7 @@ class Foreign:
 
 def load_foreign(path: str | Path) -> Foreign:
     """The network in a file of another tool. Raises WeightsError, in one line that begins with the path."""
-    state = read_foreign(path)
+    state = read_state_dict(path)
     try:
         return recognise(state)
     except WeightsError as error:
@@ -81,34 +78,6 @@ def to_snapshot(found: Mapping[str, Foreign]) -> Snapshot:
     return Snapshot(generators, Domain(channels_a), Domain(channels_b), 256, mode, about, judges)
 
 
-def read_foreign(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a ``.pth`` (or foreign ``.safetensors``) file by their names, without wrappers and prefixes.
-
-    This is the only place that calls torch.load; ``weights_only`` never runs code that a file contains.
-    Raises WeightsError when the file holds anything but the tensors of one network.
-    """
-    content = _open(Path(path))
-    if not isinstance(content, Mapping):
-        raise WeightsError(
-            f"{path}: holds a {type(content).__name__}, no state_dict; save net.state_dict() in the tool that made it"
-        )
-    if not _is_state(content):
-        nested = {key: value for key, value in content.items() if _is_state(value)}
-        if len(nested) != 1:
-            found = f"the networks {_first(nested)}" if nested else f"{_first(content)} and no network" if content else "nothing"
-            raise WeightsError(f"{path}: holds {found}; save the state_dict of one network in a file of its own")
-        (content,) = nested.values()
-    state: dict[str, Tensor] = {}
-    for key, tensor in content.items():
-        if key == "_metadata":
-            continue
-        name = re.sub(r"(?:^|(?<=\.))((module|_orig_mod)\.)+", "", key)  # DataParallel, torch.compile
-        if flaw := "is there twice" if name in state else _flaw(tensor):
-            raise WeightsError(f"{path}: {name[:80]!r} {flaw}; get a whole file from its author")
-        state[name] = tensor.detach()
-    return state
-
-
 def recognise(state: Mapping[str, Tensor]) -> Foreign:
     """The network that a state_dict belongs to, built and loaded.
 
@@ -117,12 +86,12 @@ def recognise(state: Mapping[str, Tensor]) -> Foreign:
     filters = [key for key in state if key.endswith(".filt")]
     if filters:
         raise WeightsError(
-            f"the anti-aliased up- and downsampling of CUT ({_first(filters)}) is not supported; "
+            f"the anti-aliased up- and downsampling of CUT ({first_keys(filters)}) is not supported; "
             "use weights trained with --no_antialias --no_antialias_up"
         )
     read = next((read for pattern, read in FAMILIES if any(re.match(pattern, key) for key in state)), None)
     if read is None:
-        raise WeightsError(f"the keys {_first(state)} belong to no known network; {SUPPORTED}")
+        raise WeightsError(f"the keys {first_keys(state)} belong to no known network; {SUPPORTED}")
     with torch.device("meta"):  # shapes are compared before memory is spent
         found = read(state)
     stale = tuple(key for key in state if key.endswith(STATISTICS) and found.norm != "batch")
@@ -165,7 +134,7 @@ def _unet(state: Mapping[str, Tensor]) -> _Found:
     (width, in_channels, *_), (_, out_channels, *_) = _conv(state, "model.model.0"), _conv(state, "model.model.3")
     norm = _norm(state, "model.model.0")
     if num_downs < 2:
-        raise WeightsError(f"looks like a U-Net, but its levels {_first(state)} are not nested as published; {SUPPORTED}")
+        raise WeightsError(f"looks like a U-Net, but its levels {first_keys(state)} are not nested as published; {SUPPORTED}")
     dropout = norm == "batch"  # leaves no trace in the keys; the U-Nets of pix2pix, with batch norm, were trained with it
     net = UNet(in_channels, out_channels, width=width, num_downs=num_downs, norm=norm, dropout=dropout)
 
@@ -190,7 +159,7 @@ def _patchgan(state: Mapping[str, Tensor]) -> _Found:
     width, in_channels, *_ = _conv(state, f"{root}.0")
     norm = _norm(state, f"{root}.2")
     if num_layers < 1 and root == "model":
-        raise WeightsError(f"looks like a PatchGAN, but {_first(state)} are fewer than three convolutions; {SUPPORTED}")
+        raise WeightsError(f"looks like a PatchGAN, but {first_keys(state)} are fewer than three convolutions; {SUPPORTED}")
     if norm == "instance_affine":  # vintagify's: the same keys and shapes, but other strides and a sigmoid
         raise WeightsError(f"a PatchGAN with affine instance norm is not one of the published networks; {SUPPORTED}")
     net = PatchGAN(in_channels, width=width, num_layers=num_layers, norm=norm)
@@ -252,52 +221,9 @@ def _fit(found: _Found, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {ours: state[key].to(like.dtype, copy=True).contiguous() for key, (ours, like) in wanted.items()}
 
 
-def _open(path: Path) -> Any:
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    try:
-        if path.suffix == ".safetensors":
-            with safetensors.safe_open(path, "pt") as file:
-                if "diptych" in (file.metadata() or {}):
-                    raise WeightsError("is a file of diptych itself; use it directly, it needs no import")
-            return safetensors.torch.load_file(path)
-        with warnings.catch_warnings(action="ignore"):  # on odd pickle protocols; what matters is raised
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a malformed file can raise anything; every kind ends in one line
-        if isinstance(error, WeightsError):
-            reason = str(error)
-        elif named := re.search(r"GLOBAL ([\w.]{1,80})", str(error)):
-            reason = f"holds Python objects ({named[1]}), which are never run; save net.state_dict() in the tool that made it"
-        elif "TorchScript" in str(error):
-            reason = "is a TorchScript program, which is never run; save net.state_dict() in the tool that made it"
-        else:
-            reason = f"is damaged or no PyTorch file ({type(error).__name__}); download or copy it again"
-        raise WeightsError(f"{path}: {reason}") from None
-
-
-def _is_state(value: Any) -> bool:
-    items = {key: item for key, item in value.items() if key != "_metadata"} if isinstance(value, Mapping) else {}
-    return bool(items) and all(isinstance(key, str) and isinstance(item, Tensor) for key, item in items.items())
-
-
-def _flaw(tensor: Tensor) -> str | None:
-    if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in DTYPES:
-        return f"is no plain tensor of numbers ({tensor.layout}, {tensor.dtype})"
-    if tensor.numel() == 0 or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
-        return f"has the impossible shape {_dims(tensor)}"
-    return None if bool(torch.isfinite(tensor).all()) else "is not finite (NaN or infinity)"
-
-
 def _has(it: bool) -> str:
     return "with" if it else "without"
 
 
 def _dims(tensor: Tensor) -> str:
     return "x".join(map(str, tensor.shape)) or "a scalar"
-
-
-def _first(keys: Any) -> str:
-    names = [f"{str(key)[:80]!r}" for key in keys]
-    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")

@@ -6,12 +6,11 @@ memory once, so that it cannot change between two looks. What is wrong with a fi
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import secrets
 import stat
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -20,6 +19,7 @@ from PIL import Image
 
 from diptych.data.decoders import decode, first_line, printable, refuse_foreign
 from diptych.errors import DataError, StorageError
+from diptych.files import write_atomic
 
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".npy", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
@@ -120,24 +120,11 @@ def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
         data = _encode(path.suffix.lower(), np.ascontiguousarray(pixels))
     except (ValueError, OSError) as error:  # such as WebP above 16383 pixels a side
         raise DataError(f"{show(path)}: cannot hold this image ({first_line(error)}); name it .png") from error
-    partial = path.with_name(f".{secrets.token_hex(8)}.partial")  # short, as the name itself may have 255 bytes
     try:
-        _write_and_rename(partial, path, data)
-    except OSError as error:
-        raise StorageError(f"{show(path)}: cannot be written ({first_line(error)}); check space and permissions") from error
-
-
-def _write_and_rename(partial: Path, path: Path, data: bytes) -> None:
-    try:
-        with partial.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):  # the first error is the one to tell
-            partial.unlink()
-        raise
+        write_atomic(path, data)
+    except StorageError as error:
+        refusal: Any = error.__cause__  # the system's own OSError
+        raise StorageError(f"{show(path)}: cannot be written ({first_line(refusal)}); check space and permissions") from refusal
 
 
 def _encode(suffix: str, pixels: np.ndarray) -> bytes:
