@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from diptych.data.census import Census, take_census
+from diptych.data.checkup import quick_check
 from diptych.data.datasets import Crops
 from diptych.data.folders import Layout, Split, find_data
 from diptych.data.formats import show
@@ -26,6 +27,7 @@ from diptych.methods import Batch, Method
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.training.distributed import World, any_of, average_gradients, share, world
+from diptych.training.doctor import Doctor
 from diptych.training.guard import OnNaN, Trouble
 from diptych.training.observer import Observer, snapshot_of
 from diptych.training.preview import Preview
@@ -113,7 +115,8 @@ def train(
         total = math.ceil((config.epochs + config.decay_epochs) * len(crops) / batch_size)  # steps
         preview = Preview(shown, census, recipe.data)
         preview_steps = {1, *evenly(num_previews, total)} if num_previews and run else set()
-        observer = Observer(recipe, census, run, validation if census.val else None, evenly(num_validations, total), interrupts)
+        doctor, validation_steps = Doctor(method, recipe, census, chosen), evenly(num_validations, total)
+        observer = Observer(recipe, census, run, validation if census.val else None, validation_steps, doctor, interrupts)
         place = {"rank": here.rank, "world": here.size, "workers": workers_for(chosen) if workers is None else workers}
         saved = timed = time.monotonic()
         timed_images = trainee.images
@@ -193,6 +196,8 @@ def read_data(
             log.warning("skipped: %s", skipped)
         for path in census.flat:
             log.warning("%s: one flat colour, which InstanceNorm amplifies; consider removing it", show(path))
+        for finding in quick_check({"train": census.split, "val": census.val, "test": layout.test}):
+            log.warning("%s", finding)
     census = share(census, here)
     return census, census.val or census.split
 

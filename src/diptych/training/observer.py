@@ -13,6 +13,8 @@ from diptych.errors import Interrupted
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.snapshot import Snapshot
+from diptych.training.diagnosis import Verdict, diagnose
+from diptych.training.doctor import Doctor
 from diptych.training.signals import Interrupts
 from diptych.training.trainee import Trainee
 from diptych.training.validation import Selection, Validation
@@ -33,16 +35,18 @@ class Observer:
         run: Run | None,
         validation: Validation | None,
         validation_steps: Collection[int],
+        doctor: Doctor,
         interrupts: Interrupts,
     ) -> None:
-        self.recipe, self.census, self.run, self.interrupts = recipe, census, run, interrupts
+        self.recipe, self.census, self.run, self.doctor, self.interrupts = recipe, census, run, doctor, interrupts
         self.lines = run.lines() if run else []
         self.steps = validation_steps if validation else ()
         self.selection = Selection(validation, self.lines) if validation else None
+        self.told: set[tuple[str, str]] = set()
 
     def due(self, step: int) -> bool:
         """Whether a step is to be observed for more than its losses."""
-        return step in self.steps
+        return step in self.steps or self.doctor.due(step)
 
     def noted(self, step: int) -> bool:
         """Whether a step needs no line, because it has one or none was taken yet; only the first process knows."""
@@ -61,14 +65,26 @@ class Observer:
             return {"validation": validation.score(snapshot, self.census, self._poll)}
 
     def note(self, trainee: Trainee, line: dict[str, Any]) -> None:
-        """Write a line of statistics; keep the snapshot if its scores are the best."""
-        self.lines.append(line)
+        """Write a line of statistics, with the doctor's look where one is due; keep the snapshot if its scores are the best."""
         if self.run is None:
             return
+        self.lines.append(line)
+        if self.doctor.due(line["step"]):
+            line["health"] = self.doctor.look()
+            line["verdicts"] = [str(verdict) for verdict in self._verdicts()]
         if self.selection and self.selection.improves(line.get("validation", {})):
             rule = f"{self.selection.validation.rule}, {self.selection.best:.6g}"
             snapshot_of(trainee, self.recipe, self.census, rule).save(self.run.best)
         self.run.add_stats(line)  # last: a line on record has its snapshot too
+
+    def _verdicts(self) -> list[Verdict]:
+        """What is wrong by now; each thing is a warning once."""
+        verdicts = diagnose(self.lines, self.recipe.to_dict())
+        for verdict in verdicts:
+            if (verdict.problem, verdict.where) not in self.told:
+                log.warning("%s", verdict)
+        self.told |= {(verdict.problem, verdict.where) for verdict in verdicts}
+        return verdicts
 
     def _poll(self) -> None:
         if self.interrupts.signum:

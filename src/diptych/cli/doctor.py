@@ -1,0 +1,59 @@
+"""diptych doctor: what a run's statistics say about its health."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from diptych.cli import command_parser
+
+EXAMPLES = """\
+  diptych doctor runs/x                     also while it is still training
+  diptych doctor runs/x --json health.json
+Exits with 0 when nothing is wrong, and with 3 when something is."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = command_parser("doctor", EXAMPLES)
+    p.add_argument("run", metavar="RUN", type=Path, help="a run folder")
+    p.add_argument("--json", metavar="FILE", type=Path, help="write the verdicts there as well")
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print every verdict; 3 when there is one."""
+    args = parser().parse_args(argv)
+    import dataclasses
+    import json
+
+    from diptych.cli.console import console
+    from diptych.data.formats import show
+    from diptych.errors import ConfigError
+    from diptych.recipe import Recipe
+    from diptych.run import write_json
+    from diptych.training.diagnosis import NEEDED, diagnose, num_looks
+
+    stats = args.run / "stats.jsonl"
+    if not stats.exists():
+        raise ConfigError(f"{show(args.run)}: holds no statistics of a training; give a run folder, with stats.jsonl in it")
+    whole = [line for line in stats.read_text().splitlines(keepends=True) if line.endswith("}\n")]  # the last may be half written
+    try:
+        lines = [json.loads(line) for line in whole]
+        verdicts, looks = diagnose(lines, Recipe.load(args.run / "recipe.json").to_dict()), num_looks(lines)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{show(stats)}: damaged ({type(error).__name__}: {error}); train again, or restore it") from error
+    for verdict in verdicts:
+        console.print(str(verdict), soft_wrap=True)
+    if looks < NEEDED:
+        console.print(f"too young to judge: {looks} of the {NEEDED} looks that it takes; only losses were judged")
+    elif not verdicts:
+        console.print(f"healthy: nothing wrong at the last of {looks} looks, step {lines[-1]['step']:,}")
+    if args.json:
+        plain = [dataclasses.asdict(verdict) for verdict in verdicts]
+        for values in plain:  # JSON knows no NaN
+            values |= {name: None for name in ("number", "threshold") if not math.isfinite(values[name])}
+        write_json(args.json, {"looks": looks, "enough": looks >= NEEDED, "verdicts": plain})
+    return 3 if verdicts else 0

@@ -1,0 +1,233 @@
+"""From a run's lines of statistics to what is wrong with it: one table of rules, and nothing but numbers in and out.
+
+The numbers are those of diptych.training.doctor and the losses. A rule is broken while its number was beyond its threshold at
+each of the last few looks; what has healed since is not reported.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from diptych.recipe import flat
+
+Numbers = dict[str, float]
+
+# What real + fake of one discriminator come to when it answers the same to everything; wgan has no such value.
+UNDECIDED = {"vanilla": math.log(2), "lsgan": 0.25, "hinge": 1.0}
+YOUNGEST = 100  # steps before which networks cannot be judged
+NEEDED = 2  # looks at such networks that the quickest of the rules take
+LATEST = 10  # lines in which a loss that was not finite is still news
+
+
+MEANING = {
+    "spread": "difference between outputs, over that between real images",
+    "detail": "contrast within outputs, over that within real images",
+    "copy": "distance of outputs to inputs, over that of real images to inputs",
+    "inverted": "correlation of the output's luminance with the input's negative",
+    "dead": "share of a layer's channels that pass nothing for any image",
+    "saturated": "share of values at black or white beyond that of real images",
+    "checker": "rms of what repeats every 2 or 4 pixels, in [-1, 1]",
+    "match": "share of outputs that suit their own truth better than another's; chance is 0.5",
+    "cycle": "distance of images there and back, over what a flat colour scores",
+    "hidden": "error of the cycle after invisible noise, over that without",
+    "confidence": "loss, over that of a discriminator that does not know",
+    "overfit": "loss on held-out real images beyond training ones, as above",
+    "moved": "rms change of the weights a step",
+    "worse": "loss, over the lowest that it was",
+    "loss": "as training computed it",
+}
+MEANING["uncycled"] = MEANING["cycle"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A number must not be above or below a limit at ``looks`` looks in a row, of which the last is in ``epoch`` or later."""
+
+    problem: str
+    number: str
+    sense: Literal["above", "below"]
+    limit: float
+    looks: int
+    epoch: int
+    advice: str
+
+
+RULES = (
+    #    problem                         number        sense    limit looks epoch
+    Rule("one output for all inputs",    "spread",     "below", 0.05,  2, 1,
+         "lower --train.lr, set --method.lambda_r1 1, or try another --train.seed; if paired, do the pairs belong together?"),
+    Rule("flat output",                  "detail",     "below", 0.05,  2, 1,
+         "start again with --train.lr 1e-4, --method.norm instance and --method.init_gain 0.02"),
+    Rule("output = input",               "copy",       "below", 0.08,  2, 1,
+         "lower --method.lambda_identity; if a and b hardly differ there is little to learn: see them with `diptych check`"),
+    Rule("colours inverted",             "inverted",   "above", 0.6,   2, 2,
+         "start again with another --train.seed, a higher --method.lambda_identity or a --method.generator such as unet_7"),
+    Rule("dead ReLU",                    "dead",       "above", 0.95,  2, 1,
+         "start again with --method.norm instance and a lower --train.lr"),
+    Rule("saturated output",             "saturated",  "above", 0.5,   2, 1,
+         "start again with --method.init_gain 0.02 and a lower --train.lr"),
+    Rule("checkerboard",                 "checker",    "above", 0.04,  3, 2,
+         "start again with --method.upsample pixelshuffle"),
+    Rule("pairs do not belong together", "match",      "below", 0.65,  2, 1,
+         "look at the pairs with `diptych check`; images of one name must show one thing at one place"),
+    Rule("no cycle",                     "uncycled",   "above", 0.8,   2, 1,
+         "nothing ties outputs to inputs; set --method.lambda_cycle_a 10 and --method.lambda_cycle_b 10"),
+    Rule("the cycle does not return",    "cycle",      "above", 1.0,   6, 2,
+         "raise --method.lambda_cycle_a and --method.lambda_cycle_b, or lower --train.lr"),
+    Rule("the cycle hides information",  "hidden",     "above", 1.5,   2, 1,
+         "lower --method.lambda_cycle_a and --method.lambda_cycle_b, or raise --method.lambda_identity"),
+    Rule("discriminator wins",           "confidence", "below", 0.05,  2, 1,
+         "use more images, --method.lambda_r1 1, or a smaller --method.ndf"),
+    Rule("discriminator diverges",       "confidence", "above", 1.5,   2, 1,
+         "lower --train.lr, or set --method.lambda_r1 1"),
+    Rule("discriminator over-fits",      "overfit",    "above", 1.5,   3, 2,
+         "use more images, --data.flip true, --method.lambda_r1 1, or the best snapshot"),
+    Rule("networks do not learn",        "moved",      "below", 1e-12, 1, 1,
+         "is --train.lr 0? does an optimizer of yours miss them?"),
+    Rule("weights run away",             "moved",      "above", 0.004, 1, 1,
+         "start again with a lower --train.lr; at the papers' 2e-4 it is about 0.0005"),
+    Rule("loss diverges",                "worse",      "above", 3.0,   2, 1,
+         "start again with a lower --train.lr"),
+)  # fmt: skip
+NOT_FINITE = "--train.lr may be too high; look for flat images with `diptych check`, or set --train.precision fp32"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One thing that is wrong: where (a direction, a phase, a loss), its number, since which step, and what to change."""
+
+    problem: str
+    where: str
+    name: str
+    number: float
+    sense: str
+    threshold: float
+    since_step: int
+    advice: str
+
+    def __str__(self) -> str:
+        number = f"{self.number:.3g} is {self.sense} {self.threshold:g} since step {self.since_step:,}"
+        return f"{self.where}: {self.problem}: {self.name} {number} ({MEANING[self.name]}); {self.advice}"
+
+
+def diagnose(lines: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> list[Verdict]:
+    """What is wrong at the end of these lines of stats.jsonl, worst first by the order of RULES; ``recipe`` as Recipe.to_dict.
+
+    A line has step, epoch and losses, and now and then health. Networks are judged at the second look at the earliest
+    (see num_looks), a loss that is not finite at once.
+    """
+    settings = flat(recipe)
+    verdicts = [*_not_finite(lines, settings)]
+    looks = list(_looks(lines, settings))
+    for rule in RULES:
+        for where in dict.fromkeys(name.rpartition("/")[0] for _, _, numbers in looks for name in numbers):
+            name = f"{where}/{rule.number}"
+            broken: list[tuple[int, float]] = []
+            for step, _, numbers in looks:
+                value = numbers.get(name, math.nan)
+                wrong = value > rule.limit if rule.sense == "above" else value < rule.limit
+                broken = [*broken, (step, value)] if wrong else []
+            if len(broken) >= rule.looks and looks[-1][1] >= rule.epoch:
+                since, value = broken[0][0], broken[-1][1]
+                advice = _with_values(rule.advice, settings)
+                verdicts.append(Verdict(rule.problem, where, rule.number, value, rule.sense, rule.limit, since, advice))
+    return verdicts
+
+
+def num_looks(lines: Sequence[Mapping[str, Any]]) -> int:
+    """How many looks there were at networks that were old enough to be judged; with fewer than NEEDED, a run is too young."""
+    return sum("health" in line and line["step"] >= YOUNGEST // 2 for line in lines)
+
+
+def _looks(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[tuple[int, float, Numbers]]:
+    """Step, epochs done, and the numbers that rules speak of, of every look at networks that were old enough."""
+    undecided = UNDECIDED.get(str(settings.get("method.gan")), math.nan)
+    uncycled = any(name.startswith("method.lambda_cycle") and value == 0 for name, value in settings.items())
+    before: Mapping[str, Any] | None = None
+    window: list[Mapping[str, float]] = []
+    lowest: Numbers = {}
+    for line in lines:
+        window.append(line["losses"])
+        if "health" not in line:
+            continue
+        health = line["health"]
+        means = {name: sum(w.get(name, math.nan) for w in window) / len(window) for name in line["losses"]}
+        if line["step"] >= YOUNGEST // 2:
+            numbers = _of_translations(health, uncycled) | _of_discriminators(health, means, undecided)
+            numbers |= _of_weights(before, line)
+            numbers |= {f"{name}/worse": value / lowest[name] for name, value in means.items() if lowest.get(name, 0) > 0}
+            yield line["step"], line["epoch"], numbers
+        for name, value in means.items():
+            if not name.startswith("D/") and "/gan" not in name:  # adversarial losses rise when the other side gets better
+                lowest[name] = min(value, lowest.get(name, math.inf))
+        before, window = line, []
+
+
+def _of_translations(health: Numbers, uncycled: bool) -> Numbers:
+    """``a2b/spread`` and its like; NaN where a number would accuse the innocent."""
+    found: Numbers = {}
+    for direction in [name.removesuffix("/spread") for name in health if name.endswith("/spread")]:
+
+        def of(name: str, otherwise: float = math.nan) -> float:
+            return health.get(f"{direction}/{name}", otherwise)  # noqa: B023 - called in this turn only
+
+        numbers = {name: of(name) for name in ("spread", "detail", "copy", "dead", "cycle")}
+        numbers |= {
+            "saturated": of("saturated") - of("saturated_real"),
+            "checker": math.sqrt(max(0.0, of("checker", 0) ** 2 - of("checker_real", 0) ** 2)),
+            "inverted": -of("luma") - max(0.0, -of("luma_real", 0)),  # true pairs may be negatives of each other
+            "uncycled": of("cycle") if uncycled else math.nan,
+            "hidden": of("noised") / of("cycle") if of("cycle", 0) > 0 else math.nan,
+            # Of one image for all, or of copies, none suits its own truth better; other rules say so.
+            "match": of("match") if of("spread", 0) >= 0.05 and of("copy", 1) >= 0.08 else math.nan,
+        }
+        found |= {f"{direction}/{name}": value for name, value in numbers.items()}
+    return found
+
+
+def _of_discriminators(health: Numbers, losses: Numbers, undecided: float) -> Numbers:
+    """``D_b/confidence`` and its like: of every discriminator whose objective has the terms real and fake."""
+    found = {}
+    for name in losses:
+        if name.startswith("D/real"):
+            who = "D" + name.removeprefix("D/real")
+            found[f"{who}/confidence"] = (losses[name] + losses.get(name.replace("real", "fake"), math.nan)) / undecided
+            known, unknown = health.get(f"train/{name}", math.nan), health.get(f"held_out/{name}", math.nan)
+            found[f"{who}/overfit"] = (unknown - known) / undecided
+    return found
+
+
+def _of_weights(before: Mapping[str, Any] | None, line: Mapping[str, Any]) -> Numbers:
+    """``phase D/moved`` and its like, from the squares of weights, which a random walk makes grow in proportion to the steps."""
+    found = {}
+    for name, now in line["health"].items():
+        kind, _, phase = name.partition("/")
+        if before and kind == "weights" and name in before["health"] and line["step"] > before["step"]:
+            growth = (now**2 - before["health"][name] ** 2) / (line["step"] - before["step"])
+            found[f"phase {phase}/moved"] = math.sqrt(abs(growth))
+    return found
+
+
+def _not_finite(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[Verdict]:
+    since: dict[str, tuple[int, float]] = {}
+    for line in lines[-LATEST:]:
+        for name, value in line["losses"].items():
+            if not math.isfinite(value):
+                since.setdefault(name, (line["step"], value))
+    advice = _with_values(NOT_FINITE, settings)
+    for name, (step, value) in since.items():
+        yield Verdict("not finite", name, "loss", value, "not below", math.inf, step, advice)
+
+
+def _with_values(advice: str, settings: Mapping[str, Any]) -> str:
+    """Advice that says beside each setting what it is now; a method of the user's own may have none of that name."""
+
+    def told(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"{match[0]} (now {settings[name]})" if name in settings else match[0]
+
+    return re.sub(r"--([a-z]+\.\w+)(?: (?:[\d.]+(?:e-\d+)?|true|[a-z]+_\d|instance|fp32|pixelshuffle)\b)?", told, advice)
