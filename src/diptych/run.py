@@ -7,7 +7,7 @@ preview-*.png          the same test images, translated as training goes on
 snapshot.safetensors   the translators, replaced at every save; safe to share
 snapshot-best.safetensors   those with the best score on the validation split
 state-*.safetensors    everything an exact resume needs; the last two
-metrics.json, report.html
+evaluation.json, evaluation.html, report.html
 """
 
 from __future__ import annotations

@@ -123,3 +123,16 @@ def recipe_of(base: Recipe, variant: Variant, seed: int) -> Recipe:
             )
         settings["generator"] = f"encoder_decoder_{depth}"
     return base.replace(**{f"method.{key}": value for key, value in settings.items()}, **{"train.seed": seed})
+
+
+def segmenter_recipe(base: Recipe, labels: str) -> Recipe:
+    """A segmenter for the FCN-score: pix2pix's L1 row from photos to the colours of the labels, on the base's data and budget.
+
+    ``labels`` is the side, a or b, that is label maps in the base's direction. Needs pairs, also where the base needs none.
+    """
+    method = {key: getattr(base.method, key) for key in ("generator", "ngf", "upsample") if hasattr(base.method, key)}
+    method |= {"norm": "instance", "dropout": False, "lambda_gan": 0.0}
+    values = base.to_dict()
+    if labels == "a":  # photos are b: train in the other direction
+        values["data"]["direction"] = "a2b" if base.data.direction == "b2a" else "b2a"
+    return Recipe.from_dict({"method": {"name": "pix2pix"} | method, "data": values["data"], "train": values["train"]})

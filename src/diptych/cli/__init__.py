@@ -15,6 +15,10 @@ from diptych.errors import ConfigError, DiptychError
 COMMANDS: dict[str, str] = {
     "train": "train a translator on folders of images, or go on with an interrupted run",
     "translate": "translate images and folders of images with a trained snapshot",
+    "evaluate": "score a run, a snapshot or finished images with metrics one can defend",
+    "check": "look a data set over before training: damage, leakage, duplicates, misaligned pairs",
+    "doctor": "say from a run's curves and networks what went wrong in training, and what to change",
+    "ablate": "train the variants that the papers compare, and print their table",
     "import": "make a snapshot of another tool's weights (.pth)",
     "report": "write a run's report.html again",
     "demo": "train on the embedded real data, translate unseen continents, report",

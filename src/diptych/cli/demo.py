@@ -27,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     from diptych.cli.console import notes, show_notes, watching
     from diptych.cli.finish import finish
+    from diptych.cli.validating import validation_of
     from diptych.device import describe, pick_device, pick_precision
     from diptych.recipes import relief, relief_unpaired
     from diptych.training.loop import train
@@ -39,6 +40,9 @@ def main(argv: Sequence[str]) -> int:
         f"{recipe.method.name} on {describe(device, pick_precision(recipe.train.precision, device))}, into {out}", soft_wrap=True
     )
     with watching() as watch:
-        train(recipe, out, device=args.device, watch=watch, log_every=10, num_previews=8)
+        validation = validation_of(recipe, args.device)
+        train(
+            recipe, out, device=args.device, watch=watch, log_every=10, num_previews=8, validation=validation, num_validations=7
+        )
     finish(out, device=args.device, truth=True)
     return 0

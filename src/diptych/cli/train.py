@@ -43,6 +43,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--log-every", type=positive, default=50, metavar="STEPS", help="how often to log losses (default: 50)")
     p.add_argument("--previews", type=count, default=20, metavar="N", help="contact sheets over the whole training (default: 20)")
     p.add_argument(
+        "--validations",
+        type=count,
+        default=20,
+        metavar="N",
+        help="times to score held-out images over the whole training (default: 20)",
+    )
+    p.add_argument(
+        "--on-nan",
+        choices=("stop", "skip", "rollback"),
+        default="stop",
+        help="after an update that is not finite, which never reaches the weights (default: stop)",
+    )
+    p.add_argument(
         "--dry-run", action="store_true", help="print the resolved recipe, parameter counts and estimated time; train nothing"
     )
     return p
@@ -67,6 +80,7 @@ def main(argv: Sequence[str]) -> int:
     args, overrides = parser().parse_known_args(argv)
     from diptych.cli.console import console, notes, show_notes, watching
     from diptych.cli.finish import finish
+    from diptych.cli.validating import validation_of
     from diptych.device import describe, pick_device, pick_precision
     from diptych.training.loop import train
     from diptych.training.probe import probe
@@ -90,6 +104,9 @@ def main(argv: Sequence[str]) -> int:
             "save_every": args.save_every,
             "log_every": args.log_every,
             "num_previews": args.previews,
+            "validation": validation_of(recipe, args.device) if args.validations else None,
+            "num_validations": args.validations,
+            "on_nan": args.on_nan,
         }
         train(recipe, out, device=args.device, workers=args.workers, watch=watch, **options)
     if first:

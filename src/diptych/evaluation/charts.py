@@ -23,7 +23,7 @@ Line = Mapping[str, Any]  # of stats.jsonl
 
 
 def charts(stats: Sequence[Line], epoch_size: int) -> list[dict[str, Any]]:
-    """A chart for the terms of each phase, then learning rate and speed."""
+    """A chart for the terms of each phase and for each score of the validation, then learning rate and speed."""
 
     def curve(value: Callable[[Line], float]) -> np.ndarray:
         points = np.array([(line["images"] / (epoch_size or 1), value(line)) for line in stats]).reshape(-1, 2)
@@ -35,6 +35,8 @@ def charts(stats: Sequence[Line], epoch_size: int) -> list[dict[str, Any]]:
     for name in dict.fromkeys(name for line in stats for name in line["losses"]):
         phase, _, term = name.partition("/")
         phases.setdefault(phase, {})[term] = curve(lambda line, name=name: line["losses"].get(name, math.nan))  # type: ignore[misc]
+    for name in dict.fromkeys(name for line in stats for name in line.get("validation", ())):
+        phases[f"Validation, {name}"] = {name: curve(lambda line, name=name: line.get("validation", {}).get(name, math.nan))}  # type: ignore[misc]
     phases["Learning rate"] = {"": curve(lambda line: line["lr"])}
     phases["Images a second"] = {"": curve(lambda line: line["images_s"])}
     drawn = {phase: {term: c for term, c in curves.items() if len(c[0])} for phase, curves in phases.items()}

@@ -1,72 +1,201 @@
-"""A translator against the truth of test pairs, beside the two baselines that anyone can have for nothing."""
+"""Evaluation: translators, or finished images, against real ones, in one pass over the images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from diptych.data.datasets import DataConfig, view
-from diptych.data.folders import Ref, Split
+from diptych.data.datasets import DataConfig
+from diptych.data.folders import Split
 from diptych.errors import DataError
-from diptych.metrics.image import psnr, ssim
+from diptych.evaluation.examples import pick
+from diptych.evaluation.guards import refuse_seen, refuse_wrong_sets
+from diptych.evaluation.instruments import Built, Instruments, build, choose, too_small
+from diptych.evaluation.protocol import list_sum, protocol_id, versions
+from diptych.evaluation.results import METRICS, Evaluation, Result
+from diptych.evaluation.subject import Subject, Translate, reals, seen
 from diptych.pixels import Domain
-from diptych.sheets import Column, contact_sheet, spread
+from diptych.sheets import spread
 
-Pairs = Sequence[tuple[Ref, Ref]]
-
-
-def score_pairs(
-    translate: Callable[[Tensor], Tensor],
-    source: Domain,
-    target: Domain,
-    config: DataConfig,
-    pairs: Pairs,
-    train_targets: Sequence[Ref],
-    watch: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[str, Any]:
-    """PSNR (dB) and SSIM, means over test pairs (input, truth), of the translator (``model``) and of two baselines.
-
-    ``copy`` is the input itself (None where the channels differ), ``mean`` the mean colour of the training targets.
-    ``translate`` takes and gives native pixels. Raises DataError when there are no pairs.
-    """
-    if not pairs:
-        raise DataError("no test pairs to score against; a test split needs an image of the same stem on both sides")
-    mean = torch.stack([target.encode(view(ref, target, config)[None]).mean(dim=(0, 2, 3)) for ref in train_targets]).mean(0)
-    scores: dict[str, list[tuple[float, float]]] = {"model": [], "copy": [], "mean": []}
-    for done, (given, wanted) in enumerate(pairs, 1):
-        x, truth = view(given, source, config)[None], target.encode(view(wanted, target, config)[None])
-        guesses = {"model": target.encode(translate(x)), "mean": mean[None, :, None, None].expand_as(truth)}
-        if source.channels == target.channels:
-            guesses["copy"] = source.encode(x)
-        for name, guess in guesses.items():
-            scores[name].append((float(psnr(guess, truth)), float(ssim(guess, truth))))
-        watch(done, len(pairs))
-
-    def means(values: list[tuple[float, float]]) -> dict[str, float] | None:
-        return (
-            {"psnr": sum(p for p, _ in values) / len(values), "ssim": sum(s for _, s in values) / len(values)} if values else None
-        )
-
-    return {name: means(values) for name, values in scores.items()} | {"n": len(pairs)}
+Watch = Callable[[int, int], None]
+MOST_KEPT = 256  # outputs in memory, so that those shown need not be made again
+MOST_FOR_MEAN = 200  # training targets, evenly chosen, that give the mean colour
 
 
-def sheet_of(
-    translate: Callable[[Tensor], Tensor],
-    source: Domain,
-    target: Domain,
-    config: DataConfig,
+def evaluate(
+    translators: Mapping[str, Translate],
     split: Split,
-    rows: int = 6,
-    blocks: int = 2,
-) -> bytes:
-    """A PNG of evenly chosen test images: blocks of input, output and, for pairs, truth, side by side."""
-    columns: list[Column] = []
-    chosen = spread(range(len(split.a)), rows * blocks)
-    for block in (chosen[:rows], chosen[rows:]):
-        inputs = [view(split.a[i], source, config)[None] for i in block]
-        columns += [("input", [source.encode(x) for x in inputs]), ("output", [target.encode(translate(x)) for x in inputs])]
-        columns += [("truth", [target.encode(view(split.b[i], target, config)[None]) for i in block])] if split.paired else []
-    return contact_sheet([column for column in columns if column[1]])
+    a: Domain,
+    b: Domain,
+    config: DataConfig,
+    *,
+    metrics: Sequence[str] | None = None,
+    tools: Instruments | None = None,
+    train: Split | None = None,
+    selected_on: Split | None = None,
+    split_name: str = "test",
+    allow_doubles: bool = False,
+    applied: Mapping[str, Any] | None = None,
+    batch_size: int = 1,
+    about: Mapping[str, Any] | None = None,
+    watch: Watch = lambda done, total: None,
+    offered: Sequence[str] = tuple(METRICS),
+) -> Evaluation:
+    """Judge translators, by direction, on a split of real images of domain a and b that they never saw.
+
+    A translator takes and gives native pixels (n, c, h, w): a diptych.Translator, or any function. Images come to it as
+    ``config`` brings them to the size of training, ``batch_size`` of one size together. ``metrics`` are names in METRICS; None
+    takes all of ``offered`` that the data, ``tools`` and the files on this machine allow; ``left_out`` says why others are not.
+
+    ``train`` is what the translators were trained on and ``selected_on`` what chose the snapshot: scores on images of either
+    are refused, and the mean colour of train's targets is a baseline. ``applied`` says how the translators work (mode, seed
+    ...) and is part of the protocol; ``about`` goes into the result as it is. ``watch`` gets (done, total) images after every
+    batch and may raise to stop.
+
+    Raises DataError for sets that must not be scored (diptych.evaluation.guards) and for metrics that cannot be had of them,
+    ConfigError for unknown metrics, WeightsError where weights that are asked for cannot be had.
+
+    >>> test = find_data(["facades/"], paired=True).test
+    >>> evaluate({"a2b": translator}, test, translator.source, translator.target, DataConfig()).value("psnr")
+    """
+    subjects = subjects_of(translators, split, a, b, config, train)
+    guards = [(train, "trained on"), (selected_on, "used to choose this snapshot")]
+    return judge(subjects, metrics, tools, guards, split_name, allow_doubles, applied, batch_size, about, watch, offered)
+
+
+def subjects_of(
+    translators: Mapping[str, Translate], split: Split, a: Domain, b: Domain, config: DataConfig, train: Split | None
+) -> list[Subject]:
+    """One subject for each direction."""
+    subjects = []
+    for direction, translate in translators.items():
+        forward = direction == "a2b"
+        here, domains = (split, (a, b)) if forward else (split.swapped(), (b, a))
+        targets = () if train is None else train.b if forward else train.a
+        back = translators.get("b2a" if forward else "a2b")
+        parts: dict[str, Any] = {"translate": translate, "back": back, "train_targets": targets, "config": config}
+        subjects.append(Subject(direction, *domains, here.a, here.b, here.paired, **parts))
+    return subjects
+
+
+def judge(
+    subjects: Sequence[Subject],
+    metrics: Sequence[str] | None = None,
+    tools: Instruments | None = None,
+    guards: Sequence[tuple[Split | None, str]] = (),
+    split_name: str = "test",
+    allow_doubles: bool = False,
+    applied: Mapping[str, Any] | None = None,
+    batch_size: int = 1,
+    about: Mapping[str, Any] | None = None,
+    watch: Watch = lambda done, total: None,
+    offered: Sequence[str] = tuple(METRICS),
+) -> Evaluation:
+    """Judge subjects: as evaluate, for finished images too. Where no metrics are named, those of ``offered`` are tried."""
+    tools = tools or Instruments()
+    everything = [refuse_wrong_sets(subject, allow_doubles=allow_doubles) for subject in subjects]
+    for subject, sums in zip(subjects, everything, strict=True):
+        for known, how in guards:
+            refuse_seen(subject, known, how, sums)
+    chosen, left_out = choose(metrics, subjects, tools, offered)
+    found: list[Result] = []
+    protocols: dict[str, Mapping[str, Any]] = {}
+    examples, images = [], {}
+    total, done = sum(num_images(subject, chosen[subject.direction]) for subject in subjects), 0
+    for subject, sums in zip(subjects, everything, strict=True):
+        names = chosen[subject.direction]
+        meters = build(names, subject, tools, mean_colour(subject) if subject.paired else None)
+        outputs: list[Tensor] = []
+        for count in measure(subject, meters, names, metrics is not None, left_out, tools, batch_size, outputs):
+            done += count
+            watch(done, total)
+        common = {
+            "split": split_name,
+            "paired": subject.paired,
+            "inputs": [len(subject.names), list_sum(subject.inputs, sums) if subject.inputs else None],
+            "targets": [len(subject.targets), list_sum(subject.targets, sums)],
+            "resize": subject.config.resize if subject.config else "native",
+            "size": subject.config.crop_size if subject.config else None,
+            "domains": [str(subject.source), str(subject.target)],
+            "outputs": {"finished": True} if subject.outputs else {"batch_size": batch_size, **(applied or {})},
+            "interval": {"coverage": 0.95, "seed": tools.seed, "resamples": tools.resamples},
+            "versions": versions(),
+        }
+        scores: dict[str, list[float]] = {}
+        for meter, details in meters:
+            for row in meter.rows():
+                kind, protocol = METRICS[row.metric], common | {"metric": row.metric} | details
+                key = protocol_id(protocol)
+                protocols[key] = protocol
+                found.append(Result(row.metric, subject.direction, row.of, row.estimate, kind.unit, kind.better, key, row.note))
+            scores |= meter.image_scores()
+        images[subject.direction] = [
+            {"name": name} | {metric: values[i] for metric, values in scores.items()} for i, name in enumerate(subject.names)
+        ]
+        examples += pick(subject, scores, outputs)
+    tools.cache.trim()
+    order = list(METRICS)
+    results = sorted(found, key=lambda r: (r.direction, order.index(r.metric)))
+    here = {"device": tools.device, "seed": tools.seed} | dict(about or {})
+    return Evaluation(tuple(results), protocols, tuple(examples), left_out, images, here)
+
+
+def num_images(subject: Subject, names: Sequence[str]) -> int:
+    """How many images a pass goes through."""
+    return len(subject.names) + (len(subject.targets) if needs_reals(subject, names) else 0)
+
+
+def needs_reals(subject: Subject, names: Sequence[str]) -> bool:
+    """Whether real images are read by themselves: pairs bring them along."""
+    return not subject.paired and any(METRICS[name].looks in ("sets", "style", "classes") for name in names)
+
+
+def measure(
+    subject: Subject,
+    meters: list[Built],
+    names: Sequence[str],
+    asked: bool,
+    left_out: dict[str, str],
+    tools: Instruments,
+    batch_size: int,
+    outputs: list[Tensor],
+) -> Iterator[int]:
+    """Show every image to every meter, each translated once; yields how many were done. Few outputs are kept in ``outputs``.
+
+    A meter whose images turn out too small goes, with the reason in left_out; DataError where it was asked for.
+    """
+    device = torch.device(tools.device)
+    if needs_reals(subject, names):
+        for images in reals(subject, batch_size, device):
+            for meter, _ in meters:
+                meter.real(images)
+            yield len(images)
+    for batch in seen(subject, batch_size, device):
+        side = min(batch.y.shape[2:])
+        for meter, details in list(meters):
+            metric = getattr(meter, "metric", "psnr")  # those of families have no least size
+            if side < METRICS[metric].smallest:
+                if asked:
+                    raise DataError(f"{metric}: {too_small(metric, side)}")
+                left_out[metric] = too_small(metric, side)
+                meters.remove((meter, details))
+                continue
+            meter.see(batch)
+            if batch.t is not None:
+                meter.real(batch.t)
+        if len(subject.names) <= MOST_KEPT:
+            outputs += batch.y.cpu().split(1)
+        yield len(batch.y)
+
+
+def mean_colour(subject: Subject) -> Float[Tensor, " c"] | None:
+    """The mean of the training targets in [-1, 1], of up to 200 evenly chosen; None where they are not known."""
+    chosen = spread(subject.train_targets, MOST_FOR_MEAN)
+    if not chosen:
+        return None
+    target = subject.target
+    return torch.stack([target.encode(subject.load(ref, target)).mean(dim=(0, 2, 3)) for ref in chosen]).mean(0)

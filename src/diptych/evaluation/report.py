@@ -27,6 +27,7 @@ from PIL import Image
 from diptych.data.formats import show
 from diptych.errors import ConfigError, DiptychError
 from diptych.evaluation.charts import Line, charts
+from diptych.evaluation.evaluation_page import DIRECTIONS, Table, tables
 from diptych.files import read_header, write_atomic
 from diptych.methods import METHODS
 from diptych.recipe import Recipe, flat
@@ -41,11 +42,10 @@ PARTS = {
     "stats.jsonl": "the curves",
     "preview-*.png": "samples",
     "snapshot.safetensors": "the translators",
-    "metrics.json": "scores against the truth",
+    "snapshot-best.safetensors": "the best of them on held-out images",
+    "evaluation.json": "scores on the test images",
     "test-*.png": "test images",
 }
-DIRECTIONS = {"a2b": "a to b", "b2a": "b to a"}
-GUESSES = {"model": "Translator", "mean": "Mean colour", "copy": "Copied input"}
 
 
 def write_report(folder: Path) -> Path:
@@ -77,10 +77,13 @@ def write_report(folder: Path) -> Path:
         "folder": show(folder.resolve().name),
         "status": status(recipe, images, epoch_size),
         "facts": facts(stats, images, epoch_size),
-        "scores": understood("metrics.json", about_scores),
+        "scores": understood("evaluation.json", about_scores),
         "tests": album(folder.glob("test-*.png"), epoch_size, problems),
         "previews": album(folder.glob("preview-*.png"), epoch_size, problems),
         "charts": charts(stats, epoch_size),
+        "validation": validation(stats),
+        "health": health(stats),
+        "best": understood("snapshot-best.safetensors", about_snapshot),
         "versions": versions(),
     }
     values |= {"recipe": recipe, "census": census, "epoch_size": epoch_size, "snapshot": snapshot}
@@ -102,7 +105,9 @@ def read_stats(path: Path, problems: list[str]) -> list[Line]:
             line = json.loads(text)
             losses = {name: float(value) for name, value in line["losses"].items()}
             rates = {name: float(line[name]) for name in ("lr", "images_s")}
-            stats.append(rates | {"losses": losses, "images": int(line["images"])})
+            scores = {name: float(value) for name, value in line.get("validation", {}).items()}
+            seen = {"validation": scores} | ({"verdicts": [*map(str, line["verdicts"])]} if "verdicts" in line else {})
+            stats.append(rates | {"losses": losses, "images": int(line["images"])} | seen)
         except (ValueError, LookupError, TypeError, AttributeError):
             broken += [place] if place < len(texts) else []
     if broken:
@@ -135,27 +140,47 @@ def facts(stats: Sequence[Line], images: int, epoch_size: int) -> list[tuple[str
     return found
 
 
-def about_scores(path: Path) -> dict[str, Any]:
-    """metrics.json as a sentence and rows for each direction that was scored; ``other`` numbers it may hold as they are."""
-    metrics = json.loads(path.read_text())
-    directions = []
-    for direction, scores in ((DIRECTIONS["a2b"], metrics), (DIRECTIONS["b2a"], metrics.get("b2a") or {})):
-        rows = [(name, f"{s['psnr']:.1f}", f"{s['ssim']:.3f}") for key, name in GUESSES.items() if (s := scores.get(key))]
-        directions += [(direction, verdict(scores), rows)] if scores.get("model") else []
-    other = [(name, f"{value:.4g}") for name, value in metrics.items() if isinstance(value, int | float) and name != "n"]
-    return {"directions": directions, "other": other}
+def validation(stats: Sequence[Line]) -> list[dict[str, str]]:
+    """The scores on held-out images: the last, the mean of the last five, the lowest and the highest with where they were."""
+    rows = []
+    for name in dict.fromkeys(name for line in stats for name in line["validation"]):
+        found = [
+            (line["validation"][name], line["images"]) for line in stats if math.isfinite(line["validation"].get(name, math.nan))
+        ]
+        if found:
+            last = [value for value, _ in found[-5:]]
+            places = {"lowest": min(found), "highest": max(found, key=lambda item: (item[0], -item[1]))}
+            texts = {word: f"{value:.4g} at {images:,}" for word, (value, images) in places.items()}
+            rows.append({"name": name, "last": f"{last[-1]:.4g}", "mean": f"{sum(last) / len(last):.4g}"} | texts)
+    return rows
 
 
-def verdict(scores: Mapping[str, Any]) -> str:
-    """The translator's PSNR against those of the baselines, in words."""
-    reached, told = scores["model"]["psnr"], []
-    for key, name in GUESSES.items():
-        gain = reached - scores[key]["psnr"] if key != "model" and scores.get(key) else math.nan
+def health(stats: Sequence[Line]) -> dict[str, Any] | None:
+    """How often the networks were looked at and what the newest look found; None when they never were."""
+    looks = [line["verdicts"] for line in stats if "verdicts" in line]
+    return {"looks": len(looks), "verdicts": looks[-1]} if looks else None
+
+
+def about_scores(path: Path) -> list[tuple[Table, str]]:
+    """evaluation.json as a table for each direction, and what it says in a sentence."""
+    document = json.loads(path.read_text())
+    return [(table, verdict(table)) for table in tables(document)]
+
+
+def verdict(table: Table) -> str:
+    """The translator's PSNR against those of the baselines, in words; nothing where there is no truth."""
+    row = next((row for row in table.rows if row.metric == "psnr" and "model" in row.cells), None)
+    if row is None:
+        return ""
+    values = {of: float(cell.value) for of, cell in row.cells.items()}
+    told = []
+    for of in ("mean", "copy"):
+        gain = values["model"] - values.get(of, math.nan)
         if math.isfinite(gain):
             amount = f"{abs(gain):.1f} dB {'above' if gain > 0 else 'below'}" if abs(gain) >= 0.05 else "level with"
-            told.append(f"{amount} the {name.lower()}")
-    over = f" Means over {counted(scores['n'], 'test image')}." if scores.get("n") else ""
-    return f"The translator {'is ' + ' and '.join(told) if told else f'reaches {reached:.1f} dB'}; higher is better.{over}"
+            told.append(f"{amount} the {table.columns[of].lower()}")
+    reached = f"is {' and '.join(told)}" if told else f"reaches {values['model']:.1f} dB"
+    return f"The translator {reached} by PSNR; higher is better. Over {counted(row.n, 'test image')}."
 
 
 def counted(count: int, noun: str) -> str:
@@ -231,6 +256,7 @@ def about_snapshot(path: Path) -> dict[str, Any]:
         "size": path.stat().st_size,
         "version": header["version"],
         "images": int(header["about"].get("images", 0)),
+        "selection": str(header["about"].get("selection", "")),
     }
 
 

@@ -1,0 +1,32 @@
+"""The papers' figure beside their table: the same test images through every variant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from diptych.ablation.trials import Trial
+from diptych.data.datasets import view
+from diptych.data.folders import Split
+from diptych.inference.translator import Translator
+from diptych.run import read_census
+from diptych.sheets import Column, contact_sheet, spread
+from diptych.snapshot import Snapshot
+
+
+def figure(trials: Sequence[Trial], split: Split, direction: str, device: str, rows: int = 5) -> bytes:
+    """A PNG: input, the output of each trial, and truth where there is one; an image a row."""
+    split = split if direction == "a2b" else split.swapped()
+    chosen = spread(range(min(len(split.a), len(split.b)) if split.paired else len(split.a)), rows)
+    columns: list[Column] = []
+    for trial in trials:
+        snapshot = Snapshot.load(trial.folder / "snapshot.safetensors")
+        translate, config = Translator(snapshot, direction, device=device), trial.recipe.data
+        inputs = [view(split.a[i], translate.source, config)[None] for i in chosen]
+        columns = columns or [("input", [translate.source.encode(x) for x in inputs])]
+        columns.append((trial.variant.title, [translate.target.encode(translate.tensors(x)) for x in inputs]))
+    if split.paired:
+        census = read_census(trials[0].folder)
+        target = census.b if direction == "a2b" else census.a
+        truth = [view(split.b[i], target, trials[0].recipe.data)[None] for i in chosen]
+        columns.append(("truth", [target.encode(x) for x in truth]))
+    return contact_sheet(columns)

@@ -1,0 +1,160 @@
+"""Every variant trained with every seed under one budget, each in a run folder of its own, and then scored alike."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from diptych.ablation.variants import VARIANTS, Variant, recipe_of
+from diptych.data.folders import Split
+from diptych.errors import ConfigError, DiptychError, Interrupted, TrainingError
+from diptych.evaluation.evaluate import evaluate
+from diptych.evaluation.instruments import Instruments
+from diptych.inference.translator import Translator
+from diptych.recipe import Recipe
+from diptych.run import read_census, write_json
+from diptych.snapshot import Snapshot
+from diptych.training.loop import Progress, Watch, train
+from diptych.training.signals import noticed
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One variant with one seed, in its run folder."""
+
+    variant: Variant
+    seed: int
+    recipe: Recipe
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """As people call it: ``l1-cgan, seed 2``."""
+        return f"{self.variant.name}, seed {self.seed}"
+
+
+def trials_of(base: Recipe, names: Sequence[str], num_seeds: int, out: Path) -> list[Trial]:
+    """All trials, seed by seed, so that the first table can be read early; no names means all variants of the base's method.
+
+    Raises ConfigError for a method without ablations, or an unknown variant.
+    """
+    method = base.method.name
+    if method not in VARIANTS:
+        raise ConfigError(f"ablate: no variants are known of {method}; choose one of {', '.join(VARIANTS)}")
+    known = {variant.name: variant for variant in VARIANTS[method]}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"ablate: {method} has no variant {name!r}; choose among {', '.join(known)}")
+    chosen = [known[name] for name in names] if names else list(known.values())
+    seeds = range(base.train.seed, base.train.seed + num_seeds)
+    return [
+        Trial(variant, seed, recipe_of(base, variant, seed), out / variant.name / f"seed-{seed}")
+        for seed in seeds
+        for variant in chosen
+    ]
+
+
+def train_all(trials: Sequence[Trial], devices: Sequence[str], *, options: dict[str, Any], watch: Callable[[str], Watch]) -> None:
+    """Train all trials; finished ones return at once, interrupted ones go on. Several devices work side by side.
+
+    ``devices`` are names as pick_device takes them; ``cpu#0``, ``cpu#1`` ... share the processor. ``options`` go to train.
+    ``watch`` gives the Watch of a trial by its name. Raises what a training raises; Interrupted once all are saved.
+    """
+    if len(devices) == 1:
+        for trial in trials:
+            train(trial.recipe, trial.folder, device=devices[0], watch=watch(trial.name), **options)
+        return
+    waiting, running, failed = list(trials), dict[str, _Worker](), list[str]()
+    with noticed() as interrupts:
+        while running or (waiting and not failed and not interrupts.signum):
+            for device in devices:
+                if device not in running and waiting and not failed and not interrupts.signum:
+                    running[device] = _Worker(waiting.pop(0), device, len(devices), options)
+            if interrupts.signum:
+                for worker in running.values():
+                    worker.process.terminate()  # it saves, and ends
+            time.sleep(0.2)
+            for device, worker in list(running.items()):
+                if not worker.process.is_alive():
+                    del running[device]
+                    if (problem := worker.problem()) and not interrupts.signum:
+                        failed.append(f"{worker.trial.name}: {problem}")
+                    watch(worker.trial.name)(Progress("trained", len(trials) - len(waiting) - len(running), len(trials)))
+    if failed:
+        raise TrainingError(f"ablate: {'; '.join(failed)}; mend it and run the same command to go on")
+    if interrupts.signum:
+        raise Interrupted("ablate: stopped and saved; run the same command to go on", interrupts.signum)
+
+
+class _Worker:
+    """A process that trains one trial on one device, or on its share of the processor's cores."""
+
+    def __init__(self, trial: Trial, device: str, sharing: int, options: dict[str, Any]) -> None:
+        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+        self.trial = trial
+        self.answer, theirs = context.Pipe(duplex=False)
+        self.process = context.Process(target=_train_alone, args=(trial, device, sharing, options, theirs))
+        self.process.start()
+        theirs.close()
+
+    def problem(self) -> str:
+        """Why it failed, in one line; nothing when it did not."""
+        try:
+            return str(self.answer.recv())
+        except EOFError:
+            return f"its process ended with exit code {self.process.exitcode}"
+
+
+def _train_alone(trial: Trial, device: str, sharing: int, options: dict[str, Any], answer: Connection) -> None:
+    logging.basicConfig(level=logging.WARNING, format=f"{trial.name}: %(message)s")
+    if device.startswith("cpu"):
+        torch.set_num_threads(max(1, torch.get_num_threads() // sharing))
+    try:
+        train(trial.recipe, trial.folder, device=device.partition("#")[0], **options)
+    except DiptychError as error:
+        answer.send(str(error))
+    else:
+        answer.send("")
+
+
+def score(trial: Trial, split: Split, metrics: Sequence[str] | None, tools: Instruments) -> dict[str, Any]:
+    """The evaluation of a trained trial as JSON, from its folder where the same snapshot was scored in the same way before."""
+    path, snapshot_path = trial.folder / "evaluation.json", trial.folder / "snapshot.safetensors"
+    census, snapshot = read_census(trial.folder), Snapshot.load(snapshot_path)
+    asked = {"metrics": list(metrics or ()), "snapshot": snapshot_path.stat().st_mtime_ns, "tools": repr(_identity(tools))}
+    if path.exists():
+        kept: dict[str, Any] = json.loads(path.read_text())
+        if kept.get("about", {}).get("asked") == asked:
+            return kept
+    translators = {direction: Translator(snapshot, direction, device=tools.device) for direction in snapshot.generators}
+    evaluation = evaluate(
+        {direction: translator.tensors for direction, translator in translators.items()},
+        split,
+        census.a,
+        census.b,
+        trial.recipe.data,
+        metrics=metrics,
+        tools=tools,
+        train=census.split,
+        applied={"mode": snapshot.mode, "seed": 0},
+        about={"asked": asked},
+    )
+    found = evaluation.to_json()
+    write_json(path, found)
+    return found
+
+
+def _identity(tools: Instruments) -> list[Any]:
+    """What of the instruments decides the numbers."""
+    judges = [getattr(judge, "sha256", judge) for judge in (tools.segmenter, tools.classifier)]
+    palette = tools.palette.colours.tolist() if tools.palette else None
+    return [tools.feature_name, tools.labels, palette, *judges, tools.target, tools.seed, tools.resamples]

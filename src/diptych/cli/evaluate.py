@@ -1,0 +1,136 @@
+"""diptych evaluate: numbers with intervals and protocols, of a run, a snapshot, or finished images of any tool."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from diptych.cli import command_parser
+
+EXAMPLES = """\
+  diptych evaluate runs/x                              its snapshot on its test images, both directions where it has two
+  diptych evaluate horse2zebra.safetensors horse2zebra/ --metrics kid,fid --allow-small
+  diptych evaluate outputs/ truth/ --inputs inputs/    finished images of any tool, paired by stem
+  diptych evaluate runs/facades --labels a --palette auto:12 --segmenter photo2label.safetensors"""
+
+USAGE = "diptych evaluate RUN [DATA ...] | SNAPSHOT DATA [DATA] | OUTPUTS TRUTH [options]"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = command_parser("evaluate", EXAMPLES, USAGE)
+    p.add_argument("subject", metavar="RUN", help="a run folder, a snapshot file, or a folder of finished outputs")
+    p.add_argument("data", metavar="DATA", nargs="*", help="the real images: as for training, or one folder beside outputs")
+    p.add_argument("--metrics", metavar="LIST", help="such as psnr,ssim,kid (default: all that can be had without fetching)")
+    p.add_argument("--snapshot", default="last", choices=("last", "best"), help="which of a run's (default: last)")
+    p.add_argument("--split", default="test", type=split, metavar="SPLIT", help="test or val (default: test)")
+    p.add_argument("--direction", choices=("a2b", "b2a"), help="judge only this one (default: all that the snapshot has)")
+    p.add_argument("--data-direction", choices=("a2b", "b2a"), help="b2a: the snapshot's a is DATA's b (default: its recipe's)")
+    p.add_argument("--size", type=int, metavar="N", help="of a snapshot without recipe: resize to N x N (default: 256)")
+    p.add_argument("--truth", action="store_true", help="pair test images of equal names although training was without pairs")
+    p.add_argument("--unpaired", action="store_true", help="take the two sides as sets, whatever their names")
+    p.add_argument("--inputs", type=Path, metavar="DIR", help="the inputs of OUTPUTS, of the same stems")
+    p.add_argument(
+        "--truth-half",
+        default="whole",
+        choices=("left", "right"),
+        help="of side-by-side images in TRUTH; the other is the input",
+    )
+    p.add_argument(
+        "--features",
+        metavar="NET",
+        help="of FID and KID: inception, random-vgg, FILE.onnx (default: inception where it is cached)",
+    )
+    p.add_argument(
+        "--weights",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder of weight files, or NAME=FILE[#sha256=...]",
+    )
+    p.add_argument("--no-fetch", action="store_true", help="never fetch weights")
+    p.add_argument("--allow-small", action="store_true", help="FID on fewer than 2,048 images, marked as biased")
+    p.add_argument("--allow-doubles", action="store_true", help="score a set although some of its images are the same")
+    p.add_argument("--labels", choices=("a", "b"), help="the side whose colours are classes, for the FCN-score")
+    p.add_argument("--palette", metavar="FILE", help="the colour of each class: .json, .txt, .png, or auto:K to find K")
+    p.add_argument(
+        "--segmenter",
+        metavar="NET",
+        help="sees classes in photos: FILE.onnx, transformers:NAME, python:MODULE:NAME, a snapshot",
+    )
+    p.add_argument("--classifier", metavar="NET", help="for the target rate: FILE.onnx, transformers:NAME or python:MODULE:NAME")
+    p.add_argument("--target", metavar="CLASS", help="the class that translated images should be of, by name or number")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    p.add_argument("--seed", type=int, default=0, help="of paper's dropout and of the intervals (default: 0)")
+    p.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap (default: 1000)")
+    p.add_argument("--no-cache", action="store_true", help="keep no features of images on the disk, and use none")
+    p.add_argument("--out", type=Path, metavar="DIR", help="where evaluation.json and .html go (default: the run folder)")
+    p.add_argument("--json", type=Path, metavar="FILE", help="write the JSON here as well")
+    p.add_argument("--dry-run", action="store_true", help="say what would be computed on how many images")
+    return p
+
+
+def split(text: str) -> str:
+    """test or val."""
+    if text == "train":
+        raise argparse.ArgumentTypeError("images that were trained on say nothing about new ones; choose test or val")
+    if text not in ("test", "val"):
+        raise argparse.ArgumentTypeError(f"must be test or val, found {text!r}")
+    return text
+
+
+def main(argv: Sequence[str]) -> int:
+    """Evaluate, print the table, write JSON and page."""
+    args = parser().parse_intermixed_args(argv)
+    from diptych.cli.cases import case_of
+    from diptych.cli.console import bar, console, notes, show_notes
+    from diptych.cli.measuring import instruments
+    from diptych.cli.tables import print_tables, say_left_out, watcher, write_evaluation
+    from diptych.data.formats import show
+    from diptych.device import pick_device
+    from diptych.evaluation.evaluate import judge, num_images
+    from diptych.evaluation.instruments import choose
+    from diptych.run import write_json
+    from diptych.training.signals import noticed
+
+    show_notes()
+    sys.path.append(str(Path.cwd()))  # last, so that python:module:name finds a file here and nothing here hides a library
+    args.device = str(pick_device(args.device))
+    metrics = [name.strip() for name in args.metrics.split(",") if name.strip()] if args.metrics else None
+    with noticed() as interrupts, bar("images") as progress:
+        watch = watcher(progress, interrupts)
+        case = case_of(args, watch("reading"))
+        tools = instruments(args, case, watch("fetching"))
+        if args.dry_run:
+            chosen, left_out = choose(metrics, case.subjects, tools)
+            for subject in case.subjects:
+                names = chosen[subject.direction]
+                count = num_images(subject, names)
+                console.print(f"{subject.direction}: {', '.join(names) or 'nothing'} on {count:,} images", soft_wrap=True)
+            say_left_out(left_out)
+            return 0
+        evaluation = judge(
+            case.subjects,
+            metrics,
+            tools,
+            case.guards,
+            case.split_name,
+            args.allow_doubles,
+            case.applied,
+            case.batch_size,
+            case.about,
+            watch("evaluating"),
+        )
+    print_tables(evaluation)
+    say_left_out(evaluation.left_out)
+    if args.json:
+        write_json(args.json, evaluation.to_json())
+    out = args.out or case.out
+    if out is None:
+        notes.print("note: --out DIR writes evaluation.json, and evaluation.html with the images", soft_wrap=True)
+        return 0
+    page = write_evaluation(evaluation, out, case.name)
+    console.print(f"page  {show(page)}", soft_wrap=True)
+    return 0

@@ -1,0 +1,87 @@
+"""Features of images by content: an image that was seen by a network once need not be seen again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from diptych.metrics.features import Extractor
+
+log = logging.getLogger(__name__)
+MOST_BYTES = 2**30
+CHECK = 16  # bytes of a checksum at the head of each file
+
+
+class FeatureCache:
+    """Features by the SHA-256 of pixels and network, in memory and, when there is a folder, on the disk.
+
+    A file that is damaged or cannot be written costs a computation and nothing else. At ``trim`` the oldest files beyond
+    MOST_BYTES go.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
+        self.computed = self.found = 0
+        self._kept: dict[str, np.ndarray] = {}
+
+    def features(self, extractor: Extractor, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
+        """The extractor's features of images, computed only for those that are new."""
+        keys = [self._key(extractor, image) for image in images.cpu().numpy()]
+        found = {key: kept for key in keys if (kept := self._read(key)) is not None}
+        self.found += len(found)
+        new = [i for i, key in enumerate(keys) if key not in found]
+        if new:
+            features = extractor(images[new] if len(new) < len(keys) else images).float().cpu().numpy()
+            self.computed += len(new)
+            for i, row in zip(new, features, strict=True):
+                found[keys[i]] = row
+                self._write(keys[i], row)
+        return torch.from_numpy(np.stack([found[key] for key in keys]))
+
+    def trim(self) -> None:
+        """Remove the oldest files while there are more than MOST_BYTES of them."""
+        if self.folder is None or not self.folder.is_dir():
+            return
+        files = sorted(((f.stat().st_mtime, f.stat().st_size, f) for f in self.folder.glob("*/*.f32")), reverse=True)
+        total = 0
+        for _, size, file in files:
+            total += size
+            if total > MOST_BYTES:
+                file.unlink(missing_ok=True)
+
+    def _key(self, extractor: Extractor, image: np.ndarray) -> str:
+        of = f"{extractor.name} {extractor.sha256} {sorted(extractor.about.items())} {image.shape}"
+        return hashlib.sha256(of.encode() + image.tobytes()).hexdigest()
+
+    def _path(self, key: str) -> Path | None:
+        return self.folder / key[:2] / f"{key}.f32" if self.folder else None
+
+    def _read(self, key: str) -> np.ndarray | None:
+        if key not in self._kept and (path := self._path(key)) is not None:
+            with suppress(OSError):
+                data = path.read_bytes()
+                if hashlib.blake2b(data[CHECK:], digest_size=CHECK).digest() == data[:CHECK]:
+                    self._kept[key] = np.frombuffer(data[CHECK:], np.float32)
+        return self._kept.get(key)
+
+    def _write(self, key: str, row: np.ndarray) -> None:
+        self._kept[key] = row
+        if (path := self._path(key)) is None:
+            return
+        data = row.astype(np.float32).tobytes()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            temporary.write_bytes(hashlib.blake2b(data, digest_size=CHECK).digest() + data)
+            temporary.replace(path)
+        except OSError as error:
+            log.warning("%s: features are not kept (%s)", self.folder, error.strerror)
+            self.folder = None

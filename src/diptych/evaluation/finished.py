@@ -1,0 +1,82 @@
+"""Finished images of any tool as something to judge: folders of outputs, truth and inputs, joined by the names of files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from diptych.data.census import take_census
+from diptych.data.folders import Half, Ref, Split
+from diptych.data.formats import show
+from diptych.data.listing import find_images, open_folder, spelling
+from diptych.errors import DataError
+from diptych.evaluation.subject import Subject
+from diptych.pixels import Domain
+
+
+def finished(
+    outputs: str | Path,
+    truth: str | Path,
+    inputs: str | Path | None = None,
+    *,
+    paired: bool = True,
+    truth_half: Half = "whole",
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Subject:
+    """The images of folders, at their own sizes: outputs with the truth (or any real images) of the same stems, and their inputs.
+
+    ``truth_half`` takes that half of side-by-side images as the truth, and the other as the input where none is given. The
+    pixels of outputs are understood as those of the truth, whose range is measured where it is not 8-bit.
+
+    Raises DataError, naming folders and files, when a folder is missing or empty, two of them are one, images have no partner
+    or cannot be read, or the sizes of a pair differ.
+    """
+    folders = {"outputs": open_folder(outputs), "truth": open_folder(truth)}
+    folders |= {"inputs": open_folder(inputs)} if inputs is not None else {}
+    _refuse_same_folders(folders)
+    named = {what: _by_stem(folder) for what, folder in folders.items()}
+    stems = list(named["outputs"])
+    for other in named.keys() - {"outputs"} - (set() if paired else {"truth"}):
+        _refuse_partnerless(folders, named, other)
+    made = tuple(Ref(named["outputs"][stem]) for stem in stems)
+    real = tuple(Ref(named["truth"][stem], truth_half) for stem in (stems if paired else named["truth"]))
+    given = tuple(Ref(named["inputs"][stem]) for stem in stems) if inputs is not None else ()
+    if paired and not given and truth_half != "whole":
+        given = tuple(Ref(ref.path, "left" if truth_half == "right" else "right") for ref in real)
+    census = take_census(Split(made, real, paired), strict=True, on_progress=on_progress)
+    source = take_census(Split(given, real, False), strict=True).a if given else Domain()
+    return Subject("a2b", source, census.b, given, real, paired, outputs=made)
+
+
+def _refuse_same_folders(folders: dict[str, Path]) -> None:
+    names = list(folders)
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            if os.path.samefile(folders[one], folders[other]):
+                raise DataError(f"{show(folders[one])}: is given as {one} and as {other}; give two different folders")
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in find_images(folder):
+        stem = spelling(str(path.relative_to(folder).with_suffix("")))
+        if stem in found:
+            raise DataError(f"{show(folder)}: two images of one name, {show(found[stem].name)} and {show(path.name)}; remove one")
+        found[stem] = path
+    return found
+
+
+def _refuse_partnerless(folders: dict[str, Path], named: dict[str, dict[str, Path]], other: str) -> None:
+    alone = [path for stem, path in named["outputs"].items() if stem not in named[other]]
+    lonely = [path for stem, path in named[other].items() if stem not in named["outputs"]]
+    if not alone and not lonely:
+        return
+    where = f"{show(folders['outputs'])} and {show(folders[other])}"
+    counts = f"{len(named['outputs'])} and {len(named[other])} images"
+    examples = ", ".join(show(path.name) for path in [*alone[:2], *lonely[:2]])
+    way_out = ", or --unpaired to compare the two sets as wholes" if other == "truth" else ""
+    raise DataError(
+        f"{where}: {counts}, {len(alone) + len(lonely)} without a partner of the same stem, such as {examples}; "
+        f"give the two of a pair one name{way_out}"
+    )

@@ -1,0 +1,323 @@
+"""Meters: each sees every batch once and in the end gives its numbers. One meter for each kind of measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from diptych.evaluation.cache import FeatureCache
+from diptych.evaluation.results import Of
+from diptych.evaluation.subject import Seen, Subject, Translate, rgb8
+from diptych.metrics.colour import intersection_estimates, lab_histograms
+from diptych.metrics.distribution import FID_ENOUGH, fid_estimate, kid_estimate
+from diptych.metrics.estimate import Estimate, mean_estimate
+from diptych.metrics.features import Extractor
+from diptych.metrics.judges import Judge, target_rate
+from diptych.metrics.segmentation import Palette, confusion, fcn_estimates
+from diptych.metrics.style import StyleDistance, gram
+
+Compare = Callable[[Tensor, Tensor], Tensor]
+"""Two batches in [-1, 1] to one number for each pair of images."""
+
+
+class Row(NamedTuple):
+    """One number of a meter."""
+
+    metric: str
+    of: Of
+    estimate: Estimate
+    note: str = ""
+
+
+class Meter(Protocol):
+    """What every meter does.
+
+    ``real`` gets all batches of real images of the target side, as native pixels, and ``see`` all of outputs: where there are no
+    pairs the real ones come first.
+    ``image_scores`` are one number for each image and metric, where there are such.
+    """
+
+    def see(self, batch: Seen) -> None: ...
+    def real(self, images: Tensor) -> None: ...
+    def rows(self) -> Iterator[Row]: ...
+    def image_scores(self) -> dict[str, list[float]]: ...
+
+
+class PairMeter:
+    """A distance between output and truth, beside those of the unchanged input and of one flat colour."""
+
+    def __init__(
+        self,
+        metric: str,
+        compare: Compare,
+        *,
+        mean: Float[Tensor, " c"] | None = None,
+        seed: int = 0,
+        resamples: int = 1000,
+    ) -> None:
+        self.metric, self.compare, self.mean = metric, compare, mean
+        self.seed, self.resamples = seed, resamples
+        self.values: dict[Of, list[float]] = {"model": [], "copy": [], "mean": []}
+
+    def see(self, batch: Seen) -> None:
+        """Compare a batch."""
+        guesses: dict[Of, Tensor] = {"model": batch.fake}
+        if batch.x is not None and batch.given.shape == batch.truth.shape:
+            guesses["copy"] = batch.given
+        if self.mean is not None:
+            guesses["mean"] = self.mean.to(batch.truth)[None, :, None, None].expand_as(batch.truth)
+        with torch.no_grad():
+            for of, guess in guesses.items():
+                self.values[of] += self.compare(guess, batch.truth).tolist()
+
+    def real(self, images: Tensor) -> None:
+        """Pairs bring their truth along."""
+
+    def rows(self) -> Iterator[Row]:
+        """Means over the images."""
+        for of, values in self.values.items():
+            if values:
+                yield Row(self.metric, of, mean_estimate(values, seed=self.seed, resamples=self.resamples))
+
+    def image_scores(self) -> dict[str, list[float]]:
+        """The translator's."""
+        return {self.metric: self.values["model"]}
+
+
+class StyleMeter:
+    """Style distance without pairs: of each output from the mean Gram matrices of all real images.
+
+    They stand for the average style of the target domain, as Zhu et al. (2017, section 5.2) gave it to Gatys et al.
+    """
+
+    def __init__(self, style: StyleDistance, subject: Subject, *, seed: int = 0, resamples: int = 1000) -> None:
+        self.style, self.subject, self.seed, self.resamples = style, subject, seed, resamples
+        self.sums: list[Tensor] = []
+        self.num_real = 0
+        self.values: dict[Of, list[float]] = {"model": [], "copy": []}
+
+    def real(self, images: Tensor) -> None:
+        """Add the Gram matrices of real images."""
+        found = [matrix.sum(0) for matrix in self._grams(self.subject.target.encode(images))]
+        self.sums = [one + other for one, other in zip(self.sums, found, strict=True)] if self.sums else found
+        self.num_real += len(images)
+
+    def see(self, batch: Seen) -> None:
+        """Compare a batch with the mean of the real images."""
+        guesses: dict[Of, Tensor] = {"model": batch.fake}
+        if batch.x is not None and self.subject.source.kind != "multiband":
+            guesses["copy"] = batch.given
+        for of, guess in guesses.items():
+            differences = zip(self._grams(guess), self.sums, strict=True)
+            taps = [(found - total / self.num_real).square().sum(dim=(1, 2)) for found, total in differences]
+            self.values[of] += torch.stack(taps).sum(0).tolist()
+
+    def rows(self) -> Iterator[Row]:
+        """Means over the images."""
+        for of, values in self.values.items():
+            if values:
+                yield Row("style", of, mean_estimate(values, seed=self.seed, resamples=self.resamples))
+
+    def image_scores(self) -> dict[str, list[float]]:
+        """The translator's."""
+        return {"style": self.values["model"]}
+
+    def _grams(self, x: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            return [gram(tap) for tap in self.style.net(x)]
+
+
+class FeatureMeter:
+    """FID and KID of the outputs, and of the unchanged inputs, against the real images, in the features of one network."""
+
+    def __init__(
+        self,
+        metrics: Sequence[str],
+        extractor: Extractor,
+        subject: Subject,
+        cache: FeatureCache,
+        *,
+        seed: int = 0,
+        resamples: int = 1000,
+    ) -> None:
+        self.metrics, self.extractor, self.subject, self.cache = metrics, extractor, subject, cache
+        self.seed, self.resamples = seed, resamples
+        self.features: dict[Of, list[Tensor]] = {"model": [], "copy": [], "truth": []}
+
+    def see(self, batch: Seen) -> None:
+        """Take the features of a batch."""
+        self._add("model", rgb8(self.subject.target, batch.y))
+        if batch.x is not None and self.subject.source.kind != "multiband":
+            self._add("copy", rgb8(self.subject.source, batch.x))
+
+    def real(self, images: Tensor) -> None:
+        """Take the features of real images."""
+        self._add("truth", rgb8(self.subject.target, images))
+
+    def rows(self) -> Iterator[Row]:
+        """Distances between the sets."""
+        found = {of: torch.cat(parts).double().numpy() for of, parts in self.features.items() if parts}
+        for metric in self.metrics:
+            measure = fid_estimate if metric == "fid" else partial(kid_estimate, resamples=self.resamples)
+            for of in ("model", "copy"):
+                if of in found:
+                    estimate = measure(found[of], found["truth"], seed=self.seed)
+                    fewest = min(len(found[of]), len(found["truth"]))
+                    biased = f"biased, N={fewest:,}" if metric == "fid" and fewest < FID_ENOUGH else ""
+                    yield Row(metric, of, estimate, biased)
+
+    def image_scores(self) -> dict[str, list[float]]:
+        """A set has no scores by image."""
+        return {}
+
+    def _add(self, of: Of, images: UInt8[Tensor, "n 3 h w"]) -> None:
+        self.features[of].append(self.cache.features(self.extractor, images))
+
+
+class CycleMeter:
+    """How far there and back again is from where it began: mean |F(G(x)) - x|, both steps through native pixels."""
+
+    def __init__(self, back: Translate, *, seed: int = 0, resamples: int = 1000) -> None:
+        self.back, self.seed, self.resamples = back, seed, resamples
+        self.values: list[float] = []
+
+    def see(self, batch: Seen) -> None:
+        """Translate a batch back."""
+        returned = batch.subject.source.encode(self.back(batch.y.cpu()).to(batch.given.device))
+        self.values += (returned - batch.given).abs().mean(dim=(1, 2, 3)).tolist()
+
+    def real(self, images: Tensor) -> None:
+        """The cycle needs no real images of the other side."""
+
+    def rows(self) -> Iterator[Row]:
+        """The mean over the images."""
+        yield Row("cycle", "model", mean_estimate(self.values, seed=self.seed, resamples=self.resamples))
+
+    def image_scores(self) -> dict[str, list[float]]:
+        """The cycle error of each image."""
+        return {"cycle": self.values}
+
+
+class LabelMeter:
+    """FCN-score: classes seen in the output against the classes that should be there (Isola et al. 2017; Zhu et al. 2017).
+
+    From labels to photos a segmenter looks at the output, and the input's colours say what is right; where pairs give real
+    photos, the same segmenter's score on them is the row ``truth``. From photos to labels the colours of output and truth
+    are compared, and no segmenter is needed.
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[str],
+        palette: Palette,
+        segmenter: Judge | None,
+        *,
+        seed: int = 0,
+        resamples: int = 1000,
+    ) -> None:
+        self.metrics, self.palette, self.segmenter = metrics, palette, segmenter
+        self.seed, self.resamples = seed, resamples
+        self.counts: dict[Of, list[np.ndarray]] = {"model": [], "truth": []}
+
+    def see(self, batch: Seen) -> None:
+        """Count the classes of a batch."""
+        source, target = batch.subject.source, batch.subject.target
+        if self.segmenter is None:
+            assert batch.t is not None, "photos to labels needs pairs"
+            self._add("model", self.palette.labels(rgb8(target, batch.y)), self.palette.labels(rgb8(target, batch.t)))
+            return
+        assert batch.x is not None, "labels to photos needs the labels"
+        right = self.palette.labels(rgb8(source, batch.x))
+        self._add("model", self.segmenter(rgb8(target, batch.y)), right)
+        if batch.t is not None:
+            self._add("truth", self.segmenter(rgb8(target, batch.t)), right)
+
+    def real(self, images: Tensor) -> None:
+        """Without its labels a real photo cannot be scored."""
+
+    def rows(self) -> Iterator[Row]:
+        """The three scores, of the outputs and of real photos."""
+        for of, counts in self.counts.items():
+            if counts:
+                estimates = fcn_estimates(np.concatenate(counts), seed=self.seed, resamples=self.resamples)
+                for metric in self.metrics:
+                    yield Row(metric, of, estimates[metric.removeprefix("fcn_")])
+
+    def image_scores(self) -> dict[str, list[float]]:
+        """Classes are counted over all images together."""
+        return {}
+
+    def _add(self, of: Of, predicted: Tensor, right: Tensor) -> None:
+        self.counts[of].append(confusion(predicted, right, self.palette.num_classes).cpu().numpy())
+
+
+class ClassMeter:
+    """Target rate: the share of outputs, of real images and of inputs that an independent classifier takes for the target."""
+
+    def __init__(self, classifier: Judge, target: int, subject: Subject) -> None:
+        self.classifier, self.target, self.subject = classifier, target, subject
+        self.classes: dict[Of, list[Tensor]] = {"model": [], "copy": [], "truth": []}
+
+    def see(self, batch: Seen) -> None:
+        """Classify a batch."""
+        self._add("model", rgb8(self.subject.target, batch.y))
+        if batch.x is not None:
+            self._add("copy", rgb8(self.subject.source, batch.x))
+
+    def real(self, images: Tensor) -> None:
+        """Classify real images."""
+        self._add("truth", rgb8(self.subject.target, images))
+
+    def rows(self) -> Iterator[Row]:
+        """The three rates."""
+        for of, classes in self.classes.items():
+            if classes:
+                yield Row("target_rate", of, target_rate(torch.cat(classes).numpy(), self.target))
+
+    def image_scores(self) -> dict[str, list[float]]:
+        """Whether each output passes."""
+        return {"target_rate": (torch.cat(self.classes["model"]) == self.target).double().tolist()}
+
+    def _add(self, of: Of, images: UInt8[Tensor, "n 3 h w"]) -> None:
+        self.classes[of].append(self.classifier(images).cpu())
+
+
+class LabMeter:
+    """How alike two sets are in their colours: intersection of the histograms of L, a and b (Isola et al. 2017, section 4.2)."""
+
+    def __init__(self, metrics: Sequence[str], subject: Subject, *, seed: int = 0, resamples: int = 1000) -> None:
+        self.metrics, self.subject, self.seed, self.resamples = metrics, subject, seed, resamples
+        self.counts: dict[Of, list[np.ndarray]] = {"model": [], "copy": [], "truth": []}
+
+    def see(self, batch: Seen) -> None:
+        """Count the colours of a batch."""
+        self._add("model", rgb8(self.subject.target, batch.y))
+        if batch.x is not None and self.subject.source.kind == "rgb":
+            self._add("copy", rgb8(self.subject.source, batch.x))
+
+    def real(self, images: Tensor) -> None:
+        """Count the colours of real images."""
+        self._add("truth", rgb8(self.subject.target, images))
+
+    def rows(self) -> Iterator[Row]:
+        """What outputs, and unchanged inputs, have in common with the real images."""
+        truth = np.concatenate(self.counts["truth"])
+        for of in ("model", "copy"):
+            if counts := self.counts[of]:
+                options = {"seed": self.seed, "resamples": self.resamples}
+                found = intersection_estimates(np.concatenate(counts), truth, paired=self.subject.paired, **options)
+                for metric in self.metrics:
+                    yield Row(metric, of, {f"lab_{name.lower()}": estimate for name, estimate in found.items()}[metric])
+
+    def image_scores(self) -> dict[str, list[float]]:
+        """A set has no scores by image."""
+        return {}
+
+    def _add(self, of: Of, images: UInt8[Tensor, "n 3 h w"]) -> None:
+        self.counts[of].append(lab_histograms(images))

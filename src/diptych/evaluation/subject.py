@@ -1,0 +1,153 @@
+"""What is judged: the images of one direction, read and translated batch by batch, each of them once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from torch import Tensor
+
+from diptych.data.augment import to_tensor
+from diptych.data.datasets import DataConfig, read_as, view
+from diptych.data.folders import Ref
+from diptych.data.formats import show
+from diptych.errors import DataError
+from diptych.pixels import Domain, to_rgb8
+
+Translate = Callable[[Tensor], Tensor]
+"""Native pixels (n, c, h, w) of one domain to native pixels of the other, on the CPU."""
+READERS = 2  # threads; decoding releases the GIL
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One direction to judge.
+
+    ``translate`` makes outputs of ``inputs``; or ``outputs`` are finished images, and inputs, where there are any, belong to
+    them in order. When ``paired``, targets[i] is the truth of output i, otherwise targets are any real images. ``back``
+    translates the other way. ``train_targets`` give the mean colour of training. ``config`` says how images are brought to
+    the size of training, None leaves them at their own.
+    """
+
+    direction: str
+    source: Domain
+    target: Domain
+    inputs: tuple[Ref, ...]
+    targets: tuple[Ref, ...]
+    paired: bool
+    config: DataConfig | None = None
+    translate: Translate | None = None
+    back: Translate | None = None
+    outputs: tuple[Ref, ...] = ()
+    train_targets: tuple[Ref, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """What each output is called."""
+        return [ref.name for ref in self.outputs or self.inputs]
+
+    def load(self, ref: Ref, domain: Domain) -> Tensor:
+        """An image as it is judged, (1, c, h, w) native pixels."""
+        return (view(ref, domain, self.config) if self.config else to_tensor(read_as(ref, domain)))[None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch of images of one size on the device: input, output and truth as native pixels, None where there is none."""
+
+    subject: Subject
+    x: Shaped[Tensor, "n c h w"] | None
+    y: Shaped[Tensor, "n d h w"]
+    t: Shaped[Tensor, "n d h w"] | None
+
+    @cached_property
+    def fake(self) -> Float[Tensor, "n d h w"]:
+        """The outputs in [-1, 1]."""
+        return self.subject.target.encode(self.y)
+
+    @cached_property
+    def truth(self) -> Float[Tensor, "n d h w"]:
+        """The truths in [-1, 1]."""
+        assert self.t is not None, "only pairs have a truth"
+        return self.subject.target.encode(self.t)
+
+    @cached_property
+    def given(self) -> Float[Tensor, "n c h w"]:
+        """The inputs in [-1, 1]."""
+        assert self.x is not None, "these outputs came without inputs"
+        return self.subject.source.encode(self.x)
+
+
+def seen(subject: Subject, batch_size: int, device: torch.device) -> Iterator[Seen]:
+    """All images of a subject, translated, as batches of neighbours of one size."""
+    count = len(subject.names)
+
+    def read(i: int) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x = subject.load(subject.inputs[i], subject.source) if subject.inputs else None
+        y = subject.load(subject.outputs[i], subject.target) if subject.outputs else None
+        t = subject.load(subject.targets[i], subject.target) if subject.paired else None
+        return x, y, t
+
+    def shapes(images: tuple[Tensor | None, ...]) -> tuple[torch.Size | None, ...]:
+        return tuple(None if image is None else image.shape for image in images)
+
+    first = 0
+    for group in grouped(ahead(read, range(count), 2 * batch_size), shapes, batch_size):
+        x, y, t = (None if side[0] is None else torch.cat(side) for side in zip(*group, strict=True))
+        if y is None:
+            assert subject.translate and x is not None, "a subject has outputs, or inputs and a translator"
+            y = subject.translate(x)
+        if t is not None and t.shape[2:] != y.shape[2:]:
+            made, wanted = (f"{image.shape[3]} x {image.shape[2]}" for image in (y, t))
+            where = show((subject.outputs or subject.inputs)[first].path)
+            raise DataError(f"{where}: the output is {made}, its truth {wanted}; bring both to one size")
+        first += len(group)
+        yield Seen(subject, *(None if image is None else image.to(device) for image in (x, y, t)))  # type: ignore[arg-type]
+
+
+def reals(subject: Subject, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """The real images of the target side, native pixels, as batches of neighbours of one size."""
+    images = ahead(lambda ref: subject.load(ref, subject.target), subject.targets, 2 * batch_size)
+    for group in grouped(images, lambda image: image.shape, batch_size):
+        yield torch.cat(group).to(device)
+
+
+def ahead(read: Callable[[Item], Read], items: Iterable[Item], depth: int) -> Iterator[Read]:
+    """Each item read, in order, by threads that stay at most ``depth`` items ahead of whoever takes them."""
+    with ThreadPoolExecutor(READERS) as pool:
+        waiting: deque[Future[Read]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(read, item))
+                if len(waiting) > depth:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], object], most: int) -> Iterator[list[Item]]:
+    """Neighbours with one key, at most so many together."""
+    group: list[Item] = []
+    for item in items:
+        if group and (len(group) == most or key(item) != key(group[0])):
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
+
+
+def rgb8(domain: Domain, pixels: Shaped[Tensor, "n c h w"]) -> UInt8[Tensor, "n 3 h w"]:
+    """Native pixels as 8-bit RGB, which networks that judge images take."""
+    return pixels if domain == Domain() else to_rgb8(domain.encode(pixels))

@@ -1,0 +1,92 @@
+"""Scores on held-out images while a training goes on: few images, no intervals, nothing fetched, the same digits every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from statistics import fmean
+
+import torch
+
+from diptych.data.datasets import DataConfig
+from diptych.data.folders import Split
+from diptych.evaluation.evaluate import subjects_of
+from diptych.evaluation.instruments import Instruments, build, why_not
+from diptych.evaluation.meters import FeatureMeter
+from diptych.evaluation.subject import Subject, Translate, reals, seen
+from diptych.metrics.distribution import kid
+from diptych.pixels import Domain
+from diptych.sheets import spread
+
+MOST = 100  # images a side
+
+
+@dataclass
+class Validator:
+    """Scores translators on a validation split again and again; features of the real images are computed once.
+
+    ``select`` names the score that chooses the best snapshot: of pairs LPIPS where AlexNet's weights are on this machine, else
+    PSNR; without pairs KID, over Inception where its weights are, else over random VGG16 features.
+    """
+
+    paired: bool
+    device: str = "cpu"
+    tools: Instruments = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tools = Instruments(fetch=False, device=self.device)
+
+    @property
+    def select(self) -> str:
+        """The name of the score that chooses."""
+        return ("lpips_alex" if self.tools.at_hand("alexnet") else "psnr") if self.paired else "kid"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether more of it is better."""
+        return self.select == "psnr"
+
+    def __call__(
+        self,
+        translators: Mapping[str, Translate],
+        val: Split,
+        a: Domain,
+        b: Domain,
+        config: DataConfig,
+        poll: Callable[[], None] = lambda: None,
+    ) -> dict[str, float]:
+        """Scores by name: of pairs psnr, ssim and lpips_alex, without pairs kid, and the cycle error where both directions are.
+
+        With both directions each is there as ``a2b/kid`` too, and the plain name is their mean. Up to 100 images a side are
+        looked at, evenly chosen. ``poll`` is called after every image and may raise to stop.
+        """
+        chosen = list(zip(spread(val.a, MOST), spread(val.b, MOST), strict=False)) if val.paired else []
+        few = Split(tuple(x for x, _ in chosen), tuple(y for _, y in chosen), True) if chosen else val
+        if not chosen:
+            few = replace(val, a=tuple(spread(val.a, MOST)), b=tuple(spread(val.b, MOST)))
+        scores = {s.direction: self._scores(s, poll) for s in subjects_of(translators, few, a, b, config, None)}
+        if len(scores) == 1:
+            return next(iter(scores.values()))
+        means = {name: fmean(score[name] for score in scores.values()) for name in next(iter(scores.values()))}
+        return means | {f"{direction}/{name}": value for direction, found in scores.items() for name, value in found.items()}
+
+    def _scores(self, subject: Subject, poll: Callable[[], None]) -> dict[str, float]:
+        wanted = ("psnr", "ssim", "lpips_alex", "cycle") if subject.paired else ("kid", "cycle")
+        names = [name for name in wanted if not why_not(name, subject, self.tools, by_name=False)]
+        meters = [meter for meter, _ in build(names, subject, self.tools, None)]
+        device = torch.device(self.device)
+        for batch in seen(subject, 1, device):
+            for meter in meters:
+                meter.see(batch)
+            poll()
+        for images in () if subject.paired else reals(subject, 1, device):
+            for meter in meters:
+                meter.real(images)
+            poll()
+        scores = {}
+        for meter in meters:
+            if isinstance(meter, FeatureMeter):
+                made, real = (torch.cat(meter.features[of]) for of in ("model", "truth"))
+                scores["kid"] = kid(made, real)
+            scores |= {name: fmean(values) for name, values in meter.image_scores().items()}
+        return scores
