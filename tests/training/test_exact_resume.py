@@ -193,15 +193,17 @@ def test_the_number_of_workers_does_not_change_the_outcome(images, uninterrupted
 @pytest.mark.parametrize("configuration", ["pix2pix, 2 workers, EMA", "cyclegan"])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_saves_and_goes_on_bit_equal(signum, configuration, images, uninterrupted, tmp_path):
-    expected, duration = uninterrupted(configuration)
+    expected, _ = uninterrupted(configuration)
     chance, out, stops = random.Random(f"{SEED} {signum}"), tmp_path / "run", 0
     settings = options(configuration, save_every=1e9)  # so that only the signal saves
     for _ in range(6):
         process = run_once(recipe(images, configuration), out, **settings)
         deadline = time.monotonic() + 60
-        while not ((out / "census.json").exists() or process.exitcode is not None) and time.monotonic() < deadline:
-            time.sleep(0.005)  # begun: before, there is nothing to save and the signal ends the process as it would any
-        time.sleep(chance.uniform(0.0, 0.4) * duration)
+        while not (begun(out, process) or process.exitcode is not None) and time.monotonic() < deadline:
+            time.sleep(0.005)  # before, there is nothing to save and the signal ends the process as it would any
+        lines = chance.randrange(STEPS // 4)  # wait for progress rather than for time, which a busy machine stretches
+        while process.exitcode is None and len(Run(out).lines()) < lines and time.monotonic() < deadline:
+            time.sleep(0.002)
         before = {path.name for path in Run(out).states()}
         began = time.monotonic()
         with contextlib.suppress(ProcessLookupError):
@@ -221,6 +223,12 @@ def test_asked_to_stop_it_saves_and_goes_on_bit_equal(signum, configuration, ima
     print(f"{configuration}, signal {signum}: seed {SEED}, {stops} stops")
     assert stops >= 1
     assert_same_outcome(outcome(out), expected)
+
+
+def begun(out, process):
+    """Whether this very process holds the run folder, and so listens to signals, and the images are known."""
+    lock = out / ".lock"
+    return lock.exists() and f"pid {process.pid} on" in lock.read_text() and (out / "census.json").exists()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

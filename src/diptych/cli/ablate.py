@@ -12,7 +12,7 @@ from diptych.cli import command_parser
 if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
     from diptych.data.folders import Split
     from diptych.evaluation.instruments import Instruments
-    from diptych.metrics.segmentation import Palette
+    from diptych.metrics.palette import Palette
     from diptych.recipe import Recipe
 
 EXAMPLES = """\
@@ -142,7 +142,7 @@ def palette_of(args: argparse.Namespace, base: Recipe, out: Path) -> Palette | N
     from diptych.data.folders import find_data
     from diptych.errors import ConfigError
     from diptych.evaluation.subject import rgb8
-    from diptych.metrics.segmentation import Palette
+    from diptych.metrics.palette import Palette
     from diptych.sheets import spread
 
     if not args.palette:

@@ -21,6 +21,7 @@ from diptych.metrics.judges import Judge, load_classifier, load_segmenter
 from diptych.metrics.models import onnx_network
 from diptych.metrics.segmentation import Palette
 from diptych.metrics.weights import WEIGHTS, cache_folder
+from diptych.pixels import Domain
 from diptych.sheets import spread
 from diptych.snapshot import Snapshot
 
@@ -109,11 +110,12 @@ class SnapshotSegmenter:
     """A translator from photos to label colours, and the palette that says which classes they are."""
 
     def __init__(self, path: str, translator: Translator, palette: Palette) -> None:
-
+        if translator.source != Domain():
+            raise ConfigError(f"--segmenter {path}: takes {translator.source}, expected a translator of 8-bit RGB photos")
         self.translator, self.palette = translator, palette
         self.name, self.sha256, self.num_classes = Path(path).name, sha256_of(Path(path)), palette.num_classes
 
     def __call__(self, images: Tensor) -> Tensor:
         """Classes of 8-bit RGB photos (n, 3, h, w), each translated alone."""
         labels = [self.translator.tensors(image[None]) for image in images.cpu()]
-        return self.palette.labels(torch.cat(labels))
+        return self.palette.labels(rgb8(self.translator.target, torch.cat(labels)))

@@ -80,7 +80,7 @@ def measure(method: Method, recipe: Recipe, sample: Batch, held_out: Batch | Non
     with ExitStack() as stack:
         stack.enter_context(unchanged(method, device))
         stack.enter_context(torch.autocast(device.type, torch.bfloat16, bf16, cache_enabled=False))
-        outputs: dict[str, Images] = {}
+        outputs: dict[str, Tensor] = {}
         nets = method.generators()
         for name, net in nets.items():
             x, y = (shown.a, shown.b) if name == "a2b" else (shown.b, shown.a)
@@ -128,7 +128,7 @@ def _crops(census: Census, recipe: Recipe, device: torch.device) -> Batch:
     return Batch(census.a.encode(a), census.b.encode(b))
 
 
-def _apply(net: nn.Module, x: Images, size: int) -> Images:
+def _apply(net: nn.Module, x: Images, size: int) -> Float[Tensor, "n d h w"]:
     """As many at a time as training takes: no more memory, and the batch statistics of BatchNorm mean the same."""
     return torch.cat([net(part).float() for part in x.split(size)])
 
@@ -151,7 +151,7 @@ def _dead_layers(net: nn.Module) -> Iterator[Callable[[], Tensor]]:
             hook.remove()
 
 
-def _translations(x: Images, y: Images, output: Images, paired: bool) -> dict[str, Tensor]:
+def _translations(x: Images, y: Float[Tensor, "n d h w"], output: Float[Tensor, "n d h w"], paired: bool) -> dict[str, Tensor]:
     """How outputs compare with inputs x and real images y of the target domain; when paired, y[i] is the truth of x[i].
 
     spread: deviation between images, over that of y; detail: deviation within an image, over that of y; saturated: share of
@@ -189,7 +189,7 @@ def _match(output: Images, y: Images) -> Tensor:
     return (matched < swapped).double().mean()
 
 
-def _returns(back: nn.Module, x: Images, there: Images, size: int) -> dict[str, Tensor]:
+def _returns(back: nn.Module, x: Images, there: Float[Tensor, "n d h w"], size: int) -> dict[str, Tensor]:
     """cycle: distance of images to themselves there and back, over what one flat mean colour scores.
 
     noised: the same when what lies between got noise of +-2 of 255 levels and was rounded to 8 bits, which nobody sees: what
@@ -225,7 +225,7 @@ def _luminance(x: Images) -> Float[Tensor, "n h w"]:
     return (x * (weights / weights.sum())[:, None, None]).sum(1) if x.shape[1] in (1, 3) else x.mean(1)
 
 
-def _correlation(x: Images, y: Images) -> Tensor:
+def _correlation(x: Images, y: Float[Tensor, "n d h w"]) -> Tensor:
     """Pearson's, of luminance over the pixels of each image; the mean over images."""
     u, v = (_luminance(z).flatten(1) for z in (x, y))
     u, v = u - u.mean(1, keepdim=True), v - v.mean(1, keepdim=True)
