@@ -47,11 +47,11 @@ PIX2PIX = (
     Variant("cgan", "cGAN", {"lambda_l1": 0.0}),
     Variant("l1-gan", "L1 + GAN", {"conditional": False}),
     Variant("l1-cgan", "L1 + cGAN"),
-    Variant("encoder-decoder-l1", "Encoder-decoder (L1)", {"generator": "encoder_decoder", "lambda_gan": 0.0}),
-    Variant("encoder-decoder-l1-cgan", "Encoder-decoder (L1 + cGAN)", {"generator": "encoder_decoder"}),
-    Variant("patch-1", "1 x 1", {"num_layers": 0}),
-    Variant("patch-16", "16 x 16", {"num_layers": 1}),
-    Variant("patch-286", "286 x 286", {"num_layers": 5}),
+    Variant("encoder-decoder-l1", "Enc-dec L1", {"generator": "encoder_decoder", "lambda_gan": 0.0}),
+    Variant("encoder-decoder-l1-cgan", "Enc-dec L1+cGAN", {"generator": "encoder_decoder"}),
+    Variant("patch-1", "Patch 1 x 1", {"num_layers": 0}),
+    Variant("patch-16", "Patch 16 x 16", {"num_layers": 1}),
+    Variant("patch-286", "Patch 286 x 286", {"num_layers": 5}),
 )
 VARIANTS: dict[str, tuple[Variant, ...]] = {"cyclegan": CYCLEGAN, "pix2pix": PIX2PIX}
 
