@@ -1,6 +1,11 @@
 """The papers' variants are trained under one budget, resumed, run side by side, and scored alike."""
 
 import json
+import multiprocessing.process
+import os
+import signal
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -11,9 +16,10 @@ from diptych.ablation.variants import VARIANTS, recipe_of, segmenter_recipe
 from diptych.cli.ablate import main
 from diptych.data.census import take_census
 from diptych.data.folders import find_data
-from diptych.errors import ConfigError, TrainingError
+from diptych.errors import ConfigError, Interrupted, TrainingError
 from diptych.evaluation.instruments import Instruments
 from diptych.recipe import Recipe, flat
+from diptych.run import Run
 from diptych.training.distributed import World
 from diptych.training.loop import build_method
 
@@ -114,6 +120,29 @@ def test_trials_side_by_side_learn_what_they_learn_one_by_one(images, tmp_path):
         weights[out.name] = [score(trial, split, ["psnr"], Instruments())["results"] for trial in trials]
     for one, two in zip(weights["one"], weights["two"], strict=True):
         assert [r["estimate"]["value"] for r in one] == pytest.approx([r["estimate"]["value"] for r in two], rel=1e-3)
+
+
+def test_trials_side_by_side_are_told_once_to_stop_and_are_saved(images, tmp_path, monkeypatch):
+    told = []  # a second signal would end a training at once, unsaved
+    terminate = multiprocessing.process.BaseProcess.terminate
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "terminate", lambda self: (told.append(self.pid), terminate(self)))
+    base = base_of(images).replace(**{"train.epochs": 5000})
+    trials = trials_of(base, ["l1", "cgan"], 1, tmp_path)
+
+    def stop():
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not all((t.folder / "stats.jsonl").exists() for t in trials):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    waiter = threading.Thread(target=stop)
+    waiter.start()
+    with pytest.raises(Interrupted, match="stopped and saved; run the same command to go on"):
+        train_all(trials, ["cpu#0", "cpu#1"], options={"num_previews": 0, "workers": 0}, watch=lambda name: lambda step: None)
+    waiter.join()
+    assert len(told) == len(set(told)) == 2
+    for trial in trials:
+        assert Run(trial.folder).states(), f"{trial.name} was not saved"
 
 
 def test_a_trial_that_fails_side_by_side_is_named_with_its_reason(images, tmp_path):

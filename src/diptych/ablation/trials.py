@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def train_all(trials: Sequence[Trial], devices: Sequence[str], *, options: dict[
                     running[device] = _Worker(waiting.pop(0), device, len(devices), options)
             if interrupts.signum:
                 for worker in running.values():
-                    worker.process.terminate()  # it saves, and ends
+                    worker.stop()
             time.sleep(0.2)
             for device, worker in list(running.items()):
                 if not worker.process.is_alive():
@@ -100,11 +101,17 @@ class _Worker:
 
     def __init__(self, trial: Trial, device: str, sharing: int, options: dict[str, Any]) -> None:
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-        self.trial = trial
+        self.trial, self.told = trial, False
         self.answer, theirs = context.Pipe(duplex=False)
         self.process = context.Process(target=_train_alone, args=(trial, device, sharing, options, theirs))
         self.process.start()
         theirs.close()
+
+    def stop(self) -> None:
+        """Ask it to save and end, once: a second signal would end it unsaved."""
+        if not self.told:
+            self.process.terminate()
+        self.told = True
 
     def problem(self) -> str:
         """Why it failed, in one line; nothing when it did not."""
@@ -115,6 +122,8 @@ class _Worker:
 
 
 def _train_alone(trial: Trial, device: str, sharing: int, options: dict[str, Any], answer: Connection) -> None:
+    if hasattr(os, "setsid"):
+        os.setsid()  # Ctrl-C on the terminal is the parent's to answer, which tells each worker once
     logging.basicConfig(level=logging.WARNING, format=f"{trial.name}: %(message)s")
     if device.startswith("cpu"):
         torch.set_num_threads(max(1, torch.get_num_threads() // sharing))
