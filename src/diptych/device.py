@@ -1,8 +1,12 @@
-"""Which hardware computes, in which precision: chosen once, and said."""
+"""Which hardware computes, in which precision: chosen once, and said. And how much memory is left on it."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -55,3 +59,70 @@ def workers_for(device: torch.device) -> int:
         if device.type == "cpu"
         else min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     )
+
+
+def available_memory(device: torch.device) -> int:
+    """Bytes that this process can still take on a device.
+
+    CUDA: what is free, and what torch holds in reserve unused. The CPU: the least of what the machine has available, what the
+    process's control groups (version 1 and 2: containers, batch systems) leave, and its limit of address space (ulimit -v);
+    where the system says none of it, as macOS, half of the physical memory. MPS, whose memory is the machine's: the same.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    limits = [*_machine_memory(), *_group_memory(), *_address_space()]
+    return max(0, min(limits)) if limits else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _machine_memory() -> Iterator[int]:
+    if available := _field(Path("/proc/meminfo"), "MemAvailable:"):
+        yield available * 1024
+
+
+def _group_memory(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> Iterator[int]:
+    """What each control group that limits memory leaves, the process's own and those around it.
+
+    What the group holds of files can be taken back at any time, so it counts as free.
+    """
+    for line in _lines(groups):
+        _, controllers, path = line.split(":", 2)
+        if controllers == "memory":
+            top, names = root / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        elif controllers == "":
+            top, names = root, ("memory.max", "memory.current", "inactive_file")
+        else:
+            continue
+        own = top / path.lstrip("/")
+        # Inside a container the path may be the host's, which is not there: then the top is the process's own group.
+        for folder in (own, *(parent for parent in own.parents if parent.is_relative_to(top))):
+            limit, used = _number(folder / names[0]), _number(folder / names[1])
+            if limit is not None and used is not None:
+                yield limit - used + (_field(folder / "memory.stat", names[2]) or 0)
+
+
+def _address_space() -> Iterator[int]:
+    with suppress(ImportError):  # Windows has no such limits
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        used = _field(Path("/proc/self/status"), "VmSize:")
+        if limit != resource.RLIM_INFINITY and used is not None:
+            yield limit - used * 1024
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
+
+
+def _number(path: Path) -> int | None:
+    """The number that is a file's first word; None for a file that is not there, or one that says ``max``."""
+    return next((int(line) for line in _lines(path) if line.isdecimal()), None)
+
+
+def _field(path: Path, name: str) -> int | None:
+    """The number that follows a name at the beginning of a line."""
+    return next((int(found[1]) for line in _lines(path) if (found := re.match(rf"{re.escape(name)}\s+(\d+)", line))), None)
