@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,6 +181,9 @@ def test_the_census_survives_json_whatever_the_names(tmp_path: Path) -> None:
     text = found.to_json()
     assert found.skipped and found.flat
     assert Census.from_json(text) == found and text.isascii() and "\n" not in text
+    assert found.sizes.keys() == {*found.split.a, *found.split.b} and Census.from_json(text).sizes == found.sizes
+    older = {key: value for key, value in json.loads(text).items() if key != "sizes"}
+    assert Census.from_json(json.dumps(older)) == found and not Census.from_json(json.dumps(older)).sizes
     for damaged in (text[:-9], "[]", "{}", text.replace("float32", "float99")):
         with pytest.raises(DataError, match=r"^census: damaged .*; remove it and start again$"):
             Census.from_json(damaged)

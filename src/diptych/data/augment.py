@@ -1,4 +1,4 @@
-"""Resizing, cropping and mirroring of native pixels: arrays (h, w, c) of uint8, uint16 or float32 in and out."""
+"""Resizing of native pixels, arrays (h, w, c), and their crops and mirror images, tensors (c, h, w): uint8, uint16 or float32."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Shaped
 from torch import Tensor
 
 
@@ -14,7 +15,8 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Antialiased bicubic resampling, as Pillow's (within 1 of 255); integers are rounded and clipped to their type."""
     if pixels.shape[:2] == (height, width):
         return pixels
-    x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
+    pixels = np.require(pixels, requirements=["C", "W"])  # as torch wants them
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # channels last as they are: a faster kernel, the same bits
     integer = pixels.dtype == np.uint16  # uint8 has a kernel of its own, uint16 goes through float32
     y = F.interpolate(x.float() if integer else x, (height, width), mode="bicubic", antialias=True)
     y = y.round().clamp(0, 65535).to(torch.uint16) if integer else y
@@ -30,16 +32,18 @@ def resize_for(pixels: np.ndarray, how: Literal["square", "aspect", "none"], siz
     return resize(pixels, max(round(height * scale), at_least), max(round(width * scale), at_least))
 
 
-def crop(pixels: np.ndarray, size: int, x: float, y: float) -> np.ndarray:
+def crop(pixels: Shaped[Tensor, "c h w"], size: int, x: float, y: float) -> Shaped[Tensor, "c size size"]:
     """A size x size window; x and y in [0, 1) choose its place between the left and right, top and bottom edges."""
-    height, width = pixels.shape[:2]
+    height, width = pixels.shape[1:]
     left, top = int(x * (width - size + 1)), int(y * (height - size + 1))
-    return pixels[top : top + size, left : left + size]
+    return pixels[:, top : top + size, left : left + size]
 
 
-def flip(pixels: np.ndarray) -> np.ndarray:
+def mirror(pixels: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "c h w"]:
     """The mirror image, left for right."""
-    return pixels[:, ::-1]
+    if pixels.dtype == torch.uint16:  # which torch cannot flip; the bits are moved all the same
+        return pixels.view(torch.int16).flip(2).view(torch.uint16)
+    return pixels.flip(2)
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:

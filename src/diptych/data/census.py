@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import compress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -42,7 +42,7 @@ class Census:
     """The usable images of a split, the domain of each side, what was left out, and images of one flat colour.
 
     ``val`` are images that validate a training and are never trained on. Flat images are kept, but instance normalisation
-    divides by their standard deviation, so they can blow up gradients.
+    divides by their standard deviation, so they can blow up gradients. ``sizes`` are heights and widths of the split's images.
     """
 
     split: Split
@@ -51,6 +51,7 @@ class Census:
     skipped: tuple[Skipped, ...] = ()
     flat: tuple[Path, ...] = ()
     val: Split | None = None
+    sizes: Mapping[Ref, tuple[int, int]] = field(default_factory=dict, compare=False)  # says nothing that the files do not
 
     def to_json(self) -> str:
         """One line of ASCII; names of any bytes survive, as JSON escapes lone surrogates."""
@@ -61,6 +62,7 @@ class Census:
                 "domains": [[d.channels, d.dtype, d.low, d.high] for d in (self.a, self.b)],
                 "skipped": [[str(item.path), item.reason] for item in self.skipped],
                 "flat": [str(path) for path in self.flat],
+                "sizes": [[self.sizes.get(ref) for ref in side] for side in (self.split.a, self.split.b)],
             }
         )
 
@@ -72,7 +74,8 @@ class Census:
             val = _understood(found["val"]) if found.get("val") else None
             domain_a, domain_b = (Domain(*values) for values in found["domains"])
             skipped = tuple(Skipped(Path(path), reason) for path, reason in found["skipped"])
-            return cls(_understood(found), domain_a, domain_b, skipped, tuple(map(Path, found["flat"])), val)
+            split = _understood(found)
+            return cls(split, domain_a, domain_b, skipped, tuple(map(Path, found["flat"])), val, _sizes(split, found))
         except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"census: damaged ({type(error).__name__}: {error}); remove it and start again") from error
 
@@ -84,6 +87,12 @@ def _written(split: Split) -> dict[str, Any]:
 def _understood(written: dict[str, Any]) -> Split:
     a, b = (tuple(Ref(Path(path), half) for path, half in side) for side in written["sides"])
     return Split(a, b, written["paired"])
+
+
+def _sizes(split: Split, written: dict[str, Any]) -> dict[Ref, tuple[int, int]]:
+    """Of the images whose size was written down: older censuses have none."""
+    sides = zip((split.a, split.b), written.get("sizes", ((), ())), strict=True)
+    return {ref: (size[0], size[1]) for refs, sizes in sides for ref, size in zip(refs, sizes, strict=bool(sizes)) if size}
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,8 @@ def take_census(
     kept = Split(tuple(compress(split.a, good_a)), tuple(compress(split.b, good_b)), split.paired)
     domain_a, domain_b = _domain(kinds[0], compress(a, good_a), kept.a), _domain(kinds[1], compress(b, good_b), kept.b)
     flat = _unique(ref.path for ref in (*kept.a, *kept.b) if looks[ref].flat)
-    return Census(kept, domain_a, domain_b, _unique([*skipped[0], *skipped[1]]), flat)
+    sizes = {ref: (looks[ref].height, looks[ref].width) for ref in (*kept.a, *kept.b)}
+    return Census(kept, domain_a, domain_b, _unique([*skipped[0], *skipped[1]]), flat, sizes=sizes)
 
 
 def judge(

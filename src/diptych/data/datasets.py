@@ -1,22 +1,25 @@
 """What training draws from two sides of images: sample k of an endless, shuffled, augmented sequence.
 
 Sample k is fully determined by the seed and k: the order of each epoch comes from (seed, epoch), augmentation from (seed, k).
-So the position in the data is one number, and neither worker processes nor restarts change what is seen.
+So the position in the data is one number, and neither worker processes nor restarts change what is seen. Where the pixels come
+from, their files or what was kept of them (see diptych.data.cache), is no part of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
+from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from diptych.data.augment import crop, flip, resize_for, to_tensor
+from diptych.data.augment import crop, mirror, resize_for, to_tensor
 from diptych.data.census import Census, fit
-from diptych.data.folders import Ref
-from diptych.data.formats import show
+from diptych.data.folders import Ref, take_half
+from diptych.data.formats import read_pixels, show
 from diptych.errors import ConfigError, DataError
 from diptych.pixels import Domain
 
@@ -52,6 +55,48 @@ class DataConfig:
             )
 
 
+Opened = dict[Path, np.ndarray]
+"""Files that were decoded for the sample at hand: both halves of a side-by-side file come from one reading."""
+
+
+class Source(Protocol):
+    """Where the images of both sides come from, decoded and resized; ``side`` is 0 for a, 1 for b.
+
+    ``resident``: they lie on the device that trains, so that nothing is gained by loading ahead.
+    """
+
+    resident: bool
+
+    def image(self, side: int, index: int, opened: Opened) -> Shaped[Tensor, "c h w"]:
+        """Native pixels, not to be written to. Raises DataError that begins with the path."""
+
+
+class Files:
+    """Images read from their files, each time."""
+
+    resident = False
+
+    def __init__(self, census: Census, config: DataConfig) -> None:
+        self.refs, self.domains, self.config = (census.split.a, census.split.b), (census.a, census.b), config
+
+    def image(self, side: int, index: int, opened: Opened) -> Shaped[Tensor, "c h w"]:
+        """See Source."""
+        ref, config = self.refs[side][index], self.config
+        if ref.path not in opened:
+            opened[ref.path] = read_pixels(ref.path)
+        pixels = _fitted(take_half(opened[ref.path], ref), ref, self.domains[side])
+        return to_tensor(resize_for(pixels, config.resize, config.load_size, at_least=config.crop_size))
+
+
+class Draw(NamedTuple):
+    """What a sample takes of one side: which image, the place of its crop (x and y in [0, 1)), and whether it is mirrored."""
+
+    index: int
+    x: float
+    y: float
+    mirrored: bool
+
+
 class Sample(NamedTuple):
     """Native pixels of one crop of each side, (c, h, w); the files they came from; what could not be read on the way."""
 
@@ -68,9 +113,14 @@ class Crops(Dataset[Sample]):
     and each is augmented alone.
     """
 
-    def __init__(self, census: Census, config: DataConfig, seed: int) -> None:
+    def __init__(self, census: Census, config: DataConfig, seed: int, source: Source | None = None) -> None:
         self.census, self.config, self.seed = census, config, seed
+        self.source = source or Files(census, config)
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def over(self, source: Source) -> Crops:
+        """The same sequence with images from somewhere else."""
+        return Crops(self.census, self.config, self.seed, source)
 
     def __len__(self) -> int:
         return max(len(self.census.split.a), len(self.census.split.b))
@@ -79,42 +129,47 @@ class Crops(Dataset[Sample]):
         problems: list[str] = []
         for attempt in range(10):  # a file that went bad since the census gives way to the next in the order
             try:
-                return self._sample(k, attempt, tuple(problems))
+                return self._sample(self.draw(k, attempt), tuple(problems))
             except DataError as error:
                 problems.append(str(error))
         raise DataError(f"10 images in a row could not be read since training began; the last: {problems[-1]}")
 
-    def _sample(self, k: int, attempt: int, problems: tuple[str, ...]) -> Sample:
+    def draw(self, k: int, attempt: int = 0) -> tuple[Draw, Draw]:
+        """What sample k takes of a and of b, at the first attempt or after some at which a file could not be read."""
         epoch, position = divmod(k, len(self))
         random = np.random.default_rng((self.seed, 1, k, attempt))
-        split = self.census.split
-        index = int(self._epoch_order(epoch)[(position + attempt) % len(self)])
-        ref_a = split.a[index % len(split.a)]
-        ref_b = split.b[index] if split.paired else split.b[random.integers(len(split.b))]
-        a, b = self._load(ref_a, self.census.a), self._load(ref_b, self.census.b)
-        if split.paired:
-            draw_a = draw_b = random.random(3)
-        else:
-            draw_a, draw_b = random.random(3), random.random(3)
-        return Sample(self._augment(a, draw_a), self._augment(b, draw_b), (ref_a.name, ref_b.name), problems)
+        split, index = self.census.split, int(self._epoch_order(epoch)[(position + attempt) % len(self)])
+        index_b = index if split.paired else int(random.integers(len(split.b)))
+        chances_a = random.random(3)
+        chances_b = chances_a if split.paired else random.random(3)
+        return self._drawn(index % len(split.a), chances_a), self._drawn(index_b, chances_b)
+
+    def _drawn(self, index: int, chances: np.ndarray) -> Draw:
+        x, y, side = chances.tolist()
+        return Draw(index, x, y, self.config.flip and side < 0.5)
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng((self.seed, 0, epoch)).permutation(len(self))
         return self._order[1]
 
-    def _load(self, ref: Ref, domain: Domain) -> np.ndarray:
-        pixels = read_as(ref, domain)
-        return resize_for(pixels, self.config.resize, self.config.load_size, at_least=self.config.crop_size)
+    def _sample(self, drawn: tuple[Draw, Draw], problems: tuple[str, ...]) -> Sample:
+        opened: Opened = {}
+        a, b = (self._crop(self.source.image(side, draw.index, opened), draw) for side, draw in enumerate(drawn))
+        files = self.census.split.a[drawn[0].index].name, self.census.split.b[drawn[1].index].name
+        return Sample(a, b, files, problems)
 
-    def _augment(self, pixels: np.ndarray, draw: np.ndarray) -> Tensor:
-        pixels = crop(pixels, self.config.crop_size, draw[0], draw[1])
-        return to_tensor(flip(pixels) if self.config.flip and draw[2] < 0.5 else pixels)
+    def _crop(self, pixels: Tensor, draw: Draw) -> Tensor:
+        pixels = crop(pixels, self.config.crop_size, draw.x, draw.y)
+        return mirror(pixels) if draw.mirrored else pixels
 
 
 def read_as(ref: Ref, domain: Domain) -> np.ndarray:
     """An image's native pixels (h, w, c) in a domain's channels and dtype. Raises DataError that begins with the path."""
-    pixels = ref.read()
+    return _fitted(ref.read(), ref, domain)
+
+
+def _fitted(pixels: np.ndarray, ref: Ref, domain: Domain) -> np.ndarray:
     try:
         return fit(pixels, domain)
     except DataError as error:
@@ -130,5 +185,5 @@ def view(ref: Ref, domain: Domain, config: DataConfig) -> Tensor:
     pixels = read_as(ref, domain)
     if config.resize == "none":
         pixels = resize_for(pixels, "none", 0, at_least=config.crop_size)
-        return to_tensor(crop(pixels, config.crop_size, 0.5, 0.5))
+        return crop(to_tensor(pixels), config.crop_size, 0.5, 0.5).contiguous()
     return to_tensor(resize_for(pixels, config.resize, config.crop_size, at_least=1))

@@ -1,0 +1,81 @@
+"""Sample k of the training sequence: fixed by the seed and k, the same wherever the pixels come from."""
+
+import numpy as np
+import pytest
+import torch
+
+from diptych.data import datasets
+from diptych.data.augment import resize_for
+from diptych.data.datasets import Crops, DataConfig, Files
+from diptych.errors import DataError
+from tests.data.pictures import side_by_side, two_sides
+
+KINDS = (3, "uint16"), (1, "float32")
+CONFIGS = [DataConfig(resize=how, load_size=36, crop_size=32) for how in ("square", "aspect", "none")]
+
+
+def as_published(census, config, seed, k):
+    """Sample k in the order of its definition: each image read alone, cropped and mirrored as an array (h, w, c)."""
+    split = census.split
+    epoch, place = divmod(k, max(len(split.a), len(split.b)))
+    index = int(np.random.default_rng((seed, 0, epoch)).permutation(max(len(split.a), len(split.b)))[place])
+    random = np.random.default_rng((seed, 1, k, 0))
+    ref_a, ref_b = split.a[index % len(split.a)], split.b[index if split.paired else random.integers(len(split.b))]
+    draw_a = random.random(3)
+    draw_b = draw_a if split.paired else random.random(3)
+    found = []
+    for ref, (x, y, side) in ((ref_a, draw_a), (ref_b, draw_b)):
+        pixels = resize_for(ref.read(), config.resize, config.load_size, at_least=config.crop_size)
+        top, left = (int(place * (extent - 31)) for place, extent in zip((y, x), pixels.shape, strict=False))
+        pixels = pixels[top : top + 32, left : left + 32]
+        pixels = pixels[:, ::-1] if config.flip and side < 0.5 else pixels
+        found.append(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
+    return (*found, (ref_a.name, ref_b.name))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.resize)
+@pytest.mark.parametrize(("paired", "counts"), [(True, (7, 7)), (False, (7, 4)), (False, (3, 8))])
+def test_sample_k_is_the_one_that_its_definition_says(paired, counts, config, tmp_path):
+    census = two_sides(tmp_path, paired=paired, counts=counts, kinds=KINDS)
+    crops, mirrored = Crops(census, config, 5), 0
+    for k in (*range(20), 1000):
+        a, b, files = as_published(census, config, 5, k)
+        sample = crops[k]
+        assert torch.equal(sample.a, a) and torch.equal(sample.b, b) and sample.files == files and not sample.problems
+        mirrored += crops.draw(k)[0].mirrored
+    assert 3 < mirrored < 18  # so that both ways were seen
+
+
+def test_halves_of_one_file_are_those_read_alone_and_the_file_is_decoded_once(tmp_path, monkeypatch):
+    census = side_by_side(tmp_path)
+    config, read, reading = CONFIGS[0], [], datasets.read_pixels
+    monkeypatch.setattr(datasets, "read_pixels", lambda path: read.append(path) or reading(path))
+    crops = Crops(census, config, 0)
+    for k in range(6):
+        a, b, _ = as_published(census, config, 0, k)
+        sample = crops[k]
+        assert torch.equal(sample.a, a) and torch.equal(sample.b, b)
+    assert len(read) == 6
+
+
+def test_an_unreadable_image_gives_way_to_the_next_in_the_order_and_ten_in_a_row_are_an_error(tmp_path):
+    census = two_sides(tmp_path, counts=(12, 12))
+    crops = Crops(census, CONFIGS[0], 0)
+    lost = census.split.a[crops.draw(3)[0].index].path
+    lost.unlink()
+    sample = crops[3]
+    assert sample.files[0] == census.split.a[crops.draw(3, 1)[0].index].name
+    assert sample.problems == (f"{lost}: does not exist; check the path, or whether it was removed meanwhile",)
+    for ref in census.split.b:
+        ref.path.unlink()
+    with pytest.raises(DataError, match=r"^10 images in a row could not be read since training began; the last: .*/\d\d"):
+        crops[0]
+
+
+def test_an_image_that_changed_its_kind_names_the_file(tmp_path):
+    census = two_sides(tmp_path)
+    path = census.split.a[0].path
+    np.save(path, np.zeros((40, 44, 5), np.float32))
+    with pytest.raises(DataError) as error:
+        Files(census, CONFIGS[0]).image(0, 0, {})
+    assert str(error.value).startswith(f"{path}: is 5 x float32 among images of 3 x uint8")
