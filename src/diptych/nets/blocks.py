@@ -11,14 +11,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
+from diptych.nets.convolutions import ConvTranspose2d
+from diptych.nets.instance_norm import InstanceNorm
 
 Norm = Literal["batch", "instance", "instance_affine", "none"]
 Upsample = Literal["transposed", "resize", "pixelshuffle"]
 
 NORMS: dict[Norm, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
-    "instance": nn.InstanceNorm2d,
-    "instance_affine": lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    "instance": InstanceNorm,
+    "instance_affine": lambda channels: InstanceNorm(channels, affine=True),
     "none": lambda channels: nn.Identity(),
 }
 
@@ -38,7 +40,7 @@ def upsampling(kind: Upsample, in_channels: int, out_channels: int, *, kernel_si
     """
     if kind == "transposed":
         output_padding = kernel_size % 2
-        return [nn.ConvTranspose2d(in_channels, out_channels, kernel_size, 2, 1, output_padding, bias=bias)]
+        return [ConvTranspose2d(in_channels, out_channels, kernel_size, 2, 1, output_padding, bias=bias)]
     if kind == "resize":
         return [
             nn.Upsample(scale_factor=2.0, mode="nearest"),

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.nets.blocks import Norm, full_precision, norm_layer
+from diptych.nets.convolutions import Conv2d
 
 
 class PatchGAN(nn.Module):
@@ -24,18 +25,18 @@ class PatchGAN(nn.Module):
         bias = norm != "batch"
         self.num_layers = num_layers
         kernel_size, padding = (4, 1) if num_layers else (1, 0)
-        layers: list[nn.Module] = [nn.Conv2d(in_channels, width, kernel_size, 2 if num_layers else 1, padding), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [Conv2d(in_channels, width, kernel_size, 2 if num_layers else 1, padding), nn.LeakyReLU(0.2)]
         inputs = width
         for layer in range(1, max(num_layers, 1) + 1):
             outputs = width * min(2**layer, 8)
             stride = 2 if layer < num_layers else 1
             layers += [
-                nn.Conv2d(inputs, outputs, kernel_size, stride, padding, bias=bias),
+                Conv2d(inputs, outputs, kernel_size, stride, padding, bias=bias),
                 norm_layer(norm, outputs),
                 nn.LeakyReLU(0.2),
             ]
             inputs = outputs
-        layers += [nn.Conv2d(inputs, 1, kernel_size, 1, padding, bias=bias or num_layers > 0)]
+        layers += [Conv2d(inputs, 1, kernel_size, 1, padding, bias=bias or num_layers > 0)]
         self.layers = nn.Sequential(*layers)
 
     @property

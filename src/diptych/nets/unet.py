@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.nets.blocks import Norm, Upsample, crop_centre, full_precision, norm_layer, pad_to_multiple, upsampling
+from diptych.nets.convolutions import Conv2d
 
 
 class UNet(nn.Module):
@@ -47,9 +48,9 @@ class UNet(nn.Module):
         channels = [width * min(2**level, 8) for level in range(num_downs)]
         innermost = num_downs - 1
 
-        self.downs = nn.ModuleList([nn.Sequential(nn.Conv2d(in_channels, channels[0], 4, 2, 1, bias=bias))])
+        self.downs = nn.ModuleList([nn.Sequential(Conv2d(in_channels, channels[0], 4, 2, 1, bias=bias))])
         for level in range(1, num_downs):
-            layers = [nn.LeakyReLU(0.2), nn.Conv2d(channels[level - 1], channels[level], 4, 2, 1, bias=bias)]
+            layers = [nn.LeakyReLU(0.2), Conv2d(channels[level - 1], channels[level], 4, 2, 1, bias=bias)]
             layers += [norm_layer(norm, channels[level])] if level < innermost else []
             self.downs.append(nn.Sequential(*layers))
 
