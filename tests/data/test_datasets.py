@@ -61,10 +61,10 @@ def test_halves_of_one_file_are_those_read_alone_and_the_file_is_decoded_once(tm
 def test_an_unreadable_image_gives_way_to_the_next_in_the_order_and_ten_in_a_row_are_an_error(tmp_path):
     census = two_sides(tmp_path, counts=(12, 12))
     crops = Crops(census, CONFIGS[0], 0)
-    lost = census.split.a[crops.draw(3)[0].index].path
+    lost = census.split.a[crops.draw(3)[0].image].path
     lost.unlink()
     sample = crops[3]
-    assert sample.files[0] == census.split.a[crops.draw(3, 1)[0].index].name
+    assert sample.files[0] == census.split.a[crops.draw(3, 1)[0].image].name
     assert sample.problems == (f"{lost}: does not exist; check the path, or whether it was removed meanwhile",)
     for ref in census.split.b:
         ref.path.unlink()

@@ -38,6 +38,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--preset", default="paper", help="paper: as published, 256 px; laptop: small, for a CPU (default: paper)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument("--workers", type=count, metavar="N", help="processes that read images (default: by device)")
+    p.add_argument(
+        "--cache",
+        choices=("auto", "ram", "disk", "device", "off"),
+        default="auto",
+        help="where images stay once decoded; auto: in RAM, or on a GPU where they are few, if they fit (default: auto)",
+    )
     p.add_argument("--strict", action="store_true", help="refuse to train when any image cannot be read")
     p.add_argument("--save-every", type=float, default=300.0, metavar="SECONDS", help="how often to save (default: 300)")
     p.add_argument("--log-every", type=positive, default=50, metavar="STEPS", help="how often to log losses (default: 50)")
@@ -100,6 +106,7 @@ def main(argv: Sequence[str]) -> int:
         )
     with watching() as watch:
         options = {
+            "cache": args.cache,
             "strict": args.strict,
             "save_every": args.save_every,
             "log_every": args.log_every,

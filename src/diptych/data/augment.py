@@ -23,13 +23,20 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.ascontiguousarray(y[0].numpy().transpose(1, 2, 0))
 
 
-def resize_for(pixels: np.ndarray, how: Literal["square", "aspect", "none"], size: int, *, at_least: int) -> np.ndarray:
+Resizing = Literal["square", "aspect", "none"]
+
+
+def resize_for(pixels: np.ndarray, how: Resizing, size: int, *, at_least: int) -> np.ndarray:
     """Bring an image to the size it is trained at: see DataConfig.resize. No side comes out below at_least."""
-    height, width = pixels.shape[:2]
+    return resize(pixels, *resized(pixels.shape[0], pixels.shape[1], how, size, at_least))
+
+
+def resized(height: int, width: int, how: Resizing, size: int, at_least: int) -> tuple[int, int]:
+    """The height and width that resize_for brings an image to."""
     if how == "square":
-        return resize(pixels, size, size)
+        return size, size
     scale = size / min(height, width) if how == "aspect" else max(1.0, at_least / min(height, width))
-    return resize(pixels, max(round(height * scale), at_least), max(round(width * scale), at_least))
+    return max(round(height * scale), at_least), max(round(width * scale), at_least)
 
 
 def crop(pixels: Shaped[Tensor, "c h w"], size: int, x: float, y: float) -> Shaped[Tensor, "c size size"]:

@@ -91,7 +91,7 @@ class Files:
 class Draw(NamedTuple):
     """What a sample takes of one side: which image, the place of its crop (x and y in [0, 1)), and whether it is mirrored."""
 
-    index: int
+    image: int
     x: float
     y: float
     mirrored: bool
@@ -155,8 +155,8 @@ class Crops(Dataset[Sample]):
 
     def _sample(self, drawn: tuple[Draw, Draw], problems: tuple[str, ...]) -> Sample:
         opened: Opened = {}
-        a, b = (self._crop(self.source.image(side, draw.index, opened), draw) for side, draw in enumerate(drawn))
-        files = self.census.split.a[drawn[0].index].name, self.census.split.b[drawn[1].index].name
+        a, b = (self._crop(self.source.image(side, draw.image, opened), draw) for side, draw in enumerate(drawn))
+        files = self.census.split.a[drawn[0].image].name, self.census.split.b[drawn[1].image].name
         return Sample(a, b, files, problems)
 
     def _crop(self, pixels: Tensor, draw: Draw) -> Tensor:

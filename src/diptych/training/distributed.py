@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from diptych.errors import DiptychError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -104,3 +108,20 @@ def share(value: Any, world: World) -> Any:
     if world.size > 1:
         dist.broadcast_object_list(values)
     return values[0]
+
+
+def once_a_machine(make: Callable[[], T], world: World) -> T:
+    """What the first process of this machine makes, or the error that it raises, in all of its processes."""
+    if world.size == 1:
+        return make()
+    leader = world.rank - int(os.environ.get("LOCAL_RANK", "0"))
+    made: T | DiptychError | None = None
+    if leader == world.rank:
+        try:
+            made = make()
+        except DiptychError as error:  # the others would wait for it
+            made = error
+    made = gather(made, world)[leader]
+    if isinstance(made, DiptychError):
+        raise made
+    return made

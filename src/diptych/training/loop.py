@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from diptych.data.cache import Cache, kept
 from diptych.data.census import Census, take_census
 from diptych.data.checkup import quick_check
 from diptych.data.datasets import Crops
@@ -26,7 +28,7 @@ from diptych.files import write_atomic
 from diptych.methods import Batch, Method
 from diptych.recipe import Recipe
 from diptych.run import Run
-from diptych.training.distributed import World, any_of, average_gradients, share, world
+from diptych.training.distributed import World, any_of, average_gradients, once_a_machine, share, world
 from diptych.training.doctor import Doctor
 from diptych.training.guard import OnNaN, Trouble
 from diptych.training.observer import Observer, snapshot_of
@@ -81,6 +83,7 @@ def train(
     *,
     device: str = "auto",
     workers: int | None = None,
+    cache: Cache = "auto",
     strict: bool = False,
     log_every: int = 50,
     save_every: float = 300.0,
@@ -92,10 +95,11 @@ def train(
 ) -> Path:
     """Train a recipe in a run folder, or go on where an interrupted run of the same recipe stopped; returns the snapshot's path.
 
-    log_every counts steps, save_every seconds. ``workers`` processes read images (default: by device). ``strict`` refuses any
-    unreadable image. ``validation`` scores snapshots on held-out images ``num_validations`` times and keeps the best one as
-    ``snapshot-best.safetensors``. ``on_nan`` says what follows an update that is not finite, which never reaches the weights:
-    stop; skip it; or rollback to the newest saved state and go on with the next batch.
+    log_every counts steps, save_every seconds. ``workers`` processes read images (default: by device); ``cache`` is where images
+    stay once decoded (see diptych.data.cache). ``strict`` refuses any unreadable image. ``validation`` scores snapshots on
+    held-out images ``num_validations`` times and keeps the best one as ``snapshot-best.safetensors``. ``on_nan`` says what
+    follows an update that is not finite, which never reaches the weights: stop; skip it; or rollback to the newest saved state
+    and go on with the next batch.
 
     Raises DataError, ConfigError, LockedError, StorageError, TrainingError; Interrupted after a signal, when all is saved.
     """
@@ -118,6 +122,13 @@ def train(
         doctor, validation_steps = Doctor(method, recipe, census, chosen), evenly(num_validations, total)
         observer = Observer(recipe, census, run, validation if census.val else None, validation_steps, doctor, interrupts)
         place = {"rank": here.rank, "world": here.size, "workers": workers_for(chosen) if workers is None else workers}
+
+        def decoded(done: int, images: int) -> None:
+            watch(Progress("decoding images", done, images))
+
+        cache = cache if trainee.images < total * batch_size else "off"
+        once = partial(once_a_machine, world=here)
+        crops = stack.enter_context(kept(crops, cache, Path(out), chosen, once=once, on_progress=decoded))
         saved = timed = time.monotonic()
         timed_images = trainee.images
 

@@ -1,0 +1,190 @@
+"""Decode every image once: whether its pixels are kept in RAM, in a file or on the device, what that takes, and what is said.
+
+What is kept are native pixels after the resizing, which is the same every time, and before crop and mirroring, which are not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from diptych.data.datasets import Crops
+from diptych.data.slots import Mapped, Resident, Slots
+from diptych.device import available_memory
+from diptych.errors import ConfigError, StorageError
+
+log = logging.getLogger(__name__)
+Cache = Literal["auto", "ram", "disk", "device", "off"]
+CACHES: tuple[Cache, ...] = get_args(Cache)
+SHARE = 0.5  # of the memory that is available: the rest is for training, and for who else is there
+SMALL = 0.1  # of a GPU's free memory: below it, auto keeps images there
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
+FORMAT = 1  # of the file on disk; one of another format is not used
+Place = tuple[Cache, str]
+"""Where images are kept, and the path of the file that they are mapped from."""
+
+
+@contextmanager
+def kept(
+    crops: Crops,
+    cache: Cache,
+    folder: Path,
+    device: torch.device,
+    *,
+    once: Callable[[Callable[[], Place]], Place] = lambda make: make(),
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Crops]:
+    """The same samples, with every image decoded once while this lasts.
+
+    ``disk`` keeps a file in ``folder``/cache, which outlives an interrupted training and goes when one ends well. Processes of
+    one machine share what is kept: ``once`` gives all of them what one of them made. ``on_progress`` gets (done, total) where
+    all images are read before the first sample, for a device.
+
+    Raises ConfigError when images do not fit where they were asked to be, StorageError when the disk refuses.
+    """
+    if cache not in CACHES:
+        raise ConfigError(f"cache {cache!r}: no such choice; choose {', '.join(CACHES)}")
+    slots = Slots.of(crops.census, crops.config)
+    with ExitStack() as stack:
+
+        def make() -> Place:
+            chosen = choose(cache, slots, folder / "cache", device)
+            if slots and chosen == "ram":
+                return chosen, stack.enter_context(shared_memory(Mapped.size_for(slots)))
+            if slots and chosen == "disk":
+                return chosen, reserved(folder / "cache", key_of(crops, slots), Mapped.size_for(slots))
+            return chosen, ""
+
+        chosen, path = once(make)
+        if slots and path:
+            crops = crops.over(Mapped(crops.source, slots, path))
+        elif slots and chosen == "device":
+            crops = crops.over(Resident(crops.source, slots, device, on_progress))
+        yield crops
+    for file in (folder / "cache").glob("*.pixels"):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # it never was, or holds what is not ours
+        (folder / "cache").rmdir()
+
+
+def choose(cache: Cache, slots: Slots | None, folder: Path, device: torch.device) -> Cache:
+    """Where images are kept, which is said in one line; never ``auto``. Raises ConfigError when they do not fit as asked."""
+    if cache == "off":
+        return "off"
+    if slots is None:
+        why = "this run's census holds no sizes of images"
+        if cache == "auto":
+            log.info("images are read from their files each time: %s", why)
+            return "off"
+        raise ConfigError(f"cache {cache}: {why}; start anew with another --out, or choose --cache off")
+    need = in_words(slots.nbytes)
+    if cache == "disk":
+        log.info("images are kept in %s once decoded: %s", folder, need)
+        return "disk"
+    parts = {"auto": {"device": SMALL, "ram": SHARE} if device.type == "cuda" else {"ram": SHARE}}.get(cache, {cache: SHARE})
+    for place, part in parts.items():
+        free = available_memory(device if place == "device" else torch.device("cpu"))
+        name = f"on {device}" if place == "device" else "in RAM"
+        if slots.nbytes <= part * free:
+            log.info("images are kept %s once decoded: %s of %s free", name, need, in_words(free))
+            return "device" if place == "device" else "ram"
+    alternative = f"--cache disk keeps them decoded in {folder} ({need})"
+    misfit = f"images do not fit {name} ({need}, at most half of {in_words(free)} free)"
+    if cache == "auto":
+        log.info("%s; read from their files each time; %s", misfit, alternative)
+        return "off"
+    raise ConfigError(f"cache {cache}: {misfit}; {alternative}, --cache off reads them each time")
+
+
+def in_words(nbytes: int) -> str:
+    """Bytes as people say them: ``1.2 GB``."""
+    power = min(4, (len(str(nbytes)) - 1) // 3)
+    value = nbytes / 1000**power
+    return f"{value:.1f} {UNITS[power]}" if power and value < 10 else f"{value:.0f} {UNITS[power]}"
+
+
+@contextmanager
+def shared_memory(nbytes: int) -> Iterator[str]:
+    """The path of a file of zeros in RAM, for other processes to map; gone when this process is, however it ends.
+
+    Linux counts it as the process's memory, and /dev/shm, which is tiny in containers, has no part in it. Elsewhere it is a
+    temporary file, which a killed process leaves behind.
+    """
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("diptych")
+        try:
+            os.truncate(file, nbytes)
+            yield f"/proc/{os.getpid()}/fd/{file}"
+        finally:
+            os.close(file)
+        return
+    file, path = tempfile.mkstemp(".pixels", "diptych-")
+    try:
+        os.truncate(file, nbytes)
+        os.close(file)
+        yield path
+    finally:
+        with suppress(OSError):  # Windows removes no file that is mapped
+            os.unlink(path)
+
+
+def key_of(crops: Crops, slots: Slots) -> str:
+    """A name for the decoded pixels of these files at this size: another one as soon as any file or setting is another."""
+    census, config = crops.census, crops.config
+    files = [(str(ref.path), ref.half, *_stamp(ref.path)) for ref in (*census.split.a, *census.split.b)]
+    settings = FORMAT, config.resize, config.load_size, config.crop_size, census.a, census.b, slots.shapes
+    digest = hashlib.sha256(repr((settings, files)).encode("utf-8", "backslashreplace")).hexdigest()
+    return f"{re.sub(r'[^a-zA-Z0-9]', '_', socket.gethostname())}-{digest[:16]}"  # no two machines map one file
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+        return status.st_size, status.st_mtime_ns
+    except OSError:  # it is said when a sample needs the image
+        return 0, 0
+
+
+def reserved(folder: Path, key: str, nbytes: int) -> str:
+    """The path of a file of this key, as a stopped run left it, or new and with all its space taken on the disk.
+
+    Files that this machine left for other keys are removed. Raises StorageError when the disk refuses.
+    """
+    path = folder / f"{key}.pixels"
+    try:
+        folder.mkdir(exist_ok=True)
+        for other in folder.glob(f"{key.rpartition('-')[0]}-*.pixels"):
+            if other != path or other.stat().st_size != nbytes:
+                other.unlink()
+        if not path.exists():
+            _take_space(path, nbytes)
+    except OSError as error:
+        with suppress(OSError):  # the first error is the one to tell
+            path.unlink(missing_ok=True)
+            folder.rmdir()
+        free = in_words(shutil.disk_usage(folder.parent).free)
+        raise StorageError(
+            f"{path}: decoded images cannot be kept ({error.strerror}); they need {in_words(nbytes)}, {free} free; "
+            "make room, or choose --cache off"
+        ) from error
+    return str(path)
+
+
+def _take_space(path: Path, nbytes: int) -> None:
+    """All of it now: a disk that fills up later would end the process by SIGBUS, with no message."""
+    with open(path, "wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, nbytes)
+        else:
+            file.truncate(nbytes)
