@@ -55,14 +55,15 @@ class Domain:
         measured = "" if (self.low, self.high) == FULL_RANGE[self.dtype] else f" in {self.low:g}..{self.high:g}"
         return f"{self.channels} x {self.dtype}{measured}"
 
-    def encode(self, pixels: Shaped[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Native pixels to floats in [-1, 1], on the device where the pixels are.
-
-        Raises ConfigError when the number of channels or the dtype is not the domain's.
-        """
+    def check(self, pixels: Shaped[Tensor, "n c h w"]) -> None:
+        """Raise ConfigError when the number of channels or the dtype is not the domain's."""
         if pixels.shape[1] != self.channels or pixels.dtype != TORCH_DTYPES[self.dtype]:
             found = f"{pixels.shape[1]} x {str(pixels.dtype).removeprefix('torch.')}"
             raise ConfigError(f"the model takes images of {self.channels} x {self.dtype}, found {found}; convert them first")
+
+    def encode(self, pixels: Shaped[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Native pixels to floats in [-1, 1], on the device where the pixels are. Raises ConfigError where check does."""
+        self.check(pixels)
         unit = (pixels.to(torch.float32) - self.low) / (self.high - self.low)
         return (unit - 0.5) / 0.5  # in this order it is bit-equal to ToTensor + Normalize(0.5, 0.5) of the published code
 

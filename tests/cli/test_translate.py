@@ -29,7 +29,7 @@ def test_names_tree_and_sizes_are_kept(snapshot, tmp_path, capsys):
     assert tree(tmp_path / "out") == set(sizes)
     for name, size in sizes.items():
         assert size_of(tmp_path / "out" / name) == ("RGB", *size)
-    assert capsys.readouterr().out == f"5 translated into {tmp_path}/out\n"
+    assert capsys.readouterr().out == f"5 translated into {tmp_path}/out; torch fp32, batch 1\n"
 
 
 def test_the_result_is_what_python_gives(snapshot, tmp_path):
@@ -59,7 +59,7 @@ def test_a_broken_file_is_reported_and_the_others_are_translated(snapshot, tmp_p
     assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out") == 1
     captured = capsys.readouterr()
     assert tree(tmp_path / "out") == {"0.png", "1.png"}
-    assert captured.out == f"2 translated into {tmp_path}/out, 1 of 3 skipped\n"
+    assert captured.out == f"2 translated into {tmp_path}/out, 1 of 3 skipped; torch fp32, batch 1\n"
     (line,) = captured.err.splitlines()
     assert line.startswith(f"skipped: {tmp_path}/in/broken [1].png: is damaged or incomplete PNG")
 
@@ -87,7 +87,7 @@ def test_skip_existing_goes_on_where_a_job_stopped(snapshot, tmp_path, capsys):
     (tmp_path / "out" / "1.png").write_bytes(b"mine")
     assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out", "--skip-existing") == 0
     assert (tmp_path / "out" / "1.png").read_bytes() == b"mine"
-    assert capsys.readouterr().out == f"2 translated into {tmp_path}/out, 1 were there\n"
+    assert capsys.readouterr().out == f"2 translated into {tmp_path}/out, 1 were there; torch fp32, batch 1\n"
 
 
 def test_a_dry_run_lists_and_writes_nothing(snapshot, tmp_path, capsys):

@@ -15,6 +15,7 @@ from diptych.errors import ConfigError, DiptychError
 COMMANDS: dict[str, str] = {
     "train": "train a translator on folders of images, or go on with an interrupted run",
     "translate": "translate images and folders of images with a trained snapshot",
+    "export": "write a snapshot as one ONNX or TorchScript file for other programs",
     "evaluate": "score a run, a snapshot or finished images with metrics one can defend",
     "check": "look a data set over before training: damage, leakage, duplicates, misaligned pairs",
     "doctor": "say from a run's curves and networks what went wrong in training, and what to change",

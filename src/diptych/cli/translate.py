@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from diptych.cli import command_parser
 
 EXAMPLES = """\
   diptych translate runs/x/snapshot.safetensors photos/ --out paintings/
-  diptych translate horse2zebra.safetensors zebra.jpg --direction b2a --out horses/"""
+  diptych translate horse2zebra.safetensors zebra.jpg --direction b2a --out horses/
+  diptych translate runs/x/snapshot.safetensors photos/ --out paintings/ --backend torch --precision fp32"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,10 +35,34 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--seed", type=int, default=0, help="of paper's dropout (default: 0)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    p.add_argument("--precision", default="fp32", choices=("fp32", "bf16"), help="default: fp32")
+    p.add_argument(
+        "--backend",
+        default="auto",
+        choices=("auto", "torch", "onnx", "openvino"),
+        help="what computes; auto measures those installed on the first images of a large job (default: auto)",
+    )
+    p.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="default: auto")
+    p.add_argument("--batch", default=None, type=_batch, metavar="N", help="images at once, auto or a number (default: auto)")
+    p.add_argument(
+        "--max-error",
+        default=1.0,
+        type=float,
+        metavar="LEVELS",
+        help="the mean difference to fp32, of 255 levels, up to which auto takes bf16 (default: 1)",
+    )
     p.add_argument("--skip-existing", action="store_true", help="go on where an interrupted job stopped")
     p.add_argument("--dry-run", action="store_true", help="list what would be written")
     return p
+
+
+def _batch(text: str) -> int | None:
+    number = None if text == "auto" else int(text)
+    if number is not None and number < 1:
+        raise ValueError
+    return number
+
+
+_batch.__name__ = "batch"  # which argparse puts into its message
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,21 +71,37 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.data.formats import show
     from diptych.inference.batch import plan, translate_files
+    from diptych.inference.choice import choose
     from diptych.inference.translator import Translator
+    from diptych.snapshot import Snapshot
 
     show_notes()
-    translator = Translator.load(
-        args.snapshot, args.direction, device=args.device, precision=args.precision, mode=args.mode, seed=args.seed
-    )
-    jobs = plan(args.inputs, args.out, translator)
+    how = {"device": args.device, "mode": args.mode, "seed": args.seed}
+    make = partial(Translator, Snapshot.load(args.snapshot), args.direction, **how)
+    jobs = plan(args.inputs, args.out, make())
     if args.dry_run:
         for job in jobs:
             console.print(f"{show(job.source)} -> {show(job.target)}", soft_wrap=True)
         return 0
+    left = [job for job in jobs if not (args.skip_existing and job.target.exists())]
     with bar("images") as progress:
         task = progress.add_task("translating", total=len(jobs), note="")
+        choice = choose(
+            lambda backend, precision: make(backend=backend, precision=precision),
+            left,
+            at=args.at,
+            backend=args.backend,
+            precision=args.precision,
+            batch=args.batch,
+            max_error=args.max_error,
+        )
         outcomes = translate_files(
-            jobs, translator, at=args.at, skip_existing=args.skip_existing, watch=lambda outcome: progress.advance(task)
+            jobs,
+            choice.translator,
+            at=args.at,
+            batch=choice.batch,
+            skip_existing=args.skip_existing,
+            watch=lambda outcome: progress.advance(task),
         )
     problems = [outcome.problem for outcome in outcomes if outcome.problem]
     for problem in problems:
@@ -67,5 +109,5 @@ def main(argv: Sequence[str]) -> int:
     done = sum(not outcome.skipped and not outcome.problem for outcome in outcomes)
     already = sum(outcome.skipped for outcome in outcomes)
     tail = (f", {already} were there" if already else "") + (f", {len(problems)} of {len(outcomes)} skipped" if problems else "")
-    console.print(f"{done} translated into {show(args.out)}{tail}", soft_wrap=True)
+    console.print(f"{done} translated into {show(args.out)}{tail}; {choice}", soft_wrap=True)
     return 1 if problems else 0

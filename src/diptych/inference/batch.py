@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
 
 from diptych.data.datasets import read_as
 from diptych.data.folders import Ref, find_images
 from diptych.data.formats import output_suffix, show, write_pixels
 from diptych.errors import DataError, StorageError
+from diptych.inference.overlap import ahead
 from diptych.inference.translator import At, Translator
+
+THREADS = min(4, os.cpu_count() or 1)  # that read, and as many that write
 
 
 @dataclass(frozen=True)
@@ -59,36 +68,87 @@ def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) 
     return list(jobs.values())
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """An image as the network takes it, or as it left the network, with the height and width of its file."""
+
+    job: Job
+    pixels: Shaped[Tensor, "c h w"]
+    height: int
+    width: int
+
+
 def translate_files(
     jobs: Iterable[Job],
     translator: Translator,
     *,
     at: At = "native",
+    batch: int = 1,
     skip_existing: bool = False,
     watch: Callable[[Outcome], None] = lambda o: None,
 ) -> list[Outcome]:
-    """Translate every job; an unreadable image is reported in its outcome and the rest goes on.
+    """Translate every job; an image that cannot be read or written is reported in its outcome and the rest goes on.
 
-    Each file appears whole or not at all, so ``skip_existing`` goes on where an interrupted job stopped.
-    Raises StorageError when the disk refuses.
+    Reading and writing go on in threads beside the network, a few images ahead and behind. Up to ``batch`` successive images of
+    one size go through the network together. Outcomes keep the order of the jobs. Each file appears whole or not at all, so
+    ``skip_existing`` goes on where an interrupted job stopped. Raises StorageError when the disk refuses.
     """
+    batch = 1 if translator.alone else batch
+    load = partial(_load, translator=translator, at=at, skip_existing=skip_existing)
     outcomes = []
-    for job in jobs:
-        outcomes.append(_translate(job, translator, at, skip_existing))
-        watch(outcomes[-1])
+    with (
+        closing(ahead(load, jobs, threads=THREADS, depth=batch + THREADS)) as loaded,
+        closing(_translated(loaded, translator, batch)) as translated,
+        closing(ahead(partial(_write, translator=translator), translated, threads=THREADS, depth=batch + THREADS)) as written,
+    ):
+        for outcome in written:
+            outcomes.append(outcome)
+            watch(outcome)
     return outcomes
 
 
-def _translate(job: Job, translator: Translator, at: At, skip_existing: bool) -> Outcome:
+def _load(job: Job, translator: Translator, at: At, skip_existing: bool) -> _Loaded | Outcome:
     if skip_existing and job.target.exists():
         return Outcome(job, skipped=True)
     try:
-        pixels = translator.pixels(read_as(Ref(job.source), translator.source), at)
+        pixels = read_as(Ref(job.source), translator.source)
     except DataError as error:
         return Outcome(job, problem=str(error))
+    return _Loaded(job, translator.prepare(pixels, at), *pixels.shape[:2])
+
+
+def _translated(
+    loaded: Iterable[_Loaded | Outcome], translator: Translator, batch: int
+) -> Generator[_Loaded | Outcome, None, None]:
+    """Images after the network, which sees up to ``batch`` successive ones of one size at once; outcomes pass."""
+    group: list[_Loaded] = []
+    for item in loaded:
+        if group and (len(group) == batch or isinstance(item, Outcome) or item.pixels.shape != group[0].pixels.shape):
+            yield from _through(group, translator)
+            group = []
+        if isinstance(item, Outcome):
+            yield item
+        else:
+            group.append(item)
+    if group:
+        yield from _through(group, translator)
+
+
+def _through(group: list[_Loaded], translator: Translator) -> Iterator[_Loaded]:
+    for item, out in zip(group, translator.tensors(torch.stack([item.pixels for item in group])), strict=True):
+        yield replace(item, pixels=out)
+
+
+def _write(item: _Loaded | Outcome, translator: Translator) -> Outcome:
+    if isinstance(item, Outcome):
+        return item
+    job = item.job
     try:
         job.target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{show(job.target.parent)}: cannot be made ({error.strerror}); choose another --out") from error
-    write_pixels(job.target, pixels)
+    try:
+        write_pixels(job.target, translator.finish(item.pixels, item.height, item.width))
+    except DataError as error:
+        return Outcome(job, problem=str(error))
     return Outcome(job)

@@ -7,14 +7,16 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor
 
-from diptych.data.augment import resize
+from diptych.data.augment import resize, to_tensor
 from diptych.data.census import fit
 from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
-from diptych.nets.modes import Mode, applied
+from diptych.inference.backends import Backend, Exactness, onnx_run, openvino_run, torch_run, varies
+from diptych.nets.modes import Mode
 from diptych.snapshot import Snapshot
 
 At = Literal["native", "trained"]
@@ -33,15 +35,23 @@ class Translator:
         direction: str = "a2b",
         *,
         device: str = "auto",
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: Exactness = "fp32",
         mode: Mode | None = None,
         seed: int = 0,
+        backend: Backend = "torch",
     ) -> None:
         self.source, self.target = snapshot.domains(direction)
-        self.device = pick_device(device)
-        self.net = snapshot.generators[direction].to(self.device)
-        self.size, self.mode, self.seed = snapshot.size, mode or snapshot.mode, seed
-        self.bf16 = precision == "bf16"
+        self.net, self.size, self.mode = snapshot.generators[direction], snapshot.size, mode or snapshot.mode
+        self.backend, self.precision, self.device = backend, precision, pick_device(device)
+        self.alone = self.mode == "paper" and varies(self.net)
+        """Whether a result depends on the other images of its batch."""
+        if backend != "torch":
+            self._refuse_what_graphs_lack(device)
+            self.device = torch.device("cpu")
+            self._run = {"onnx": onnx_run, "openvino": openvino_run}[backend](self.net, self.source, self.target, precision)
+        else:
+            self.net.to(self.device)
+            self._run = torch_run(self.net, self.source, self.target, self.device, precision, self.mode, seed)
 
     @classmethod
     def load(
@@ -50,16 +60,27 @@ class Translator:
         direction: str = "a2b",
         *,
         device: str = "auto",
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: Exactness = "fp32",
         mode: Mode | None = None,
         seed: int = 0,
+        backend: Backend = "torch",
     ) -> Translator:
         """Load a snapshot file.
 
         ``mode`` is ``eval`` or ``paper`` (diptych.nets.modes), by default as the snapshot says; ``seed`` fixes paper's dropout.
+        ``backend`` is what computes: ``torch``, or on the CPU ``onnx`` (ONNX Runtime) or ``openvino``, which are faster.
         Raises SnapshotError for a bad file, ConfigError for a direction that it does not translate or a device that is not there.
         """
-        return cls(Snapshot.load(snapshot), direction, device=device, precision=precision, mode=mode, seed=seed)
+        return cls(Snapshot.load(snapshot), direction, device=device, precision=precision, mode=mode, seed=seed, backend=backend)
+
+    def _refuse_what_graphs_lack(self, device: str) -> None:
+        if self.alone:
+            raise ConfigError(
+                f"backend {self.backend} has no mode paper (dropout, batch statistics), which this snapshot asks for; "
+                "choose --backend torch or --mode eval"
+            )
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"backend {self.backend} computes on the cpu, found device {device!r}; choose --backend torch")
 
     def __call__(self, image: Any) -> Any:
         """Translate one image.
@@ -87,21 +108,25 @@ class Translator:
         ``at="trained"`` works at the size of training and resizes the result back. Raises DataError when the pixels cannot
         be brought to the source domain (other channels, other pixel type).
         """
+        return self.finish(self.tensors(self.prepare(pixels, at)[None])[0], *pixels.shape[:2])
+
+    def prepare(self, pixels: np.ndarray, at: At = "native") -> Shaped[Tensor, "c h w"]:
+        """An (h, w, c) array of native pixels as `tensors` takes it, at the size to work at; needs no device."""
         height, width = pixels.shape[:2]
         pixels = fit(pixels, self.source)
         if at == "trained" and self.size:
             scale = self.size / min(height, width)
             pixels = resize(pixels, round(height * scale), round(width * scale))
-        x = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))[None]
-        out = self.tensors(x)[0].permute(1, 2, 0).contiguous().numpy()
-        return resize(out, height, width)
+        return to_tensor(pixels)
 
-    def tensors(self, pixels: Tensor) -> Tensor:
-        """Translate an (n, c, h, w) tensor of native pixels, on the CPU or the device; the result is on the CPU."""
-        with applied(self.net, self.mode, self.seed) as net, torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            x = self.source.encode(pixels.to(self.device))
-            out = self.target.decode(net(x)).cpu()
-        return out.clone()  # out here it is an ordinary tensor, which may be changed in place
+    def finish(self, out: Shaped[Tensor, "c h w"], height: int, width: int) -> np.ndarray:
+        """What `tensors` gave for one image as an array of the image's own height and width."""
+        return resize(np.ascontiguousarray(out.numpy().transpose(1, 2, 0)), height, width)
+
+    def tensors(self, pixels: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d h w"]:
+        """Translate a tensor of native pixels, on the CPU or the device; the result is on the CPU."""
+        self.source.check(pixels)
+        return self._run(pixels)
 
 
 def _from_pil(image: Image.Image) -> np.ndarray:

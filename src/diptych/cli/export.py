@@ -1,0 +1,40 @@
+"""diptych export: one direction of a snapshot as a file for programs without diptych."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from diptych.cli import command_parser
+
+EXAMPLES = """\
+  diptych export runs/x/snapshot.safetensors --to onnx
+  diptych export horse2zebra.safetensors --to torchscript --direction b2a --out zebra2horse.pt"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = command_parser("export", EXAMPLES)
+    p.add_argument("snapshot", metavar="SNAPSHOT", type=Path, help="a snapshot.safetensors of a run or of `diptych import`")
+    p.add_argument("--to", required=True, choices=("onnx", "torchscript"), help="the format")
+    p.add_argument("--direction", default="a2b", choices=("a2b", "b2a"), help="which way (default: a2b)")
+    p.add_argument("--out", type=Path, metavar="FILE", help="default: SNAPSHOT-DIRECTION.onnx or .pt, beside the snapshot")
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """Export, and print what was written and how near it is."""
+    args = parser().parse_args(argv)
+    from diptych.cli.console import console, notes
+    from diptych.data.formats import show
+    from diptych.inference.export import SIZES, SUFFIXES, export
+
+    out = args.out or args.snapshot.with_name(f"{args.snapshot.stem}-{args.direction}{SUFFIXES[args.to]}")
+    done = export(args.snapshot, out, args.to, args.direction)
+    if done.paper:
+        notes.print("note: this snapshot is applied in mode paper; the file is eval: no dropout, statistics of training")
+    console.print(f"{show(done.path)}  {done.path.stat().st_size:,} bytes", soft_wrap=True)
+    console.print(f"sha256  {done.sha256}", soft_wrap=True)
+    console.print(f"greatest difference to the network {done.difference:.1e} of [-1, 1], at {len(SIZES)} sizes", soft_wrap=True)
+    return 0

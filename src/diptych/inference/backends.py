@@ -1,0 +1,94 @@
+"""What computes a translation: torch, ONNX Runtime or OpenVINO. One function each makes a Run: native pixels in and out.
+
+The other two run the graph of `graph.py` in eval mode on the CPU; each is imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from diptych.errors import ConfigError
+from diptych.metrics.models import extra
+from diptych.nets.modes import Mode, applied
+from diptych.pixels import Domain
+
+Backend = Literal["torch", "onnx", "openvino"]
+Exactness = Literal["fp32", "bf16"]
+BF16: dict[str, Any] = {"dtype": torch.bfloat16, "memory_format": torch.channels_last}  # the layout of the fast kernels
+Run = Callable[[Shaped[Tensor, "n c h w"]], Shaped[Tensor, "n d h w"]]
+PACKAGES: dict[Backend, tuple[str, ...]] = {"torch": (), "onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
+
+
+def installed(backend: Backend) -> bool:
+    """Whether the packages of a backend are there; nothing is imported."""
+    return all(find_spec(package) for package in PACKAGES[backend])
+
+
+def varies(net: nn.Module) -> bool:
+    """Whether paper mode differs from eval mode for this network: it has BatchNorm or dropout."""
+    return any(isinstance(module, nn.BatchNorm2d | nn.Dropout) for module in net.modules())
+
+
+def torch_run(
+    net: nn.Module, source: Domain, target: Domain, device: torch.device, precision: Exactness, mode: Mode, seed: int
+) -> Run:
+    """Torch, on any device, in either mode."""
+    net, how = (_in_bf16(net), BF16) if precision == "bf16" else (net, {})
+
+    def run(pixels: Tensor) -> Tensor:
+        with applied(net, mode, seed):
+            out = target.decode(net(source.encode(pixels.to(device)).to(**how))).cpu()
+        return out.clone()  # out here it is an ordinary tensor, which may be changed in place
+
+    return run
+
+
+def _in_bf16(net: nn.Module) -> nn.Module:
+    """A copy whose convolutions are cast once, where autocast would cast them for every image; norms keep their float32."""
+    net = copy.deepcopy(net)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.to(**BF16)
+    return net
+
+
+def onnx_run(net: nn.Module, source: Domain, target: Domain, precision: Exactness) -> Run:
+    """ONNX Runtime on the CPU. Raises MissingExtraError without it, ConfigError for bf16, in which it has no CPU kernels."""
+    if precision == "bf16":
+        raise ConfigError("backend onnx computes in fp32, found precision bf16; choose --backend torch or openvino for bf16")
+    return onnx_session(_graph(net, source, target, "onnx"))
+
+
+def onnx_session(model: bytes) -> Run:
+    """The first output of a model of graph.py."""
+    runtime = extra("onnxruntime", "onnx", "backend onnx")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
+    session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda pixels: torch.from_numpy(session.run(None, {"pixels": pixels.numpy()})[0])
+
+
+def openvino_run(net: nn.Module, source: Domain, target: Domain, precision: Exactness) -> Run:
+    """OpenVINO on the CPU. Raises MissingExtraError without it."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # with it, importing reports to Google Analytics
+    openvino = extra("openvino", "openvino", "backend openvino")
+    core = openvino.Core()
+    settings = {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision], "PERFORMANCE_HINT": "LATENCY"}
+    settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
+    model = core.compile_model(core.read_model(_graph(net, source, target, "openvino")), "CPU", settings)
+    return lambda pixels: torch.from_numpy(model(pixels.numpy())[0].copy())  # the next call writes into the same memory
+
+
+def _graph(net: nn.Module, source: Domain, target: Domain, backend: Backend) -> bytes:
+    extra("onnx", backend, f"backend {backend}")
+    from diptych.inference.graph import onnx_graph
+
+    return onnx_graph(net, source, target).SerializeToString()

@@ -1,0 +1,106 @@
+"""One self-contained file of a generator for programs without diptych: checked against the network before it is written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from diptych.errors import SnapshotError
+from diptych.files import sha256_of, write_atomic
+from diptych.inference.backends import varies
+from diptych.metrics.models import extra
+from diptych.nets.modes import applied
+from diptych.pixels import TORCH_DTYPES, Domain
+from diptych.snapshot import Snapshot
+
+Format = Literal["onnx", "torchscript"]
+SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
+TOLERANCE = 1e-4  # of [-1, 1], before rounding: a hundredth of a level of 255
+SIZES = ((1, 65, 67), (2, 96, 128), (1, 31, 200), (1, 2, 3))  # batch, height, width: odd ones, and less than any padding
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written file: its SHA-256, and its greatest difference to the network in [-1, 1] before rounding."""
+
+    path: Path
+    sha256: str
+    difference: float
+    paper: bool
+    """Whether the snapshot's own mode is paper and would give other results: a file is always eval."""
+
+
+def export(snapshot: str | Path, out: str | Path, to: Format, direction: str = "a2b") -> Exported:
+    """Write one direction of a snapshot as a file that takes and gives native pixels, of any batch, height and width.
+
+    The network is in eval mode. What the file computes is compared with it at SIZES. Raises SnapshotError where it differs by more
+    than TOLERANCE, and MissingExtraError without the packages for ONNX; then no file is written.
+    """
+    loaded = Snapshot.load(snapshot)
+    source, target = loaded.domains(direction)
+    net = loaded.generators[direction].eval()
+    facts = {"direction": direction, "source": str(source), "target": str(target), "mode": "eval"}
+    facts |= {"snapshot_sha256": sha256_of(Path(snapshot)), "diptych": version("diptych")}
+    if to == "onnx":
+        data, run = _onnx(net, source, target, facts)
+    else:
+        data, run = _torchscript(net, source, target, facts)
+    difference = 0.0
+    for size in SIZES:
+        pixels = example(source, *size)
+        with applied(net, "eval"):
+            expected = net(source.encode(pixels))
+        found = float((run(pixels) - expected).abs().max())
+        if not found <= TOLERANCE:
+            where = " x ".join(map(str, size[1:]))
+            raise SnapshotError(
+                f"{snapshot}: exported to {to} it differs by {found:.2g} at {where} pixels, more than {TOLERANCE:g}; nothing was "
+                "written, please report it with the snapshot"
+            )
+        difference = max(difference, found)
+    write_atomic(Path(out), data)
+    return Exported(Path(out), hashlib.sha256(data).hexdigest(), difference, loaded.mode == "paper" and varies(net))
+
+
+def _onnx(
+    net: torch.nn.Module, source: Domain, target: Domain, facts: dict[str, str]
+) -> tuple[bytes, Callable[[Tensor], Tensor]]:
+    onnx, runtime = (extra(package, "onnx", "export to onnx") for package in ("onnx", "onnxruntime"))
+    from diptych.inference.graph import FLOATS, INPUT, onnx_graph, with_floats
+
+    model = onnx_graph(net, source, target, facts)
+    onnx.checker.check_model(model, full_check=True)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
+    session = runtime.InferenceSession(with_floats(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return model.SerializeToString(), lambda x: torch.from_numpy(session.run([FLOATS], {INPUT: x.numpy()})[0])
+
+
+def _torchscript(
+    net: torch.nn.Module, source: Domain, target: Domain, facts: dict[str, str]
+) -> tuple[bytes, Callable[[Tensor], Tensor]]:
+    from diptych.inference.scripted import load_program, torchscript
+
+    data = torchscript(net, source, target, facts)
+    program = load_program(io.BytesIO(data))
+    return data, lambda x: program.floats(x)
+
+
+def example(domain: Domain, n: int, height: int, width: int) -> Shaped[Tensor, "n c h w"]:
+    """Pixels as rough as photographs, always the same ones: coarse colours and fine noise over the domain's range."""
+    random = np.random.default_rng((n, height, width))
+    coarse = torch.from_numpy(random.random((n, domain.channels, 4, 4)))
+    unit: Float[Tensor, "n c h w"] = F.interpolate(coarse, (height, width), mode="bilinear")
+    unit = unit * 0.8 + 0.2 * torch.from_numpy(random.random(unit.shape))
+    return (unit * (domain.high - domain.low) + domain.low).to(torch.float32).to(TORCH_DTYPES[domain.dtype])

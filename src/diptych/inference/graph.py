@@ -1,0 +1,202 @@
+"""The ONNX graph of a generator, native pixels in and native pixels out, of any batch, height and width.
+
+Written layer by layer rather than traced by torch.onnx, for three reasons: padding any size to the network's multiple can be
+part of the graph; equal snapshots give equal bytes; and it takes milliseconds where the exporter takes ten seconds, so that the
+same graph serves `diptych export` and, from memory, the faster backends of `diptych translate`. What it means is checked against
+the network itself whenever it is exported, and in the tests for every generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from diptych.errors import ConfigError
+from diptych.nets import ResNet, UNet
+from diptych.nets.resnet import ResidualBlock
+from diptych.pixels import Domain
+
+OPSET, IR_VERSION = 17, 8  # of 2022, so that runtimes of the last years read the file
+ONNX_TYPES = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}
+INPUT, FLOATS, OUTPUT = "pixels", "translated", "translated_pixels"  # FLOATS lies in [-1, 1], before it becomes pixels
+
+
+class Nodes:
+    """Nodes and constants as they are added; a call adds one node and returns the name of its output."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def __call__(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """Add a node of one output."""
+        name = name or f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def constant(self, value: Any, dtype: type = np.int64) -> str:
+        """Add numbers: int64 for shapes and indices, float32 for weights."""
+        array = value.detach().cpu().float().numpy() if isinstance(value, Tensor) else np.asarray(value, dtype)
+        self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), f"constant_{len(self.constants)}"))
+        return self.constants[-1].name
+
+
+def onnx_graph(net: nn.Module, source: Domain, target: Domain, facts: dict[str, str] | None = None) -> onnx.ModelProto:
+    """A generator in eval mode as one self-contained model, with facts as its metadata.
+
+    Input ``pixels`` (n, c, h, w) of the source's pixel type, output ``translated_pixels`` of the target's.
+    Raises ConfigError for a network or a layer that has no row in the tables below.
+    """
+    add = Nodes()
+    shape = add("Shape", INPUT)
+    sides = [_Side(add, add("Gather", shape, add.constant(axis)), net) for axis in (2, 3)]
+    x = _encode(add, source)
+    mirrored = add("And", sides[0].fits, sides[1].fits)
+    for axis, side in enumerate(sides, 2):
+        x = add("Gather", x, add("Where", mirrored, side.mirrored, side.replicated), axis=axis)
+    x = add("Tanh", _row(NETWORKS, net)(add, net, x))
+    starts, ends = (
+        add("Concat", *(add("Unsqueeze", getattr(side, end), add.constant([0])) for side in sides), axis=0)
+        for end in ("before", "end")
+    )
+    add("Slice", x, starts, ends, add.constant([2, 3]), name=FLOATS)
+    _decode(add, target)
+    graph = helper.make_graph(
+        add.nodes,
+        "diptych",
+        [helper.make_tensor_value_info(INPUT, ONNX_TYPES[source.dtype], ["n", source.channels, "h", "w"])],
+        [helper.make_tensor_value_info(OUTPUT, ONNX_TYPES[target.dtype], ["n", target.channels, "h", "w"])],
+        add.constants,
+    )
+    model = helper.make_model(graph, producer_name="diptych", opset_imports=[helper.make_opsetid("", OPSET)])
+    model.ir_version = IR_VERSION
+    helper.set_model_props(model, facts or {})
+    return model
+
+
+def with_floats(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model with a second output: the floats in [-1, 1] before they are rounded to pixels."""
+    model, shape = onnx.ModelProto.FromString(model.SerializeToString()), ["n", None, "h", "w"]
+    model.graph.output.append(helper.make_tensor_value_info(FLOATS, TensorProto.FLOAT, shape))
+    return model
+
+
+class _Side:
+    """Height or width: where each row (or column) of the padded image comes from, as nets.blocks.pad_to_multiple does it."""
+
+    def __init__(self, add: Nodes, size: str, net: nn.Module) -> None:
+        one, multiple = add.constant(1), add.constant(net.multiple)
+        up = add("Div", add("Add", size, add.constant(net.multiple - 1)), multiple)
+        padded = add("Max", add("Mul", up, multiple), add.constant(getattr(net, "smallest", 0)))
+        extra = add("Sub", padded, size)
+        self.before = add("Div", extra, add.constant(2))
+        self.end = add("Add", self.before, size)
+        self.fits = add("Less", add("Sub", extra, self.before), size)
+        last = add("Sub", size, one)
+        rows = add("Sub", add("Range", add.constant(0), padded, one), self.before)
+        self.mirrored = add("Sub", last, add("Abs", add("Sub", last, add("Abs", rows))))
+        self.replicated = add("Min", add("Max", rows, add.constant(0)), last)
+
+
+def _encode(add: Nodes, domain: Domain) -> str:
+    """Domain.encode."""
+    x = add("Cast", INPUT, to=TensorProto.FLOAT)
+    numbers = (domain.low, domain.high - domain.low, 0.5, 0.5)
+    for operator, number in zip(("Sub", "Div", "Sub", "Div"), numbers, strict=True):
+        x = add(operator, x, add.constant(number, np.float32))
+    return x
+
+
+def _decode(add: Nodes, domain: Domain) -> None:
+    """Domain.decode."""
+    x = add("Clip", FLOATS, add.constant(-1.0, np.float32), add.constant(1.0, np.float32))
+    for operator, number in zip(("Add", "Mul", "Add"), (1.0, (domain.high - domain.low) / 2.0, domain.low), strict=True):
+        x = add(operator, x, add.constant(number, np.float32))
+    x = x if domain.dtype == "float32" else add("Round", x)
+    add("Cast", x, name=OUTPUT, to=ONNX_TYPES[domain.dtype])
+
+
+def _resnet(add: Nodes, net: ResNet, x: str) -> str:
+    return _chain(add, (net.stem, net.down, net.blocks, net.up, net.head), x)
+
+
+def _unet(add: Nodes, net: UNet, x: str) -> str:
+    encoded = [x := _layer(add, down, x) for down in net.downs]
+    encoded.pop()
+    for up in net.ups:
+        x, skip = _layer(add, up, x), encoded.pop()
+        x = add("Concat", skip, x, axis=1) if net.skips else x
+    return _layer(add, net.head, x)
+
+
+def _layer(add: Nodes, layer: nn.Module, x: str) -> str:
+    return _row(LAYERS, layer)(add, layer, x)
+
+
+def _chain(add: Nodes, layers: Iterable[nn.Module], x: str) -> str:
+    for layer in layers:
+        x = _layer(add, layer, x)
+    return x
+
+
+def _conv(add: Nodes, conv: nn.Conv2d | nn.ConvTranspose2d, x: str, operator: str = "Conv", **more: Any) -> str:
+    bias = [] if conv.bias is None else [add.constant(conv.bias)]
+    pads = [*conv.padding, *conv.padding]
+    shape = {"kernel_shape": conv.kernel_size, "strides": conv.stride, "dilations": conv.dilation, "pads": pads}
+    return add(operator, x, add.constant(conv.weight), *bias, group=conv.groups, **shape, **more)
+
+
+def _transposed(add: Nodes, conv: nn.ConvTranspose2d, x: str) -> str:
+    return _conv(add, conv, x, "ConvTranspose", output_padding=conv.output_padding)
+
+
+def _batch_norm(add: Nodes, norm: nn.BatchNorm2d, x: str) -> str:
+    numbers = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
+    return add("BatchNormalization", x, *map(add.constant, numbers), epsilon=norm.eps)
+
+
+def _instance_norm(add: Nodes, norm: nn.InstanceNorm2d, x: str) -> str:
+    scale, shift = (norm.weight, norm.bias) if norm.affine else (np.ones(norm.num_features), np.zeros(norm.num_features))
+    return add("InstanceNormalization", x, add.constant(scale, np.float32), add.constant(shift, np.float32), epsilon=norm.eps)
+
+
+def _reflection(add: Nodes, pad: nn.ReflectionPad2d, x: str) -> str:
+    left, right, top, bottom = pad.padding
+    return add("Pad", x, add.constant([0, 0, top, left, 0, 0, bottom, right]), mode="reflect")
+
+
+def _nearest(add: Nodes, upsample: nn.Upsample, x: str) -> str:
+    scale = float(upsample.scale_factor)
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return add("Resize", x, "", add.constant([1, 1, scale, scale], np.float32), **how)
+
+
+def _row(table: dict[type[nn.Module], Callable[..., str]], module: nn.Module) -> Callable[..., str]:
+    row = next((table[kind] for kind in type(module).__mro__ if kind in table), None)
+    if row is None:
+        known = ", ".join(kind.__name__ for kind in table)
+        raise ConfigError(f"{type(module).__name__} has no ONNX form here, known are {known}; translate with --backend torch")
+    return row
+
+
+NETWORKS: dict[type[nn.Module], Callable[..., str]] = {ResNet: _resnet, UNet: _unet}
+LAYERS: dict[type[nn.Module], Callable[..., str]] = {
+    nn.Sequential: _chain,
+    ResidualBlock: lambda add, block, x: add("Add", x, _layer(add, block.layers, x)),
+    nn.Conv2d: _conv,
+    nn.ConvTranspose2d: _transposed,
+    nn.BatchNorm2d: _batch_norm,
+    nn.InstanceNorm2d: _instance_norm,
+    nn.ReflectionPad2d: _reflection,
+    nn.Upsample: _nearest,
+    nn.PixelShuffle: lambda add, shuffle, x: add("DepthToSpace", x, blocksize=shuffle.upscale_factor, mode="CRD"),
+    nn.ReLU: lambda add, relu, x: add("Relu", x),
+    nn.LeakyReLU: lambda add, relu, x: add("LeakyRelu", x, alpha=relu.negative_slope),
+    nn.Identity: lambda add, identity, x: x,
+    nn.Dropout: lambda add, dropout, x: x,  # eval mode
+}

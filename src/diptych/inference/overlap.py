@@ -1,0 +1,29 @@
+"""Work that goes on in threads while its results are used: in order, and never far ahead."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ahead(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, depth: int) -> Iterator[Result]:
+    """The results of work on each item, in the order of the items, which are taken from their iterator by the caller's thread.
+
+    At most ``depth`` items are in work or wait to be taken. What work raises is raised here at its place in the order. However
+    this ends, also by an interruption, nothing new is begun, and what has begun is finished first.
+    """
+    pool, begun = ThreadPoolExecutor(threads), deque[Future[Result]]()
+    try:
+        for item in items:
+            begun.append(pool.submit(work, item))
+            if len(begun) == depth:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,77 @@
+"""A generator as a TorchScript program: native pixels in and out, any size, no diptych needed to run it."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import warnings
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from diptych.nets.blocks import crop_centre
+from diptych.pixels import TORCH_DTYPES, Domain
+
+FACTS = "diptych.json"  # the name of the metadata inside the file: torch.jit.load(..., _extra_files={FACTS: ""})
+
+
+class Portable(nn.Module):
+    """encode, pad, translate, crop, decode without a branch on the size, so that tracing it once holds for every size."""
+
+    def __init__(self, net: nn.Module, source: Domain, target: Domain) -> None:
+        super().__init__()
+        self.net, self.source, self.target = net, source, target
+
+    def forward(self, pixels: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d h w"]:
+        return self.target.decode(self.floats(pixels))
+
+    def floats(self, pixels: Shaped[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
+        """The translation in [-1, 1], before it is rounded to pixels."""
+        x = self.source.encode(pixels)
+        height, width = x.shape[-2:]  # tensors while this is traced
+        (rows, mirrored_rows, fits_h), (columns, mirrored_columns, fits_w) = self._side(height), self._side(width)
+        mirrored = fits_h & fits_w
+        x = x.index_select(2, torch.where(mirrored, mirrored_rows, rows))
+        x = x.index_select(3, torch.where(mirrored, mirrored_columns, columns))
+        return crop_centre(self.net(x), height, width)
+
+    def _side(self, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where each padded row comes from, replicated or mirrored, and whether mirroring fits: nets.blocks.pad_to_multiple."""
+        size, multiple = torch.as_tensor(size), self.net.multiple
+        padded = ((size + multiple - 1) // multiple * multiple).clamp(min=getattr(self.net, "smallest", 0))
+        before = (padded - size) // 2
+        rows, last = torch.arange(padded) - before, size - 1
+        return torch.minimum(rows.clamp(min=0), last), last - (last - rows.abs()).abs(), padded - size - before < size
+
+
+def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str, str]) -> bytes:
+    """A file for torch.jit.load with the methods ``forward`` (pixels to pixels) and ``floats``, in eval mode."""
+    example = torch.zeros((1, source.channels, 2 * net.multiple, 2 * net.multiple), dtype=TORCH_DTYPES[source.dtype])
+    file = io.BytesIO()
+    with torch.no_grad(), warnings.catch_warnings():
+        # torch says that TorchScript is no longer developed, and that conditions on sizes are traced as they came out: those that
+        # are left hold for every padded size, and each export is checked on other sizes.
+        warnings.simplefilter("ignore")
+        portable = Portable(_plain(net), source, target).eval()
+        program = torch.jit.trace_module(portable, {"forward": example, "floats": example}, check_trace=False)
+        torch.jit.save(program, file, _extra_files={FACTS: json.dumps(facts)})
+    return file.getvalue()
+
+
+def _plain(net: nn.Module) -> nn.Module:
+    """A copy with torch's own layers in place of those of diptych.nets that choose a kernel by the size of the image."""
+    net = copy.deepcopy(net)
+    for module in net.modules():
+        kind = next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch."))
+        if kind is not nn.Module:
+            module.__class__ = kind
+    return net
+
+
+def load_program(file: str | io.BytesIO) -> torch.jit.ScriptModule:
+    """torch.jit.load on the CPU, without the warning that TorchScript is no longer developed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.load(file, map_location="cpu")
