@@ -27,6 +27,10 @@ class TrainConfig:
     ``epochs`` at the full learning rate ``lr``, then ``decay_epochs`` in which it falls linearly towards zero; an epoch
     visits the larger side once. ``batch_size`` counts over all processes together. ``precision: auto`` is bf16 where the
     hardware computes in it. ``ema`` is the decay per step of averaged generator weights, 0 for none.
+
+    For less memory, at the same results but for BatchNorm's statistics, which are those of a part: ``accumulate`` computes each
+    process's batch in so many parts one after another; ``checkpoint`` recomputes the generators' activations instead of keeping
+    them.
     """
 
     epochs: int = 100
@@ -37,15 +41,23 @@ class TrainConfig:
     precision: Precision = "auto"
     ema: float = 0.0
     seed: int = 0
+    accumulate: int = 1
+    checkpoint: bool = False
 
     def __post_init__(self) -> None:
-        for name, smallest in (("epochs", 0), ("decay_epochs", 0), ("batch_size", 1), ("lr", 0.0), ("seed", 0)):
+        least = {"epochs": 0, "decay_epochs": 0, "batch_size": 1, "lr": 0.0, "seed": 0, "accumulate": 1}
+        for name, smallest in least.items():
             if getattr(self, name) < smallest:
                 raise ConfigError(f"train.{name} must be at least {smallest}, found {getattr(self, name)}")
         if self.epochs + self.decay_epochs < 1:
             raise ConfigError("train.epochs and train.decay_epochs are both 0; set at least one of them")
         if not 0.0 <= self.ema < 1.0:
             raise ConfigError(f"train.ema must be at least 0 and below 1, found {self.ema}")
+        if self.batch_size % self.accumulate:
+            raise ConfigError(
+                f"train.accumulate {self.accumulate} must divide train.batch_size {self.batch_size} into equal parts; "
+                "choose one of its divisors"
+            )
 
     def lr_at(self, epoch: int) -> float:
         """The learning rate of an epoch counted from 0: the last of the decay still trains, at lr / (decay_epochs + 1)."""

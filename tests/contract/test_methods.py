@@ -23,7 +23,7 @@ from diptych.pool import ImagePool
 from diptych.recipe import Recipe, TrainConfig
 from diptych.snapshot import Snapshot
 from diptych.training.distributed import World
-from diptych.training.loop import train_step
+from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from tests.training.forks import start, train_as_rank
 

@@ -23,7 +23,8 @@ from diptych.pixels import Domain
 from diptych.recipe import Recipe, TrainConfig
 from diptych.run import Run
 from diptych.training.distributed import world
-from diptych.training.loop import train, train_step
+from diptych.training.loop import train
+from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
 CONTEXT = multiprocessing.get_context("forkserver")

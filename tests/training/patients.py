@@ -20,7 +20,8 @@ from diptych.recipe import Recipe
 from diptych.training.diagnosis import Verdict, diagnose
 from diptych.training.distributed import World
 from diptych.training.doctor import Doctor
-from diptych.training.loop import build_method, to_device, train_step, with_validation
+from diptych.training.loop import build_method, to_device, with_validation
+from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
 METHODS = {

@@ -19,7 +19,8 @@ from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.training.distributed import World
-from diptych.training.loop import train, train_step
+from diptych.training.loop import train
+from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
 SIZE = 16

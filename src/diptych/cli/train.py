@@ -44,6 +44,12 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         help="where images stay once decoded; auto: in RAM, or on a GPU where they are few, if they fit (default: auto)",
     )
+    p.add_argument(
+        "--compile",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="generate kernels for the networks: minutes in the first step; auto: for long trainings on CUDA (default: auto)",
+    )
     p.add_argument("--strict", action="store_true", help="refuse to train when any image cannot be read")
     p.add_argument("--save-every", type=float, default=300.0, metavar="SECONDS", help="how often to save (default: 300)")
     p.add_argument("--log-every", type=positive, default=50, metavar="STEPS", help="how often to log losses (default: 50)")
@@ -107,6 +113,7 @@ def main(argv: Sequence[str]) -> int:
     with watching() as watch:
         options = {
             "cache": args.cache,
+            "compile": args.compile,
             "strict": args.strict,
             "save_every": args.save_every,
             "log_every": args.log_every,

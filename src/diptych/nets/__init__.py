@@ -14,6 +14,7 @@ from diptych.nets.blocks import Norm, Upsample, apply_each
 from diptych.nets.init import Init, initialise
 from diptych.nets.patchgan import PatchGAN
 from diptych.nets.resnet import ResNet
+from diptych.nets.stage import Stage, recompute_stages
 from diptych.nets.unet import UNet
 
 GENERATORS: dict[str, type[nn.Module]] = {"resnet": ResNet, "unet": UNet}
@@ -26,12 +27,14 @@ __all__ = [
     "Norm",
     "PatchGAN",
     "ResNet",
+    "Stage",
     "UNet",
     "Upsample",
     "apply_each",
     "build_net",
     "generator",
     "initialise",
+    "recompute_stages",
 ]
 
 

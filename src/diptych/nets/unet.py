@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from diptych.errors import ConfigError
 from diptych.nets.blocks import Norm, Upsample, crop_centre, full_precision, norm_layer, pad_to_multiple, upsampling
 from diptych.nets.convolutions import Conv2d
+from diptych.nets.stage import Stage
 
 
 class UNet(nn.Module):
@@ -48,11 +49,11 @@ class UNet(nn.Module):
         channels = [width * min(2**level, 8) for level in range(num_downs)]
         innermost = num_downs - 1
 
-        self.downs = nn.ModuleList([nn.Sequential(Conv2d(in_channels, channels[0], 4, 2, 1, bias=bias))])
+        self.downs = nn.ModuleList([Stage(Conv2d(in_channels, channels[0], 4, 2, 1, bias=bias))])
         for level in range(1, num_downs):
             layers = [nn.LeakyReLU(0.2), Conv2d(channels[level - 1], channels[level], 4, 2, 1, bias=bias)]
             layers += [norm_layer(norm, channels[level])] if level < innermost else []
-            self.downs.append(nn.Sequential(*layers))
+            self.downs.append(Stage(*layers))
 
         self.ups = nn.ModuleList()  # from the innermost level outwards
         for level in range(innermost, 0, -1):
@@ -60,9 +61,9 @@ class UNet(nn.Module):
             layers = [nn.ReLU(), *upsampling(upsample, inputs, channels[level - 1], kernel_size=4, bias=bias)]
             layers += [norm_layer(norm, channels[level - 1])]
             layers += [nn.Dropout(0.5)] if dropout and 4 <= level < innermost else []
-            self.ups.append(nn.Sequential(*layers))
+            self.ups.append(Stage(*layers))
         outer = upsampling(upsample, channels[0] * (2 if skips else 1), out_channels, kernel_size=4, bias=True)
-        self.head = nn.Sequential(nn.ReLU(), *outer)
+        self.head = Stage(nn.ReLU(), *outer)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
         y = pad_to_multiple(x, self.multiple)

@@ -69,6 +69,17 @@ class Guard:
         self._names += [*(f"{phase}/{name}" for name in terms), f"gradients of {phase}"]
         self._flags.append(bad)
 
+    def take_back(self) -> tuple[list[str], list[Tensor]]:
+        """What was judged since the last reading, which read() then does not ask about."""
+        judged = self._names, self._flags
+        self._names, self._flags = [], []
+        return judged
+
+    def ask_again(self, judged: tuple[list[str], list[Tensor]]) -> None:
+        """Ask about what take_back returned, whose flags were computed anew where they are."""
+        names, flags = judged
+        self._names, self._flags = [*self._names, *names], [*self._flags, *flags]
+
     def read(self, step: int, files: Sequence[tuple[str, str]], *, wait: bool = False) -> Trouble | None:
         """The oldest trouble known by now, None where there is none; asks about the step that was just judged."""
         if self._flags:

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from diptych.data.cache import Cache, kept
 from diptych.data.census import Census, take_census
@@ -28,12 +27,16 @@ from diptych.files import write_atomic
 from diptych.methods import Batch, Method
 from diptych.recipe import Recipe
 from diptych.run import Run
-from diptych.training.distributed import World, any_of, average_gradients, once_a_machine, share, world
+from diptych.training.compiling import Compile, pays
+from diptych.training.distributed import World, any_of, once_a_machine, share, world
 from diptych.training.doctor import Doctor
 from diptych.training.guard import OnNaN, Trouble
 from diptych.training.observer import Observer, snapshot_of
 from diptych.training.preview import Preview
+from diptych.training.recorded import RecordedStep
+from diptych.training.scaling import Scaling
 from diptych.training.signals import Interrupts, noticed
+from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from diptych.training.validation import Validation, refuse_test
 
@@ -57,26 +60,6 @@ class Progress:
 Watch = Callable[[Progress], None]
 
 
-def train_step(trainee: Trainee, batch: Batch) -> None:
-    """One update of every phase. Nothing in here waits for the device."""
-    phases = trainee.method.losses(batch)
-    while True:
-        with torch.autocast(trainee.device.type, torch.bfloat16, enabled=trainee.bf16):
-            phase, terms = next(phases, (None, {}))
-        if phase is None:
-            break
-        optimizer = trainee.optimizers[phase]
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        average_gradients((p for group in optimizer.param_groups for p in group["params"]), trainee.world)
-        trainee.guard.judge(phase, terms, optimizer)
-        optimizer.step()
-        trainee.stats.add(phase, terms)
-    if trainee.ema:
-        trainee.ema.update(nn.ModuleDict(trainee.method.generators()))
-    trainee.stats.steps += 1
-
-
 def train(
     recipe: Recipe,
     out: str | Path,
@@ -84,6 +67,7 @@ def train(
     device: str = "auto",
     workers: int | None = None,
     cache: Cache = "auto",
+    compile: Compile = "auto",
     strict: bool = False,
     log_every: int = 50,
     save_every: float = 300.0,
@@ -96,10 +80,11 @@ def train(
     """Train a recipe in a run folder, or go on where an interrupted run of the same recipe stopped; returns the snapshot's path.
 
     log_every counts steps, save_every seconds. ``workers`` processes read images (default: by device); ``cache`` is where images
-    stay once decoded (see diptych.data.cache). ``strict`` refuses any unreadable image. ``validation`` scores snapshots on
-    held-out images ``num_validations`` times and keeps the best one as ``snapshot-best.safetensors``. ``on_nan`` says what
-    follows an update that is not finite, which never reaches the weights: stop; skip it; or rollback to the newest saved state
-    and go on with the next batch.
+    stay once decoded (see diptych.data.cache); ``compile`` generates kernels for the networks, by auto where that pays
+    (diptych.training.compiling). ``strict`` refuses any unreadable image. ``validation`` scores snapshots on held-out images
+    ``num_validations`` times and keeps the best one as ``snapshot-best.safetensors``. ``on_nan`` says what follows an update that
+    is not finite, which never reaches the weights: stop; skip it; or rollback to the newest saved state and go on with the next
+    batch.
 
     Raises DataError, ConfigError, LockedError, StorageError, TrainingError; Interrupted after a signal, when all is saved.
     """
@@ -110,13 +95,14 @@ def train(
         here = stack.enter_context(world(chosen))
         run = stack.enter_context(Run.open(Path(out), recipe)) if here.first else None
         census, shown = read_data(recipe, run, here, strict, interrupts, watch)
-        method = build_method(recipe, census, here)
-        trainee = Trainee(method, recipe, chosen, here)
-        resume(trainee, run)
-
         config, batch_size = recipe.train, recipe.train.batch_size
         crops = Crops(census, recipe.data, config.seed)
         total = math.ceil((config.epochs + config.decay_epochs) * len(crops) / batch_size)  # steps
+        method = build_method(recipe, census, here)
+        trainee = Trainee(method, recipe, chosen, here, compiled=pays(compile, chosen, total))
+        resume(trainee, run)
+        take_step = RecordedStep(trainee) if chosen.type == "cuda" and here.size == 1 else partial(train_step, trainee)
+        scaling: Scaling | None = None
         preview = Preview(shown, census, recipe.data)
         preview_steps = {1, *evenly(num_previews, total)} if num_previews and run else set()
         doctor, validation_steps = Doctor(method, recipe, census, chosen), evenly(num_validations, total)
@@ -141,7 +127,8 @@ def train(
             speed, timed, timed_images = (trainee.images - timed_images) / (now - timed), now, trainee.images
             epoch = (trainee.images - batch_size) // len(crops)
             position = {"step": step, "images": trainee.images, "epoch": epoch + 1, "lr": config.lr_at(epoch)}
-            observer.note(trainee, position | {"losses": losses, "images_s": round(speed, 3)} | scores)
+            pace = {"images_s": round(speed, 3)} | (scaling.of(speed) if scaling else {})
+            observer.note(trainee, position | {"losses": losses} | pace | scores)
             watch(Progress("training", step, total, epoch + 1, speed, losses))
 
         def due(step: int) -> bool:
@@ -152,7 +139,11 @@ def train(
             observe(step)
         for native in batches(crops, trainee.images, total * batch_size, batch_size, pin=chosen.type == "cuda", **place):
             trainee.set_lr(config.lr_at(trainee.images // len(crops)))
-            train_step(trainee, to_device(native, census, chosen))
+            batch = to_device(native, census, chosen)
+            if here.size > 1 and scaling is None:
+                scaling = Scaling(trainee, recipe, batch)
+                timed = time.monotonic()
+            take_step(batch)
             trainee.images += batch_size
             step = trainee.images // batch_size
             for problem in native.problems:
@@ -228,9 +219,12 @@ def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
 def build_method(recipe: Recipe, census: Census, here: World) -> Method:
     """The recipe's method, initialised from its seed alike in all processes; from then on each process draws its own chances."""
     torch.manual_seed(recipe.train.seed)
-    if recipe.train.batch_size % here.size:
+    portions = here.size * recipe.train.accumulate
+    if recipe.train.batch_size % portions:
+        parts = f" in {recipe.train.accumulate} parts each (train.accumulate)" if recipe.train.accumulate > 1 else ""
         raise ConfigError(
-            f"train.batch_size {recipe.train.batch_size} is shared by {here.size} processes; make it a multiple of {here.size}"
+            f"train.batch_size {recipe.train.batch_size} is shared by {here.size} processes{parts}; "
+            f"make it a multiple of {portions}"
         )
     method = recipe.method.build(census.a, census.b, recipe.data.crop_size)
     torch.manual_seed(recipe.train.seed + here.rank)

@@ -15,7 +15,8 @@ from diptych.data.stream import batches
 from diptych.device import describe, pick_precision
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
-from diptych.training.loop import build_method, to_device, train_step
+from diptych.training.loop import build_method, to_device
+from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
 

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from diptych.training.distributed import World, mean_over
 
+EXACT = {"mps": torch.float32}  # Apple's GPUs know no float64
+
 
 class Stats:
     """Running sums of every term since they were last read."""
@@ -18,9 +20,8 @@ class Stats:
     def add(self, phase: str, terms: dict[str, Tensor]) -> None:
         """Count a phase's terms as ``phase/term``."""
         for name, term in terms.items():
-            key = f"{phase}/{name}"
-            value = term.detach().double()
-            self.sums[key] = self.sums[key] + value if key in self.sums else value
+            value = term.detach().to(EXACT.get(term.device.type, torch.float64))
+            self.sums.setdefault(f"{phase}/{name}", torch.zeros_like(value)).add_(value)
 
     def read(self, world: World) -> dict[str, float]:
         """Means since the last reading, over all processes; waits for the device once and starts again from zero."""
@@ -32,5 +33,7 @@ class Stats:
         return losses
 
     def clear(self) -> None:
-        """Forget the steps since the last reading."""
-        self.sums, self.steps = {}, 0
+        """Forget the steps since the last reading; the sums stay where they are, as a recorded step adds to them there."""
+        for value in self.sums.values():
+            value.zero_()
+        self.steps = 0

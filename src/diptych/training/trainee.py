@@ -6,12 +6,13 @@ import logging
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diptych.ema import Ema
 from diptych.errors import ConfigError
 from diptych.files import Tree
 from diptych.methods import Method
+from diptych.nets import recompute_stages
 from diptych.recipe import Recipe
 from diptych.training.distributed import World, gather
 from diptych.training.guard import Guard
@@ -23,27 +24,46 @@ log = logging.getLogger(__name__)
 class Trainee:
     """Everything that one training changes.
 
-    The method's networks, their optimizers, the average, the statistics, the position.
+    The method's networks, their optimizers, the average, the statistics, the position. ``parts`` is how many parts of a batch
+    are computed one after another, ``layout`` the memory layout of images in which its networks are fastest. ``compiled``
+    generates kernels for each network, which takes a minute or more in the first step.
     """
 
-    def __init__(self, method: Method, recipe: Recipe, device: torch.device, world: World) -> None:
+    def __init__(self, method: Method, recipe: Recipe, device: torch.device, world: World, *, compiled: bool = False) -> None:
         self.method, self.world, self.device = method.to(device), world, device
         self.bf16 = recipe.train.precision == "bf16"
+        self.parts = recipe.train.accumulate
+        self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+        on_gpu = device.type == "cuda"  # there a recorded step reads its learning rate and its count from the device
         self.optimizers = {
             phase: torch.optim.Adam(
-                [p for net in nets for p in net.parameters()], recipe.train.lr, recipe.train.betas, fused=True
+                [p for net in nets for p in net.parameters()],
+                torch.tensor(recipe.train.lr, device=device) if on_gpu else recipe.train.lr,
+                recipe.train.betas,
+                fused=True,
+                capturable=on_gpu,
             )
             for phase, nets in method.phases().items()
         }
         self.ema = Ema(nn.ModuleDict(method.generators()), recipe.train.ema) if recipe.train.ema else None
         self.stats, self.guard = Stats(), Guard(world)
         self.images = 0
+        self.restored = 0  # how often; a recorded step knows nothing of tensors that came in its way
+        if recipe.train.checkpoint:
+            for net in method.generators().values():
+                recompute_stages(net)
+        if compiled:
+            for net in method.children():
+                net.compile()
 
     def set_lr(self, lr: float) -> None:
         """The same learning rate for every phase."""
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                if isinstance(group["lr"], Tensor):
+                    group["lr"].fill_(lr)
+                else:
+                    group["lr"] = lr
 
     def translators(self) -> Mapping[str, nn.Module]:
         """The generators to show and to keep: the averaged ones where there are any."""
@@ -80,7 +100,7 @@ class Trainee:
             self.ema.load_state_dict(state["ema"])
         self.stats.sums = {name: value.to(self.device) for name, value in state["stats"]["sums"].items()}
         self.stats.steps = state["stats"]["steps"]
-        self.images = state["images"]
+        self.images, self.restored = state["images"], self.restored + 1
         torch.set_rng_state(local["rng"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(local["cuda_rng"], self.device)

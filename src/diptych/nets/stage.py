@@ -1,0 +1,48 @@
+"""Stages of a network whose inner activations need not be kept for the backward pass (Chen et al. 2016, arXiv 1604.06174)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+@final
+class Stage(nn.Sequential):
+    """Layers in a row; with ``recompute`` only their input is kept, and the backward pass computes them once more.
+
+    The same values and gradients, dropout included, for less memory and one more forward pass. BatchNorm counts a batch once.
+    """
+
+    recompute = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.recompute and torch.is_grad_enabled()):
+            return super().forward(x)
+        return checkpoint(super().forward, x, use_reentrant=False, context_fn=self._contexts)
+
+    def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), self._without_counting()
+
+    @contextmanager
+    def _without_counting(self) -> Iterator[None]:
+        norms = [layer for layer in self if isinstance(layer, nn.BatchNorm2d)]
+        kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 0.0, None
+        try:
+            yield
+        finally:
+            for norm, (momentum, count) in zip(norms, kept, strict=True):
+                norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+def recompute_stages(net: nn.Module) -> None:
+    """Let every stage of a network trade time for memory."""
+    for module in net.modules():
+        if isinstance(module, Stage):
+            module.recompute = True

@@ -1,0 +1,49 @@
+"""One training step: the code in which nearly all of a training's time is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from diptych.methods import Batch
+from diptych.training.distributed import average_gradients
+from diptych.training.trainee import Trainee
+
+
+def train_step(trainee: Trainee, batch: Batch) -> None:
+    """One update of every phase, from a batch in ``trainee.parts`` equal parts. Nothing in here waits for the device.
+
+    The parts go through a phase one after another and their gradients add up to the whole batch's, so that only one part's
+    activations are kept at a time; what a later phase still needs of a part stays until then.
+    """
+    parts = [trainee.method.losses(part) for part in split(batch, trainee.parts, trainee.layout)]
+    while True:
+        totals: dict[str, Tensor] = {}
+        for losses in parts:
+            with torch.autocast(trainee.device.type, torch.bfloat16, enabled=trainee.bf16):
+                phase, terms = next(losses, (None, {}))
+            if phase is None:
+                break
+            if not totals:
+                trainee.optimizers[phase].zero_grad(set_to_none=True)
+            terms = {name: term / len(parts) for name, term in terms.items()} if len(parts) > 1 else terms
+            torch.stack(list(terms.values())).sum().backward()
+            totals = {name: term.detach() + totals.get(name, 0.0) for name, term in terms.items()}
+        if phase is None:
+            break
+        optimizer = trainee.optimizers[phase]
+        average_gradients((p for group in optimizer.param_groups for p in group["params"]), trainee.world)
+        trainee.guard.judge(phase, totals, optimizer)
+        optimizer.step()
+        trainee.stats.add(phase, totals)
+    if trainee.ema:
+        trainee.ema.update(nn.ModuleDict(trainee.method.generators()))
+    trainee.stats.steps += 1
+
+
+def split(batch: Batch, parts: int, layout: torch.memory_format) -> Iterator[Batch]:
+    """A batch in equal parts, in the memory layout in which the networks are fastest."""
+    sides = (side.contiguous(memory_format=layout).chunk(parts) for side in batch)
+    return (Batch(a, b) for a, b in zip(*sides, strict=True))

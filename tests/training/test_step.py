@@ -1,0 +1,210 @@
+"""However a step is computed, in parts, with less memory or recorded, it is the same step."""
+
+import pytest
+import torch
+
+from diptych.errors import ConfigError
+from diptych.methods import Batch
+from diptych.nets import Stage
+from diptych.pixels import Domain
+from diptych.recipe import Recipe, TrainConfig
+from diptych.training.distributed import World
+from diptych.training.recorded import FIRST, RecordedStep
+from diptych.training.step import train_step
+from diptych.training.trainee import Trainee
+
+SIZE = 16
+METHODS = {
+    "pix2pix": {"generator": "unet_3", "norm": "instance", "ngf": 4, "ndf": 4, "num_layers": 1, "dropout": False},
+    "cyclegan": {"generator": "resnet_1", "ngf": 4, "ndf": 4, "num_layers": 1, "pool_size": 50},
+}
+
+
+def trainee_of(method, train=None, dtype=torch.float64, **settings):
+    recipe = Recipe.create(method, {"method": METHODS[method] | settings, "train": {"precision": "fp32"} | (train or {})})
+    torch.manual_seed(0)
+    return Trainee(recipe.method.build(Domain(), Domain(), SIZE).to(dtype), recipe, torch.device("cpu"), World())
+
+
+def batch_of(seed, n=4, dtype=torch.float64):
+    random = torch.Generator().manual_seed(seed)
+    return Batch(*(torch.rand(n, 3, SIZE, SIZE, generator=random, dtype=dtype) * 2 - 1 for _ in "ab"))
+
+
+def learnt(trainee):
+    """All that training changed, by name."""
+    moments = {
+        f"{phase} {index} {name}": value
+        for phase, optimizer in trainee.optimizers.items()
+        for index, state in enumerate(optimizer.state.values())
+        for name, value in state.items()
+    }
+    return dict(trainee.method.state_dict()) | moments | trainee.stats.sums
+
+
+def assert_equal_learning(one, other, **tolerance):
+    one, other = learnt(one), learnt(other)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], **tolerance, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_batch_in_parts_teaches_what_the_whole_batch_does(method, parts):
+    whole, parted = (trainee_of(method, {"batch_size": 4, "accumulate": count, "ema": 0.9}) for count in (1, parts))
+    for step in range(3):
+        for trainee in (whole, parted):
+            train_step(trainee, batch_of(step))
+    assert whole.stats.steps == parted.stats.steps == 3
+    assert_equal_learning(whole, parted, rtol=1e-6, atol=1e-8)
+
+
+def test_an_update_in_parts_is_left_out_when_one_part_is_not_finite():
+    trainee = trainee_of("cyclegan", {"batch_size": 4, "accumulate": 2})
+    before = {name: value.clone() for name, value in trainee.method.named_parameters()}
+    batch = batch_of(0)
+    batch.a[3, 0, 0, 0] = float("nan")
+    train_step(trainee, batch)
+    assert "G/cycle_a" in trainee.guard.read(1, [("a.png", "b.png")]).names
+    assert all(torch.equal(value, before[name]) for name, value in trainee.method.named_parameters())
+
+
+def test_parts_that_are_not_equal_are_refused():
+    with pytest.raises(
+        ConfigError, match="accumulate 3 must divide train.batch_size 4 into equal parts; choose one of its divisors"
+    ):
+        TrainConfig(batch_size=4, accumulate=3)
+
+
+CHECKPOINTED = {
+    "pix2pix": [{}, {"norm": "batch", "dropout": True, "generator": "unet_6"}, {"gan": "wgan", "lambda_r1": 1.0}],
+    "cyclegan": [{}, {"norm": "batch", "dropout": True}, {"generator": "unet_3", "upsample": "pixelshuffle"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"), [(method, settings) for method, kinds in CHECKPOINTED.items() for settings in kinds], ids=str
+)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_recomputed_activations_teach_bit_equally(method, settings, precision, monkeypatch):
+    monkeypatch.setitem(globals(), "SIZE", 64 if settings.get("generator") == "unet_6" else SIZE)
+    trainees = []
+    for checkpoint in (False, True):
+        trainee = trainee_of(method, {"checkpoint": checkpoint, "precision": precision}, torch.float32, **settings)
+        torch.manual_seed(1)
+        for step in range(3):
+            train_step(trainee, batch_of(step, 2, torch.float32))
+        trainees.append(trainee)
+    assert_equal_learning(*trainees, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_recomputed_activations_are_not_kept(method):
+    kept = {}
+    for checkpoint in (False, True):
+        trainee = trainee_of(method, {"checkpoint": checkpoint})
+        stages = [module for module in trainee.method.modules() if isinstance(module, Stage)]
+        assert any(stage.recompute for stage in stages) is checkpoint
+        sizes = {}
+
+        def keep(tensor, sizes=sizes):
+            sizes[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        generators = trainee.method.generators().values()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            outputs = [net(batch_of(0).a) for net in generators]
+        assert all(output.requires_grad for output in outputs)
+        weights = {p.data_ptr() for p in trainee.method.parameters()}
+        kept[checkpoint] = sum(size for place, size in sizes.items() if place not in weights)
+    assert kept[True] < {"pix2pix": 0.8, "cyclegan": 0.5}[method] * kept[False]
+
+
+def record_on_the_cpu(trainee):
+    """What torch.cuda.graph does: recording changes no tensor, and replaying runs the kernels but no Python around them."""
+
+    def record(step):
+        tensors = [*trainee.method.state_dict().values(), *trainee.stats.sums.values(), *trainee.ema.state_dict().values()]
+        tensors += [value for o in trainee.optimizers.values() for state in o.state.values() for value in state.values()]
+        before, chance = [tensor.clone() for tensor in tensors], torch.get_rng_state()
+        step()
+        flags = list(trainee.guard._flags)
+        torch.set_rng_state(chance)
+        with torch.no_grad():
+            for tensor, value in zip(tensors, before, strict=True):
+                tensor.copy_(value)
+
+        def replay():
+            steps = trainee.stats.steps
+            asked = trainee.guard.take_back()
+            step()
+            trainee.stats.steps = steps
+            for place, flag in zip(flags, trainee.guard.take_back()[1], strict=True):
+                place.copy_(flag)
+            trainee.guard.ask_again(asked)
+
+        return replay
+
+    return record
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_recorded_step_is_the_step(method, accumulate):
+    settings = {"pool_size": 3} if method == "cyclegan" else {"dropout": True}
+    train = {"batch_size": 4, "accumulate": accumulate, "ema": 0.9}
+    plain, recorded = (trainee_of(method, train, **settings) for _ in range(2))
+    for trainee in (plain, recorded):
+        for optimizer in trainee.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = torch.tensor(group["lr"])  # as on a GPU, where a recording reads it
+    for trainee, step in ((plain, None), (recorded, RecordedStep(recorded, record_on_the_cpu(recorded)))):
+        torch.manual_seed(7)
+        for k in range(FIRST + 4):
+            trainee.set_lr(1e-3 / (k + 1))
+            batch = batch_of(k)
+            if k == FIRST + 2:
+                batch.a[0, 0, 0, 0] = float("nan")
+            step(batch) if step else train_step(trainee, batch)
+            trouble = trainee.guard.read(k, [])
+            assert (trouble is not None) == (k == FIRST + 2)
+    assert plain.stats.steps == recorded.stats.steps == FIRST + 4
+    assert_equal_learning(plain, recorded, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_step_is_recorded_once_and_anew_after_a_restored_state_or_another_split():
+    trainee = trainee_of("cyclegan", {"batch_size": 4, "ema": 0.9})
+    count = []
+
+    def record(step):
+        count.append(1)
+        return record_on_the_cpu(trainee)(step)
+
+    step = RecordedStep(trainee, record)
+    state = None
+    for k in range(FIRST + 3):
+        step(batch_of(k))
+        trainee.guard.read(k, [])
+        state = state or trainee.state()
+    assert len(count) == 1
+    trainee.restore(state)
+    for k in range(FIRST + 2):
+        step(batch_of(k))
+    assert len(count) == 2
+    trainee.parts = 2
+    for k in range(FIRST + 2):
+        step(batch_of(k))
+    assert len(count) == 3
+
+
+def test_the_learning_rate_stays_where_a_recording_reads_it():
+    trainee = trainee_of("pix2pix")
+    groups = [group for optimizer in trainee.optimizers.values() for group in optimizer.param_groups]
+    places = [torch.tensor(1.0) for _ in groups]
+    for group, place in zip(groups, places, strict=True):
+        group["lr"] = place
+    trainee.set_lr(0.25)
+    assert [place.item() for place in places] == [0.25] * len(groups)
+    trainee.restore(trainee.state())
+    assert all(isinstance(group["lr"], torch.Tensor) for o in trainee.optimizers.values() for group in o.param_groups)
