@@ -47,10 +47,15 @@ def crop(pixels: Shaped[Tensor, "c h w"], size: int, x: float, y: float) -> Shap
 
 
 def mirror(pixels: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "c h w"]:
-    """The mirror image, left for right."""
+    """The mirror image, left for right, wherever the pixels are."""
     if pixels.dtype == torch.uint16:  # which torch cannot flip; the bits are moved all the same
         return pixels.view(torch.int16).flip(2).view(torch.uint16)
     return pixels.flip(2)
+
+
+def mirror_alone(pixels: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "c h w"]:
+    """The same on the CPU by one thread: torch would wake all of its threads for so little, and training needs them."""
+    return torch.from_numpy(np.ascontiguousarray(pixels.numpy()[:, :, ::-1]))
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:

@@ -16,7 +16,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from diptych.data.augment import crop, mirror, resize_for, to_tensor
+from diptych.data.augment import crop, mirror, mirror_alone, resize_for, to_tensor
 from diptych.data.census import Census, fit
 from diptych.data.folders import Ref, take_half
 from diptych.data.formats import read_pixels, show
@@ -62,7 +62,7 @@ Opened = dict[Path, np.ndarray]
 class Source(Protocol):
     """Where the images of both sides come from, decoded and resized; ``side`` is 0 for a, 1 for b.
 
-    ``resident``: they lie on the device that trains, so that nothing is gained by loading ahead.
+    ``resident``: they lie on the device that trains, so that nothing is gained by worker processes.
     """
 
     resident: bool
@@ -161,7 +161,9 @@ class Crops(Dataset[Sample]):
 
     def _crop(self, pixels: Tensor, draw: Draw) -> Tensor:
         pixels = crop(pixels, self.config.crop_size, draw.x, draw.y)
-        return mirror(pixels) if draw.mirrored else pixels
+        if not draw.mirrored:
+            return pixels
+        return mirror(pixels) if self.source.resident else mirror_alone(pixels)
 
 
 def read_as(ref: Ref, domain: Domain) -> np.ndarray:

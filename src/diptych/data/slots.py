@@ -108,8 +108,9 @@ class Mapped:
             return kept
         pixels = self.source.image(side, index, opened)
         if pixels.shape == kept.shape:  # or the file has another size than at the census
-            kept.copy_(pixels)
+            kept.numpy()[:] = pixels.numpy()
             self._sums[slot] = self._sum(slot)
+            self._seen[slot] = True
         return pixels
 
     def _sum(self, slot: int) -> int:

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from diptych.data.datasets import Crops, Sample
-
-X = TypeVar("X")
-Y = TypeVar("Y")
-AHEAD = 2  # batches that wait while one trains
 
 
 class NativeBatch(NamedTuple):
@@ -33,7 +28,14 @@ def collate(samples: list[Sample]) -> NativeBatch:
     """Stack samples into one batch."""
     problems = tuple(problem for sample in samples for problem in sample.problems)
     files = tuple(sample.files for sample in samples)
-    return NativeBatch(torch.stack([s.a for s in samples]), torch.stack([s.b for s in samples]), files, problems)
+    return NativeBatch(_stack([s.a for s in samples]), _stack([s.b for s in samples]), files, problems)
+
+
+def _stack(images: list[Tensor]) -> Tensor:
+    """torch.stack; on the CPU by one thread, so that it does not take turns with training's."""
+    if images[0].device.type != "cpu":
+        return torch.stack(images)
+    return torch.from_numpy(np.stack([image.numpy() for image in images]))
 
 
 def batches(
@@ -41,15 +43,14 @@ def batches(
 ) -> Iterator[NativeBatch]:
     """Samples start, start + 1, ... below stop, batch_size at a time over all ranks together; this rank gets its share of each.
 
-    Epochs follow one another without a seam, so no sample is dropped; a last incomplete batch is. Without worker processes a
-    thread loads ahead; images that lie on the device are cropped there, when their batch is due.
+    Epochs follow one another without a seam, so no sample is dropped; a last incomplete batch is. Images that lie on the device
+    are cropped there, without worker processes. Without such a batch is read when it is due: beside a training that uses all
+    cores, a thread that reads ahead gets in its way.
     """
     share = batch_size // world
     keys = [range(first + rank * share, first + (rank + 1) * share) for first in range(start, stop - batch_size + 1, batch_size)]
-    if crops.source.resident:
-        return map(partial(_load, crops, False), keys)
-    if not workers:
-        return ahead(partial(_load, crops, pin), keys)
+    if crops.source.resident or not workers:
+        return map(partial(_load, crops, pin and not crops.source.resident), keys)
     loader: DataLoader[Sample] = DataLoader(
         crops,
         batch_sampler=keys,  # type: ignore[arg-type]
@@ -67,21 +68,6 @@ def batches(
 def _load(crops: Crops, pin: bool, keys: range) -> NativeBatch:
     batch = collate([crops[k] for k in keys])
     return batch._replace(a=batch.a.pin_memory(), b=batch.b.pin_memory()) if pin else batch
-
-
-def ahead(function: Callable[[X], Y], items: Iterable[X]) -> Iterator[Y]:
-    """``map``, a few items ahead in a thread; an error is raised where its item is due. Closing it waits for one item at most."""
-    waiting: deque[Future[Y]] = deque()
-    thread = ThreadPoolExecutor(1, "loader")
-    try:
-        for item in items:
-            waiting.append(thread.submit(function, item))
-            if len(waiting) > AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        thread.shutdown(cancel_futures=True)
 
 
 def _leave_signals_to_parent(worker: int) -> None:
