@@ -1,4 +1,4 @@
-"""Which backend, precision and batch translate a job's images fastest within a stated error, measured on the job's first images."""
+"""Which backend, precision and batch translate a job fastest within a stated error, measured on the job's first images."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def choose(
 ) -> Choice:
     """Decide what is ``auto`` (for batch: None), from what is installed and what the hardware computes in.
 
-    fp32 is only looked at where no bf16 stays within ``max_error``, the mean absolute difference to torch in fp32 in 255ths of the
-    target's range. What is told is not judged, and small jobs take torch in fp32 without a probe, where that is not ruled out.
+    fp32 is only looked at where no bf16 stays within ``max_error``, the mean absolute difference to torch in fp32, in 255ths of
+    the target's range. What is told is not judged; small jobs take torch in fp32 without a probe, where that is not ruled out.
     """
     plain = make("torch", "fp32")
     tiers = candidates(plain, backend, precision)
@@ -66,7 +66,7 @@ def choose(
     reference, seconds = _timed(plain, images, 1)
     if seconds / len(images) * len(jobs) < SHORT:
         return Choice(make(*simplest), batch or 1)
-    batches = [size for size in BATCHES if size == 1 or size * images[0][0].numel() <= LARGEST and not plain.alone]
+    batches = [size for size in BATCHES if size == 1 or (size * images[0][0].numel() <= LARGEST and not plain.alone)]
     for tier in tiers:
         found: list[tuple[float, Choice]] = []
         for pair in tier:
@@ -86,7 +86,7 @@ def candidates(
 ) -> list[list[tuple[Backend, Exactness]]]:
     """Pairs of backend and precision that can be had, the faster precision first, in each the simplest backend last."""
     graphs = plain.device.type == "cpu" and not plain.alone
-    backends = [b for b in ORDER if b == "torch" or graphs and installed(b)] if backend == "auto" else [backend]
+    backends = [b for b in ORDER if b == "torch" or (graphs and installed(b))] if backend == "auto" else [backend]
     fast = pick_precision("auto", plain.device) == "bf16"
     precisions: list[Exactness] = (["bf16", "fp32"] if fast else ["fp32"]) if precision == "auto" else [precision]
     told = backend != "auto" and precision != "auto"

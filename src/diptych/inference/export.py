@@ -44,8 +44,8 @@ class Exported:
 def export(snapshot: str | Path, out: str | Path, to: Format, direction: str = "a2b") -> Exported:
     """Write one direction of a snapshot as a file that takes and gives native pixels, of any batch, height and width.
 
-    The network is in eval mode. What the file computes is compared with it at SIZES. Raises SnapshotError where it differs by more
-    than TOLERANCE, and MissingExtraError without the packages for ONNX; then no file is written.
+    The network is in eval mode. What the file computes is compared with it at SIZES. Raises SnapshotError where it differs by
+    more than TOLERANCE, and MissingExtraError without the packages for ONNX; then no file is written.
     """
     loaded = Snapshot.load(snapshot)
     source, target = loaded.domains(direction)

@@ -54,13 +54,13 @@ def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str,
         # torch says that TorchScript is no longer developed, and that conditions on sizes are traced as they came out: those that
         # are left hold for every padded size, and each export is checked on other sizes.
         warnings.simplefilter("ignore")
-        portable = Portable(_plain(net), source, target).eval()
+        portable = Portable(plain_layers(net), source, target).eval().requires_grad_(False)
         program = torch.jit.trace_module(portable, {"forward": example, "floats": example}, check_trace=False)
         torch.jit.save(program, file, _extra_files={FACTS: json.dumps(facts)})
     return file.getvalue()
 
 
-def _plain(net: nn.Module) -> nn.Module:
+def plain_layers(net: nn.Module) -> nn.Module:
     """A copy with torch's own layers in place of those of diptych.nets that choose a kernel by the size of the image."""
     net = copy.deepcopy(net)
     for module in net.modules():

@@ -1,0 +1,189 @@
+"""Every backend gives what torch gives in fp32, and the choice between them is made of measured differences."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diptych.errors import ConfigError, MissingExtraError
+from diptych.inference import choice as module
+from diptych.inference.backends import installed
+from diptych.inference.batch import plan
+from diptych.inference.choice import Choice, candidates, choose, difference
+from diptych.inference.export import example
+from diptych.inference.translator import Translator
+from diptych.nets import generator, initialise
+from diptych.pixels import Domain
+from diptych.snapshot import Snapshot
+
+needs_openvino = pytest.mark.skipif(not installed("openvino"), reason="openvino is an optional package")
+GRAPHS = ["onnx", pytest.param("openvino", marks=needs_openvino)]
+DOMAINS = [(Domain(), Domain()), (Domain(1, "uint16", 10, 4000), Domain(2, "float32", -3, 5))]
+
+
+def snapshot(name="resnet_1", a=None, b=None, mode="eval", **options):
+    a, b = a or Domain(), b or Domain()
+    torch.manual_seed(0)
+    net = initialise(generator(name, a.channels, b.channels, width=8, **options), "normal", 0.1)
+    return Snapshot({"a2b": net.eval()}, a, b, mode=mode)
+
+
+def maker(made=None, **how):
+    made = made or snapshot(**how)
+    return lambda backend, precision: Translator(made, device="cpu", backend=backend, precision=precision)
+
+
+@pytest.mark.parametrize("backend", GRAPHS)
+@pytest.mark.parametrize(("a", "b"), DOMAINS)
+def test_a_backend_gives_what_torch_gives(backend, a, b):
+    make = maker(a=a, b=b)
+    exact, fast = make("torch", "fp32"), make(backend, "fp32")
+    for size in [(5, 7), (64, 64), (65, 67)]:
+        pixels = example(a, 2, *size)
+        expected, found = exact.tensors(pixels), fast.tensors(pixels)
+        assert found.dtype == expected.dtype and found.shape == expected.shape
+        assert difference(found, expected, b) < 0.01
+
+
+@pytest.mark.parametrize("backend", GRAPHS)
+def test_results_of_one_call_outlive_the_next_and_may_be_changed(backend):
+    translate = maker()(backend, "fp32")
+    first = translate.tensors(example(Domain(), 1, 32, 32))
+    kept = first.clone()
+    translate.tensors(example(Domain(), 1, 32, 32).flip(3))
+    assert torch.equal(first, kept)
+    first.add_(1)
+
+
+@pytest.mark.parametrize("way", [("torch", "bf16"), pytest.param(("openvino", "bf16"), marks=needs_openvino)])
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_bf16_is_near_fp32_whatever_the_batch(way, norm):
+    make = maker(norm=norm)
+    pixels = example(Domain(), 3, 64, 64)
+    exact, fast = make("torch", "fp32").tensors(pixels), make(*way)
+    together, apart = fast.tensors(pixels), torch.cat([fast.tensors(image[None]) for image in pixels])
+    assert difference(together, exact, Domain()) < 2 and difference(apart, exact, Domain()) < 2
+
+
+def test_bf16_leaves_the_network_of_the_snapshot_as_it_is():
+    made = snapshot()
+    before = [weight.clone() for weight in made.generators["a2b"].parameters()]
+    maker(made)("torch", "bf16").tensors(example(Domain(), 1, 32, 32))
+    assert all(map(torch.equal, before, made.generators["a2b"].parameters()))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"backend": "onnx", "precision": "bf16"}, "backend onnx computes in fp32, found precision bf16; choose --backend torch"),
+        ({"backend": "onnx", "mode": "paper"}, "backend onnx has no mode paper .* choose --backend torch or --mode eval"),
+        ({"backend": "onnx", "device": "meta"}, "backend onnx computes on the cpu, found device 'meta'; choose --backend torch"),
+        ({"backend": "openvino", "mode": "paper"}, "backend openvino has no mode paper"),
+    ],
+)
+def test_what_a_backend_cannot_do_is_refused(how, message):
+    with pytest.raises(ConfigError, match=message):
+        Translator(snapshot("unet_5", norm="batch"), **how)
+
+
+@pytest.mark.parametrize(("backend", "package"), [("onnx", "onnxruntime"), ("onnx", "onnx"), ("openvino", "openvino")])
+def test_a_missing_package_says_what_to_install(backend, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"backend {backend}: needs {package}, .* pip install 'diptych\[{backend}\]'"):
+        maker()(backend, "fp32")
+
+
+@needs_openvino
+def test_openvino_is_imported_without_what_reports_to_its_makers():
+    code = (
+        "import sys\nfrom diptych.inference.backends import openvino_run\nfrom diptych.nets import generator\n"
+        "from diptych.pixels import Domain\n"
+        "openvino_run(generator('resnet_1', 3, 3, width=4).eval(), Domain(), Domain(), 'fp32')\n"
+        "assert 'openvino' in sys.modules\nprint([name for name in sys.modules if name.startswith('openvino_telemetry.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    (tmp_path / "in").mkdir()
+    for i, image in enumerate(example(Domain(), 6, 32, 40)):
+        Image.fromarray(np.asarray(image.permute(1, 2, 0))).save(tmp_path / "in" / f"{i}.png")
+    (tmp_path / "in" / "00 broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return plan([tmp_path / "in"], tmp_path / "out", maker()("torch", "fp32"))
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Probe even the smallest job, on hardware that computes in bf16 and has every backend."""
+    monkeypatch.setattr(module, "FEW", 1)
+    monkeypatch.setattr(module, "SHORT", 0.0)
+    monkeypatch.setattr(module, "pick_precision", lambda wanted, device: "bf16")
+    monkeypatch.setattr(module, "installed", lambda backend: backend != "openvino")
+
+
+def test_a_small_job_takes_torch_in_fp32_without_a_probe(jobs):
+    chosen = choose(maker(), jobs)
+    assert str(chosen) == "torch fp32, batch 1" and chosen.error is None
+
+
+def test_the_fastest_within_the_stated_error_is_taken(jobs, eager):
+    chosen = choose(maker(), jobs, max_error=3.0)
+    assert (chosen.translator.backend, chosen.translator.precision) == ("torch", "bf16") and 0 < chosen.error < 3
+    assert str(chosen) == f"torch bf16, batch {chosen.batch}; mean difference to torch fp32 {chosen.error:.2f}/255"
+
+
+def test_fp32_is_taken_where_bf16_differs_more(jobs, eager):
+    chosen = choose(maker(), jobs, max_error=0.001)
+    assert chosen.translator.precision == "fp32" and chosen.error <= 0.001
+
+
+def test_the_fastest_one_is_the_one_with_the_least_time(jobs, eager, monkeypatch):
+    times = {("onnx", 1): 3.0, ("onnx", 4): 1.0, ("torch", 1): 2.0, ("torch", 4): 4.0}
+
+    def timed(translator, images, batch):
+        return translator.tensors(torch.stack(list(images))), times[translator.backend, batch]
+
+    monkeypatch.setattr(module, "_timed", timed)
+    chosen = choose(maker(), jobs, precision="fp32")
+    assert (chosen.translator.backend, chosen.batch) == ("onnx", 4)
+    times["torch", 1] = 0.5
+    chosen = choose(maker(), jobs, precision="fp32")
+    assert (chosen.translator.backend, chosen.batch) == ("torch", 1)
+
+
+def test_what_is_told_is_taken(jobs, eager):
+    make = maker()
+    told = choose(make, jobs, backend="torch", precision="bf16", batch=3, max_error=0.0)
+    assert str(told) == "torch bf16, batch 3"
+    assert choose(make, jobs, backend="onnx").translator.backend == "onnx"
+    assert choose(make, jobs, batch=2, max_error=9.0).batch == 2
+
+
+def test_paper_mode_stays_on_torch_one_image_at_a_time(jobs, eager):
+    make = maker(snapshot("unet_5", norm="batch", mode="paper"))
+    tiers = candidates(make("torch", "fp32"), "auto", "auto")
+    assert tiers == [[("torch", "bf16")], [("torch", "fp32")]]
+    assert choose(make, jobs).batch == 1
+
+
+def test_without_bf16_hardware_and_packages_there_is_only_torch_in_fp32(monkeypatch):
+    monkeypatch.setattr(module, "pick_precision", lambda wanted, device: "fp32")
+    monkeypatch.setattr(module, "installed", lambda backend: False)
+    assert candidates(maker()("torch", "fp32"), "auto", "auto") == [[("torch", "fp32")]]
+
+
+def test_differences_are_in_255ths_of_the_range():
+    a = torch.tensor([[[[0.0, 1.0]]]])
+    assert difference(a, a + 0.5, Domain(1, "float32", 0, 5)) == pytest.approx(25.5)
+    assert difference(a, a, Domain(1, "float32", 0, 5)) == 0
+
+
+def test_a_choice_without_a_probe_states_no_difference():
+    chosen = Choice(maker()("torch", "fp32"))
+    assert "difference" not in str(chosen) and "0.25/255" in str(replace(chosen, error=0.25))

@@ -1,0 +1,135 @@
+"""Folders: reading and writing go on beside the network, in order, whole files only, and never far ahead."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diptych.data.formats import read_pixels
+from diptych.errors import StorageError
+from diptych.inference import batch as module
+from diptych.inference.batch import plan, translate_files
+from diptych.inference.overlap import ahead
+from diptych.inference.translator import Translator
+from tests.inference.test_backends import snapshot
+
+
+@pytest.fixture
+def translator():
+    return Translator(snapshot(), device="cpu")
+
+
+def pictures(folder, sizes):
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for i, (height, width) in enumerate(sizes):
+        Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(folder / f"{i:02}.png")
+    return folder
+
+
+def test_results_come_in_order_and_no_more_than_depth_are_begun():
+    begun, most = [], 0
+
+    def work(item):
+        begun.append(item)
+        time.sleep(0.002 * (item % 3))
+        return item * item
+
+    results = []
+    for result in ahead(work, range(20), threads=3, depth=4):
+        most = max(most, len(begun) - len(results))
+        results.append(result)
+    assert results == [item * item for item in range(20)] and 1 < most <= 4
+
+
+def test_work_overlaps():
+    both = threading.Barrier(2, timeout=30)
+    assert list(ahead(lambda item: both.wait() >= 0, range(4), threads=2, depth=2)) == [True] * 4
+
+
+def test_what_work_raises_comes_at_its_place_and_nothing_new_begins():
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item == 3:
+            raise StorageError("full")
+        return item
+
+    results, answers = [], ahead(work, range(100), threads=2, depth=3)
+    with pytest.raises(StorageError, match="full"):
+        results.extend(answers)
+    assert results == [0, 1, 2] and len(begun) <= 6
+
+
+def test_batches_give_what_single_images_give_and_hold_one_size(translator, tmp_path, monkeypatch):
+    sizes = [(20, 24)] * 5 + [(24, 20)] * 2 + [(20, 24)]
+    jobs = plan([pictures(tmp_path / "in", sizes)], tmp_path / "out", translator)
+    (tmp_path / "in" / "02.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    seen, tensors = [], translator.tensors
+
+    def watched(pixels):
+        seen.append(len(pixels))
+        return tensors(pixels)
+
+    monkeypatch.setattr(translator, "tensors", watched)
+    outcomes = translate_files(jobs, translator, batch=3)
+    assert seen == [2, 2, 2, 1]
+    assert [outcome.job for outcome in outcomes] == jobs
+    assert [i for i, outcome in enumerate(outcomes) if outcome.problem] == [2]
+    monkeypatch.undo()
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if not outcome.problem:
+            assert np.abs(read_pixels(job.target).astype(int) - translator.pixels(read_pixels(job.source))).max() <= 1
+
+
+def test_paper_mode_sees_every_image_alone(tmp_path):
+    translator = Translator(snapshot("unet_5", norm="batch", mode="paper"), device="cpu")
+    jobs = plan([pictures(tmp_path / "in", [(32, 32)] * 3)], tmp_path / "out", translator)
+    translate_files(jobs, translator, batch=3)
+    for job in jobs:
+        assert np.array_equal(read_pixels(job.target), translator.pixels(read_pixels(job.source)))
+
+
+def test_a_full_disk_ends_the_job_with_its_error(translator, tmp_path, monkeypatch):
+    jobs = plan([pictures(tmp_path / "in", [(20, 24)] * 30)], tmp_path / "out", translator)
+    write = module.write_pixels
+
+    def full(path, pixels):
+        if path.name == "02.png":
+            raise StorageError(f"{path}: cannot be written (No space left on device)")
+        write(path, pixels)
+
+    monkeypatch.setattr(module, "write_pixels", full)
+    with pytest.raises(StorageError, match=r"02\.png: cannot be written \(No space"):
+        translate_files(jobs, translator)
+    assert len(list((tmp_path / "out").iterdir())) < 20
+
+
+def test_a_result_that_its_format_cannot_hold_is_an_outcome(translator, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.new("RGB", (16400, 1)).save(folder / "wide.png")
+    Image.new("RGB", (8, 8)).save(folder / "small.png")
+    (folder / "wide.png").rename(folder / "wide.webp")
+    outcomes = translate_files(plan([folder], tmp_path / "out", translator), translator)
+    (problem,) = [outcome.problem for outcome in outcomes if outcome.problem]
+    assert "wide.webp: cannot hold this image" in problem
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["small.png"]
+
+
+def test_an_interruption_ends_promptly_and_leaves_whole_files(translator, tmp_path):
+    jobs = plan([pictures(tmp_path / "in", [(20, 24)] * 60)], tmp_path / "out", translator)
+
+    def interrupted(outcome):
+        if outcome.job is jobs[3]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        translate_files(jobs, translator, watch=interrupted)
+    written = sorted((tmp_path / "out").iterdir())
+    assert 4 <= len(written) < 40 and all(read_pixels(path).shape == (20, 24, 3) for path in written)
+    rest = translate_files(jobs, translator, skip_existing=True)
+    assert sum(outcome.skipped for outcome in rest) == len(written) and len(list((tmp_path / "out").iterdir())) == 60

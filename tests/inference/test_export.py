@@ -1,0 +1,172 @@
+"""What is exported computes what the network computes, at any size and for every generator, or is not written."""
+
+import hashlib
+import io
+import itertools
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from diptych.errors import ConfigError, MissingExtraError, SnapshotError, StorageError
+from diptych.files import sha256_of
+from diptych.inference import export as module
+from diptych.inference.export import example, export
+from diptych.inference.graph import FLOATS, INPUT, onnx_graph, with_floats
+from diptych.inference.scripted import FACTS, load_program, torchscript
+from diptych.inference.translator import Translator
+from diptych.nets import generator, initialise
+from diptych.nets.modes import applied
+from diptych.pixels import TORCH_DTYPES, Domain
+from diptych.snapshot import Snapshot
+
+NETS = list(
+    itertools.product(
+        ("resnet_1", "unet_5", "encoder_decoder_3"),
+        ("batch", "instance", "instance_affine", "none"),
+        ("transposed", "resize", "pixelshuffle"),
+    )
+)
+DOMAINS = {
+    "RGB": (Domain(), Domain()),
+    "16 bit to float": (Domain(1, "uint16", 10, 4000), Domain(2, "float32", -3, 5)),
+    "float to 16 bit": (Domain(2, "float32", -3, 5), Domain(1, "uint16", 10, 4000)),
+}
+SIZES = [(2, 3), (31, 33), (64, 96), (65, 67)]  # less than the padding multiple, odd, and a multiple of 32
+
+
+def net_of(name="resnet_1", norm="instance", upsample="transposed", a=None, b=None):
+    torch.manual_seed(0)
+    channels = (a or Domain()).channels, (b or Domain()).channels
+    net = initialise(generator(name, *channels, width=4, norm=norm, upsample=upsample), "normal", 0.1).eval()
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.1)
+            layer.running_var.uniform_(0.5, 2)
+    return net
+
+
+def saved(tmp_path, mode="eval", **how):
+    path = tmp_path / "x.safetensors"
+    Snapshot({"a2b": net_of(**how)}, how.get("a") or Domain(), how.get("b") or Domain(), mode=mode).save(path)
+    return path
+
+
+def expected(net, a, b, pixels):
+    with applied(net, "eval"):
+        floats = net(a.encode(pixels))
+        return floats.numpy(), b.decode(floats).numpy()
+
+
+@pytest.mark.parametrize(("name", "norm", "upsample"), NETS)
+def test_the_graph_is_the_network_at_any_size(name, norm, upsample):
+    net = net_of(name, norm, upsample)
+    model = onnx_graph(net, Domain(), Domain())
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(with_floats(model).SerializeToString())
+    for size in SIZES:
+        pixels = example(Domain(), 2, *size)
+        floats, rounded = expected(net, Domain(), Domain(), pixels)
+        out, before = session.run(None, {INPUT: pixels.numpy()})
+        assert np.abs(before - floats).max() <= 1e-4
+        assert out.dtype == np.uint8 and np.abs(out.astype(int) - rounded).max() <= 1
+
+
+@pytest.mark.parametrize("domains", DOMAINS)
+@pytest.mark.parametrize("to", ["onnx", "torchscript"])
+def test_normalising_and_rounding_are_inside(domains, to):
+    a, b = DOMAINS[domains]
+    net, pixels = net_of(a=a, b=b), example(a, 2, 65, 67)
+    if to == "onnx":
+        out = onnxruntime.InferenceSession(onnx_graph(net, a, b).SerializeToString()).run(None, {INPUT: pixels.numpy()})[0]
+    else:
+        out = load_program(io.BytesIO(torchscript(net, a, b, {})))(pixels).numpy()
+    _, rounded = expected(net, a, b, pixels)
+    assert out.dtype == rounded.dtype and out.shape == rounded.shape
+    assert np.abs(out.astype(float) - rounded).max() <= (1e-3 if b.dtype == "float32" else 1)
+
+
+@pytest.mark.parametrize(("name", "norm", "upsample"), NETS[::5])
+def test_the_program_is_the_network_at_any_size(name, norm, upsample):
+    net = net_of(name, norm, upsample)
+    program = load_program(io.BytesIO(torchscript(net, Domain(), Domain(), {})))
+    for size in SIZES:
+        pixels = example(Domain(), 2, *size)
+        floats, rounded = expected(net, Domain(), Domain(), pixels)
+        assert np.abs(program.floats(pixels).numpy() - floats).max() <= 1e-4
+        assert np.abs(program(pixels).numpy().astype(int) - rounded).max() <= 1
+
+
+def test_the_program_of_a_wide_network_has_no_kernel_chosen_by_size():
+    """nets.convolutions computes small maps of many weights another way, which a trace would fix for every size."""
+    torch.manual_seed(0)
+    net = initialise(generator("unet_5", 3, 3, width=32, norm="instance"), "normal", 0.1).eval()
+    program = load_program(io.BytesIO(torchscript(net, Domain(), Domain(), {})))
+    pixels = example(Domain(), 1, 300, 200)
+    assert np.abs(program.floats(pixels).numpy() - expected(net, Domain(), Domain(), pixels)[0]).max() <= 1e-4
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.load`")
+@pytest.mark.parametrize("to", ["onnx", "torchscript"])
+def test_a_file_says_what_it_is_and_agrees_with_the_translator(to, tmp_path):
+    path = saved(tmp_path)
+    done = export(path, tmp_path / "net", to)
+    data = (tmp_path / "net").read_bytes()
+    assert done.sha256 == hashlib.sha256(data).hexdigest() and done.difference <= 1e-4 and not done.paper
+    pixels = example(Domain(), 1, 65, 67)
+    if to == "onnx":
+        session = onnxruntime.InferenceSession(data)
+        facts, out = session.get_modelmeta().custom_metadata_map, session.run(None, {INPUT: pixels.numpy()})[0]
+        assert [entry.name for entry in session.get_outputs()] == ["translated_pixels"]
+        assert export(path, tmp_path / "again", to).sha256 == done.sha256
+    else:
+        extra = {FACTS: ""}
+        out = torch.jit.load(io.BytesIO(data), _extra_files=extra)(pixels).numpy()
+        facts = json.loads(extra[FACTS])
+    assert facts["direction"] == "a2b" and facts["source"] == facts["target"] == "3 x uint8" and facts["mode"] == "eval"
+    assert facts["snapshot_sha256"] == sha256_of(path) and facts["diptych"]
+    assert np.abs(out.astype(int) - Translator.load(path, device="cpu").tensors(pixels).numpy()).max() <= 1
+
+
+def test_what_differs_from_the_network_is_not_written(tmp_path, monkeypatch):
+    path, out = saved(tmp_path), tmp_path / "net.onnx"
+    monkeypatch.setattr(module, "TOLERANCE", -1.0)
+    with pytest.raises(SnapshotError, match=r"exported to onnx it differs by .* at 65 x 67 pixels, more than .*; nothing was"):
+        export(path, out, "onnx")
+    assert not out.exists()
+
+
+def test_a_full_disk_leaves_no_file(tmp_path):
+    with pytest.raises(StorageError, match="cannot be written"):
+        export(saved(tmp_path), tmp_path / "missing" / "net.onnx", "onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_paper_mode_is_said_where_it_matters(tmp_path):
+    assert export(saved(tmp_path, "paper", name="unet_5", norm="batch"), tmp_path / "net", "torchscript").paper
+    assert not export(saved(tmp_path, "paper"), tmp_path / "net", "torchscript").paper
+
+
+def test_onnx_without_its_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"export to onnx: needs onnxruntime, .* pip install 'diptych\[onnx\]'"):
+        export(saved(tmp_path), tmp_path / "net.onnx", "onnx")
+
+
+def test_a_layer_without_an_onnx_form_is_named():
+    net = net_of()
+    net.stem.append(nn.GELU())
+    with pytest.raises(ConfigError, match=r"GELU has no ONNX form here, known are Sequential, .* --backend torch"):
+        onnx_graph(net, Domain(), Domain())
+
+
+def test_examples_fill_the_range_of_their_domain():
+    for a, b in DOMAINS.values():
+        for domain in (a, b):
+            pixels = example(domain, 1, 20, 20)
+            assert pixels.dtype == TORCH_DTYPES[domain.dtype] and FLOATS
+            assert domain.low <= pixels.double().min() < pixels.double().max() <= domain.high
