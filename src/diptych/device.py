@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -73,6 +74,34 @@ def available_memory(device: torch.device) -> int:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     limits = [*_machine_memory(), *_group_memory(), *_address_space()]
     return max(0, min(limits)) if limits else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes that this process held at most.
+
+    CUDA: what torch reserved, beside the context. MPS: what the driver has given by now. The CPU: resident memory, with
+    interpreter and libraries.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    peak = _field(Path("/proc/self/status"), "VmHWM:")
+    if peak is not None:
+        return peak * 1024
+    import resource  # not on Windows, which this fails on
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def resident_memory() -> int:
+    """Bytes of the machine's memory that this process holds now; 0 where the system does not say."""
+    return (_field(Path("/proc/self/status"), "VmRSS:") or 0) * 1024
+
+
+def in_gigabytes(count: float) -> str:
+    """Bytes for people: 1.24 GB, GB being 10^9."""
+    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e9:.2f} GB"
 
 
 def _machine_memory() -> Iterator[int]:

@@ -5,6 +5,7 @@
     ├── DataError                2  an image, a folder or a pairing is wrong
     ├── MissingExtraError        2  an optional package is not installed
     ├── TrainingError            3  the training itself became unhealthy (NaN ...)
+    │   └── OutOfMemory          3  a step needed more memory than there is
     ├── LockedError              4  another process writes the same run
     ├── Interrupted          130, 143  asked to stop by a signal; what was learnt is saved
     ├── StorageError             5  the disk refused (full, quota, read-only)
@@ -37,6 +38,10 @@ class TrainingError(DiptychError):
     """The training became unhealthy, such as a loss that is not finite."""
 
     exit_code = 3
+
+
+class OutOfMemory(TrainingError):
+    """A training step needed more memory than there is."""
 
 
 class LockedError(DiptychError):

@@ -50,8 +50,8 @@ def test_every_command_on_a_page_is_understood(page, tmp_path, monkeypatch):
     for words in commands(page.read_text(encoding="utf-8")):
         if not words or words[0] not in COMMANDS:
             assert words in ([], ["COMMAND", "--help"]), words
-        elif words[0] == "train":
-            args, overrides = load("train").parser().parse_known_args(words[1:])
+        elif words[0] in ("train", "plan"):
+            args, overrides = load(words[0]).parser().parse_known_args(words[1:])
             assert choose_recipe(args.recipe, args.data or ["here"], args.preset, overrides), words
         elif len(words) > 1:
             load(words[0]).parser().parse_args(words[1:])

@@ -14,6 +14,7 @@ from diptych.errors import ConfigError, DiptychError
 
 COMMANDS: dict[str, str] = {
     "train": "train a translator on folders of images, or go on with an interrupted run",
+    "plan": "say what a training would need before it: memory, hours, and the largest batch and crop that fit",
     "translate": "translate images and folders of images with a trained snapshot",
     "export": "write a snapshot as one ONNX or TorchScript file for other programs",
     "evaluate": "score a run, a snapshot or finished images with metrics one can defend",

@@ -1,0 +1,50 @@
+"""diptych plan: memory and hours of a training, before it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from diptych.cli import command_parser
+
+EXAMPLES = """\
+  diptych plan cyclegan horses/ zebras/ --preset laptop
+  diptych plan pix2pix facades/ --train.batch_size 8 --json plan.json
+Real training steps on random images are measured at two or three sizes, in processes of their own.
+Exit code: 0 it fits, 3 it does not."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options; recipe settings (--method.*, --data.*, --train.*) pass through to the recipe, as in train."""
+    p = command_parser("plan", EXAMPLES, "diptych plan RECIPE [DATA ...] [options] [--part.name VALUE ...]")
+    p.add_argument("recipe", metavar="RECIPE", help="what `diptych train` takes: a method, an experiment, or a file")
+    p.add_argument("data", metavar="DATA", nargs="*", help="what `diptych train` takes: one or two folders, or relief")
+    p.add_argument("--preset", default="paper", help="paper: as published, 256 px; laptop: small, for a CPU (default: paper)")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    p.add_argument("--json", metavar="FILE", type=Path, help="write everything there as well, in bytes and seconds")
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure and print; 3 when the training would not fit."""
+    args, overrides = parser().parse_known_args(argv)
+    import sys
+
+    from diptych.cli.console import bar, console, show_notes
+    from diptych.cli.train import choose_recipe
+    from diptych.device import pick_device
+    from diptych.run import write_json
+    from diptych.training.plan import NUM_TASKS, plan
+
+    show_notes()
+    sys.path.append(str(Path.cwd()))  # as train does, for module:Class
+    recipe = choose_recipe(args.recipe, args.data, args.preset, overrides)
+    with bar("") as progress:
+        task = progress.add_task("measuring", total=NUM_TASKS, note="")
+        found = plan(recipe, pick_device(args.device), lambda: progress.advance(task))
+        progress.update(task, completed=NUM_TASKS)
+    console.print("\n".join(found.lines()), soft_wrap=True)
+    if args.json:
+        write_json(args.json, found.to_dict())
+    return 0 if found.fits else 3

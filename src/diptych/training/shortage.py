@@ -1,0 +1,86 @@
+"""Out of memory in a training step: how it shows, what is said, and how `--auto-batch` goes on."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import re
+from collections.abc import Callable
+
+import torch
+
+from diptych.device import in_gigabytes, peak_memory
+from diptych.errors import OutOfMemory
+from diptych.methods import Batch
+from diptych.recipe import Recipe
+from diptych.training.trainee import Trainee
+
+log = logging.getLogger(__name__)
+# What is said below Python in a plain RuntimeError: by torch's allocators, C++, the system, oneDNN, cuDNN and cuBLAS.
+SIGNS = re.compile(
+    r"out of memory|can(?:'|no)t allocate memory|bad_alloc|could not create a (?:primitive|memory)"
+    r"|CU(?:DNN|BLAS)_STATUS_ALLOC_FAILED|Unable to find an engine to execute",
+    re.IGNORECASE,
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on any device and in whichever library."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError | OSError) and bool(SIGNS.search(str(error)))
+
+
+def step_within_memory(step: Callable[[Batch], None], batch: Batch, trainee: Trainee, recipe: Recipe, auto: bool = False) -> None:
+    """A training step; where memory runs out, raise OutOfMemory, or with ``auto`` take the batch in more parts, from then on.
+
+    More parts are the same mathematics but for BatchNorm's statistics. A phase of the step that was already done is done again:
+    its networks see this one batch twice. Among several processes the others would wait for this one, so ``auto`` does nothing.
+    """
+    while (problem := _attempt(step, batch)) is not None:
+        _release(trainee)
+        size, parts = len(batch.a), trainee.parts
+        more = next((n for n in range(2 * parts, size + 1) if size % n == 0), size)
+        if not auto or more == parts or trainee.world.size > 1:
+            raise OutOfMemory(describe_shortage(problem, trainee, recipe, more, auto))
+        trainee.parts = more
+        log.warning("image %s: out of memory (%s); the batch now goes in %d parts", f"{trainee.images:,}", problem, more)
+
+
+def describe_shortage(problem: str, trainee: Trainee, recipe: Recipe, more: int, auto: bool) -> str:
+    """The message of OutOfMemory: sizes, peak, and what to change."""
+    config, parts = recipe.train, trainee.parts
+    batch = f"batch {config.batch_size}" + (f" in {parts} parts" if parts > 1 else "")
+    where = f"image {trainee.images:,}: out of memory at crop {recipe.data.crop_size}, {batch}"
+    ways = [] if more == parts else [f"--train.accumulate {more}" if auto or trainee.world.size > 1 else "--auto-batch"]
+    ways += [] if config.checkpoint else ["--train.checkpoint true"]
+    ways += ["a smaller --train.batch_size" if config.batch_size > trainee.world.size else "smaller networks"]
+    ways += ["a smaller --data.crop_size"]
+    return (
+        f"{where}, after a peak of {in_gigabytes(peak_memory(trainee.device))} ({problem}); the state before it is kept; "
+        f"try {', or '.join(ways)}; `diptych plan` tells what fits"
+    )
+
+
+def _attempt(step: Callable[[Batch], None], batch: Batch) -> str | None:
+    """Why memory ran out, or None. The exception holds all tensors of the step, so it must not leave this function."""
+    try:
+        step(batch)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        words = " ".join(str(error).split()) or type(error).__name__
+        return words if len(words) <= 100 else f"{words[:100]} ..."
+    return None
+
+
+def _release(trainee: Trainee) -> None:
+    """Give back what the broken step held; the losses since the last line would count some of its phases twice."""
+    for optimizer in trainee.optimizers.values():
+        optimizer.zero_grad(set_to_none=True)
+    trainee.stats.clear()
+    gc.collect()
+    if trainee.device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif trainee.device.type == "mps":
+        torch.mps.empty_cache()
