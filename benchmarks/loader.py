@@ -151,16 +151,23 @@ def training(source: str, name: str) -> dict:
             "ram": batches(ram, 0, FAR, 1),
         }
         names, until = list(streams), time.monotonic() + SECONDS
-        found = {name: [] for name in names}
+        found, reading = {name: [] for name in names}, {name: [] for name in names}
         while time.monotonic() < until or len(found["ram"]) < 5:
             for name in names:
                 began = time.perf_counter()
-                train_step(trainee, to_device(next(streams[name]), census, CPU))
+                native = next(streams[name])
+                reading[name].append(time.perf_counter() - began)
+                train_step(trainee, to_device(native, census, CPU))
                 found[name].append(1 / (time.perf_counter() - began))
             random.shuffle(names)
     warm = {name: rate[2:] for name, rate in found.items()}
     shares = {name: round(100 * ratio(warm, name, "one batch"), 1) for name in ("off", "ram")}
-    return {"step_ms": 1000 / statistics.median(warm["one batch"]), "steps": len(warm["ram"]), "percent of one batch": shares}
+    return {
+        "step_ms": 1000 / statistics.median(warm["one batch"]),
+        "reading_ms": {name: round(1000 * statistics.median(reading[name][2:]), 2) for name in ("off", "ram")},
+        "steps": len(warm["ram"]),
+        "percent of one batch": shares,
+    }
 
 
 def main() -> None:
@@ -179,9 +186,8 @@ def main() -> None:
             results[name] = training(args.data, name)
             row = results[name]
             shares = ", ".join(f"{variant} {share:.1f} %" for variant, share in row["percent of one batch"].items())
-            print(
-                f"{name}: {row['step_ms']:.1f} ms a step, {row['steps']} steps each; {shares} of one batch that stays", flush=True
-            )
+            print(f"{name}: {row['step_ms']:.1f} ms a step, {row['steps']} steps; {shares} of one batch that stays", end="; ")
+            print(f"reading takes {row['reading_ms']} ms", flush=True)
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))
 
