@@ -72,7 +72,7 @@ def test_an_update_in_parts_is_left_out_when_one_part_is_not_finite():
 
 def test_parts_that_are_not_equal_are_refused():
     with pytest.raises(
-        ConfigError, match="accumulate 3 must divide train.batch_size 4 into equal parts; choose one of its divisors"
+        ConfigError, match=r"accumulate 3 must divide train\.batch_size 4 into equal parts; choose one of its divisors"
     ):
         TrainConfig(batch_size=4, accumulate=3)
 

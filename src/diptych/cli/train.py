@@ -68,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
         help="after an update that is not finite, which never reaches the weights (default: stop)",
     )
     p.add_argument(
+        "--auto-batch", action="store_true", help="where memory runs out, go on with each batch in more parts, one after another"
+    )
+    p.add_argument(
         "--dry-run", action="store_true", help="print the resolved recipe, parameter counts and estimated time; train nothing"
     )
     return p
@@ -121,6 +124,7 @@ def main(argv: Sequence[str]) -> int:
             "validation": validation_of(recipe, args.device) if args.validations else None,
             "num_validations": args.validations,
             "on_nan": args.on_nan,
+            "auto_batch": args.auto_batch,
         }
         train(recipe, out, device=args.device, workers=args.workers, watch=watch, **options)
     if first:

@@ -63,7 +63,7 @@ def _read_bytes(path: str | Path) -> bytes:
                 raise DataError(f"has {status.st_size:,} bytes, more than {MAX_BYTES:,}; cut it into tiles")
             head = file.read(512)
             refuse_foreign(head)
-            return head + file.read(MAX_BYTES)
+            return head + file.read(status.st_size)  # no more: reading reserves as much memory as it is asked for
     except FileNotFoundError:
         if os.path.islink(path):
             raise DataError("is a broken symbolic link; restore its target, or remove it") from None

@@ -35,6 +35,7 @@ from diptych.training.observer import Observer, snapshot_of
 from diptych.training.preview import Preview
 from diptych.training.recorded import RecordedStep
 from diptych.training.scaling import Scaling
+from diptych.training.shortage import step_within_memory
 from diptych.training.signals import Interrupts, noticed
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
@@ -75,6 +76,7 @@ def train(
     validation: Validation | None = None,
     num_validations: int = 20,
     on_nan: OnNaN = "stop",
+    auto_batch: bool = False,
     watch: Watch = lambda progress: None,
 ) -> Path:
     """Train a recipe in a run folder, or go on where an interrupted run of the same recipe stopped; returns the snapshot's path.
@@ -84,7 +86,7 @@ def train(
     (diptych.training.compiling). ``strict`` refuses any unreadable image. ``validation`` scores snapshots on held-out images
     ``num_validations`` times and keeps the best one as ``snapshot-best.safetensors``. ``on_nan`` says what follows an update that
     is not finite, which never reaches the weights: stop; skip it; or rollback to the newest saved state and go on with the next
-    batch.
+    batch. Where memory runs out, ``auto_batch`` goes on with the batch in more parts.
 
     Raises DataError, ConfigError, LockedError, StorageError, TrainingError; Interrupted after a signal, when all is saved.
     """
@@ -143,7 +145,7 @@ def train(
             if here.size > 1 and scaling is None:
                 scaling = Scaling(trainee, recipe, batch)
                 timed = time.monotonic()
-            take_step(batch)
+            step_within_memory(take_step, batch, trainee, recipe, auto_batch)
             trainee.images += batch_size
             step = trainee.images // batch_size
             for problem in native.problems:
