@@ -1,10 +1,11 @@
 """Images a second of every backend against a plain loop in eager fp32, and of whole folders of JPEGs against the bare network.
 
-    python -m benchmarks.translate [--net resnet_9] [--batches 1 4] [--rounds 3] [--folder 200] [--json FILE]
+    python -m benchmarks.translate [--net resnet_9] [--batches 1 4] [--rounds 3] [--folder 200]
+        [--snapshot FILE] [--json FILE]
 
 The plain loop is what the published test does: torch's own layers, fp32, one image after the other (not counting its files). All
 ways take turns, so that what else the machine does meets them alike, and the median of the rounds counts; the first round warms
-up. Differences are means over all pixels, in levels of 255, on random weights (as `initialise` makes them) and smooth pictures.
+up. Differences are means over all pixels, in levels of 255, on random weights (or a snapshot's) and smooth pictures.
 
 The folder is translated as `diptych translate` does it: found, read, translated and written; the bare network before and after
 it sees the same images in memory.
@@ -115,10 +116,19 @@ def _bare(choice: Choice, images: Tensor) -> float:
     return time.perf_counter() - began
 
 
+def untrained(name: str) -> Snapshot:
+    """A generator of the papers' width with the papers' initial weights."""
+    torch.manual_seed(0)
+    options = {"norm": "instance"} if name.startswith("resnet") else {}
+    net = initialise(generator(name, 3, 3, **options), "normal", 0.02).eval().requires_grad_(False)
+    return Snapshot({"a2b": net}, Domain(), Domain())
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--net", default="resnet_9", help="resnet_9, or unet_8 for the U-Net of 256 pixels")
+    parser.add_argument("--snapshot", type=Path, help="trained weights instead of random ones")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--rounds", type=int, default=3)
@@ -126,12 +136,10 @@ def main() -> None:
     parser.add_argument("--folder", type=int, default=0, metavar="N", help="also a folder of N JPEGs")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    torch.manual_seed(0)
-    options = {"norm": "instance"} if args.net.startswith("resnet") else {}
-    net = initialise(generator(args.net, 3, 3, **options), "normal", 0.02).eval().requires_grad_(False)
-    snapshot = Snapshot({"a2b": net}, Domain(), Domain())
-    print(f"{args.net}, {args.size} px, cpu ({torch.get_num_threads()} threads)")
-    found: dict[str, Any] = {"net": args.net, "size": args.size, "threads": torch.get_num_threads()}
+    snapshot = Snapshot.load(args.snapshot) if args.snapshot else untrained(args.net)
+    net = args.snapshot.name if args.snapshot else args.net
+    print(f"{net}, {args.size} px, cpu ({torch.get_num_threads()} threads)")
+    found: dict[str, Any] = {"net": net, "size": args.size, "threads": torch.get_num_threads()}
     found["backends"] = backends(snapshot, args.size, args.batches, args.rounds, args.ways)
     if args.folder:
         found["folder"] = folder(snapshot, args.size, args.folder)

@@ -32,6 +32,11 @@ def installed(backend: Backend) -> bool:
     return all(find_spec(package) for package in PACKAGES[backend])
 
 
+def padding(net: nn.Module) -> tuple[int, int]:
+    """The multiple of pixels that a generator pads height and width to inside, and the least it pads them to."""
+    return int(getattr(net, "multiple")), int(getattr(net, "smallest", 0))  # noqa: B009 the type of a module's attribute is lost
+
+
 def varies(net: nn.Module) -> bool:
     """Whether paper mode differs from eval mode for this network: it has BatchNorm or dropout."""
     return any(isinstance(module, nn.BatchNorm2d | nn.Dropout) for module in net.modules())
@@ -81,10 +86,13 @@ def openvino_run(net: nn.Module, source: Domain, target: Domain, precision: Exac
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # with it, importing reports to Google Analytics
     openvino = extra("openvino", "openvino", "backend openvino")
     core = openvino.Core()
-    settings = {"INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision], "PERFORMANCE_HINT": "LATENCY"}
-    settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
+    settings = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
     model = core.compile_model(core.read_model(_graph(net, source, target, "openvino")), "CPU", settings)
-    return lambda pixels: torch.from_numpy(model(pixels.numpy())[0].copy())  # the next call writes into the same memory
+    return lambda pixels: torch.from_numpy(model(pixels.numpy())[0])
 
 
 def _graph(net: nn.Module, source: Domain, target: Domain, backend: Backend) -> bytes:

@@ -9,7 +9,7 @@ the network itself whenever it is exported, and in the tests for every generator
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
+from diptych.inference.backends import padding
 from diptych.nets import ResNet, UNet
 from diptych.nets.resnet import ResidualBlock
 from diptych.pixels import Domain
@@ -54,7 +55,7 @@ def onnx_graph(net: nn.Module, source: Domain, target: Domain, facts: dict[str, 
     """
     add = Nodes()
     shape = add("Shape", INPUT)
-    sides = [_Side(add, add("Gather", shape, add.constant(axis)), net) for axis in (2, 3)]
+    sides = [_Side(add, add("Gather", shape, add.constant(axis)), *padding(net)) for axis in (2, 3)]
     x = _encode(add, source)
     mirrored = add("And", sides[0].fits, sides[1].fits)
     for axis, side in enumerate(sides, 2):
@@ -89,10 +90,10 @@ def with_floats(model: onnx.ModelProto) -> onnx.ModelProto:
 class _Side:
     """Height or width: where each row (or column) of the padded image comes from, as nets.blocks.pad_to_multiple does it."""
 
-    def __init__(self, add: Nodes, size: str, net: nn.Module) -> None:
-        one, multiple = add.constant(1), add.constant(net.multiple)
-        up = add("Div", add("Add", size, add.constant(net.multiple - 1)), multiple)
-        padded = add("Max", add("Mul", up, multiple), add.constant(getattr(net, "smallest", 0)))
+    def __init__(self, add: Nodes, size: str, multiple: int, smallest: int) -> None:
+        one, step = add.constant(1), add.constant(multiple)
+        up = add("Div", add("Add", size, add.constant(multiple - 1)), step)
+        padded = add("Max", add("Mul", up, step), add.constant(smallest))
         extra = add("Sub", padded, size)
         self.before = add("Div", extra, add.constant(2))
         self.end = add("Add", self.before, size)
@@ -147,7 +148,7 @@ def _chain(add: Nodes, layers: Iterable[nn.Module], x: str) -> str:
 def _conv(add: Nodes, conv: nn.Conv2d | nn.ConvTranspose2d, x: str, operator: str = "Conv", **more: Any) -> str:
     bias = [] if conv.bias is None else [add.constant(conv.bias)]
     pads = [*conv.padding, *conv.padding]
-    shape = {"kernel_shape": conv.kernel_size, "strides": conv.stride, "dilations": conv.dilation, "pads": pads}
+    shape: dict[str, Any] = {"kernel_shape": conv.kernel_size, "strides": conv.stride, "dilations": conv.dilation, "pads": pads}
     return add(operator, x, add.constant(conv.weight), *bias, group=conv.groups, **shape, **more)
 
 
@@ -171,7 +172,7 @@ def _reflection(add: Nodes, pad: nn.ReflectionPad2d, x: str) -> str:
 
 
 def _nearest(add: Nodes, upsample: nn.Upsample, x: str) -> str:
-    scale = float(upsample.scale_factor)
+    scale = float(cast(float, upsample.scale_factor))
     how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return add("Resize", x, "", add.constant([1, 1, scale, scale], np.float32), **how)
 

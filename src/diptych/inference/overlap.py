@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, depth: int) -> Iterator[Result]:
+def ahead(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, depth: int) -> Generator[Result, None, None]:
     """The results of work on each item, in the order of the items, which are taken from their iterator by the caller's thread.
 
     At most ``depth`` items are in work or wait to be taken. What work raises is raised here at its place in the order. However

@@ -6,11 +6,13 @@ import copy
 import io
 import json
 import warnings
+from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from diptych.inference.backends import padding
 from diptych.nets.blocks import crop_centre
 from diptych.pixels import TORCH_DTYPES, Domain
 
@@ -22,6 +24,7 @@ class Portable(nn.Module):
 
     def __init__(self, net: nn.Module, source: Domain, target: Domain) -> None:
         super().__init__()
+        self.multiple, self.smallest = padding(net)
         self.net, self.source, self.target = net, source, target
 
     def forward(self, pixels: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d h w"]:
@@ -31,24 +34,25 @@ class Portable(nn.Module):
         """The translation in [-1, 1], before it is rounded to pixels."""
         x = self.source.encode(pixels)
         height, width = x.shape[-2:]  # tensors while this is traced
-        (rows, mirrored_rows, fits_h), (columns, mirrored_columns, fits_w) = self._side(height), self._side(width)
-        mirrored = fits_h & fits_w
-        x = x.index_select(2, torch.where(mirrored, mirrored_rows, rows))
-        x = x.index_select(3, torch.where(mirrored, mirrored_columns, columns))
+        sides = [self._side(torch.as_tensor(side)) for side in (height, width)]
+        mirrored = sides[0][2] & sides[1][2]
+        for axis, (replicated, reflected, _) in enumerate(sides, 2):
+            x = x.index_select(axis, torch.where(mirrored, reflected, replicated))
         return crop_centre(self.net(x), height, width)
 
     def _side(self, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Where each padded row comes from, replicated or mirrored, and whether mirroring fits: nets.blocks.pad_to_multiple."""
-        size, multiple = torch.as_tensor(size), self.net.multiple
-        padded = ((size + multiple - 1) // multiple * multiple).clamp(min=getattr(self.net, "smallest", 0))
+        padded = ((size + self.multiple - 1) // self.multiple * self.multiple).clamp(min=self.smallest)
         before = (padded - size) // 2
-        rows, last = torch.arange(padded) - before, size - 1
+        end: Any = padded  # a tensor, so that the trace keeps it
+        rows, last = torch.arange(end) - before, size - 1
         return torch.minimum(rows.clamp(min=0), last), last - (last - rows.abs()).abs(), padded - size - before < size
 
 
 def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str, str]) -> bytes:
     """A file for torch.jit.load with the methods ``forward`` (pixels to pixels) and ``floats``, in eval mode."""
-    example = torch.zeros((1, source.channels, 2 * net.multiple, 2 * net.multiple), dtype=TORCH_DTYPES[source.dtype])
+    side = 2 * padding(net)[0]
+    example = torch.zeros((1, source.channels, side, side), dtype=TORCH_DTYPES[source.dtype])
     file = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         # torch says that TorchScript is no longer developed, and that conditions on sizes are traced as they came out: those that
