@@ -13,9 +13,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +25,7 @@ import torch
 from diptych.data.census import Census
 from diptych.data.folders import Split
 from diptych.data.stream import NativeBatch
-from diptych.device import peak_memory, pick_device
+from diptych.device import peak_memory, pick_device, resident_memory
 from diptych.errors import ConfigError, DiptychError
 from diptych.files import write_tree
 from diptych.pixels import TORCH_DTYPES, Domain
@@ -69,10 +68,10 @@ class Bench:
     ``recipe.train.precision`` must be resolved.
     """
 
-    def __init__(self, recipe: Recipe, domains: Sequence[Domain], device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, domains: tuple[Domain, Domain], device: torch.device) -> None:
         self.recipe = recipe
-        self.task = {"domains": [asdict(domain) for domain in domains], "device": str(device), "path": sys.path}
-        self.task |= {"threads": torch.get_num_threads()}
+        self.task: dict[str, Any] = {"domains": [asdict(domain) for domain in domains], "device": str(device)}
+        self.task |= {"path": sys.path, "threads": torch.get_num_threads()}
 
     def __enter__(self) -> Bench:
         words = [sys.executable, "-c", BENCH]
@@ -115,9 +114,11 @@ def serve() -> None:
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # imports what every optimizer does
     for line in sys.stdin:
         read_end, write_end = os.pipe()
+        held = resident_memory()
         child = os.fork()
         if not child:
-            answer = work(json.loads(line))
+            # Pages of the libraries are in nobody's count after a fork until they are touched again.
+            answer = work(json.loads(line), held - resident_memory())
             os.write(write_end, answer.encode())
             os._exit(0)
         os.close(write_end)
@@ -129,15 +130,16 @@ def serve() -> None:
         sys.stdout.flush()
 
 
-def work(task: dict[str, Any]) -> str:
-    """One task's answer, as JSON in one line; nothing in it when memory ran out."""
+def work(task: dict[str, Any], uncounted: int) -> str:
+    """One task's answer, as JSON in one line; nothing in it when memory ran out. ``uncounted``: bytes of the process besides."""
     sys.path[:] = task["path"]
     with suppress(OSError):  # not on Linux
         Path("/proc/self/oom_score_adj").write_text("1000")  # if the system must end a process, then this one
     torch.set_num_threads(task["threads"])
-    domains = [Domain(**values) for values in task["domains"]]
+    a, b = (Domain(**values) for values in task["domains"])
     try:
-        found = take_steps(Recipe.from_dict(task["recipe"]), domains, pick_device(task["device"]), task["seconds"])
+        device = pick_device(task["device"])
+        found = take_steps(Recipe.from_dict(task["recipe"]), (a, b), device, task["seconds"])
     except DiptychError as error:
         return json.dumps({"error": str(error)})
     except Exception as error:
@@ -145,10 +147,13 @@ def work(task: dict[str, Any]) -> str:
             traceback.print_exc()
             return ""
         return "{}"
+    if device.type == "cpu":
+        sums = {name: getattr(found, name) + uncounted for name in ("peak", "saving", "fixed")}
+        found = replace(found, **sums)
     return json.dumps(asdict(found))
 
 
-def take_steps(recipe: Recipe, domains: Sequence[Domain], device: torch.device, seconds: float) -> Footprint:
+def take_steps(recipe: Recipe, domains: tuple[Domain, Domain], device: torch.device, seconds: float) -> Footprint:
     """Train on random images and look at the memory of this process, which should have done nothing else before."""
     census = Census(Split((), (), recipe.method.paired), *domains)
     method = build_method(recipe, census, World())

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
+from diptych.data.cache import shared_memory
 from diptych.data.census import take_census
 from diptych.data.datasets import Crops
 from diptych.data.folders import Split, find_data
 from diptych.data.holdout import hold_out
+from diptych.data.slots import Mapped, Slots
 from diptych.device import available_memory, describe, in_gigabytes, pick_precision, resident_memory, workers_for
 from diptych.errors import OutOfMemory
 from diptych.recipe import Recipe
@@ -160,13 +163,18 @@ def sampled(split: Split) -> Split:
 
 
 def seconds_to_read(crops: Crops) -> float:
-    """The seconds that one sample takes, read by one process."""
-    began = time.perf_counter()
-    count = 0
-    while count < 2 or (count < len(crops) and time.perf_counter() - began < 0.5):
-        crops[count]
-        count += 1
-    return (time.perf_counter() - began) / count
+    """The seconds that a sample takes one process, from the second epoch on: by then images are decoded."""
+    slots = Slots.of(crops.census, crops.config)
+    with shared_memory(Mapped.size_for(slots)) if slots else nullcontext("") as path:
+        decoded = crops.over(Mapped(crops.source, slots, path)) if slots else crops
+        count, until = 0, time.perf_counter() + 0.5
+        while count < 2 or (count < len(decoded) and time.perf_counter() < until):
+            decoded[count]
+            count += 1
+        began = time.perf_counter()
+        for k in range(count):
+            decoded[k]
+        return (time.perf_counter() - began) / count
 
 
 def measure_sizes(bench: Bench, available: int, watch: Watch) -> Forecast:
