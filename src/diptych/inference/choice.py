@@ -22,7 +22,7 @@ from diptych.inference.translator import At, Translator
 from diptych.pixels import Domain
 
 ORDER: tuple[Backend, ...] = ("openvino", "onnx", "torch")  # the last is what a job too small for a probe takes
-PROBE, BATCHES = 4, (1, 4)
+JUDGED, PROBE, BATCHES = 2, 4, (1, 4)  # images that are compared, and that are read; batches
 FEW, SHORT = 16, 5.0  # images and seconds: below either, choosing takes longer than it saves
 LARGEST = 2**22  # pixels in one batch: larger ones fill the hardware alone, and memory soon
 
@@ -63,19 +63,20 @@ def choose(
     images = _alike(jobs, plain, at) if len(jobs) >= FEW else []
     if not images:
         return Choice(make(*simplest), batch or 1)
-    reference, seconds = _timed(plain, images, 1)
-    if seconds / len(images) * len(jobs) < SHORT:
+    reference, seconds = _timed(plain, images[:JUDGED], 1)
+    if seconds / len(reference) * len(jobs) < SHORT:
         return Choice(make(*simplest), batch or 1)
     batches = [size for size in BATCHES if size == 1 or (size * images[0][0].numel() <= LARGEST and not plain.alone)]
     for tier in tiers:
         found: list[tuple[float, Choice]] = []
         for pair in tier:
             translator = plain if pair == ("torch", "fp32") else make(*pair)
+            error = difference(_timed(translator, images[:JUDGED], 1)[0], reference, plain.target)  # and it is warm then
+            if error > max_error and tier is not tiers[-1]:
+                continue
             for size in [batch] if batch else batches:
-                out, _ = _timed(translator, images, size)  # the first pass also warms up
-                error = difference(out, reference, plain.target)
-                if error <= max_error or tier is tiers[-1]:
-                    found.append((_timed(translator, images, size)[1], Choice(translator, size, error)))
+                out, seconds = _timed(translator, images[: max(size, JUDGED)], size)
+                found.append((seconds / len(out), Choice(translator, size, error)))
         if found:
             return min(found, key=lambda timed: timed[0])[1]
     raise AssertionError("the last tier is never refused")
