@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.pix2pix import Pix2Pix
 
-OWN = (nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d)
+OWN = (nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d, nn.ReflectionPad2d)
 ADAM = {"lr": 2e-4, "betas": (0.5, 0.999)}
 
 

@@ -53,7 +53,8 @@ def test_instance_norm_keeps_the_layout_that_it_is_given_also_in_the_backward_pa
 
 def test_instance_norm_of_bf16_images_has_float32_statistics():
     x = (torch.randn(2, 3, 16, 16) + 100).to(torch.bfloat16)  # in bf16, the mean of these would be off by up to 0.25
-    y = InstanceNorm(3)(x.to(memory_format=INNERMOST))
+    with torch.autocast("cpu", torch.bfloat16):
+        y = InstanceNorm(3)(x.to(memory_format=INNERMOST))
     exact = nn.InstanceNorm2d(3)(x.float())
     assert y.dtype == torch.bfloat16
     assert (y.float() - exact).abs().max() < 0.02
@@ -62,6 +63,16 @@ def test_instance_norm_of_bf16_images_has_float32_statistics():
 def test_a_flat_map_of_one_position_is_refused_as_by_the_base_class():
     with pytest.raises(ValueError, match="more than 1 spatial element"):
         InstanceNorm(3).train()(torch.rand(2, 3, 1, 1).to(memory_format=INNERMOST))
+
+
+def test_inside_a_network_bf16_stays_bf16():
+    kinds = set()
+    net = ResNet(3, 3, width=4, num_blocks=2)
+    for layer in net.blocks.modules():
+        layer.register_forward_hook(lambda layer, inputs, output: kinds.add(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        net(torch.rand(1, 3, 16, 16))
+    assert kinds == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, INNERMOST])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,15 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
     return NORMS[norm](channels)
 
 
+@final
+class ReflectionPad2d(nn.ReflectionPad2d):
+    """The base class's function in the precision of its input: on a CPU, autocast would mirror copies in float32."""
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c ph pw"]:
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x)
+
+
 def upsampling(kind: Upsample, in_channels: int, out_channels: int, *, kernel_size: int, bias: bool) -> list[nn.Module]:
     """Layers that double height and width.
 
@@ -44,7 +53,7 @@ def upsampling(kind: Upsample, in_channels: int, out_channels: int, *, kernel_si
     if kind == "resize":
         return [
             nn.Upsample(scale_factor=2.0, mode="nearest"),
-            nn.ReflectionPad2d(1),
+            ReflectionPad2d(1),
             nn.Conv2d(in_channels, out_channels, 3, bias=bias),
         ]
     if kind == "pixelshuffle":

@@ -6,7 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diptych.nets.blocks import Norm, Upsample, crop_centre, full_precision, norm_layer, pad_to_multiple, upsampling
+from diptych.nets.blocks import (
+    Norm,
+    ReflectionPad2d,
+    Upsample,
+    crop_centre,
+    full_precision,
+    norm_layer,
+    pad_to_multiple,
+    upsampling,
+)
 from diptych.nets.stage import Stage
 
 
@@ -16,13 +25,13 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, norm: Norm, dropout: bool, bias: bool) -> None:
         super().__init__()
         layers = [
-            nn.ReflectionPad2d(1),
+            ReflectionPad2d(1),
             nn.Conv2d(channels, channels, 3, bias=bias),
             norm_layer(norm, channels),
             nn.ReLU(inplace=True),
         ]
         layers += [nn.Dropout(0.5)] if dropout else []
-        layers += [nn.ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels)]
+        layers += [ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels)]
         self.layers = Stage(*layers)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -57,7 +66,7 @@ class ResNet(nn.Module):
         def normed(conv: list[nn.Module], channels: int) -> list[nn.Module]:
             return [*conv, norm_layer(norm, channels), nn.ReLU(inplace=True)]
 
-        self.stem = Stage(nn.ReflectionPad2d(3), *normed([nn.Conv2d(in_channels, width, 7, bias=bias)], width))
+        self.stem = Stage(ReflectionPad2d(3), *normed([nn.Conv2d(in_channels, width, 7, bias=bias)], width))
         self.down = Stage(
             *normed([nn.Conv2d(width, 2 * width, 3, 2, 1, bias=bias)], 2 * width),
             *normed([nn.Conv2d(2 * width, 4 * width, 3, 2, 1, bias=bias)], 4 * width),
@@ -67,7 +76,7 @@ class ResNet(nn.Module):
             *normed(upsampling(upsample, 4 * width, 2 * width, kernel_size=3, bias=bias), 2 * width),
             *normed(upsampling(upsample, 2 * width, width, kernel_size=3, bias=bias), width),
         )
-        self.head = Stage(nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7))
+        self.head = Stage(ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7))
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
         padded = pad_to_multiple(x, self.multiple, smallest=self.smallest)
