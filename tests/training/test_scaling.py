@@ -1,0 +1,98 @@
+"""Several processes know what one alone would do, and compiled networks compute the same."""
+
+import logging
+
+import pytest
+import torch
+
+from diptych.errors import ConfigError
+from diptych.training import compiling
+from diptych.training.compiling import pays
+from diptych.training.distributed import World
+from diptych.training.scaling import Scaling, speed_alone
+from diptych.training.step import train_step
+from tests.contract.test_methods import assert_equal_trees
+from tests.training.test_step import assert_equal_learning, batch_of, trainee_of
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def recipe_of(method):
+    from tests.training.test_step import METHODS, Recipe
+
+    return Recipe.create(method, {"method": METHODS[method], "train": {"precision": "fp32", "batch_size": 4}})
+
+
+def test_measuring_one_process_alone_changes_nothing():
+    trainee = trainee_of("cyclegan", {"batch_size": 4, "ema": 0.9})
+    before, threads = trainee.state(), torch.get_num_threads()
+    assert speed_alone(trainee, recipe_of("cyclegan"), batch_of(0)) > 0
+    assert_equal_trees(trainee.state(), before)
+    assert torch.get_num_threads() == threads
+
+
+@pytest.fixture
+def scaling(monkeypatch):
+    """Two processes, of which one alone trains 10 images/s."""
+    trainee = trainee_of("pix2pix")
+    trainee.world = World(0, 2)
+    monkeypatch.setattr("diptych.training.scaling.speed_alone", lambda *_: 10.0)
+    monkeypatch.setattr("diptych.training.scaling.share", lambda value, world: value)
+    return Scaling(trainee, recipe_of("pix2pix"), batch_of(0))
+
+
+def test_efficiency_is_the_speedup_for_each_process(scaling, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert scaling.of(18.0) == {"speedup": 1.8, "efficiency": 0.9}
+    assert not caplog.records
+
+
+def test_processes_that_do_not_pay_are_named_once(scaling, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert scaling.of(9.0) == {"speedup": 0.9, "efficiency": 0.45}
+        scaling.of(9.0)
+    (record,) = caplog.records
+    assert record.getMessage() == "2 processes train 9 images/s and one alone 10: more processes do not pay here"
+
+
+@pytest.mark.parametrize(
+    ("choice", "device", "steps", "expected"),
+    [
+        ("auto", CUDA, compiling.LONG, True),
+        ("auto", CUDA, compiling.LONG - 1, False),
+        ("auto", CPU, 10**9, False),
+        ("on", CUDA, 1, True),
+        ("off", CUDA, 10**9, False),
+    ],
+    ids=str,
+)
+def test_compiling_is_chosen_by_device_and_length(choice, device, steps, expected):
+    assert pays(choice, device, steps) is expected
+
+
+def test_compiling_for_a_cpu_needs_a_compiler(monkeypatch):
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    with pytest.raises(ConfigError, match="needs a C\\+\\+ compiler for a CPU and found none; install g\\+\\+, or leave it off"):
+        pays("on", CPU, 1)
+
+
+def test_compiled_networks_are_compiled_in_place_and_keep_their_names(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda net: compiled.append(net))
+    plain = trainee_of("cyclegan")
+    from diptych.training.trainee import Trainee
+
+    trainee = Trainee(plain.method, recipe_of("cyclegan"), CPU, World(), compiled=True)
+    assert compiled == list(trainee.method.children())
+    assert set(plain.method.state_dict()) == set(trainee.method.state_dict())
+
+
+@pytest.mark.slow
+def test_a_compiled_step_computes_what_the_plain_one_does():
+    from diptych.training.trainee import Trainee
+
+    plain, other = trainee_of("cyclegan", {"batch_size": 2}), trainee_of("cyclegan", {"batch_size": 2})
+    compiled = Trainee(other.method, recipe_of("cyclegan"), CPU, World(), compiled=True)
+    for trainee in (plain, compiled):
+        train_step(trainee, batch_of(0, 2))
+    assert_equal_learning(plain, compiled, rtol=1e-6, atol=1e-8)
