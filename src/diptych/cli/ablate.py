@@ -51,13 +51,13 @@ def main(argv: Sequence[str]) -> int:
     from diptych.ablation.trials import score, train_all, trials_of
     from diptych.ablation.variants import TABLES, VARIANTS
     from diptych.cli.console import bar, console, notes, show_notes, watching
+    from diptych.cli.plan import planned
     from diptych.cli.train import choose_recipe
     from diptych.device import pick_device
     from diptych.errors import ConfigError
     from diptych.evaluation.results import METRICS
     from diptych.files import write_atomic
     from diptych.run import write_json
-    from diptych.training.probe import probe
 
     show_notes()
     if args.seeds < 1:
@@ -67,9 +67,9 @@ def main(argv: Sequence[str]) -> int:
     trials = trials_of(base, args.variants, args.seeds, out)
     devices = devices_of(args.device, args.jobs)
     if args.dry_run:
-        one = probe(base, pick_device(args.device))
-        hours = len(trials) * one.steps * one.seconds_a_step / 3600 / len(devices)
-        console.print(base.to_yaml() + one.text(), soft_wrap=True, end="")
+        one = planned(base, pick_device(args.device))
+        hours = len(trials) * one.steps * one.seconds / 3600 / len(devices)
+        console.print(base.to_yaml() + one.comments(), soft_wrap=True, end="")
         console.print("\n".join(f"# {trial.name}: {trial.folder}" for trial in trials), soft_wrap=True)
         console.print(f"# {len(trials)} trainings, about {hours:.1f} hours if all take as long as the whole recipe")
         return 0

@@ -5,8 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser
+
+if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
+    import torch
+
+    from diptych.recipe import Recipe
+    from diptych.training.plan import Plan
 
 EXAMPLES = """\
   diptych plan cyclegan horses/ zebras/ --preset laptop
@@ -31,20 +38,27 @@ def main(argv: Sequence[str]) -> int:
     args, overrides = parser().parse_known_args(argv)
     import sys
 
-    from diptych.cli.console import bar, console, show_notes
+    from diptych.cli.console import console, show_notes
     from diptych.cli.train import choose_recipe
     from diptych.device import pick_device
     from diptych.run import write_json
-    from diptych.training.plan import NUM_TASKS, plan
 
     show_notes()
     sys.path.append(str(Path.cwd()))  # as train does, for module:Class
-    recipe = choose_recipe(args.recipe, args.data, args.preset, overrides)
-    with bar("") as progress:
-        task = progress.add_task("measuring", total=NUM_TASKS, note="")
-        found = plan(recipe, pick_device(args.device), lambda: progress.advance(task))
-        progress.update(task, completed=NUM_TASKS)
+    found = planned(choose_recipe(args.recipe, args.data, args.preset, overrides), pick_device(args.device))
     console.print("\n".join(found.lines()), soft_wrap=True)
     if args.json:
         write_json(args.json, found.to_dict())
     return 0 if found.fits else 3
+
+
+def planned(recipe: Recipe, device: torch.device) -> Plan:
+    """A plan, made below a progress bar."""
+    from diptych.cli.console import bar
+    from diptych.training.plan import NUM_TASKS, plan
+
+    with bar("") as progress:
+        task = progress.add_task("measuring", total=NUM_TASKS, note="")
+        found = plan(recipe, device, lambda: progress.advance(task))
+        progress.update(task, completed=NUM_TASKS)
+    return found

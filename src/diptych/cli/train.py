@@ -19,7 +19,7 @@ EXAMPLES = """\
   diptych train cyclegan photos/ --out runs/x          trainA/ trainB/ (testA/ testB/) inside photos/
   diptych train cyclegan horses/ zebras/ --preset laptop
   diptych train pix2pix facades/ --data.direction b2a  side-by-side A|B images, or A/ B/ paired by name
-  diptych train recipe.yaml --dry-run                  the resolved recipe, sizes and estimated time
+  diptych train recipe.yaml --dry-run                  the resolved recipe, memory and estimated time
 The same command again resumes an interrupted run. Every setting that --dry-run prints can be given as --part.name VALUE."""
 
 
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
         "--auto-batch", action="store_true", help="where memory runs out, go on with each batch in more parts, one after another"
     )
     p.add_argument(
-        "--dry-run", action="store_true", help="print the resolved recipe, parameter counts and estimated time; train nothing"
+        "--dry-run", action="store_true", help="print the resolved recipe, and what `diptych plan` says of it; train nothing"
     )
     return p
 
@@ -95,10 +95,10 @@ def main(argv: Sequence[str]) -> int:
     args, overrides = parser().parse_known_args(argv)
     from diptych.cli.console import console, notes, show_notes, watching
     from diptych.cli.finish import finish
+    from diptych.cli.plan import planned
     from diptych.cli.validating import validation_of
     from diptych.device import describe, pick_device, pick_precision
     from diptych.training.loop import train
-    from diptych.training.probe import probe
 
     show_notes()
     sys.path.append(str(Path.cwd()))  # last, so that module:Class finds a file here and nothing here hides a library
@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
     out = args.out or Path("runs") / re.sub(r"\.(ya?ml|json)$", "", Path(args.recipe).name).replace(":", "-")
     device = pick_device(args.device)
     if args.dry_run:
-        console.print(recipe.to_yaml() + probe(recipe, device).text(), soft_wrap=True, end="")
+        console.print(recipe.to_yaml() + planned(recipe, device).comments(), soft_wrap=True, end="")
         return 0
     first = os.environ.get("RANK", "0") == "0"
     if first:

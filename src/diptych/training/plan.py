@@ -106,6 +106,10 @@ class Plan:
         lines += [f"speed: {speed}"]
         return [*lines, f"time: about {duration} ({length}), without validations and previews"]
 
+    def comments(self) -> str:
+        """The same as comments, to stand below a recipe in YAML."""
+        return "".join(f"# {line}\n" for line in self.lines())
+
     def advice(self) -> str:
         """What to change so that the training fits."""
         ways = list(self.ways)
