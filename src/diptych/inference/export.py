@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -90,10 +89,9 @@ def _onnx(
 def _torchscript(
     net: torch.nn.Module, source: Domain, target: Domain, facts: dict[str, str]
 ) -> tuple[bytes, Callable[[Tensor], Tensor]]:
-    from diptych.inference.scripted import load_program, torchscript
+    from diptych.inference.scripted import torchscript
 
-    data = torchscript(net, source, target, facts)
-    program = load_program(io.BytesIO(data))
+    data, program = torchscript(net, source, target, facts)
     return data, lambda x: program.floats(x)
 
 

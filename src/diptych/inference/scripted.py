@@ -49,8 +49,11 @@ class Portable(nn.Module):
         return torch.minimum(rows.clamp(min=0), last), last - (last - rows.abs()).abs(), padded - size - before < size
 
 
-def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str, str]) -> bytes:
-    """A file for torch.jit.load with the methods ``forward`` (pixels to pixels) and ``floats``, in eval mode."""
+def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str, str]) -> tuple[bytes, torch.jit.ScriptModule]:
+    """A file for torch.jit.load, and its program in eval mode: ``forward`` (pixels to pixels) and ``floats`` (to [-1, 1]).
+
+    The program is what is checked: loading such a file runs code, which diptych does with no file.
+    """
     side = 2 * padding(net)[0]
     example = torch.zeros((1, source.channels, side, side), dtype=TORCH_DTYPES[source.dtype])
     file = io.BytesIO()
@@ -61,7 +64,7 @@ def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str,
         portable = Portable(plain_layers(net), source, target).eval().requires_grad_(False)
         program = torch.jit.trace_module(portable, {"forward": example, "floats": example}, check_trace=False)
         torch.jit.save(program, file, _extra_files={FACTS: json.dumps(facts)})
-    return file.getvalue()
+    return file.getvalue(), program
 
 
 def plain_layers(net: nn.Module) -> nn.Module:
@@ -72,10 +75,3 @@ def plain_layers(net: nn.Module) -> nn.Module:
         if kind is not nn.Module:
             module.__class__ = kind
     return net
-
-
-def load_program(file: str | io.BytesIO) -> torch.jit.ScriptModule:
-    """torch.jit.load on the CPU, without the warning that TorchScript is no longer developed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return torch.jit.load(file, map_location="cpu")
