@@ -21,7 +21,7 @@ from diptych.training.footprint import Bench, Footprint
 from diptych.training.forecast import Forecast
 from diptych.training.loop import build_method
 from diptych.training.plan import MARGIN, Plan, measure_sizes, thrifty_ways
-from diptych.training.shortage import out_of_memory, step_within_memory
+from diptych.training.shortage import out_of_memory, shortage_explained, step_within_memory
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
@@ -271,6 +271,17 @@ def test_without_auto_the_error_says_sizes_and_what_to_change(trainee):
 def test_when_each_image_goes_alone_there_are_no_more_parts(trainee):
     with pytest.raises(OutOfMemory, match=r"batch 4 in 4 parts, after .*; try --train.checkpoint true, or a smaller"):
         step_within_memory(fails_until(8, trainee), batch_of(), trainee, RECIPE, auto=True)
+
+
+def test_running_out_of_memory_beside_the_steps_is_one_line_too():
+    text = r"at crop 32, batch 4, outside of the steps, after a peak of .* GB \(DefaultCPUAllocator: can't .*\); states saved"
+    with pytest.raises(OutOfMemory, match=text) as caught, shortage_explained(RECIPE, CPU):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RuntimeError, match="shape mismatch"), shortage_explained(RECIPE, CPU):
+        raise RuntimeError("shape mismatch")
+    with pytest.raises(ConfigError, match="bad_alloc"), shortage_explained(RECIPE, CPU):
+        raise ConfigError("bad_alloc")  # ours already
 
 
 def test_another_error_passes(trainee):

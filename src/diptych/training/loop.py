@@ -35,7 +35,7 @@ from diptych.training.observer import Observer, snapshot_of
 from diptych.training.preview import Preview
 from diptych.training.recorded import RecordedStep
 from diptych.training.scaling import Scaling
-from diptych.training.shortage import step_within_memory
+from diptych.training.shortage import shortage_explained, step_within_memory
 from diptych.training.signals import Interrupts, noticed
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
@@ -93,6 +93,7 @@ def train(
     chosen = pick_device(device)
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, chosen)})
     with ExitStack() as stack:
+        stack.enter_context(shortage_explained(recipe, chosen))
         interrupts = stack.enter_context(noticed())
         here = stack.enter_context(world(chosen))
         run = stack.enter_context(Run.open(Path(out), recipe)) if here.first else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -29,6 +30,22 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError | OSError) and bool(SIGNS.search(str(error)))
+
+
+@contextmanager
+def shortage_explained(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Raise OutOfMemory where memory runs out inside, but outside of a step: networks are made, a preview, a saved state."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not out_of_memory(error):
+            raise
+        sizes = f"crop {recipe.data.crop_size}, batch {recipe.train.batch_size}"
+        raise OutOfMemory(
+            f"out of memory at {sizes}, outside of the steps, after a peak of {in_gigabytes(peak_memory(device))} ({_short(error)}); "
+            "states saved before are kept; end other programs, or try smaller networks (--method.ngf, --method.generator); "
+            "`diptych plan` tells what fits"
+        ) from error
 
 
 def step_within_memory(step: Callable[[Batch], None], batch: Batch, trainee: Trainee, recipe: Recipe, auto: bool = False) -> None:
@@ -69,9 +86,14 @@ def _attempt(step: Callable[[Batch], None], batch: Batch) -> str | None:
     except Exception as error:
         if not out_of_memory(error):
             raise
-        words = " ".join(str(error).split()) or type(error).__name__
-        return words if len(words) <= 100 else f"{words[:100]} ..."
+        return _short(error)
     return None
+
+
+def _short(error: Exception) -> str:
+    """What a library said, in one line that is not too long."""
+    words = re.sub(r"^\[enforce fail [^]]*\] err == 0\. ", "", " ".join(str(error).split())) or type(error).__name__
+    return words if len(words) <= 120 else f"{words[:120]} ..."
 
 
 def _release(trainee: Trainee) -> None:
