@@ -40,10 +40,10 @@ def shortage_explained(recipe: Recipe, device: torch.device) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if not out_of_memory(error):
             raise
-        sizes = f"crop {recipe.data.crop_size}, batch {recipe.train.batch_size}"
+        sizes, peak = f"crop {recipe.data.crop_size}, batch {recipe.train.batch_size}", in_gigabytes(peak_memory(device))
         raise OutOfMemory(
-            f"out of memory at {sizes}, outside of the steps, after a peak of {in_gigabytes(peak_memory(device))} ({_short(error)}); "
-            "states saved before are kept; end other programs, or try smaller networks (--method.ngf, --method.generator); "
+            f"out of memory at {sizes}, outside of the steps, after a peak of {peak} ({_short(error)}); states "
+            "saved before are kept; end other programs, or try smaller networks (--method.ngf, --method.generator); "
             "`diptych plan` tells what fits"
         ) from error
 
