@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from diptych.device import describe, in_gigabytes, peak_memory, pick_device
+from diptych.device import describe, in_words, peak_memory, pick_device
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.recipes import preset
@@ -100,12 +100,12 @@ def row(found: dict) -> str:
         return f"{planned / real - 1:+.0%}"
 
     cells = [found["case"], f"{found['crop']} x {found['batch']}", str(found["steps"])]
-    cells += [in_gigabytes(found["planned_peak"]), in_gigabytes(found["peak"]), against(found["planned_peak"], found["peak"])]
+    cells += [in_words(found["planned_peak"]), in_words(found["peak"]), against(found["planned_peak"], found["peak"])]
     speeds = found["planned_images_s"], found["images_s"]
     cells += [*(f"{speed:.3g}" for speed in speeds), against(*speeds), f"{found['planning']:.0f} s"]
     if "beyond" in found:
         off = against(found["planned_beyond_peak"], found["beyond_peak"])
-        cells.append(f"batch {found['beyond']}: {in_gigabytes(found['beyond_peak'])}, {off}")
+        cells.append(f"batch {found['beyond']}: {in_words(found['beyond_peak'])}, {off}")
     return f"| {' | '.join(cells)} |"
 
 

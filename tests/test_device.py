@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diptych import device
-from diptych.device import available_memory
+from diptych.device import available_memory, in_words
 
 
 @pytest.fixture
@@ -67,3 +67,8 @@ def test_a_limit_of_address_space_is_seen():
     )
     left = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
     assert 1 << 30 < left < 4 << 30
+
+
+def test_bytes_in_words():
+    found = [in_words(n) for n in (7, 999, 1234, 98_400_000, 1_200_000_000, 38 * 10**9, 4 * 10**13)]
+    assert found == ["7 bytes", "999 bytes", "1.23 kB", "98.4 MB", "1.20 GB", "38.0 GB", "40.0 TB"]

@@ -148,6 +148,26 @@ def test_a_changed_recipe_is_refused_with_its_first_difference(changes, message,
     assert [path.name for path in run.states()] == ["state-000000010.safetensors"]
 
 
+@pytest.mark.parametrize("changes", [{"train.accumulate": 2, "train.batch_size": 2}, {"train.checkpoint": True}], ids=str)
+def test_a_run_goes_on_with_what_out_of_memory_advises(changes, tmp_path):
+    before = RECIPE.replace(**{"train.batch_size": changes.get("train.batch_size", 1)})
+    with Run.open(tmp_path / "run", before) as run:
+        run.save_state(10, state(10))
+    with Run.open(tmp_path / "run", before.replace(**changes)) as run:
+        assert run.load_state()[0]["step"] == 10
+    assert json.loads((run.folder / "recipe.json").read_text()) == before.replace(**changes).to_dict()
+
+
+def test_a_run_of_before_these_settings_goes_on(tmp_path):
+    with Run.open(tmp_path / "run", RECIPE) as run:
+        run.save_state(10, state(10))
+        old = RECIPE.to_dict()
+        del old["train"]["accumulate"], old["train"]["checkpoint"]
+        run.write_json("recipe.json", old)
+    with Run.open(tmp_path / "run", RECIPE) as run:
+        assert run.load_state()[0]["step"] == 10
+
+
 def test_a_run_in_which_nothing_was_learnt_yet_takes_a_new_recipe(tmp_path):
     with Run.open(tmp_path / "run", RECIPE) as run:
         (run.folder / "census.json").write_text("{}")

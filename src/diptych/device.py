@@ -15,6 +15,7 @@ import torch
 from diptych.errors import ConfigError
 
 Precision = Literal["auto", "fp32", "bf16"]
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -99,9 +100,11 @@ def resident_memory() -> int:
     return (_field(Path("/proc/self/status"), "VmRSS:") or 0) * 1024
 
 
-def in_gigabytes(count: float) -> str:
-    """Bytes for people: 1.24 GB, GB being 10^9."""
-    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e9:.2f} GB"
+def in_words(nbytes: int) -> str:
+    """Bytes as people say them: ``1.24 GB``, a GB being 10^9."""
+    power = min(4, (len(str(nbytes)) - 1) // 3)
+    digits = max(0, 3 - (len(str(nbytes)) - 3 * power)) if power else 0
+    return f"{nbytes / 1000**power:.{digits}f} {UNITS[power]}"
 
 
 def _machine_memory() -> Iterator[int]:

@@ -162,7 +162,10 @@ def _digest(header: str, tensors: dict[str, Tensor]) -> str:
 def _take_tensors(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:
     """The tree with {"$tensor": name} in place of every tensor, which go into tensors."""
     if isinstance(tree, Tensor):
-        tensors[name] = tree.detach().to("cpu", copy=True).contiguous()
+        tensor = tree.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        shared = any(storage == other.untyped_storage().data_ptr() for other in tensors.values())
+        tensors[name] = tensor.clone() if shared else tensor  # the format has no aliases
         return {"$tensor": name}
     if isinstance(tree, dict):
         return {str(key): _take_tensors(value, f"{name}.{key}" if name else str(key), tensors) for key, value in tree.items()}

@@ -19,6 +19,9 @@ from diptych.device import Precision
 from diptych.errors import ConfigError
 from diptych.methods import MethodConfig, method_config
 
+MEMORY_ONLY = ("train.accumulate", "train.checkpoint")
+"""Settings of the same training in less memory: a run may go on with other values of them."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -149,10 +152,10 @@ def recipe_parser(method: str) -> ArgumentParser:
 
 
 def first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
-    """The first key in which two recipes' dicts differ, as ``train.lr: 0.0002 -> 0.001``; None when they are equal."""
+    """The first key that makes two recipes' dicts other trainings, as ``train.lr: 0.0002 -> 0.001``; None when there is none."""
     flat_old, flat_new = flat(old), flat(new)
     for key in flat_old | flat_new:
-        if flat_old.get(key) != flat_new.get(key):
+        if key not in MEMORY_ONLY and flat_old.get(key) != flat_new.get(key):
             return f"{key}: {flat_old.get(key)} -> {flat_new.get(key)}"
     return None
 

@@ -47,7 +47,7 @@ class Run:
         """Make or re-enter a run folder and hold its lock.
 
         Raises LockedError while another process writes it, ConfigError when it holds a run of another recipe (naming the first
-        difference), StorageError when it cannot be written.
+        difference; settings of memory alone may differ), StorageError when it cannot be written.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -72,14 +72,15 @@ class Run:
                 f"{path}: damaged ({error}); remove it to go on with the recipe you give, or choose another --out"
             ) from error
         difference = first_difference(kept, recipe.to_dict())
-        if difference and not self.states():  # nothing was learnt yet, so nothing is lost
-            (self.folder / CENSUS).unlink(missing_ok=True)
-            self.write_json("recipe.json", recipe.to_dict())
-        elif difference:
+        if difference and self.states():
             raise ConfigError(
                 f"{self.folder}: holds a run of another recipe ({difference}); "
                 "give the same settings to resume it, or another --out"
             )
+        if difference:  # nothing was learnt yet, so nothing is lost
+            (self.folder / CENSUS).unlink(missing_ok=True)
+        if kept != recipe.to_dict():
+            self.write_json("recipe.json", recipe.to_dict())
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of this folder atomically."""

@@ -17,6 +17,7 @@ CODES = {
     "DataError": 2,
     "MissingExtraError": 2,
     "TrainingError": 3,
+    "OutOfMemory": 3,
     "LockedError": 4,
     "StorageError": 5,
     "SnapshotError": 6,

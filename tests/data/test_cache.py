@@ -18,7 +18,7 @@ import torch
 from diptych.cli import load
 from diptych.data import cache as module
 from diptych.data import datasets
-from diptych.data.cache import CACHES, choose, in_words, kept, reserved, shared_memory
+from diptych.data.cache import CACHES, choose, kept, reserved, shared_memory
 from diptych.data.census import Census
 from diptych.data.datasets import Crops, DataConfig
 from diptych.data.slots import Mapped, Slots
@@ -345,9 +345,3 @@ def test_off_says_nothing_and_an_unknown_choice_is_an_error(tmp_path, caplog):
 def test_the_command_offers_these_choices():
     (option,) = [action for action in load("train").parser()._actions if action.dest == "cache"]
     assert option.choices == CACHES and option.default == "auto"
-
-
-def test_bytes_in_words():
-    assert [in_words(n) for n in (7, 999, 1234, 98_400_000, 1_200_000_000, 38 * 10**9, 4 * 10**13)] == [
-        "7 bytes", "999 bytes", "1.2 kB", "98 MB", "1.2 GB", "38 GB", "40 TB",
-    ]  # fmt: skip

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from diptych.cli import plan
 from diptych.run import Run
 from diptych.training import loop
 from tests.cli.pictures import CYCLEGAN, PIX2PIX, diptych, folder
@@ -36,6 +37,13 @@ def runs_out_at(step, monkeypatch, error):
     return taken
 
 
+class Tight:
+    """A plan of a machine for single images of 32 pixels."""
+
+    def advice(self):
+        return "--train.batch_size 1, or --data.crop_size 32"
+
+
 ERRORS = [torch.OutOfMemoryError("CUDA out of memory."), MemoryError(), RuntimeError("could not create a primitive")]
 
 
@@ -45,13 +53,15 @@ def test_out_of_memory_keeps_the_last_state_and_the_same_command_goes_on(method,
     a, b = folder(tmp_path / "a", 4), folder(tmp_path / "b", 4, seed=9)
     words = ["train", *method[:1], a, b, *method[1:], "--out", tmp_path / "run", "--train.batch_size", 2, "--save-every", 0]
     with monkeypatch.context() as patch:
+        patch.setattr(plan, "planned", lambda recipe, device: Tight())
         runs_out_at(2, patch, error)
         assert diptych(*words) == 3
     said = capsys.readouterr().err
     assert "error: image 2: out of memory at crop 32, batch 2, after a peak of " in said
     assert "; the state before it is kept; try --auto-batch, or " in said and "`diptych plan` tells what fits" in said
+    assert "; measured now: it fits with --train.batch_size 1, or --data.crop_size 32\n" in said
     assert [path.stem for path in Run(tmp_path / "run").states()] == ["state-000000001"]
-    assert diptych(*words) == 0
+    assert diptych(*words, "--train.accumulate", 2, "--train.checkpoint", "true") == 0
 
 
 def test_with_auto_batch_the_training_goes_on_in_parts(tmp_path, monkeypatch, capsys):

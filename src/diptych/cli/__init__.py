@@ -51,6 +51,11 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(f"diptych.cli.{name}_" if name == "import" else f"diptych.cli.{name}")
 
 
+def find_own_modules() -> None:
+    """Let ``module:name`` on the command line find a file of this folder; last, so that nothing here hides a library."""
+    sys.path.append(os.getcwd())
+
+
 def overview() -> argparse.ArgumentParser:
     """The parser that prints the list of commands and refuses unknown ones."""
     width = max(map(len, COMMANDS))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.cli import command_parser
+from diptych.cli import command_parser, find_own_modules
 
 if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
     from diptych.data.folders import Split
@@ -60,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.run import write_json
 
     show_notes()
+    find_own_modules()
     if args.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, found {args.seeds}")
     base = choose_recipe(args.recipe, args.data, args.preset, overrides)

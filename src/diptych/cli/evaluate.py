@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from diptych.cli import command_parser
+from diptych.cli import command_parser, find_own_modules
 
 EXAMPLES = """\
   diptych evaluate runs/x                              its snapshot on its test images, both directions where it has two
@@ -96,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.training.signals import noticed
 
     show_notes()
-    sys.path.append(str(Path.cwd()))  # last, so that python:module:name finds a file here and nothing here hides a library
+    find_own_modules()
     args.device = str(pick_device(args.device))
     metrics = [name.strip() for name in args.metrics.split(",") if name.strip()] if args.metrics else None
     with noticed() as interrupts, bar("images") as progress:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych.cli import command_parser
+from diptych.cli import command_parser, find_own_modules
 
 if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
     import torch
@@ -36,7 +36,6 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Measure and print; 3 when the training would not fit."""
     args, overrides = parser().parse_known_args(argv)
-    import sys
 
     from diptych.cli.console import console, show_notes
     from diptych.cli.train import choose_recipe
@@ -44,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.run import write_json
 
     show_notes()
-    sys.path.append(str(Path.cwd()))  # as train does, for module:Class
+    find_own_modules()
     found = planned(choose_recipe(args.recipe, args.data, args.preset, overrides), pick_device(args.device))
     console.print("\n".join(found.lines()), soft_wrap=True)
     if args.json:
@@ -62,3 +61,14 @@ def planned(recipe: Recipe, device: torch.device) -> Plan:
         found = plan(recipe, device, lambda: progress.advance(task))
         progress.update(task, completed=NUM_TASKS)
     return found
+
+
+def largest_that_fit(recipe: Recipe, device: torch.device) -> str:
+    """For a training that ran out of memory, the sizes that would not, measured now; empty where even that cannot be measured."""
+    from diptych.errors import DiptychError
+
+    try:
+        found = planned(recipe, device)
+    except (DiptychError, RuntimeError, OSError):  # the training's own error is the one to tell
+        return ""
+    return "; measured now: it fits with " + found.advice()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych.cli import command_parser
+from diptych.cli import command_parser, find_own_modules
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
     from diptych.recipe import Recipe
@@ -95,13 +94,14 @@ def main(argv: Sequence[str]) -> int:
     args, overrides = parser().parse_known_args(argv)
     from diptych.cli.console import console, notes, show_notes, watching
     from diptych.cli.finish import finish
-    from diptych.cli.plan import planned
+    from diptych.cli.plan import largest_that_fit, planned
     from diptych.cli.validating import validation_of
     from diptych.device import describe, pick_device, pick_precision
+    from diptych.errors import OutOfMemory
     from diptych.training.loop import train
 
     show_notes()
-    sys.path.append(str(Path.cwd()))  # last, so that module:Class finds a file here and nothing here hides a library
+    find_own_modules()
     recipe = choose_recipe(args.recipe, args.data, args.preset, overrides)
     out = args.out or Path("runs") / re.sub(r"\.(ya?ml|json)$", "", Path(args.recipe).name).replace(":", "-")
     device = pick_device(args.device)
@@ -113,20 +113,27 @@ def main(argv: Sequence[str]) -> int:
         notes.print(
             f"{args.recipe} on {describe(device, pick_precision(recipe.train.precision, device))}, into {out}", soft_wrap=True
         )
-    with watching() as watch:
-        options = {
-            "cache": args.cache,
-            "compile": args.compile,
-            "strict": args.strict,
-            "save_every": args.save_every,
-            "log_every": args.log_every,
-            "num_previews": args.previews,
-            "validation": validation_of(recipe, args.device) if args.validations else None,
-            "num_validations": args.validations,
-            "on_nan": args.on_nan,
-            "auto_batch": args.auto_batch,
-        }
-        train(recipe, out, device=args.device, workers=args.workers, watch=watch, **options)
+    options = {
+        "workers": args.workers,
+        "cache": args.cache,
+        "compile": args.compile,
+        "strict": args.strict,
+        "save_every": args.save_every,
+        "log_every": args.log_every,
+        "num_previews": args.previews,
+        "validation": validation_of(recipe, args.device) if args.validations else None,
+        "num_validations": args.validations,
+        "on_nan": args.on_nan,
+        "auto_batch": args.auto_batch,
+    }
+    shortage = ""
+    try:
+        with watching() as watch:
+            train(recipe, out, device=args.device, watch=watch, **options)
+    except OutOfMemory as error:  # it holds what the training held: what fits can be measured only when it is gone
+        shortage = str(error)
+    if shortage:
+        raise OutOfMemory(shortage + (largest_that_fit(recipe, device) if "WORLD_SIZE" not in os.environ else ""))
     if first:
         finish(out, device=args.device)
     return 0

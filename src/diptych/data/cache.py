@@ -21,7 +21,7 @@ import torch
 
 from diptych.data.datasets import Crops
 from diptych.data.slots import Mapped, Resident, Slots
-from diptych.device import available_memory
+from diptych.device import available_memory, in_words
 from diptych.errors import ConfigError, StorageError
 
 log = logging.getLogger(__name__)
@@ -29,7 +29,6 @@ Cache = Literal["auto", "ram", "disk", "device", "off"]
 CACHES: tuple[Cache, ...] = get_args(Cache)
 SHARE = 0.5  # of the memory that is available: the rest is for training, and for who else is there
 SMALL = 0.1  # of a GPU's free memory: below it, auto keeps images there
-UNITS = ("bytes", "kB", "MB", "GB", "TB")
 FORMAT = 1  # of the file on disk; one of another format is not used
 Place = tuple[Cache, str]
 """Where images are kept, and the path of the file that they are mapped from."""
@@ -105,13 +104,6 @@ def choose(cache: Cache, slots: Slots | None, folder: Path, device: torch.device
         log.info("%s; read from their files each time; %s", misfit, alternative)
         return "off"
     raise ConfigError(f"cache {cache}: {misfit}; {alternative}, --cache off reads them each time")
-
-
-def in_words(nbytes: int) -> str:
-    """Bytes as people say them: ``1.2 GB``."""
-    power = min(4, (len(str(nbytes)) - 1) // 3)
-    value = nbytes / 1000**power
-    return f"{value:.1f} {UNITS[power]}" if power and value < 10 else f"{value:.0f} {UNITS[power]}"
 
 
 @contextmanager

@@ -72,13 +72,13 @@ def onnx_run(net: nn.Module, source: Domain, target: Domain, precision: Exactnes
     return onnx_session(_graph(net, source, target, "onnx"))
 
 
-def onnx_session(model: bytes) -> Run:
-    """The first output of a model of graph.py."""
+def onnx_session(model: bytes, output: str = "") -> Run:
+    """One output of a model of graph.py by its name, the first where none is given."""
     runtime = extra("onnxruntime", "onnx", "backend onnx")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
     session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda pixels: torch.from_numpy(session.run(None, {"pixels": pixels.numpy()})[0])
+    return lambda pixels: torch.from_numpy(session.run([output] if output else None, {"pixels": pixels.numpy()})[0])
 
 
 def openvino_run(net: nn.Module, source: Domain, target: Domain, precision: Exactness) -> Run:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from diptych.errors import SnapshotError
 from diptych.files import sha256_of, write_atomic
-from diptych.inference.backends import varies
+from diptych.inference.backends import onnx_session, varies
 from diptych.metrics.models import extra
 from diptych.nets.modes import applied
 from diptych.pixels import TORCH_DTYPES, Domain
@@ -75,15 +75,12 @@ def export(snapshot: str | Path, out: str | Path, to: Format, direction: str = "
 def _onnx(
     net: torch.nn.Module, source: Domain, target: Domain, facts: dict[str, str]
 ) -> tuple[bytes, Callable[[Tensor], Tensor]]:
-    onnx, runtime = (extra(package, "onnx", "export to onnx") for package in ("onnx", "onnxruntime"))
-    from diptych.inference.graph import FLOATS, INPUT, onnx_graph, with_floats
+    onnx = extra("onnx", "onnx", "export to onnx")
+    from diptych.inference.graph import FLOATS, onnx_graph, with_floats
 
     model = onnx_graph(net, source, target, facts)
     onnx.checker.check_model(model, full_check=True)
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
-    session = runtime.InferenceSession(with_floats(model).SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return model.SerializeToString(), lambda x: torch.from_numpy(session.run([FLOATS], {INPUT: x.numpy()})[0])
+    return model.SerializeToString(), onnx_session(with_floats(model).SerializeToString(), FLOATS)
 
 
 def _torchscript(

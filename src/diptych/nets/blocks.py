@@ -37,7 +37,9 @@ class ReflectionPad2d(nn.ReflectionPad2d):
     """The base class's function in the precision of its input: on a CPU, autocast would mirror copies in float32."""
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c ph pw"]:
-        with torch.autocast(x.device.type, enabled=False):
+        if x.device.type != "cpu":
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
             return super().forward(x)
 
 

@@ -17,7 +17,7 @@ from diptych.data.datasets import Crops
 from diptych.data.folders import Split, find_data
 from diptych.data.holdout import hold_out
 from diptych.data.slots import Mapped, Slots
-from diptych.device import available_memory, describe, in_gigabytes, pick_precision, resident_memory, workers_for
+from diptych.device import available_memory, describe, in_words, pick_precision, resident_memory, workers_for
 from diptych.errors import OutOfMemory
 from diptych.recipe import Recipe
 from diptych.training.footprint import Bench, Footprint
@@ -99,7 +99,7 @@ class Plan:
         length = f"{self.steps:,} steps: {train.epochs + train.decay_epochs} epochs of {self.images:,} images"
         verdict = "it fits" if self.fits else f"it does not fit; try {self.advice()}"
         lines = [f"data: {self.data}", f"parameters: {counts}", f"device: {self.device}"]
-        lines += [f"memory: needs {in_gigabytes(self.peak)}, {in_gigabytes(self.available)} available; {verdict}"]
+        lines += [f"memory: needs {in_words(self.peak)}, {in_words(self.available)} available; {verdict}"]
         lines += [
             f"largest that fits: batch {self.largest_batch} at crop {crop}, crop {self.largest_crop} at batch {train.batch_size}"
         ]
@@ -200,7 +200,7 @@ def measure_sizes(bench: Bench, available: int, watch: Watch) -> Forecast:
         take(1, crops.pop(0))
     if not found:
         raise OutOfMemory(
-            f"one image at crop {crop // 4} needs more than the {in_gigabytes(available)} of memory available; "
+            f"one image at crop {crop // 4} needs more than the {in_words(available)} of memory available; "
             "end other programs, or choose smaller networks (--method.ngf, --method.generator)"
         )
     batches = [batch >> k for k in range(batch.bit_length())]  # the half, the quarter ... of it

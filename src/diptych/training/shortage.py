@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import torch
 
-from diptych.device import in_gigabytes, peak_memory
+from diptych.device import in_words, peak_memory
 from diptych.errors import OutOfMemory
 from diptych.methods import Batch
 from diptych.recipe import Recipe
@@ -40,7 +40,7 @@ def shortage_explained(recipe: Recipe, device: torch.device) -> Iterator[None]:
     except (MemoryError, RuntimeError, OSError) as error:
         if not out_of_memory(error):
             raise
-        sizes, peak = f"crop {recipe.data.crop_size}, batch {recipe.train.batch_size}", in_gigabytes(peak_memory(device))
+        sizes, peak = f"crop {recipe.data.crop_size}, batch {recipe.train.batch_size}", in_words(peak_memory(device))
         raise OutOfMemory(
             f"out of memory at {sizes}, outside of the steps, after a peak of {peak} ({_short(error)}); states "
             "saved before are kept; end other programs, or try smaller networks (--method.ngf, --method.generator); "
@@ -74,7 +74,7 @@ def describe_shortage(problem: str, trainee: Trainee, recipe: Recipe, more: int,
     ways += ["a smaller --train.batch_size" if config.batch_size > trainee.world.size else "smaller networks"]
     ways += ["a smaller --data.crop_size"]
     return (
-        f"{where}, after a peak of {in_gigabytes(peak_memory(trainee.device))} ({problem}); the state before it is kept; "
+        f"{where}, after a peak of {in_words(peak_memory(trainee.device))} ({problem}); the state before it is kept; "
         f"try {', or '.join(ways)}; `diptych plan` tells what fits"
     )
 

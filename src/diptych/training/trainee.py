@@ -53,8 +53,9 @@ class Trainee:
             for net in method.generators().values():
                 recompute_stages(net)
         if compiled:
-            for net in method.children():
-                net.compile()
+            for nets in method.phases().values():
+                for net in nets:
+                    net.compile()
 
     def set_lr(self, lr: float) -> None:
         """The same learning rate for every phase."""
