@@ -13,13 +13,24 @@ from torch import Tensor
 from diptych.errors import ConfigError
 
 Gan = Literal["vanilla", "lsgan", "hinge", "wgan"]
+Pixel = Literal["l1", "bce"]
 Logits = Float[Tensor, "n 1 p q"]
+Images = Float[Tensor, "n c h w"]
+NEVER = 1e-7  # a probability whose logarithm is still a number in float32
 
 
 def check_gan(kind: str) -> None:
     """Raise ConfigError unless kind is one of the adversarial losses."""
     if kind not in get_args(Gan):
         raise ConfigError(f"gan must be one of {', '.join(get_args(Gan))}, found {kind!r}")
+
+
+def check_pixel(kind: str, foreground: float) -> None:
+    """Raise ConfigError unless kind is one of the pixel losses and the weight is positive."""
+    if kind not in get_args(Pixel):
+        raise ConfigError(f"pixel must be one of {', '.join(get_args(Pixel))}, found {kind!r}")
+    if not foreground > 0:
+        raise ConfigError(f"foreground is the weight of what is no background, more than 0, found {foreground}")
 
 
 def discriminator_loss(logits: Logits, real: bool, kind: Gan = "vanilla") -> Float[Tensor, ""]:
@@ -71,3 +82,23 @@ def _input_gradient(judge: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def l1(x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
     """Mean absolute difference."""
     return (x - y).abs().mean()
+
+
+def pixel_loss(x: Images, y: Images, kind: Pixel = "l1", foreground: float = 1.0) -> Float[Tensor, ""]:
+    """How far images x are from their targets y, both in [-1, 1]: a mean over all values.
+
+    l1: the absolute difference. bce: the binary cross-entropy of values read as probabilities (v + 1) / 2. What differs from its
+    image's background counts ``foreground`` times: of a drawing with few lines the plain mean is least for an empty page.
+    """
+    if kind == "bce":
+        p, t = ((x + 1) / 2).clamp(NEVER, 1 - NEVER), (y + 1) / 2
+        losses = -(t * p.log() + (1 - t) * (1 - p).log())
+    else:
+        losses = (x - y).abs()
+    return (losses * weights_of(y, foreground)).mean() if foreground != 1.0 else losses.mean()
+
+
+def weights_of(y: Images, foreground: float) -> Images:
+    """1 where a target has its background, the median of each image's channel, and ``foreground`` elsewhere."""
+    background = y.flatten(2).median(2).values[..., None, None]
+    return torch.where(y == background, 1.0, foreground)

@@ -121,6 +121,20 @@ def relief_unpaired() -> Recipe:
     return Recipe.create("cyclegan", {"method": method, "data": data, "train": train})
 
 
+def music_read() -> Recipe:
+    """Sheets of music -> rolls of notes (diptych.music): cross-entropy that counts ink, since most of a page is empty."""
+    method = {"generator": "unet_6", "ngf": 24, "norm": "batch", "dropout": False, "lambda_gan": 0.0, "lambda_l1": 1.0}
+    method |= {"pixel": "bce", "foreground": 8.0}
+    data = {"resize": "none", "crop_size": 320, "flip": False}
+    train = {"epochs": 6, "decay_epochs": 8, "batch_size": 2, "lr": 3e-3, "ema": 0.995}
+    return Recipe.create("pix2pix", {"method": method, "data": data, "train": train})
+
+
+def music_draw() -> Recipe:
+    """Rolls of notes -> sheets of music (diptych.music), the other way round."""
+    return music_read()
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -138,6 +152,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         pix2pix_l1_gan,
         relief,
         relief_unpaired,
+        music_read,
+        music_draw,
     )
 }
 

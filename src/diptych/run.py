@@ -67,7 +67,8 @@ class Run:
             return
         try:
             kept = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            kept = Recipe.from_dict(kept).to_dict()  # a run of before may lack settings that have come since
+        except (OSError, ValueError, ConfigError) as error:
             raise ConfigError(
                 f"{path}: damaged ({error}); remove it to go on with the recipe you give, or choose another --out"
             ) from error

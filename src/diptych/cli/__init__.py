@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "check": "look a data set over before training: damage, leakage, duplicates, misaligned pairs",
     "doctor": "say from a run's curves and networks what went wrong in training, and what to change",
     "ablate": "train the variants that the papers compare, and print their table",
+    "music": "MIDI and sheet music: build data, draw sheets, read them, and score note by note",
     "import": "make a snapshot of another tool's weights (.pth)",
     "report": "write a run's report.html again",
     "demo": "train on the embedded real data, translate unseen continents, report",

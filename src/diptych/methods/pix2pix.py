@@ -5,7 +5,8 @@ r"""pix2pix: Image-to-Image Translation with Conditional Adversarial Networks (I
 D's objective is halved to slow it against G, and G minimises -log D(a, G(a)) (section 3.3). The noise z is dropout (section 3.2).
 D is updated before G, as in the authors' code.
 
-Deliberate differences from the authors' code: any generator, norm and adversarial loss may be combined; lambda_gan=0 builds no D.
+Deliberate differences from the authors' code: any generator, norm and adversarial loss may be combined; lambda_gan=0 builds no D;
+cross-entropy and a weight of the foreground for drawings, whose L1 is least for an empty page.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.losses import Gan, check_gan, generator_loss, l1
+from diptych.losses import Gan, Pixel, check_gan, check_pixel, generator_loss, pixel_loss
 from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
 from diptych.nets import Init, Norm, PatchGAN, Upsample, generator, initialise
 from diptych.nets.modes import Mode
@@ -30,7 +31,8 @@ class Pix2PixConfig:
     """Settings of pix2pix; the defaults are the published ones.
 
     ``conditional=False`` lets D see the output alone (the paper's GAN rows). ``lambda_gan=0`` is its L1 row, ``lambda_l1=0``
-    its cGAN row. ``lambda_gp`` counts only with ``gan: wgan``.
+    its cGAN row. ``lambda_gp`` counts only with ``gan: wgan``. For drawings, ``pixel: bce`` takes the place of L1, at the
+    same weight, and ``foreground`` is how often their lines count.
     """
 
     name: ClassVar[str] = "pix2pix"
@@ -50,12 +52,15 @@ class Pix2PixConfig:
     gan: Gan = "vanilla"
     lambda_gan: float = 1.0
     lambda_l1: float = 100.0
+    pixel: Pixel = "l1"
+    foreground: float = 1.0
     lambda_gp: float = 10.0
     lambda_r1: float = 0.0
 
     def build(self, a: Domain, b: Domain, crop_size: int) -> Pix2Pix:
         """G_ab from a to b, and D_b judging b (beside a, when conditional)."""
         check_gan(self.gan)
+        check_pixel(self.pixel, self.foreground)
         if not (self.lambda_gan or self.lambda_l1):
             raise ConfigError("pix2pix: lambda_gan and lambda_l1 are both 0, so there is nothing to learn; set one of them")
         shape = {"width": self.ngf, "norm": self.norm, "dropout": self.dropout, "upsample": self.upsample}
@@ -85,7 +90,7 @@ class Pix2Pix(Method):
         if self.D_b:
             real, fake = self._judged(a, b), self._judged(a, fake_b.detach())
             yield "D", discriminator_terms(self.D_b, real, fake, c.gan, c.lambda_gp, c.lambda_r1)
-        terms = {"l1": c.lambda_l1 * l1(fake_b, b)} if c.lambda_l1 else {}
+        terms: Terms = {c.pixel: c.lambda_l1 * pixel_loss(fake_b, b, c.pixel, c.foreground)} if c.lambda_l1 else {}
         if self.D_b:
             with frozen(self.D_b):
                 logits = self.D_b(self._judged(a, fake_b))

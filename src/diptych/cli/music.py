@@ -1,0 +1,263 @@
+"""diptych music: MIDI and sheet music as two domains: build data, convert, draw sheets, read them, and score."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diptych.cli import command_parser
+
+if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
+    from diptych.music.judge import Judged
+    from diptych.music.layout import Layout
+
+EXAMPLES = """\
+  diptych music build scores/ --out voice                    rolls and sheets of every single staff
+  diptych train music-read voice/sheet voice/roll            a reader of sheets
+  diptych train music-draw voice/roll voice/sheet            a drawer of sheets
+  diptych music score voice --snapshot runs/music-read/snapshot.safetensors
+  diptych music sheet song.mid --out song.pdf --snapshot runs/music-draw/snapshot.safetensors
+  diptych music read song.png --out song.mid --snapshot runs/music-read/snapshot.safetensors
+  diptych music midi2roll song.mid --out roll.png            and roll2midi back
+`diptych music ACTION --help` shows the options of one action."""
+LAYOUTS = {"staff": 1, "grand": 2}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The actions and their options."""
+    p = command_parser("music", EXAMPLES, "diptych music ACTION ... [options]")
+    actions = p.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(p))
+
+    def action(name: str, help: str, function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        a = actions.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.", allow_abbrev=False)
+        a.set_defaults(run=function)
+        return a
+
+    b = action("build", "engrave scores into pages of rolls and sheets that line up", build)
+    b.add_argument("sources", metavar="SRC", nargs="+", help=".mxl .musicxml .xml .abc files or folders, or music21:bach")
+    b.add_argument("--out", type=Path, required=True, metavar="DIR", help="the data set; the same command goes on with it")
+    b.add_argument("--layout", choices=LAYOUTS, default="staff", help="single staves, or a piano's two (default: staff)")
+    b.add_argument("--space", type=int, choices=(4, 8), default=4, help="pixels a staff space (default: 4)")
+    b.add_argument("--test", type=float, default=0.15, metavar="SHARE", help="of works, by composer (default: 0.15)")
+    b.add_argument("--val", type=float, default=0.05, metavar="SHARE", help="of works, by composer (default: 0.05)")
+    b.add_argument("--most", type=int, default=0, metavar="N", help="systems of one work, evenly spread (default: all)")
+    b.add_argument("--seed", type=int, default=0, help="chooses the composers of test and validation (default: 0)")
+    b.add_argument("--font", default="Leipzig", help="Leipzig, Bravura, Leland, Petaluma or Gootville (default: Leipzig)")
+    b.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default: 2)")
+
+    m = action("midi2roll", "draw a MIDI file as a roll", midi2roll)
+    m.add_argument("midi", metavar="FILE.mid", type=Path)
+    r = action("roll2midi", "read a roll back into a MIDI file", roll2midi)
+    r.add_argument("roll", metavar="FILE.png", type=Path)
+    s = action("sheet", "draw a MIDI file as sheet music, through a translator", sheet)
+    s.add_argument("midi", metavar="FILE.mid", type=Path)
+    e = action("read", "read a sheet that diptych drew into a MIDI file, through a translator", read)
+    e.add_argument("sheet", metavar="PAGE.png", type=Path)
+    for a, what in ((m, "FILE.png"), (r, "FILE.mid"), (s, "FILE.png|pdf"), (e, "FILE.mid")):
+        a.add_argument("--out", type=Path, required=True, metavar=what, help="what to write")
+        a.add_argument("--layout", choices=LAYOUTS, default="staff", help="single staves, or a piano's two (default: staff)")
+    for a in (m, s):
+        a.add_argument("--space", type=int, choices=(4, 8), default=4, help="pixels a staff space (default: 4)")
+
+    c = action("score", "score a reader or a drawer of sheets, note by note, on works it never saw", score)
+    c.add_argument("data", metavar="DATA", type=Path, help="what `diptych music build` wrote")
+    c.add_argument("--task", choices=("read", "draw"), default="read", help="sheets to notes, or notes to sheets (default: read)")
+    c.add_argument("--baseline", choices=("blank", "copy", "nearest"), help="instead of a snapshot")
+    c.add_argument("--pred", type=Path, metavar="DIR", help="instead of a snapshot: finished pages, named as those of the data")
+    c.add_argument("--reader", type=Path, metavar="SNAPSHOT", help="for draw: what reads the drawn sheets")
+    c.add_argument("--split", choices=("test", "val", "train"), default="test", help="which works (default: test)")
+    c.add_argument("--most", type=int, default=0, metavar="N", help="systems, evenly spread (default: all)")
+    c.add_argument("--threshold", type=float, default=0.5, help="how sure a reader must be of a note (default: 0.5)")
+    c.add_argument("--json", type=Path, metavar="FILE", help="write the scores there as well")
+    for a in (s, e, c):
+        a.add_argument("--snapshot", type=Path, metavar="FILE", required=a is not c, help="the trained translator")
+        a.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one action."""
+    args = parser().parse_args(argv)
+    from diptych.cli.console import show_notes
+
+    show_notes()
+    return int(args.run(args))
+
+
+def build(args: argparse.Namespace) -> int:
+    """Engrave, and say what came of it."""
+    from diptych.cli.console import bar, console
+    from diptych.music.build import BuildConfig
+    from diptych.music.build import build as run
+
+    config = BuildConfig(LAYOUTS[args.layout], args.space, args.test, args.val, args.most, args.seed, args.font)
+    with bar("works") as progress:
+        task = progress.add_task("engraving", total=None, note="")
+        manifest = run(
+            args.sources,
+            args.out,
+            config,
+            jobs=args.jobs,
+            watch=lambda done, total, name: progress.update(task, completed=done, total=total, note=name),
+        )
+    for split in ("train", "val", "test"):
+        works, systems = (manifest[key].get(split, 0) for key in ("works_used", "systems"))
+        console.print(f"{split:<6}{systems:>7,} systems of {works:,} works")
+    console.print(f"{manifest['measures']:,} measures, {manifest['notes']:,} notes; left out, by reason:")
+    for reason, count in list(manifest["left_out"].items())[:12]:
+        console.print(f"{count:>8,}  {reason}", soft_wrap=True)
+    console.print(f"sheets and rolls in {args.out}", soft_wrap=True)
+    return 0
+
+
+def midi2roll(args: argparse.Namespace) -> int:
+    """MIDI to a picture."""
+    from diptych.data.formats import write_pixels
+    from diptych.music.pages import stacked
+
+    layout = layout_of(args)
+    write_pixels(args.out, stacked(systems_of(args, layout), layout))
+    return 0
+
+
+def roll2midi(args: argparse.Namespace) -> int:
+    """A picture to MIDI."""
+    from diptych.data.formats import read_pixels
+
+    return write_song(args, read_pixels(args.roll), args.roll)
+
+
+def sheet(args: argparse.Namespace) -> int:
+    """MIDI to sheet music."""
+    from diptych.data.formats import write_pixels
+    from diptych.errors import ConfigError
+    from diptych.music.pages import stacked, write_pdf
+
+    if args.out.suffix.lower() not in (".png", ".pdf"):
+        raise ConfigError(f"{args.out}: a sheet is written as .png or .pdf")
+    layout = layout_of(args)
+    picture = translator(args.snapshot, args.device)(stacked(systems_of(args, layout), layout))
+    if args.out.suffix.lower() == ".pdf":
+        write_pdf(args.out, picture, layout)
+    else:
+        write_pixels(args.out, picture)
+    return 0
+
+
+def read(args: argparse.Namespace) -> int:
+    """Sheet music to MIDI."""
+    from diptych.data.formats import read_pixels
+
+    pixels = read_pixels(args.sheet)
+    return write_song(args, translator(args.snapshot, args.device)(pixels), args.sheet)
+
+
+def score(args: argparse.Namespace) -> int:
+    """Print note-level scores with their intervals."""
+    from diptych.cli.console import bar, console
+    from diptych.data.formats import read_pixels
+    from diptych.errors import ConfigError
+    from diptych.music.judge import Built, baseline, judge
+    from diptych.run import write_json
+
+    given = [name for name in ("snapshot", "baseline", "pred") if getattr(args, name)]
+    if len(given) != 1:
+        raise ConfigError(f"score takes one of --snapshot, --baseline and --pred, found {' and '.join(given) or 'none'}")
+    built = Built.load(args.data)
+    if args.baseline:
+        translate: Any = baseline(args.baseline, built, args.task)
+    elif args.pred:
+        pages = iter(built.pages(args.split, args.most))
+        translate = lambda _: read_pixels(args.pred / next(pages))  # noqa: E731
+    else:
+        translate = translator(args.snapshot, args.device)
+    reader = translator(args.reader, args.device) if args.reader else None
+    with bar("pages") as progress:
+        task = progress.add_task("scoring", total=None, note="")
+        found = judge(
+            built,
+            args.task,
+            translate,
+            reader=reader,
+            split=args.split,
+            most=args.most,
+            threshold=args.threshold,
+            by_system=bool(args.baseline),
+            watch=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    console.print(said(found), soft_wrap=True)
+    if args.json:
+        write_json(args.json, {name: vars(estimate) for name, estimate in found.scores().items()})
+    return 0
+
+
+TITLES = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "f1_offsets": "F1 with note ends",
+    "recall_out_of_key": "recall out of key",
+    "recall_in_key": "recall in key",
+    "perfect": "systems without an error",
+    "heads_f1": "F1 of note heads",
+}
+
+
+def said(found: Judged) -> str:
+    """The scores as lines."""
+    scores = found.scores()
+    lines = [f"{TITLES[name]:<26}{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]" for name, e in scores.items()]
+    notes, systems = sum(c.truth for c in found.notes.values()), sum(c.systems for c in found.notes.values())
+    works = len(found.notes or found.heads)
+    return "\n".join([*lines, f"{notes:,} notes of {systems:,} systems of {works:,} works; 95 % intervals by work"])
+
+
+def layout_of(args: argparse.Namespace) -> Layout:
+    """The geometry that the options ask for."""
+    from diptych.music.layout import Layout
+
+    return Layout(LAYOUTS[args.layout], args.space)
+
+
+def systems_of(args: argparse.Namespace, layout: Layout) -> Any:
+    """A MIDI file's systems; what was moved to the grid is said."""
+    from diptych.cli.console import notes
+    from diptych.errors import DataError
+    from diptych.music.midi import GRID, read_midi, systems
+
+    song = read_midi(args.midi)
+    if song.moved:
+        notes.print(f"{song.moved:,} of {len(song.notes):,} notes moved to the nearest 1/{GRID} of a quarter", soft_wrap=True)
+    try:
+        return systems(song, layout)
+    except DataError as error:
+        raise DataError(f"{args.midi}: {error}") from error
+
+
+def write_song(args: argparse.Namespace, picture: Any, path: Path) -> int:
+    """Read a roll and write it as MIDI."""
+    from diptych.cli.console import console
+    from diptych.errors import DataError
+    from diptych.files import write_atomic
+    from diptych.music.midi import midi_bytes, to_song
+    from diptych.music.pages import layout_of as layout_by_size
+    from diptych.music.pages import unstacked
+
+    layout = layout_by_size(path, picture, LAYOUTS[args.layout])
+    if picture.shape[2] != 3:
+        raise DataError(f"{path}: has {picture.shape[2]} channel(s), a roll has 3; read a sheet with `diptych music read`")
+    found = unstacked(picture, layout)
+    if not found:
+        raise DataError(f"{path}: shows no notes; a picture that diptych made holds them where its layout has them")
+    write_atomic(args.out, midi_bytes(to_song(found)))
+    console.print(f"{sum(len(system.notes) for system in found):,} notes into {args.out}", soft_wrap=True)
+    return 0
+
+
+def translator(path: Path, device: str) -> Any:
+    """A snapshot's function from pictures to pictures."""
+    from diptych.inference.translator import Translator
+
+    return Translator.load(path, device=device, mode="eval").pixels

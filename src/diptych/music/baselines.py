@@ -1,0 +1,41 @@
+"""What scores are worth nothing: an empty page, the input itself, and the nearest of the training examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import UInt8
+
+Picture = UInt8[np.ndarray, "h w c"]
+Translate = Callable[[Picture], Picture]
+SHRUNK = 4  # pictures are compared at a quarter of their size, so that a note near its place counts as near
+
+
+def blank(channels: int, background: int) -> Translate:
+    """An empty picture of so many channels for every input."""
+    return lambda picture: np.full((*picture.shape[:2], channels), background, np.uint8)
+
+
+def copy(channels: int) -> Translate:
+    """The input, light for dark as the other side has it: the mean of its channels in all channels."""
+    return lambda picture: np.repeat(255 - picture.mean(2, keepdims=True), channels, 2).astype(np.uint8)
+
+
+def nearest(inputs: Sequence[Picture], outputs: Sequence[Picture]) -> Translate:
+    """The output of the training input that has the least squared difference."""
+    known = torch.stack([_shrunk(picture) for picture in inputs])
+    norms = known.square().sum(1)
+
+    def translate(picture: Picture) -> Picture:
+        query = _shrunk(picture)
+        return outputs[int((norms - 2 * known @ query).argmin())]
+
+    return translate
+
+
+def _shrunk(picture: Picture) -> torch.Tensor:
+    x = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    return F.avg_pool2d(x, SHRUNK).flatten()

@@ -1,0 +1,258 @@
+"""Build a data set of rolls and sheets from scores: split by composer, no system on both sides, everything left out counted.
+
+DIR/roll/{train,val,test}/ID.png and DIR/sheet/... hold pages of systems, which ``diptych train pix2pix DIR/sheet DIR/roll`` takes
+as they are; DIR/notes.jsonl the notes of every system, DIR/works.jsonl what became of every score, DIR/manifest.json the counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diptych.data.formats import write_pixels
+from diptych.errors import ConfigError, DataError
+from diptych.files import write_atomic
+from diptych.music.excerpts import Excerpt, composer_of, excerpts
+from diptych.music.layout import Layout
+from diptych.music.notes import Note, System
+from diptych.music.scores import find_scores, read_text
+
+SPLITS = ("test", "val", "train")  # in this order, so that a system that comes twice stays where it is scored
+Watch = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """What is built: one staff or a piano's two at so many pixels a staff space, and the share of works for test and validation.
+
+    ``most`` limits the systems of one work, evenly spread, 0 for all. ``seed`` chooses the composers of test and validation.
+    """
+
+    staves: int = 1
+    space: int = 4
+    test: float = 0.15
+    val: float = 0.05
+    most: int = 0
+    seed: int = 0
+    font: str = "Leipzig"
+
+    def __post_init__(self) -> None:
+        if self.staves not in (1, 2) or self.space not in (4, 8):
+            raise ConfigError(f"a layout has 1 or 2 staves and 4 or 8 pixels a space, found {self.staves} and {self.space}")
+        if not (self.test >= 0 and self.val >= 0 and self.test + self.val < 1):
+            raise ConfigError(f"test and val are shares of the works that leave some to train, found {self.test} and {self.val}")
+
+    @property
+    def layout(self) -> Layout:
+        """Its geometry."""
+        return Layout(self.staves, self.space)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A score file, who wrote it, and the split its composer is in; ``name`` begins the names of its pages."""
+
+    path: Path
+    name: str
+    composer: str
+    split: str
+
+
+def build(sources: Sequence[str], out: Path, config: BuildConfig, *, jobs: int = 2, watch: Watch | None = None) -> dict[str, Any]:
+    """Build or go on building; returns the manifest. ``watch`` hears of works done, works in all, and the last one's name.
+
+    Raises DataError for sources without scores or when nothing could be used, ConfigError when ``out`` holds another build.
+    """
+    works = assign(find_scores(list(sources)), config)
+    out.mkdir(parents=True, exist_ok=True)
+    settings = {"config": asdict(config), "versions": {name: version(name) for name in ("diptych", "verovio", "resvg-py")}}
+    _check(out / "build.json", settings)
+    done = {line["work"]: line for line in _lines(out / "works.jsonl")}
+    _rewrite(out / "works.jsonl", list(done.values()))  # without a line that was torn
+    records = [line for line in _lines(out / "notes.jsonl") if line["work"] in done]
+    _rewrite(out / "notes.jsonl", records)
+    seen = {record["digest"]: record["split"] for record in records}
+    waiting = [work for split in SPLITS for work in works if work.split == split and work.name not in done]
+    with open(out / "notes.jsonl", "a") as notes, open(out / "works.jsonl", "a") as finished:
+        for count, (work, found, left_out) in enumerate(_excerpts(waiting, config, jobs), len(done) + 1):
+            kept = spread(_unseen(found, work, seen, left_out), config.most)
+            for record in _write_pages(kept, work, out, config.layout):
+                notes.write(json.dumps(record) + "\n")
+            notes.flush()
+            line: dict[str, Any] = {"work": work.name, "source": work.path.name, "composer": work.composer, "split": work.split}
+            line |= {"systems": len(kept), "left_out": dict(left_out)}
+            finished.write(json.dumps(line) + "\n")
+            finished.flush()
+            if watch:
+                watch(count, len(works), work.name)
+    manifest = settings | summary(_lines(out / "works.jsonl"), _lines(out / "notes.jsonl"))
+    write_atomic(out / "manifest.json", json.dumps(manifest, indent=1).encode())
+    if not manifest["systems"].get("train"):
+        raise DataError(f"{out}: nothing to train on could be built; works.jsonl in it says why, measure by measure")
+    return manifest
+
+
+def assign(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
+    """Each score with its split: composers, in an order that the seed chooses, go to test and validation until these are full.
+
+    A composer of more than half of what a split still needs is passed over. A score that names none counts as its folder's.
+    """
+    composers = {path: _composer(path) for path in paths}
+    counts = Counter(composers.values())
+    order = sorted(counts, key=lambda name: hashlib.sha256(f"{config.seed} {name}".encode()).hexdigest())
+    split_of: dict[str, str] = {}
+    for split, share in (("test", config.test), ("val", config.val)):
+        room = share * len(paths)
+        for name in order:
+            if name not in split_of and counts[name] <= max(room / 2, 1) and room >= 0.5:
+                split_of[name] = split
+                room -= counts[name]
+    names = _names(paths)
+    return [Work(path, names[path], composers[path], split_of.get(composers[path], "train")) for path in paths]
+
+
+def _composer(path: Path) -> str:
+    try:
+        return composer_of(read_text(path)) or path.parent.name
+    except DataError:
+        return path.parent.name  # it is counted as unreadable when its turn comes
+
+
+def _names(paths: Sequence[Path]) -> dict[Path, str]:
+    """A file name for each score that no other has."""
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem)[:60] or "score"
+        name = next(n for k in range(len(paths) + 1) if (n := f"{stem}-{k}" if k else stem) not in taken)
+        taken.add(name)
+        names[path] = name
+    return names
+
+
+def _excerpts(works: Sequence[Work], config: BuildConfig, jobs: int) -> Iterator[tuple[Work, list[Excerpt], Counter[str]]]:
+    if jobs <= 1:
+        for work in works:
+            yield work, *_one(work.path, config)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        futures = [(work, pool.submit(_one, work.path, config)) for work in works]
+        try:
+            for work, future in futures:
+                yield work, *future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _one(path: Path, config: BuildConfig) -> tuple[list[Excerpt], Counter[str]]:
+    """The systems of one score; a score that cannot be read is one reason among the others."""
+    try:
+        return excerpts(path, config.layout, config.font)
+    except DataError as error:
+        return [], Counter({str(error).removeprefix(f"{path}: "): 1})
+
+
+def _unseen(found: Iterable[Excerpt], work: Work, seen: dict[str, str], left_out: Counter[str]) -> list[Excerpt]:
+    """Those that no work before had."""
+    fresh = []
+    for excerpt in found:
+        if excerpt.digest in seen:
+            left_out["the same system was there before"] += 1
+        else:
+            seen[excerpt.digest] = work.split
+            fresh.append(excerpt)
+    return fresh
+
+
+def spread(items: Sequence[Excerpt], most: int) -> list[Excerpt]:
+    """At most so many, evenly spread; all for 0."""
+    if not most or len(items) <= most:
+        return list(items)
+    return [items[round(k * (len(items) - 1) / max(1, most - 1))] for k in range(most)]
+
+
+def _write_pages(found: Sequence[Excerpt], work: Work, out: Path, layout: Layout) -> Iterator[dict[str, Any]]:
+    """Write a work's systems as pages, one below the other; yields the record of each system."""
+    for page, first in enumerate(range(0, len(found), layout.systems)):
+        systems = found[first : first + layout.systems]
+        name = f"{work.name}-{page:03d}.png"
+        for kind, background in (("roll", 0), ("sheet", 255)):
+            pictures = [getattr(each, kind) for each in systems]
+            folder = out / kind / work.split
+            folder.mkdir(parents=True, exist_ok=True)
+            write_pixels(folder / name, page_of(pictures, layout, background))
+        for row, each in enumerate(systems):
+            record = {"id": f"{work.name}-{page:03d}-{row}", "page": name, "row": row, "split": work.split, "work": work.name}
+            record |= {"composer": work.composer, "part": each.part, "measure": each.measure, "digest": each.digest}
+            yield record | to_json(each.system)
+
+
+def page_of(pictures: Sequence[np.ndarray], layout: Layout, background: int) -> np.ndarray:
+    """Pictures of systems one below the other on a square page, (h, w, c)."""
+    pictures = [picture.reshape(layout.height, layout.width, -1) for picture in pictures]
+    page = np.full((layout.systems * layout.height, layout.width, pictures[0].shape[2]), background, np.uint8)
+    for row, picture in enumerate(pictures):
+        page[row * layout.height : (row + 1) * layout.height] = picture
+    return page
+
+
+def to_json(system: System) -> dict[str, Any]:
+    """A system as plain values: times are fractions as text, notes lists in the order of Note's fields."""
+    notes = [[str(n.onset), n.staff, n.step, n.alter, str(n.duration), n.mark, n.velocity] for n in system.notes]
+    measures = [str(length) for length in system.measures]
+    return {"clefs": system.clefs, "fifths": system.fifths, "measures": measures, "quarter": system.quarter, "notes": notes}
+
+
+def from_json(record: dict[str, Any]) -> System:
+    """Undo to_json."""
+    from fractions import Fraction
+
+    notes = tuple(
+        Note(Fraction(o), staff, step, alter, Fraction(d), *rest) for o, staff, step, alter, d, *rest in record["notes"]
+    )
+    measures = tuple(Fraction(length) for length in record["measures"])
+    return System(tuple(record["clefs"]), record["fifths"], measures, record["quarter"], notes)
+
+
+def summary(works: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Counts by split, and what was left out by reason."""
+    left_out: Counter[str] = Counter()
+    for work in works:
+        left_out.update(work["left_out"])
+    return {
+        "works": dict(Counter(work["split"] for work in works)),
+        "works_used": dict(Counter(work["split"] for work in works if work["systems"])),
+        "systems": dict(Counter(record["split"] for record in records)),
+        "measures": sum(len(record["measures"]) for record in records),
+        "notes": sum(len(record["notes"]) for record in records),
+        "left_out": dict(left_out.most_common()),
+    }
+
+
+def _check(path: Path, settings: dict[str, Any]) -> None:
+    """Refuse to go on with a build of other settings."""
+    if path.exists() and json.loads(path.read_text()) != json.loads(json.dumps(settings)):
+        raise ConfigError(f"{path.parent}: holds a build of other settings; give the same to go on, or another --out")
+    write_atomic(path, json.dumps(settings, indent=1).encode())
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file of JSON lines; none when it is not there."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _rewrite(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    write_atomic(path, "".join(json.dumps(line) + "\n" for line in lines).encode())

@@ -1,0 +1,307 @@
+"""Engrave one part with verovio, in one line without end and with time proportional to length; measure by measure, as SVG.
+
+With ``spacingNonLinear`` 1 verovio advances by the same length for every quarter, unless notes need more room. Only the gaps
+at bar lines vary, so a measure is shifted as a whole to where its time zero belongs (diptych.music.pictures). No glyph is scaled.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from diptych.errors import DataError
+from diptych.music.notes import CLEFS, Mark, Note, step_of
+from diptych.music.scores import ID, plain_xml, toolkit
+
+UNITS = 180  # of verovio in a staff space
+SPACING = 25_600  # units a quarter per spacingLinear
+NEAR = 0.19  # staff spaces that a note head may be off its time
+HEAD = 1.6  # staff spaces: heads of a second stand beside their chord, by less than this
+GLYPHS: dict[str, Mark] = {"s": "s", "f": "f", "n": "n"}
+OCTAVE = ' dis="8" dis.place="below"'
+OPTIONS: dict[str, Any] = {
+    "breaks": "none",
+    "header": "none",
+    "footer": "none",
+    "adjustPageHeight": True,
+    "adjustPageWidth": True,
+    "pageMarginLeft": 0,
+    "pageMarginRight": 0,
+    "pageMarginTop": 0,
+    "pageMarginBottom": 0,
+    "spacingNonLinear": 1.0,
+    "mnumInterval": 0,
+    "condense": "none",
+    "xmlIdSeed": 1,
+    "unit": 9,
+    "svgViewBox": False,
+}
+
+
+@dataclass
+class Measure:
+    """One engraved measure: its length in quarters, clefs, key, notes (from its own beginning), picture, and its problem if any.
+
+    ``zero``: the x of its first beat in verovio's units; ``middles``: the y of each staff's middle line. ``tied_in`` and
+    ``tied_out``: whether a tie leads into it and out of it.
+    """
+
+    length: Fraction
+    clefs: tuple[str, ...]
+    fifths: int
+    notes: list[Note]
+    staves: list[ET.Element]
+    ties: list[tuple[int, bool, ET.Element]]
+    """The staff of each tie, whether it ends in the next measure, and its path."""
+    zero: float = 0.0
+    middles: tuple[int, ...] = ()
+    tied_in: bool = False
+    tied_out: bool = False
+    problem: str = ""
+
+
+@dataclass
+class Engraving:
+    """All measures of a part, and the glyphs that their pictures use."""
+
+    measures: list[Measure]
+    glyphs: list[ET.Element] = field(default_factory=list)
+
+
+def engrave(mei: ET.Element, quarter: int, font: str = "Leipzig") -> Engraving:
+    """The measures of a reduced score of one part, at ``quarter`` staff spaces a quarter. Raises DataError when it has none."""
+    engraver = toolkit()
+    engraver.setOptions(OPTIONS | {"spacingLinear": quarter * UNITS / SPACING, "font": font})
+    if not engraver.loadData(ET.tostring(mei, encoding="unicode")):
+        raise DataError("verovio cannot engrave it")
+    if engraver.getPageCount() != 1:
+        raise DataError("it has no music, or is longer than one line can be")
+    root = plain_xml(engraver.renderToSVG(1))
+    timemap = engraver.renderToTimemap({"includeMeasures": True})
+    groups = {g.get("id", ""): g for g in root.iter("g") if g.get("class", "").split(" ")[0] == "measure"}
+    times = _times(timemap)
+    held = _joined(times, mei)
+    walked = [each for each in _walk(mei) if each[0].get(ID, "") in groups and each[0].get(ID, "") in times]
+    if not walked:
+        raise DataError("it has no measures")
+    measures = [
+        _measure(element, clefs, fifths, groups[element.get(ID, "")], times, held, quarter) for element, clefs, fifths in walked
+    ]
+    _hold(measures)
+    return Engraving(measures, [*root.iter("defs"), *header_glyphs(font)])
+
+
+@lru_cache(maxsize=8)
+def header_glyphs(font: str) -> tuple[ET.Element, ...]:
+    """The outlines of all clefs and of the accidentals of key signatures, which a part's own pictures need not hold."""
+    staves = "".join(
+        f'<staffDef n="{n}" lines="5"><clef shape="{clef[0]}" line="{clef[1]}"{OCTAVE if clef[2:] else ""}/>'
+        f'<keySig sig="{"7s" if n % 2 else "7f"}"/></staffDef>'
+        for n, clef in enumerate(CLEFS, 1)
+    )
+    measure = "".join(f'<staff n="{n}"><layer><mRest/></layer></staff>' for n, _ in enumerate(CLEFS, 1))
+    engraver = toolkit()
+    engraver.setOptions(OPTIONS | {"font": font})
+    engraver.loadData(
+        f'<mei xmlns="http://www.music-encoding.org/ns/mei"><music><body><mdiv><score><scoreDef><staffGrp>{staves}</staffGrp>'
+        f"</scoreDef><section><measure>{measure}</measure></section></score></mdiv></body></music></mei>"
+    )
+    return tuple(plain_xml(engraver.renderToSVG(1)).iter("defs"))
+
+
+Times = dict[str, tuple[Fraction, Fraction]]
+"""Onset and offset in quarters by id, of notes and of measures."""
+
+
+def _times(timemap: list[dict[str, Any]]) -> Times:
+    began: dict[str, Fraction] = {}
+    times: Times = {}
+    measures: list[tuple[str, Fraction]] = []
+    last = Fraction(0)
+    for event in timemap:
+        last = Fraction(event["qstamp"]).limit_denominator(960)
+        for name in event.get("off", ()):
+            times[name] = began.pop(name, last), last
+        for name in event.get("on", ()):
+            began[name] = last
+        if "measureOn" in event:
+            measures.append((event["measureOn"], last))
+    for (name, start), (_, end) in pairwise([*measures, ("", last)]):
+        times[name] = start, end
+    return times
+
+
+def _joined(times: Times, mei: ET.Element) -> set[str]:
+    """Let the first of tied notes last to the end of the last; the names of all the others."""
+    follow = {tie.get("startid", "#")[1:]: tie.get("endid", "#")[1:] for tie in mei.iter("tie")}
+    held = set(follow.values())
+    for first in follow.keys() - held:
+        last = first
+        while last in follow:
+            last = follow[last]
+        if first in times and last in times:
+            times[first] = times[first][0], times[last][1]
+    return held
+
+
+def _hold(measures: list[Measure]) -> None:
+    """Mark the measures that notes are held out of and into."""
+    for index, measure in enumerate(measures):
+        longest = max((note.offset for note in measure.notes), default=Fraction(0)) - measure.length
+        while longest > 0 and index + 1 < len(measures):
+            measures[index].tied_out = measures[index + 1].tied_in = True
+            index += 1
+            longest -= measures[index].length
+
+
+def _walk(mei: ET.Element) -> Iterator[tuple[ET.Element, tuple[str, ...], int]]:
+    """Every measure with the clefs and the key in force at its beginning; what changes inside it holds after it."""
+    numbers = [staff.get("n", "") for staff in mei.iter("staffDef")]
+    numbers = list(dict.fromkeys(numbers))
+    clefs: dict[str, str] = dict.fromkeys(numbers, "G2")
+    fifths = 0
+    for element in mei.iter():
+        tag = element.tag if isinstance(element.tag, str) else ""
+        if tag in ("scoreDef", "staffDef"):
+            where = numbers if tag == "scoreDef" else [element.get("n", "")]
+            clef = element if element.get("clef.shape") else element.find("clef")
+            if clef is not None:
+                prefix = "clef." if element.get("clef.shape") else ""
+                clefs |= dict.fromkeys(where, _clef(clef, prefix))
+            key = element.find("keySig")
+            signature = element.get("keysig") or element.get("key.sig") or (key.get("sig") if key is not None else None)
+            fifths = _fifths(signature) if signature else fifths
+        elif tag == "measure":
+            yield element, tuple(clefs[n] for n in numbers), fifths
+            for staff in element.iter("staff"):
+                for clef in staff.iter("clef"):
+                    if clef.get("shape"):  # else it repeats another layer's
+                        clefs[staff.get("n", "")] = _clef(clef, "")
+            for key in element.iter("keySig"):
+                fifths = _fifths(key.get("sig") or "0")
+
+
+def _clef(element: ET.Element, prefix: str) -> str:
+    name = f"{element.get(f'{prefix}shape', '')}{element.get(f'{prefix}line', '')}"
+    octave = element.get(f"{prefix}dis")
+    below = "_8" if element.get(f"{prefix}dis.place") == "below" else "^8"
+    return name + (f"{below}" if octave == "8" else f"?{octave}" if octave else "")
+
+
+def _fifths(signature: str) -> int:
+    found = re.fullmatch(r"(\d)([sf])", signature)
+    return (int(found[1]) * (1 if found[2] == "s" else -1)) if found else 0
+
+
+def _measure(
+    element: ET.Element,
+    clefs: tuple[str, ...],
+    fifths: int,
+    group: ET.Element,
+    times: Times,
+    held: set[str],
+    quarter: int,
+) -> Measure:
+    start, end = times[element.get(ID, "")]
+    staves = [child for child in group if child.get("class", "").split(" ")[0] == "staff"]
+    measure = Measure(end - start, clefs, fifths, [], staves, [])
+    middles = [_middle(staff) for staff in staves]
+    if any(middle is None for middle in middles) or len(staves) != len(clefs):
+        measure.problem = "a staff is not there"
+        return measure
+    measure.middles = tuple(middle for middle in middles if middle is not None)
+    measure.problem = _problem(element, measure)
+    if measure.problem:
+        return measure
+    owner: dict[str, int] = {}
+    heads: list[tuple[int, Fraction, float]] = []
+    pictures = {g.get("id", ""): g for g in group.iter("g") if g.get("class", "").split(" ")[0] == "note"}
+    for staff, holder in enumerate(element.iter("staff")):
+        for note in holder.iter("note"):
+            name = note.get(ID, "")
+            owner[name] = staff
+            if name not in times or name not in pictures:
+                measure.problem = "a note is not printed or not timed"
+                return measure
+            found, (x, y) = _note(note, name, staff, start, times), _head(pictures[name])
+            expected = measure.middles[staff] - (found.step - CLEFS[clefs[staff]]) * UNITS / 2
+            if abs(y - expected) > 1:
+                measure.problem = "a note stands on another step than it sounds"
+                return measure
+            if name not in held:
+                measure.notes.append(found)
+            heads.append((staff, found.onset, x - float(found.onset) * quarter * UNITS))
+    measure.problem = _placed(measure, heads)
+    arcs = {g.get("id", ""): g for g in group if g.get("class", "").split(" ")[0] == "tie"}
+    for tie in element.iter("tie"):
+        start_id, end_id = tie.get("startid", "#")[1:], tie.get("endid", "#")[1:]
+        if tie.get(ID, "") in arcs and start_id in owner:
+            measure.ties.append((owner[start_id], end_id not in owner, arcs[tie.get(ID, "")]))
+    return measure
+
+
+def _middle(staff: ET.Element) -> int | None:
+    """The y of the third of the five lines."""
+    lines = [path.get("d", "") for path in staff if path.tag == "path"]
+    third = re.fullmatch(r"M-?\d+ (-?\d+) L-?\d+ -?\d+", lines[2]) if len(lines) == 5 else None
+    return int(third[1]) if third else None
+
+
+def _problem(element: ET.Element, measure: Measure) -> str:
+    """Why a measure cannot be used, by what is in it."""
+    if not 0 < measure.length <= 16:
+        return "of no usual length"
+    if any(clef not in CLEFS for clef in measure.clefs):
+        return "another clef"
+    for inner in element.iter():
+        tag = inner.tag
+        if tag in ("clef", "keySig"):
+            return "clef or key changes in it"
+        if tag in ("note", "chord", "rest") and (
+            inner.get("staff") or inner.get("visible") == "false" or inner.get("cue") == "true"
+        ):
+            return "cross-staff, hidden or small notes"
+        if tag == "note" and (inner.get("pname") is None or inner.get("head.shape")):
+            return "unpitched notes"
+        if tag == "accid" and inner.get("accid") and inner.get("accid") not in GLYPHS:
+            return "a double or quarter accidental"
+    return ""
+
+
+def _note(note: ET.Element, name: str, staff: int, start: Fraction, times: Times) -> Note:
+    began, ended = times[name]
+    accid = note.find("accid")
+    printed = note.get("accid") or (accid.get("accid") if accid is not None else None) or ""
+    implied = note.get("accid.ges") or (accid.get("accid.ges") if accid is not None else None) or printed
+    alter = {"s": 1, "f": -1}.get(implied[:1], 0) * (2 if implied in ("ss", "ff", "x") else 1)
+    step = step_of(note.get("pname", "c"), int(note.get("oct.ges") or note.get("oct") or 4))
+    mark: Mark = GLYPHS.get(printed, "")
+    return Note(began - start, staff, step, alter, ended - began, mark)
+
+
+def _head(picture: ET.Element) -> tuple[float, float]:
+    """Left edge and middle of a note's head."""
+    use = picture.find("g[@class='notehead']/use")
+    found = re.match(r"translate\((-?[\d.]+),? (-?[\d.]+)\)", use.get("transform", "") if use is not None else "")
+    return (float(found[1]), float(found[2])) if found else (float("nan"), float("nan"))
+
+
+def _placed(measure: Measure, heads: list[tuple[int, Fraction, float]]) -> str:
+    """Set the measure's zero; not every head need stand on its time, but one of each staff's at each time must."""
+    if not heads:
+        return ""
+    measure.zero = statistics.median(x for _, _, x in heads)
+    best: dict[tuple[int, Fraction], float] = {}
+    for staff, onset, x in heads:
+        off = abs(x - measure.zero) / UNITS
+        best[staff, onset] = min(best.get((staff, onset), off), off)
+        if not off < HEAD:
+            return "notes do not stand at their time"
+    return "" if max(best.values()) <= NEAR else "notes do not stand at their time"

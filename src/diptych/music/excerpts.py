@@ -1,0 +1,138 @@
+"""Cut a score into systems of whole measures, each with its roll and its sheet; what cannot be used is counted by reason."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import accumulate
+from pathlib import Path
+
+from diptych.errors import DataError
+from diptych.music.engrave import Engraving, Measure, engrave
+from diptych.music.layout import QUARTERS, Layout
+from diptych.music.notes import CLEFS, Note, System, parted, sounding
+from diptych.music.pictures import Sheet, sheet
+from diptych.music.roll import Roll, draw, read
+from diptych.music.scores import load_mei, parts, reduced
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """One system of a score: its notes, its two pictures, and where it begins (measures counted from 0)."""
+
+    part: int
+    measure: int
+    system: System
+    roll: Roll
+    sheet: Sheet
+
+    @property
+    def digest(self) -> str:
+        """The same for the same notes in the same place, wherever they come from."""
+        notes = [(n.onset, n.staff, n.step, n.alter, n.duration, n.mark) for n in self.system.notes]
+        return hashlib.sha256(repr((self.system.clefs, self.system.fifths, self.system.quarter, notes)).encode()).hexdigest()
+
+
+def excerpts(path: Path, layout: Layout, font: str = "Leipzig") -> tuple[list[Excerpt], Counter[str]]:
+    """The systems of all parts with as many staves as the layout, and the measures that were left out by reason.
+
+    Raises DataError, in one line that begins with the path, for a file without such a part.
+    """
+    mei = load_mei(path)
+    chosen = [staves for staves in parts(mei) if len(staves) == layout.staves]
+    if not chosen:
+        raise DataError(f"{path}: has no part of {layout.staves} {'staff' if layout.staves == 1 else 'staves'}")
+    found: list[Excerpt] = []
+    left_out: Counter[str] = Counter()
+    for part, staves in enumerate(chosen):
+        alone = reduced(mei, staves)
+        try:
+            found.extend(_part(alone, part, layout, font, left_out))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+    return found, left_out
+
+
+def _part(mei: ET.Element, part: int, layout: Layout, font: str, left_out: Counter[str]) -> Iterator[Excerpt]:
+    narrow = engrave(mei, QUARTERS[0], font)
+    engravings: dict[int, Engraving] = {QUARTERS[0]: narrow}
+    index = 0
+    while index < len(narrow.measures):
+        reason, taken = "", None
+        for quarter in QUARTERS:
+            if quarter not in engravings:
+                engravings[quarter] = engrave(mei, quarter, font)
+            taken, reason = _window(engravings[quarter], index, layout, quarter)
+            if taken or not narrow.measures[index].notes:
+                break
+        if taken is None:
+            left_out[reason] += 1
+            index += 1
+            continue
+        measures, system = taken
+        picture = sheet(engravings[system.quarter], measures, layout, system.quarter)
+        yield Excerpt(part, index, system, draw(system, layout), picture)
+        index += len(measures)
+
+
+def _window(engraving: Engraving, first: int, layout: Layout, quarter: int) -> tuple[tuple[list[Measure], System] | None, str]:
+    """As many measures from one on as fit, end at a bar that no note is held over, and can be used; else why not even one."""
+    start = engraving.measures[first]
+    if start.tied_in:
+        return None, "begins in a held note"
+    measures: list[Measure] = []
+    for measure in engraving.measures[first:]:
+        same = (measure.clefs, measure.fifths) == (start.clefs, start.fifths)
+        if measure.problem or not same or not layout.fits([m.length for m in [*measures, measure]], quarter):
+            break
+        measures.append(measure)
+    if not measures:
+        return None, start.problem or "too long for a system"
+    reason = "no end without a held note"
+    while measures:
+        if not measures[-1].tied_out:
+            system, reason = _system(measures, layout, quarter)
+            if system:
+                return (measures, system), ""
+        measures.pop()
+    return None, reason
+
+
+def _system(measures: Sequence[Measure], layout: Layout, quarter: int) -> tuple[System | None, str]:
+    """The measures as one system, on the grid of its pixels; else why not."""
+    lengths = tuple(measure.length for measure in measures)
+    starts = accumulate(lengths, initial=Fraction(0))
+    notes = [replace(n, onset=n.onset + start) for measure, start in zip(measures, starts, strict=False) for n in measure.notes]
+    if not notes:
+        return None, "no notes"
+    clefs = measures[0].clefs
+    if any(abs(note.step - CLEFS[clefs[note.staff]]) > layout.reach for note in notes):
+        return None, "notes too far from their staff"
+    alters: dict[tuple[int, int, Fraction], int] = {}
+    for note in notes:
+        if alters.setdefault((note.staff, note.step, note.onset), note.alter) != note.alter:
+            return None, "two notes on one step at once"
+    system = System(clefs, measures[0].fifths, lengths, quarter, parted(notes))
+    if sounding(system) != system:
+        return None, "accidentals that do not say how it sounds"
+    seen = read(draw(system, layout), layout)
+    if [_place(note) for note in seen.notes] != [_place(note) for note in system.notes]:
+        return None, "notes too close in time"
+    tick = Fraction(1, quarter * layout.space)
+    moved = max(abs(a.onset - b.onset) for a, b in zip(seen.notes, system.notes, strict=True))
+    return (replace(seen, measures=lengths), "") if moved <= tick else (None, "notes too close in time")
+
+
+def _place(note: Note) -> tuple[int, int, int, str]:
+    return note.staff, note.step, note.alter, note.mark
+
+
+def composer_of(text: str) -> str:
+    """Who wrote a score, as MusicXML or ABC say it; empty where they don't."""
+    found = re.search(r'<creator[^>]*type="composer"[^>]*>([^<]+)<', text) or re.search(r"^C:(.+)$", text, re.MULTILINE)
+    return " ".join(found[1].split()) if found else ""

@@ -1,0 +1,108 @@
+"""Find note heads in a sheet by what they look like on average: a judge of drawn sheets that no network had a part in.
+
+It sees where heads stand, not accidentals, and takes the second of tied heads for a note, so that real sheets do not score 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+
+from diptych.music.layout import GUTTER, HEADER, Layout
+from diptych.music.notes import CLEFS, System
+from diptych.music.roll import column_of
+from diptych.music.score import f1
+
+ALIKE = 0.8  # the least normalised correlation of a head
+KINDS = (Fraction(2), Fraction(4))  # shorter notes have black heads, those from here on white ones, and whole notes no stem
+NEAR = 0.6  # staff spaces that a head may be off: 50 ms at 120 quarters a minute, where a quarter is narrow
+Head = tuple[int, int, int]
+"""Staff, position from the middle line up, column of the left edge."""
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The mean picture of each kind of head in some sheets, for one layout."""
+
+    layout: Layout
+    templates: Float[np.ndarray, "k h w"]
+
+    @classmethod
+    def learn(cls, layout: Layout, examples: Iterable[tuple[System, UInt8[np.ndarray, "h w"]]]) -> Heads:
+        """From systems and their real sheets."""
+        height, width = cls.size(layout)
+        patches: list[list[np.ndarray]] = [[] for _ in range(len(KINDS) + 1)]
+        for system, sheet in examples:
+            for note, (staff, position, column) in zip(system.notes, true_heads(system, layout), strict=True):
+                top = layout.middle(staff) - position * layout.half - height // 2
+                patch = sheet[top : top + height, column : column + width]
+                if patch.shape == (height, width):
+                    patches[sum(note.duration >= kind for kind in KINDS)].append(patch)
+        return cls(layout, np.stack([np.mean(kind, axis=0, dtype=np.float32) for kind in patches if kind]))
+
+    @staticmethod
+    def size(layout: Layout) -> tuple[int, int]:
+        """Height and width of a template in pixels."""
+        return layout.space + 1, round(1.6 * layout.space)
+
+    def find(self, sheet: UInt8[np.ndarray, "h w"]) -> list[Head]:
+        """All heads of one system's sheet."""
+        height, width = self.templates.shape[1:]
+        likeness = _correlation(sheet, self.templates).max(0)
+        found: list[tuple[float, Head]] = []
+        for staff in range(self.layout.staves):
+            for position in range(-self.layout.reach, self.layout.reach + 1):
+                top = self.layout.middle(staff) - position * self.layout.half - height // 2
+                if not 0 <= top < len(likeness):
+                    continue
+                row = likeness[top]
+                for column in np.flatnonzero(row >= ALIKE).tolist():
+                    if column >= (HEADER + GUTTER - 1) * self.layout.space:
+                        found.append((float(row[column]), (staff, position, column)))
+        heads: list[Head] = []
+        for _, (staff, position, column) in sorted(found, reverse=True):  # one head hides others that overlap it
+            if all(s != staff or abs(p - position) > 1 or abs(c - column) >= width - 1 for s, p, c in heads):
+                heads.append((staff, position, column))
+        return heads
+
+
+def true_heads(system: System, layout: Layout) -> list[Head]:
+    """Where the heads of a system's notes stand."""
+    zeros = layout.time_zeros(system.measures, system.quarter)
+    columns = [column_of(note.onset, system, layout, zeros) for note in system.notes]
+    return [(n.staff, n.step - CLEFS[system.clefs[n.staff]], x) for n, x in zip(system.notes, columns, strict=True)]
+
+
+def match(true: list[Head], found: list[Head], layout: Layout) -> int:
+    """How many true heads are found, each by one of its own at its position."""
+    left, count = list(found), 0
+    for staff, position, column in true:
+        near = [h for h in left if h[:2] == (staff, position) and abs(h[2] - column) <= NEAR * layout.space]
+        if near:
+            left.remove(min(near, key=lambda head: abs(head[2] - column)))
+            count += 1
+    return count
+
+
+def head_f1(counts: Float[np.ndarray, "n 3"]) -> float:
+    """F1 from rows of found, seen and true heads."""
+    found, seen, true = counts.sum(0)
+    return f1(found, seen, true)
+
+
+def _correlation(sheet: UInt8[np.ndarray, "h w"], templates: Float[np.ndarray, "k a b"]) -> Float[np.ndarray, "k p q"]:
+    """Normalised cross-correlation of every template at every place (valid places only)."""
+    x = torch.from_numpy(255.0 - sheet.astype(np.float32))[None, None]
+    kernels = torch.from_numpy(255.0 - templates)[:, None]
+    kernels = kernels - kernels.mean((2, 3), keepdim=True)
+    size = kernels.shape[2] * kernels.shape[3]
+    ones = torch.ones(1, 1, *kernels.shape[2:])
+    mean, square = F.conv2d(x, ones) / size, F.conv2d(x * x, ones) / size
+    deviation = (square - mean * mean).clamp_min(1.0).sqrt()
+    return (F.conv2d(x, kernels) / size / deviation / kernels.square().mean((2, 3)).sqrt()[None, :, 0, None, None])[0].numpy()

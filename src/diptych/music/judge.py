@@ -1,0 +1,159 @@
+"""Score a translator on systems of works it never saw: sheets read into rolls, and rolls drawn as sheets."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from diptych.data.formats import read_pixels
+from diptych.errors import DataError
+from diptych.metrics.estimate import Estimate, bootstrap
+from diptych.music.baselines import Picture, Translate, blank, copy, nearest
+from diptych.music.build import from_json
+from diptych.music.heads import Heads, head_f1, match, true_heads
+from diptych.music.layout import Layout
+from diptych.music.notes import System
+from diptych.music.roll import read
+from diptych.music.score import Counts, compare, summarise
+
+Task = Literal["read", "draw"]
+Page = UInt8[np.ndarray, "h w c"]
+Watch = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A folder that `diptych music build` wrote."""
+
+    folder: Path
+    layout: Layout
+    records: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def load(cls, folder: Path) -> Built:
+        """Raises DataError when it is no such folder."""
+        try:
+            config = json.loads((folder / "manifest.json").read_text())["config"]
+            records = tuple(json.loads(line) for line in (folder / "notes.jsonl").read_text().splitlines())
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{folder}: is not what `diptych music build` writes ({error}); give its --out") from error
+        return cls(folder, Layout(config["staves"], config["space"]), records)
+
+    def pages(self, split: str, most: int = 0) -> dict[str, list[dict[str, Any]]]:
+        """The records of a split by page, in the order of rows; at most so many systems, evenly spread over pages, 0 for all."""
+        pages: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for record in self.records:
+            if record["split"] == split:
+                pages[record["page"]].append(record)
+        if not pages:
+            raise DataError(f"{self.folder}: has no systems in {split}; build it with a larger share for {split}")
+        total = sum(map(len, pages.values()))
+        if most and total > most:
+            names = sorted(pages)
+            step = total / most
+            pages = {names[int(k * step)]: pages[names[int(k * step)]] for k in range(int(len(names) / step))}
+        return {name: sorted(found, key=lambda record: record["row"]) for name, found in sorted(pages.items())}
+
+    def page(self, kind: Literal["roll", "sheet"], split: str, name: str) -> Page:
+        """The picture of a page."""
+        return read_pixels(self.folder / kind / split / name)
+
+    def row(self, page: Page, record: Mapping[str, Any]) -> Page:
+        """One system's part of a page."""
+        top = record["row"] * self.layout.height
+        return page[top : top + self.layout.height]
+
+
+@dataclass
+class Judged:
+    """Notes by work, and for drawn sheets also heads by work: rows of found, seen and true ones."""
+
+    notes: dict[str, Counts] = field(default_factory=dict)
+    heads: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def scores(self) -> dict[str, Estimate]:
+        """All of it with 95 % intervals by work."""
+        found = summarise(self.notes) if self.notes else {}
+        if self.heads:
+            rows = np.stack(list(self.heads.values()))
+            found["heads_f1"] = bootstrap(lambda drawn: head_f1(rows[drawn]), len(rows))
+        return found
+
+
+def judge(
+    built: Built,
+    task: Task,
+    translate: Translate,
+    *,
+    reader: Translate | None = None,
+    split: str = "test",
+    most: int = 0,
+    threshold: float = 0.5,
+    by_system: bool = False,
+    watch: Watch = lambda done, total: None,
+) -> Judged:
+    """Translate the pages of a split and score every system.
+
+    ``read``: sheets into rolls, whose notes are compared. ``draw``: rolls into sheets; ``reader`` turns these into rolls, whose
+    notes are compared, and heads are found by templates of training sheets. ``by_system``: the translator takes single systems.
+    """
+    pages = built.pages(split, most)
+    heads = learn_heads(built) if task == "draw" else None
+    judged = Judged()
+    for done, (name, records) in enumerate(pages.items()):
+        source = built.page("sheet" if task == "read" else "roll", split, name)
+        out = translate(source) if not by_system else _row_by_row(built, source, records, translate)
+        rolls = out if task == "read" else reader(out) if reader else None
+        for record in records:
+            truth, work = from_json(record), record["work"]
+            if rolls is not None:
+                counts = compare(truth, read(built.row(rolls, record), built.layout, threshold))
+                judged.notes[work] = judged.notes.get(work, Counts()) + counts
+            if heads:
+                true, seen = true_heads(truth, built.layout), heads.find(built.row(out, record)[..., 0])
+                row = np.array([match(true, seen, built.layout), len(seen), len(true)])
+                judged.heads[work] = judged.heads.get(work, np.zeros(3, int)) + row
+        watch(done + 1, len(pages))
+    return judged
+
+
+def _row_by_row(built: Built, source: Page, records: Iterable[Mapping[str, Any]], translate: Translate) -> Page:
+    rows = {record["row"]: translate(built.row(source, record)) for record in records}
+    shape = next(iter(rows.values())).shape
+    page = np.zeros((built.layout.systems * shape[0], *shape[1:]), np.uint8)
+    for index, row in rows.items():
+        page[index * shape[0] : (index + 1) * shape[0]] = row
+    return page
+
+
+def examples(built: Built, split: str, most: int) -> Iterator[tuple[System, Page, Page]]:
+    """Systems with their sheets and rolls."""
+    for name, records in built.pages(split, most).items():
+        sheet, roll = built.page("sheet", split, name), built.page("roll", split, name)
+        for record in records:
+            yield from_json(record), built.row(sheet, record), built.row(roll, record)
+
+
+def learn_heads(built: Built, most: int = 400) -> Heads:
+    """Templates of note heads from training sheets."""
+    return Heads.learn(built.layout, ((system, sheet[..., 0]) for system, sheet, _ in examples(built, "train", most)))
+
+
+def baseline(name: str, built: Built, task: Task, most: int = 0) -> Translate:
+    """``blank``, ``copy`` or ``nearest``; for judge(by_system=True)."""
+    channels, background = (3, 0) if task == "read" else (1, 255)
+    if name == "blank":
+        return blank(channels, background)
+    if name == "copy":
+        return copy(channels)
+    if name != "nearest":
+        raise DataError(f"baseline {name}: there are blank, copy and nearest")
+    known: list[tuple[Picture, Picture]] = [(s, r) if task == "read" else (r, s) for _, s, r in examples(built, "train", most)]
+    return nearest([source for source, _ in known], [target for _, target in known])

@@ -1,0 +1,317 @@
+"""MIDI files as systems of music and back: meters, keys, spelling, staves, and whole measures that fit on a system."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from diptych.errors import DataError
+from diptych.metrics.models import extra
+from diptych.music.layout import QUARTERS, Layout
+from diptych.music.notes import CLEFS, SEMITONES, Note, System, marked, parted
+
+MOST_TRACKS, MOST_NOTES, MOST_BYTES = 256, 200_000, 16_000_000
+GRID = 24  # parts of a quarter that onsets and ends are brought to: a pixel where a quarter is narrow
+CLOSE = Fraction(1, 3)  # quarters: onsets nearer than this need a wide quarter
+DRUMS = 9
+PPQ = 480
+TOP, BOTTOM = ("G2", "F4")
+SPLIT = 60  # middle C: where one stream of notes is parted onto two staves
+
+
+@dataclass(frozen=True)
+class Played:
+    """A note of a MIDI file: onset and end in quarters."""
+
+    onset: Fraction
+    end: Fraction
+    pitch: int
+    velocity: int
+    track: int
+
+
+@dataclass(frozen=True)
+class Song:
+    """A MIDI file's notes, its meters (onset in quarters, measure length), its key in sharps where it says one, and its tempo."""
+
+    notes: tuple[Played, ...]
+    meters: tuple[tuple[Fraction, Fraction], ...] = ((Fraction(0), Fraction(4)),)
+    fifths: int | None = None
+    bpm: float = 120.0
+    moved: int = 0
+    """Notes that were off the grid and were brought to it."""
+
+
+def read_midi(path: Path) -> Song:
+    """The pitched notes of a MIDI file, on the grid. Raises DataError, in one line that begins with the path."""
+    mido = extra("mido", "music", "MIDI files")
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise DataError(f"{path}: has {path.stat().st_size:,} bytes, at most {MOST_BYTES:,} are read")
+        file = mido.MidiFile(path, clip=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read or is no MIDI file ({error.strerror or error}); give a MIDI file") from error
+    except (EOFError, ValueError, KeyError, IndexError, TypeError, mido.KeySignatureError) as error:
+        raise DataError(f"{path}: is damaged or no MIDI file ({type(error).__name__}: {error}); export it again") from error
+    if len(file.tracks) > MOST_TRACKS:
+        raise DataError(f"{path}: has {len(file.tracks):,} tracks, at most {MOST_TRACKS} are read; export the ones to print")
+    if file.ticks_per_beat <= 0:
+        raise DataError(f"{path}: counts time in frames of film, not in beats; export it with a tempo")
+    return _song(path, file)
+
+
+def _song(path: Path, file: Any) -> Song:
+    notes: list[Played] = []
+    meters: dict[Fraction, Fraction] = {}
+    keys: list[str] = []
+    tempos: list[int] = []
+    drums = moved = 0
+    for track, messages in enumerate(file.tracks):
+        ticks, sounding = 0, {}  # type: tuple[int, dict[tuple[int, int], tuple[int, int]]]
+        for message in messages:
+            ticks += message.time
+            if message.type == "time_signature":
+                meters[_quarters(ticks, file)] = Fraction(4 * message.numerator, message.denominator)
+            elif message.type == "key_signature":
+                keys.append(message.key)
+            elif message.type == "set_tempo":
+                tempos.append(message.tempo)
+            elif message.type in ("note_on", "note_off") and message.channel == DRUMS:
+                drums += 1
+            elif message.type in ("note_on", "note_off"):
+                name = message.channel, message.note
+                if name in sounding:
+                    start, velocity = sounding.pop(name)
+                    onset, end = _quarters(start, file), _quarters(ticks, file)
+                    moved += onset * file.ticks_per_beat != start
+                    notes.append(Played(onset, max(end, onset + Fraction(1, 8)), message.note, velocity, track))
+                if message.type == "note_on" and message.velocity:
+                    sounding[name] = ticks, message.velocity
+        if len(notes) > MOST_NOTES:
+            raise DataError(f"{path}: has more than {MOST_NOTES:,} notes; cut it into songs")
+    if not notes:
+        what = "percussion alone, which has no pitches" if drums else "no notes"
+        raise DataError(f"{path}: holds {what}; there is nothing to print")
+    fifths = _KEYS.get(keys[0].removesuffix("m"), 0) + (-3 if keys[0].endswith("m") else 0) if keys else None
+    meters = {Fraction(0): Fraction(4)} | meters
+    return Song(
+        tuple(sorted(notes, key=lambda n: (n.onset, n.pitch, n.track))),
+        tuple(sorted(meters.items())),
+        fifths,
+        60e6 / tempos[0] if tempos else 120.0,
+        moved,
+    )
+
+
+_KEYS = {"Cb": -7, "Gb": -6, "Db": -5, "Ab": -4, "Eb": -3, "Bb": -2, "F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5}
+_KEYS |= {"F#": 6, "C#": 7, "G#": 8, "D#": 9, "A#": 10}
+
+
+def _quarters(ticks: int, file: Any) -> Fraction:
+    return Fraction(round(Fraction(ticks * GRID, file.ticks_per_beat)), GRID)
+
+
+def key_of(notes: Iterable[Played]) -> int:
+    """The key signature, -6 to 6 sharps, whose scale holds the most of what sounds; the one with fewer accidentals on a tie."""
+    weights: Counter[int] = Counter()
+    for note in notes:
+        weights[note.pitch % 12] += float(note.end - note.onset)  # type: ignore[assignment]
+    scales = {fifths: {(7 * (fifths + k)) % 12 for k in range(-1, 6)} for fifths in range(-6, 7)}
+    return max(scales, key=lambda fifths: (sum(weights[pitch] for pitch in scales[fifths]), -abs(fifths)))
+
+
+def spell(pitch: int, fifths: int) -> tuple[int, int]:
+    """The staff step of a MIDI pitch, and its alteration (-1, 0 or 1), in a key.
+
+    From the twelve neighbours of the key on the line of fifths: flat second, third, sixth and seventh, raised fourth.
+    """
+    for nearness in (range(fifths - 4, fifths + 8), range(-8, 13)):
+        for tonal in nearness:  # -1 is F, 0 C, 1 G
+            letter, alter = (4 * tonal) % 7, (tonal + 1) // 7
+            if (7 * tonal - pitch) % 12 == 0 and abs(alter) <= 1:
+                octave = (pitch - SEMITONES[letter] - alter) // 12 - 1
+                return 7 * octave + letter, alter
+    raise AssertionError(pitch)  # every pitch has a name between F flat and B sharp
+
+
+def systems(song: Song, layout: Layout) -> list[System]:
+    """The song as systems one after another, with the accidentals that a printer would set.
+
+    Notes too high or low for their panel go to the nearest octave that fits (see Song and the caller for how many). Raises
+    DataError when a measure is longer than a system, or two notes share a staff step at once.
+    """
+    fifths = song.fifths if song.fifths is not None and abs(song.fifths) <= 7 else key_of(song.notes)
+    clefs = (TOP, BOTTOM) if layout.staves == 2 else (_clef(song.notes),)
+    notes = _staved(song, fifths, layout)
+    bars = _bars(song)
+    found: list[System] = []
+    index = 0
+    while index < len(bars) - 1:
+        taken, quarter = _fitting(bars[index:], notes, layout)
+        if not taken:
+            length = bars[index + 1] - bars[index]
+            raise DataError(f"a measure of {length} quarters is longer than a system; give a MIDI file with shorter measures")
+        start, end = bars[index], bars[index + taken]
+        lengths = tuple(b - a for a, b in pairwise(bars[index : index + taken + 1]))
+        inside = [_cut(note, start, end) for note in notes if note.onset < end and note.offset > start]
+        found.append(marked(System(clefs, fifths, lengths, quarter, _apart(inside))))
+        index += taken
+    return found
+
+
+def _clef(notes: Sequence[Played]) -> str:
+    mean = sum(note.pitch for note in notes) / len(notes)
+    return TOP if mean >= SPLIT - 3 else BOTTOM
+
+
+def _staved(song: Song, fifths: int, layout: Layout) -> list[Note]:
+    """Every note spelled, on its staff: by track where two tracks have notes, else parted at middle C."""
+    tracks = sorted({note.track for note in song.notes})
+    means = {t: sum(n.pitch for n in song.notes if n.track == t) / sum(n.track == t for n in song.notes) for t in tracks}
+    clefs = (TOP, BOTTOM) if layout.staves == 2 else (_clef(song.notes),)
+    notes = []
+    for note in song.notes:
+        staff = 0
+        if layout.staves == 2 and len(tracks) == 2:
+            staff = int(means[note.track] < max(means.values()))
+        elif layout.staves == 2:
+            staff = int(note.pitch < SPLIT)
+        step, alter = spell(note.pitch, fifths)
+        if abs(step - CLEFS[clefs[staff]]) > layout.reach:
+            raise DataError(
+                f"the note {note.pitch} at quarter {float(note.onset):g} stands {abs(step - CLEFS[clefs[staff]])} steps from the "
+                f"middle of its staff, at most {layout.reach} can be drawn; transpose it, or choose --layout grand"
+            )
+        notes.append(Note(note.onset, staff, step, alter, note.end - note.onset, "", note.velocity))
+    return notes
+
+
+def _bars(song: Song) -> list[Fraction]:
+    """Where measures begin, to the end of the last that has a note."""
+    end = max(note.end for note in song.notes)
+    bars, time = [Fraction(0)], Fraction(0)
+    while time < end:
+        length = [length for onset, length in song.meters if onset <= time][-1]
+        time += length
+        bars.append(time)
+    return bars
+
+
+def _fitting(bars: Sequence[Fraction], notes: Sequence[Note], layout: Layout) -> tuple[int, int]:
+    """How many measures from the first on fit on one system, and the width of a quarter that their notes need."""
+    best = 0, QUARTERS[0]
+    for count in range(1, len(bars)):
+        lengths = [b - a for a, b in pairwise(bars[: count + 1])]
+        inside = [note for note in notes if bars[0] <= note.onset < bars[count]]
+        quarter = _width(inside, lengths, layout)
+        if not layout.fits(lengths, quarter):
+            break
+        best = count, quarter
+    return best
+
+
+def _width(notes: Sequence[Note], lengths: Sequence[Fraction], layout: Layout) -> int:
+    """The narrow quarter unless onsets come too close for it, and the wide one would fit."""
+    times = sorted({note.onset for note in notes})
+    close = any(b - a < CLOSE for a, b in pairwise(times))
+    return QUARTERS[1] if close and layout.fits(lengths[:1], QUARTERS[1]) else QUARTERS[0]
+
+
+def _cut(note: Note, start: Fraction, end: Fraction) -> Note:
+    """The part of a note inside a system, timed from its beginning."""
+    onset, offset = max(note.onset, start), min(note.offset, end)
+    return replace(note, onset=onset - start, duration=offset - onset)
+
+
+def _apart(notes: Sequence[Note]) -> tuple[Note, ...]:
+    """No step twice at once: a second alteration of a step that sounds is written as the neighbouring step where that can be."""
+    placed: list[Note] = []
+    for note in sorted(notes):
+        against = [other for other in placed if _clash(note, other)]
+        rest = [other for other in placed if other not in against]
+        for moved in ([_respelled(note), *against], [note, *map(_respelled, against)]) if against else ():
+            if not any(_clash(a, b) for k, a in enumerate(moved) for b in [*rest, *moved[:k]]):
+                placed = [*rest, *moved]
+                break
+        else:
+            placed.append(note)
+    clash = next(((a, b) for k, a in enumerate(placed) for b in placed[:k] if _clash(a, b)), None)
+    if clash:
+        a, b = clash
+        raise DataError(f"the notes {b.midi} and {a.midi} sound at once and have no names on two steps; leave one of them out")
+    return parted(placed)
+
+
+def _clash(a: Note, b: Note) -> bool:
+    return a.staff == b.staff and a.step == b.step and a.alter != b.alter and a.onset < b.offset and b.onset < a.offset
+
+
+def _respelled(note: Note) -> Note:
+    """The same pitch on a neighbouring step, where it has a name there."""
+    others = (replace(note, step=step, alter=alter) for step in (note.step - 1, note.step + 1) for alter in (-1, 0, 1))
+    return next((other for other in others if other.midi == note.midi), note)
+
+
+def to_song(found: Iterable[System], bpm: float = 120.0) -> Song:
+    """Systems one after another as a song; a note that goes on from the end of one system into the next becomes one again."""
+    notes: list[Played] = []
+    meters: list[tuple[Fraction, Fraction]] = []
+    start = Fraction(0)
+    fifths = None
+    for system in found:
+        fifths = system.fifths if fifths is None else fifths
+        for begin, length in zip(system.starts, system.measures, strict=False):
+            if not meters or meters[-1][1] != length:
+                meters.append((start + begin, length))
+        notes += [Played(start + n.onset, start + n.offset, n.midi, n.velocity, n.staff) for n in system.notes]
+        start += system.starts[-1]
+    return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), tuple(meters), fifths, bpm)
+
+
+def midi_bytes(song: Song) -> bytes:
+    """A song as a MIDI file, a track for each staff."""
+    mido = extra("mido", "music", "MIDI files")
+    file = mido.MidiFile(ticks_per_beat=PPQ)
+    first = mido.MidiTrack()
+    first.append(mido.MetaMessage("set_tempo", tempo=round(60e6 / song.bpm)))
+    if song.fifths is not None:
+        names = {fifths: name for name, fifths in _KEYS.items()}
+        first.append(mido.MetaMessage("key_signature", key=names[song.fifths]))
+    time = 0
+    for onset, length in song.meters:
+        meter = _meter(length)
+        ticks = round(onset * PPQ)
+        if meter:
+            first.append(mido.MetaMessage("time_signature", numerator=meter[0], denominator=meter[1], time=ticks - time))
+            time = ticks
+    file.tracks.append(first)
+    for number in sorted({note.track for note in song.notes}):
+        events = []
+        for note in song.notes:
+            if note.track == number:
+                events.append((round(note.end * PPQ), 0, note.pitch, 0))
+                events.append((round(note.onset * PPQ), 1, note.pitch, note.velocity))
+        track, time = mido.MidiTrack(), 0
+        for ticks, on, pitch, velocity in sorted(events):
+            kind = "note_on" if on else "note_off"
+            track.append(mido.Message(kind, note=pitch, velocity=velocity, time=ticks - time, channel=min(number, 8)))
+            time = ticks
+        file.tracks.append(track)
+    buffer = io.BytesIO()
+    file.save(file=buffer)
+    return buffer.getvalue()
+
+
+def _meter(length: Fraction) -> tuple[int, int] | None:
+    """A meter of that length: quarters where it is whole ones, else eighths or shorter."""
+    for unit in (4, 8, 16, 32):
+        count = length * unit / 4
+        if count.denominator == 1 and 0 < count < 256:
+            return int(count), unit
+    return None

@@ -1,0 +1,64 @@
+"""Pictures of whole songs: systems one below the other in one PNG, or on the pages of a PDF."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from diptych.errors import DataError
+from diptych.files import write_atomic
+from diptych.music.layout import WIDTH, Layout
+from diptych.music.notes import System
+from diptych.music.roll import draw, read
+
+Picture = UInt8[np.ndarray, "h w c"]
+DPI, MARGIN = 144, 72  # of a PDF's A4 page, in pixels
+A4 = (1190, 1684)
+
+
+def stacked(systems: Sequence[System], layout: Layout) -> Picture:
+    """The roll of a whole song."""
+    return np.concatenate([draw(system, layout) for system in systems])
+
+
+def unstacked(picture: Picture, layout: Layout, threshold: float = 0.5) -> list[System]:
+    """The systems that a picture of rolls shows, those without any note left out."""
+    rows = [picture[top : top + layout.height] for top in range(0, len(picture), layout.height)]
+    found = [read(row, layout, threshold) for row in rows]
+    return [system for system in found if system.notes]
+
+
+def layout_of(path: Path, pixels: np.ndarray, staves: int) -> Layout:
+    """The layout of a picture that diptych made, by its width. Raises DataError for any other picture."""
+    height, width = pixels.shape[:2]
+    layout = Layout(staves, width // WIDTH if width % WIDTH == 0 else 4)
+    if layout.space not in (4, 8) or height % layout.height:
+        kinds = [Layout(staves, space) for space in (4, 8)]
+        sizes = " or ".join(f"{k.width} wide and a multiple of {k.height} high" for k in kinds)
+        raise DataError(f"{path}: is {width} x {height} pixels; a picture of {staves} staves a system is {sizes}")
+    return layout
+
+
+def write_pdf(path: Path, picture: Picture, layout: Layout) -> None:
+    """A sheet as A4 pages, no system parted."""
+    scale = (A4[0] - 2 * MARGIN) / layout.width
+    high = round(layout.height * scale)
+    each = (A4[1] - 2 * MARGIN) // high
+    pages = []
+    for first in range(0, len(picture), each * layout.height):
+        page = Image.new("L", A4, 255)
+        for row in range(each):
+            top = first + row * layout.height
+            system = picture[top : top + layout.height, :, 0]
+            if len(system):
+                image = Image.fromarray(system).resize((round(layout.width * scale), high), Image.Resampling.LANCZOS)
+                page.paste(image, (MARGIN, MARGIN + row * high))
+        pages.append(page)
+    buffer = io.BytesIO()
+    pages[0].save(buffer, "PDF", save_all=True, append_images=pages[1:], resolution=DPI)
+    write_atomic(path, buffer.getvalue())

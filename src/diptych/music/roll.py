@@ -1,0 +1,204 @@
+"""Rolls: a system of music as an RGB picture in which every staff step has rows of its own, drawn and read back.
+
+Red marks onsets, green holds notes as long as they sound (128 + velocity). Blue is context: staff lines, bar lines, beats below
+(two columns each where a quarter is wide), and at each onset the accidental that is printed there: the upper rows for a sharp,
+the lower for a flat, both for a natural. The header has the clef's place in blue, and a block for each sharp (red) or flat
+(green) of the key signature.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from diptych.music.layout import GUTTER, HEADER, KEY_AT, KEY_STEP, QUARTERS, Layout
+from diptych.music.notes import CLEFS, Mark, Note, System, sounding
+
+R, G, B = 0, 1, 2
+LINE, FULL = 60, 255
+KEY_POSITIONS = {"s": (4, 1, 5, 2, -1, 3, 0), "f": (0, 3, -1, 2, -2, 1, -3)}  # in treble clef, from the middle line
+LOWER = {"G2": 0, "G2_8": 0, "F4": 2, "C3": 1, "C4": -1}  # steps that other clefs' key signatures stand lower
+Roll = UInt8[np.ndarray, "h w 3"]
+
+
+def key_position(mark: Mark, index: int, clef: str) -> int:
+    """The staff position, from the middle line up, of a key signature's sharp or flat number ``index``."""
+    return KEY_POSITIONS[mark][index] - LOWER[clef]
+
+
+def draw(system: System, layout: Layout) -> Roll:
+    """The roll of one system, (layout.height, layout.width, 3) uint8. Its notes must be parted() and lie within the layout."""
+    roll = np.zeros((layout.height, layout.width, 3), np.uint8)
+    zeros = layout.time_zeros(system.measures, system.quarter)
+    for staff, clef in enumerate(system.clefs):
+        roll[layout.lines(staff), :, B] = LINE
+        _draw_header(roll, system, layout, staff, clef)
+        _draw_time(roll, system, layout, staff, zeros)
+    for note in system.notes:
+        _draw_note(roll, note, system, layout, zeros)
+    return roll
+
+
+def _draw_header(roll: Roll, system: System, layout: Layout, staff: int, clef: str) -> None:
+    s = layout.space
+    roll[layout.rows(staff, 2 * list(CLEFS).index(clef) - 4), s : 3 * s, B] = FULL
+    mark: Mark = "s" if system.fifths > 0 else "f"
+    for index in range(abs(system.fifths)):
+        column = round((KEY_AT + index * KEY_STEP) * s)
+        rows = layout.rows(staff, key_position(mark, index, clef))
+        roll[rows, column : column + layout.half, R if mark == "s" else G] = FULL
+
+
+def _draw_time(roll: Roll, system: System, layout: Layout, staff: int, zeros: list[int]) -> None:
+    lines = layout.lines(staff)
+    for zero in zeros[1:]:
+        roll[lines[0] : lines[-1] + 1, layout.bar(zero), B] = FULL
+    bottom = (staff + 1) * layout.panel
+    wide = 1 if system.quarter == QUARTERS[0] else layout.half
+    for zero, length in zip(zeros, system.measures, strict=False):
+        for beat in range(math.ceil(length)):
+            column = zero + layout.columns(Fraction(beat), system.quarter)
+            roll[bottom - layout.space : bottom, column : column + wide, B] = FULL
+
+
+def _draw_note(roll: Roll, note: Note, system: System, layout: Layout, zeros: list[int]) -> None:
+    rows = layout.rows(note.staff, note.step - CLEFS[system.clefs[note.staff]])
+    first = column_of(note.onset, system, layout, zeros)
+    last = column_of(note.offset, system, layout, zeros, end=True)
+    roll[rows, first : max(last - 1, first + 1), G] = 128 + note.velocity
+    onset = slice(first, first + layout.half)
+    roll[rows, onset, R] = FULL
+    roll[rows, onset, B] = 0
+    upper = slice(rows.start, rows.start + layout.half // 2)
+    lower = slice(upper.stop, rows.stop)
+    for part, marks in ((upper, "sn"), (lower, "fn")):
+        if note.mark and note.mark in marks:
+            roll[part, onset, B] = FULL
+
+
+def column_of(time: Fraction, system: System, layout: Layout, zeros: list[int], *, end: bool = False) -> int:
+    """The column of a time in quarters; an ``end`` that is a measure's own stays before the bar line."""
+    starts = system.starts
+    index = max(k for k, start in enumerate(starts[:-1]) if (start < time if end else start <= time) or k == 0)
+    return zeros[index] + layout.columns(time - starts[index], system.quarter)
+
+
+def read(roll: Float[np.ndarray, "h w 3"] | Roll, layout: Layout, threshold: float = 0.5) -> System:
+    """The system that a roll shows, also one that a network painted: what is over ``threshold`` of full counts."""
+    image = roll.astype(np.float32) / FULL
+    fifths = _read_key(image, layout, threshold)
+    clefs = tuple(_read_clef(image, layout, staff) for staff in range(layout.staves))
+    bars = _read_bars(image, layout, threshold)
+    zeros = [(HEADER + GUTTER) * layout.space, *(bar + (GUTTER - 1) * layout.space for bar in bars)]
+    quarter = _read_quarter(image, layout, zeros[:-1] or zeros, threshold)
+    ends = [zero - GUTTER * layout.space for zero in zeros[1:]] or [layout.width]
+    measures = tuple(Fraction(end - zero, quarter * layout.space) for zero, end in zip(zeros, ends, strict=False))
+    system = System(clefs, fifths, measures, quarter, ())
+    notes = [note for staff in range(layout.staves) for note in _read_notes(image, system, layout, staff, zeros, threshold)]
+    return sounding(replace(system, notes=tuple(sorted(notes))))
+
+
+def _read_clef(image: Float[np.ndarray, "h w 3"], layout: Layout, staff: int) -> str:
+    s = layout.space
+    found = [image[layout.rows(staff, 2 * index - 4), s : 3 * s, B].mean() for index in range(len(CLEFS))]
+    return list(CLEFS)[int(np.argmax(found))]
+
+
+def _read_key(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: float) -> int:
+    """Sharps minus flats: the first accidentals in a row that are there on most staves."""
+    counts = {}
+    for mark, channel in (("s", R), ("f", G)):
+        count = 0
+        for index in range(7):
+            column = round((KEY_AT + index * KEY_STEP) * layout.space)
+            found = 0.0
+            for staff in range(layout.staves):
+                clef = _read_clef(image, layout, staff)
+                rows = layout.rows(staff, key_position(mark, index, clef))  # type: ignore[arg-type]
+                found += float(image[rows, column : column + layout.half, channel].mean()) / layout.staves
+            if found < threshold:
+                break
+            count += 1
+        counts[mark] = count
+    return counts["s"] - counts["f"] if not (counts["s"] and counts["f"]) else max(counts["s"], -counts["f"], key=abs)
+
+
+def _read_bars(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: float) -> list[int]:
+    """The columns of bar lines: blue between the staff lines, on all staves."""
+    rows = [row for staff in range(layout.staves) for row in range(layout.lines(staff)[0], layout.lines(staff)[-1] + 1)]
+    strength = image[rows, :, B].mean(0)
+    strength[: (HEADER + GUTTER) * layout.space] = 0
+    return [int(column) for column in peaks(strength, threshold, layout.space)]
+
+
+def _read_quarter(image: Float[np.ndarray, "h w 3"], layout: Layout, zeros: list[int], threshold: float) -> int:
+    """How wide a quarter is: the marks of beats are a single column where it is narrow."""
+    bottoms = [(staff + 1) * layout.panel for staff in range(layout.staves)]
+    beats = np.mean([image[bottom - layout.space : bottom, :, B].mean(0) for bottom in bottoms], axis=0)
+    second = np.mean([beats[zero + 1 : zero + layout.half].mean() for zero in zeros])
+    return QUARTERS[int(second >= threshold)]
+
+
+def peaks(strength: Float[np.ndarray, " w"], threshold: float, apart: int) -> list[int]:
+    """Columns over the threshold that are the greatest within ``apart`` columns."""
+    found: list[int] = []
+    for column in np.argsort(-strength, kind="stable"):
+        if strength[column] < threshold:
+            break
+        if all(abs(int(column) - other) >= apart for other in found):
+            found.append(int(column))
+    return sorted(found)
+
+
+def _read_notes(
+    image: Float[np.ndarray, "h w 3"], system: System, layout: Layout, staff: int, zeros: list[int], threshold: float
+) -> list[Note]:
+    notes = []
+    for position in range(-layout.reach, layout.reach + 1):
+        rows = layout.rows(staff, position)
+        onset, sustain = image[rows, :, R].mean(0), image[rows, :, G].mean(0)
+        onset = onset.copy()
+        onset[: HEADER * layout.space] = 0
+        columns = _onsets(onset, layout, threshold)
+        for column, after in pairwise([*columns, layout.width]):
+            held = sustain[column:after] >= threshold / 2
+            length = int(np.argmin(held)) if not held.all() else len(held)
+            time = _time_at(column, system, layout, zeros)
+            until = _time_at(column + max(length, 1) + 1, system, layout, zeros, end=True)
+            if time is None or until is None or until <= time:
+                continue
+            mark = _read_mark(image[rows, column : column + layout.half, B], threshold)
+            velocity = round(float(image[rows, column : column + max(length, 1), G].mean()) * FULL) - 128
+            step = position + CLEFS[system.clefs[staff]]
+            notes.append(Note(time, staff, step, 0, until - time, mark, min(max(velocity, 1), 127)))
+    return notes
+
+
+def _onsets(onset: Float[np.ndarray, " w"], layout: Layout, threshold: float) -> list[int]:
+    """Where notes begin: windows as wide as an onset's mark that are over the threshold, the strongest first."""
+    width = layout.half
+    windows = np.convolve(onset, np.ones(width) / width, "valid")
+    return peaks(windows, threshold, width)
+
+
+def _read_mark(cell: Float[np.ndarray, "r c"], threshold: float) -> Mark:
+    upper, lower = cell[: len(cell) // 2].mean() >= threshold, cell[len(cell) // 2 :].mean() >= threshold
+    return "n" if upper and lower else "s" if upper else "f" if lower else ""
+
+
+def _time_at(column: int, system: System, layout: Layout, zeros: list[int], *, end: bool = False) -> Fraction | None:
+    """The time of a column in quarters; None before the first measure and after the last."""
+    inside = [k for k, zero in enumerate(zeros[: len(system.measures)]) if (zero < column if end else zero <= column + 1)]
+    if not inside:
+        return None
+    index, starts = inside[-1], system.starts
+    time = starts[index] + Fraction(column - zeros[index], system.quarter * layout.space)
+    latest = starts[index + 1]
+    if not end and time >= latest:
+        return None
+    return max(Fraction(0), min(time, latest))

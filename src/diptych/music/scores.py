@@ -1,0 +1,178 @@
+"""Read scores (MusicXML, .mxl, ABC, MEI) through verovio, and keep what a roll can say: notes, rests, ties, keys, clefs."""
+
+from __future__ import annotations
+
+import copy
+import io
+import re
+import xml.etree.ElementTree as ET
+import zipfile
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from diptych.errors import DataError
+from diptych.metrics.models import extra
+
+SUFFIXES = (".mxl", ".musicxml", ".xml", ".abc", ".mei")
+MOST_BYTES = 64_000_000  # of a score once unpacked: the longest operas are smaller
+ID = "{http://www.w3.org/XML/1998/namespace}id"
+KEPT = {  # elements of MEI that a picture of notes needs; all others go, with what is in them
+    *("mei", "music", "body", "mdiv", "score", "scoreDef", "staffGrp", "staffDef", "section", "measure", "staff", "layer"),
+    *("clef", "keySig", "keyAccid", "meterSig", "beam", "tuplet", "chord", "note", "rest", "mRest", "space", "mSpace"),
+    *("accid", "dot", "tie", "pb", "sb"),
+}
+DROPPED = ("grace", "artic", "fermata", "stem.mod", "left", "right", "symbol", "label", "ornam", "slur", "lv")
+
+
+def find_scores(sources: list[str]) -> list[Path]:
+    """The score files among files and folders, sorted; ``music21:NAME`` is a part of music21's corpus, such as bach.
+
+    Raises DataError where a source is not there or holds no score.
+    """
+    found: list[Path] = []
+    for source in sources:
+        root = corpus(source.partition(":")[2]) if source.startswith("music21:") else Path(source)
+        if not root.exists():
+            raise DataError(f"{source}: no such file or folder; give scores ({' '.join(SUFFIXES)}) or folders of them")
+        files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not files:
+            raise DataError(f"{source}: holds no scores ({' '.join(SUFFIXES)})")
+        found += files
+    return found
+
+
+def corpus(name: str) -> Path:
+    """A folder of the corpus that comes with the package music21. Raises DataError where it has none of that name."""
+    package = Path(extra("music21", "music-corpus", "its corpus").__file__).parent / "corpus"
+    if not (name and (package / name).is_dir()):
+        known = sorted(p.name for p in package.iterdir() if p.is_dir() and p.name[0] not in "_.")
+        raise DataError(f"music21:{name}: not in its corpus; choose one of {', '.join(known)}")
+    return package / name
+
+
+def read_text(path: Path) -> str:
+    """The score in a file, unpacked. Raises DataError, in one line that begins with the path."""
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"PK":
+            data = _unpacked(data, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(data) > MOST_BYTES:
+        raise DataError(f"{path}: {len(data):,} bytes of score, at most {MOST_BYTES:,} are read")
+    for encoding in ("utf-16",) if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "latin-1"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise DataError(f"{path}: is no text")
+
+
+def _unpacked(data: bytes, path: Path) -> bytes:
+    """The score inside a compressed MusicXML file: what its container names, or the only XML file in it."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names = archive.namelist()
+            name = next((n for n in names if n.endswith((".xml", ".musicxml")) and not n.startswith("META-INF")), None)
+            if "META-INF/container.xml" in names:
+                named = re.search(rb'full-path\s*=\s*"([^"]+)"', _member(archive, "META-INF/container.xml", path))
+                name = named[1].decode("utf-8", "replace") if named else name
+            if name is None or name not in names:
+                raise DataError(f"{path}: holds no score")
+            return _member(archive, name, path)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+        raise DataError(f"{path}: damaged: {error}") from error
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    with archive.open(name) as file:
+        data = file.read(MOST_BYTES + 1)  # never more, whatever the archive says of its size
+    if len(data) > MOST_BYTES:
+        raise DataError(f"{path}: unpacks to more than {MOST_BYTES:,} bytes, as no score does")
+    return data
+
+
+@lru_cache(maxsize=1)
+def toolkit() -> Any:
+    """Verovio's engraver, silent. Raises MissingExtraError without the package."""
+    verovio = extra("verovio", "music", "music")
+    verovio.enableLog(verovio.LOG_OFF)
+    return verovio.toolkit()
+
+
+def load_mei(path: Path) -> ET.Element:
+    """A score as MEI, whole. Raises DataError when verovio finds no music in it."""
+    text = read_text(path)
+    engraver = toolkit()
+    engraver.setOptions({"xmlIdSeed": 1, "breaks": "none", "xmlIdChecksum": False})
+    if not engraver.loadData(text):
+        raise DataError(f"{path}: cannot be read as a score")
+    try:
+        return plain_xml(engraver.getMEI())
+    except ET.ParseError as error:
+        raise DataError(f"{path}: cannot be read as a score ({error})") from error
+
+
+def plain_xml(text: str) -> ET.Element:
+    """Parsed with names as they are written, without the document's namespace."""
+    return ET.fromstring(re.sub(r' xmlns="[^"]*"', "", text, count=1))  # noqa: S314 - verovio wrote it
+
+
+def parts(mei: ET.Element) -> list[list[str]]:
+    """The staves of each part by their numbers: staves joined by a brace are one part."""
+    grouped: list[list[str]] = []
+
+    def walk(group: ET.Element) -> None:
+        staves = [child for child in group if child.tag == "staffDef"]
+        symbol = group.find("grpSym")
+        kind = group.get("symbol") or (symbol.get("symbol") if symbol is not None else None)
+        if staves and kind == "brace":
+            grouped.append([staff.get("n", "") for staff in group.iter("staffDef")])
+            return
+        for child in group:
+            if child.tag == "staffDef":
+                grouped.append([child.get("n", "")])
+            elif child.tag == "staffGrp":
+                walk(child)
+
+    definition = mei.find(".//scoreDef/staffGrp")
+    if definition is not None:
+        walk(definition)
+    return grouped
+
+
+def reduced(mei: ET.Element, staves: list[str]) -> ET.Element:
+    """A copy with these staves alone, and of them what KEPT names."""
+    root = copy.deepcopy(mei)
+    _reduce(root, set(staves))
+    return root
+
+
+def _reduce(element: ET.Element, staves: set[str]) -> None:
+    for name in DROPPED:
+        element.attrib.pop(name, None)
+    kept: list[ET.Element] = []
+    for child in list(element):
+        tag = child.tag if isinstance(child.tag, str) else ""
+        if tag in ("ending", "choice", "app", "corr", "sic"):  # wrappers: what is in them stays
+            _reduce(child, staves)
+            kept.extend(child)
+        elif _stays(child, tag, staves):
+            _reduce(child, staves)
+            kept.append(child)
+    element[:] = kept
+
+
+def _stays(child: ET.Element, tag: str, staves: set[str]) -> bool:
+    if tag not in KEPT or child.get("grace"):
+        return False
+    if tag in ("staff", "staffDef"):
+        return child.get("n") in staves
+    return tag != "staffGrp" or any(staff.get("n") in staves for staff in child.iter("staffDef"))
+
+
+def notes_of(element: ET.Element) -> Iterator[ET.Element]:
+    """All notes below an element."""
+    return element.iter("note")

@@ -1,0 +1,130 @@
+"""`diptych music`, each action as a user types it; a reader is trained for a moment on what was built."""
+
+import json
+
+import numpy as np
+import pytest
+
+from diptych.data.formats import read_pixels, write_pixels
+from diptych.music.build import BuildConfig, assign
+from diptych.music.midi import midi_bytes, read_midi
+from tests.cli.pictures import diptych
+from tests.music.songs import melody, mxl, score
+from tests.music.test_midi import song
+
+
+@pytest.fixture(scope="module")
+def scores(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scores")
+    for k in range(8):
+        (folder / f"work {k}.mxl").write_bytes(mxl(score(melody(k, 8, k % 3), composer=f"Composer {k}")))
+    (folder / "broken.mxl").write_bytes(b"PK\x03\x04 and no more")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(scores, tmp_path_factory):
+    out = tmp_path_factory.mktemp("built") / "voice"
+    assert diptych("music", "build", scores, "--out", out, "--jobs", 1, "--test", 0.25, "--val", 0.12) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def snapshots(built, tmp_path_factory):
+    """A reader and a drawer, hardly trained."""
+    out = tmp_path_factory.mktemp("runs")
+    small = ["--method.ngf", 4, "--train.epochs", 1, "--train.decay_epochs", 0, "--previews", 0, "--validations", 0]
+    for task, sides in (("read", ("sheet", "roll")), ("draw", ("roll", "sheet"))):
+        folders = [built / side for side in sides]
+        assert diptych("train", f"music-{task}", *folders, "--out", out / task, *small) == 0
+    return {task: out / task / "snapshot.safetensors" for task in ("read", "draw")}
+
+
+def test_a_build_has_pages_notes_and_counts(built, capsys):
+    manifest = json.loads((built / "manifest.json").read_text())
+    assert manifest["works"] == {"train": 6, "test": 2, "val": 1} or sum(manifest["works"].values()) == 9
+    assert any("damaged" in reason for reason in manifest["left_out"])
+    records = [json.loads(line) for line in (built / "notes.jsonl").read_text().splitlines()]
+    assert len(records) == sum(manifest["systems"].values())
+    composers = {}
+    for record in records:
+        assert composers.setdefault(record["composer"], record["split"]) == record["split"]
+        page = read_pixels(built / "sheet" / record["split"] / record["page"])
+        assert page.shape == (320, 320, 1) and (page < 128).any()
+        assert read_pixels(built / "roll" / record["split"] / record["page"]).shape == (320, 320, 3)
+    assert len({record["digest"] for record in records}) == len(records)
+
+
+def test_the_same_command_goes_on_where_it_stopped(scores, built, tmp_path, capsys):
+    words = ["music", "build", scores, "--out", tmp_path / "x", "--jobs", 1, "--test", 0.25, "--val", 0.12]
+    assert diptych(*words) == 0
+    works = (tmp_path / "x" / "works.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "x" / "works.jsonl").write_text("".join(works[:4]) + works[4][:20])  # killed while it wrote the fifth
+    assert diptych(*words) == 0
+    for name in ("works.jsonl", "manifest.json"):
+        assert (tmp_path / "x" / name).read_text() == (built / name).read_text()
+    assert sorted((tmp_path / "x" / "notes.jsonl").read_text()) == sorted((built / "notes.jsonl").read_text())
+    capsys.readouterr()
+    assert diptych(*words, "--space", 8) == 2
+    assert "holds a build of other settings" in capsys.readouterr().err
+
+
+def test_two_processes_build_the_same(scores, built, tmp_path):
+    assert diptych("music", "build", scores, "--out", tmp_path / "x", "--jobs", 2, "--test", 0.25, "--val", 0.12) == 0
+    assert (tmp_path / "x" / "notes.jsonl").read_text() == (built / "notes.jsonl").read_text()
+
+
+def test_composers_are_in_one_split_each_and_the_seed_chooses_them(scores):
+    files = sorted(scores.glob("work*"))
+    found = [{work.composer: work.split for work in assign(files, BuildConfig(seed=seed, test=0.25))} for seed in range(6)]
+    assert all(list(split.values()).count("test") == 2 for split in found)
+    assert len({tuple(sorted(split.items())) for split in found}) > 1
+
+
+def test_the_truth_scores_one_and_baselines_little(built, capsys):
+    assert diptych("music", "score", built, "--pred", built / "roll" / "test", "--json", built / "scores.json") == 0
+    scores = json.loads((built / "scores.json").read_text())
+    assert scores["f1"]["value"] == scores["recall_out_of_key"]["value"] == scores["perfect"]["value"] == 1.0
+    for name in ("blank", "copy", "nearest"):
+        assert diptych("music", "score", built, "--baseline", name, "--json", built / "scores.json") == 0
+        assert json.loads((built / "scores.json").read_text())["f1"]["value"] < 0.9
+    assert diptych("music", "score", built, "--task", "draw", "--pred", built / "sheet" / "test", "--json", built / "h.json") == 0
+    assert json.loads((built / "h.json").read_text())["heads_f1"]["value"] > 0.9
+    assert "F1 of note heads" in capsys.readouterr().out
+
+
+def test_score_takes_one_thing_to_score(built, capsys):
+    assert diptych("music", "score", built) == 2
+    assert "takes one of --snapshot, --baseline and --pred, found none" in capsys.readouterr().err
+    assert diptych("music", "score", built.parent, "--baseline", "blank") == 2
+    assert "is not what `diptych music build` writes" in capsys.readouterr().err
+
+
+def test_trained_translators_are_scored_and_used(built, snapshots, tmp_path, capsys):
+    assert diptych("music", "score", built, "--snapshot", snapshots["read"]) == 0
+    assert diptych("music", "score", built, "--task", "draw", "--snapshot", snapshots["draw"], "--reader", snapshots["read"]) == 0
+    (tmp_path / "song.mid").write_bytes(midi_bytes(song()))
+    for name in ("sheet.png", "sheet.pdf"):
+        out = tmp_path / name
+        assert diptych("music", "sheet", tmp_path / "song.mid", "--out", out, "--snapshot", snapshots["draw"]) == 0
+    assert (tmp_path / "sheet.pdf").read_bytes().startswith(b"%PDF")
+    sheet = read_pixels(tmp_path / "sheet.png")
+    assert sheet.shape[1:] == (320, 1) and sheet.shape[0] % 64 == 0
+    capsys.readouterr()
+    code = diptych("music", "read", tmp_path / "sheet.png", "--out", tmp_path / "x.mid", "--snapshot", snapshots["read"])
+    assert code == 0 or "shows no notes" in capsys.readouterr().err
+
+
+def test_a_midi_file_is_drawn_as_a_roll_and_read_back(tmp_path, capsys):
+    (tmp_path / "song.mid").write_bytes(midi_bytes(song()))
+    assert diptych("music", "midi2roll", tmp_path / "song.mid", "--out", tmp_path / "roll.png") == 0
+    assert diptych("music", "roll2midi", tmp_path / "roll.png", "--out", tmp_path / "back.mid") == 0
+    before, after = read_midi(tmp_path / "song.mid"), read_midi(tmp_path / "back.mid")
+    assert {(n.onset, n.pitch, n.velocity) for n in before.notes} <= {(n.onset, n.pitch, n.velocity) for n in after.notes}
+
+
+@pytest.mark.parametrize("shape", [(64, 300, 3), (63, 320, 3), (64, 320, 1)], ids=str)
+def test_a_picture_of_another_size_is_refused(shape, tmp_path, capsys):
+    write_pixels(tmp_path / "x.png", np.zeros(shape, np.uint8))
+    assert diptych("music", "roll2midi", tmp_path / "x.png", "--out", tmp_path / "x.mid") == 2
+    assert "error: " in capsys.readouterr().err and not (tmp_path / "x.mid").exists()

@@ -1,0 +1,143 @@
+"""Scores are engraved, cut into systems, and line up with their rolls; what cannot be used is counted by its reason."""
+
+import numpy as np
+import pytest
+
+from diptych.errors import DataError
+from diptych.music.excerpts import excerpts
+from diptych.music.layout import Layout
+from diptych.music.notes import CLEFS, sounding
+from diptych.music.roll import column_of, read
+from diptych.music.scores import find_scores, load_mei, parts, read_text
+from tests.music.songs import attributes, melody, mxl, note, score
+
+
+def written(path, text):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def made(tmp_path, *parts_, layout=None):
+    return excerpts(written(tmp_path / "x.musicxml", score(*parts_)), layout or Layout())
+
+
+def test_all_measures_come_back_as_they_are_written(tmp_path):
+    found, left_out = made(tmp_path, melody())
+    assert sum(len(each.system.measures) for each in found) == 6 and not left_out
+    first = found[0].system
+    assert (first.clefs, first.fifths, first.measures[0]) == (("G2",), 1, 4)
+    assert [n.midi for n in first.notes[:4]] == [67, 69, 71, 72]
+    sharp = [n for each in found for n in each.system.notes if n.mark == "s"]
+    assert [n.midi for n in sharp] == [73, 73]
+
+
+@pytest.mark.parametrize("layout", [Layout(1, 4), Layout(1, 8)], ids=str)
+def test_every_head_stands_on_its_note_of_the_roll(layout, tmp_path):
+    found, _ = made(tmp_path, melody(), layout=layout)
+    for each in found:
+        zeros = layout.time_zeros(each.system.measures, each.system.quarter)
+        for n in each.system.notes:
+            rows = layout.rows(0, n.step - CLEFS["G2"])
+            column = column_of(n.onset, each.system, layout, zeros)
+            head = each.sheet[rows, column : column + layout.space]
+            beside = each.sheet[rows, column - layout.space : column - 1]
+            assert head.mean() < 128, (n, column)
+            assert n.mark or head.mean() + 60 < beside.mean(), (n, column)
+
+
+def test_the_roll_says_what_the_system_says(tmp_path):
+    for each in made(tmp_path, melody())[0]:
+        assert read(each.roll, Layout()) == each.system == sounding(each.system)
+
+
+def test_a_tied_note_is_one_and_no_system_begins_or_ends_in_it(tmp_path):
+    bars = [attributes() + note("c5", 4, tie="start"), note("c5", 2, tie="stop") + note("d5", 2), note("e5", 4)]
+    found, left_out = made(tmp_path, bars)
+    assert [(n.midi, n.duration) for n in found[0].system.notes] == [(72, 6), (74, 2)]
+    long = [
+        attributes() + note("c5", 4, tie="start"),
+        *[note("c5", 4, tie="stop start")] * 3,
+        note("c5", 4, tie="stop"),
+        note("e5", 4),
+    ]
+    found, left_out = made(tmp_path, long)
+    assert [n.midi for each in found for n in each.system.notes] == [76]
+    assert left_out == {"no end without a held note": 1, "begins in a held note": 4}
+
+
+def test_what_a_roll_cannot_say_is_left_out_by_its_reason(tmp_path):
+    bars = melody()
+    bars[1] += f"<attributes>{'<clef><sign>F</sign><line>4</line></clef>'}</attributes>"
+    bars[3] = note(None, 4)
+    grace = note("a4", 1, extra="<grace/>").replace("<duration>24</duration>", "")
+    bars[4] = grace + bars[4]
+    found, left_out = made(tmp_path, bars)
+    assert left_out["clef or key changes in it"] == 1
+    assert sum(len(each.system.measures) for each in found) + sum(left_out.values()) == 6
+
+
+def test_a_piano_has_two_panels_in_their_own_clefs(tmp_path):
+    bars = []
+    for k in range(4):
+        upper = "".join(note(p, 1, staff=1) for p in ("c5", "d5", "e5", "f5"))
+        lower = "<backup><duration>96</duration></backup>" + note("c3", 2, staff=2, voice=5) + note("g3", 2, staff=2, voice=5)
+        bars.append((attributes(clefs=(("G", 2), ("F", 4))) if not k else "") + upper + lower)
+    path = written(tmp_path / "p.musicxml", score(bars))
+    assert parts(load_mei(path)) == [["1", "2"]]
+    found, left_out = excerpts(path, Layout(2))
+    assert not left_out and found[0].system.clefs == ("G2", "F4")
+    assert {n.midi for n in found[0].system.notes if n.staff == 1} == {48, 55}
+    with pytest.raises(DataError, match=r"p\.musicxml: has no part of 1 staff$"):
+        excerpts(path, Layout(1))
+
+
+def test_staff_lines_and_bar_lines_are_crisp(tmp_path):
+    each = made(tmp_path, melody())[0][0]
+    layout = Layout()
+    assert (each.sheet[layout.lines(0)] == 0).all()
+    between = each.sheet[layout.lines(0)[0] + 2]
+    assert set(np.flatnonzero(between == 0)) >= {layout.bar(z) for z in layout.time_zeros(each.system.measures, each.system.quarter)[1:]}
+
+
+# --- files of every kind ---
+
+
+def test_compressed_and_plain_scores_are_the_same(tmp_path):
+    text = score(melody())
+    plain, packed = written(tmp_path / "a.musicxml", text), written(tmp_path / "b.mxl", mxl(text))
+    assert read_text(plain) == read_text(packed)
+    assert [e.digest for e in excerpts(plain, Layout())[0]] == [e.digest for e in excerpts(packed, Layout())[0]]
+
+
+def test_abc_is_read_too(tmp_path):
+    path = written(tmp_path / "tune.abc", "X:1\nT:Tune\nC:Trad.\nM:4/4\nL:1/4\nK:G\nGABc|d2B2|A^cde|G4|\n")
+    found, _ = excerpts(path, Layout())
+    assert [n.midi for n in found[0].system.notes][:4] == [67, 69, 71, 72]
+    assert any(n.mark == "s" for each in found for n in each.system.notes)
+
+
+BAD = {
+    "truncated.mxl": (mxl(score(melody()))[:200], "damaged"),
+    "empty.mxl": (b"PK\x05\x06" + bytes(18), "holds no score"),
+    "bomb.mxl": (mxl("0" * 80_000_000), "unpacks to more than 64,000,000 bytes"),
+    "broken.musicxml": ("<score-partwise><part-list>", "cannot be read as a score|has no|no music|no measures"),
+    "text.musicxml": ("just words", "cannot be read as a score|has no|no music|no measures"),
+    "nothing.musicxml": ("", "cannot be read as a score|has no|no music|no measures"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_file_is_one_line(name, tmp_path):
+    data, message = BAD[name]
+    path = written(tmp_path / name, data)
+    with pytest.raises(DataError, match=message) as caught:
+        excerpts(path, Layout())
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_sources_that_hold_no_scores_are_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no scores"):
+        find_scores([str(tmp_path / "empty")])
+    with pytest.raises(DataError, match="no such file or folder"):
+        find_scores([str(tmp_path / "missing")])

@@ -1,0 +1,63 @@
+"""A system of music is drawn as a roll and read back: the same notes, in every clef and key, at both widths and both scales."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from diptych.music.layout import QUARTERS, Layout
+from diptych.music.notes import CLEFS, Note, System, marked, parted, sounding
+from diptych.music.roll import draw, read
+
+GRID = [Fraction(k, 24) for k in (3, 6, 8, 12, 16, 18, 24, 36, 48)]
+
+
+def random_system(seed, layout):
+    """Whole measures full of notes on the grid, chords too, spelled in a random key."""
+    random = np.random.default_rng(seed)
+    quarter = QUARTERS[int(random.integers(2))]
+    clefs = tuple(str(random.choice(list(CLEFS))) for _ in range(layout.staves))
+    length = Fraction(int(random.integers(1, 9)), 2)
+    count = max(n for n in range(1, 20) if layout.fits([length] * n, quarter))
+    notes = []
+    for staff, clef in enumerate(clefs):
+        time, end = Fraction(0), length * count
+        while time < end:
+            duration = min(GRID[int(random.integers(len(GRID)))], end - time)
+            for position in random.choice(
+                np.arange(-layout.reach, layout.reach + 1), size=int(random.integers(4)), replace=False
+            ):
+                alter, velocity = int(random.integers(-1, 2)), int(random.integers(1, 128))
+                if duration >= Fraction(3, 24):
+                    notes.append(Note(time, staff, CLEFS[clef] + int(position), alter, duration, "", velocity))
+            time += duration
+    system = System(clefs, int(random.integers(-7, 8)), (length,) * count, quarter, parted(notes))
+    return marked(system)
+
+
+@pytest.mark.parametrize("layout", [Layout(1, 4), Layout(2, 4), Layout(1, 8), Layout(2, 8)], ids=str)
+def test_what_is_drawn_is_read_back(layout):
+    for seed in range(60):
+        system = random_system(seed, layout)
+        assert read(draw(system, layout), layout) == system
+
+
+def test_an_accidental_holds_to_the_end_of_its_measure_for_its_own_octave():
+    c, d = 28, 29
+    times = [(0, c, 1), (1, c, 1), (2, c + 7, 0), (3, c, 0), (4, c, 0), (5, d, -1), (6, d, -1), (8, d, 0)]
+    notes = tuple(Note(Fraction(t), 0, step, alter, Fraction(1, 2)) for t, step, alter in times)
+    system = marked(System(("G2",), 0, (Fraction(4), Fraction(4), Fraction(4)), 6, notes))
+    assert [note.mark for note in system.notes] == ["s", "", "", "n", "", "f", "", ""]
+    assert sounding(system) == system
+
+
+def test_the_key_needs_no_accidental_and_its_naturals_do():
+    f, b = 31, 34
+    notes = tuple(Note(Fraction(t), 0, step, alter, Fraction(1)) for t, step, alter in [(0, f, 1), (1, f, 0), (2, b, -1)])
+    assert [note.mark for note in marked(System(("G2",), 1, (Fraction(4),), 6, notes)).notes] == ["", "n", "f"]
+    assert [note.mark for note in marked(System(("G2",), -1, (Fraction(4),), 6, notes)).notes] == ["s", "n", ""]
+
+
+def test_one_step_sounds_once_at_a_time():
+    long, short, later = (Note(Fraction(t), 0, 30, 0, Fraction(d)) for t, d in ((0, 4), (0, 1), (2, 1)))
+    assert [(n.onset, n.duration) for n in parted([short, later, long])] == [(0, 2), (2, 1)]

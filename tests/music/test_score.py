@@ -1,0 +1,73 @@
+"""Scores of read music: what counts as found, and that nothing worthless scores."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from diptych.music.heads import Heads, match, true_heads
+from diptych.music.layout import Layout
+from diptych.music.notes import Note, System
+from diptych.music.score import SCORES, Counts, compare, summarise
+
+TRUTH = System(
+    ("G2",), 1, (Fraction(4),), 6,
+    tuple(Note(Fraction(k), 0, 30 + k, int(k == 2), Fraction(1)) for k in range(4)),
+)  # fmt: skip
+
+
+def with_notes(*notes):
+    return replace(TRUTH, notes=tuple(notes))
+
+
+def test_the_truth_finds_itself():
+    counts = compare(TRUTH, TRUTH)
+    assert counts == Counts(4, 4, 4, 4, outside=2, outside_found=2, perfect=1, systems=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found", "held"),
+    [
+        ({"alter": 1}, 3, 3), ({"step": 31}, 3, 3), ({"onset": Fraction(1, 12)}, 4, 4), ({"onset": Fraction(1, 6)}, 3, 3),
+        ({"duration": Fraction(1, 2)}, 4, 3), ({"velocity": 1}, 4, 4),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_pitch_is_exact_and_time_within_50_ms(changes, found, held):
+    first, *others = TRUTH.notes
+    counts = compare(TRUTH, with_notes(replace(first, **changes), *others))
+    assert (counts.found, counts.held) == (found, held)
+
+
+def test_a_note_twice_is_found_once():
+    counts = compare(TRUTH, with_notes(*TRUTH.notes, TRUTH.notes[0]))
+    assert (counts.read, counts.found, counts.perfect) == (5, 4, 0)
+
+
+def test_intervals_are_by_work():
+    scores = summarise({"a": Counts(10, 10, 10, 10, 2, 2, 1, 1), "b": Counts(10, 10, 0, 0, 2, 0, 0, 1)})
+    assert scores["f1"].value == 0.5 and (scores["f1"].low, scores["f1"].high) == (0.0, 1.0) and scores["f1"].n == 2
+    assert all(score(Counts()) == 0 for score in SCORES.values())
+
+
+def sheet_with(heads, layout):
+    """A page with lines, and an oval for each head."""
+    sheet = np.full((layout.height, layout.width), 255, np.uint8)
+    sheet[layout.lines(0)] = 0
+    y, x = np.mgrid[-2:3, -2.5:2.6]
+    oval = (y / 2.2) ** 2 + (x / 2.7) ** 2 < 1
+    for staff, position, column in heads:
+        top = layout.middle(staff) - position * layout.half - 2
+        sheet[top : top + 5, column : column + oval.shape[1]][oval] = 0
+    return sheet
+
+
+def test_heads_are_found_where_they_stand_and_nowhere_on_an_empty_page():
+    layout = Layout()
+    true = true_heads(TRUTH, layout)
+    heads = Heads.learn(layout, [(TRUTH, sheet_with(true, layout))])
+    assert sorted(heads.find(sheet_with(true, layout))) == sorted(true)
+    assert heads.find(sheet_with([], layout)) == []
+    moved = [(staff, position + 1, column) for staff, position, column in true]
+    assert match(true, heads.find(sheet_with(moved, layout)), layout) == 0
