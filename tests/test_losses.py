@@ -7,7 +7,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from diptych.errors import ConfigError
-from diptych.losses import check_gan, discriminator_loss, generator_loss, gradient_penalty, l1, r1_penalty
+from diptych.losses import (
+    check_gan,
+    check_pixel,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    l1,
+    pixel_loss,
+    r1_penalty,
+)
 from diptych.nets import PatchGAN
 
 
@@ -146,3 +155,42 @@ def test_an_unknown_loss_is_refused_by_name(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ConfigError, match="gan must be one of vanilla, lsgan, hinge, wgan, found 'wgan-gp'"):
         check_gan("wgan-gp")
+
+
+def test_cross_entropy_is_pytorchs_on_probabilities():
+    x, y = images(0).tanh(), images(1).sign()
+    expected = F.binary_cross_entropy((x + 1) / 2, (y + 1) / 2)
+    assert pixel_loss(x, y, "bce").item() == pytest.approx(expected.item(), rel=1e-12)
+    assert pixel_loss(y, y, "bce").item() == pytest.approx(0.0, abs=1e-6)
+    assert torch.isfinite(pixel_loss(-y, y, "bce"))
+    assert pixel_loss(x, y).item() == l1(x, y).item()
+
+
+@pytest.mark.parametrize("kind", ["l1", "bce"])
+def test_foreground_is_what_differs_from_the_median_of_its_channel(kind):
+    y = torch.full((2, 3, 8, 8), -1.0, dtype=torch.float64)
+    y[1, 2] = 1.0  # a channel of another background
+    y[0, 0, 2, 3] = y[1, 2, 4, :2] = 0.5
+    x = torch.zeros_like(y)
+    apart = pixel_loss(x, y, kind, 3.0) - pixel_loss(x, y, kind)
+    lines = y == 0.5
+    each = torch.stack([pixel_loss(x[lines][:1, None, None, None], y[lines][:1, None, None, None], kind)] * 3)
+    assert apart.item() == pytest.approx((2.0 * each.sum() / y.numel()).item(), rel=1e-12)
+
+
+def test_an_empty_page_is_no_longer_the_best_answer_to_a_drawing():
+    page = torch.full((1, 1, 16, 16), 1.0)
+    page[..., 3] = -1.0  # one line in 16
+    gray = page.clone()
+    gray[..., 2:5] = 0.0
+    assert pixel_loss(torch.ones_like(page), page) < pixel_loss(gray, page)
+    assert pixel_loss(torch.ones_like(page), page, "l1", 8.0) > pixel_loss(gray, page, "l1", 8.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "weight", "message"),
+    [("l2", 1.0, "pixel must be one of l1, bce, found 'l2'"), ("l1", 0.0, "foreground is the weight of .*, found 0.0")],
+)
+def test_an_unknown_pixel_loss_or_no_weight_is_refused(kind, weight, message):
+    with pytest.raises(ConfigError, match=message):
+        check_pixel(kind, weight)

@@ -41,6 +41,7 @@ ABLATIONS = {
         {"lambda_l1": 0.0},
         {"conditional": False},
         {"lambda_r1": 1.0},
+        {"pixel": "bce", "foreground": 8.0, "lambda_l1": 1.0},
         {"norm": "instance"},
         {"norm": "instance_affine", "dropout": False, "gan": "wgan", "lambda_r1": 0.5},
     ],

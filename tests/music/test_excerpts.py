@@ -96,7 +96,9 @@ def test_staff_lines_and_bar_lines_are_crisp(tmp_path):
     layout = Layout()
     assert (each.sheet[layout.lines(0)] == 0).all()
     between = each.sheet[layout.lines(0)[0] + 2]
-    assert set(np.flatnonzero(between == 0)) >= {layout.bar(z) for z in layout.time_zeros(each.system.measures, each.system.quarter)[1:]}
+    assert set(np.flatnonzero(between == 0)) >= {
+        layout.bar(z) for z in layout.time_zeros(each.system.measures, each.system.quarter)[1:]
+    }
 
 
 # --- files of every kind ---
