@@ -28,7 +28,7 @@ LAYOUTS = {"staff": 1, "grand": 2}
 def parser() -> argparse.ArgumentParser:
     """The actions and their options."""
     p = command_parser("music", EXAMPLES, "diptych music ACTION ... [options]")
-    actions = p.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(p))
+    actions = p.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(p), prog="diptych music")
 
     def action(name: str, help: str, function: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         a = actions.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.", allow_abbrev=False)
@@ -133,12 +133,12 @@ def sheet(args: argparse.Namespace) -> int:
     """MIDI to sheet music."""
     from diptych.data.formats import write_pixels
     from diptych.errors import ConfigError
-    from diptych.music.pages import stacked, write_pdf
+    from diptych.music.pages import by_page, stacked, write_pdf
 
     if args.out.suffix.lower() not in (".png", ".pdf"):
         raise ConfigError(f"{args.out}: a sheet is written as .png or .pdf")
     layout = layout_of(args)
-    picture = translator(args.snapshot, args.device)(stacked(systems_of(args, layout), layout))
+    picture = by_page(stacked(systems_of(args, layout), layout), layout, translator(args.snapshot, args.device))
     if args.out.suffix.lower() == ".pdf":
         write_pdf(args.out, picture, layout)
     else:
@@ -149,9 +149,12 @@ def sheet(args: argparse.Namespace) -> int:
 def read(args: argparse.Namespace) -> int:
     """Sheet music to MIDI."""
     from diptych.data.formats import read_pixels
+    from diptych.music.pages import by_page
+    from diptych.music.pages import layout_of as layout_by_size
 
     pixels = read_pixels(args.sheet)
-    return write_song(args, translator(args.snapshot, args.device)(pixels), args.sheet)
+    layout = layout_by_size(args.sheet, pixels, LAYOUTS[args.layout])
+    return write_song(args, by_page(pixels, layout, translator(args.snapshot, args.device)), args.sheet)
 
 
 def score(args: argparse.Namespace) -> int:

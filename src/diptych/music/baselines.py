@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import UInt8
 
 Picture = UInt8[np.ndarray, "h w c"]
-Translate = Callable[[Picture], Picture]
+Translated = UInt8[np.ndarray, "h w d"]
+Translate = Callable[[np.ndarray], np.ndarray]
+"""A picture of native pixels, (h, w, c), to one of the other side, (h, w, d)."""
 SHRUNK = 4  # pictures are compared at a quarter of their size, so that a note near its place counts as near
 
 
@@ -24,12 +26,12 @@ def copy(channels: int) -> Translate:
     return lambda picture: np.repeat(255 - picture.mean(2, keepdims=True), channels, 2).astype(np.uint8)
 
 
-def nearest(inputs: Sequence[Picture], outputs: Sequence[Picture]) -> Translate:
+def nearest(inputs: Sequence[Picture], outputs: Sequence[np.ndarray]) -> Translate:
     """The output of the training input that has the least squared difference."""
     known = torch.stack([_shrunk(picture) for picture in inputs])
     norms = known.square().sum(1)
 
-    def translate(picture: Picture) -> Picture:
+    def translate(picture: Picture) -> Translated:
         query = _shrunk(picture)
         return outputs[int((norms - 2 * known @ query).argmin())]
 

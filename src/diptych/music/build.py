@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -216,8 +217,6 @@ def to_json(system: System) -> dict[str, Any]:
 
 def from_json(record: dict[str, Any]) -> System:
     """Undo to_json."""
-    from fractions import Fraction
-
     notes = tuple(
         Note(Fraction(o), staff, step, alter, Fraction(d), *rest) for o, staff, step, alter, d, *rest in record["notes"]
     )

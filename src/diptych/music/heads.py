@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from diptych.music.layout import GUTTER, HEADER, Layout
 from diptych.music.notes import CLEFS, System
@@ -21,6 +21,7 @@ from diptych.music.score import f1
 
 ALIKE = 0.8  # the least normalised correlation of a head
 KINDS = (Fraction(2), Fraction(4))  # shorter notes have black heads, those from here on white ones, and whole notes no stem
+APART = 1.3  # staff spaces between heads on one step or the next
 NEAR = 0.6  # staff spaces that a head may be off: 50 ms at 120 quarters a minute, where a quarter is narrow
 Head = tuple[int, int, int]
 """Staff, position from the middle line up, column of the left edge."""
@@ -37,24 +38,25 @@ class Heads:
     def learn(cls, layout: Layout, examples: Iterable[tuple[System, UInt8[np.ndarray, "h w"]]]) -> Heads:
         """From systems and their real sheets."""
         height, width = cls.size(layout)
-        patches: list[list[np.ndarray]] = [[] for _ in range(len(KINDS) + 1)]
+        patches: dict[int, list[np.ndarray]] = {}
         for system, sheet in examples:
+            sheet = unlined(sheet, layout)
             for note, (staff, position, column) in zip(system.notes, true_heads(system, layout), strict=True):
                 top = layout.middle(staff) - position * layout.half - height // 2
                 patch = sheet[top : top + height, column : column + width]
                 if patch.shape == (height, width):
-                    patches[sum(note.duration >= kind for kind in KINDS)].append(patch)
-        return cls(layout, np.stack([np.mean(kind, axis=0, dtype=np.float32) for kind in patches if kind]))
+                    patches.setdefault(sum(note.duration >= kind for kind in KINDS), []).append(patch)
+        return cls(layout, np.stack([np.mean(each, axis=0, dtype=np.float32) for each in patches.values()]))
 
     @staticmethod
     def size(layout: Layout) -> tuple[int, int]:
         """Height and width of a template in pixels."""
-        return layout.space + 1, round(1.6 * layout.space)
+        return layout.space + 1, 2 * layout.space
 
     def find(self, sheet: UInt8[np.ndarray, "h w"]) -> list[Head]:
         """All heads of one system's sheet."""
-        height, width = self.templates.shape[1:]
-        likeness = _correlation(sheet, self.templates).max(0)
+        height = self.templates.shape[1]
+        likeness = _correlation(unlined(sheet, self.layout), self.templates).max(0)
         found: list[tuple[float, Head]] = []
         for staff in range(self.layout.staves):
             for position in range(-self.layout.reach, self.layout.reach + 1):
@@ -67,9 +69,18 @@ class Heads:
                         found.append((float(row[column]), (staff, position, column)))
         heads: list[Head] = []
         for _, (staff, position, column) in sorted(found, reverse=True):  # one head hides others that overlap it
-            if all(s != staff or abs(p - position) > 1 or abs(c - column) >= width - 1 for s, p, c in heads):
+            if all(s != staff or abs(p - position) > 1 or abs(c - column) >= APART * self.layout.space for s, p, c in heads):
                 heads.append((staff, position, column))
         return heads
+
+
+def unlined(sheet: UInt8[np.ndarray, "h w"], layout: Layout) -> UInt8[np.ndarray, "h w"]:
+    """A sheet whose staff lines are as light as the lighter of what is above and below them."""
+    sheet = sheet.copy()
+    for staff in range(layout.staves):
+        for row in layout.lines(staff):
+            sheet[row] = np.maximum(sheet[row - 1], sheet[row + 1])
+    return sheet
 
 
 def true_heads(system: System, layout: Layout) -> list[Head]:
@@ -90,7 +101,7 @@ def match(true: list[Head], found: list[Head], layout: Layout) -> int:
     return count
 
 
-def head_f1(counts: Float[np.ndarray, "n 3"]) -> float:
+def head_f1(counts: Shaped[np.ndarray, "n 3"]) -> float:
     """F1 from rows of found, seen and true heads."""
     found, seen, true = counts.sum(0)
     return f1(found, seen, true)

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from diptych.data.formats import read_pixels
 from diptych.errors import DataError
 from diptych.metrics.estimate import Estimate, bootstrap
-from diptych.music.baselines import Picture, Translate, blank, copy, nearest
+from diptych.music.baselines import Translate, blank, copy, nearest
 from diptych.music.build import from_json
 from diptych.music.heads import Heads, head_f1, match, true_heads
 from diptych.music.layout import Layout
@@ -25,6 +25,8 @@ from diptych.music.score import Counts, compare, summarise
 
 Task = Literal["read", "draw"]
 Page = UInt8[np.ndarray, "h w c"]
+Row = UInt8[np.ndarray, "row w c"]
+Translated = UInt8[np.ndarray, "rows w d"]
 Watch = Callable[[int, int], None]
 
 
@@ -65,7 +67,7 @@ class Built:
         """The picture of a page."""
         return read_pixels(self.folder / kind / split / name)
 
-    def row(self, page: Page, record: Mapping[str, Any]) -> Page:
+    def row(self, page: Page, record: Mapping[str, Any]) -> Row:
         """One system's part of a page."""
         top = record["row"] * self.layout.height
         return page[top : top + self.layout.height]
@@ -124,7 +126,7 @@ def judge(
     return judged
 
 
-def _row_by_row(built: Built, source: Page, records: Iterable[Mapping[str, Any]], translate: Translate) -> Page:
+def _row_by_row(built: Built, source: Page, records: Iterable[Mapping[str, Any]], translate: Translate) -> Translated:
     rows = {record["row"]: translate(built.row(source, record)) for record in records}
     shape = next(iter(rows.values())).shape
     page = np.zeros((built.layout.systems * shape[0], *shape[1:]), np.uint8)
@@ -133,7 +135,7 @@ def _row_by_row(built: Built, source: Page, records: Iterable[Mapping[str, Any]]
     return page
 
 
-def examples(built: Built, split: str, most: int) -> Iterator[tuple[System, Page, Page]]:
+def examples(built: Built, split: str, most: int) -> Iterator[tuple[System, np.ndarray, np.ndarray]]:
     """Systems with their sheets and rolls."""
     for name, records in built.pages(split, most).items():
         sheet, roll = built.page("sheet", split, name), built.page("roll", split, name)
@@ -155,5 +157,5 @@ def baseline(name: str, built: Built, task: Task, most: int = 0) -> Translate:
         return copy(channels)
     if name != "nearest":
         raise DataError(f"baseline {name}: there are blank, copy and nearest")
-    known: list[tuple[Picture, Picture]] = [(s, r) if task == "read" else (r, s) for _, s, r in examples(built, "train", most)]
+    known = [(s, r) if task == "read" else (r, s) for _, s, r in examples(built, "train", most)]
     return nearest([source for source, _ in known], [target for _, target in known])

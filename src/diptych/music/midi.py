@@ -143,8 +143,8 @@ def spell(pitch: int, fifths: int) -> tuple[int, int]:
 def systems(song: Song, layout: Layout) -> list[System]:
     """The song as systems one after another, with the accidentals that a printer would set.
 
-    Notes too high or low for their panel go to the nearest octave that fits (see Song and the caller for how many). Raises
-    DataError when a measure is longer than a system, or two notes share a staff step at once.
+    Raises DataError when a measure is longer than a system, a note is too far from its staff, or two notes that sound at once
+    have no names on two steps.
     """
     fifths = song.fifths if song.fifths is not None and abs(song.fifths) <= 7 else key_of(song.notes)
     clefs = (TOP, BOTTOM) if layout.staves == 2 else (_clef(song.notes),)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from diptych.music.notes import System
 from diptych.music.roll import draw, read
 
 Picture = UInt8[np.ndarray, "h w c"]
+Translated = UInt8[np.ndarray, "h w d"]
 DPI, MARGIN = 144, 72  # of a PDF's A4 page, in pixels
 A4 = (1190, 1684)
 
@@ -24,6 +25,12 @@ A4 = (1190, 1684)
 def stacked(systems: Sequence[System], layout: Layout) -> Picture:
     """The roll of a whole song."""
     return np.concatenate([draw(system, layout) for system in systems])
+
+
+def by_page(picture: Picture, layout: Layout, translate: Callable[[np.ndarray], np.ndarray]) -> Translated:
+    """A song's picture translated page by page, as translators were trained, so that memory does not grow with its length."""
+    high = layout.systems * layout.height
+    return np.concatenate([translate(picture[top : top + high]) for top in range(0, len(picture), high)])
 
 
 def unstacked(picture: Picture, layout: Layout, threshold: float = 0.5) -> list[System]:
