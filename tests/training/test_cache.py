@@ -51,6 +51,7 @@ def test_the_outcome_is_bit_equal_with_every_choice_and_over_a_stop(recipe, tmp_
 
 def test_a_finished_run_keeps_no_images_again(recipe, tmp_path, caplog):
     outcome(recipe, tmp_path / "run")
+    caplog.clear()
     with caplog.at_level(logging.INFO, "diptych"):
         outcome(recipe, tmp_path / "run", cache="disk")
     assert not [message for message in caplog.messages if "once decoded" in message]

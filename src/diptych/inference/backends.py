@@ -72,9 +72,9 @@ def onnx_run(net: nn.Module, source: Domain, target: Domain, precision: Exactnes
     return onnx_session(_graph(net, source, target, "onnx"))
 
 
-def onnx_session(model: bytes, output: str = "") -> Run:
-    """One output of a model of graph.py by its name, the first where none is given."""
-    runtime = extra("onnxruntime", "onnx", "backend onnx")
+def onnx_session(model: bytes, output: str = "", what: str = "backend onnx") -> Run:
+    """One output of a model of graph.py by its name, the first where none is given; ``what`` asks for it, for the error."""
+    runtime = extra("onnxruntime", "onnx", what)
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
     session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

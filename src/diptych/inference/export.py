@@ -24,6 +24,7 @@ from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.snapshot import Snapshot
 
 Format = Literal["onnx", "torchscript"]
+EXPORT = "export to onnx"
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
 TOLERANCE = 1e-4  # of [-1, 1], before rounding: a hundredth of a level of 255
 SIZES = ((1, 65, 67), (2, 96, 128), (1, 31, 200), (1, 2, 3))  # batch, height, width: odd ones, and less than any padding
@@ -75,12 +76,12 @@ def export(snapshot: str | Path, out: str | Path, to: Format, direction: str = "
 def _onnx(
     net: torch.nn.Module, source: Domain, target: Domain, facts: dict[str, str]
 ) -> tuple[bytes, Callable[[Tensor], Tensor]]:
-    onnx = extra("onnx", "onnx", "export to onnx")
+    onnx = extra("onnx", "onnx", EXPORT)
     from diptych.inference.graph import FLOATS, onnx_graph, with_floats
 
     model = onnx_graph(net, source, target, facts)
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(), onnx_session(with_floats(model).SerializeToString(), FLOATS)
+    return model.SerializeToString(), onnx_session(with_floats(model).SerializeToString(), FLOATS, EXPORT)
 
 
 def _torchscript(
