@@ -263,4 +263,4 @@ def translator(path: Path, device: str) -> Any:
     """A snapshot's function from pictures to pictures."""
     from diptych.inference.translator import Translator
 
-    return Translator.load(path, device=device, mode="eval").pixels
+    return Translator.load(path, device=device).pixels

@@ -28,9 +28,14 @@ def stacked(systems: Sequence[System], layout: Layout) -> Picture:
 
 
 def by_page(picture: Picture, layout: Layout, translate: Callable[[np.ndarray], np.ndarray]) -> Translated:
-    """A song's picture translated page by page, as translators were trained, so that memory does not grow with its length."""
+    """A song's picture translated in whole pages, as translators were trained, so that memory does not grow with its length.
+
+    The last page is filled up with the background, the colour of the first corner: statistics of a page are those of training.
+    """
     high = layout.systems * layout.height
-    return np.concatenate([translate(picture[top : top + high]) for top in range(0, len(picture), high)])
+    filled = np.broadcast_to(picture[0, 0], (-(-len(picture) // high) * high, *picture.shape[1:])).copy()
+    filled[: len(picture)] = picture
+    return np.concatenate([translate(filled[top : top + high]) for top in range(0, len(filled), high)])[: len(picture)]
 
 
 def unstacked(picture: Picture, layout: Layout, threshold: float = 0.5) -> list[System]:
