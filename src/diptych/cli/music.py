@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--reader", type=Path, metavar="SNAPSHOT", help="for draw: what reads the drawn sheets")
     c.add_argument("--split", choices=("test", "val", "train"), default="test", help="which works (default: test)")
     c.add_argument("--most", type=int, default=0, metavar="N", help="systems, evenly spread (default: all)")
-    c.add_argument("--threshold", type=float, default=0.5, help="how sure a reader must be of a note (default: 0.5)")
+    c.add_argument("--threshold", type=float, default=8 / 9, help="how sure a reader must be of a note (default: 8/9)")
     c.add_argument("--json", type=Path, metavar="FILE", help="write the scores there as well")
     for a in (s, e, c):
         a.add_argument("--snapshot", type=Path, metavar="FILE", required=a is not c, help="the trained translator")

@@ -20,7 +20,7 @@ from diptych.music.build import from_json
 from diptych.music.heads import Heads, head_f1, match, true_heads
 from diptych.music.layout import Layout
 from diptych.music.notes import System
-from diptych.music.roll import read
+from diptych.music.roll import SURE, read
 from diptych.music.score import Counts, compare, summarise
 
 Task = Literal["read", "draw"]
@@ -97,7 +97,7 @@ def judge(
     reader: Translate | None = None,
     split: str = "test",
     most: int = 0,
-    threshold: float = 0.5,
+    threshold: float = SURE,
     by_system: bool = False,
     watch: Watch = lambda done, total: None,
 ) -> Judged:

@@ -14,7 +14,7 @@ from diptych.errors import DataError
 from diptych.files import write_atomic
 from diptych.music.layout import WIDTH, Layout
 from diptych.music.notes import System
-from diptych.music.roll import draw, read
+from diptych.music.roll import SURE, draw, read
 
 Picture = UInt8[np.ndarray, "h w c"]
 Translated = UInt8[np.ndarray, "h w d"]
@@ -38,7 +38,7 @@ def by_page(picture: Picture, layout: Layout, translate: Callable[[np.ndarray], 
     return np.concatenate([translate(filled[top : top + high]) for top in range(0, len(filled), high)])[: len(picture)]
 
 
-def unstacked(picture: Picture, layout: Layout, threshold: float = 0.5) -> list[System]:
+def unstacked(picture: Picture, layout: Layout, threshold: float = SURE) -> list[System]:
     """The systems that a picture of rolls shows, those without any note left out."""
     rows = [picture[top : top + layout.height] for top in range(0, len(picture), layout.height)]
     found = [read(row, layout, threshold) for row in rows]
@@ -48,8 +48,8 @@ def unstacked(picture: Picture, layout: Layout, threshold: float = 0.5) -> list[
 def layout_of(path: Path, pixels: np.ndarray, staves: int) -> Layout:
     """The layout of a picture that diptych made, by its width. Raises DataError for any other picture."""
     height, width = pixels.shape[:2]
-    layout = Layout(staves, width // WIDTH if width % WIDTH == 0 else 4)
-    if layout.space not in (4, 8) or height % layout.height:
+    layout = Layout(staves, 8 if width > 4 * WIDTH else 4)
+    if width != layout.width or height % layout.height:
         kinds = [Layout(staves, space) for space in (4, 8)]
         sizes = " or ".join(f"{k.width} wide and a multiple of {k.height} high" for k in kinds)
         raise DataError(f"{path}: is {width} x {height} pixels; a picture of {staves} staves a system is {sizes}")

@@ -21,6 +21,7 @@ from diptych.music.notes import CLEFS, Mark, Note, System, sounding
 
 R, G, B = 0, 1, 2
 LINE, FULL = 60, 255
+SURE = 8 / 9  # where a network is undecided whose cross-entropy counts foreground 8 times, as the recipe music-read's does
 KEY_POSITIONS = {"s": (4, 1, 5, 2, -1, 3, 0), "f": (0, 3, -1, 2, -2, 1, -3)}  # in treble clef, from the middle line
 LOWER = {"G2": 0, "G2_8": 0, "F4": 2, "C3": 1, "C4": -1}  # steps that other clefs' key signatures stand lower
 Roll = UInt8[np.ndarray, "h w 3"]
@@ -88,14 +89,14 @@ def column_of(time: Fraction, system: System, layout: Layout, zeros: list[int], 
     return zeros[index] + layout.columns(time - starts[index], system.quarter)
 
 
-def read(roll: Float[np.ndarray, "h w 3"] | Roll, layout: Layout, threshold: float = 0.5) -> System:
+def read(roll: Float[np.ndarray, "h w 3"] | Roll, layout: Layout, threshold: float = SURE) -> System:
     """The system that a roll shows, also one that a network painted: what is over ``threshold`` of full counts."""
     image = roll.astype(np.float32) / FULL
     fifths = _read_key(image, layout, threshold)
     clefs = tuple(_read_clef(image, layout, staff) for staff in range(layout.staves))
     bars = _read_bars(image, layout, threshold)
     zeros = [(HEADER + GUTTER) * layout.space, *(bar + (GUTTER - 1) * layout.space for bar in bars)]
-    quarter = _read_quarter(image, layout, zeros[:-1] or zeros, threshold)
+    quarter = _read_quarter(image, layout, zeros if bars else [*zeros, layout.width])
     ends = [zero - GUTTER * layout.space for zero in zeros[1:]] or [layout.width]
     measures = tuple(Fraction(end - zero, quarter * layout.space) for zero, end in zip(zeros, ends, strict=False))
     system = System(clefs, fifths, measures, quarter, ())
@@ -136,12 +137,16 @@ def _read_bars(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: flo
     return [int(column) for column in peaks(strength, threshold, layout.space)]
 
 
-def _read_quarter(image: Float[np.ndarray, "h w 3"], layout: Layout, zeros: list[int], threshold: float) -> int:
-    """How wide a quarter is: the marks of beats are a single column where it is narrow."""
+def _read_quarter(image: Float[np.ndarray, "h w 3"], layout: Layout, zeros: list[int]) -> int:
+    """How wide a quarter is: what speaks for the narrow one are beats half-way between the wide one's, for that second columns."""
     bottoms = [(staff + 1) * layout.panel for staff in range(layout.staves)]
     beats = np.mean([image[bottom - layout.space : bottom, :, B].mean(0) for bottom in bottoms], axis=0)
-    second = np.mean([beats[zero + 1 : zero + layout.half].mean() for zero in zeros])
-    return QUARTERS[int(second >= threshold)]
+    wide, narrow = [], []
+    for zero, after in pairwise(zeros):
+        ends = after - GUTTER * layout.space
+        wide += [beats[x + 1 : x + layout.half].mean() for x in range(zero, ends, QUARTERS[1] * layout.space)]
+        narrow += [beats[x] for x in range(zero + QUARTERS[0] * layout.space, ends, QUARTERS[1] * layout.space)]
+    return QUARTERS[int(np.mean(wide or [0.0]) > np.mean(narrow or [0.5]))]
 
 
 def peaks(strength: Float[np.ndarray, " w"], threshold: float, apart: int) -> list[int]:
