@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diptych.data.formats import read_pixels, write_pixels
-from diptych.music.build import BuildConfig, assign
+from diptych.music.build import BuildConfig, assign, person
 from diptych.music.midi import midi_bytes, read_midi
 from tests.cli.pictures import diptych
 from tests.music.songs import melody, mxl, score
@@ -17,7 +17,7 @@ from tests.music.test_midi import song
 def scores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scores")
     for k in range(8):
-        (folder / f"work {k}.mxl").write_bytes(mxl(score(melody(k, 8, k % 3), composer=f"Composer {k}")))
+        (folder / f"work {k}.mxl").write_bytes(mxl(score(melody(k, 8, k % 3), composer=f"Anna {'abcdefgh'[k]}mann")))
     (folder / "broken.mxl").write_bytes(b"PK\x03\x04 and no more")
     return folder
 
@@ -79,6 +79,20 @@ def test_composers_are_in_one_split_each_and_the_seed_chooses_them(scores):
     found = [{work.composer: work.split for work in assign(files, BuildConfig(seed=seed, test=0.25))} for seed in range(6)]
     assert all(list(split.values()).count("test") == 2 for split in found)
     assert len({tuple(sorted(split.items())) for split in found}) > 1
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("Johannes Brahms", "Brahms, Johannes", "Johannes Brahms (1833-1897)", "BRAHMS, J."),
+        ("Augusta Mary Anne Holmès", "Holmès, Augusta", "Augusta Holmes"),
+        ("Harry Thacker Burleigh", "H.T. Burleigh", "arranged by Harry Thacker Burleigh", "arr. Harry Burleigh [1866]"),
+    ],
+    ids=lambda names: names[0],
+)
+def test_a_composer_is_one_person_however_spelled(names):
+    assert len({person(name) for name in names}) == 1
+    assert person("Clara Schumann") != person("Robert Schumann") and person("") == "" and person("作曲者") == "作曲者"
 
 
 def test_the_truth_scores_one_and_baselines_little(built, capsys):

@@ -7,8 +7,10 @@ as they are; DIR/notes.jsonl the notes of every system, DIR/works.jsonl what bec
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -107,10 +109,12 @@ def build(sources: Sequence[str], out: Path, config: BuildConfig, *, jobs: int =
 def assign(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
     """Each score with its split: composers, in an order that the seed chooses, go to test and validation until these are full.
 
-    A composer of more than half of what a split still needs is passed over. A score that names none counts as its folder's.
+    A composer of more than half of what a split still needs is passed over. A score that names none counts as its folder's; a
+    composer is one person in all spellings that `person` sees through.
     """
     composers = {path: _composer(path) for path in paths}
-    counts = Counter(composers.values())
+    people = {path: person(name) for path, name in composers.items()}
+    counts = Counter(people.values())
     order = sorted(counts, key=lambda name: hashlib.sha256(f"{config.seed} {name}".encode()).hexdigest())
     split_of: dict[str, str] = {}
     for split, share in (("test", config.test), ("val", config.val)):
@@ -120,7 +124,16 @@ def assign(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
                 split_of[name] = split
                 room -= counts[name]
     names = _names(paths)
-    return [Work(path, names[path], composers[path], split_of.get(composers[path], "train")) for path in paths]
+    return [Work(path, names[path], composers[path], split_of.get(people[path], "train")) for path in paths]
+
+
+def person(name: str) -> str:
+    """A composer's family name and initial, the same in ``Brahms, J.`` as in ``Johannes Brahms (1833-1897)``."""
+    plain = unicodedata.normalize("NFKD", html.unescape(name).lower()).encode("ascii", "ignore").decode()
+    plain = re.sub(r"\(.*?\)|\[.*?\]|\barr(anged|\.)?\s*(by)?\b|\d", " ", plain)
+    words = plain.split() or [""]
+    family, _, given = plain.partition(",") if "," in plain else (words[-1], "", plain)
+    return " ".join([*re.findall(r"[a-z]+", family), *re.findall(r"[a-z]", given)[:1]]) or name
 
 
 def _composer(path: Path) -> str:

@@ -138,7 +138,7 @@ def _read_bars(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: flo
 
 
 def _read_quarter(image: Float[np.ndarray, "h w 3"], layout: Layout, zeros: list[int]) -> int:
-    """How wide a quarter is: what speaks for the narrow one are beats half-way between the wide one's, for that second columns."""
+    """How wide a quarter is: for the narrow one speak beats half-way between the wide one's, for that second columns."""
     bottoms = [(staff + 1) * layout.panel for staff in range(layout.staves)]
     beats = np.mean([image[bottom - layout.space : bottom, :, B].mean(0) for bottom in bottoms], axis=0)
     wide, narrow = [], []
