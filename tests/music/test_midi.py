@@ -109,3 +109,29 @@ def test_a_note_that_no_staff_holds_is_refused_with_what_helps():
     low = Song((Played(Fraction(0), Fraction(1), 20, 64, 0), Played(Fraction(1), Fraction(2), 90, 64, 0)))
     with pytest.raises(DataError, match=r"the note 20 at quarter 0 stands \d+ steps from the middle of its staff, at most 15"):
         systems(low, Layout())
+
+
+def test_rests_between_notes_keep_their_time_through_a_roll():
+    far = Song(tuple(Played(Fraction(t), Fraction(t + 1), 72, 64, 0) for t in (0, 40)))
+    back = to_song(unstacked(stacked(systems(far, Layout()), Layout()), Layout()))
+    assert [note.onset for note in back.notes] == [0, 40]
+
+
+def test_a_note_held_over_many_systems_is_in_each_of_them():
+    long = Song((Played(Fraction(0), Fraction(40), 72, 64, 0), Played(Fraction(20), Fraction(21), 65, 64, 0)))
+    found = systems(long, Layout())
+    assert len(found) > 3 and all(any(note.midi == 72 for note in system.notes) for system in found)
+
+
+def test_a_meter_of_nothing_and_a_song_without_end_are_no_trap(tmp_path):
+    midi, track = mido.MidiFile(ticks_per_beat=1), mido.MidiTrack()
+    midi.tracks.append(track)
+    track.append(mido.MetaMessage("time_signature", numerator=0, denominator=4))
+    track.append(mido.Message("note_on", note=70, velocity=90, time=0))
+    track.append(mido.Message("note_off", note=70, time=4))
+    midi.save(tmp_path / "zero.mid")
+    assert len(systems(read_midi(tmp_path / "zero.mid"), Layout())) == 1
+    track[-1].time = 2**27
+    midi.save(tmp_path / "long.mid")
+    with pytest.raises(DataError, match=r"long\.mid: lasts 134,217,728 quarters, at most 20,000 are read"):
+        read_midi(tmp_path / "long.mid")

@@ -23,6 +23,7 @@ EXAMPLES = """\
   diptych music midi2roll song.mid --out roll.png            and roll2midi back
 `diptych music ACTION --help` shows the options of one action."""
 LAYOUTS = {"staff": 1, "grand": 2}
+FONTS = ("Leipzig", "Bravura", "Leland", "Petaluma", "Gootville")  # that verovio brings
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     b.add_argument("--val", type=float, default=0.05, metavar="SHARE", help="of works, by composer (default: 0.05)")
     b.add_argument("--most", type=int, default=0, metavar="N", help="systems of one work, evenly spread (default: all)")
     b.add_argument("--seed", type=int, default=0, help="chooses the composers of test and validation (default: 0)")
-    b.add_argument("--font", default="Leipzig", help="Leipzig, Bravura, Leland, Petaluma or Gootville (default: Leipzig)")
+    b.add_argument("--font", choices=FONTS, default="Leipzig", help="of the notes (default: Leipzig)")
     b.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default: 2)")
 
     m = action("midi2roll", "draw a MIDI file as a roll", midi2roll)
@@ -212,9 +213,9 @@ def said(found: Judged) -> str:
     """The scores as lines."""
     scores = found.scores()
     lines = [f"{TITLES[name]:<26}{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]" for name, e in scores.items()]
-    notes, systems = sum(c.truth for c in found.notes.values()), sum(c.systems for c in found.notes.values())
+    notes = sum(c.truth for c in found.notes.values()) or sum(int(row[2]) for row in found.heads.values())
     works = len(found.notes or found.heads)
-    return "\n".join([*lines, f"{notes:,} notes of {systems:,} systems of {works:,} works; 95 % intervals by work"])
+    return "\n".join([*lines, f"{notes:,} notes of {works:,} works; 95 % intervals by work"])
 
 
 def layout_of(args: argparse.Namespace) -> Layout:

@@ -144,8 +144,8 @@ def _joined(times: Times, mei: ET.Element) -> set[str]:
     held = set(follow.values())
     for first in follow.keys() - held:
         last = first
-        while last in follow:
-            last = follow[last]
+        while last in follow:  # each tie once, so that a damaged score with ties in a circle comes to an end
+            last = follow.pop(last)
         if first in times and last in times:
             times[first] = times[first][0], times[last][1]
     return held

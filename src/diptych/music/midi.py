@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -13,10 +13,10 @@ from typing import Any
 
 from diptych.errors import DataError
 from diptych.metrics.models import extra
-from diptych.music.layout import QUARTERS, Layout
+from diptych.music.layout import QUARTERS, WIDTH, Layout
 from diptych.music.notes import CLEFS, SEMITONES, Note, System, marked, parted
 
-MOST_TRACKS, MOST_NOTES, MOST_BYTES = 256, 200_000, 16_000_000
+MOST_TRACKS, MOST_NOTES, MOST_QUARTERS, MOST_BYTES = 256, 200_000, 20_000, 16_000_000
 GRID = 24  # parts of a quarter that onsets and ends are brought to: a pixel where a quarter is narrow
 CLOSE = Fraction(1, 3)  # quarters: onsets nearer than this need a wide quarter
 DRUMS = 9
@@ -76,7 +76,7 @@ def _song(path: Path, file: Any) -> Song:
         ticks, sounding = 0, {}  # type: tuple[int, dict[tuple[int, int], tuple[int, int]]]
         for message in messages:
             ticks += message.time
-            if message.type == "time_signature":
+            if message.type == "time_signature" and message.numerator:
                 meters[_quarters(ticks, file)] = Fraction(4 * message.numerator, message.denominator)
             elif message.type == "key_signature":
                 keys.append(message.key)
@@ -99,6 +99,9 @@ def _song(path: Path, file: Any) -> Song:
         what = "percussion alone, which has no pitches" if drums else "no notes"
         raise DataError(f"{path}: holds {what}; there is nothing to print")
     fifths = _KEYS.get(keys[0].removesuffix("m"), 0) + (-3 if keys[0].endswith("m") else 0) if keys else None
+    last = max(note.end for note in notes)
+    if last > MOST_QUARTERS:
+        raise DataError(f"{path}: lasts {float(last):,.0f} quarters, at most {MOST_QUARTERS:,} are read; cut it into songs")
     meters = {Fraction(0): Fraction(4)} | meters
     return Song(
         tuple(sorted(notes, key=lambda n: (n.onset, n.pitch, n.track))),
@@ -119,9 +122,9 @@ def _quarters(ticks: int, file: Any) -> Fraction:
 
 def key_of(notes: Iterable[Played]) -> int:
     """The key signature, -6 to 6 sharps, whose scale holds the most of what sounds; the one with fewer accidentals on a tie."""
-    weights: Counter[int] = Counter()
+    weights = [0.0] * 12
     for note in notes:
-        weights[note.pitch % 12] += float(note.end - note.onset)  # type: ignore[assignment]
+        weights[note.pitch % 12] += float(note.end - note.onset)
     scales = {fifths: {(7 * (fifths + k)) % 12 for k in range(-1, 6)} for fifths in range(-6, 7)}
     return max(scales, key=lambda fifths: (sum(weights[pitch] for pitch in scales[fifths]), -abs(fifths)))
 
@@ -148,21 +151,29 @@ def systems(song: Song, layout: Layout) -> list[System]:
     """
     fifths = song.fifths if song.fifths is not None and abs(song.fifths) <= 7 else key_of(song.notes)
     clefs = (TOP, BOTTOM) if layout.staves == 2 else (_clef(song.notes),)
-    notes = _staved(song, fifths, layout)
+    notes = _staved(song, fifths, layout)  # by onset, as the song's
     bars = _bars(song)
     found: list[System] = []
+    held: list[Note] = []  # from the systems before
     index = 0
     while index < len(bars) - 1:
-        taken, quarter = _fitting(bars[index:], notes, layout)
+        near = notes[_first(notes, bars[index]) : _first(notes, bars[min(index + WIDTH, len(bars) - 1)])]
+        taken, quarter = _fitting(bars[index : index + WIDTH + 1], near, layout)
         if not taken:
             length = bars[index + 1] - bars[index]
             raise DataError(f"a measure of {length} quarters is longer than a system; give a MIDI file with shorter measures")
         start, end = bars[index], bars[index + taken]
         lengths = tuple(b - a for a, b in pairwise(bars[index : index + taken + 1]))
-        inside = [_cut(note, start, end) for note in notes if note.onset < end and note.offset > start]
-        found.append(marked(System(clefs, fifths, lengths, quarter, _apart(inside))))
+        here = [note for note in held + near if note.onset < end and note.offset > start]
+        held = [note for note in here if note.offset > end]
+        found.append(marked(System(clefs, fifths, lengths, quarter, _apart([_cut(note, start, end) for note in here]))))
         index += taken
     return found
+
+
+def _first(notes: Sequence[Note], time: Fraction) -> int:
+    """The index of the first note that begins at a time or later."""
+    return bisect_left(notes, time, key=lambda note: note.onset)
 
 
 def _clef(notes: Sequence[Played]) -> str:
@@ -259,7 +270,7 @@ def _respelled(note: Note) -> Note:
 
 
 def to_song(found: Iterable[System], bpm: float = 120.0) -> Song:
-    """Systems one after another as a song; a note that goes on from the end of one system into the next becomes one again."""
+    """Systems one after another as a song. A note that is held from one system into the next stays two: a roll cannot tell."""
     notes: list[Played] = []
     meters: list[tuple[Fraction, Fraction]] = []
     start = Fraction(0)

@@ -39,10 +39,11 @@ def by_page(picture: Picture, layout: Layout, translate: Callable[[np.ndarray], 
 
 
 def unstacked(picture: Picture, layout: Layout, threshold: float = SURE) -> list[System]:
-    """The systems that a picture of rolls shows, those without any note left out."""
+    """The systems that a picture of rolls shows, to the last that has a note: those of rests in between take their time."""
     rows = [picture[top : top + layout.height] for top in range(0, len(picture), layout.height)]
     found = [read(row, layout, threshold) for row in rows]
-    return [system for system in found if system.notes]
+    last = max((index for index, system in enumerate(found) if system.notes), default=-1)
+    return found[: last + 1]
 
 
 def layout_of(path: Path, pixels: np.ndarray, staves: int) -> Layout:

@@ -15,13 +15,14 @@ from PIL import Image
 from diptych.metrics.models import extra
 from diptych.music.engrave import UNITS, Engraving, Measure
 from diptych.music.layout import CLEF_AT, KEY_AT, KEY_STEP, Layout
+from diptych.music.notes import Mark
 from diptych.music.roll import key_position
 
 HREF = "{http://www.w3.org/1999/xlink}href"
 Sheet = UInt8[np.ndarray, "h w"]
 NOT_PRINTED = {"clef", "keySig", "meterSig", "barLine"}  # of a measure: the header has its own, bar lines are drawn crisp
 CLEF_GLYPHS = {"G2": "E050", "G2_8": "E052", "F4": "E062", "C3": "E05C", "C4": "E05C"}  # SMuFL
-KEY_GLYPHS = {"s": "E262", "f": "E260"}
+KEY_GLYPHS: dict[Mark, str] = {"s": "E262", "f": "E260"}
 CLEF_LINES = {"G2": -2, "G2_8": -2, "F4": 2, "C3": 0, "C4": 2}  # positions from the middle line up
 
 
@@ -97,9 +98,9 @@ def _draw_header(ink: ET.Element, clef: str, fifths: int, staff: int, layout: La
         ET.SubElement(ink, "use", {HREF: f"#{glyph_ids[code]}", "transform": where})
 
     stamp(CLEF_GLYPHS[clef], CLEF_AT, CLEF_LINES[clef])
-    mark = "s" if fifths > 0 else "f"
+    mark: Mark = "s" if fifths > 0 else "f"
     for index in range(abs(fifths)):
-        stamp(KEY_GLYPHS[mark], KEY_AT + index * KEY_STEP, key_position(mark, index, clef))  # type: ignore[arg-type]
+        stamp(KEY_GLYPHS[mark], KEY_AT + index * KEY_STEP, key_position(mark, index, clef))
 
 
 def _raster(svg: ET.Element) -> Sheet:

@@ -113,14 +113,15 @@ def _read_clef(image: Float[np.ndarray, "h w 3"], layout: Layout, staff: int) ->
 def _read_key(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: float) -> int:
     """Sharps minus flats: the first accidentals in a row that are there on most staves."""
     counts = {}
-    for mark, channel in (("s", R), ("f", G)):
+    channels: dict[Mark, int] = {"s": R, "f": G}
+    for mark, channel in channels.items():
         count = 0
         for index in range(7):
             column = round((KEY_AT + index * KEY_STEP) * layout.space)
             found = 0.0
             for staff in range(layout.staves):
                 clef = _read_clef(image, layout, staff)
-                rows = layout.rows(staff, key_position(mark, index, clef))  # type: ignore[arg-type]
+                rows = layout.rows(staff, key_position(mark, index, clef))
                 found += float(image[rows, column : column + layout.half, channel].mean()) / layout.staves
             if found < threshold:
                 break

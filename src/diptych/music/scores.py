@@ -7,7 +7,7 @@ import io
 import re
 import xml.etree.ElementTree as ET
 import zipfile
-from collections.abc import Iterator
+import zlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,13 @@ def corpus(name: str) -> Path:
 def read_text(path: Path) -> str:
     """The score in a file, unpacked. Raises DataError, in one line that begins with the path."""
     try:
+        if path.stat().st_size > MOST_BYTES:
+            raise DataError(f"{path}: {path.stat().st_size:,} bytes of score, at most {MOST_BYTES:,} are read")
         data = path.read_bytes()
         if data[:2] == b"PK":
             data = _unpacked(data, path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(data) > MOST_BYTES:
-        raise DataError(f"{path}: {len(data):,} bytes of score, at most {MOST_BYTES:,} are read")
     for encoding in ("utf-16",) if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "latin-1"):
         try:
             return data.decode(encoding)
@@ -82,7 +82,7 @@ def _unpacked(data: bytes, path: Path) -> bytes:
             if name is None or name not in names:
                 raise DataError(f"{path}: holds no score")
             return _member(archive, name, path)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zlib.error) as error:
         raise DataError(f"{path}: damaged: {error}") from error
 
 
@@ -171,8 +171,3 @@ def _stays(child: ET.Element, tag: str, staves: set[str]) -> bool:
     if tag in ("staff", "staffDef"):
         return child.get("n") in staves
     return tag != "staffGrp" or any(staff.get("n") in staves for staff in child.iter("staffDef"))
-
-
-def notes_of(element: ET.Element) -> Iterator[ET.Element]:
-    """All notes below an element."""
-    return element.iter("note")
