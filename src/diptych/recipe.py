@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
@@ -19,6 +19,7 @@ from diptych.device import Precision
 from diptych.errors import ConfigError
 from diptych.methods import MethodConfig, method_config
 
+Decay = Literal["epoch", "step"]
 MEMORY_ONLY = ("train.accumulate", "train.checkpoint")
 """Settings of the same training in less memory: a run may go on with other values of them."""
 
@@ -27,8 +28,9 @@ MEMORY_ONLY = ("train.accumulate", "train.checkpoint")
 class TrainConfig:
     """How long and how to optimise; the defaults are the published ones.
 
-    ``epochs`` at the full learning rate ``lr``, then ``decay_epochs`` in which it falls linearly towards zero; an epoch
-    visits the larger side once. ``batch_size`` counts over all processes together. ``precision: auto`` is bf16 where the
+    ``epochs`` at the full learning rate ``lr``, then ``decay_epochs`` in which it falls linearly towards zero: from epoch to
+    epoch as published, or with ``decay: step`` from step to step, for trainings of few epochs. An epoch visits the larger side
+    once. ``batch_size`` counts over all processes together. ``precision: auto`` is bf16 where the
     hardware computes in it. ``ema`` is the decay per step of averaged generator weights, 0 for none.
 
     For less memory, at the same results but for BatchNorm's statistics, which are those of a part: ``accumulate`` computes each
@@ -38,6 +40,7 @@ class TrainConfig:
 
     epochs: int = 100
     decay_epochs: int = 100
+    decay: Decay = "epoch"
     batch_size: int = 1
     lr: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
@@ -52,6 +55,8 @@ class TrainConfig:
         for name, smallest in least.items():
             if getattr(self, name) < smallest:
                 raise ConfigError(f"train.{name} must be at least {smallest}, found {getattr(self, name)}")
+        if self.decay not in get_args(Decay):
+            raise ConfigError(f"train.decay must be one of {', '.join(get_args(Decay))}, found {self.decay!r}")
         if self.epochs + self.decay_epochs < 1:
             raise ConfigError("train.epochs and train.decay_epochs are both 0; set at least one of them")
         if not 0.0 <= self.ema < 1.0:
@@ -62,9 +67,11 @@ class TrainConfig:
                 "choose one of its divisors"
             )
 
-    def lr_at(self, epoch: int) -> float:
-        """The learning rate of an epoch counted from 0: the last of the decay still trains, at lr / (decay_epochs + 1)."""
-        return self.lr * (1.0 - max(0, epoch + 1 - self.epochs) / (self.decay_epochs + 1))
+    def lr_at(self, epoch: float) -> float:
+        """The learning rate after so many epochs. From epoch to epoch the last one still trains, at lr / (decay_epochs + 1)."""
+        if self.decay == "step":
+            return self.lr * (1.0 - max(0.0, epoch - self.epochs) / max(1, self.decay_epochs))
+        return self.lr * (1.0 - max(0, int(epoch) + 1 - self.epochs) / (self.decay_epochs + 1))
 
 
 @dataclass(frozen=True)

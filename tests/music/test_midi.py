@@ -7,7 +7,7 @@ import pytest
 
 from diptych.errors import DataError
 from diptych.music.layout import Layout
-from diptych.music.midi import Played, Song, key_of, midi_bytes, read_midi, spell, systems, to_song
+from diptych.music.midi import Meter, Played, Song, key_of, midi_bytes, read_midi, spell, systems, to_song
 from diptych.music.notes import LETTERS, midi_pitch
 from diptych.music.pages import stacked, unstacked
 
@@ -25,7 +25,7 @@ def song(seed=0, staves=1):
             for pitch in dice.sample(range(62, 80) if not staff else range(40, 58), dice.randint(0, 2)):
                 notes.append(Played(time, time + length, pitch, dice.randint(1, 127), staff))
             time += length
-    return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), ((Fraction(0), Fraction(3)),), None, 90.0)
+    return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), (Meter(length=Fraction(3)),), None, 90.0)
 
 
 def file(path, song_):

@@ -209,7 +209,8 @@ def _write_pages(found: Sequence[Excerpt], work: Work, out: Path, layout: Layout
         for row, each in enumerate(systems):
             record = {"id": f"{work.name}-{page:03d}-{row}", "page": name, "row": row, "split": work.split, "work": work.name}
             record |= {"composer": work.composer, "part": each.part, "measure": each.measure, "digest": each.digest}
-            yield record | to_json(each.system)
+            held = [[str(onset), staff, step] for onset, staff, step in each.held]
+            yield record | to_json(each.system) | {"held": held}
 
 
 def page_of(pictures: Sequence[np.ndarray], layout: Layout, background: int) -> np.ndarray:
@@ -225,7 +226,8 @@ def to_json(system: System) -> dict[str, Any]:
     """A system as plain values: times are fractions as text, notes lists in the order of Note's fields."""
     notes = [[str(n.onset), n.staff, n.step, n.alter, str(n.duration), n.mark, n.velocity] for n in system.notes]
     measures = [str(length) for length in system.measures]
-    return {"clefs": system.clefs, "fifths": system.fifths, "measures": measures, "quarter": system.quarter, "notes": notes}
+    signs = {"clefs": system.clefs, "fifths": system.fifths, "beat": str(system.beat)}
+    return signs | {"measures": measures, "quarter": system.quarter, "notes": notes}
 
 
 def from_json(record: dict[str, Any]) -> System:
@@ -234,7 +236,7 @@ def from_json(record: dict[str, Any]) -> System:
         Note(Fraction(o), staff, step, alter, Fraction(d), *rest) for o, staff, step, alter, d, *rest in record["notes"]
     )
     measures = tuple(Fraction(length) for length in record["measures"])
-    return System(tuple(record["clefs"]), record["fifths"], measures, record["quarter"], notes)
+    return System(tuple(record["clefs"]), record["fifths"], measures, record["quarter"], notes, Fraction(record["beat"]))
 
 
 def summary(works: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) -> dict[str, Any]:

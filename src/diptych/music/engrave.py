@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from diptych.errors import DataError
+from diptych.music.beams import SIMPLE, meter_in
 from diptych.music.notes import CLEFS, Mark, Note, step_of
 from diptych.music.scores import ID, plain_xml, toolkit
 
@@ -47,13 +48,15 @@ OPTIONS: dict[str, Any] = {
 
 @dataclass
 class Measure:
-    """One engraved measure: its length in quarters, clefs, key, notes (from its own beginning), picture, and its problem if any.
+    """One engraved measure: its length and its beat in quarters, clefs, key, notes (from its own beginning), picture, and its
+    problem if any.
 
     ``zero``: the x of its first beat in verovio's units; ``middles``: the y of each staff's middle line. ``tied_in`` and
     ``tied_out``: whether a tie leads into it and out of it.
     """
 
     length: Fraction
+    beat: Fraction
     clefs: tuple[str, ...]
     fifths: int
     notes: list[Note]
@@ -62,6 +65,8 @@ class Measure:
     """The staff of each tie, whether it ends in the next measure, and its path."""
     zero: float = 0.0
     middles: tuple[int, ...] = ()
+    held: list[tuple[Fraction, int, int]] = field(default_factory=list)
+    """Onset, staff and step of the heads that a tie leads to: printed, but no notes of their own."""
     tied_in: bool = False
     tied_out: bool = False
     problem: str = ""
@@ -91,9 +96,7 @@ def engrave(mei: ET.Element, quarter: int, font: str = "Leipzig") -> Engraving:
     walked = [each for each in _walk(mei) if each[0].get(ID, "") in groups and each[0].get(ID, "") in times]
     if not walked:
         raise DataError("it has no measures")
-    measures = [
-        _measure(element, clefs, fifths, groups[element.get(ID, "")], times, held, quarter) for element, clefs, fifths in walked
-    ]
+    measures = [_measure(element, signs, groups[element.get(ID, "")], times, held, quarter) for element, signs in walked]
     _hold(measures)
     return Engraving(measures, [*root.iter("defs"), *header_glyphs(font)])
 
@@ -161,12 +164,16 @@ def _hold(measures: list[Measure]) -> None:
             longest -= measures[index].length
 
 
-def _walk(mei: ET.Element) -> Iterator[tuple[ET.Element, tuple[str, ...], int]]:
-    """Every measure with the clefs and the key in force at its beginning; what changes inside it holds after it."""
+Signs = tuple[Fraction, tuple[str, ...], int]
+"""The beat, the clefs and the key in force."""
+
+
+def _walk(mei: ET.Element) -> Iterator[tuple[ET.Element, Signs]]:
+    """Every measure with what is in force at its beginning; what changes inside it holds after it."""
     numbers = [staff.get("n", "") for staff in mei.iter("staffDef")]
     numbers = list(dict.fromkeys(numbers))
     clefs: dict[str, str] = dict.fromkeys(numbers, "G2")
-    fifths = 0
+    beat, fifths = SIMPLE, 0
     for element in mei.iter():
         tag = element.tag if isinstance(element.tag, str) else ""
         if tag in ("scoreDef", "staffDef"):
@@ -178,8 +185,9 @@ def _walk(mei: ET.Element) -> Iterator[tuple[ET.Element, tuple[str, ...], int]]:
             key = element.find("keySig")
             signature = element.get("keysig") or element.get("key.sig") or (key.get("sig") if key is not None else None)
             fifths = _fifths(signature) if signature else fifths
+            beat = meter_in(element) or beat
         elif tag == "measure":
-            yield element, tuple(clefs[n] for n in numbers), fifths
+            yield element, (beat, tuple(clefs[n] for n in numbers), fifths)
             for staff in element.iter("staff"):
                 for clef in staff.iter("clef"):
                     if clef.get("shape"):  # else it repeats another layer's
@@ -200,18 +208,10 @@ def _fifths(signature: str) -> int:
     return (int(found[1]) * (1 if found[2] == "s" else -1)) if found else 0
 
 
-def _measure(
-    element: ET.Element,
-    clefs: tuple[str, ...],
-    fifths: int,
-    group: ET.Element,
-    times: Times,
-    held: set[str],
-    quarter: int,
-) -> Measure:
+def _measure(element: ET.Element, signs: Signs, group: ET.Element, times: Times, held: set[str], quarter: int) -> Measure:
     start, end = times[element.get(ID, "")]
     staves = [child for child in group if child.get("class", "").split(" ")[0] == "staff"]
-    measure = Measure(end - start, clefs, fifths, [], staves, [])
+    measure, clefs = Measure(end - start, *signs, [], staves, []), signs[1]
     middles = [_middle(staff) for staff in staves]
     if any(middle is None for middle in middles) or len(staves) != len(clefs):
         measure.problem = "a staff is not there"
@@ -235,7 +235,9 @@ def _measure(
             if abs(y - expected) > 1:
                 measure.problem = "a note stands on another step than it sounds"
                 return measure
-            if name not in held:
+            if name in held:
+                measure.held.append((found.onset, staff, found.step))
+            else:
                 measure.notes.append(found)
             heads.append((staff, found.onset, x - float(found.onset) * quarter * UNITS))
     measure.problem = _placed(measure, heads)

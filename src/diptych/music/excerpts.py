@@ -13,6 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from diptych.errors import DataError
+from diptych.music.beams import beamed
 from diptych.music.engrave import Engraving, Measure, engrave
 from diptych.music.layout import QUARTERS, Layout
 from diptych.music.notes import CLEFS, Note, System, parted, sounding
@@ -30,6 +31,8 @@ class Excerpt:
     system: System
     roll: Roll
     sheet: Sheet
+    held: tuple[tuple[Fraction, int, int], ...] = ()
+    """Onset, staff and step of the heads that a tie leads to."""
 
     @property
     def digest(self) -> str:
@@ -50,7 +53,7 @@ def excerpts(path: Path, layout: Layout, font: str = "Leipzig") -> tuple[list[Ex
     found: list[Excerpt] = []
     left_out: Counter[str] = Counter()
     for part, staves in enumerate(chosen):
-        alone = reduced(mei, staves)
+        alone = beamed(reduced(mei, staves))
         try:
             found.extend(_part(alone, part, layout, font, left_out))
         except DataError as error:
@@ -76,7 +79,9 @@ def _part(mei: ET.Element, part: int, layout: Layout, font: str, left_out: Count
             continue
         measures, system = taken
         picture = sheet(engravings[system.quarter], measures, layout, system.quarter)
-        yield Excerpt(part, index, system, draw(system, layout), picture)
+        starts = zip(system.starts, measures, strict=False)
+        held = tuple((start + onset, staff, step) for start, measure in starts for onset, staff, step in measure.held)
+        yield Excerpt(part, index, system, draw(system, layout), picture, held)
         index += len(measures)
 
 
@@ -87,7 +92,7 @@ def _window(engraving: Engraving, first: int, layout: Layout, quarter: int) -> t
         return None, "begins in a held note"
     measures: list[Measure] = []
     for measure in engraving.measures[first:]:
-        same = (measure.clefs, measure.fifths) == (start.clefs, start.fifths)
+        same = (measure.clefs, measure.fifths, measure.beat) == (start.clefs, start.fifths, start.beat)
         if measure.problem or not same or not layout.fits([m.length for m in [*measures, measure]], quarter):
             break
         measures.append(measure)
@@ -117,7 +122,7 @@ def _system(measures: Sequence[Measure], layout: Layout, quarter: int) -> tuple[
     for note in notes:
         if alters.setdefault((note.staff, note.step, note.onset), note.alter) != note.alter:
             return None, "two notes on one step at once"
-    system = System(clefs, measures[0].fifths, lengths, quarter, parted(notes))
+    system = System(clefs, measures[0].fifths, lengths, quarter, parted(notes), measures[0].beat)
     if sounding(system) != system:
         return None, "accidentals that do not say how it sounds"
     seen = read(draw(system, layout), layout)
@@ -125,7 +130,7 @@ def _system(measures: Sequence[Measure], layout: Layout, quarter: int) -> tuple[
         return None, "notes too close in time"
     tick = Fraction(1, quarter * layout.space)
     moved = max(abs(a.onset - b.onset) for a, b in zip(seen.notes, system.notes, strict=True))
-    return (replace(seen, measures=lengths), "") if moved <= tick else (None, "notes too close in time")
+    return (replace(seen, measures=lengths, beat=system.beat), "") if moved <= tick else (None, "notes too close in time")
 
 
 def _place(note: Note) -> tuple[int, int, int, str]:

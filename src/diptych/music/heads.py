@@ -1,6 +1,7 @@
 """Find note heads in a sheet by what they look like on average: a judge of drawn sheets that no network had a part in.
 
-It sees where heads stand, not accidentals, and takes the second of tied heads for a note, so that real sheets do not score 1.
+It sees where heads stand, not accidentals. Heads that a tie leads to are no notes of a roll: they are not asked for, nor counted
+where they are found.
 """
 
 from __future__ import annotations
@@ -85,20 +86,29 @@ def unlined(sheet: UInt8[np.ndarray, "h w"], layout: Layout) -> UInt8[np.ndarray
 
 def true_heads(system: System, layout: Layout) -> list[Head]:
     """Where the heads of a system's notes stand."""
+    return heads_at([(note.onset, note.staff, note.step) for note in system.notes], system, layout)
+
+
+def heads_at(places: Iterable[tuple[Fraction, int, int]], system: System, layout: Layout) -> list[Head]:
+    """The heads at onsets, staves and steps of a system."""
     zeros = layout.time_zeros(system.measures, system.quarter)
-    columns = [column_of(note.onset, system, layout, zeros) for note in system.notes]
-    return [(n.staff, n.step - CLEFS[system.clefs[n.staff]], x) for n, x in zip(system.notes, columns, strict=True)]
+    return [(s, step - CLEFS[system.clefs[s]], column_of(onset, system, layout, zeros)) for onset, s, step in places]
 
 
-def match(true: list[Head], found: list[Head], layout: Layout) -> int:
-    """How many true heads are found, each by one of its own at its position."""
-    left, count = list(found), 0
-    for staff, position, column in true:
-        near = [h for h in left if h[:2] == (staff, position) and abs(h[2] - column) <= NEAR * layout.space]
-        if near:
-            left.remove(min(near, key=lambda head: abs(head[2] - column)))
-            count += 1
-    return count
+def match(true: list[Head], found: list[Head], held: list[Head], layout: Layout) -> tuple[int, int, int]:
+    """How many true heads are found, each by one of its own at its position; found heads, but for those ``held``; true heads."""
+    left = list(found)
+    hits = sum(_taken(head, left, layout) for head in true)
+    uncounted = sum(_taken(head, left, layout) for head in held)
+    return hits, len(found) - uncounted, len(true)
+
+
+def _taken(head: Head, left: list[Head], layout: Layout) -> bool:
+    """Take the nearest of those left that stand where a head does; whether there was one."""
+    near = [other for other in left if other[:2] == head[:2] and abs(other[2] - head[2]) <= NEAR * layout.space]
+    if near:
+        left.remove(min(near, key=lambda other: abs(other[2] - head[2])))
+    return bool(near)
 
 
 def head_f1(counts: Shaped[np.ndarray, "n 3"]) -> float:

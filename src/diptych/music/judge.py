@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from diptych.errors import DataError
 from diptych.metrics.estimate import Estimate, bootstrap
 from diptych.music.baselines import Translate, blank, copy, nearest
 from diptych.music.build import from_json
-from diptych.music.heads import Heads, head_f1, match, true_heads
+from diptych.music.heads import Heads, head_f1, heads_at, match, true_heads
 from diptych.music.layout import Layout
 from diptych.music.notes import System
 from diptych.music.roll import SURE, read
@@ -119,8 +120,9 @@ def judge(
                 counts = compare(truth, read(built.row(rolls, record), built.layout, threshold))
                 judged.notes[work] = judged.notes.get(work, Counts()) + counts
             if heads:
-                true, seen = true_heads(truth, built.layout), heads.find(built.row(out, record)[..., 0])
-                row = np.array([match(true, seen, built.layout), len(seen), len(true)])
+                held = heads_at([(Fraction(onset), *place) for onset, *place in record["held"]], truth, built.layout)
+                seen = heads.find(built.row(out, record)[..., 0])
+                row = np.array(match(true_heads(truth, built.layout), seen, held, built.layout))
                 judged.heads[work] = judged.heads.get(work, np.zeros(3, int)) + row
         watch(done + 1, len(pages))
     return judged

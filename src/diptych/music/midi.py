@@ -13,6 +13,7 @@ from typing import Any
 
 from diptych.errors import DataError
 from diptych.metrics.models import extra
+from diptych.music.beams import SIMPLE, beat_of
 from diptych.music.layout import QUARTERS, WIDTH, Layout
 from diptych.music.notes import CLEFS, SEMITONES, Note, System, marked, parted
 
@@ -36,12 +37,21 @@ class Played:
     track: int
 
 
+@dataclass(frozen=True, order=True)
+class Meter:
+    """From ``onset`` on, measures have a length and beats, all in quarters."""
+
+    onset: Fraction = Fraction(0)
+    length: Fraction = Fraction(4)
+    beat: Fraction = SIMPLE
+
+
 @dataclass(frozen=True)
 class Song:
-    """A MIDI file's notes, its meters (onset in quarters, measure length), its key in sharps where it says one, and its tempo."""
+    """A MIDI file's notes, its meters in their order, its key in sharps where it says one, and its tempo."""
 
     notes: tuple[Played, ...]
-    meters: tuple[tuple[Fraction, Fraction], ...] = ((Fraction(0), Fraction(4)),)
+    meters: tuple[Meter, ...] = (Meter(),)
     fifths: int | None = None
     bpm: float = 120.0
     moved: int = 0
@@ -68,7 +78,7 @@ def read_midi(path: Path) -> Song:
 
 def _song(path: Path, file: Any) -> Song:
     notes: list[Played] = []
-    meters: dict[Fraction, Fraction] = {}
+    meters = {Fraction(0): Meter()}
     keys: list[str] = []
     tempos: list[int] = []
     drums = moved = 0
@@ -77,7 +87,8 @@ def _song(path: Path, file: Any) -> Song:
         for message in messages:
             ticks += message.time
             if message.type == "time_signature" and message.numerator:
-                meters[_quarters(ticks, file)] = Fraction(4 * message.numerator, message.denominator)
+                onset, count, unit = _quarters(ticks, file), message.numerator, message.denominator
+                meters[onset] = Meter(onset, Fraction(4 * count, unit), beat_of(count, unit))
             elif message.type == "key_signature":
                 keys.append(message.key)
             elif message.type == "set_tempo":
@@ -102,10 +113,9 @@ def _song(path: Path, file: Any) -> Song:
     last = max(note.end for note in notes)
     if last > MOST_QUARTERS:
         raise DataError(f"{path}: lasts {float(last):,.0f} quarters, at most {MOST_QUARTERS:,} are read; cut it into songs")
-    meters = {Fraction(0): Fraction(4)} | meters
     return Song(
         tuple(sorted(notes, key=lambda n: (n.onset, n.pitch, n.track))),
-        tuple(sorted(meters.items())),
+        tuple(sorted(meters.values())),
         fifths,
         60e6 / tempos[0] if tempos else 120.0,
         moved,
@@ -152,13 +162,14 @@ def systems(song: Song, layout: Layout) -> list[System]:
     fifths = song.fifths if song.fifths is not None and abs(song.fifths) <= 7 else key_of(song.notes)
     clefs = (TOP, BOTTOM) if layout.staves == 2 else (_clef(song.notes),)
     notes = _staved(song, fifths, layout)  # by onset, as the song's
-    bars = _bars(song)
+    bars, beats = _bars(song)
     found: list[System] = []
     held: list[Note] = []  # from the systems before
     index = 0
     while index < len(bars) - 1:
         near = notes[_first(notes, bars[index]) : _first(notes, bars[min(index + WIDTH, len(bars) - 1)])]
-        taken, quarter = _fitting(bars[index : index + WIDTH + 1], near, layout)
+        alike = next((k for k, beat in enumerate(beats[index : index + WIDTH]) if beat != beats[index]), WIDTH)
+        taken, quarter = _fitting(bars[index : index + alike + 1], near, layout)
         if not taken:
             length = bars[index + 1] - bars[index]
             raise DataError(f"a measure of {length} quarters is longer than a system; give a MIDI file with shorter measures")
@@ -166,7 +177,8 @@ def systems(song: Song, layout: Layout) -> list[System]:
         lengths = tuple(b - a for a, b in pairwise(bars[index : index + taken + 1]))
         here = [note for note in held + near if note.onset < end and note.offset > start]
         held = [note for note in here if note.offset > end]
-        found.append(marked(System(clefs, fifths, lengths, quarter, _apart([_cut(note, start, end) for note in here]))))
+        cut = _apart([_cut(note, start, end) for note in here])
+        found.append(marked(System(clefs, fifths, lengths, quarter, cut, beats[index])))
         index += taken
     return found
 
@@ -203,15 +215,15 @@ def _staved(song: Song, fifths: int, layout: Layout) -> list[Note]:
     return notes
 
 
-def _bars(song: Song) -> list[Fraction]:
-    """Where measures begin, to the end of the last that has a note."""
+def _bars(song: Song) -> tuple[list[Fraction], list[Fraction]]:
+    """Where measures begin, to the end of the last that has a note, and the beat of each."""
     end = max(note.end for note in song.notes)
-    bars, time = [Fraction(0)], Fraction(0)
-    while time < end:
-        length = [length for onset, length in song.meters if onset <= time][-1]
-        time += length
-        bars.append(time)
-    return bars
+    bars, beats = [Fraction(0)], []
+    while bars[-1] < end:
+        meter = [meter for meter in song.meters if meter.onset <= bars[-1]][-1]
+        bars.append(bars[-1] + meter.length)
+        beats.append(meter.beat)
+    return bars, beats
 
 
 def _fitting(bars: Sequence[Fraction], notes: Sequence[Note], layout: Layout) -> tuple[int, int]:
@@ -272,14 +284,14 @@ def _respelled(note: Note) -> Note:
 def to_song(found: Iterable[System], bpm: float = 120.0) -> Song:
     """Systems one after another as a song. A note that is held from one system into the next stays two: a roll cannot tell."""
     notes: list[Played] = []
-    meters: list[tuple[Fraction, Fraction]] = []
+    meters: list[Meter] = []
     start = Fraction(0)
     fifths = None
     for system in found:
         fifths = system.fifths if fifths is None else fifths
         for begin, length in zip(system.starts, system.measures, strict=False):
-            if not meters or meters[-1][1] != length:
-                meters.append((start + begin, length))
+            if not meters or (meters[-1].length, meters[-1].beat) != (length, system.beat):
+                meters.append(Meter(start + begin, length, system.beat))
         notes += [Played(start + n.onset, start + n.offset, n.midi, n.velocity, n.staff) for n in system.notes]
         start += system.starts[-1]
     return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), tuple(meters), fifths, bpm)
@@ -295,11 +307,11 @@ def midi_bytes(song: Song) -> bytes:
         names = {fifths: name for name, fifths in _KEYS.items()}
         first.append(mido.MetaMessage("key_signature", key=names[song.fifths]))
     time = 0
-    for onset, length in song.meters:
-        meter = _meter(length)
-        ticks = round(onset * PPQ)
-        if meter:
-            first.append(mido.MetaMessage("time_signature", numerator=meter[0], denominator=meter[1], time=ticks - time))
+    for meter in song.meters:
+        signature = _signature(meter)
+        ticks = round(meter.onset * PPQ)
+        if signature:
+            first.append(mido.MetaMessage("time_signature", numerator=signature[0], denominator=signature[1], time=ticks - time))
             time = ticks
     file.tracks.append(first)
     for number in sorted({note.track for note in song.notes}):
@@ -319,10 +331,10 @@ def midi_bytes(song: Song) -> bytes:
     return buffer.getvalue()
 
 
-def _meter(length: Fraction) -> tuple[int, int] | None:
-    """A meter of that length: quarters where it is whole ones, else eighths or shorter."""
-    for unit in (4, 8, 16, 32):
-        count = length * unit / 4
+def _signature(meter: Meter) -> tuple[int, int] | None:
+    """The numbers of a meter: eighths where beats are three of them; quarters where it is whole ones, else eighths or shorter."""
+    for unit in (4, 8, 16, 32) if meter.beat == SIMPLE else (8,):
+        count = meter.length * unit / 4
         if count.denominator == 1 and 0 < count < 256:
             return int(count), unit
     return None

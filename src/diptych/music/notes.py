@@ -67,7 +67,8 @@ class Note:
 class System:
     """Some whole measures on one or two staves, in one key and with one clef a staff.
 
-    ``measures`` are their lengths in quarters; ``quarter`` the staff spaces that a quarter is wide (see diptych.music.layout).
+    ``measures`` are their lengths in quarters; ``quarter`` the staff spaces that a quarter is wide (see diptych.music.layout);
+    ``beat`` the quarters between beats, 3/2 in 6/8.
     """
 
     clefs: tuple[str, ...]
@@ -75,6 +76,7 @@ class System:
     measures: tuple[Fraction, ...]
     quarter: int
     notes: tuple[Note, ...]
+    beat: Fraction = Fraction(1)
 
     @property
     def starts(self) -> list[Fraction]:

@@ -1,9 +1,9 @@
 """Rolls: a system of music as an RGB picture in which every staff step has rows of its own, drawn and read back.
 
 Red marks onsets, green holds notes as long as they sound (128 + velocity). Blue is context: staff lines, bar lines, beats below
-(two columns each where a quarter is wide), and at each onset the accidental that is printed there: the upper rows for a sharp,
-the lower for a flat, both for a natural. The header has the clef's place in blue, and a block for each sharp (red) or flat
-(green) of the key signature.
+(three eighths apart in 6/8; two columns each where a quarter is wide), and at each onset the accidental that is printed there:
+the upper rows for a sharp, the lower for a flat, both for a natural. The header has the clef's place in blue, and a block for
+each sharp (red) or flat (green) of the key signature.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from diptych.music.beams import BEATS
 from diptych.music.layout import GUTTER, HEADER, KEY_AT, KEY_STEP, QUARTERS, Layout
 from diptych.music.notes import CLEFS, Mark, Note, System, sounding
 
@@ -60,11 +61,9 @@ def _draw_time(roll: Roll, system: System, layout: Layout, staff: int, zeros: li
     for zero in zeros[1:]:
         roll[lines[0] : lines[-1] + 1, layout.bar(zero), B] = FULL
     bottom = (staff + 1) * layout.panel
-    wide = 1 if system.quarter == QUARTERS[0] else layout.half
     for zero, length in zip(zeros, system.measures, strict=False):
-        for beat in range(math.ceil(length)):
-            column = zero + layout.columns(Fraction(beat), system.quarter)
-            roll[bottom - layout.space : bottom, column : column + wide, B] = FULL
+        columns = beat_columns(zero, length, system.quarter, system.beat, layout)
+        roll[bottom - layout.space : bottom, columns, B] = FULL
 
 
 def _draw_note(roll: Roll, note: Note, system: System, layout: Layout, zeros: list[int]) -> None:
@@ -96,10 +95,10 @@ def read(roll: Float[np.ndarray, "h w 3"] | Roll, layout: Layout, threshold: flo
     clefs = tuple(_read_clef(image, layout, staff) for staff in range(layout.staves))
     bars = _read_bars(image, layout, threshold)
     zeros = [(HEADER + GUTTER) * layout.space, *(bar + (GUTTER - 1) * layout.space for bar in bars)]
-    quarter = _read_quarter(image, layout, zeros if bars else [*zeros, layout.width])
+    quarter, beat = _read_beats(image, layout, zeros if bars else [*zeros, layout.width])
     ends = [zero - GUTTER * layout.space for zero in zeros[1:]] or [layout.width]
     measures = tuple(Fraction(end - zero, quarter * layout.space) for zero, end in zip(zeros, ends, strict=False))
-    system = System(clefs, fifths, measures, quarter, ())
+    system = System(clefs, fifths, measures, quarter, (), beat)
     notes = [note for staff in range(layout.staves) for note in _read_notes(image, system, layout, staff, zeros, threshold)]
     return sounding(replace(system, notes=tuple(sorted(notes))))
 
@@ -138,16 +137,26 @@ def _read_bars(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: flo
     return [int(column) for column in peaks(strength, threshold, layout.space)]
 
 
-def _read_quarter(image: Float[np.ndarray, "h w 3"], layout: Layout, zeros: list[int]) -> int:
-    """How wide a quarter is: for the narrow one speak beats half-way between the wide one's, for that second columns."""
+def _read_beats(image: Float[np.ndarray, "h w 3"], layout: Layout, zeros: list[int]) -> tuple[int, Fraction]:
+    """How wide a quarter is, and how many make a beat: those whose beats would look most like what is seen."""
     bottoms = [(staff + 1) * layout.panel for staff in range(layout.staves)]
-    beats = np.mean([image[bottom - layout.space : bottom, :, B].mean(0) for bottom in bottoms], axis=0)
-    wide, narrow = [], []
-    for zero, after in pairwise(zeros):
-        ends = after - GUTTER * layout.space
-        wide += [beats[x + 1 : x + layout.half].mean() for x in range(zero, ends, QUARTERS[1] * layout.space)]
-        narrow += [beats[x] for x in range(zero + QUARTERS[0] * layout.space, ends, QUARTERS[1] * layout.space)]
-    return QUARTERS[int(np.mean(wide or [0.0]) > np.mean(narrow or [0.5]))]
+    seen = np.mean([image[bottom - layout.space : bottom, :, B].mean(0) for bottom in bottoms], axis=0)
+
+    def unlike(quarter: int, beat: Fraction) -> float:
+        expected = np.zeros_like(seen)
+        for zero, after in pairwise(zeros):
+            length = Fraction(after - GUTTER * layout.space - zero, quarter * layout.space)
+            expected[beat_columns(zero, length, quarter, beat, layout)] = 1
+        return float(np.abs(seen - expected).sum())
+
+    return min(((quarter, beat) for quarter in QUARTERS for beat in BEATS), key=lambda pair: unlike(*pair))
+
+
+def beat_columns(zero: int, length: Fraction, quarter: int, beat: Fraction, layout: Layout) -> list[int]:
+    """The columns of a measure's beats: one for each, or as many as half a space has where a quarter is wide."""
+    wide = 1 if quarter == QUARTERS[0] else layout.half
+    firsts = [zero + layout.columns(k * beat, quarter) for k in range(math.ceil(length / beat))]
+    return [first + k for first in firsts for k in range(wide) if first + k < layout.width]
 
 
 def peaks(strength: Float[np.ndarray, " w"], threshold: float, apart: int) -> list[int]:

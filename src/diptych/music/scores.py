@@ -23,7 +23,12 @@ KEPT = {  # elements of MEI that a picture of notes needs; all others go, with w
     *("clef", "keySig", "keyAccid", "meterSig", "beam", "tuplet", "chord", "note", "rest", "mRest", "space", "mSpace"),
     *("accid", "dot", "tie", "pb", "sb"),
 }
-DROPPED = ("grace", "artic", "fermata", "stem.mod", "left", "right", "symbol", "label", "ornam", "slur", "lv")
+DROPPED = {  # attributes that print more than the notes, or print them by a source's taste
+    *("grace", "artic", "fermata", "stem.mod", "left", "right", "symbol", "label", "ornam", "slur", "lv"),
+    *("stem.dir", "stem.len", "ploc", "oloc", "ho", "vo", "curvedir", "bulge"),
+    *("bracket.visible", "bracket.place", "num.visible", "num.place", "num.format"),
+}
+HIDDEN = {"rest": "space", "mRest": "mSpace"}
 
 
 def find_scores(sources: list[str]) -> list[Path]:
@@ -151,8 +156,11 @@ def reduced(mei: ET.Element, staves: list[str]) -> ET.Element:
 
 
 def _reduce(element: ET.Element, staves: set[str]) -> None:
-    for name in DROPPED:
-        element.attrib.pop(name, None)
+    for name in DROPPED & element.attrib.keys():
+        del element.attrib[name]
+    if element.tag in HIDDEN and element.get("visible") == "false":
+        element.tag = HIDDEN[element.tag]
+        del element.attrib["visible"]
     kept: list[ET.Element] = []
     for child in list(element):
         tag = child.tag if isinstance(child.tag, str) else ""

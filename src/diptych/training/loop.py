@@ -128,8 +128,9 @@ def train(
             losses = trainee.stats.read(here)
             now = time.monotonic()
             speed, timed, timed_images = (trainee.images - timed_images) / (now - timed), now, trainee.images
-            epoch = (trainee.images - batch_size) // len(crops)
-            position = {"step": step, "images": trainee.images, "epoch": epoch + 1, "lr": config.lr_at(epoch)}
+            before = trainee.images - batch_size
+            epoch, lr = before // len(crops), config.lr_at(before / len(crops))
+            position = {"step": step, "images": trainee.images, "epoch": epoch + 1, "lr": lr}
             pace = {"images_s": round(speed, 3)} | (scaling.of(speed) if scaling else {})
             observer.note(trainee, position | {"losses": losses} | pace | scores)
             watch(Progress("training", step, total, epoch + 1, speed, losses))
@@ -141,7 +142,7 @@ def train(
         if due(step) and not share(observer.noted(step), here):
             observe(step)
         for native in batches(crops, trainee.images, total * batch_size, batch_size, pin=chosen.type == "cuda", **place):
-            trainee.set_lr(config.lr_at(trainee.images // len(crops)))
+            trainee.set_lr(config.lr_at(trainee.images / len(crops)))
             batch = to_device(native, census, chosen)
             if here.size > 1 and scaling is None:
                 scaling = Scaling(trainee, recipe, batch)

@@ -1,0 +1,86 @@
+"""Beam notes by the beat, as far as a roll can tell: how a source groups them, by syllable or by taste, no roll shows."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import groupby
+
+BEAMED = ("8", "16", "32", "64", "128")  # durations with flags
+EVENTS = ("note", "chord", "rest", "space")
+SIMPLE, COMPOUND = BEATS = (Fraction(1), Fraction(3, 2))  # quarters a beat; COMPOUND in 3/8, 6/8, 9/8, 12/8
+Timed = tuple[ET.Element, Fraction]
+"""An element of a layer and its onset in quarters from the beginning of its measure."""
+
+
+def beat_of(count: int, unit: int) -> Fraction:
+    """The quarters between beats of a meter: 3/2 where eighths go in threes, else 1."""
+    return COMPOUND if unit == 8 and count % 3 == 0 else SIMPLE
+
+
+def meter_in(element: ET.Element) -> Fraction | None:
+    """The beat that a scoreDef or staffDef of MEI sets, None where it says nothing of a meter."""
+    signature = element.find("meterSig")
+    found = signature if signature is not None else element
+    prefix = "" if signature is not None else "meter."
+    count, unit = found.get(f"{prefix}count", ""), found.get(f"{prefix}unit", "")
+    return beat_of(int(count), int(unit)) if count.isdecimal() and unit.isdecimal() else None
+
+
+def beamed(mei: ET.Element) -> ET.Element:
+    """The same score, changed in place: notes with flags that follow each other within one beat, or in one tuplet, are joined."""
+    beat = SIMPLE
+    for element in mei.iter():
+        if element.tag in ("scoreDef", "staffDef"):
+            beat = meter_in(element) or beat
+        elif element.tag == "layer":
+            element[:] = _joined(_timed(_unbeamed(element), Fraction(0), Fraction(1)), beat)
+    return mei
+
+
+def _unbeamed(parent: ET.Element) -> Iterator[ET.Element]:
+    for child in parent:
+        if child.tag == "beam":
+            yield from _unbeamed(child)
+        else:
+            yield child
+
+
+def _timed(children: Iterable[ET.Element], start: Fraction, scale: Fraction) -> list[Timed]:
+    found, time = [], start
+    for child in children:
+        found.append((child, time))
+        if child.tag == "tuplet":
+            inner = _timed(_unbeamed(child), time, scale * Fraction(int(child.get("numbase", 2)), int(child.get("num", 3))))
+            time = inner[-1][1] + _length(inner[-1][0], scale) if inner else time
+            child[:] = _joined(inner, None)
+        else:
+            time += _length(child, scale)
+    return found
+
+
+def _length(event: ET.Element, scale: Fraction) -> Fraction:
+    if event.tag not in EVENTS or not event.get("dur", "").isdecimal():
+        return Fraction(0)
+    dots = int(event.get("dots", 0)) or len(event.findall("dot"))
+    return Fraction(4, int(event.get("dur", 4))) * (2 - Fraction(1, 2**dots)) * scale
+
+
+def _joined(events: Iterable[Timed], beat: Fraction | None) -> list[ET.Element]:
+    """The elements with a beam around each two or more that belong together; within a tuplet there are no beats."""
+
+    def place(event: Timed) -> tuple[bool, int]:
+        element, time = event
+        flagged = element.tag in ("note", "chord") and element.get("dur") in BEAMED
+        return flagged, int(time // beat) if beat else 0
+
+    found: list[ET.Element] = []
+    for (flagged, _), group in groupby(events, place):
+        elements = [element for element, _ in group]
+        if flagged and len(elements) > 1:
+            beam = ET.Element("beam")
+            beam.extend(elements)
+            elements = [beam]
+        found += elements
+    return found
