@@ -16,6 +16,7 @@ from diptych.losses import (
     l1,
     pixel_loss,
     r1_penalty,
+    structure_loss,
 )
 from diptych.nets import PatchGAN
 
@@ -176,6 +177,28 @@ def test_foreground_is_what_differs_from_the_median_of_its_channel(kind):
     lines = y == 0.5
     each = torch.stack([pixel_loss(x[lines][:1, None, None, None], y[lines][:1, None, None, None], kind)] * 3)
     assert apart.item() == pytest.approx((2.0 * each.sum() / y.numel()).item(), rel=1e-12)
+
+
+def test_each_image_counts_as_often_as_asked():
+    x, y = images(0).tanh(), images(1).sign()
+    counts = torch.zeros(len(x), dtype=x.dtype)
+    counts[0] = 2.0
+    found = pixel_loss(x, y, "bce", 3.0, counts).item()
+    assert found == pytest.approx(2 * pixel_loss(x[:1], y[:1], "bce", 3.0).item() / len(x), rel=1e-12)
+
+
+def test_structure_is_where_ink_stands_whatever_its_colour_and_the_paper():
+    page = torch.ones(2, 1, 32, 32)
+    page[:, :, 8] = -1.0  # a staff line: background of its row
+    page[0, 0, 6:10, 12:16] = page[1, 0, 20:24, 4:8] = -1.0
+    night = torch.full((2, 3, 32, 32), -1.0)
+    night[0, 1, 6:10, 12:16] = night[1, 1, 20:24, 4:8] = 0.4
+    assert structure_loss(page, night).item() == pytest.approx(0.0, abs=0.06)  # the line's row has less contrast on paper
+    assert structure_loss(page, night.flip(0)).item() > 0.9
+    assert structure_loss(page, torch.full_like(night, -1.0)).item() == pytest.approx(1.0)
+    moved = night.roll(8, 3).requires_grad_()
+    structure_loss(page, moved).backward()
+    assert torch.isfinite(moved.grad).all() and moved.grad.abs().sum() > 0
 
 
 def test_an_empty_page_is_no_longer_the_best_answer_to_a_drawing():

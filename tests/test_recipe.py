@@ -221,6 +221,17 @@ def test_the_learning_rate_is_whole_then_falls_in_equal_steps_and_never_reaches_
         assert found[epochs] == pytest.approx(2.0 * (1 - 1 / (decay + 1)))
 
 
+@pytest.mark.parametrize(("epochs", "decay"), [(3, 5), (0, 4), (1, 1)])
+def test_from_step_to_step_the_learning_rate_falls_to_0(epochs, decay):
+    config = TrainConfig(epochs=epochs, decay_epochs=decay, lr=2.0, decay="step")
+    assert config.lr_at(epochs) == config.lr_at(0) == 2.0
+    assert config.lr_at(epochs + decay / 2) == pytest.approx(1.0)
+    assert config.lr_at(epochs + decay) == pytest.approx(0.0)
+    assert TrainConfig(epochs=3, decay_epochs=0, lr=2.0, decay="step").lr_at(2.9) == 2.0
+    with pytest.raises(ConfigError, match=r"train\.decay must be one of epoch, step"):
+        TrainConfig(decay="linear")
+
+
 def test_the_published_schedule_in_numbers():
     config = TrainConfig()
     for epoch, share in ((0, 1.0), (99, 1.0), (100, 100 / 101), (150, 50 / 101), (199, 1 / 101)):

@@ -58,6 +58,7 @@ ABLATIONS = {
         {"norm": "batch"},
         {"pool_size": 0},
         {"dropout": True},
+        {"pixel": "bce", "foreground": 8.0, "lambda_structure": 2.0},
     ],
 }
 CASES = {
@@ -177,7 +178,7 @@ def test_no_step_waits_for_the_device(case):
 @pytest.mark.parametrize("case", [case for case in CASES if case.endswith("published")])
 def test_losses_need_no_values_at_all(case):
     method = build(case).to("meta")
-    for _, terms in method.losses(Batch(*(x.to("meta") for x in batch_of()))):
+    for _, terms in method.losses(Batch(*(x.to("meta") for x in batch_of()[:2]))):
         sum(terms.values()).backward()
 
 
@@ -380,7 +381,7 @@ def test_pix2pix_steps_as_its_paper_says(settings):
         return criterion(logits, torch.full_like(logits, label))
 
     for step in range(4):
-        a, b = batch_of(seed=step, dtype=torch.float64)
+        a, b, _ = batch_of(seed=step, dtype=torch.float64)
         torch.manual_seed(step)  # the noise z is dropout
         train_step(ours, Batch(a, b))
 
@@ -444,7 +445,7 @@ def test_cyclegan_steps_as_its_paper_says(settings):
         return criterion(logits, torch.full_like(logits, label))
 
     for step in range(6):
-        x, y = batch_of(n=1 + step % 2, seed=step, dtype=torch.float64)
+        x, y, _ = batch_of(n=1 + step % 2, seed=step, dtype=torch.float64)
         torch.manual_seed(step)
         train_step(ours, Batch(x, y))
 
@@ -463,6 +464,20 @@ def test_cyclegan_steps_as_its_paper_says(settings):
         optimizer_D.step()
     for net, plain in ((method.G_ab, G), (method.G_ba, F), (method.D_a, D_x), (method.D_b, D_y)):
         assert largest_difference(net, plain) < 1e-9
+
+
+def test_known_pairs_teach_cyclegan_as_pairs_and_the_others_as_before():
+    method = build("cyclegan-published")
+    a, b, _ = batch_of(n=3)
+    (_, plain), *_ = method.losses(Batch(a, b))
+    (_, mixed), *_ = method.losses(Batch(a, b, torch.tensor([0.0, 1.0, 0.0])))
+    (_, alone), *_ = method.losses(Batch(a[1:2], b[1:2], torch.ones(1)))
+    assert {name: term.item() for name, term in mixed.items() if name in plain} == {k: term.item() for k, term in plain.items()}
+    for name, source, target in (("pair_ab", a, b), ("pair_ba", b, a)):
+        G = method.G_ab if name == "pair_ab" else method.G_ba
+        expected = method.config.lambda_pair * (G(source[1:2]) - target[1:2]).abs().mean().item()
+        assert alone[name].item() == pytest.approx(expected, rel=1e-5)
+        assert mixed[name].item() == pytest.approx(expected / 3, rel=1e-5)
 
 
 def mirrored(term):

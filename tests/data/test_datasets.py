@@ -1,5 +1,7 @@
 """Sample k of the training sequence: fixed by the seed and k, the same wherever the pixels come from."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ import torch
 from diptych.data import datasets
 from diptych.data.augment import resize_for
 from diptych.data.datasets import Crops, DataConfig, Files
-from diptych.errors import DataError
+from diptych.data.folders import Split
+from diptych.data.stream import collate
+from diptych.errors import ConfigError, DataError
 from tests.data.pictures import side_by_side, two_sides
 
 KINDS = (3, "uint16"), (1, "float32")
@@ -44,6 +48,31 @@ def test_sample_k_is_the_one_that_its_definition_says(paired, counts, config, tm
         assert torch.equal(sample.a, a) and torch.equal(sample.b, b) and sample.files == files and not sample.problems
         mirrored += crops.draw(k)[0].mirrored
     assert 3 < mirrored < 18  # so that both ways were seen
+
+
+def test_a_share_of_unpaired_samples_are_known_pairs_cropped_alike(tmp_path):
+    census = two_sides(tmp_path, paired=False, counts=(7, 4), kinds=KINDS)
+    names_b = {ref.name for ref in census.split.b}
+    alike = {ref.name for ref in census.split.a if ref.name in names_b}
+    assert alike
+    crops = Crops(census, replace(CONFIGS[0], pairs=0.25), 5)
+    samples = [crops[k] for k in range(200)]
+    known = [sample for sample in samples if sample.known]
+    assert 30 < len(known) < 70 and {sample.files[0] for sample in known} == alike
+    assert all(sample.files[0] == sample.files[1] for sample in known)
+    drawn = [crops.draw(k) for k in range(200)]
+    assert [sample.known for sample in samples] == [a[1:] == b[1:] for a, b in drawn]
+    assert collate(samples[:9]).known.tolist() == [float(sample.known) for sample in samples[:9]]
+    assert collate([Crops(census, CONFIGS[0], 5)[k] for k in range(3)]).known is None
+
+
+def test_pairs_that_nobody_knows_are_refused(tmp_path):
+    census = two_sides(tmp_path, paired=False, counts=(7, 4), kinds=KINDS)
+    strangers = replace(census, split=Split(census.split.a[:2], census.split.b[2:], False))
+    with pytest.raises(ConfigError, match=r"of 2 \+ 2 images none has a name of the other side"):
+        Crops(strangers, replace(CONFIGS[0], pairs=0.1), 0)
+    with pytest.raises(ConfigError, match=r"data\.pairs is a share"):
+        DataConfig(pairs=1.5)
 
 
 def test_halves_of_one_file_are_those_read_alone_and_the_file_is_decoded_once(tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ from diptych.music.midi import Meter, Played, Song, key_of, midi_bytes, read_mid
 from diptych.music.notes import LETTERS, midi_pitch
 from diptych.music.pages import stacked, unstacked
 
+METERS = Meter(length=Fraction(3)), Meter(length=Fraction(3), beat=Fraction(3, 2))  # 3/4 and 6/8
+
 
 def song(seed=0, staves=1):
     """Some notes on a sixteenth grid, no pitch twice at once."""
@@ -25,7 +27,7 @@ def song(seed=0, staves=1):
             for pitch in dice.sample(range(62, 80) if not staff else range(40, 58), dice.randint(0, 2)):
                 notes.append(Played(time, time + length, pitch, dice.randint(1, 127), staff))
             time += length
-    return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), (Meter(length=Fraction(3)),), None, 90.0)
+    return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), (METERS[seed % 2],), None, 90.0)
 
 
 def file(path, song_):

@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from diptych.music.beams import COMPOUND, SIMPLE
 from diptych.music.layout import QUARTERS, Layout
 from diptych.music.notes import CLEFS, Note, System, marked, parted, sounding
 from diptych.music.roll import draw, read
@@ -31,7 +32,8 @@ def random_system(seed, layout):
                 if duration >= Fraction(3, 24):
                     notes.append(Note(time, staff, CLEFS[clef] + int(position), alter, duration, "", velocity))
             time += duration
-    system = System(clefs, int(random.integers(-7, 8)), (length,) * count, quarter, parted(notes))
+    beat = COMPOUND if length % COMPOUND == 0 else SIMPLE
+    system = System(clefs, int(random.integers(-7, 8)), (length,) * count, quarter, parted(notes), beat)
     return marked(system)
 
 

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from diptych.data.augment import crop, mirror, mirror_alone, resize_for, to_tensor
 from diptych.data.census import Census, fit
-from diptych.data.folders import Ref, take_half
+from diptych.data.folders import Ref, Split, take_half
 from diptych.data.formats import read_pixels, show
 from diptych.errors import ConfigError, DataError
 from diptych.pixels import Domain
@@ -31,7 +31,8 @@ class DataConfig:
     ``source``: one or two folders, or the name of embedded data. ``direction: b2a`` swaps the sides. ``resize``: ``square``
     makes every image load_size x load_size as published, ``aspect`` brings its shorter side to load_size, ``none`` keeps its
     own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a mirror image half of the time
-    if ``flip``. ``holdout`` is the share of the training images set aside for validation where there is no val folder (see
+    if ``flip``. ``pairs`` is the share of samples of an unpaired training that are known pairs: images of one name on both
+    sides. ``holdout`` is the share of the training images set aside for validation where there is no val folder (see
     diptych.data.holdout); the papers trained on all, 0.
     """
 
@@ -41,11 +42,14 @@ class DataConfig:
     load_size: int = 286
     crop_size: int = 256
     flip: bool = True
+    pairs: float = 0.0
     holdout: float = 0.05
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.holdout <= 0.5:
             raise ConfigError(f"data.holdout must be between 0 and 0.5, found {self.holdout}")
+        if not 0.0 <= self.pairs <= 1.0:
+            raise ConfigError(f"data.pairs is a share of the samples, from 0 to 1, found {self.pairs}")
         if self.crop_size < 1:
             raise ConfigError(f"data.crop_size must be at least 1, found {self.crop_size}")
         if self.resize != "none" and self.load_size < self.crop_size:
@@ -98,24 +102,30 @@ class Draw(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """Native pixels of one crop of each side, (c, h, w); the files they came from; what could not be read on the way."""
+    """Native pixels of one crop of each side, (c, h, w); the files they came from; what could not be read on the way.
+
+    ``known``: whether they are one of the pairs that are known among unpaired images; None where none are.
+    """
 
     a: Tensor
     b: Tensor
     files: tuple[str, str]
     problems: tuple[str, ...]
+    known: bool | None = None
 
 
 class Crops(Dataset[Sample]):
     """Sample k of the shuffled, augmented sequence over a census of images; an epoch has ``len`` samples.
 
     Paired items share crop and mirroring. Unpaired, an epoch visits the larger side once; the other side is drawn at random,
-    and each is augmented alone.
+    and each is augmented alone; ``config.pairs`` of the samples are known pairs in their place, drawn at random. Raises
+    ConfigError when none are known.
     """
 
     def __init__(self, census: Census, config: DataConfig, seed: int, source: Source | None = None) -> None:
         self.census, self.config, self.seed = census, config, seed
         self.source = source or Files(census, config)
+        self.known = known_pairs(census.split) if config.pairs and not census.split.paired else []
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def over(self, source: Source) -> Crops:
@@ -138,6 +148,10 @@ class Crops(Dataset[Sample]):
         """What sample k takes of a and of b, at the first attempt or after some at which a file could not be read."""
         epoch, position = divmod(k, len(self))
         random = np.random.default_rng((self.seed, 1, k, attempt))
+        if self.known and random.random() < self.config.pairs:
+            chances = random.random(3)
+            index_a, index_b = self.known[int(random.integers(len(self.known)))]
+            return self._drawn(index_a, chances), self._drawn(index_b, chances)
         split, index = self.census.split, int(self._epoch_order(epoch)[(position + attempt) % len(self)])
         index_b = index if split.paired else int(random.integers(len(split.b)))
         chances_a = random.random(3)
@@ -157,13 +171,26 @@ class Crops(Dataset[Sample]):
         opened: Opened = {}
         a, b = (self._crop(self.source.image(side, draw.image, opened), draw) for side, draw in enumerate(drawn))
         files = self.census.split.a[drawn[0].image].name, self.census.split.b[drawn[1].image].name
-        return Sample(a, b, files, problems)
+        known = drawn[0][1:] == drawn[1][1:] if self.known else None  # chances of one draw for both sides: they belong together
+        return Sample(a, b, files, problems, known)
 
     def _crop(self, pixels: Tensor, draw: Draw) -> Tensor:
         pixels = crop(pixels, self.config.crop_size, draw.x, draw.y)
         if not draw.mirrored:
             return pixels
         return mirror(pixels) if self.source.resident else mirror_alone(pixels)
+
+
+def known_pairs(split: Split) -> list[tuple[int, int]]:
+    """The indices of images that have the same name on both sides. Raises ConfigError when there are none."""
+    of_name = {ref.name: index for index, ref in enumerate(split.b)}
+    found = [(index, of_name[ref.name]) for index, ref in enumerate(split.a) if ref.name in of_name]
+    if not found:
+        raise ConfigError(
+            f"data.pairs asks for pairs, but of {len(split.a)} + {len(split.b)} images none has a name of the other side; "
+            "give the two images of a pair one name, or set data.pairs 0"
+        )
+    return found
 
 
 def read_as(ref: Ref, domain: Domain) -> np.ndarray:

@@ -16,19 +16,24 @@ from diptych.data.datasets import Crops, Sample
 
 
 class NativeBatch(NamedTuple):
-    """Native pixels of both sides, (n, c, h, w), with the files they came from and what could not be read on the way."""
+    """Native pixels of both sides, (n, c, h, w), with the files they came from and what could not be read on the way.
+
+    ``known``: 1 for each sample that is a pair known among unpaired images, else 0; None where none are known.
+    """
 
     a: Tensor
     b: Tensor
     files: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
+    known: Tensor | None = None
 
 
 def collate(samples: list[Sample]) -> NativeBatch:
     """Stack samples into one batch."""
     problems = tuple(problem for sample in samples for problem in sample.problems)
     files = tuple(sample.files for sample in samples)
-    return NativeBatch(_stack([s.a for s in samples]), _stack([s.b for s in samples]), files, problems)
+    known = None if samples[0].known is None else torch.tensor([float(bool(sample.known)) for sample in samples])
+    return NativeBatch(_stack([s.a for s in samples]), _stack([s.b for s in samples]), files, problems, known)
 
 
 def _stack(images: list[Tensor]) -> Tensor:

@@ -20,10 +20,14 @@ Terms = dict[str, Tensor]
 
 
 class Batch(NamedTuple):
-    """Images of both domains in [-1, 1]; for paired data ``a[i]`` belongs to ``b[i]``."""
+    """Images of both domains in [-1, 1]; for paired data ``a[i]`` belongs to ``b[i]``.
+
+    ``known``: 1 where it does also among unpaired data, else 0; None where no pairs are known.
+    """
 
     a: Float[Tensor, "n ca h w"]
     b: Float[Tensor, "n cb h w"]
+    known: Float[Tensor, " n"] | None = None
 
 
 class Method(nn.Module, ABC):

@@ -21,7 +21,7 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.losses import Gan, Pixel, check_gan, check_pixel, generator_loss, pixel_loss
+from diptych.losses import Gan, Pixel, check_gan, check_pixel, generator_loss, pixel_loss, structure_loss
 from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
 from diptych.nets import Init, Norm, PatchGAN, Upsample, apply_each, generator, initialise
 from diptych.nets.modes import Mode
@@ -38,7 +38,8 @@ class CycleGANConfig:
     The paper's ablations: ``lambda_gan: 0`` is cycle alone, ``lambda_cycle_a: 0`` with ``lambda_cycle_b: 0`` GAN alone, one
     of the two GAN + one cycle. ``lambda_identity`` is relative to the cycle weights. ``lambda_gp`` counts only with ``gan:
     wgan``. For drawings, ``pixel: bce`` takes the place of L1 in cycle and identity, and ``foreground`` is how often their
-    lines count.
+    lines count. ``lambda_structure`` keeps what is drawn where it stands (diptych.losses.structure_loss). ``lambda_pair`` is the
+    weight of the pixel loss on known pairs, which counts only with ``data.pairs``.
     """
 
     name: ClassVar[str] = "cyclegan"
@@ -61,6 +62,8 @@ class CycleGANConfig:
     lambda_identity: float = 0.5
     pixel: Pixel = "l1"
     foreground: float = 1.0
+    lambda_structure: float = 0.0
+    lambda_pair: float = 10.0
     lambda_gp: float = 10.0
     lambda_r1: float = 0.0
     pool_size: int = 50
@@ -118,7 +121,7 @@ class CycleGAN(Method):
         return {"G": [self.G_ab, self.G_ba]} | ({"D": [self.D_a, self.D_b]} if self.D_a and self.D_b else {})
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
-        c, (real_a, real_b) = self.config, batch
+        c, real_a, real_b = self.config, batch.a, batch.b
         terms: Terms = {}
 
         def apart(x: Tensor, y: Tensor) -> Tensor:
@@ -139,6 +142,12 @@ class CycleGAN(Method):
             with frozen(self.D_a, self.D_b):
                 terms["gan_ab"] = c.lambda_gan * generator_loss(self.D_b(fake_b), c.gan)
                 terms["gan_ba"] = c.lambda_gan * generator_loss(self.D_a(fake_a), c.gan)
+        if batch.known is not None:
+            terms["pair_ab"] = c.lambda_pair * pixel_loss(fake_b, real_b, c.pixel, c.foreground, batch.known)
+            terms["pair_ba"] = c.lambda_pair * pixel_loss(fake_a, real_a, c.pixel, c.foreground, batch.known)
+        if c.lambda_structure:
+            terms["structure_ab"] = c.lambda_structure * structure_loss(real_a, fake_b)
+            terms["structure_ba"] = c.lambda_structure * structure_loss(real_b, fake_a)
         yield "G", terms
         if self.D_a and self.D_b:
             weights = c.gan, c.lambda_gp, c.lambda_r1

@@ -85,7 +85,7 @@ class Pix2Pix(Method):
         return ({"D": [self.D_b]} if self.D_b else {}) | {"G": [self.G_ab]}
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
-        c, (a, b) = self.config, batch
+        c, a, b = self.config, batch.a, batch.b
         fake_b = self.G_ab(a)
         if self.D_b:
             real, fake = self._judged(a, b), self._judged(a, fake_b.detach())

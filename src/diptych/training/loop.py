@@ -279,7 +279,8 @@ def recover(trainee: Trainee, run: Run | None, trouble: Trouble, on_nan: OnNaN) 
 def to_device(native: NativeBatch, census: Census, device: torch.device) -> Batch:
     """Native pixels travel to the device as they are and become [-1, 1] there."""
     a, b = native.a.to(device, non_blocking=True), native.b.to(device, non_blocking=True)
-    return Batch(census.a.encode(a), census.b.encode(b))
+    known = None if native.known is None else native.known.to(device, non_blocking=True)
+    return Batch(census.a.encode(a), census.b.encode(b), known)
 
 
 def check_weights(trainee: Trainee, step: int) -> None:

@@ -52,7 +52,8 @@ class RecordedStep:
             train_step(self.trainee, batch)
             return
         for kept, new in zip(self.batch, batch, strict=True):
-            kept.copy_(new)
+            if kept is not None and new is not None:
+                kept.copy_(new)
         self.replay()
         self.trainee.stats.steps += 1
         self.trainee.guard.ask_again(self.question)
@@ -60,7 +61,7 @@ class RecordedStep:
     def _record(self, batch: Batch) -> None:
         """Recording runs train_step's Python once; what it counts there is no step yet and is taken back."""
         trainee = self.trainee
-        self.batch = Batch(*(side.clone() for side in batch))
+        self.batch = Batch(batch.a.clone(), batch.b.clone(), None if batch.known is None else batch.known.clone())
         steps, unread = trainee.stats.steps, trainee.guard.take_back()
         try:
             self.replay = self.record(lambda: train_step(trainee, self.batch))

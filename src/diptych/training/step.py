@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import starmap
 
 import torch
 from torch import Tensor, nn
@@ -45,5 +46,6 @@ def train_step(trainee: Trainee, batch: Batch) -> None:
 
 def split(batch: Batch, parts: int, layout: torch.memory_format) -> Iterator[Batch]:
     """A batch in equal parts, in the memory layout in which the networks are fastest."""
-    sides = (side.contiguous(memory_format=layout).chunk(parts) for side in batch)
-    return (Batch(a, b) for a, b in zip(*sides, strict=True))
+    a, b = (side.contiguous(memory_format=layout).chunk(parts) for side in (batch.a, batch.b))
+    known = [None] * parts if batch.known is None else batch.known.chunk(parts)
+    return starmap(Batch, zip(a, b, known, strict=True))
