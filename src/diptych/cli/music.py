@@ -46,6 +46,8 @@ def parser() -> argparse.ArgumentParser:
     b.add_argument("--most", type=int, default=0, metavar="N", help="systems of one work, evenly spread (default: all)")
     b.add_argument("--seed", type=int, default=0, help="chooses the composers of test and validation (default: 0)")
     b.add_argument("--font", choices=FONTS, default="Leipzig", help="of the notes (default: Leipzig)")
+    b.add_argument("--free", action="store_true", help="for unpaired training: sheets and rolls of different composers")
+    b.add_argument("--pairs", type=int, default=0, metavar="N", help="with --free: works that are on both sides (default: 0)")
     b.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default: 2)")
 
     m = action("midi2roll", "draw a MIDI file as a roll", midi2roll)
@@ -93,7 +95,8 @@ def build(args: argparse.Namespace) -> int:
     from diptych.music.build import BuildConfig
     from diptych.music.build import build as run
 
-    config = BuildConfig(LAYOUTS[args.layout], args.space, args.test, args.val, args.most, args.seed, args.font)
+    settings = {name: getattr(args, name) for name in ("space", "test", "val", "most", "seed", "font", "free", "pairs")}
+    config = BuildConfig(LAYOUTS[args.layout], **settings)
     with bar("works") as progress:
         task = progress.add_task("engraving", total=None, note="")
         manifest = run(

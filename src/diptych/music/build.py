@@ -12,9 +12,9 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -31,6 +31,8 @@ from diptych.music.layout import Layout
 from diptych.music.notes import Note, System
 from diptych.music.scores import find_scores, read_text
 
+BACKGROUNDS = {"sheet": 255, "roll": 0}
+KINDS = tuple(BACKGROUNDS)
 SPLITS = ("test", "val", "train")  # in this order, so that a system that comes twice stays where it is scored
 Watch = Callable[[int, int, str], None]
 
@@ -40,6 +42,8 @@ class BuildConfig:
     """What is built: one staff or a piano's two at so many pixels a staff space, and the share of works for test and validation.
 
     ``most`` limits the systems of one work, evenly spread, 0 for all. ``seed`` chooses the composers of test and validation.
+    ``free`` is for unpaired training: sheets of half of the training's composers, rolls of the other half, and both only of
+    ``pairs`` works.
     """
 
     staves: int = 1
@@ -49,10 +53,14 @@ class BuildConfig:
     most: int = 0
     seed: int = 0
     font: str = "Leipzig"
+    free: bool = False
+    pairs: int = 0
 
     def __post_init__(self) -> None:
         if self.staves not in (1, 2) or self.space not in (4, 8):
             raise ConfigError(f"a layout has 1 or 2 staves and 4 or 8 pixels a space, found {self.staves} and {self.space}")
+        if self.pairs < 0 or (self.pairs and not self.free):
+            raise ConfigError(f"pairs is the number of works of a free build that are on both sides, found {self.pairs}")
         if not (self.test >= 0 and self.val >= 0 and self.test + self.val < 1):
             raise ConfigError(f"test and val are shares of the works that leave some to train, found {self.test} and {self.val}")
 
@@ -64,12 +72,13 @@ class BuildConfig:
 
 @dataclass(frozen=True)
 class Work:
-    """A score file, who wrote it, and the split its composer is in; ``name`` begins the names of its pages."""
+    """A score file, who wrote it, the split its composer is in, and the pictures that are kept; ``name`` begins their names."""
 
     path: Path
     name: str
     composer: str
     split: str
+    kinds: tuple[str, ...] = KINDS
 
 
 def build(sources: Sequence[str], out: Path, config: BuildConfig, *, jobs: int = 2, watch: Watch | None = None) -> dict[str, Any]:
@@ -124,7 +133,19 @@ def assign(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
                 split_of[name] = split
                 room -= counts[name]
     names = _names(paths)
-    return [Work(path, names[path], composers[path], split_of.get(people[path], "train")) for path in paths]
+    works = [Work(path, names[path], composers[path], split_of.get(people[path], "train")) for path in paths]
+    return _freed(works, people, order, config.pairs) if config.free else works
+
+
+def _freed(works: Sequence[Work], people: Mapping[Path, str], order: Sequence[str], pairs: int) -> list[Work]:
+    """Training's works with one kind of picture each, alternating by composer, but for so many works with both."""
+    trained = sorted((work for work in works if work.split == "train"), key=lambda work: order.index(people[work.path]))
+    both = {work.name for work in trained[:: max(1, len(trained) // max(1, pairs))][:pairs]}
+    kind_of = {name: KINDS[place % 2] for place, name in enumerate(dict.fromkeys(people[work.path] for work in trained))}
+    return [
+        replace(work, kinds=(kind_of[people[work.path]],)) if work.split == "train" and work.name not in both else work
+        for work in works
+    ]
 
 
 def person(name: str) -> str:
@@ -201,11 +222,11 @@ def _write_pages(found: Sequence[Excerpt], work: Work, out: Path, layout: Layout
     for page, first in enumerate(range(0, len(found), layout.systems)):
         systems = found[first : first + layout.systems]
         name = f"{work.name}-{page:03d}.png"
-        for kind, background in (("roll", 0), ("sheet", 255)):
+        for kind in work.kinds:
             pictures = [getattr(each, kind) for each in systems]
             folder = out / kind / work.split
             folder.mkdir(parents=True, exist_ok=True)
-            write_pixels(folder / name, page_of(pictures, layout, background))
+            write_pixels(folder / name, page_of(pictures, layout, BACKGROUNDS[kind]))
         for row, each in enumerate(systems):
             record = {"id": f"{work.name}-{page:03d}-{row}", "page": name, "row": row, "split": work.split, "work": work.name}
             record |= {"composer": work.composer, "part": each.part, "measure": each.measure, "digest": each.digest}

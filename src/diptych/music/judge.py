@@ -38,6 +38,7 @@ class Built:
     folder: Path
     layout: Layout
     records: tuple[dict[str, Any], ...]
+    free: bool = False
 
     @classmethod
     def load(cls, folder: Path) -> Built:
@@ -47,7 +48,7 @@ class Built:
             records = tuple(json.loads(line) for line in (folder / "notes.jsonl").read_text().splitlines())
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{folder}: is not what `diptych music build` writes ({error}); give its --out") from error
-        return cls(folder, Layout(config["staves"], config["space"]), records)
+        return cls(folder, Layout(config["staves"], config["space"]), records, config.get("free", False))
 
     def pages(self, split: str, most: int = 0) -> dict[str, list[dict[str, Any]]]:
         """The records of a split by page, in the order of rows; at most so many systems, evenly spread over pages, 0 for all."""
@@ -146,8 +147,9 @@ def examples(built: Built, split: str, most: int) -> Iterator[tuple[System, np.n
 
 
 def learn_heads(built: Built, most: int = 400) -> Heads:
-    """Templates of note heads from training sheets."""
-    return Heads.learn(built.layout, ((system, sheet[..., 0]) for system, sheet, _ in examples(built, "train", most)))
+    """Templates of note heads from training sheets; of a free build, whose training has no pairs, from validation's."""
+    found = examples(built, "val" if built.free else "train", most)
+    return Heads.learn(built.layout, ((system, sheet[..., 0]) for system, sheet, _ in found))
 
 
 def baseline(name: str, built: Built, task: Task, most: int = 0) -> Translate:
@@ -159,5 +161,9 @@ def baseline(name: str, built: Built, task: Task, most: int = 0) -> Translate:
         return copy(channels)
     if name != "nearest":
         raise DataError(f"baseline {name}: there are blank, copy and nearest")
+    if built.free:
+        raise DataError(
+            f"{built.folder}: was built --free, so training has no pairs to take the nearest of; choose blank or copy"
+        )
     known = [(s, r) if task == "read" else (r, s) for _, s, r in examples(built, "train", most)]
     return nearest([source for source, _ in known], [target for _, target in known])
