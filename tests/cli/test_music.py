@@ -1,13 +1,20 @@
 """`diptych music`, each action as a user types it; a reader is trained for a moment on what was built."""
 
+import base64
+import io
 import json
+import re
+import wave
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from diptych.data.formats import read_pixels, write_pixels
 from diptych.music.build import BuildConfig, assign, person
+from diptych.music.listening import BPM, sound
 from diptych.music.midi import midi_bytes, read_midi
+from diptych.music.notes import Note, System
 from tests.cli.pictures import diptych
 from tests.music.songs import melody, mxl, score
 from tests.music.test_midi import song
@@ -105,6 +112,47 @@ def test_the_truth_scores_one_and_baselines_little(built, capsys):
     assert diptych("music", "score", built, "--task", "draw", "--pred", built / "sheet" / "test", "--json", built / "h.json") == 0
     assert json.loads((built / "h.json").read_text())["heads_f1"]["value"] > 0.9
     assert "F1 of note heads" in capsys.readouterr().out
+
+
+def test_the_page_of_a_score_shows_and_sounds(built, capsys):
+    page = built.parent / "page.html"
+    words = ["--pred", built / "roll" / "test", "--report", page, "--examples", 2]
+    assert diptych("music", "score", built, *words) == 0 and f"report in {page}" in capsys.readouterr().out
+    text = page.read_text()
+    assert text.count("<article") == 2 and text.count("data:image/png;base64,") == 6 and text.count(" no error") == 2
+    sounds = [base64.b64decode(each) for each in re.findall(r"data:audio/wav;base64,([^\"]+)", text)]
+    assert len(sounds) == 4 and "http" not in text.replace("http-equiv", "")
+    with wave.open(io.BytesIO(sounds[0])) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), np.uint8).astype(float) - 128
+        assert 1 < file.getnframes() / file.getframerate() < 30 and np.abs(samples).max() > 100
+    midi = [base64.b64decode(each) for each in re.findall(r"data:audio/midi;base64,([^\"]+)", text)]
+    assert len(midi) == 4 and all(each.startswith(b"MThd") for each in midi)
+
+
+def test_a_system_sounds_at_its_pitches():
+    notes = tuple(Note(Fraction(k), 0, step, 0, Fraction(1)) for k, step in enumerate((34, 35)))  # b4, c5
+    with wave.open(io.BytesIO(sound(System(("G2",), 0, (Fraction(2),), 6, notes)))) as file:
+        rate, samples = file.getframerate(), np.frombuffer(file.readframes(10**6), np.uint8).astype(float) - 128
+    beat = round(rate * 60 / BPM)
+    for k, pitch in enumerate((493.9, 523.3)):
+        power = np.abs(np.fft.rfft(samples[k * beat : (k + 1) * beat]))
+        assert abs(np.argmax(power) * rate / beat - pitch) < 4
+
+
+def test_free_sheets_and_rolls_are_of_different_composers_but_for_the_pairs(scores, tmp_path, capsys):
+    words = ["music", "build", scores, "--jobs", 1, "--test", 0.25, "--val", 0.12]
+    assert diptych(*words, "--out", tmp_path / "x", "--free", "--pairs", 1) == 0
+    names = {kind: {path.name for path in (tmp_path / "x" / kind / "train").iterdir()} for kind in ("sheet", "roll")}
+    both = {name.rsplit("-", 1)[0] for name in names["sheet"] & names["roll"]}
+    assert len(both) == 1 and names["sheet"] - names["roll"] and names["roll"] - names["sheet"]
+    records = [json.loads(line) for line in (tmp_path / "x" / "notes.jsonl").read_text().splitlines()]
+    composers = [{r["composer"] for r in records if r["page"] in names[kind] and r["work"] not in both} for kind in names]
+    assert not composers[0] & composers[1]
+    assert diptych("music", "score", tmp_path / "x", "--baseline", "blank") == 0
+    capsys.readouterr()
+    assert diptych("music", "score", tmp_path / "x", "--baseline", "nearest") == 2
+    assert "was built --free" in capsys.readouterr().err
+    assert diptych(*words, "--out", tmp_path / "y", "--pairs", 1) == 2
 
 
 def test_score_takes_one_thing_to_score(built, capsys):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from diptych.cli import command_parser
 
 if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
-    from diptych.music.judge import Judged
     from diptych.music.layout import Layout
 
 EXAMPLES = """\
@@ -73,6 +72,8 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--split", choices=("test", "val", "train"), default="test", help="which works (default: test)")
     c.add_argument("--most", type=int, default=0, metavar="N", help="systems, evenly spread (default: all)")
     c.add_argument("--threshold", type=float, default=8 / 9, help="how sure a reader must be of a note (default: 8/9)")
+    c.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with systems to look at and to listen to")
+    c.add_argument("--examples", type=int, default=12, metavar="N", help="systems on that page (default: 12)")
     c.add_argument("--json", type=Path, metavar="FILE", help="write the scores there as well")
     for a in (s, e, c):
         a.add_argument("--snapshot", type=Path, metavar="FILE", required=a is not c, help="the trained translator")
@@ -167,6 +168,7 @@ def score(args: argparse.Namespace) -> int:
     from diptych.data.formats import read_pixels
     from diptych.errors import ConfigError
     from diptych.music.judge import Built, baseline, judge
+    from diptych.music.listening import write_page
     from diptych.run import write_json
 
     given = [name for name in ("snapshot", "baseline", "pred") if getattr(args, name)]
@@ -192,9 +194,20 @@ def score(args: argparse.Namespace) -> int:
             most=args.most,
             threshold=args.threshold,
             by_system=bool(args.baseline),
+            num_examples=args.examples if args.report else 0,
             watch=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    console.print(said(found), soft_wrap=True)
+    scores = [(TITLES[name], estimate) for name, estimate in found.scores().items()]
+    for name, e in scores:
+        console.print(f"{name:<26}{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]", soft_wrap=True)
+    notes = sum(c.truth for c in found.notes.values()) or sum(int(row[2]) for row in found.heads.values())
+    facts = f"{notes:,} notes of {len(found.notes or found.heads):,} works; 95 % intervals by work"
+    console.print(facts, soft_wrap=True)
+    if args.report:
+        title = f"{'Sheets read' if args.task == 'read' else 'Sheets drawn'}: {args.data.resolve().name}"
+        origin = f"{args.split} of the data, {args.snapshot or args.baseline or args.pred}"
+        write_page(args.report, title, f"{facts}; {origin}", scores, found.examples)
+        console.print(f"report in {args.report}", soft_wrap=True)
     if args.json:
         write_json(args.json, {name: vars(estimate) for name, estimate in found.scores().items()})
     return 0
@@ -210,15 +223,6 @@ TITLES = {
     "perfect": "systems without an error",
     "heads_f1": "F1 of note heads",
 }
-
-
-def said(found: Judged) -> str:
-    """The scores as lines."""
-    scores = found.scores()
-    lines = [f"{TITLES[name]:<26}{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]" for name, e in scores.items()]
-    notes = sum(c.truth for c in found.notes.values()) or sum(int(row[2]) for row in found.heads.values())
-    works = len(found.notes or found.heads)
-    return "\n".join([*lines, f"{notes:,} notes of {works:,} works; 95 % intervals by work"])
 
 
 def layout_of(args: argparse.Namespace) -> Layout:

@@ -28,6 +28,7 @@ Task = Literal["read", "draw"]
 Page = UInt8[np.ndarray, "h w c"]
 Row = UInt8[np.ndarray, "row w c"]
 Translated = UInt8[np.ndarray, "rows w d"]
+Kind = Literal["roll", "sheet"]
 Watch = Callable[[int, int], None]
 
 
@@ -65,7 +66,7 @@ class Built:
             pages = {names[int(k * step)]: pages[names[int(k * step)]] for k in range(int(len(names) / step))}
         return {name: sorted(found, key=lambda record: record["row"]) for name, found in sorted(pages.items())}
 
-    def page(self, kind: Literal["roll", "sheet"], split: str, name: str) -> Page:
+    def page(self, kind: Kind, split: str, name: str) -> Page:
         """The picture of a page."""
         return read_pixels(self.folder / kind / split / name)
 
@@ -75,12 +76,29 @@ class Built:
         return page[top : top + self.layout.height]
 
 
+@dataclass(frozen=True)
+class Example:
+    """One system as it was scored: what the translator was given, what it made of it, and what it should have.
+
+    ``read`` and ``counts`` are None where nothing read the notes.
+    """
+
+    name: str
+    source: Row
+    output: Translated
+    target: Translated
+    truth: System
+    read: System | None
+    counts: Counts | None
+
+
 @dataclass
 class Judged:
-    """Notes by work, and for drawn sheets also heads by work: rows of found, seen and true ones."""
+    """Notes by work, and for drawn sheets also heads by work: rows of found, seen and true ones; some systems to look at."""
 
     notes: dict[str, Counts] = field(default_factory=dict)
     heads: dict[str, np.ndarray] = field(default_factory=dict)
+    examples: list[Example] = field(default_factory=list)
 
     def scores(self) -> dict[str, Estimate]:
         """All of it with 95 % intervals by work."""
@@ -101,25 +119,34 @@ def judge(
     most: int = 0,
     threshold: float = SURE,
     by_system: bool = False,
+    num_examples: int = 0,
     watch: Watch = lambda done, total: None,
 ) -> Judged:
     """Translate the pages of a split and score every system.
 
     ``read``: sheets into rolls, whose notes are compared. ``draw``: rolls into sheets; ``reader`` turns these into rolls, whose
     notes are compared, and heads are found by templates of training sheets. ``by_system``: the translator takes single systems.
+    ``num_examples``: first systems of so many pages, evenly spread, are kept as they are.
     """
     pages = built.pages(split, most)
     heads = learn_heads(built) if task == "draw" else None
     judged = Judged()
+    shown = {int(k * len(pages) / num_examples) for k in range(min(num_examples, len(pages)))}
+    kinds: tuple[Kind, Kind] = ("sheet", "roll") if task == "read" else ("roll", "sheet")
     for done, (name, records) in enumerate(pages.items()):
-        source = built.page("sheet" if task == "read" else "roll", split, name)
+        source = built.page(kinds[0], split, name)
         out = translate(source) if not by_system else _row_by_row(built, source, records, translate)
         rolls = out if task == "read" else reader(out) if reader else None
         for record in records:
             truth, work = from_json(record), record["work"]
+            found, counts = None, None
             if rolls is not None:
-                counts = compare(truth, read(built.row(rolls, record), built.layout, threshold))
+                found = read(built.row(rolls, record), built.layout, threshold)
+                counts = compare(truth, found)
                 judged.notes[work] = judged.notes.get(work, Counts()) + counts
+            if done in shown and record is records[0]:
+                given, made, true = (built.row(page, record) for page in (source, out, built.page(kinds[1], split, name)))
+                judged.examples.append(Example(record["id"], given, made, true, truth, found, counts))
             if heads:
                 held = heads_at([(Fraction(onset), *place) for onset, *place in record["held"]], truth, built.layout)
                 seen = heads.find(built.row(out, record)[..., 0])

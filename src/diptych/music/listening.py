@@ -1,0 +1,103 @@
+"""The page of a score: its numbers, and systems to look at and to listen to, in one HTML file that needs no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import wave
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+import diptych.evaluation
+from diptych.files import write_atomic
+from diptych.metrics.estimate import Estimate
+from diptych.metrics.models import extra
+from diptych.music.judge import Example
+from diptych.music.midi import midi_bytes, to_song
+from diptych.music.notes import System
+
+RATE, BPM = 11_025, 96  # samples a second, quarters a minute
+TICKS = 24  # of a quarter: how finely the sound of a note fades
+FADES = 1.2  # seconds in which it falls to a third
+OVERTONES = (1.0, 0.4, 0.2, 0.1)
+
+
+def sound(system: System) -> bytes:
+    """A system played, as the bytes of a WAV file: 8 bits, one channel. Each note begins loud and fades."""
+    sonify = extra("mir_eval", "music", "sound").sonify
+    seconds = 60 / BPM / TICKS
+    length = round(system.starts[-1] * TICKS) + TICKS
+    pitches = sorted({note.midi for note in system.notes})
+    gram = np.zeros((len(pitches), length))
+    for note in system.notes:
+        first, last = round(note.onset * TICKS), min(round(note.offset * TICKS), length)
+        gram[pitches.index(note.midi), first:last] = np.exp(-np.arange(last - first) * seconds / FADES)
+    frequencies = 440.0 * 2.0 ** ((np.array(pitches) - 69) / 12)
+    times = np.arange(length) * seconds
+    tones = [share * sonify.time_frequency(gram, frequencies * k, times, RATE) for k, share in enumerate(OVERTONES, 1)]
+    return _wav(np.sum([tone for tone in tones if len(tone)], axis=0))
+
+
+def _wav(samples: Float[np.ndarray, " n"]) -> bytes:
+    loudest = max(float(np.abs(samples).max()), 1e-9)
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(1)
+        file.setframerate(RATE)
+        file.writeframes(np.clip(128 + 112 * samples / loudest, 0, 255).astype(np.uint8).tobytes())
+    return buffer.getvalue()
+
+
+def write_page(path: Path, title: str, facts: str, scores: Sequence[tuple[str, Estimate]], examples: Iterable[Example]) -> None:
+    """Write the page. ``scores`` are by title; of every example the pictures are shown and the notes can be heard."""
+    folders = [Path(__file__).parent, Path(diptych.evaluation.__file__).parent]  # the page's own, and that of the common style
+    page = Environment(loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined)
+    page.trim_blocks = page.lstrip_blocks = True
+    shown = [_shown(example) for example in examples]
+    text = page.get_template("listening.html.j2").render(
+        title=title, facts=facts, scores=scores, examples=shown, bpm=BPM, version=version("diptych")
+    )
+    write_atomic(path, text.encode())
+
+
+def _shown(example: Example) -> dict[str, Any]:
+    pictures = {"given": example.source, "translated": example.output, "true": example.target}
+    music = {"translated": example.read, "true": example.truth}
+    return {
+        "name": example.name,
+        "note": _difference(example),
+        "pictures": {name: _uri("image/png", _png(pixels)) for name, pixels in pictures.items()},
+        "size": example.source.shape[1::-1],
+        "sounds": {name: _uri("audio/wav", sound(system)) for name, system in music.items() if system and system.notes},
+        "files": {
+            name: _uri("audio/midi", midi_bytes(to_song([system]))) for name, system in music.items() if system and system.notes
+        },
+    }
+
+
+def _difference(example: Example) -> str:
+    """What of the notes was found, in words."""
+    counts = example.counts
+    if not counts:
+        return ""
+    wrong = [f"{counts.truth - counts.found} missed"] if counts.found < counts.truth else []
+    wrong += [f"{counts.read - counts.found} too many"] if counts.found < counts.read else []
+    return f"{counts.found} of {counts.truth} notes" + (f", {', '.join(wrong)}" if wrong else ", no error")
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
