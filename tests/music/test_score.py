@@ -66,7 +66,7 @@ def sheet_with(heads, layout):
 def test_heads_are_found_where_they_stand_and_nowhere_on_an_empty_page():
     layout = Layout()
     true = true_heads(TRUTH, layout)
-    heads = Heads.learn(layout, [(TRUTH, sheet_with(true, layout))])
+    heads = Heads.learn(layout, [(TRUTH, sheet_with(true, layout), [])])
     assert sorted(heads.find(sheet_with(true, layout))) == sorted(true)
     assert heads.find(sheet_with([], layout)) == []
     moved = [(staff, position + 1, column) for staff, position, column in true]

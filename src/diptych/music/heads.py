@@ -6,7 +6,7 @@ where they are found.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -22,10 +22,13 @@ from diptych.music.score import f1
 
 ALIKE = 0.8  # the least normalised correlation of a head
 KINDS = (Fraction(2), Fraction(4))  # shorter notes have black heads, those from here on white ones, and whole notes no stem
+DOTTED = 3  # the numerator of a dotted note's duration: a dot stands near its head, on a line's note higher than on a space's
 APART = 1.3  # staff spaces between heads on one step or the next
 NEAR = 0.6  # staff spaces that a head may be off: 50 ms at 120 quarters a minute, where a quarter is narrow
 Head = tuple[int, int, int]
 """Staff, position from the middle line up, column of the left edge."""
+Places = Sequence[tuple[Fraction, int, int]]
+"""Onset, staff and step of heads."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +39,21 @@ class Heads:
     templates: Float[np.ndarray, "k h w"]
 
     @classmethod
-    def learn(cls, layout: Layout, examples: Iterable[tuple[System, UInt8[np.ndarray, "h w"]]]) -> Heads:
-        """From systems and their real sheets."""
+    def learn(cls, layout: Layout, examples: Iterable[tuple[System, UInt8[np.ndarray, "h w"], Places]]) -> Heads:
+        """From systems, their real sheets, and the heads that a tie leads to: a note that is tied is not as long as it sounds."""
         height, width = cls.size(layout)
-        patches: dict[int, list[np.ndarray]] = {}
-        for system, sheet in examples:
+        patches: dict[tuple[int, int], list[np.ndarray]] = {}
+        for system, sheet, held in examples:
             sheet = unlined(sheet, layout)
             for note, (staff, position, column) in zip(system.notes, true_heads(system, layout), strict=True):
+                if any((s, step) == (note.staff, note.step) and note.onset < time < note.offset for time, s, step in held):
+                    continue
                 top = layout.middle(staff) - position * layout.half - height // 2
                 patch = sheet[top : top + height, column : column + width]
                 if patch.shape == (height, width):
-                    patches.setdefault(sum(note.duration >= kind for kind in KINDS), []).append(patch)
+                    dot = 1 + position % 2 if note.duration.numerator == DOTTED else 0
+                    kind = sum(note.duration >= kind for kind in KINDS), dot
+                    patches.setdefault(kind, []).append(patch)
         return cls(layout, np.stack([np.mean(each, axis=0, dtype=np.float32) for each in patches.values()]))
 
     @staticmethod
@@ -89,7 +96,7 @@ def true_heads(system: System, layout: Layout) -> list[Head]:
     return heads_at([(note.onset, note.staff, note.step) for note in system.notes], system, layout)
 
 
-def heads_at(places: Iterable[tuple[Fraction, int, int]], system: System, layout: Layout) -> list[Head]:
+def heads_at(places: Places, system: System, layout: Layout) -> list[Head]:
     """The heads at onsets, staves and steps of a system."""
     zeros = layout.time_zeros(system.measures, system.quarter)
     return [(s, step - CLEFS[system.clefs[s]], column_of(onset, system, layout, zeros)) for onset, s, step in places]

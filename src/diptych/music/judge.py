@@ -18,7 +18,7 @@ from diptych.errors import DataError
 from diptych.metrics.estimate import Estimate, bootstrap
 from diptych.music.baselines import Translate, blank, copy, nearest
 from diptych.music.build import from_json
-from diptych.music.heads import Heads, head_f1, heads_at, match, true_heads
+from diptych.music.heads import Heads, Places, head_f1, heads_at, match, true_heads
 from diptych.music.layout import Layout
 from diptych.music.notes import System
 from diptych.music.roll import SURE, read
@@ -148,7 +148,7 @@ def judge(
                 given, made, true = (built.row(page, record) for page in (source, out, built.page(kinds[1], split, name)))
                 judged.examples.append(Example(record["id"], given, made, true, truth, found, counts))
             if heads:
-                held = heads_at([(Fraction(onset), *place) for onset, *place in record["held"]], truth, built.layout)
+                held = heads_at(held_in(record), truth, built.layout)
                 seen = heads.find(built.row(out, record)[..., 0])
                 row = np.array(match(true_heads(truth, built.layout), seen, held, built.layout))
                 judged.heads[work] = judged.heads.get(work, np.zeros(3, int)) + row
@@ -165,18 +165,23 @@ def _row_by_row(built: Built, source: Page, records: Iterable[Mapping[str, Any]]
     return page
 
 
-def examples(built: Built, split: str, most: int) -> Iterator[tuple[System, np.ndarray, np.ndarray]]:
-    """Systems with their sheets and rolls."""
+def held_in(record: Mapping[str, Any]) -> list[tuple[Fraction, int, int]]:
+    """Onset, staff and step of the heads of a system that a tie leads to."""
+    return [(Fraction(onset), staff, step) for onset, staff, step in record["held"]]
+
+
+def examples(built: Built, split: str, most: int) -> Iterator[tuple[System, np.ndarray, np.ndarray, Places]]:
+    """Systems with their sheets, their rolls, and the heads that a tie leads to."""
     for name, records in built.pages(split, most).items():
         sheet, roll = built.page("sheet", split, name), built.page("roll", split, name)
         for record in records:
-            yield from_json(record), built.row(sheet, record), built.row(roll, record)
+            yield from_json(record), built.row(sheet, record), built.row(roll, record), held_in(record)
 
 
 def learn_heads(built: Built, most: int = 400) -> Heads:
     """Templates of note heads from training sheets; of a free build, whose training has no pairs, from validation's."""
     found = examples(built, "val" if built.free else "train", most)
-    return Heads.learn(built.layout, ((system, sheet[..., 0]) for system, sheet, _ in found))
+    return Heads.learn(built.layout, ((system, sheet[..., 0], held) for system, sheet, _, held in found))
 
 
 def baseline(name: str, built: Built, task: Task, most: int = 0) -> Translate:
@@ -192,5 +197,5 @@ def baseline(name: str, built: Built, task: Task, most: int = 0) -> Translate:
         raise DataError(
             f"{built.folder}: was built --free, so training has no pairs to take the nearest of; choose blank or copy"
         )
-    known = [(s, r) if task == "read" else (r, s) for _, s, r in examples(built, "train", most)]
+    known = [(s, r) if task == "read" else (r, s) for _, s, r, _ in examples(built, "train", most)]
     return nearest([source for source, _ in known], [target for _, target in known])
