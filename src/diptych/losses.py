@@ -102,17 +102,23 @@ def pixel_loss(
     return (losses if counts is None else losses * counts[:, None, None, None]).mean()
 
 
-def structure_loss(x: Images, y: Float[Tensor, "n d h w"], enough: float = 0.4, pool: int = 4) -> Float[Tensor, ""]:
-    """How much of what is drawn in x does not stand at the same place in y: enough - r of ink, pooled over ``pool`` pixels, or 0.
+def structure_loss(x: Images, y: Float[Tensor, "n d h w"], enough: float = 0.2) -> Float[Tensor, ""]:
+    """How much of what is drawn in x does not stand at the same place in y: enough - r, or 0 where r is more.
 
-    Ink is the distance of a pixel from the background of its row, the median of each channel, whatever the colours of the two
-    domains: staff lines, paper and black are background. r is its correlation in an image and its translation; two drawings of
-    one thing reach ``enough``, and are free from there on. It keeps an unpaired translator from moving or exchanging what it
-    sees, as the self-regularisation of Shrivastava et al. 2017 (eq. 3) does for domains of one kind.
+    r is the correlation of ink in an image and its translation, pooled over 2 pixels. Ink is the distance of a pixel from the
+    background of its row, the median of each channel, whatever the colours of the two domains: staff lines, paper and black are
+    background, and strokes of one pixel do not count. Two drawings of one thing reach ``enough``, and are free from there on. It
+    keeps an unpaired translator from moving or exchanging what it sees, as the self-regularisation of Shrivastava et al. 2017
+    (eq. 3) does for domains of one kind.
     """
-    inks = [F.avg_pool2d((z - z.median(3, keepdim=True).values).abs().mean(1, keepdim=True), pool).flatten(1) for z in (x, y)]
+    inks = [F.avg_pool2d(_solid_ink(z), 2, 1).flatten(1) for z in (x, y)]
     a, b = (ink - ink.mean(1, keepdim=True) for ink in inks)
     return F.relu(enough - F.cosine_similarity(a, b, dim=1, eps=1e-6)).mean()
+
+
+def _solid_ink(x: Images) -> Float[Tensor, "n 1 p q"]:
+    ink = (x - x.median(3, keepdim=True).values).abs().mean(1, keepdim=True)
+    return -F.max_pool2d(-ink, 2, 1)
 
 
 def weights_of(y: Images, foreground: float) -> Images:

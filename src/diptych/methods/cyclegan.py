@@ -38,7 +38,8 @@ class CycleGANConfig:
     The paper's ablations: ``lambda_gan: 0`` is cycle alone, ``lambda_cycle_a: 0`` with ``lambda_cycle_b: 0`` GAN alone, one
     of the two GAN + one cycle. ``lambda_identity`` is relative to the cycle weights. ``lambda_gp`` counts only with ``gan:
     wgan``. For drawings, ``pixel: bce`` takes the place of L1 in cycle and identity, and ``foreground`` is how often their
-    lines count. ``lambda_structure`` keeps what is drawn where it stands (diptych.losses.structure_loss). ``lambda_pair`` is the
+    lines count. ``lambda_structure`` keeps what is drawn where it stands, as far as a correlation
+    of ``structure`` (diptych.losses.structure_loss). ``lambda_pair`` is the
     weight of the pixel loss on known pairs, which counts only with ``data.pairs``.
     """
 
@@ -63,6 +64,7 @@ class CycleGANConfig:
     pixel: Pixel = "l1"
     foreground: float = 1.0
     lambda_structure: float = 0.0
+    structure: float = 0.2
     lambda_pair: float = 10.0
     lambda_gp: float = 10.0
     lambda_r1: float = 0.0
@@ -146,8 +148,8 @@ class CycleGAN(Method):
             terms["pair_ab"] = c.lambda_pair * pixel_loss(fake_b, real_b, c.pixel, c.foreground, batch.known)
             terms["pair_ba"] = c.lambda_pair * pixel_loss(fake_a, real_a, c.pixel, c.foreground, batch.known)
         if c.lambda_structure:
-            terms["structure_ab"] = c.lambda_structure * structure_loss(real_a, fake_b)
-            terms["structure_ba"] = c.lambda_structure * structure_loss(real_b, fake_a)
+            terms["structure_ab"] = c.lambda_structure * structure_loss(real_a, fake_b, c.structure)
+            terms["structure_ba"] = c.lambda_structure * structure_loss(real_b, fake_a, c.structure)
         yield "G", terms
         if self.D_a and self.D_b:
             weights = c.gan, c.lambda_gp, c.lambda_r1
