@@ -123,16 +123,29 @@ def relief_unpaired() -> Recipe:
 
 def music_read() -> Recipe:
     """Sheets of music -> rolls of notes (diptych.music): cross-entropy that counts ink, since most of a page is empty."""
-    method = {"generator": "unet_6", "ngf": 24, "norm": "batch", "dropout": False, "lambda_gan": 0.0, "lambda_l1": 1.0}
-    method |= {"pixel": "bce", "foreground": 8.0}
-    data = {"resize": "none", "crop_size": 320, "flip": False}
-    train = {"epochs": 6, "decay_epochs": 8, "batch_size": 2, "lr": 3e-3, "ema": 0.995}
-    return Recipe.create("pix2pix", {"method": method, "data": data, "train": train})
+    return _music(foreground=8.0)
 
 
 def music_draw() -> Recipe:
-    """Rolls of notes -> sheets of music (diptych.music), the other way round."""
-    return music_read()
+    """Rolls of notes -> sheets of music (diptych.music), the other way round: ink counts less, so that doubt stays light."""
+    return _music(foreground=2.0)
+
+
+def _music(foreground: float) -> Recipe:
+    method = {"generator": "unet_5", "ngf": 24, "norm": "batch", "dropout": False, "lambda_gan": 0.0, "lambda_l1": 1.0}
+    method |= {"pixel": "bce", "foreground": foreground}
+    data = {"resize": "none", "crop_size": 320, "flip": False}
+    train = {"epochs": 0, "decay_epochs": 3, "decay": "step", "batch_size": 2, "lr": 3e-3, "ema": 0.995}
+    return Recipe.create("pix2pix", {"method": method, "data": data, "train": train})
+
+
+def music_unpaired() -> Recipe:
+    """Sheets of music <-> rolls of notes of other works (diptych.music): CycleGAN that keeps what is drawn where it stands."""
+    method = {"generator": "unet_4", "ngf": 24, "ndf": 32, "num_layers": 2, "pixel": "bce", "foreground": 8.0}
+    method |= {"lambda_cycle_a": 5.0, "lambda_cycle_b": 3.0, "lambda_identity": 0.0, "lambda_structure": 10.0}
+    data = {"resize": "none", "crop_size": 320, "flip": False}
+    train = {"epochs": 1, "decay_epochs": 2, "decay": "step", "lr": 5e-4, "ema": 0.99}
+    return Recipe.create("cyclegan", {"method": method, "data": data, "train": train})
 
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -154,6 +167,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
         relief_unpaired,
         music_read,
         music_draw,
+        music_unpaired,
     )
 }
 

@@ -17,8 +17,8 @@ EXAMPLES = """\
   diptych train music-read voice/sheet voice/roll            a reader of sheets
   diptych train music-draw voice/roll voice/sheet            a drawer of sheets
   diptych music score voice --snapshot runs/music-read/snapshot.safetensors
-  diptych music sheet song.mid --out song.pdf --snapshot runs/music-draw/snapshot.safetensors
-  diptych music read song.png --out song.mid --snapshot runs/music-read/snapshot.safetensors
+  diptych music sheet song.mid --out song.pdf
+  diptych music read song.png --out song.mid
   diptych music midi2roll song.mid --out roll.png            and roll2midi back
 `diptych music ACTION --help` shows the options of one action."""
 LAYOUTS = {"staff": 1, "grand": 2}
@@ -76,7 +76,8 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--examples", type=int, default=12, metavar="N", help="systems on that page (default: 12)")
     c.add_argument("--json", type=Path, metavar="FILE", help="write the scores there as well")
     for a in (s, e, c):
-        a.add_argument("--snapshot", type=Path, metavar="FILE", required=a is not c, help="the trained translator")
+        own = "" if a is c else " (default: the one for single staves that comes with diptych)"
+        a.add_argument("--snapshot", type=Path, metavar="FILE", help=f"the trained translator{own}")
         a.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     return p
 
@@ -139,11 +140,13 @@ def sheet(args: argparse.Namespace) -> int:
     from diptych.data.formats import write_pixels
     from diptych.errors import ConfigError
     from diptych.music.pages import by_page, stacked, write_pdf
+    from diptych.music.translators import builtin
 
     if args.out.suffix.lower() not in (".png", ".pdf"):
         raise ConfigError(f"{args.out}: a sheet is written as .png or .pdf")
     layout = layout_of(args)
-    picture = by_page(stacked(systems_of(args, layout), layout), layout, translator(args.snapshot, args.device))
+    snapshot = args.snapshot or builtin("draw", layout)
+    picture = by_page(stacked(systems_of(args, layout), layout), layout, translator(snapshot, args.device))
     if args.out.suffix.lower() == ".pdf":
         write_pdf(args.out, picture, layout)
     else:
@@ -156,10 +159,12 @@ def read(args: argparse.Namespace) -> int:
     from diptych.data.formats import read_pixels
     from diptych.music.pages import by_page
     from diptych.music.pages import layout_of as layout_by_size
+    from diptych.music.translators import builtin
 
     pixels = read_pixels(args.sheet)
     layout = layout_by_size(args.sheet, pixels, LAYOUTS[args.layout])
-    return write_song(args, by_page(pixels, layout, translator(args.snapshot, args.device)), args.sheet)
+    snapshot = args.snapshot or builtin("read", layout)
+    return write_song(args, by_page(pixels, layout, translator(snapshot, args.device)), args.sheet)
 
 
 def score(args: argparse.Namespace) -> int:

@@ -119,10 +119,13 @@ def assign(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
     """Each score with its split: composers, in an order that the seed chooses, go to test and validation until these are full.
 
     A composer of more than half of what a split still needs is passed over. A score that names none counts as its folder's; a
-    composer is one person in all spellings that `person` sees through.
+    composer is one person in all spellings that `person` sees through. Where there are fewer composers than splits, works are
+    assigned each by itself.
     """
     composers = {path: _composer(path) for path in paths}
     people = {path: person(name) for path, name in composers.items()}
+    if len(set(people.values())) < len(SPLITS):
+        people = {path: str(path) for path in paths}
     counts = Counter(people.values())
     order = sorted(counts, key=lambda name: hashlib.sha256(f"{config.seed} {name}".encode()).hexdigest())
     split_of: dict[str, str] = {}

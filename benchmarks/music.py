@@ -1,0 +1,53 @@
+"""A reader of sheets in about two minutes: built from music21's Bach chorales, trained, and scored beside the nearest neighbour.
+
+    python benchmarks/music.py [CHORALES]     of the 410 in the corpus; 200 where no number is given
+
+Exits with 1 unless the reader's F1 on chorales it never saw is above 0.75 and 0.3 above that of the nearest training example.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import diptych
+from diptych.inference.translator import Translator
+from diptych.music.build import BuildConfig, build
+from diptych.music.judge import Built, baseline, judge
+from diptych.music.scores import find_scores
+from diptych.recipes import named
+
+LEAST, AHEAD = 0.75, 0.3
+EPOCHS = 4
+
+
+def main() -> int:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name) / "bach"
+        start = time.perf_counter()
+        files = [str(path) for path in find_scores(["music21:bach"])]
+        manifest = build(files[:: max(1, len(files) // count)][:count], out, BuildConfig(most=12))
+        print(f"built    {time.perf_counter() - start:5.0f} s: {manifest['systems']} systems", flush=True)
+        recipe = named("music-read")
+        data = replace(recipe.data, source=(str(out / "sheet"), str(out / "roll")))
+        recipe = replace(
+            recipe, method=replace(recipe.method, ngf=16), data=data, train=replace(recipe.train, decay_epochs=EPOCHS)
+        )
+        start = time.perf_counter()
+        diptych.train(recipe, Path(name) / "run", num_previews=0, num_validations=0)
+        print(f"trained  {time.perf_counter() - start:5.0f} s", flush=True)
+        built = Built.load(out)
+        reader = Translator.load(Path(name) / "run" / "snapshot.safetensors").pixels
+        found = judge(built, "read", reader).scores()["f1"]
+        near = judge(built, "read", baseline("nearest", built, "read"), by_system=True).scores()["f1"]
+    print(f"reader   F1 {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
+    print(f"nearest  F1 {near.value:.3f} [{near.low:.3f}, {near.high:.3f}]")
+    return int(not (found.value > LEAST and found.value > near.value + AHEAD))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
