@@ -88,6 +88,13 @@ def test_composers_are_in_one_split_each_and_the_seed_chooses_them(scores):
     assert len({tuple(sorted(split.items())) for split in found}) > 1
 
 
+def test_works_of_one_composer_are_split_each_by_itself(tmp_path):
+    for k in range(8):
+        (tmp_path / f"{k}.mxl").write_bytes(mxl(score(melody(k), composer="J. S. Bach")))
+    splits = [work.split for work in assign(sorted(tmp_path.iterdir()), BuildConfig(test=0.25, val=0.125))]
+    assert (splits.count("test"), splits.count("val"), splits.count("train")) == (2, 1, 5)
+
+
 @pytest.mark.parametrize(
     "names",
     [
