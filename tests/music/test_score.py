@@ -69,5 +69,7 @@ def test_heads_are_found_where_they_stand_and_nowhere_on_an_empty_page():
     heads = Heads.learn(layout, [(TRUTH, sheet_with(true, layout), [])])
     assert sorted(heads.find(sheet_with(true, layout))) == sorted(true)
     assert heads.find(sheet_with([], layout)) == []
+    faint = 255 - (255 - sheet_with(true, layout)) // 5
+    assert heads.find(faint) == []
     moved = [(staff, position + 1, column) for staff, position, column in true]
     assert match(true, heads.find(sheet_with(moved, layout)), [], layout)[0] == 0

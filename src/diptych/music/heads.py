@@ -23,6 +23,7 @@ from diptych.music.score import f1
 ALIKE = 0.8  # the least normalised correlation of a head
 KINDS = (Fraction(2), Fraction(4))  # shorter notes have black heads, those from here on white ones, and whole notes no stem
 DOTTED = 3  # the numerator of a dotted note's duration: a dot stands near its head, on a line's note higher than on a space's
+FAINT = 0.3  # the least contrast of what is compared, of a real head's: what is fainter is a smear, of whatever form
 APART = 1.3  # staff spaces between heads on one step or the next
 NEAR = 0.6  # staff spaces that a head may be off: 50 ms at 120 quarters a minute, where a quarter is narrow
 Head = tuple[int, int, int]
@@ -125,12 +126,13 @@ def head_f1(counts: Shaped[np.ndarray, "n 3"]) -> float:
 
 
 def _correlation(sheet: UInt8[np.ndarray, "h w"], templates: Float[np.ndarray, "k a b"]) -> Float[np.ndarray, "k p q"]:
-    """Normalised cross-correlation of every template at every place (valid places only)."""
+    """Normalised cross-correlation of every template at every place (valid places only); less where there is hardly any ink."""
     x = torch.from_numpy(255.0 - sheet.astype(np.float32))[None, None]
     kernels = torch.from_numpy(255.0 - templates)[:, None]
     kernels = kernels - kernels.mean((2, 3), keepdim=True)
     size = kernels.shape[2] * kernels.shape[3]
     ones = torch.ones(1, 1, *kernels.shape[2:])
     mean, square = F.conv2d(x, ones) / size, F.conv2d(x * x, ones) / size
-    deviation = (square - mean * mean).clamp_min(1.0).sqrt()
-    return (F.conv2d(x, kernels) / size / deviation / kernels.square().mean((2, 3)).sqrt()[None, :, 0, None, None])[0].numpy()
+    contrast = kernels.square().mean((2, 3)).sqrt()[None, :, 0, None, None]
+    deviation = torch.maximum((square - mean * mean).clamp_min(0.0).sqrt(), FAINT * contrast)
+    return (F.conv2d(x, kernels) / size / deviation / contrast)[0].numpy()
