@@ -249,7 +249,7 @@ def _width(notes: Sequence[Note], lengths: Sequence[Fraction], layout: Layout) -
 def _cut(note: Note, start: Fraction, end: Fraction) -> Note:
     """The part of a note inside a system, timed from its beginning."""
     onset, offset = max(note.onset, start), min(note.offset, end)
-    return replace(note, onset=onset - start, duration=offset - onset)
+    return replace(note, onset=onset - start, duration=offset - onset, held=note.onset < start)
 
 
 def _apart(notes: Sequence[Note]) -> tuple[Note, ...]:
@@ -282,8 +282,10 @@ def _respelled(note: Note) -> Note:
 
 
 def to_song(found: Iterable[System], bpm: float = 120.0) -> Song:
-    """Systems one after another as a song. A note that is held from one system into the next stays two: a roll cannot tell."""
+    """Systems one after another as a song; a note that goes on from the system before is one with it."""
     notes: list[Played] = []
+    sounding: dict[tuple[int, int], int] = {}
+    """The index of the last note of each pitch on each track."""
     meters: list[Meter] = []
     start = Fraction(0)
     fifths = None
@@ -292,7 +294,14 @@ def to_song(found: Iterable[System], bpm: float = 120.0) -> Song:
         for begin, length in zip(system.starts, system.measures, strict=False):
             if not meters or (meters[-1].length, meters[-1].beat) != (length, system.beat):
                 meters.append(Meter(start + begin, length, system.beat))
-        notes += [Played(start + n.onset, start + n.offset, n.midi, n.velocity, n.staff) for n in system.notes]
+        for note in system.notes:
+            played = Played(start + note.onset, start + note.offset, note.midi, note.velocity, note.staff)
+            before = sounding.get((played.pitch, played.track)) if note.held else None
+            if before is not None and notes[before].end == played.onset:
+                notes[before] = replace(notes[before], end=played.end)
+            else:
+                sounding[played.pitch, played.track] = len(notes)
+                notes.append(played)
         start += system.starts[-1]
     return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), tuple(meters), fifths, bpm)
 

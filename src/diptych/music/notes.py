@@ -41,7 +41,8 @@ def key_alter(step: int, fifths: int) -> int:
 class Note:
     """One note of a system. Onset and duration are in quarters, the onset from the beginning of the system's first measure.
 
-    ``alter`` is how it sounds, ``mark`` the accidental printed before it. Tied notes are one.
+    ``alter`` is how it sounds, ``mark`` the accidental printed before it. Tied notes are one; ``held`` says that a note goes on
+    from the system before.
     """
 
     onset: Fraction
@@ -51,6 +52,7 @@ class Note:
     duration: Fraction
     mark: Mark = ""
     velocity: int = 64
+    held: bool = False
 
     @property
     def offset(self) -> Fraction:

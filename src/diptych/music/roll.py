@@ -1,9 +1,9 @@
 """Rolls: a system of music as an RGB picture in which every staff step has rows of its own, drawn and read back.
 
-Red marks onsets, green holds notes as long as they sound (128 + velocity). Blue is context: staff lines, bar lines, beats below
-(three eighths apart in 6/8; two columns each where a quarter is wide), and at each onset the accidental that is printed there:
-the upper rows for a sharp, the lower for a flat, both for a natural. The header has the clef's place in blue, and a block for
-each sharp (red) or flat (green) of the key signature.
+Red marks onsets (at 4/5 where a note goes on from the system before), green holds notes as long as they sound (128 + velocity).
+Blue is context: staff lines, bar lines, beats below (three eighths apart in 6/8; two columns each where a quarter is wide), and
+at each onset the accidental that is printed there: the upper rows for a sharp, the lower for a flat, both for a natural. The
+header has the clef's place in blue, and a block for each sharp (red) or flat (green) of the key signature.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from diptych.music.layout import GUTTER, HEADER, KEY_AT, KEY_STEP, QUARTERS, Lay
 from diptych.music.notes import CLEFS, Mark, Note, System, sounding
 
 R, G, B = 0, 1, 2
-LINE, FULL = 60, 255
+LINE, HELD, FULL = 60, 204, 255
+LEAST_HELD = 0.7  # of full red: between this and what is an onset, the first beat has a note that is held
 SURE = 8 / 9  # where a network is undecided whose cross-entropy counts foreground 8 times, as the recipe music-read's does
 KEY_POSITIONS = {"s": (4, 1, 5, 2, -1, 3, 0), "f": (0, 3, -1, 2, -2, 1, -3)}  # in treble clef, from the middle line
 LOWER = {"G2": 0, "G2_8": 0, "F4": 2, "C3": 1, "C4": -1}  # steps that other clefs' key signatures stand lower
@@ -72,7 +73,7 @@ def _draw_note(roll: Roll, note: Note, system: System, layout: Layout, zeros: li
     last = column_of(note.offset, system, layout, zeros, end=True)
     roll[rows, first : max(last - 1, first + 1), G] = 128 + note.velocity
     onset = slice(first, first + layout.half)
-    roll[rows, onset, R] = FULL
+    roll[rows, onset, R] = HELD if note.held else FULL
     roll[rows, onset, B] = 0
     upper = slice(rows.start, rows.start + layout.half // 2)
     lower = slice(upper.stop, rows.stop)
@@ -180,9 +181,11 @@ def _read_notes(
         onset = onset.copy()
         onset[: HEADER * layout.space] = 0
         columns = _onsets(onset, layout, threshold)
-        for column, after in pairwise([*columns, layout.width]):
-            held = sustain[column:after] >= threshold / 2
-            length = int(np.argmin(held)) if not held.all() else len(held)
+        first = zeros[0]
+        held = first not in columns and bool(LEAST_HELD <= onset[first : first + layout.half].mean() < threshold)
+        for column, after in pairwise([*[first] * held, *columns, layout.width]):
+            lasts = sustain[column:after] >= threshold / 2
+            length = int(np.argmin(lasts)) if not lasts.all() else len(lasts)
             time = _time_at(column, system, layout, zeros)
             until = _time_at(column + max(length, 1) + 1, system, layout, zeros, end=True)
             if time is None or until is None or until <= time:
@@ -190,7 +193,8 @@ def _read_notes(
             mark = _read_mark(image[rows, column : column + layout.half, B], threshold)
             velocity = round(float(image[rows, column : column + max(length, 1), G].mean()) * FULL) - 128
             step = position + CLEFS[system.clefs[staff]]
-            notes.append(Note(time, staff, step, 0, until - time, mark, min(max(velocity, 1), 127)))
+            goes_on = held and column == first
+            notes.append(Note(time, staff, step, 0, until - time, mark, min(max(velocity, 1), 127), goes_on))
     return notes
 
 
