@@ -1,9 +1,13 @@
 """Scores are engraved, cut into systems, and line up with their rolls; what cannot be used is counted by its reason."""
 
+import xml.etree.ElementTree as ET
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from diptych.errors import DataError
+from diptych.music.engrave import _joined
 from diptych.music.excerpts import excerpts
 from diptych.music.layout import Layout
 from diptych.music.notes import CLEFS, sounding
@@ -63,6 +67,39 @@ def test_a_tied_note_is_one_and_no_system_begins_or_ends_in_it(tmp_path):
     found, left_out = made(tmp_path, long)
     assert [n.midi for each in found for n in each.system.notes] == [76]
     assert left_out == {"no end without a held note": 1, "begins in a held note": 4}
+
+
+def test_ties_in_a_circle_come_to_an_end():
+    times = {name: (Fraction(k), Fraction(k + 1)) for k, name in enumerate("abcd")}
+    ties = "".join(f'<tie startid="#{a}" endid="#{b}"/>' for a, b in ("ab", "ba", "cd"))
+    held = _joined(times, ET.fromstring(f"<mei>{ties}</mei>"))
+    assert held == {"a", "b", "d"} and times["c"] == (2, 4) and times["a"] == (0, 1)
+
+
+def test_the_heads_that_a_tie_leads_to_are_told(tmp_path):
+    bars = [attributes() + note("c5", 4, tie="start"), note("c5", 2, tie="stop") + note("d5", 2)]
+    found, _ = made(tmp_path, bars)
+    assert found[0].held == ((Fraction(4), 0, 35),)
+
+
+def test_another_font_engraves_the_same_notes(tmp_path):
+    path = written(tmp_path / "x.musicxml", score(melody()))
+    one, other = (excerpts(path, Layout(), font)[0] for font in ("Leipzig", "Petaluma"))
+    assert [each.digest for each in one] == [each.digest for each in other]
+    assert all((a.sheet != b.sheet).any() and (a.roll == b.roll).all() for a, b in zip(one, other, strict=True))
+
+
+def test_beams_of_the_source_make_no_difference(tmp_path):
+    bar = "".join(note(pitch, 0.5) for pitch in ("g4", "a4", "b4", "c5", "d5", "e5", "d5", "c5"))
+    parts = bar.split("</note>")
+    joined = "</note>".join(
+        part.replace("</staff>", f'</staff><beam number="1">{kind}</beam>') if part else part
+        for part, kind in zip(parts, ["begin", "continue", "continue", "end"] * 2 + [""], strict=True)
+    )
+    (one,), _ = made(tmp_path, [attributes() + bar])
+    (other,), _ = made(tmp_path, [attributes() + joined])
+    assert [len(beam) for beam in load_mei(tmp_path / "x.musicxml").iter("beam")] == [4, 4]
+    assert (one.sheet == other.sheet).all()
 
 
 def test_what_a_roll_cannot_say_is_left_out_by_its_reason(tmp_path):

@@ -42,7 +42,7 @@ def sound(system: System) -> bytes:
     frequencies = 440.0 * 2.0 ** ((np.array(pitches) - 69) / 12)
     times = np.arange(length) * seconds
     tones = [share * sonify.time_frequency(gram, frequencies * k, times, RATE) for k, share in enumerate(OVERTONES, 1)]
-    return _wav(np.sum([tone for tone in tones if len(tone)], axis=0))
+    return _wav(np.sum(tones, axis=0))
 
 
 def _wav(samples: Float[np.ndarray, " n"]) -> bytes:
