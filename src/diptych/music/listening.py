@@ -41,8 +41,12 @@ def sound(system: System) -> bytes:
         gram[pitches.index(note.midi), first:last] = np.exp(-np.arange(last - first) * seconds / FADES)
     frequencies = 440.0 * 2.0 ** ((np.array(pitches) - 69) / 12)
     times = np.arange(length) * seconds
-    tones = [share * sonify.time_frequency(gram, frequencies * k, times, RATE) for k, share in enumerate(OVERTONES, 1)]
-    return _wav(np.sum(tones, axis=0))
+    samples = np.zeros(int(times[-1] * RATE))
+    for k, share in enumerate(OVERTONES, 1):
+        heard = frequencies * k < RATE / 2
+        if heard.any():
+            samples += share * sonify.time_frequency(gram[heard], frequencies[heard] * k, times, RATE, length=len(samples))
+    return _wav(samples)
 
 
 def _wav(samples: Float[np.ndarray, " n"]) -> bytes:
