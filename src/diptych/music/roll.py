@@ -139,18 +139,18 @@ def _read_bars(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: flo
 
 
 def _read_beats(image: Float[np.ndarray, "h w 3"], layout: Layout, zeros: list[int]) -> tuple[int, Fraction]:
-    """How wide a quarter is, and how many make a beat: those whose beats would look most like what is seen."""
+    """How wide a quarter is, and how many make a beat: those whose beats stand out the most; narrow and 1 where none do."""
     bottoms = [(staff + 1) * layout.panel for staff in range(layout.staves)]
     seen = np.mean([image[bottom - layout.space : bottom, :, B].mean(0) for bottom in bottoms], axis=0)
 
-    def unlike(quarter: int, beat: Fraction) -> float:
-        expected = np.zeros_like(seen)
+    def clear(quarter: int, beat: Fraction) -> float:
+        expected = np.zeros(len(seen), bool)
         for zero, after in pairwise(zeros):
             length = Fraction(after - GUTTER * layout.space - zero, quarter * layout.space)
-            expected[beat_columns(zero, length, quarter, beat, layout)] = 1
-        return float(np.abs(seen - expected).sum())
+            expected[beat_columns(zero, length, quarter, beat, layout)] = True
+        return float(seen[expected].mean() - seen[~expected].mean()) if expected.any() else -1.0
 
-    return min(((quarter, beat) for quarter in QUARTERS for beat in BEATS), key=lambda pair: unlike(*pair))
+    return max(((quarter, beat) for quarter in QUARTERS for beat in BEATS), key=lambda pair: clear(*pair))
 
 
 def beat_columns(zero: int, length: Fraction, quarter: int, beat: Fraction, layout: Layout) -> list[int]:
