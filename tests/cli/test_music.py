@@ -6,6 +6,7 @@ import json
 import re
 import wave
 from fractions import Fraction
+from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from diptych.data.formats import read_pixels, write_pixels
 from diptych.music.build import BuildConfig, assign, person
 from diptych.music.listening import BPM, sound
-from diptych.music.midi import midi_bytes, read_midi
+from diptych.music.midi import Played, Song, midi_bytes, read_midi
 from diptych.music.notes import Note, System
 from tests.cli.pictures import diptych
 from tests.music.songs import melody, mxl, score
@@ -182,6 +183,21 @@ def test_trained_translators_are_scored_and_used(built, snapshots, tmp_path, cap
     capsys.readouterr()
     code = diptych("music", "read", tmp_path / "sheet.png", "--out", tmp_path / "x.mid", "--snapshot", snapshots["read"])
     assert code == 0 or "shows no notes" in capsys.readouterr().err
+
+
+def test_the_translators_that_come_with_diptych_draw_a_song_and_read_it_again(tmp_path, capsys):
+    pitches = (62, 66, 69, 74, 73, 71, 69, 68, 69, 67, 66, 64, 62, 61, 62, 57, 62, 69, 66, 62)  # D major, with a g sharp
+    lengths = [Fraction(each) for each in (1, 1, 1, 1, Fraction(1, 2), Fraction(1, 2), 1, 2, Fraction(3, 2), Fraction(1, 2))] * 2
+    starts = list(accumulate(lengths, initial=Fraction(0)))
+    notes = tuple(Played(a, b, pitch, 64, 0) for pitch, (a, b) in zip(pitches, pairwise(starts), strict=True))
+    (tmp_path / "song.mid").write_bytes(midi_bytes(Song(notes, fifths=2)))
+    assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "song.png") == 0
+    assert diptych("music", "read", tmp_path / "song.png", "--out", tmp_path / "back.mid") == 0
+    back = {(n.onset, n.pitch) for n in read_midi(tmp_path / "back.mid").notes}
+    assert len(back & {(n.onset, n.pitch) for n in notes}) >= 18 and len(back) <= 22
+    capsys.readouterr()
+    assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "x.png", "--layout", "grand") == 2
+    assert "diptych brings a translator for 1 staff at 4 pixels a space, not for 2 at 4" in capsys.readouterr().err
 
 
 def test_a_midi_file_is_drawn_as_a_roll_and_read_back(tmp_path, capsys):
