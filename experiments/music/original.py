@@ -1,7 +1,7 @@
 """The set-up that failed, made again: 256 x 256 pictures, a roll that is an array of 128 pitches stretched by a resize.
 
-    python original.py build VOICE OUT     from what `diptych music build` wrote: OUT/{sheet,roll}/{train,test}/ID.png
-    python original.py score VOICE PRED    F1 of rolls in PRED, read as 128 pitches; give OUT/roll/test for the ceiling
+python original.py build VOICE OUT     from what `diptych music build` wrote: OUT/{sheet,roll}/{train,test}/ID.png
+python original.py score VOICE PRED    F1 of rolls in PRED, read as 128 pitches; give OUT/roll/test for the ceiling
 """
 
 import sys
