@@ -163,6 +163,18 @@ def test_free_sheets_and_rolls_are_of_different_composers_but_for_the_pairs(scor
     assert diptych(*words, "--out", tmp_path / "y", "--pairs", 1) == 2
 
 
+def test_systems_of_one_clef_alone(scores, tmp_path, capsys):
+    words = ["music", "build", scores, "--jobs", 1, "--test", 0.25, "--val", 0.12]
+    assert diptych(*words, "--out", tmp_path / "x", "--clef", "F4") == 2
+    assert "nothing to train on" in capsys.readouterr().err
+    left_out = json.loads((tmp_path / "x" / "manifest.json").read_text())["left_out"]
+    assert left_out["another clef than asked for"] > 8
+    assert diptych(*words, "--out", tmp_path / "y", "--clef", "G2") == 0
+    assert "another clef than asked for" not in json.loads((tmp_path / "y" / "manifest.json").read_text())["left_out"]
+    assert diptych(*words, "--out", tmp_path / "z", "--clef", "treble") == 2
+    assert "clef must be one of G2, F4" in capsys.readouterr().err
+
+
 def test_score_takes_one_thing_to_score(built, capsys):
     assert diptych("music", "score", built) == 2
     assert "takes one of --snapshot, --baseline and --pred, found none" in capsys.readouterr().err

@@ -47,6 +47,9 @@ def parser() -> argparse.ArgumentParser:
     b.add_argument("--font", choices=FONTS, default="Leipzig", help="of the notes (default: Leipzig)")
     b.add_argument("--free", action="store_true", help="for unpaired training: sheets and rolls of different composers")
     b.add_argument("--pairs", type=int, default=0, metavar="N", help="with --free: works that are on both sides (default: 0)")
+    b.add_argument(
+        "--clef", default="", metavar="CLEF", help="of the first staff, such as G2: others are left out (default: all)"
+    )
     b.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default: 2)")
 
     m = action("midi2roll", "draw a MIDI file as a roll", midi2roll)
@@ -97,7 +100,7 @@ def build(args: argparse.Namespace) -> int:
     from diptych.music.build import BuildConfig
     from diptych.music.build import build as run
 
-    settings = {name: getattr(args, name) for name in ("space", "test", "val", "most", "seed", "font", "free", "pairs")}
+    settings = {name: getattr(args, name) for name in ("space", "test", "val", "most", "seed", "font", "free", "pairs", "clef")}
     config = BuildConfig(LAYOUTS[args.layout], **settings)
     with bar("works") as progress:
         task = progress.add_task("engraving", total=None, note="")

@@ -28,7 +28,7 @@ from diptych.errors import ConfigError, DataError
 from diptych.files import write_atomic
 from diptych.music.excerpts import Excerpt, composer_of, excerpts
 from diptych.music.layout import Layout
-from diptych.music.notes import Note, System
+from diptych.music.notes import CLEFS, Note, System
 from diptych.music.scores import find_scores, read_text
 
 BACKGROUNDS = {"sheet": 255, "roll": 0}
@@ -43,7 +43,8 @@ class BuildConfig:
 
     ``most`` limits the systems of one work, evenly spread, 0 for all. ``seed`` chooses the composers of test and validation.
     ``free`` is for unpaired training: sheets of half of the training's composers, rolls of the other half, and both only of
-    ``pairs`` works.
+    ``pairs`` works. ``clef`` keeps only systems whose first staff has it, all for the empty name: what a clef means cannot be
+    learned without pairs.
     """
 
     staves: int = 1
@@ -55,10 +56,13 @@ class BuildConfig:
     font: str = "Leipzig"
     free: bool = False
     pairs: int = 0
+    clef: str = ""
 
     def __post_init__(self) -> None:
         if self.staves not in (1, 2) or self.space not in (4, 8):
             raise ConfigError(f"a layout has 1 or 2 staves and 4 or 8 pixels a space, found {self.staves} and {self.space}")
+        if self.clef not in ("", *CLEFS):
+            raise ConfigError(f"clef must be one of {', '.join(CLEFS)}, found {self.clef!r}")
         if self.pairs < 0 or (self.pairs and not self.free):
             raise ConfigError(f"pairs is the number of works of a free build that are on both sides, found {self.pairs}")
         if not (self.test >= 0 and self.val >= 0 and self.test + self.val < 1):
@@ -196,9 +200,11 @@ def _excerpts(works: Sequence[Work], config: BuildConfig, jobs: int) -> Iterator
 def _one(path: Path, config: BuildConfig) -> tuple[list[Excerpt], Counter[str]]:
     """The systems of one score; a score that cannot be read is one reason among the others."""
     try:
-        return excerpts(path, config.layout, config.font)
+        found, left_out = excerpts(path, config.layout, config.font)
     except DataError as error:
         return [], Counter({str(error).removeprefix(f"{path}: "): 1})
+    kept = [each for each in found if config.clef in ("", each.system.clefs[0])]
+    return kept, left_out + Counter({"another clef than asked for": len(found) - len(kept)})
 
 
 def _unseen(found: Iterable[Excerpt], work: Work, seen: dict[str, str], left_out: Counter[str]) -> list[Excerpt]:
