@@ -187,19 +187,32 @@ def test_each_image_counts_as_often_as_asked():
     assert found == pytest.approx(2 * pixel_loss(x[:1], y[:1], "bce", 3.0).item() / len(x), rel=1e-12)
 
 
+def staff(colour, paper, channels, line=28):
+    """Two pages with a line and a note each, at different places."""
+    page = torch.full((2, channels, 32, 32), paper)
+    page[:, -1, line] = colour
+    page[0, 0, 6:10, 12:16] = page[1, 0, 20:24, 4:8] = colour
+    return page
+
+
 def test_structure_is_where_ink_stands_whatever_its_colour_and_the_paper():
-    page = torch.ones(2, 1, 32, 32)
-    page[:, :, 28] = -1.0  # a staff line: background of its row
-    page[0, 0, 6:10, 12:16] = page[1, 0, 20:24, 4:8] = -1.0
-    night = torch.full((2, 3, 32, 32), -1.0)
-    night[0, 1, 6:10, 12:16] = night[1, 1, 20:24, 4:8] = 0.4
-    assert structure_loss(page, night, 1.0).item() == pytest.approx(0.0, abs=1e-6)
-    assert structure_loss(page, night.flip(0), 1.0).item() > 0.9
-    assert structure_loss(page, torch.full_like(night, -1.0), 1.0).item() == pytest.approx(1.0)
-    assert structure_loss(page, night, 0.8).item() == 0.0
+    page, night = staff(-1.0, 1.0, 1), staff(0.4, -1.0, 3)
+    assert structure_loss(page, night, 1.0, 1.0).item() == pytest.approx(0.0, abs=1e-6)
+    assert structure_loss(page, night.flip(0), 1.0, -1.0).item() > 0.9
+    assert structure_loss(page, torch.full_like(night, -1.0), 1.0, 0.5).item() == pytest.approx(1.5)
+    faint = staff(0.4, -1.0, 3) + 0.05 * torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert 0.0 < structure_loss(page, faint, 1.0, -1.0) < 0.5 and structure_loss(page, faint, 0.5, 0.5) == 0.0
     moved = night.roll(8, 3).requires_grad_()
     structure_loss(page, moved).backward()
     assert torch.isfinite(moved.grad).all() and moved.grad.abs().sum() > 0
+
+
+def test_lines_must_stay_in_their_rows_though_a_row_is_no_ink():
+    page, night = staff(-1.0, 1.0, 1), staff(0.4, -1.0, 3)
+    elsewhere = staff(0.4, -1.0, 3, line=16)
+    assert structure_loss(page, elsewhere, 0.5, -1.0).item() == 0.0
+    assert structure_loss(page, elsewhere, -1.0, 0.7).item() > 0.5
+    assert structure_loss(page, night, 0.5, 0.7).item() == 0.0
 
 
 def test_an_empty_page_is_no_longer_the_best_answer_to_a_drawing():

@@ -30,8 +30,8 @@ class TrainConfig:
 
     ``epochs`` at the full learning rate ``lr``, then ``decay_epochs`` in which it falls linearly towards zero: from epoch to
     epoch as published, or with ``decay: step`` from step to step, for trainings of few epochs. An epoch visits the larger side
-    once. ``batch_size`` counts over all processes together. ``precision: auto`` is bf16 where the
-    hardware computes in it. ``ema`` is the decay per step of averaged generator weights, 0 for none.
+    once. ``batch_size`` counts over all processes together. ``precision: auto`` is bf16 where the hardware computes in it.
+    ``ema`` is the decay per step of averaged generator weights, 0 for none.
 
     For less memory, at the same results but for BatchNorm's statistics, which are those of a part: ``accumulate`` computes each
     process's batch in so many parts one after another; ``checkpoint`` recomputes the generators' activations instead of keeping

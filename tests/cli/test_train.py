@@ -35,7 +35,10 @@ def test_cyclegan_trains_both_ways_and_shows_the_test_images(cyclegan_run):
 def test_pairs_with_a_test_split_are_scored(tmp_path, capsys):
     for i, name in enumerate(("trainA", "trainB", "testA", "testB")):
         folder(tmp_path / "data" / name, seed=10 * i)
-    assert diptych("train", "pix2pix", tmp_path / "data", "--out", tmp_path / "run", *PIX2PIX) == 0
+    command = ("train", "pix2pix", tmp_path / "data", "--out", tmp_path / "run", *PIX2PIX)
+    assert diptych(*command, "--no-test") == 0
+    assert "report.html" in names(tmp_path / "run") and not names(tmp_path / "run") & {"evaluation.json", "test-a2b.png"}
+    assert diptych(*command) == 0
     results = json.loads((tmp_path / "run" / "evaluation.json").read_text())["results"]
     assert {(r["metric"], r["of"], r["estimate"]["n"]) for r in results} >= {("psnr", "model", 2), ("ssim", "mean", 2)}
     out = capsys.readouterr().out

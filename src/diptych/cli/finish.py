@@ -29,18 +29,18 @@ PAIRED = ("psnr", "ssim", "ms_ssim", "l1", "lpips_alex", "cycle")
 UNPAIRED = ("kid", "cycle")
 
 
-def finish(folder: Path, *, device: str = "auto", truth: bool = False) -> None:
+def finish(folder: Path, *, device: str = "auto", truth: bool = False, test: bool = True) -> None:
     """Score a finished run on its test images where it has some, draw contact sheets, write the report, say where all is.
 
-    ``truth`` pairs the test images by name although the method trained without pairs, as for the embedded data. Test images that
-    cannot be scored are said, and the report is written without scores.
+    ``test=False`` leaves the test images alone. ``truth`` pairs them by name although the method trained without pairs, as for
+    the embedded data. Test images that cannot be scored are said, and the report is written without scores.
     """
     recipe = Recipe.load(folder / "recipe.json")
     device = str(pick_device(device))
-    test = _readable_test(recipe, truth)
-    if test:
+    found = _readable_test(recipe, truth) if test else None
+    if found:
         try:
-            _test(folder, recipe, *test, device)
+            _test(folder, recipe, *found, device)
         except DataError as error:
             notes.print(f"warning: test images are not scored: {error}", soft_wrap=True)
     report = write_report(folder)

@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="times to score held-out images over the whole training (default: 20)",
     )
+    p.add_argument("--no-test", action="store_true", help="do not score the test images at the end; `diptych evaluate` can later")
     p.add_argument(
         "--on-nan",
         choices=("stop", "skip", "rollback"),
@@ -135,7 +136,7 @@ def main(argv: Sequence[str]) -> int:
     if shortage:
         raise OutOfMemory(shortage + (largest_that_fit(recipe, device) if "WORLD_SIZE" not in os.environ else ""))
     if first:
-        finish(out, device=args.device)
+        finish(out, device=args.device, test=not args.no_test)
     return 0
 
 

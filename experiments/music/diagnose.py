@@ -1,0 +1,53 @@
+"""Why notes are lost: scores as read, and read again with the true clefs and the true key.
+
+python diagnose.py BUILT SNAPSHOT [SPLIT [MOST [THRESHOLD]]]
+"""
+
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from diptych.inference.translator import Translator
+from diptych.music.judge import Built, from_json
+from diptych.music.notes import CLEFS, sounding
+from diptych.music.roll import read
+from diptych.music.score import Counts, compare, summarise
+
+
+def renamed(seen, clefs):
+    """The same places read in other clefs."""
+    moved = [CLEFS[to] - CLEFS[of] for to, of in zip(clefs, seen.clefs, strict=True)]
+    return replace(seen, clefs=clefs, notes=tuple(replace(note, step=note.step + moved[note.staff]) for note in seen.notes))
+
+
+def unmarked(system):
+    """The same system without keys and accidentals: what is left are places."""
+    return sounding(replace(system, fifths=0, notes=tuple(replace(note, mark="") for note in system.notes)))
+
+
+def main(folder, snapshot, split="val", most="300", threshold="0.5"):
+    built, translate = Built.load(Path(folder)), Translator.load(snapshot).pixels
+    kinds = ("as read", "true clef", "true clef and key", "places alone")
+    scores, keys, clefs = {kind: {} for kind in kinds}, Counter(), Counter()
+    for name, records in built.pages(split, int(most)).items():
+        page = translate(built.page("sheet", split, name))
+        for record in records:
+            truth = from_json(record)
+            seen = read(built.row(page, record), built.layout, float(threshold))
+            clear = renamed(seen, truth.clefs)
+            keys[truth.fifths, seen.fifths] += 1
+            clefs[truth.clefs, seen.clefs] += 1
+            readings = (seen, sounding(clear), sounding(replace(clear, fifths=truth.fifths)), unmarked(clear))
+            for kind, reading in zip(kinds, readings, strict=True):
+                true = unmarked(truth) if kind == "places alone" else truth
+                work = scores[kind]
+                work[record["work"]] = work.get(record["work"], Counts()) + compare(true, reading)
+    for kind, by_work in scores.items():
+        print(f"{kind:<20}" + "  ".join(f"{k} {v.value:.3f}" for k, v in list(summarise(by_work).items())[:4]))
+    print("keys (true, read):", keys.most_common(12))
+    print("clefs (true, read):", clefs.most_common(4))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
