@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
@@ -40,10 +39,8 @@ class CycleGANConfig:
     of the two GAN + one cycle. ``lambda_identity`` is relative to the cycle weights. ``lambda_gp`` counts only with ``gan:
     wgan``. For drawings, ``pixel: bce`` takes the place of L1 in cycle and identity, and ``foreground`` is how often their
     lines count. ``lambda_structure`` keeps what is drawn where it stands, as far as a correlation of ``structure``
-    (diptych.losses.structure_loss). ``noise`` is the deviation of Gaussian noise on whatever discriminators and cycles see, on
-    their scale of [-1, 1]: so no discriminator can tell a drawing by its exact black and white (instance noise, Sønderby et
-    al. 2017), and no cycle can hide what it needs in faint pixels (Chu et al. 2017; Bashkirova et al. 2019). ``lambda_pair`` is
-    the weight of the pixel loss on known pairs, which counts only with ``data.pairs``.
+    (diptych.losses.structure_loss). ``lambda_pair`` is the weight of the pixel loss on known pairs, which counts only with
+    ``data.pairs``.
     """
 
     name: ClassVar[str] = "cyclegan"
@@ -69,7 +66,6 @@ class CycleGANConfig:
     lambda_structure: float = 0.0
     structure: float = 0.2
     lambda_pair: float = 10.0
-    noise: float = 0.0
     lambda_gp: float = 10.0
     lambda_r1: float = 0.0
     pool_size: int = 50
@@ -133,9 +129,6 @@ class CycleGAN(Method):
         def apart(x: Tensor, y: Tensor) -> Tensor:
             return pixel_loss(x, y, c.pixel, c.foreground)
 
-        def noisy(x: Tensor) -> Tensor:
-            return x + c.noise * torch.randn_like(x) if c.noise else x
-
         if self.identity:
             fake_b, idt_b = apply_each(self.G_ab, real_a, real_b)
             fake_a, idt_a = apply_each(self.G_ba, real_b, real_a)
@@ -143,15 +136,14 @@ class CycleGAN(Method):
             terms["idt_b"] = c.lambda_identity * c.lambda_cycle_b * apart(idt_b, real_b)
         else:
             fake_b, fake_a = self.G_ab(real_a), self.G_ba(real_b)
-        seen_a, seen_b = noisy(fake_a), noisy(fake_b)
         if c.lambda_cycle_a:
-            terms["cycle_a"] = c.lambda_cycle_a * apart(self.G_ba(seen_b), real_a)
+            terms["cycle_a"] = c.lambda_cycle_a * apart(self.G_ba(fake_b), real_a)
         if c.lambda_cycle_b:
-            terms["cycle_b"] = c.lambda_cycle_b * apart(self.G_ab(seen_a), real_b)
+            terms["cycle_b"] = c.lambda_cycle_b * apart(self.G_ab(fake_a), real_b)
         if self.D_a and self.D_b:
             with frozen(self.D_a, self.D_b):
-                terms["gan_ab"] = c.lambda_gan * generator_loss(self.D_b(seen_b), c.gan)
-                terms["gan_ba"] = c.lambda_gan * generator_loss(self.D_a(seen_a), c.gan)
+                terms["gan_ab"] = c.lambda_gan * generator_loss(self.D_b(fake_b), c.gan)
+                terms["gan_ba"] = c.lambda_gan * generator_loss(self.D_a(fake_a), c.gan)
         if batch.known is not None:
             terms["pair_ab"] = c.lambda_pair * pixel_loss(fake_b, real_b, c.pixel, c.foreground, batch.known)
             terms["pair_ba"] = c.lambda_pair * pixel_loss(fake_a, real_a, c.pixel, c.foreground, batch.known)
@@ -161,8 +153,8 @@ class CycleGAN(Method):
         yield "G", terms
         if self.D_a and self.D_b:
             weights = c.gan, c.lambda_gp, c.lambda_r1
-            terms_a = discriminator_terms(self.D_a, noisy(real_a), self.pool_a(seen_a), *weights)
-            terms_b = discriminator_terms(self.D_b, noisy(real_b), self.pool_b(seen_b), *weights)
+            terms_a = discriminator_terms(self.D_a, real_a, self.pool_a(fake_a), *weights)
+            terms_b = discriminator_terms(self.D_b, real_b, self.pool_b(fake_b), *weights)
             yield (
                 "D",
                 {f"{name}_a": term for name, term in terms_a.items()} | {f"{name}_b": term for name, term in terms_b.items()},
