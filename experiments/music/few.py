@@ -10,12 +10,12 @@ from pathlib import Path
 
 def main(built, out, works):
     pages = sorted((built / "sheet/train").glob("*.png"))
-    names = sorted({page.name.rsplit("-", 1)[0] for page in pages})
+    names = sorted({page.name.split("-")[0] for page in pages})
     chosen = {names[int(k * len(names) / works)] for k in range(works)}
     for kind in ("sheet", "roll"):
         (out / kind / "train").mkdir(parents=True)
         for page in pages:
-            if page.name.rsplit("-", 1)[0] in chosen:
+            if page.name.split("-")[0] in chosen:
                 os.link(built / kind / "train" / page.name, out / kind / "train" / page.name)
     print(f"{works} works, {len(list((out / 'sheet/train').iterdir()))} pages")
 

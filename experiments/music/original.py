@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from diptych.music.judge import Built, from_json
-from diptych.music.midi import spell
 from diptych.music.notes import Note
 from diptych.music.score import Counts, compare, summarise
+from diptych.music.spelling import spell
 
 SIDE, PITCHES = 256, 128
 

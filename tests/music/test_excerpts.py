@@ -1,19 +1,23 @@
 """Scores are engraved, cut into systems, and line up with their rolls; what cannot be used is counted by its reason."""
 
+import io
 import xml.etree.ElementTree as ET
+import zipfile
+from contextlib import suppress
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
 from diptych.errors import DataError
+from diptych.music.beams import beamed
 from diptych.music.engrave import _joined
 from diptych.music.excerpts import excerpts
 from diptych.music.layout import Layout
 from diptych.music.notes import CLEFS, sounding
 from diptych.music.roll import column_of, read
-from diptych.music.scores import find_scores, load_mei, parts, read_text
-from tests.music.songs import attributes, melody, mxl, note, score
+from diptych.music.scores import find_scores, load_mei, parts, read_text, tunes
+from tests.music.songs import CONTAINER, attributes, melody, mxl, note, score
 
 
 def written(path, text):
@@ -113,6 +117,25 @@ def test_what_a_roll_cannot_say_is_left_out_by_its_reason(tmp_path):
     assert sum(len(each.system.measures) for each in found) + sum(left_out.values()) == 6
 
 
+@pytest.mark.parametrize(("fifths", "sign"), [(8, "#"), (-8, "b")])
+def test_a_key_that_no_roll_can_show_is_left_out(fifths, sign, tmp_path):
+    bar = "".join(note(f"{letter}{sign}5", 1) for letter in "cdef")
+    found, left_out = made(tmp_path, [attributes(fifths=fifths) + bar])
+    assert not found and left_out == {"a key of more than 7 accidentals": 1}
+
+
+def test_a_tuplet_of_no_notes_lasts_as_verovio_counts(tmp_path):
+    staff = '<staffDef n="1" lines="5" clef.shape="G" clef.line="2" meter.count="4" meter.unit="4"/>'
+    notes = '<note dur="8" oct="5" pname="c"/>' * 2
+    body = f'<staff n="1"><layer n="1"><tuplet num="0" numbase="2">{notes}</tuplet>{notes}</layer></staff>'
+    inside = f"<scoreDef><staffGrp>{staff}</staffGrp></scoreDef><section><measure>{body}</measure></section>"
+    text = f'<mei xmlns="http://www.music-encoding.org/ns/mei"><music><body><mdiv><score>{inside}</score></mdiv></body></music></mei>'
+    path = written(tmp_path / "x.mei", text)
+    (each,), _ = excerpts(path, Layout())
+    assert [n.onset for n in each.system.notes] == [0, 1, 2, 2.5]
+    assert [len(beam) for beam in beamed(load_mei(path)).iter("beam")] == [2, 2]
+
+
 def test_a_piano_has_two_panels_in_their_own_clefs(tmp_path):
     bars = []
     for k in range(4):
@@ -153,6 +176,53 @@ def test_abc_is_read_too(tmp_path):
     found, _ = excerpts(path, Layout())
     assert [n.midi for n in found[0].system.notes][:4] == [67, 69, 71, 72]
     assert any(n.mark == "s" for each in found for n in each.system.notes)
+
+
+def test_each_tune_of_an_abc_file_is_a_score_under_its_header(tmp_path):
+    header = "% Tunes\nM:3/4\nL:1/4\nC:All\n\n"
+    path = written(tmp_path / "x.abc", header + "X:1\nK:G\nGAB|\n\nX: 7\nC:Own\nM:2/4\nK:C\nCD|EF|\n")
+    assert tunes(path) == ["X:1\nM:3/4\nL:1/4\nC:All\nK:G\nGAB|\n\n", "X: 7\nL:1/4\nC:Own\nM:2/4\nK:C\nCD|EF|\n"]
+    found = [excerpts(path, Layout(), tune=k)[0][0].system for k in (0, 1)]
+    assert [[n.midi for n in system.notes] for system in found] == [[67, 69, 71], [60, 62, 64, 65]]
+    assert [system.measures for system in found] == [(3,), (2, 2)]
+
+
+def test_a_score_that_speaks_of_abc_is_one(tmp_path):
+    text = score(melody(), composer="one\nX:1\nX:2\n")
+    assert tunes(written(tmp_path / "x.musicxml", text)) == [text]
+
+
+@pytest.mark.parametrize(
+    ("name", "container"),
+    [
+        ("Peter & Wolf.xml", 'full-path="Peter &amp; Wolf.xml"'),
+        ("Für Elise.xml", 'full-path="F&#252;r Elise.xml"'),
+        ("a score", "media-type='x' full-path = 'a score'"),
+        ("SCORE.XML", None),
+        ("SCORE.XML", 'full-path="elsewhere.xml"'),
+    ],
+)
+def test_an_archive_may_name_its_score_in_any_way(name, container, tmp_path):
+    buffer, text = io.BytesIO(), score(melody())
+    with zipfile.ZipFile(buffer, "w") as archive:
+        if container:
+            archive.writestr("META-INF/container.xml", f"<container><rootfiles><rootfile {container}/></rootfiles></container>")
+        archive.writestr(name, text)
+    assert read_text(written(tmp_path / "x.mxl", buffer.getvalue())) == text
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_that_lacks_a_byte_or_has_a_wrong_one_is_read_or_refused(kind, tmp_path):
+    buffer, path = io.BytesIO(), tmp_path / "x.mxl"
+    with zipfile.ZipFile(buffer, "w", kind) as archive:
+        archive.writestr("META-INF/container.xml", CONTAINER)
+        archive.writestr("score.xml", "<score/>")
+    whole = buffer.getvalue()
+    for place in range(2, len(whole)):
+        for byte in (b"", bytes([whole[place] ^ 255])):
+            path.write_bytes(whole[:place] + byte + whole[place + 1 :])
+            with suppress(DataError):
+                assert isinstance(read_text(path), str)
 
 
 BAD = {

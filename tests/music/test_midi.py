@@ -1,15 +1,19 @@
 """MIDI files become systems and come back: the same notes, meters and velocities."""
 
+import io
+import time
+from dataclasses import replace
 from fractions import Fraction
+from itertools import accumulate, pairwise
 
 import mido
 import pytest
 
 from diptych.errors import DataError
 from diptych.music.layout import Layout
-from diptych.music.midi import Meter, Played, Song, key_of, midi_bytes, read_midi, spell, systems, to_song
-from diptych.music.notes import LETTERS, midi_pitch
+from diptych.music.midi import Meter, Played, Song, midi_bytes, read_midi
 from diptych.music.pages import stacked, unstacked
+from diptych.music.staves import systems, to_song
 
 METERS = Meter(length=Fraction(3)), Meter(length=Fraction(3), beat=Fraction(3, 2))  # 3/4 and 6/8
 
@@ -27,7 +31,7 @@ def song(seed=0, staves=1):
             for pitch in dice.sample(range(62, 80) if not staff else range(40, 58), dice.randint(0, 2)):
                 notes.append(Played(time, time + length, pitch, dice.randint(1, 127), staff))
             time += length
-    return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), (METERS[seed % 2],), None, 90.0)
+    return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), (METERS[seed % 2],))
 
 
 def file(path, song_):
@@ -54,27 +58,6 @@ def test_a_note_over_many_systems_comes_back_as_one_and_a_repeated_one_as_two():
     assert len(found) > 4 and sum(note.held for system in found for note in system.notes) > 4
     back = to_song(unstacked(stacked(found, layout), layout))
     assert back.notes == tuple(sorted(notes, key=lambda n: (n.onset, n.pitch)))
-
-
-def test_every_pitch_has_a_name_in_every_key():
-    for fifths in range(-7, 8):
-        for pitch in range(128):
-            step, alter = spell(pitch, fifths)
-            assert midi_pitch(step, alter) == pitch and abs(alter) <= 1
-
-
-@pytest.mark.parametrize(
-    ("pitch", "fifths", "name"),
-    [(66, 1, "f+1"), (66, -5, "g-1"), (70, 0, "b-1"), (70, 5, "a+1"), (61, 2, "c+1"), (63, 0, "e-1"), (60, 0, "c+0")],
-)
-def test_spelling_follows_the_key(pitch, fifths, name):
-    step, alter = spell(pitch, fifths)
-    assert f"{LETTERS[step % 7]}{alter:+d}" == name
-
-
-def test_the_key_is_found_from_what_sounds():
-    scale = [Played(Fraction(k), Fraction(k + 1), pitch, 64, 0) for k, pitch in enumerate([62, 64, 66, 67, 69, 71, 73, 74])]
-    assert key_of(scale) == 2
 
 
 def bad(tmp_path, name):
@@ -117,6 +100,19 @@ def test_a_note_that_no_staff_holds_is_refused_with_what_helps():
         systems(low, Layout())
 
 
+def test_a_note_that_no_staff_holds_under_its_other_name_is_refused():
+    high = Song(tuple(Played(Fraction(0), Fraction(1), pitch, 64, 0) for pitch in (96, 97)), fifths=0)
+    with pytest.raises(DataError, match="the note 97 at quarter 0 stands 16 steps from the middle of its staff, at most 15"):
+        systems(high, Layout())
+
+
+def test_two_tracks_have_a_staff_each_also_where_they_cross():
+    spans = [(0, 60, 0), (0, 55, 1), (1, 62, 0), (1, 64, 1)]
+    song_ = Song(tuple(Played(Fraction(t), Fraction(t + 1), pitch, 64, track) for t, pitch, track in spans))
+    (system,) = systems(song_, Layout(2))
+    assert [(note.onset, note.staff, note.midi) for note in system.notes] == [(0, 0, 60), (0, 1, 55), (1, 0, 62), (1, 1, 64)]
+
+
 def test_rests_between_notes_keep_their_time_through_a_roll():
     far = Song(tuple(Played(Fraction(t), Fraction(t + 1), 72, 64, 0) for t in (0, 40)))
     back = to_song(unstacked(stacked(systems(far, Layout()), Layout()), Layout()))
@@ -127,6 +123,107 @@ def test_a_note_held_over_many_systems_is_in_each_of_them():
     long = Song((Played(Fraction(0), Fraction(40), 72, 64, 0), Played(Fraction(20), Fraction(21), 65, 64, 0)))
     found = systems(long, Layout())
     assert len(found) > 3 and all(any(note.midi == 72 for note in system.notes) for system in found)
+
+
+def saved(path, *tracks, kind=1, ppq=24):
+    """A MIDI file; a track is (tick, message) in any order of types, by mido."""
+    midi = mido.MidiFile(type=kind, ticks_per_beat=ppq)
+    for messages in tracks:
+        track, time = mido.MidiTrack(), 0
+        for ticks, message in messages:
+            track.append(message.copy(time=ticks - time))
+            time = ticks
+        midi.tracks.append(track)
+    midi.save(path)
+    return path
+
+
+def on(pitch, channel=0, velocity=90):
+    return mido.Message("note_on", note=pitch, channel=channel, velocity=velocity)
+
+
+def off(pitch, channel=0):
+    return mido.Message("note_off", note=pitch, channel=channel)
+
+
+def meter(numerator, denominator):
+    return mido.MetaMessage("time_signature", numerator=numerator, denominator=denominator)
+
+
+A, B = 69, 71
+
+
+@pytest.mark.parametrize(
+    ("messages", "spans"),
+    [
+        ([(0, on(A)), (24, on(A)), (24, off(A)), (48, off(A))], [(0, 1, A), (1, 2, A)]),  # the new note comes before the old ends
+        ([(0, on(A)), (24, off(A)), (24, on(A)), (48, off(A))], [(0, 1, A), (1, 2, A)]),
+        ([(0, on(A)), (24, on(A)), (48, off(A)), (96, off(A))], [(0, 2, A), (1, 4, A)]),
+        ([(0, on(A)), (24, on(A, velocity=0)), (48, off(A))], [(0, 1, A)]),  # what ends nothing is nothing
+        ([(0, on(A)), (0, on(A, 1)), (24, off(A, 1)), (48, off(A))], [(0, 1, A), (0, 2, A)]),  # two channels of type 0
+        ([(0, on(A)), (24, on(B)), (48, off(B))], [(0, 2, A), (1, 2, B)]),  # no note-off
+        ([(0, on(A)), (24, on(B)), (48, off(B)), (96, mido.MetaMessage("end_of_track"))], [(0, 4, A), (1, 2, B)]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [0, 1])
+def test_every_note_on_is_a_note_and_the_oldest_ends_first(kind, messages, spans, tmp_path):
+    song_ = read_midi(saved(tmp_path / "x.mid", messages, kind=kind))
+    assert sorted((n.onset, n.end, n.pitch) for n in song_.notes) == spans
+
+
+def test_overlaps_of_one_pitch_are_written_and_read_again(tmp_path):
+    notes = tuple(Played(Fraction(a), Fraction(b), A, 64, 0) for a, b in [(0, 2), (1, 4), (4, 5)])
+    assert read_midi(file(tmp_path / "x.mid", Song(notes))).notes == tuple(replace(n, track=1) for n in notes)
+
+
+def test_a_file_of_several_songs_is_refused(tmp_path):
+    track = [(0, on(A)), (24, off(A))]
+    assert len(read_midi(saved(tmp_path / "one.mid", track, kind=2)).notes) == 1
+    with pytest.raises(
+        DataError, match=r"two\.mid: holds several songs, 2 tracks of MIDI type 2, and one can be read; export one"
+    ):
+        read_midi(saved(tmp_path / "two.mid", track, track, kind=2))
+
+
+def test_no_tempo_hinders(tmp_path):
+    track = [(0, mido.MetaMessage("set_tempo", tempo=0)), (0, on(A)), (24, off(A))]
+    assert len(read_midi(saved(tmp_path / "x.mid", track)).notes) == 1
+
+
+def test_a_tempo_is_written_where_one_is_known():
+    def tempos(data):
+        return [m.tempo for m in mido.MidiFile(file=io.BytesIO(data)).tracks[0] if m.type == "set_tempo"]
+
+    assert tempos(midi_bytes(song())) == [] and tempos(midi_bytes(song(), 96)) == [625_000]
+
+
+@pytest.mark.parametrize(("numerator", "denominator"), [(1, 2**30), (3, 2**100), (1, 64), (0, 4)])
+def test_a_meter_off_the_grid_is_none(numerator, denominator, tmp_path):
+    path = saved(tmp_path / "x.mid", [(0, meter(3, 4)), (72, meter(numerator, denominator))], [(0, on(A)), (144, off(A))])
+    song_ = read_midi(path)
+    assert song_.meters == (Meter(length=Fraction(3)),)
+    assert [system.measures for system in systems(song_, Layout())] == [(3, 3)]
+
+
+def test_a_meter_of_any_unit_comes_back_from_a_roll(tmp_path):
+    meters = [(7, 16), (5, 8), (12, 8), (2, 2), (1, 32), (9, 8), (3, 4)]
+    starts = list(accumulate((2 * 96 * count // unit for count, unit in meters), initial=0))  # two measures of each
+    changes = [(start, meter(*each)) for start, each in zip(starts, meters, strict=False)]
+    notes = [event for a, b in pairwise(starts) for event in ((a, on(A)), (b, off(A)))]
+    before = read_midi(saved(tmp_path / "x.mid", changes, notes))
+    after = to_song(unstacked(stacked(systems(before, Layout()), Layout()), Layout()))
+    kept = read_midi(file(tmp_path / "y.mid", after))
+    assert [kept.meters, after.meters] == [before.meters, before.meters] and len(kept.notes) == len(meters)
+
+
+def test_a_meter_for_each_measure_takes_no_longer(tmp_path):
+    num, seconds = 2000, []
+    for changes in ([], [(96 * k, meter(*((4, 4), (8, 8))[k % 2])) for k in range(num)]):
+        song_ = read_midi(saved(tmp_path / "x.mid", changes, [(0, on(A)), (96 * num, off(A))]))
+        started = time.process_time()
+        assert sum(len(system.measures) for system in systems(song_, Layout())) == num
+        seconds.append(time.process_time() - started)
+    assert seconds[1] < 2 * seconds[0]
 
 
 def test_a_meter_of_nothing_and_a_song_without_end_are_no_trap(tmp_path):

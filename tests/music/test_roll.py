@@ -44,6 +44,38 @@ def test_what_is_drawn_is_read_back(layout):
         assert read(draw(system, layout), layout) == system
 
 
+@pytest.mark.parametrize("layout", [Layout(1, 4), Layout(2, 8)], ids=str)
+@pytest.mark.parametrize("quarter", QUARTERS)
+def test_measures_of_any_length_are_read_back_down_to_one_pixel(layout, quarter):
+    for lengths in ([(7, 16)] * 2, [(1, 8), (5, 8), (1, 4)], [(1, 96)] * 4, [(9, 8)], [(1, 32), (1, 4), (1, 96), (1, 32)]):
+        measures = tuple(4 * Fraction(*length) for length in lengths)
+        compound = all(length % COMPOUND == 0 for length in measures)
+        system = System(("G2", "F4")[: layout.staves], 0, measures, quarter, (), COMPOUND if compound else SIMPLE)
+        seen = read(draw(system, layout), layout)
+        assert (seen.measures, seen.notes) == (measures, ())
+
+
+@pytest.mark.parametrize("layout", [Layout(1, 4), Layout(2, 8)], ids=str)
+@pytest.mark.parametrize(("after", "spaces"), [(0, 2), (0, 2.75), (0, 3), (1, 0.25), (1, 1.25), (1, 3)])
+def test_a_bar_line_where_no_measure_can_end_is_none(after, spaces, layout):
+    system = marked(System(("G2",) * layout.staves, 0, (Fraction(4),) * 2, 6, (Note(Fraction(5), 0, 30, 0, Fraction(1)),)))
+    roll = draw(system, layout)
+    zero = layout.time_zeros(system.measures, 6)[after]
+    column = layout.bar(zero) + round(spaces * layout.space)
+    for staff in range(layout.staves):
+        roll[layout.lines(staff)[0] : layout.lines(staff)[-1] + 1, column, 2] = 255
+    assert read(roll, layout) == system
+
+
+@pytest.mark.parametrize("layout", [Layout(1, 4), Layout(2, 8)], ids=str)
+def test_measures_last_wherever_a_network_paints_bar_lines(layout):
+    for seed in range(10):
+        roll = np.zeros((layout.height, layout.width, 3), np.uint8)
+        roll[:, np.random.default_rng(seed).random(layout.width) < 0.3, 2] = 255
+        measures = read(roll, layout).measures
+        assert len(measures) > 5 and min(measures) > 0
+
+
 def test_an_accidental_holds_to_the_end_of_its_measure_for_its_own_octave():
     c, d = 28, 29
     times = [(0, c, 1), (1, c, 1), (2, c + 7, 0), (3, c, 0), (4, c, 0), (5, d, -1), (6, d, -1), (8, d, 0)]

@@ -102,3 +102,17 @@ def command_parser(name: str, examples: str, usage: str | None = None) -> argpar
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def count(text: str) -> int:
+    """0, 1, 2 ..."""
+    if int(text) < 0:
+        raise ValueError(text)
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """1, 2, 3 ..."""
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from diptych.cli import command_parser
+from diptych.cli import command_parser, count, positive
 
 if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
     from diptych.music.layout import Layout
@@ -42,15 +43,15 @@ def parser() -> argparse.ArgumentParser:
     b.add_argument("--space", type=int, choices=(4, 8), default=4, help="pixels a staff space (default: 4)")
     b.add_argument("--test", type=float, default=0.15, metavar="SHARE", help="of works, by composer (default: 0.15)")
     b.add_argument("--val", type=float, default=0.05, metavar="SHARE", help="of works, by composer (default: 0.05)")
-    b.add_argument("--most", type=int, default=0, metavar="N", help="systems of one work, evenly spread (default: all)")
-    b.add_argument("--seed", type=int, default=0, help="chooses the composers of test and validation (default: 0)")
+    b.add_argument("--most", type=count, default=0, metavar="N", help="systems of one work, evenly spread (default: all)")
+    b.add_argument("--seed", type=count, default=0, help="chooses the composers of test and validation (default: 0)")
     b.add_argument("--font", choices=FONTS, default="Leipzig", help="of the notes (default: Leipzig)")
     b.add_argument("--free", action="store_true", help="for unpaired training: sheets and rolls of different composers")
-    b.add_argument("--pairs", type=int, default=0, metavar="N", help="with --free: works that are on both sides (default: 0)")
+    b.add_argument("--pairs", type=count, default=0, metavar="N", help="with --free: works that are on both sides (default: 0)")
     b.add_argument(
         "--clef", default="", metavar="CLEF", help="of the first staff, such as G2: others are left out (default: all)"
     )
-    b.add_argument("--jobs", type=int, default=2, metavar="N", help="processes (default: 2)")
+    b.add_argument("--jobs", type=positive, default=2, metavar="N", help="processes (default: 2)")
 
     m = action("midi2roll", "draw a MIDI file as a roll", midi2roll)
     m.add_argument("midi", metavar="FILE.mid", type=Path)
@@ -73,10 +74,10 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--pred", type=Path, metavar="DIR", help="instead of a snapshot: finished pages, named as those of the data")
     c.add_argument("--reader", type=Path, metavar="SNAPSHOT", help="for draw: what reads the drawn sheets")
     c.add_argument("--split", choices=("test", "val", "train"), default="test", help="which works (default: test)")
-    c.add_argument("--most", type=int, default=0, metavar="N", help="systems, evenly spread (default: all)")
+    c.add_argument("--most", type=count, default=0, metavar="N", help="systems, evenly spread (default: all)")
     c.add_argument("--threshold", type=float, default=8 / 9, help="how sure a reader must be of a note (default: 8/9)")
     c.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with systems to look at and to listen to")
-    c.add_argument("--examples", type=int, default=12, metavar="N", help="systems on that page (default: 12)")
+    c.add_argument("--examples", type=count, default=12, metavar="N", help="systems on that page (default: 12)")
     c.add_argument("--json", type=Path, metavar="FILE", help="write the scores there as well")
     for a in (s, e, c):
         own = "" if a is c else " (default: the one for single staves that comes with diptych)"
@@ -115,8 +116,8 @@ def build(args: argparse.Namespace) -> int:
         works, systems = (manifest[key].get(split, 0) for key in ("works_used", "systems"))
         console.print(f"{split:<6}{systems:>7,} systems of {works:,} works")
     console.print(f"{manifest['measures']:,} measures, {manifest['notes']:,} notes; left out, by reason:")
-    for reason, count in list(manifest["left_out"].items())[:12]:
-        console.print(f"{count:>8,}  {reason}", soft_wrap=True)
+    for reason, number in list(manifest["left_out"].items())[:12]:
+        console.print(f"{number:>8,}  {reason}", soft_wrap=True)
     console.print(f"sheets and rolls in {args.out}", soft_wrap=True)
     return 0
 
@@ -148,8 +149,8 @@ def sheet(args: argparse.Namespace) -> int:
     if args.out.suffix.lower() not in (".png", ".pdf"):
         raise ConfigError(f"{args.out}: a sheet is written as .png or .pdf")
     layout = layout_of(args)
-    snapshot = args.snapshot or builtin("draw", layout)
-    picture = by_page(stacked(systems_of(args, layout), layout), layout, translator(snapshot, args.device))
+    translate = translator(args.snapshot or builtin("draw", layout), args.device, "draw")
+    picture = by_page(stacked(systems_of(args, layout), layout), layout, translate)
     if args.out.suffix.lower() == ".pdf":
         write_pdf(args.out, picture, layout)
     else:
@@ -160,14 +161,13 @@ def sheet(args: argparse.Namespace) -> int:
 def read(args: argparse.Namespace) -> int:
     """Sheet music to MIDI."""
     from diptych.data.formats import read_pixels
-    from diptych.music.pages import by_page
-    from diptych.music.pages import layout_of as layout_by_size
+    from diptych.music.pages import by_page, layout_by_size
     from diptych.music.translators import builtin
 
     pixels = read_pixels(args.sheet)
-    layout = layout_by_size(args.sheet, pixels, LAYOUTS[args.layout])
-    snapshot = args.snapshot or builtin("read", layout)
-    return write_song(args, by_page(pixels, layout, translator(snapshot, args.device)), args.sheet)
+    layout = layout_by_size(args.sheet, pixels, LAYOUTS[args.layout], "sheet")
+    translate = translator(args.snapshot or builtin("read", layout), args.device, "read")
+    return write_song(args, by_page(pixels, layout, translate), args.sheet)
 
 
 def score(args: argparse.Namespace) -> int:
@@ -175,6 +175,7 @@ def score(args: argparse.Namespace) -> int:
     from diptych.cli.console import bar, console
     from diptych.data.formats import read_pixels
     from diptych.errors import ConfigError
+    from diptych.evaluation.results import finite
     from diptych.music.judge import Built, baseline, judge
     from diptych.music.listening import write_page
     from diptych.run import write_json
@@ -182,6 +183,8 @@ def score(args: argparse.Namespace) -> int:
     given = [name for name in ("snapshot", "baseline", "pred") if getattr(args, name)]
     if len(given) != 1:
         raise ConfigError(f"score takes one of --snapshot, --baseline and --pred, found {' and '.join(given) or 'none'}")
+    if args.reader and args.task == "read":
+        raise ConfigError("--reader reads what was drawn; leave it out, or score with --task draw")
     built = Built.load(args.data)
     if args.baseline:
         translate: Any = baseline(args.baseline, built, args.task)
@@ -189,8 +192,8 @@ def score(args: argparse.Namespace) -> int:
         pages = iter(built.pages(args.split, args.most))
         translate = lambda _: read_pixels(args.pred / next(pages))  # noqa: E731
     else:
-        translate = translator(args.snapshot, args.device)
-    reader = translator(args.reader, args.device) if args.reader else None
+        translate = translator(args.snapshot, args.device, args.task)
+    reader = translator(args.reader, args.device, "read") if args.reader else None
     with bar("pages") as progress:
         task = progress.add_task("scoring", total=None, note="")
         found = judge(
@@ -207,7 +210,8 @@ def score(args: argparse.Namespace) -> int:
         )
     scores = [(TITLES[name], estimate) for name, estimate in found.scores().items()]
     for name, e in scores:
-        console.print(f"{name:<26}{e.value:.3f}  [{e.low:.3f}, {e.high:.3f}]", soft_wrap=True)
+        interval = "" if math.isnan(e.low) else f"  [{e.low:.3f}, {e.high:.3f}]"  # none of a single work
+        console.print(f"{name:<26}{e.value:.3f}{interval}", soft_wrap=True)
     notes = sum(c.truth for c in found.notes.values()) or sum(int(row[2]) for row in found.heads.values())
     facts = f"{notes:,} notes of {len(found.notes or found.heads):,} works; 95 % intervals by work"
     console.print(facts, soft_wrap=True)
@@ -217,7 +221,7 @@ def score(args: argparse.Namespace) -> int:
         write_page(args.report, title, f"{facts}; {origin}", scores, found.examples)
         console.print(f"report in {args.report}", soft_wrap=True)
     if args.json:
-        write_json(args.json, {name: vars(estimate) for name, estimate in found.scores().items()})
+        write_json(args.json, finite({name: vars(estimate) for name, estimate in found.scores().items()}))
     return 0
 
 
@@ -241,18 +245,22 @@ def layout_of(args: argparse.Namespace) -> Layout:
 
 
 def systems_of(args: argparse.Namespace, layout: Layout) -> Any:
-    """A MIDI file's systems; what was moved to the grid is said."""
+    """A MIDI file's systems; what was moved to the grid, and what ends earlier than it should, is said."""
     from diptych.cli.console import notes
     from diptych.errors import DataError
-    from diptych.music.midi import GRID, read_midi, systems
+    from diptych.music.midi import GRID, read_midi
+    from diptych.music.staves import count_changed, systems
 
     song = read_midi(args.midi)
     if song.moved:
         notes.print(f"{song.moved:,} of {len(song.notes):,} notes moved to the nearest 1/{GRID} of a quarter", soft_wrap=True)
     try:
-        return systems(song, layout)
+        found = systems(song, layout)
     except DataError as error:
         raise DataError(f"{args.midi}: {error}") from error
+    if changed := count_changed(song, found):
+        notes.print(f"{changed:,} of {len(song.notes):,} notes end earlier, for the next has their step", soft_wrap=True)
+    return found
 
 
 def write_song(args: argparse.Namespace, picture: Any, path: Path) -> int:
@@ -260,13 +268,11 @@ def write_song(args: argparse.Namespace, picture: Any, path: Path) -> int:
     from diptych.cli.console import console
     from diptych.errors import DataError
     from diptych.files import write_atomic
-    from diptych.music.midi import midi_bytes, to_song
-    from diptych.music.pages import layout_of as layout_by_size
-    from diptych.music.pages import unstacked
+    from diptych.music.midi import midi_bytes
+    from diptych.music.pages import layout_by_size, unstacked
+    from diptych.music.staves import to_song
 
-    layout = layout_by_size(path, picture, LAYOUTS[args.layout])
-    if picture.shape[2] != 3:
-        raise DataError(f"{path}: has {picture.shape[2]} channel(s), a roll has 3; read a sheet with `diptych music read`")
+    layout = layout_by_size(path, picture, LAYOUTS[args.layout], "roll")
     found = unstacked(picture, layout)
     if not found:
         raise DataError(f"{path}: shows no notes; a picture that diptych made holds them where its layout has them")
@@ -275,8 +281,22 @@ def write_song(args: argparse.Namespace, picture: Any, path: Path) -> int:
     return 0
 
 
-def translator(path: Path, device: str) -> Any:
-    """A snapshot's function from pictures to pictures."""
+def translator(path: Path, device: str, task: Literal["read", "draw"]) -> Any:
+    """A snapshot's function from pictures to pictures, of its direction that does the task. Raises ConfigError without one."""
+    from diptych.errors import ConfigError
     from diptych.inference.translator import Translator
+    from diptych.music.pages import CHANNELS
+    from diptych.snapshot import Snapshot
 
-    return Translator.load(path, device=device).pixels
+    snapshot = Snapshot.load(path)
+    source, target = ("sheet", "roll") if task == "read" else ("roll", "sheet")
+    found = []
+    for direction in snapshot.generators:
+        loaded = Translator(snapshot, direction, device=device)
+        found.append(f"{loaded.source.channels} channel(s) to {loaded.target.channels}")
+        if (loaded.source.channels, loaded.target.channels) == (CHANNELS[source], CHANNELS[target]):
+            return loaded.pixels
+    raise ConfigError(
+        f"{path}: translates {' and '.join(found)}; to {task}, {CHANNELS[source]} of a {source} become {CHANNELS[target]} of a "
+        f"{target}: give a snapshot that `diptych train music-{task}` wrote"
+    )

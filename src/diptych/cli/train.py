@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych.cli import command_parser, find_own_modules
+from diptych.cli import command_parser, count, find_own_modules, positive
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
     from diptych.recipe import Recipe
@@ -74,20 +74,6 @@ def parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="print the resolved recipe, and what `diptych plan` says of it; train nothing"
     )
     return p
-
-
-def count(text: str) -> int:
-    """0, 1, 2 ..."""
-    if int(text) < 0:
-        raise ValueError(text)
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """1, 2, 3 ..."""
-    if int(text) < 1:
-        raise ValueError(text)
-    return int(text)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -35,7 +35,7 @@ def beamed(mei: ET.Element) -> ET.Element:
         if element.tag in ("scoreDef", "staffDef"):
             beat = meter_in(element) or beat
         elif element.tag == "layer":
-            element[:] = _joined(_timed(_unbeamed(element), Fraction(0), Fraction(1)), beat)
+            element[:] = _joined(_timed(_unbeamed(element), Fraction(0), Fraction(1))[0], beat)
     return mei
 
 
@@ -47,17 +47,22 @@ def _unbeamed(parent: ET.Element) -> Iterator[ET.Element]:
             yield child
 
 
-def _timed(children: Iterable[ET.Element], start: Fraction, scale: Fraction) -> list[Timed]:
+def _timed(children: Iterable[ET.Element], start: Fraction, scale: Fraction) -> tuple[list[Timed], Fraction]:
+    """Each element with its onset, and where the last one ends; inside tuplets notes are beamed on the way."""
     found, time = [], start
     for child in children:
         found.append((child, time))
         if child.tag == "tuplet":
-            inner = _timed(_unbeamed(child), time, scale * Fraction(int(child.get("numbase", 2)), int(child.get("num", 3))))
-            time = inner[-1][1] + _length(inner[-1][0], scale) if inner else time
+            inner, time = _timed(_unbeamed(child), time, scale * _ratio(child))
             child[:] = _joined(inner, None)
         else:
             time += _length(child, scale)
-    return found
+    return found, time
+
+
+def _ratio(tuplet: ET.Element) -> Fraction:
+    """How much of its written length a note in a tuplet lasts; what is less than 1 verovio takes for 1."""
+    return Fraction(max(1, int(tuplet.get("numbase", 2))), max(1, int(tuplet.get("num", 3))))
 
 
 def _length(event: ET.Element, scale: Fraction) -> Fraction:

@@ -12,12 +12,12 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
+from functools import partial
 from importlib.metadata import version
-from multiprocessing import get_context
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,14 @@ from diptych.files import write_atomic
 from diptych.music.excerpts import Excerpt, composer_of, excerpts
 from diptych.music.layout import Layout
 from diptych.music.notes import CLEFS, Note, System
-from diptych.music.scores import find_scores, read_text
+from diptych.music.processes import in_processes
+from diptych.music.scores import find_scores, tunes
 
 BACKGROUNDS = {"sheet": 255, "roll": 0}
 KINDS = tuple(BACKGROUNDS)
 SPLITS = ("test", "val", "train")  # in this order, so that a system that comes twice stays where it is scored
+NOISE = re.compile(r"\(.*?\)|\[.*?\]|\b(arr|arranged|comp|composed|music)\b[.:]?\s*(by\b)?|\d")
+"""What stands beside a composer's name."""
 Watch = Callable[[int, int, str], None]
 
 
@@ -76,33 +79,40 @@ class BuildConfig:
 
 @dataclass(frozen=True)
 class Work:
-    """A score file, who wrote it, the split its composer is in, and the pictures that are kept; ``name`` begins their names."""
+    """A score, who wrote it, the split its composer is in, and the pictures that are kept; ``name`` begins their names.
+
+    ``tune`` is its place in a file of several (see diptych.music.scores.tunes).
+    """
 
     path: Path
     name: str
     composer: str
     split: str
     kinds: tuple[str, ...] = KINDS
+    tune: int = 0
 
 
 def build(sources: Sequence[str], out: Path, config: BuildConfig, *, jobs: int = 2, watch: Watch | None = None) -> dict[str, Any]:
     """Build or go on building; returns the manifest. ``watch`` hears of works done, works in all, and the last one's name.
 
-    Raises DataError for sources without scores or when nothing could be used, ConfigError when ``out`` holds another build.
+    Raises DataError for sources without scores or when nothing could be used, ConfigError when ``out`` holds another build: of
+    other settings, or of other scores, since what a work is named and where it stands depends on all of them.
     """
     works = assign(find_scores(list(sources)), config)
     out.mkdir(parents=True, exist_ok=True)
     settings = {"config": asdict(config), "versions": {name: version(name) for name in ("diptych", "verovio", "resvg-py")}}
-    _check(out / "build.json", settings)
+    _check(out / "build.json", settings | {"scores": _digest(works)})
     done = {line["work"]: line for line in _lines(out / "works.jsonl")}
     _rewrite(out / "works.jsonl", list(done.values()))  # without a line that was torn
     records = [line for line in _lines(out / "notes.jsonl") if line["work"] in done]
     _rewrite(out / "notes.jsonl", records)
-    seen = {record["digest"]: record["split"] for record in records}
+    seen = {record["digest"] for record in records}
     waiting = [work for split in SPLITS for work in works if work.split == split and work.name not in done]
     with open(out / "notes.jsonl", "a") as notes, open(out / "works.jsonl", "a") as finished:
-        for count, (work, found, left_out) in enumerate(_excerpts(waiting, config, jobs), len(done) + 1):
-            kept = spread(_unseen(found, work, seen, left_out), config.most)
+        for place, (work, result) in enumerate(in_processes(partial(_one, config), waiting, max(1, jobs)), len(done) + 1):
+            found, left_out = result or ([], Counter({"verovio crashed on it": 1}))
+            kept = spread(_unseen(found, seen, left_out), config.most)
+            seen.update(each.digest for each in kept)
             for record in _write_pages(kept, work, out, config.layout):
                 notes.write(json.dumps(record) + "\n")
             notes.flush()
@@ -111,7 +121,7 @@ def build(sources: Sequence[str], out: Path, config: BuildConfig, *, jobs: int =
             finished.write(json.dumps(line) + "\n")
             finished.flush()
             if watch:
-                watch(count, len(works), work.name)
+                watch(place, len(works), work.name)
     manifest = settings | summary(_lines(out / "works.jsonl"), _lines(out / "notes.jsonl"))
     write_atomic(out / "manifest.json", json.dumps(manifest, indent=1).encode())
     if not manifest["systems"].get("train"):
@@ -122,101 +132,104 @@ def build(sources: Sequence[str], out: Path, config: BuildConfig, *, jobs: int =
 def assign(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
     """Each score with its split: composers, in an order that the seed chooses, go to test and validation until these are full.
 
+    Of a file of several scores, each is a work.
+
     A composer of more than half of what a split still needs is passed over. A score that names none counts as its folder's; a
     composer is one person in all spellings that `person` sees through. Where there are fewer composers than splits, works are
     assigned each by itself.
     """
-    composers = {path: _composer(path) for path in paths}
-    people = {path: person(name) for path, name in composers.items()}
+    works = _works(paths)
+    people = _people(works)
     if len(set(people.values())) < len(SPLITS):
-        people = {path: str(path) for path in paths}
+        people = {work.name: f"{work.path}{work.tune or ''}" for work in works}
     counts = Counter(people.values())
     order = sorted(counts, key=lambda name: hashlib.sha256(f"{config.seed} {name}".encode()).hexdigest())
     split_of: dict[str, str] = {}
     for split, share in (("test", config.test), ("val", config.val)):
-        room = share * len(paths)
+        room = share * len(works)
         for name in order:
             if name not in split_of and counts[name] <= max(room / 2, 1) and room >= 0.5:
                 split_of[name] = split
                 room -= counts[name]
-    names = _names(paths)
-    works = [Work(path, names[path], composers[path], split_of.get(people[path], "train")) for path in paths]
+    works = [replace(work, split=split_of.get(people[work.name], "train")) for work in works]
     return _freed(works, people, order, config.pairs) if config.free else works
 
 
-def _freed(works: Sequence[Work], people: Mapping[Path, str], order: Sequence[str], pairs: int) -> list[Work]:
+def _freed(works: Sequence[Work], people: Mapping[str, str], order: Sequence[str], pairs: int) -> list[Work]:
     """Training's works with one kind of picture each, alternating by composer, but for so many works with both."""
-    trained = sorted((work for work in works if work.split == "train"), key=lambda work: order.index(people[work.path]))
+    trained = sorted((work for work in works if work.split == "train"), key=lambda work: order.index(people[work.name]))
     both = {work.name for work in trained[:: max(1, len(trained) // max(1, pairs))][:pairs]}
-    kind_of = {name: KINDS[place % 2] for place, name in enumerate(dict.fromkeys(people[work.path] for work in trained))}
+    kind_of = {name: KINDS[place % 2] for place, name in enumerate(dict.fromkeys(people[work.name] for work in trained))}
     return [
-        replace(work, kinds=(kind_of[people[work.path]],)) if work.split == "train" and work.name not in both else work
+        replace(work, kinds=(kind_of[people[work.name]],)) if work.split == "train" and work.name not in both else work
         for work in works
     ]
 
 
 def person(name: str) -> str:
-    """A composer's family name and initial, the same in ``Brahms, J.`` as in ``Johannes Brahms (1833-1897)``."""
+    """A composer's family name and initial, the same in ``Brahms, J.`` as in ``Johannes Brahms 1833-1897``; or family alone."""
     plain = unicodedata.normalize("NFKD", html.unescape(name).lower()).encode("ascii", "ignore").decode()
-    plain = re.sub(r"\(.*?\)|\[.*?\]|\barr(anged|\.)?\s*(by)?\b|\d", " ", plain)
-    words = plain.split() or [""]
-    family, _, given = plain.partition(",") if "," in plain else (words[-1], "", plain)
-    return " ".join([*re.findall(r"[a-z]+", family), *re.findall(r"[a-z]", given)[:1]]) or name
+    listed = [re.findall(r"\S*[a-z]\S*", part) for part in NOISE.sub(" ", plain).split(",")]
+    parts = [words for words in listed if words] or [[]]
+    family, given = (parts[0], parts[1]) if len(parts) > 1 else (parts[0][-1:], parts[0][:-1])
+    return " ".join([*re.findall(r"[a-z]+", " ".join(family)), *re.findall(r"[a-z]", " ".join(given))[:1]]) or name
 
 
-def _composer(path: Path) -> str:
-    try:
-        return composer_of(read_text(path)) or path.parent.name
-    except DataError:
-        return path.parent.name  # it is counted as unreadable when its turn comes
+def _people(works: Sequence[Work]) -> dict[str, str]:
+    """The person behind each work, by its name: a family name alone is the one person of that family, where there is one."""
+    people = {work.name: person(work.composer) for work in works}
+    families: dict[str, set[str]] = {}
+    for each in people.values():
+        if each[-2:-1] == " ":
+            families.setdefault(each[:-2], set()).add(each)
+    for name, each in people.items():
+        if each[-2:-1] != " ":
+            known = families.get(each, set())
+            people[name] = min(known) if len(known) == 1 else f"{each} {each[:1]}"  # one of its own, with an initial as all have
+    return people
 
 
-def _names(paths: Sequence[Path]) -> dict[Path, str]:
-    """A file name for each score that no other has."""
-    names: dict[Path, str] = {}
+def _works(paths: Sequence[Path]) -> list[Work]:
+    """Every score in these files, under a name that no other has; all are in training yet."""
+    works: list[Work] = []
     taken: set[str] = set()
     for path in paths:
         stem = re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem)[:60] or "score"
-        name = next(n for k in range(len(paths) + 1) if (n := f"{stem}-{k}" if k else stem) not in taken)
-        taken.add(name)
-        names[path] = name
-    return names
+        texts = _texts(path)
+        for tune, text in enumerate(texts):
+            base = stem if len(texts) == 1 else f"{stem}-{tune + 1}"
+            name = next(n for k in count() if (n := f"{base}-{k}" if k else base) not in taken)
+            taken.add(name)
+            works.append(Work(path, name, composer_of(text) or path.parent.name, "train", tune=tune))
+    return works
 
 
-def _excerpts(works: Sequence[Work], config: BuildConfig, jobs: int) -> Iterator[tuple[Work, list[Excerpt], Counter[str]]]:
-    if jobs <= 1:
-        for work in works:
-            yield work, *_one(work.path, config)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        futures = [(work, pool.submit(_one, work.path, config)) for work in works]
-        try:
-            for work, future in futures:
-                yield work, *future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _texts(path: Path) -> list[str]:
+    try:
+        return tunes(path)
+    except DataError:
+        return [""]  # it is counted as unreadable when its turn comes
 
 
-def _one(path: Path, config: BuildConfig) -> tuple[list[Excerpt], Counter[str]]:
+def _one(config: BuildConfig, work: Work) -> tuple[list[Excerpt], Counter[str]]:
     """The systems of one score; a score that cannot be read is one reason among the others."""
     try:
-        found, left_out = excerpts(path, config.layout, config.font)
+        found, left_out = excerpts(work.path, config.layout, config.font, work.tune)
     except DataError as error:
-        return [], Counter({str(error).removeprefix(f"{path}: "): 1})
+        return [], Counter({str(error).removeprefix(f"{work.path}: "): 1})
     kept = [each for each in found if config.clef in ("", each.system.clefs[0])]
     return kept, left_out + Counter({"another clef than asked for": len(found) - len(kept)})
 
 
-def _unseen(found: Iterable[Excerpt], work: Work, seen: dict[str, str], left_out: Counter[str]) -> list[Excerpt]:
-    """Those that no work before had."""
-    fresh = []
+def _unseen(found: Iterable[Excerpt], seen: Set[str], left_out: Counter[str]) -> list[Excerpt]:
+    """Those that no work before had, each once."""
+    fresh: dict[str, Excerpt] = {}
     for excerpt in found:
-        if excerpt.digest in seen:
+        if excerpt.digest in seen or excerpt.digest in fresh:
             left_out["the same system was there before"] += 1
         else:
-            seen[excerpt.digest] = work.split
-            fresh.append(excerpt)
-    return fresh
+            fresh[excerpt.digest] = excerpt
+    return list(fresh.values())
 
 
 def spread(items: Sequence[Excerpt], most: int) -> list[Excerpt]:
@@ -284,10 +297,21 @@ def summary(works: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) 
     }
 
 
+def _digest(works: Sequence[Work]) -> str:
+    """The same for the same scores in the same place, named and split alike."""
+    listed = [[str(work.path.resolve()), work.tune, work.name, work.composer, work.split, work.kinds] for work in works]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
 def _check(path: Path, settings: dict[str, Any]) -> None:
-    """Refuse to go on with a build of other settings."""
-    if path.exists() and json.loads(path.read_text()) != json.loads(json.dumps(settings)):
-        raise ConfigError(f"{path.parent}: holds a build of other settings; give the same to go on, or another --out")
+    """Refuse to go on with a build of other settings or scores."""
+    asked = json.loads(json.dumps(settings))
+    held = json.loads(path.read_text()) if path.exists() else asked
+    other = " and ".join(name for name in asked if held.get(name) != asked[name])
+    if other:
+        raise ConfigError(
+            f"{path.parent}: holds a build of other settings (not the same {other}); give the same to go on, or another --out"
+        )
     write_atomic(path, json.dumps(settings, indent=1).encode())
 
 

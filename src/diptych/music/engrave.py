@@ -18,14 +18,14 @@ from typing import Any
 
 from diptych.errors import DataError
 from diptych.music.beams import SIMPLE, meter_in
-from diptych.music.notes import CLEFS, Mark, Note, step_of
+from diptych.music.notes import ALTERS, CLEFS, Mark, Note, step_of
 from diptych.music.scores import ID, plain_xml, toolkit
 
 UNITS = 180  # of verovio in a staff space
 SPACING = 25_600  # units a quarter per spacingLinear
 NEAR = 0.19  # staff spaces that a note head may be off its time
 HEAD = 1.6  # staff spaces: heads of a second stand beside their chord, by less than this
-GLYPHS: dict[str, Mark] = {"s": "s", "f": "f", "n": "n"}
+MOST_FIFTHS = 7  # sharps or flats of a key signature
 OCTAVE = ' dis="8" dis.place="below"'
 OPTIONS: dict[str, Any] = {
     "breaks": "none",
@@ -199,12 +199,12 @@ def _walk(mei: ET.Element) -> Iterator[tuple[ET.Element, Signs]]:
 def _clef(element: ET.Element, prefix: str) -> str:
     name = f"{element.get(f'{prefix}shape', '')}{element.get(f'{prefix}line', '')}"
     octave = element.get(f"{prefix}dis")
-    below = "_8" if element.get(f"{prefix}dis.place") == "below" else "^8"
-    return name + (f"{below}" if octave == "8" else f"?{octave}" if octave else "")
+    place = "_" if element.get(f"{prefix}dis.place") == "below" else "^"
+    return f"{name}{place}{octave}" if octave else name
 
 
 def _fifths(signature: str) -> int:
-    found = re.fullmatch(r"(\d)([sf])", signature)
+    found = re.fullmatch(r"(\d+)([sf])", signature)
     return (int(found[1]) * (1 if found[2] == "s" else -1)) if found else 0
 
 
@@ -262,6 +262,8 @@ def _problem(element: ET.Element, measure: Measure) -> str:
         return "of no usual length"
     if any(clef not in CLEFS for clef in measure.clefs):
         return "another clef"
+    if abs(measure.fifths) > MOST_FIFTHS:
+        return f"a key of more than {MOST_FIFTHS} accidentals"
     for inner in element.iter():
         tag = inner.tag
         if tag in ("clef", "keySig"):
@@ -272,7 +274,7 @@ def _problem(element: ET.Element, measure: Measure) -> str:
             return "cross-staff, hidden or small notes"
         if tag == "note" and (inner.get("pname") is None or inner.get("head.shape")):
             return "unpitched notes"
-        if tag == "accid" and inner.get("accid") and inner.get("accid") not in GLYPHS:
+        if tag == "accid" and inner.get("accid") and inner.get("accid") not in ALTERS:
             return "a double or quarter accidental"
     return ""
 
@@ -284,7 +286,7 @@ def _note(note: ET.Element, name: str, staff: int, start: Fraction, times: Times
     implied = note.get("accid.ges") or (accid.get("accid.ges") if accid is not None else None) or printed
     alter = {"s": 1, "f": -1}.get(implied[:1], 0) * (2 if implied in ("ss", "ff", "x") else 1)
     step = step_of(note.get("pname", "c"), int(note.get("oct.ges") or note.get("oct") or 4))
-    mark: Mark = GLYPHS.get(printed, "")
+    mark: Mark = next((mark for mark in ALTERS if mark == printed), "")
     return Note(began - start, staff, step, alter, ended - began, mark)
 
 

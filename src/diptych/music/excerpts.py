@@ -41,12 +41,14 @@ class Excerpt:
         return hashlib.sha256(repr((self.system.clefs, self.system.fifths, self.system.quarter, notes)).encode()).hexdigest()
 
 
-def excerpts(path: Path, layout: Layout, font: str = "Leipzig") -> tuple[list[Excerpt], Counter[str]]:
+def excerpts(path: Path, layout: Layout, font: str = "Leipzig", tune: int = 0) -> tuple[list[Excerpt], Counter[str]]:
     """The systems of all parts with as many staves as the layout, and the measures that were left out by reason.
+
+    ``tune`` chooses among the scores of one file (see diptych.music.scores.tunes).
 
     Raises DataError, in one line that begins with the path, for a file without such a part.
     """
-    mei = load_mei(path)
+    mei = load_mei(path, tune)
     chosen = [staves for staves in parts(mei) if len(staves) == layout.staves]
     if not chosen:
         raise DataError(f"{path}: has no part of {layout.staves} {'staff' if layout.staves == 1 else 'staves'}")

@@ -63,7 +63,7 @@ class Built:
         if most and total > most:
             names = sorted(pages)
             step = total / most
-            pages = {names[int(k * step)]: pages[names[int(k * step)]] for k in range(int(len(names) / step))}
+            pages = {names[int(k * step)]: pages[names[int(k * step)]] for k in range(max(1, int(len(names) / step)))}
         return {name: sorted(found, key=lambda record: record["row"]) for name, found in sorted(pages.items())}
 
     def page(self, kind: Kind, split: str, name: str) -> Page:
@@ -135,7 +135,12 @@ def judge(
     kinds: tuple[Kind, Kind] = ("sheet", "roll") if task == "read" else ("roll", "sheet")
     for done, (name, records) in enumerate(pages.items()):
         source = built.page(kinds[0], split, name)
+        true = built.page(kinds[1], split, name)
         out = translate(source) if not by_system else _row_by_row(built, source, records, translate)
+        if out.shape != true.shape:
+            raise DataError(
+                f"{name}: was translated to {out.shape}, a page of a {kinds[1]} is {true.shape} (height, width, channels)"
+            )
         rolls = out if task == "read" else reader(out) if reader else None
         for record in records:
             truth, work = from_json(record), record["work"]
@@ -145,8 +150,8 @@ def judge(
                 counts = compare(truth, found)
                 judged.notes[work] = judged.notes.get(work, Counts()) + counts
             if done in shown and record is records[0]:
-                given, made, true = (built.row(page, record) for page in (source, out, built.page(kinds[1], split, name)))
-                judged.examples.append(Example(record["id"], given, made, true, truth, found, counts))
+                given, made, wanted = (built.row(page, record) for page in (source, out, true))
+                judged.examples.append(Example(record["id"], given, made, wanted, truth, found, counts))
             if heads:
                 held = heads_at(held_in(record), truth, built.layout)
                 seen = heads.find(built.row(out, record)[..., 0])
@@ -184,18 +189,16 @@ def learn_heads(built: Built, most: int = 400) -> Heads:
     return Heads.learn(built.layout, ((system, sheet[..., 0], held) for system, sheet, _, held in found))
 
 
-def baseline(name: str, built: Built, task: Task, most: int = 0) -> Translate:
+def baseline(name: Literal["blank", "copy", "nearest"], built: Built, task: Task) -> Translate:
     """``blank``, ``copy`` or ``nearest``; for judge(by_system=True)."""
     channels, background = (3, 0) if task == "read" else (1, 255)
     if name == "blank":
         return blank(channels, background)
     if name == "copy":
         return copy(channels)
-    if name != "nearest":
-        raise DataError(f"baseline {name}: there are blank, copy and nearest")
     if built.free:
         raise DataError(
             f"{built.folder}: was built --free, so training has no pairs to take the nearest of; choose blank or copy"
         )
-    known = [(s, r) if task == "read" else (r, s) for _, s, r, _ in examples(built, "train", most)]
+    known = [(s, r) if task == "read" else (r, s) for _, s, r, _ in examples(built, "train", 0)]
     return nearest([source for source, _ in known], [target for _, target in known])

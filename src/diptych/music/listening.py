@@ -20,8 +20,9 @@ from diptych.files import write_atomic
 from diptych.metrics.estimate import Estimate
 from diptych.metrics.models import extra
 from diptych.music.judge import Example
-from diptych.music.midi import midi_bytes, to_song
+from diptych.music.midi import midi_bytes
 from diptych.music.notes import System
+from diptych.music.staves import to_song
 
 RATE, BPM = 11_025, 96  # samples a second, quarters a minute
 TICKS = 24  # of a quarter: how finely the sound of a note fades
@@ -82,7 +83,9 @@ def _shown(example: Example) -> dict[str, Any]:
         "size": example.source.shape[1::-1],
         "sounds": {name: _uri("audio/wav", sound(system)) for name, system in music.items() if system and system.notes},
         "files": {
-            name: _uri("audio/midi", midi_bytes(to_song([system]))) for name, system in music.items() if system and system.notes
+            name: _uri("audio/midi", midi_bytes(to_song([system]), BPM))
+            for name, system in music.items()
+            if system and system.notes
         },
     }
 

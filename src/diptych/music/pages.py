@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,6 +21,7 @@ Picture = UInt8[np.ndarray, "h w c"]
 Translated = UInt8[np.ndarray, "h w d"]
 DPI, MARGIN = 144, 72  # of a PDF's A4 page, in pixels
 A4 = (1190, 1684)
+CHANNELS = {"sheet": 1, "roll": 3}
 
 
 def stacked(systems: Sequence[System], layout: Layout) -> Picture:
@@ -46,9 +48,12 @@ def unstacked(picture: Picture, layout: Layout, threshold: float = SURE) -> list
     return found[: last + 1]
 
 
-def layout_of(path: Path, pixels: np.ndarray, staves: int) -> Layout:
-    """The layout of a picture that diptych made, by its width. Raises DataError for any other picture."""
-    height, width = pixels.shape[:2]
+def layout_by_size(path: Path, pixels: np.ndarray, staves: int, kind: Literal["sheet", "roll"]) -> Layout:
+    """The layout of a sheet or a roll that diptych made, by its width. Raises DataError for any other picture."""
+    height, width, channels = pixels.shape
+    if pixels.dtype != np.uint8 or channels != CHANNELS[kind]:
+        found = f"{channels} channel(s) of {pixels.dtype}"
+        raise DataError(f"{path}: has {found}, a {kind} has {CHANNELS[kind]} of uint8; give the {kind} that diptych wrote")
     layout = Layout(staves, 8 if width > 4 * WIDTH else 4)
     if width != layout.width or height % layout.height:
         kinds = [Layout(staves, space) for space in (4, 8)]

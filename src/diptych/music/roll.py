@@ -131,11 +131,11 @@ def _read_key(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: floa
 
 
 def _read_bars(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: float) -> list[int]:
-    """The columns of bar lines: blue between the staff lines, on all staves."""
+    """The columns of bar lines: blue between the staff lines, on all staves, where a measure of a column or more can end."""
     rows = [row for staff in range(layout.staves) for row in range(layout.lines(staff)[0], layout.lines(staff)[-1] + 1)]
     strength = image[rows, :, B].mean(0)
-    strength[: (HEADER + GUTTER) * layout.space] = 0
-    return [int(column) for column in peaks(strength, threshold, layout.space)]
+    strength[: (HEADER + GUTTER + 1) * layout.space + 1] = 0
+    return peaks(strength, threshold, GUTTER * layout.space + 1)
 
 
 def _read_beats(image: Float[np.ndarray, "h w 3"], layout: Layout, zeros: list[int]) -> tuple[int, Fraction]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import html
 import io
+import lzma
 import re
 import xml.etree.ElementTree as ET
 import zipfile
@@ -18,6 +20,7 @@ from diptych.metrics.models import extra
 SUFFIXES = (".mxl", ".musicxml", ".xml", ".abc", ".mei")
 MOST_BYTES = 64_000_000  # of a score once unpacked: the longest operas are smaller
 ID = "{http://www.w3.org/XML/1998/namespace}id"
+CONTAINER = "META-INF/container.xml"  # names the score in an archive
 KEPT = {  # elements of MEI that a picture of notes needs; all others go, with what is in them
     *("mei", "music", "body", "mdiv", "score", "scoreDef", "staffGrp", "staffDef", "section", "measure", "staff", "layer"),
     *("clef", "keySig", "keyAccid", "meterSig", "beam", "tuplet", "chord", "note", "rest", "mRest", "space", "mSpace"),
@@ -28,6 +31,8 @@ DROPPED = {  # attributes that print more than the notes, or print them by a sou
     *("stem.dir", "stem.len", "ploc", "oloc", "ho", "vo", "curvedir", "bulge"),
     *("bracket.visible", "bracket.place", "num.visible", "num.place", "num.format"),
 }
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
+"""What reading a damaged archive raises."""
 HIDDEN = {"rest": "space", "mRest": "mSpace"}
 
 
@@ -76,18 +81,19 @@ def read_text(path: Path) -> str:
 
 
 def _unpacked(data: bytes, path: Path) -> bytes:
-    """The score inside a compressed MusicXML file: what its container names, or the only XML file in it."""
+    """The score inside a compressed MusicXML file: what its container names, else the first XML file in it."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
-            name = next((n for n in names if n.endswith((".xml", ".musicxml")) and not n.startswith("META-INF")), None)
-            if "META-INF/container.xml" in names:
-                named = re.search(rb'full-path\s*=\s*"([^"]+)"', _member(archive, "META-INF/container.xml", path))
-                name = named[1].decode("utf-8", "replace") if named else name
-            if name is None or name not in names:
+            found = [n for n in names if n.lower().endswith((".xml", ".musicxml")) and not n.startswith("META-INF")]
+            if CONTAINER in names:
+                text = _member(archive, CONTAINER, path).decode("utf-8", "replace")
+                named = re.search(r"""full-path\s*=\s*(["'])(.*?)\1""", text)
+                found = [n for n in names if named and n == html.unescape(named[2])] or found
+            if not found:
                 raise DataError(f"{path}: holds no score")
-            return _member(archive, name, path)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, zlib.error) as error:
+            return _member(archive, found[0], path)
+    except DAMAGE as error:
         raise DataError(f"{path}: damaged: {error}") from error
 
 
@@ -107,17 +113,43 @@ def toolkit() -> Any:
     return verovio.toolkit()
 
 
-def load_mei(path: Path) -> ET.Element:
-    """A score as MEI, whole. Raises DataError when verovio finds no music in it."""
+def tunes(path: Path) -> list[str]:
+    """The scores in a file as text: one, but of ABC each ``X:`` begins another, which the fields before the first hold for.
+
+    Raises DataError, in one line that begins with the path.
+    """
     text = read_text(path)
+    header, *found = [text] if _is_xml(text) else re.split(r"^(?=X:)", text, flags=re.MULTILINE)
+    fields = re.findall(r"^[A-JL-Z]:.*\n", header, flags=re.MULTILINE)
+    return [_with_fields(each, fields) for each in found] or [text]
+
+
+def _is_xml(text: str) -> bool:
+    return text.lstrip().startswith("<")
+
+
+def _with_fields(tune: str, fields: list[str]) -> str:
+    """A tune of ABC with these fields after its first line, but for those that its own header has."""
+    number, _, rest = tune.partition("\n")
+    own = {line[:2] for line in rest.partition("\nK:")[0].splitlines()}
+    return "".join([number, "\n", *(field for field in fields if field[:2] not in own), rest])
+
+
+def load_mei(path: Path, tune: int = 0) -> ET.Element:
+    """A score as MEI, whole; ``tune`` chooses among several in one file. Raises DataError when verovio finds no music in it."""
+    text = tunes(path)[tune]
     engraver = toolkit()
     engraver.setOptions({"xmlIdSeed": 1, "breaks": "none", "xmlIdChecksum": False})
     if not engraver.loadData(text):
         raise DataError(f"{path}: cannot be read as a score")
     try:
-        return plain_xml(engraver.getMEI())
+        mei = plain_xml(engraver.getMEI())
     except ET.ParseError as error:
         raise DataError(f"{path}: cannot be read as a score ({error})") from error
+    if not _is_xml(text) and mei.find(".//*[@keysig]") is None:
+        for note in mei.iter("note"):  # verovio keeps the key of the ABC that it read before, where one has no sharps or flats
+            note.attrib.pop("accid.ges", None)
+    return mei
 
 
 def plain_xml(text: str) -> ET.Element:

@@ -1,0 +1,160 @@
+"""Songs on staves and back: clefs, staves, and whole measures that fit on a system."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from statistics import fmean
+
+from diptych.errors import DataError
+from diptych.music.layout import QUARTERS, WIDTH, Layout
+from diptych.music.midi import Meter, Played, Song
+from diptych.music.notes import CLEFS, Note, System, marked, parted
+from diptych.music.spelling import apart, key_of, spell
+
+CLOSE = Fraction(1, 3)  # quarters: onsets nearer than this need a wide quarter
+TOP, BOTTOM = ("G2", "F4")
+SPLIT = 60  # middle C: where one stream of notes is parted onto two staves
+
+
+def systems(song: Song, layout: Layout) -> list[System]:
+    """The song as systems one after another, with the accidentals that a printer would set.
+
+    Where notes that sound at once have no names on steps of their own, the earlier one ends as the later begins. Raises DataError
+    when they begin at once, a measure is longer than a system, or a note is too far from its staff.
+    """
+    fifths = song.fifths if song.fifths is not None and abs(song.fifths) <= 7 else key_of(song.notes)
+    clefs = (TOP, BOTTOM) if layout.staves == 2 else (_clef(song.notes),)
+    notes = _staved(song, fifths, layout.staves)  # by onset, as the song's
+    bars, beats = _bars(song)
+    found: list[System] = []
+    held: list[Note] = []  # from the systems before
+    index = 0
+    while index < len(bars) - 1:
+        near = notes[_first(notes, bars[index]) : _first(notes, bars[min(index + WIDTH, len(bars) - 1)])]
+        alike = next((k for k, beat in enumerate(beats[index : index + WIDTH]) if beat != beats[index]), WIDTH)
+        taken, quarter = _fitting(bars[index : index + alike + 1], near, layout)
+        if not taken:
+            length = bars[index + 1] - bars[index]
+            raise DataError(f"a measure of {length} quarters is longer than a system; give a MIDI file with shorter measures")
+        start, end = bars[index], bars[index + taken]
+        lengths = tuple(b - a for a, b in pairwise(bars[index : index + taken + 1]))
+        sounding = apart([*held, *(note for note in near if note.onset < end)])
+        here = [_within_reach(note, clefs, layout) for note in sounding]
+        held = [note for note in here if note.offset > end]
+        shown = tuple(_cut(note, start, end) for note in here if note.offset > start)
+        found.append(marked(System(clefs, fifths, lengths, quarter, shown, beats[index])))
+        index += taken
+    return found
+
+
+def _first(notes: Sequence[Note], time: Fraction) -> int:
+    """The index of the first note that begins at a time or later."""
+    return bisect_left(notes, time, key=lambda note: note.onset)
+
+
+def _clef(notes: Sequence[Played]) -> str:
+    mean = sum(note.pitch for note in notes) / len(notes)
+    return TOP if mean >= SPLIT - 3 else BOTTOM
+
+
+def _staved(song: Song, fifths: int, staves: int) -> list[Note]:
+    """Every note spelled, no pitch twice at once, on its staff: by track where two tracks have notes, else parted at middle C."""
+    tracks = sorted({note.track for note in song.notes})
+    lower = (
+        min(reversed(tracks), key=lambda track: fmean(n.pitch for n in song.notes if n.track == track))
+        if len(tracks) == 2
+        else None
+    )
+    lines: dict[tuple[int, int], list[Note]] = {}
+    for note in song.notes:
+        staff = int(note.pitch < SPLIT if lower is None else note.track == lower) if staves == 2 else 0
+        step, alter = spell(note.pitch, fifths)
+        line = lines.setdefault((staff, note.pitch), [])
+        line.append(Note(note.onset, staff, step, alter, note.end - note.onset, "", note.velocity))
+    return sorted(note for line in lines.values() for note in parted(line))
+
+
+def _within_reach(note: Note, clefs: Sequence[str], layout: Layout) -> Note:
+    """The note. Raises DataError where it has no rows."""
+    away = abs(note.step - CLEFS[clefs[note.staff]])
+    if away > layout.reach:
+        raise DataError(
+            f"the note {note.midi} at quarter {float(note.onset):g} stands {away} steps from the middle of its staff, at most "
+            f"{layout.reach} can be drawn; transpose it, or choose --layout grand"
+        )
+    return note
+
+
+def _bars(song: Song) -> tuple[list[Fraction], list[Fraction]]:
+    """Where measures begin, to the end of the last that has a note, and the beat of each."""
+    end = max(note.end for note in song.notes)
+    bars, beats = [Fraction(0)], []
+    meter, *later = song.meters
+    later.reverse()
+    while bars[-1] < end:
+        while later and later[-1].onset <= bars[-1]:
+            meter = later.pop()
+        bars.append(bars[-1] + meter.length)
+        beats.append(meter.beat)
+    return bars, beats
+
+
+def _fitting(bars: Sequence[Fraction], notes: Sequence[Note], layout: Layout) -> tuple[int, int]:
+    """How many measures from the first on fit on one system, and the width of a quarter that their notes need."""
+    best = 0, QUARTERS[0]
+    for count in range(1, len(bars)):
+        lengths = [b - a for a, b in pairwise(bars[: count + 1])]
+        inside = [note for note in notes if bars[0] <= note.onset < bars[count]]
+        quarter = _width(inside, lengths, layout)
+        if not layout.fits(lengths, quarter):
+            break
+        best = count, quarter
+    return best
+
+
+def _width(notes: Sequence[Note], lengths: Sequence[Fraction], layout: Layout) -> int:
+    """The narrow quarter unless onsets come too close for it, and the wide one would fit."""
+    times = sorted({note.onset for note in notes})
+    close = any(b - a < CLOSE for a, b in pairwise(times))
+    return QUARTERS[1] if close and layout.fits(lengths[:1], QUARTERS[1]) else QUARTERS[0]
+
+
+def _cut(note: Note, start: Fraction, end: Fraction) -> Note:
+    """The part of a note inside a system, timed from its beginning."""
+    onset, offset = max(note.onset, start), min(note.offset, end)
+    return replace(note, onset=onset - start, duration=offset - onset, held=note.onset < start)
+
+
+def to_song(found: Iterable[System]) -> Song:
+    """Systems one after another as a song; a note that goes on from the system before is one with it."""
+    notes: list[Played] = []
+    sounding: dict[tuple[int, int], int] = {}
+    """The index of the last note of each pitch on each track."""
+    meters: list[Meter] = []
+    start = Fraction(0)
+    fifths = None
+    for system in found:
+        fifths = system.fifths if fifths is None else fifths
+        for begin, length in zip(system.starts, system.measures, strict=False):
+            if not meters or (meters[-1].length, meters[-1].beat) != (length, system.beat):
+                meters.append(Meter(start + begin, length, system.beat))
+        for note in system.notes:
+            played = Played(start + note.onset, start + note.offset, note.midi, note.velocity, note.staff)
+            before = sounding.get((played.pitch, played.track)) if note.held else None
+            if before is not None and notes[before].end == played.onset:
+                notes[before] = replace(notes[before], end=played.end)
+            else:
+                sounding[played.pitch, played.track] = len(notes)
+                notes.append(played)
+        start += system.starts[-1]
+    return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), tuple(meters), fifths)
+
+
+def count_changed(song: Song, found: Iterable[System]) -> int:
+    """How many notes of a song end earlier on its systems, or are hidden there by a longer one of their pitch."""
+    shown = {(note.onset, note.end, note.pitch) for note in to_song(found).notes}
+    return sum((note.onset, note.end, note.pitch) not in shown for note in song.notes)

@@ -1,0 +1,91 @@
+"""A build is the same in one go or several, whatever its scores are like."""
+
+import json
+
+import pytest
+
+from diptych.errors import ConfigError
+from diptych.music.build import BuildConfig, assign, build, person
+from tests.music.songs import melody, mxl, score
+
+CONFIG = BuildConfig(test=0, val=0)
+
+
+def songs(folder, *composers):
+    """A short ABC file by each composer."""
+    for k, name in enumerate(composers):
+        (folder / f"{k}.abc").write_text(f"X:1\nC:{name}\nL:1/4\nK:C\nCDE{'FGABcdef'[k]}|\n")
+    return sorted(folder.iterdir())
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_score_that_verovio_crashes_on_is_left_out_and_all_others_are_built(tmp_path):
+    for k in range(3):
+        (tmp_path / f"{k}.mxl").write_bytes(mxl(score(melody(k)).replace("<beat-type>4", f"<beat-type>{4 if k < 2 else 0}")))
+    manifest = build([str(tmp_path)], tmp_path / "out", CONFIG, jobs=1)
+    assert manifest["works"] == {"train": 3} and manifest["works_used"] == {"train": 2}
+    assert lines(tmp_path / "out" / "works.jsonl")[2]["left_out"] == {"verovio crashed on it": 1}
+
+
+def test_a_build_of_few_systems_a_work_goes_on_as_it_began(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.mxl").write_bytes(mxl(score(melody(0, 12))))
+    words = [str(tmp_path)], tmp_path / "out", BuildConfig(test=0, val=0, most=2)
+    build(*words, jobs=1)
+    whole = {name: (tmp_path / "out" / name).read_text() for name in ("works.jsonl", "notes.jsonl", "manifest.json")}
+    counts = [work["systems"] for work in lines(tmp_path / "out" / "works.jsonl")]
+    assert counts == [2, 2], "what one work leaves over is there for the next"
+    (tmp_path / "out" / "works.jsonl").write_text(whole["works.jsonl"].splitlines(keepends=True)[0])
+    build(*words, jobs=1)
+    assert {name: (tmp_path / "out" / name).read_text() for name in whole} == whole
+
+
+def test_a_build_goes_on_only_with_the_scores_it_began_with(tmp_path):
+    book, out = tmp_path / "book.abc", tmp_path / "out"
+    book.write_text("".join(f"X:{k}\nL:1/4\nK:C\nCDE{last}|\n\n" for k, last in enumerate("FGA")))
+    manifest = build([str(book)], out, CONFIG, jobs=1)
+    assert manifest["works_used"] == {"train": 3} and manifest["notes"] == 12
+    build([str(book)], out, CONFIG)
+    assert json.loads((out / "manifest.json").read_text()) == manifest
+    (tmp_path / "book-2.abc").write_text("X:1\nK:C\nC|\n")
+    with pytest.raises(
+        ConfigError, match=r"out: holds a build of other settings \(not the same scores\); give the same to go on"
+    ):
+        build([str(tmp_path)], out, CONFIG)
+    with pytest.raises(ConfigError, match=r"\(not the same config and scores\)"):
+        build([str(tmp_path)], out, BuildConfig(test=0, val=0, most=1))
+
+
+def test_each_tune_of_a_file_is_a_work_with_a_name_of_its_own(tmp_path):
+    (tmp_path / "x.abc").write_text("".join(f"X:{k}\nC:{name} Jig\nK:C\nC|\n\n" for k, name in enumerate("FGA")))
+    (tmp_path / "x-2.abc").write_text("X:1\nK:C\nC|\n")
+    works = assign(sorted(tmp_path.iterdir()), CONFIG)
+    found = [(work.name, work.tune, work.composer) for work in works]
+    assert found == [("x-2", 0, tmp_path.name), ("x-1", 0, "F Jig"), ("x-2-1", 1, "G Jig"), ("x-3", 2, "A Jig")]
+
+
+@pytest.mark.parametrize(
+    ("name", "who"),
+    [
+        ("Franz Schubert 1797-1828", "schubert f"), ("Fanny Hensel 1805-1847", "hensel f"),
+        ("Schubert, Franz, 1797-1828", "schubert f"), ("Franz Schubert, 1797 - 1828", "schubert f"),
+        ("Music by Franz Schubert", "schubert f"), ("Music: Franz Schubert", "schubert f"),
+        ("composed by Franz Schubert", "schubert f"), ("comp. Franz Schubert", "schubert f"),
+        ("Comp. by: F. Schubert", "schubert f"), ("Composed by : Franz Schubert", "schubert f"),
+        ("Schubert", "schubert"), ("Jacobs-Bond", "jacobs bond"), ("1797-1828", "1797-1828"), ("Bruno Musical", "musical b"),
+    ],
+)  # fmt: skip
+def test_a_person_is_known_through_what_stands_beside_the_name(name, who):
+    assert person(name) == who
+
+
+def test_a_family_name_alone_is_the_one_person_of_that_family(tmp_path):
+    files = songs(
+        tmp_path, "Franz Schubert", "Schubert", "Clara Schumann", "Robert Schumann", "Schumann", "Jacobs", "A. Jacobs-Bond"
+    )
+    splits = [[work.split for work in assign(files, BuildConfig(seed=seed, test=0.6))] for seed in range(40)]
+    assert all(split[0] == split[1] for split in splits) and {split[0] for split in splits} == {"test", "train"}
+    assert all(any(split[k] != split[other] for split in splits) for k, other in ((2, 4), (3, 4), (5, 6)))
