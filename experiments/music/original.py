@@ -1,7 +1,7 @@
 """The set-up that failed, made again: 256 x 256 pictures, a roll that is an array of 128 pitches stretched by a resize.
 
 python original.py build VOICE OUT     from what `diptych music build` wrote: OUT/{sheet,roll}/{train,test}/ID.png
-python original.py score VOICE PRED    F1 of rolls in PRED, read as 128 pitches; give OUT/roll/test for the ceiling
+python original.py score VOICE PRED [THRESHOLD]    F1 of rolls in PRED, read as 128 pitches; give OUT/roll/test for the ceiling
 """
 
 import sys
@@ -29,11 +29,11 @@ def array_of(system):
     return array
 
 
-def notes_of(array, system):
+def notes_of(array, system, threshold):
     """Runs of lit cells as notes."""
     length, found = system.starts[-1], []
     for pitch in range(PITCHES):
-        lit = np.concatenate([[0], array[127 - pitch] >= 128, [0]]).astype(int)
+        lit = np.concatenate([[0], array[127 - pitch] >= 255 * threshold, [0]]).astype(int)
         for first, last in zip(np.flatnonzero(np.diff(lit) > 0), np.flatnonzero(np.diff(lit) < 0), strict=True):
             onset, end = (Fraction(int(k), PITCHES) * length for k in (first, last))
             step, alter = spell(pitch, system.fifths)
@@ -54,17 +54,17 @@ def build(voice, out):
                     Image.fromarray(picture).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / f"{record['id']}.png")
 
 
-def score(voice, predictions):
+def score(voice, predictions, threshold=0.5):
     built, by_work = Built.load(voice), {}
     for records in built.pages("test", 1000).values():
         for record in records:
             truth = from_json(record)
             image = Image.open(next(predictions.glob(f"{record['id']}*.png"))).convert("L")
-            found = notes_of(np.asarray(image.resize((PITCHES, PITCHES), Image.Resampling.BOX)), truth)
+            found = notes_of(np.asarray(image.resize((PITCHES, PITCHES), Image.Resampling.BOX)), truth, float(threshold))
             by_work[record["work"]] = by_work.get(record["work"], Counts()) + compare(truth, found)
     for name, estimate in summarise(by_work).items():
         print(f"{name:<20}{estimate.value:.3f}  [{estimate.low:.3f}, {estimate.high:.3f}]")
 
 
 if __name__ == "__main__":
-    {"build": build, "score": score}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]))
+    {"build": build, "score": score}[sys.argv[1]](Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:])

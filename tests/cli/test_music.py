@@ -234,6 +234,11 @@ def test_the_translators_that_come_with_diptych_draw_a_song_and_read_it_again(tm
     assert diptych("music", "read", tmp_path / "song.png", "--out", tmp_path / "back.mid") == 0
     back = {(n.onset, n.pitch) for n in read_midi(tmp_path / "back.mid").notes}
     assert len(back & {(n.onset, n.pitch) for n in notes}) >= 18 and len(back) <= 22
+    for clef, low in (("G2", 0), ("G2_8", 12)):
+        assert diptych("music", "read", tmp_path / "song.png", "--out", tmp_path / "known.mid", "--clef", clef) == 0
+        assert {(n.onset, n.pitch + low) for n in read_midi(tmp_path / "known.mid").notes} == back
+    assert diptych("music", "read", tmp_path / "song.png", "--out", tmp_path / "x.mid", "--clef", "treble") == 2
+    assert "--clef must be one of G2, F4" in capsys.readouterr().err
     capsys.readouterr()
     assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "x.png", "--layout", "grand") == 2
     assert "diptych brings a translator for 1 staff at 4 pixels a space, not for 2 at 4" in capsys.readouterr().err

@@ -44,6 +44,17 @@ def test_what_is_drawn_is_read_back(layout):
         assert read(draw(system, layout), layout) == system
 
 
+@pytest.mark.parametrize("layout", [Layout(1, 4), Layout(2, 4)], ids=str)
+def test_a_clef_that_is_known_need_not_be_there(layout):
+    for seed in range(20):
+        system = random_system(seed, layout)
+        roll = draw(system, layout)
+        lines, header = layout.lines(0), slice(layout.space, 3 * layout.space)
+        roll[: layout.panel, header, 2] = 0
+        roll[lines, header, 2] = roll[lines[0], 0, 2]
+        assert read(roll, layout, clef=system.clefs[0]) == system
+
+
 @pytest.mark.parametrize("layout", [Layout(1, 4), Layout(2, 8)], ids=str)
 @pytest.mark.parametrize("quarter", QUARTERS)
 def test_measures_of_any_length_are_read_back_down_to_one_pixel(layout, quarter):

@@ -49,7 +49,10 @@ def parser() -> argparse.ArgumentParser:
     b.add_argument("--free", action="store_true", help="for unpaired training: sheets and rolls of different composers")
     b.add_argument("--pairs", type=count, default=0, metavar="N", help="with --free: works that are on both sides (default: 0)")
     b.add_argument(
-        "--clef", default="", metavar="CLEF", help="of the first staff, such as G2: others are left out (default: all)"
+        "--clef",
+        default="",
+        metavar="CLEF",
+        help="of the first staff, such as G2: others are left out, and none is read (default: all)",
     )
     b.add_argument("--jobs", type=positive, default=2, metavar="N", help="processes (default: 2)")
 
@@ -61,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     s.add_argument("midi", metavar="FILE.mid", type=Path)
     e = action("read", "read a sheet that diptych drew into a MIDI file, through a translator", read)
     e.add_argument("sheet", metavar="PAGE.png", type=Path)
+    e.add_argument("--clef", default="", metavar="CLEF", help="of the first staff, where it is known (default: as it is read)")
     for a, what in ((m, "FILE.png"), (r, "FILE.mid"), (s, "FILE.png|pdf"), (e, "FILE.mid")):
         a.add_argument("--out", type=Path, required=True, metavar=what, help="what to write")
         a.add_argument("--layout", choices=LAYOUTS, default="staff", help="single staves, or a piano's two (default: staff)")
@@ -161,13 +165,17 @@ def sheet(args: argparse.Namespace) -> int:
 def read(args: argparse.Namespace) -> int:
     """Sheet music to MIDI."""
     from diptych.data.formats import read_pixels
+    from diptych.errors import ConfigError
+    from diptych.music.notes import CLEFS
     from diptych.music.pages import by_page, layout_by_size
     from diptych.music.translators import builtin
 
+    if args.clef and args.clef not in CLEFS:
+        raise ConfigError(f"--clef must be one of {', '.join(CLEFS)}, found {args.clef!r}")
     pixels = read_pixels(args.sheet)
     layout = layout_by_size(args.sheet, pixels, LAYOUTS[args.layout], "sheet")
     translate = translator(args.snapshot or builtin("read", layout), args.device, "read")
-    return write_song(args, by_page(pixels, layout, translate), args.sheet)
+    return write_song(args, by_page(pixels, layout, translate), args.sheet, args.clef)
 
 
 def score(args: argparse.Namespace) -> int:
@@ -263,7 +271,7 @@ def systems_of(args: argparse.Namespace, layout: Layout) -> Any:
     return found
 
 
-def write_song(args: argparse.Namespace, picture: Any, path: Path) -> int:
+def write_song(args: argparse.Namespace, picture: Any, path: Path, clef: str = "") -> int:
     """Read a roll and write it as MIDI."""
     from diptych.cli.console import console
     from diptych.errors import DataError
@@ -273,7 +281,7 @@ def write_song(args: argparse.Namespace, picture: Any, path: Path) -> int:
     from diptych.music.staves import to_song
 
     layout = layout_by_size(path, picture, LAYOUTS[args.layout], "roll")
-    found = unstacked(picture, layout)
+    found = unstacked(picture, layout, clef=clef)
     if not found:
         raise DataError(f"{path}: shows no notes; a picture that diptych made holds them where its layout has them")
     write_atomic(args.out, midi_bytes(to_song(found)))

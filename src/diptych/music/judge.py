@@ -34,12 +34,13 @@ Watch = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Built:
-    """A folder that `diptych music build` wrote."""
+    """A folder that `diptych music build` wrote; ``clef`` where it was asked for one, which readers then know."""
 
     folder: Path
     layout: Layout
     records: tuple[dict[str, Any], ...]
     free: bool = False
+    clef: str = ""
 
     @classmethod
     def load(cls, folder: Path) -> Built:
@@ -49,7 +50,7 @@ class Built:
             records = tuple(json.loads(line) for line in (folder / "notes.jsonl").read_text().splitlines())
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{folder}: is not what `diptych music build` writes ({error}); give its --out") from error
-        return cls(folder, Layout(config["staves"], config["space"]), records, config.get("free", False))
+        return cls(folder, Layout(config["staves"], config["space"]), records, config.get("free", False), config.get("clef", ""))
 
     def pages(self, split: str, most: int = 0) -> dict[str, list[dict[str, Any]]]:
         """The records of a split by page, in the order of rows; at most so many systems, evenly spread over pages, 0 for all."""
@@ -146,7 +147,7 @@ def judge(
             truth, work = from_json(record), record["work"]
             found, counts = None, None
             if rolls is not None:
-                found = read(built.row(rolls, record), built.layout, threshold)
+                found = read(built.row(rolls, record), built.layout, threshold, built.clef)
                 counts = compare(truth, found)
                 judged.notes[work] = judged.notes.get(work, Counts()) + counts
             if done in shown and record is records[0]:

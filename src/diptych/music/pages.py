@@ -40,10 +40,10 @@ def by_page(picture: Picture, layout: Layout, translate: Callable[[np.ndarray], 
     return np.concatenate([translate(filled[top : top + high]) for top in range(0, len(filled), high)])[: len(picture)]
 
 
-def unstacked(picture: Picture, layout: Layout, threshold: float = SURE) -> list[System]:
+def unstacked(picture: Picture, layout: Layout, threshold: float = SURE, clef: str = "") -> list[System]:
     """The systems that a picture of rolls shows, to the last that has a note: those of rests in between take their time."""
     rows = [picture[top : top + layout.height] for top in range(0, len(picture), layout.height)]
-    found = [read(row, layout, threshold) for row in rows]
+    found = [read(row, layout, threshold, clef) for row in rows]
     last = max((index for index, system in enumerate(found) if system.notes), default=-1)
     return found[: last + 1]
 

@@ -9,6 +9,7 @@ header has the clef's place in blue, and a block for each sharp (red) or flat (g
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -89,11 +90,14 @@ def column_of(time: Fraction, system: System, layout: Layout, zeros: list[int], 
     return zeros[index] + layout.columns(time - starts[index], system.quarter)
 
 
-def read(roll: Float[np.ndarray, "h w 3"] | Roll, layout: Layout, threshold: float = SURE) -> System:
-    """The system that a roll shows, also one that a network painted: what is over ``threshold`` of full counts."""
+def read(roll: Float[np.ndarray, "h w 3"] | Roll, layout: Layout, threshold: float = SURE, clef: str = "") -> System:
+    """The system that a roll shows, also one that a network painted: what is over ``threshold`` of full counts.
+
+    ``clef`` is that of the first staff where it is known, and is then not read.
+    """
     image = roll.astype(np.float32) / FULL
-    fifths = _read_key(image, layout, threshold)
-    clefs = tuple(_read_clef(image, layout, staff) for staff in range(layout.staves))
+    clefs = tuple(clef if clef and not staff else _read_clef(image, layout, staff) for staff in range(layout.staves))
+    fifths = _read_key(image, layout, clefs, threshold)
     bars = _read_bars(image, layout, threshold)
     zeros = [(HEADER + GUTTER) * layout.space, *(bar + (GUTTER - 1) * layout.space for bar in bars)]
     quarter, beat = _read_beats(image, layout, zeros if bars else [*zeros, layout.width])
@@ -110,7 +114,7 @@ def _read_clef(image: Float[np.ndarray, "h w 3"], layout: Layout, staff: int) ->
     return list(CLEFS)[int(np.argmax(found))]
 
 
-def _read_key(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: float) -> int:
+def _read_key(image: Float[np.ndarray, "h w 3"], layout: Layout, clefs: Sequence[str], threshold: float) -> int:
     """Sharps minus flats: the first accidentals in a row that are there on most staves."""
     counts = {}
     channels: dict[Mark, int] = {"s": R, "f": G}
@@ -119,8 +123,7 @@ def _read_key(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: floa
         for index in range(7):
             column = round((KEY_AT + index * KEY_STEP) * layout.space)
             found = 0.0
-            for staff in range(layout.staves):
-                clef = _read_clef(image, layout, staff)
+            for staff, clef in enumerate(clefs):
                 rows = layout.rows(staff, key_position(mark, index, clef))
                 found += float(image[rows, column : column + layout.half, channel].mean()) / layout.staves
             if found < threshold:
