@@ -1,6 +1,6 @@
 """A reader of sheets in about two minutes: built from music21's Bach chorales, trained, and scored beside the nearest neighbour.
 
-    python benchmarks/music.py [CHORALES]     of the 410 in the corpus; 200 where no number is given
+    python benchmarks/music.py [CHORALES [SPACE]]     of the 410 in the corpus, 200 where no number is given; pixels a staff space
 
 Exits with 1 unless the reader's F1 on chorales it never saw is above 0.75 and 0.3 above that of the nearest training example.
 """
@@ -25,17 +25,19 @@ EPOCHS = 4
 
 
 def main() -> int:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    count, space = [*map(int, sys.argv[1:]), *(200, 4)[len(sys.argv) - 1 :]]
     with tempfile.TemporaryDirectory() as name:
         out = Path(name) / "bach"
         start = time.perf_counter()
         files = [str(path) for path in find_scores(["music21:bach"])]
-        manifest = build(files[:: max(1, len(files) // count)][:count], out, BuildConfig(most=12))
+        manifest = build(files[:: max(1, len(files) // count)][:count], out, BuildConfig(space=space, most=12))
         print(f"built    {time.perf_counter() - start:5.0f} s: {manifest['systems']} systems", flush=True)
         recipe = named("music-read")
         data = replace(recipe.data, source=(str(out / "sheet"), str(out / "roll")))
+        data = replace(data, crop_size=data.crop_size * space // 4)
+        epochs = EPOCHS * 16 // space**2  # the same number of pixels
         recipe = replace(
-            recipe, method=replace(recipe.method, ngf=16), data=data, train=replace(recipe.train, decay_epochs=EPOCHS)
+            recipe, method=replace(recipe.method, ngf=16), data=data, train=replace(recipe.train, decay_epochs=epochs)
         )
         start = time.perf_counter()
         diptych.train(recipe, Path(name) / "run", num_previews=0, num_validations=0)

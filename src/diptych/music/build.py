@@ -141,7 +141,7 @@ def assign(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
     works = _works(paths)
     people = _people(works)
     if len(set(people.values())) < len(SPLITS):
-        people = {work.name: f"{work.path}{work.tune or ''}" for work in works}
+        people = {work.name: work.name for work in works}
     counts = Counter(people.values())
     order = sorted(counts, key=lambda name: hashlib.sha256(f"{config.seed} {name}".encode()).hexdigest())
     split_of: dict[str, str] = {}
