@@ -6,6 +6,7 @@ from torch import nn
 
 from diptych.nets import PatchGAN, ResNet, UNet
 from diptych.nets import convolutions as fast
+from diptych.nets.blocks import Mirrored
 from diptych.nets.instance_norm import InstanceNorm, channels_innermost
 
 INNERMOST = torch.channels_last
@@ -124,3 +125,30 @@ def test_every_network_computes_the_same_from_images_with_channels_innermost(net
         answers.append([y, *torch.autograd.grad(y.square().sum(), list(net.parameters()))])
     for ours, theirs in zip(*answers, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, INNERMOST])
+@pytest.mark.parametrize(("mean", "deviation"), [(10.0, 0.01), (1000.0, 1.0), (-50.0, 0.05), (0.0, 1.0)])
+def test_instance_norm_does_not_cancel_where_the_mean_is_far_from_zero(layout, mean, deviation):
+    x = mean + deviation * torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(1))
+    exact = nn.InstanceNorm2d(4).double()(x.double())
+    assert (InstanceNorm(4)(x.to(memory_format=layout)) - exact).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, INNERMOST])
+@pytest.mark.parametrize(("shape", "pad"), [((2, 3, 5, 7), 1), ((1, 2, 4, 4), 3), ((2, 1, 9, 6), 3)])
+def test_mirroring_by_a_gather_is_the_same_function(layout, shape, pad):
+    x = torch.randn(shape, dtype=torch.float64).to(memory_format=layout)
+    own = nn.Module()
+    own.forward = lambda leaf: Mirrored.apply(leaf, pad)
+    compare(own, nn.ReflectionPad2d(pad), x, second_order=False)
+    assert own(x).is_contiguous(memory_format=layout)
+    leaf = x.clone().requires_grad_()
+    (torch.autograd.grad(own(leaf).square().sum(), leaf, create_graph=True)[0].sum()).backward()  # differentiable twice
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, INNERMOST])
+def test_the_expression_that_compilers_get_is_the_same_function(monkeypatch, layout):
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    x = (5 + torch.randn(2, 3, 6, 5, dtype=torch.float64)).to(memory_format=layout)
+    compare(InstanceNorm(3).double(), nn.InstanceNorm2d(3).double(), x)
