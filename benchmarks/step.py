@@ -5,6 +5,12 @@ equal weights on equal images; each counts with its fastest round, as other work
 images a second stand peak memory, each in a fresh process, and the share of what a large matrix product reaches in the same
 precision and run. Before that, both must compute the same: in float64 every loss of the third step within 1e-5. (In fp32, where
 Adam's first steps turn the rounding of gradients near zero into whole steps, the difference is printed for the first step.)
+
+A step can be no faster than its floating-point operations at the speed of a large matrix product, nor than the fewest bytes that
+it must move at the speed of a large copy. Both are printed for each row (``--floor``), with the two speeds measured here.
+
+Switches choose how diptych's step runs, so that a default can follow a measurement: ``--layout``, ``--compile``, ``--no-graph``,
+``--cudnn-benchmark``, ``--no-tf32``, ``--checkpoint``. Several batches per step are several ``--case``s.
 """
 
 from __future__ import annotations
@@ -17,8 +23,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain import PLAIN, plain_layers
@@ -36,11 +44,16 @@ CASES = {  # method, pixels, images: what a CPU does in minutes, and everything
     "cuda": [(method, size, n) for method in PLAIN for size in (128, 256) for n in (1, 4, 16)],
 }
 AGREE = 1e-5
+PASSED_ON = ("compile", "checkpoint", "no_graph", "no_tf32", "cudnn_benchmark")  # switches for the processes that measure memory
+LAYOUTS = {"channels_first": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One row: both published methods at their published widths, but for dropout, whose chances two programs do not share."""
+    """One row: a published method at its published width, without dropout, whose random numbers two programs do not share.
+
+    ``width`` is the number of channels of the outermost layers, for quick trials of the benchmark itself.
+    """
 
     method: str
     size: int
@@ -49,10 +62,14 @@ class Case:
     device: torch.device
     compiled: bool = False
     checkpoint: bool = False
+    layout: str | None = None
+    graph: bool = True
+    width: int = 64
     dtype: torch.dtype = torch.float32
 
     def recipe(self) -> Recipe:
-        settings = {"dropout": False} if self.method == "pix2pix" else {}
+        settings: dict[str, int | bool] = {"ngf": self.width, "ndf": self.width}
+        settings |= {"dropout": False} if self.method == "pix2pix" else {}
         train = {"precision": self.precision, "batch_size": self.batch, "checkpoint": self.checkpoint}
         return Recipe.create(self.method, {"method": settings, "train": train})
 
@@ -67,11 +84,12 @@ class Case:
 
     def plain(self) -> Callable[[Batch], dict[str, torch.Tensor]]:
         step = PLAIN[self.method](plain_layers(self.build()))
-        return lambda batch: step.step(*batch)
+        return lambda batch: step.step(batch.a, batch.b)
 
     def ours(self) -> tuple[Trainee, Callable[[Batch], None]]:
-        trainee = Trainee(self.build(), self.recipe(), self.device, World(), compiled=self.compiled)
-        recorded = RecordedStep(trainee) if self.device.type == "cuda" else None
+        layout = LAYOUTS[self.layout] if self.layout else None
+        trainee = Trainee(self.build(), self.recipe(), self.device, World(), compiled=self.compiled, layout=layout)
+        recorded = RecordedStep(trainee) if self.device.type == "cuda" and self.graph else None
 
         def step(batch: Batch) -> None:
             (recorded or (lambda b: train_step(trainee, b)))(batch)
@@ -85,7 +103,8 @@ class Case:
 
 
 def disagreement(case: Case, steps: int) -> float:
-    """The greatest relative difference of a loss in the last of some steps."""
+    """The greatest relative difference of a loss in the last of some steps, TF32 switched off."""
+    allowed = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     plain, (trainee, ours) = case.plain(), case.ours()
     for seed in range(steps):
@@ -93,13 +112,13 @@ def disagreement(case: Case, steps: int) -> float:
         trainee.stats.clear()
         ours(case.images(seed))
     found = trainee.stats.read(World())
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = allowed
     assert found.keys() == expected.keys()
     return max(abs(found[name] - value) / abs(value) for name, value in expected.items())
 
 
 def fastest(case: Case, seconds: float) -> tuple[float, float]:
     """Seconds of a plain and of diptych's step, in turns until the time is over, three rounds at least after two to warm up."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # plain is what users run
     plain, (_, ours) = case.plain(), case.ours()
     best, batch = [float("inf"), float("inf")], case.images()
     few = 1 if case.device.type == "cpu" else 10  # steps a round
@@ -125,19 +144,55 @@ def operations(case: Case) -> int:
     return counter.get_total_flops()
 
 
+class LeastTraffic(TorchDispatchMode):
+    """Counts the bytes that convolutions must move: each input read once and each output written once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nbytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket.__name__ in ("convolution", "convolution_backward", "mm", "addmm", "bmm"):
+            tensors = [x for x in (*args, *(out if isinstance(out, tuple) else (out,))) if isinstance(x, torch.Tensor)]
+            self.nbytes += sum(x.nbytes for x in tensors)
+        return out
+
+
+def least_bytes(case: Case) -> int:
+    """The fewest bytes of diptych's step: its convolutions, and Adam, which reads four and writes three float32 a weight."""
+    trainee, _ = case.ours()
+    with LeastTraffic() as counter:
+        train_step(trainee, case.images())
+    weights = sum(p.numel() for p in trainee.method.parameters())
+    return counter.nbytes + 7 * 4 * weights
+
+
+def copy_speed(device: torch.device) -> float:
+    """Bytes a second, read and written, of a large copy on the device, at best."""
+    x = torch.ones(2**28 if device.type == "cuda" else 2**25, device=device)
+    y = torch.empty_like(x)
+    return 2 * x.nbytes / quickest(lambda: y.copy_(x), device)
+
+
 def matmul_peak(device: torch.device, precision: str) -> float:
     """Operations a second of a large matrix product, at best."""
     side = 8192 if device.type == "cuda" else 2048
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     x, y = (torch.randn(side, side, device=device).to(dtype) for _ in "xy")
+    return 2 * side**3 / quickest(lambda: x @ y, device)
+
+
+def quickest(work: Callable[[], object], device: torch.device) -> float:
+    """The least seconds of 20 runs."""
     best = float("inf")
     for _ in range(20):
         start = time.perf_counter()
-        x @ y
+        work()
         if device.type == "cuda":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
-    return 2 * side**3 / best
+    return best
 
 
 def peak(case: Case, who: str) -> int:
@@ -165,50 +220,74 @@ def main() -> None:
     p.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
     p.add_argument("--case", action="append", metavar="METHOD,SIZE,BATCH", help="only these, such as cyclegan,128,1")
     p.add_argument("--seconds", type=float, default=30.0, help="for the rounds of each row (default: 30)")
-    p.add_argument("--compile", action="store_true", help="diptych's networks compiled")
-    p.add_argument("--checkpoint", action="store_true", help="diptych's activations recomputed")
+    p.add_argument("--compile", action="store_true", help="compile diptych's networks")
+    p.add_argument("--checkpoint", action="store_true", help="recompute diptych's activations")
+    p.add_argument("--layout", choices=LAYOUTS, help="memory layout of images (default: the training's)")
+    p.add_argument("--no-graph", action="store_true", help="launch each step instead of replaying a recorded CUDA graph")
+    p.add_argument("--no-tf32", action="store_true", help="compute fp32 products exactly on CUDA; with TF32 otherwise")
+    p.add_argument("--cudnn-benchmark", action="store_true", help="let cuDNN time its convolutions and take the fastest")
+    p.add_argument("--width", type=int, default=64, help="channels of the outermost layers (default: 64, as published)")
+    p.add_argument(
+        "--floor", action="store_true", help="also print each row's operations, bytes, and the time they need at least"
+    )
+    p.add_argument("--no-peak", action="store_true", help="do not measure memory, which takes two processes a row")
+    p.add_argument("--no-check", action="store_true", help="do not compare losses with the plain step's first")
     p.add_argument("--json", type=Path)
     p.add_argument("--peak", choices=("plain", "ours"), help=argparse.SUPPRESS)
     p.add_argument("--peak-of", help=argparse.SUPPRESS)
     args = p.parse_args()
     device = pick_device(args.device)
     precision = pick_precision(args.precision, device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not args.no_tf32  # plain is what users run
+    torch.backends.cudnn.benchmark = args.cudnn_benchmark
+    how = {"compiled": args.compile, "checkpoint": args.checkpoint, "layout": args.layout, "graph": not args.no_graph}
 
     def case_of(method: str, size: str | int, batch: str | int) -> Case:
-        return Case(method, int(size), int(batch), precision, device, args.compile, args.checkpoint)
+        return Case(method, int(size), int(batch), precision, device, width=args.width, **how)
 
     if args.peak:
         print(peak(case_of(*args.peak_of.split(",")), args.peak))
         return
-    words = ["--device", args.device, "--precision", precision]
-    words += ["--compile"] * args.compile + ["--checkpoint"] * args.checkpoint
+    words = ["--device", args.device, "--precision", precision, "--width", str(args.width)]
+    words += ["--layout", args.layout] if args.layout else []
+    words += [f"--{name.replace('_', '-')}" for name in PASSED_ON if getattr(args, name)]
     cases = [case_of(*row.split(",")) for row in args.case or []] or [case_of(*row) for row in CASES[device.type]]
-    for method in dict.fromkeys(case.method for case in cases):
-        small = Case(method, 64 if method == "cyclegan" else 256, 1, "fp32", device)
+    for method in dict.fromkeys(case.method for case in cases if not args.no_check):
+        small = Case(method, 64 if method == "cyclegan" else 256, 1, "fp32", device, width=args.width)
         first, third = disagreement(small, 1), disagreement(replace(small, dtype=torch.float64), 3)
         print(f"{method}: losses differ by {first:.1e} in the first step (fp32), by {third:.1e} in the third (float64)")
         if third > AGREE:
             sys.exit(f"more than {AGREE:g}: not the same computation")
     ceiling = matmul_peak(device, precision)
-    threads = f"{torch.get_num_threads()} threads"
-    print(f"{device}, {threads}; a large {precision} product reaches {ceiling / 1e9:,.0f} GFLOP/s\n")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    switches = " ".join(sys.argv[1:])
+    print(f"{device}, {name}, torch {torch.__version__}; a large {precision} product reaches {ceiling / 1e9:,.0f} GFLOP/s")
+    print(f"switches: {switches}\n")
     print("| method | px | batch | plain images/s | diptych | ratio | peak memory, plain | diptych | ratio | share of peak |")
     print("| --- " * 10 + "|")
     rows = []
     for case in cases:
-        plain_bytes, our_bytes = peaks(case, words)
+        plain_bytes, our_bytes = (0, 0) if args.no_peak else peaks(case, words)
         plain, ours = fastest(case, args.seconds)
-        share = operations(case) / ours / max(ceiling, matmul_peak(device, precision))
-        row = {"method": case.method, "device": str(device), "size": case.size, "batch": case.batch, "precision": precision}
+        flops = operations(case)
+        share = flops / ours / max(ceiling, matmul_peak(device, precision))
+        row = {"method": case.method, "device": name, "size": case.size, "batch": case.batch, "precision": precision}
         row |= {"plain_images_s": case.batch / plain, "diptych_images_s": case.batch / ours, "ratio": plain / ours}
-        row |= {"plain_peak": plain_bytes, "diptych_peak": our_bytes, "peak_ratio": our_bytes / plain_bytes, "peak_share": share}
-        rows.append(row)
+        row |= {"plain_peak": plain_bytes, "diptych_peak": our_bytes, "peak_share": share, "flops": flops, "switches": switches}
+        memory = f"{plain_bytes / 1e9:.2f} GB | {our_bytes / 1e9:.2f} GB | {our_bytes / plain_bytes:.2f}" if our_bytes else "| |"
         print(
             f"| {case.method} | {case.size} | {case.batch} | {case.batch / plain:.3g} | {case.batch / ours:.3g} "
-            f"| {plain / ours:.2f} | {plain_bytes / 1e9:.2f} GB | {our_bytes / 1e9:.2f} GB | {our_bytes / plain_bytes:.2f} "
-            f"| {share:.0%} |",
+            f"| {plain / ours:.2f} | {memory} | {share:.0%} |",
             flush=True,
         )
+        if args.floor:
+            row["least_bytes"] = least_bytes(case)
+            row["copy_bytes_s"] = copy_speed(device)
+            times = flops / ceiling, row["least_bytes"] / row["copy_bytes_s"]
+            arithmetic = f"{flops / 1e12:.2f} TFLOP take {times[0] * 1e3:.2f} ms at least"
+            traffic = f"{row['least_bytes'] / 1e9:.2f} GB take {times[1] * 1e3:.2f} ms"
+            print(f"  {arithmetic}, {traffic}; the step took {ours * 1e3:.2f} ms, plain {plain * 1e3:.2f} ms", flush=True)
+        rows.append(row)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -21,7 +21,8 @@ UNITS = ("bytes", "kB", "MB", "GB", "TB")
 def pick_device(name: str = "auto") -> torch.device:
     """``auto`` is CUDA, then Apple's MPS, then the CPU; under torchrun each process takes the CUDA device of its local rank.
 
-    Raises ConfigError when the named device is not there.
+    The chosen CUDA device becomes the current one, on which graphs are recorded and streams are opened. Raises ConfigError when
+    the named device is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -30,6 +31,8 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device {name!r} cannot be used ({reason}); choose auto, cpu, cuda, cuda:N or mps") from error

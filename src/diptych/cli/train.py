@@ -60,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="times to score held-out images over the whole training (default: 20)",
     )
+    p.add_argument(
+        "--no-graph", action="store_true", help="on CUDA, launch each step as it is instead of replaying a recorded CUDA graph"
+    )
     p.add_argument("--no-test", action="store_true", help="do not score the test images at the end; `diptych evaluate` can later")
     p.add_argument(
         "--on-nan",
@@ -104,6 +107,7 @@ def main(argv: Sequence[str]) -> int:
         "workers": args.workers,
         "cache": args.cache,
         "compile": args.compile,
+        "graph": not args.no_graph,
         "strict": args.strict,
         "save_every": args.save_every,
         "log_every": args.log_every,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -34,13 +34,49 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
 
 @final
 class ReflectionPad2d(nn.ReflectionPad2d):
-    """The base class's function in the precision of its input: on a CPU, autocast would mirror copies in float32."""
+    """Mirror the same number of pixels at every border, as the base class does, in the precision and layout of the input.
+
+    On a CPU, autocast would mirror copies in float32. On CUDA the base class copies channels_last images into another layout, and
+    its gradient adds in an order that changes from run to run.
+    """
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c ph pw"]:
+        if x.device.type == "cuda" and not torch.compiler.is_compiling():
+            return Mirrored.apply(x, self.padding[0])
         if x.device.type != "cpu":
             return super().forward(x)
         with torch.autocast("cpu", enabled=False):
             return super().forward(x)
+
+
+class Mirrored(torch.autograd.Function):
+    """Mirror ``pad`` pixels at every border by one gather; the gradient folds the borders back in a fixed order."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, pad: int) -> Tensor:
+        ctx.pad = pad
+        rows, columns = (_mirrored_places(side, pad, x.device) for side in x.shape[2:])
+        if x.is_contiguous():
+            return x[:, :, rows[:, None], columns]
+        return x.permute(0, 2, 3, 1)[:, rows[:, None], columns].permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _fold_borders(_fold_borders(grad, 2, ctx.pad), 3, ctx.pad), None
+
+
+def _mirrored_places(side: int, pad: int, device: torch.device) -> Tensor:
+    """Which row each row of a mirrored image comes from: pad ... 1, 0 ... side - 1, side - 2 ... side - 1 - pad."""
+    return (side - 1) - ((side - 1) - torch.arange(-pad, side + pad, device=device).abs()).abs()
+
+
+def _fold_borders(grad: Tensor, axis: int, pad: int) -> Tensor:
+    """Undo mirroring along one axis: add what the mirrored borders received to the rows that they came from."""
+    side = grad.shape[axis] - 2 * pad
+    inner = grad.narrow(axis, pad, side).clone(memory_format=torch.preserve_format)
+    inner.narrow(axis, 1, pad).add_(grad.narrow(axis, 0, pad).flip(axis))
+    inner.narrow(axis, side - 1 - pad, pad).add_(grad.narrow(axis, side + pad, pad).flip(axis))
+    return inner
 
 
 def upsampling(kind: Upsample, in_channels: int, out_channels: int, *, kernel_size: int, bias: bool) -> list[nn.Module]:

@@ -17,13 +17,17 @@ LONG = 5000  # steps on a GPU after which compiling, a minute or two, has been e
 COMPILERS = ("c++", "g++", "clang++")
 
 
-def pays(choice: Compile, device: torch.device, steps: int) -> bool:
-    """Whether to compile for a training of so many steps, which is then said.
+def pays(choice: Compile, device: torch.device, steps: int, *, checkpoint: bool = False) -> bool:
+    """Whether to compile for a training of so many steps; a choice to compile is logged.
 
     ``auto`` compiles for long trainings on CUDA. Not on a CPU: there it takes minutes and makes a step at most a tenth faster
-    (benchmarks/step.py --compile). Raises ConfigError when it is asked for on a CPU without a C++ compiler.
+    (benchmarks/step.py --compile). Networks whose activations are recomputed (``checkpoint``) are not compiled, since compilers
+    do not see through the recomputation. Raises ConfigError when compiling is asked for together with it, or on a CPU without a
+    C++ compiler.
     """
-    wanted = choice == "on" or (choice == "auto" and device.type == "cuda" and steps >= LONG)
+    if choice == "on" and checkpoint:
+        raise ConfigError("--compile on cannot be combined with train.checkpoint; choose one of them")
+    wanted = choice == "on" or (choice == "auto" and device.type == "cuda" and steps >= LONG and not checkpoint)
     if wanted and device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))):
         raise ConfigError("--compile on needs a C++ compiler for a CPU and found none; install g++, or leave it off")
     if wanted:

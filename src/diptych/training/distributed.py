@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from diptych.errors import DiptychError
 
 T = TypeVar("T")
+PATIENCE = timedelta(hours=12)
+"""How long processes wait for one that works alone (reads the data set, scores, saves); torchrun ends all when one dies."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,12 @@ def world(device: torch.device) -> Iterator[World]:
     prefix = f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(
-        backend, store=dist.PrefixStore(prefix, store), rank=rank, world_size=size, timeout=timedelta(minutes=2)
+        backend,
+        store=dist.PrefixStore(prefix, store),
+        rank=rank,
+        world_size=size,
+        timeout=PATIENCE,
+        device_id=device if device.type == "cuda" else None,
     )
     try:
         yield World(rank, size)

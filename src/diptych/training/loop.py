@@ -69,6 +69,7 @@ def train(
     workers: int | None = None,
     cache: Cache = "auto",
     compile: Compile = "auto",
+    graph: bool = True,
     strict: bool = False,
     log_every: int = 50,
     save_every: float = 300.0,
@@ -82,11 +83,12 @@ def train(
     """Train a recipe in a run folder, or go on where an interrupted run of the same recipe stopped; returns the snapshot's path.
 
     log_every counts steps, save_every seconds. ``workers`` processes read images (default: by device); ``cache`` is where images
-    stay once decoded (see diptych.data.cache); ``compile`` generates kernels for the networks, by auto where that pays
-    (diptych.training.compiling). ``strict`` refuses any unreadable image. ``validation`` scores snapshots on held-out images
-    ``num_validations`` times and keeps the best one as ``snapshot-best.safetensors``. ``on_nan`` says what follows an update that
-    is not finite, which never reaches the weights: stop; skip it; or rollback to the newest saved state and go on with the next
-    batch. Where memory runs out, ``auto_batch`` goes on with the batch in more parts.
+    stay once decoded (see diptych.data.cache). ``compile`` generates kernels for the networks, by auto where that pays
+    (diptych.training.compiling); ``graph`` records the step as a CUDA graph where one process trains on CUDA. ``strict`` refuses
+    any unreadable image. ``validation`` scores snapshots on held-out images ``num_validations`` times and keeps the best one as
+    ``snapshot-best.safetensors``. ``on_nan`` says what follows an update that is not finite, which never reaches the weights:
+    stop; skip it; or rollback to the newest saved state and go on with the next batch. Where memory runs out, ``auto_batch``
+    goes on with the batch in more parts.
 
     Raises DataError, ConfigError, LockedError, StorageError, TrainingError; Interrupted after a signal, when all is saved.
     """
@@ -102,9 +104,10 @@ def train(
         crops = Crops(census, recipe.data, config.seed)
         total = math.ceil((config.epochs + config.decay_epochs) * len(crops) / batch_size)  # steps
         method = build_method(recipe, census, here)
-        trainee = Trainee(method, recipe, chosen, here, compiled=pays(compile, chosen, total))
+        trainee = Trainee(method, recipe, chosen, here, compiled=pays(compile, chosen, total, checkpoint=config.checkpoint))
         resume(trainee, run)
-        take_step = RecordedStep(trainee) if chosen.type == "cuda" and here.size == 1 else partial(train_step, trainee)
+        recorded = graph and chosen.type == "cuda" and here.size == 1
+        take_step = RecordedStep(trainee) if recorded else partial(train_step, trainee)
         scaling: Scaling | None = None
         preview = Preview(shown, census, recipe.data)
         preview_steps = {1, *evenly(num_previews, total)} if num_previews and run else set()

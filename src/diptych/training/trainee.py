@@ -22,18 +22,30 @@ log = logging.getLogger(__name__)
 
 
 class Trainee:
-    """Everything that one training changes.
+    """Everything that one training changes: the method's networks, their optimizers, the average, statistics and position.
 
-    The method's networks, their optimizers, the average, the statistics, the position. ``parts`` is how many parts of a batch
-    are computed one after another, ``layout`` the memory layout of images in which its networks are fastest. ``compiled``
-    generates kernels for each network, which takes a minute or more in the first step.
+    ``parts`` is how many parts of a batch are computed one after another. ``layout`` is the memory layout of images, by default
+    the one in which convolutions are fastest on the device. ``compiled`` generates kernels for each network, which takes a
+    minute or more in the first step.
     """
 
-    def __init__(self, method: Method, recipe: Recipe, device: torch.device, world: World, *, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        method: Method,
+        recipe: Recipe,
+        device: torch.device,
+        world: World,
+        *,
+        compiled: bool = False,
+        layout: torch.memory_format | None = None,
+    ) -> None:
         self.method, self.world, self.device = method.to(device), world, device
         self.bf16 = recipe.train.precision == "bf16"
         self.parts = recipe.train.accumulate
-        self.layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+        self.layout = layout or fastest_layout(device)
+        if device.type == "cuda":  # there, weights in another layout than the images would be rearranged at every use
+            for tensor in (*method.parameters(), *method.buffers()):
+                tensor.data = tensor.data.contiguous(memory_format=self.layout) if tensor.dim() == 4 else tensor.data
         on_gpu = device.type == "cuda"  # there a recorded step reads its learning rate and its count from the device
         self.optimizers = {
             phase: torch.optim.Adam(
@@ -48,14 +60,14 @@ class Trainee:
         self.ema = Ema(nn.ModuleDict(method.generators()), recipe.train.ema) if recipe.train.ema else None
         self.stats, self.guard = Stats(), Guard(world)
         self.images = 0
-        self.restored = 0  # how often; a recorded step knows nothing of tensors that came in its way
+        self.restored = 0  # counts restores: a recorded CUDA graph still points at the tensors from before
         if recipe.train.checkpoint:
             for net in method.generators().values():
                 recompute_stages(net)
         if compiled:
             for nets in method.phases().values():
                 for net in nets:
-                    net.compile()
+                    net.compile(dynamic=False)
 
     def set_lr(self, lr: float) -> None:
         """The same learning rate for every phase."""
@@ -72,7 +84,8 @@ class Trainee:
 
     def state(self) -> Tree:
         """All of it, for an exact resume; collective over all processes."""
-        local = {"rng": torch.get_rng_state(), "buffers": dict(self.method.named_buffers())}
+        buffers = {name: buffer.cpu() for name, buffer in self.method.named_buffers()}  # processes gather them by pickle
+        local = {"rng": torch.get_rng_state(), "buffers": buffers}
         if self.device.type == "cuda":
             local["cuda_rng"] = torch.cuda.get_rng_state(self.device)
         return {
@@ -95,7 +108,11 @@ class Trainee:
         self.method.load_state_dict(state["method"] | local["buffers"])
         for phase, optimizer in self.optimizers.items():
             groups = optimizer.state_dict()["param_groups"]
-            moments = {index: kept for index, kept in enumerate(state["optimizers"][phase]) if kept}  # none: never had a gradient
+            moments = {
+                index: {name: _laid_out_as(parameter, value) for name, value in kept.items()}
+                for index, (parameter, kept) in enumerate(zip(_parameters(optimizer), state["optimizers"][phase], strict=True))
+                if kept  # empty for a parameter that never had a gradient
+            }
             optimizer.load_state_dict({"state": moments, "param_groups": groups})
         if self.ema:
             self.ema.load_state_dict(state["ema"])
@@ -103,12 +120,26 @@ class Trainee:
         self.stats.steps = state["stats"]["steps"]
         self.images, self.restored = state["images"], self.restored + 1
         torch.set_rng_state(local["rng"])
-        if self.device.type == "cuda":
+        if self.device.type == "cuda" and "cuda_rng" in local:
             torch.cuda.set_rng_state(local["cuda_rng"], self.device)
+        if (self.device.type == "cuda") != ("cuda_rng" in local):
+            log.warning("resumed on %s a training of another kind of device: not bit-identical from here", self.device)
         if state["threads"] != torch.get_num_threads():
             log.warning(
                 "resumed with %d CPU threads after %d: not bit-identical from here", torch.get_num_threads(), state["threads"]
             )
+
+
+def fastest_layout(device: torch.device) -> torch.memory_format:
+    """The memory layout of images in which convolutions are fastest: channels innermost on CPUs and CUDA."""
+    return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
+
+
+def _laid_out_as(parameter: nn.Parameter, value: object) -> object:
+    """A moment in the memory layout of its parameter, as the fused optimizer needs it; the step count stays as it is."""
+    if not isinstance(value, Tensor) or value.shape != parameter.shape:
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
