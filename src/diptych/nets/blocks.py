@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal, final
 
 import torch
@@ -65,6 +66,7 @@ class Mirrored(torch.autograd.Function):
         return _fold_borders(_fold_borders(grad, 2, ctx.pad), 3, ctx.pad), None
 
 
+@lru_cache(maxsize=256)  # a handful of small kernels otherwise, at every call
 def _mirrored_places(side: int, pad: int, device: torch.device) -> Tensor:
     """Which row each row of a mirrored image comes from: pad ... 1, 0 ... side - 1, side - 2 ... side - 1 - pad."""
     return (side - 1) - ((side - 1) - torch.arange(-pad, side + pad, device=device).abs()).abs()
