@@ -6,7 +6,6 @@ from torch import nn
 
 from diptych.nets import PatchGAN, ResNet, UNet
 from diptych.nets import convolutions as fast
-from diptych.nets.blocks import Mirrored
 from diptych.nets.instance_norm import InstanceNorm, channels_innermost
 
 INNERMOST = torch.channels_last
@@ -133,18 +132,6 @@ def test_instance_norm_does_not_cancel_where_the_mean_is_far_from_zero(layout, m
     x = mean + deviation * torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(1))
     exact = nn.InstanceNorm2d(4).double()(x.double())
     assert (InstanceNorm(4)(x.to(memory_format=layout)) - exact).abs().max() < 2e-4
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, INNERMOST])
-@pytest.mark.parametrize(("shape", "pad"), [((2, 3, 5, 7), 1), ((1, 2, 4, 4), 3), ((2, 1, 9, 6), 3)])
-def test_mirroring_by_a_gather_is_the_same_function(layout, shape, pad):
-    x = torch.randn(shape, dtype=torch.float64).to(memory_format=layout)
-    own = nn.Module()
-    own.forward = lambda leaf: Mirrored.apply(leaf, pad)
-    compare(own, nn.ReflectionPad2d(pad), x, second_order=False)
-    assert own(x).is_contiguous(memory_format=layout)
-    leaf = x.clone().requires_grad_()
-    (torch.autograd.grad(own(leaf).square().sum(), leaf, create_graph=True)[0].sum()).backward()  # differentiable twice
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, INNERMOST])

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from diptych.errors import ConfigError
 from diptych.losses import Gan, Pixel, check_gan, check_pixel, generator_loss, pixel_loss, structure_loss
 from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
-from diptych.nets import Init, Norm, PatchGAN, Upsample, apply_each, generator, initialise
+from diptych.nets import Init, Norm, PatchGAN, Upsample, apply_side_by_side, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 from diptych.pool import ImagePool
@@ -130,20 +130,24 @@ class CycleGAN(Method):
             return pixel_loss(x, y, c.pixel, c.foreground)
 
         if self.identity:
-            fake_b, idt_b = apply_each(self.G_ab, real_a, real_b)
-            fake_a, idt_a = apply_each(self.G_ba, real_b, real_a)
+            (fake_b, idt_b), (fake_a, idt_a) = apply_side_by_side((self.G_ab, real_a, real_b), (self.G_ba, real_b, real_a))
             terms["idt_a"] = c.lambda_identity * c.lambda_cycle_a * apart(idt_a, real_a)
             terms["idt_b"] = c.lambda_identity * c.lambda_cycle_b * apart(idt_b, real_b)
         else:
-            fake_b, fake_a = self.G_ab(real_a), self.G_ba(real_b)
-        if c.lambda_cycle_a:
+            (fake_b,), (fake_a,) = apply_side_by_side((self.G_ab, real_a), (self.G_ba, real_b))
+        if c.lambda_cycle_a and c.lambda_cycle_b:
+            (rec_b,), (rec_a,) = apply_side_by_side((self.G_ab, fake_a), (self.G_ba, fake_b))
+            terms["cycle_a"] = c.lambda_cycle_a * apart(rec_a, real_a)
+            terms["cycle_b"] = c.lambda_cycle_b * apart(rec_b, real_b)
+        elif c.lambda_cycle_a:
             terms["cycle_a"] = c.lambda_cycle_a * apart(self.G_ba(fake_b), real_a)
-        if c.lambda_cycle_b:
+        elif c.lambda_cycle_b:
             terms["cycle_b"] = c.lambda_cycle_b * apart(self.G_ab(fake_a), real_b)
         if self.D_a and self.D_b:
             with frozen(self.D_a, self.D_b):
-                terms["gan_ab"] = c.lambda_gan * generator_loss(self.D_b(fake_b), c.gan)
-                terms["gan_ba"] = c.lambda_gan * generator_loss(self.D_a(fake_a), c.gan)
+                (on_b,), (on_a,) = apply_side_by_side((self.D_b, fake_b), (self.D_a, fake_a))
+                terms["gan_ab"] = c.lambda_gan * generator_loss(on_b, c.gan)
+                terms["gan_ba"] = c.lambda_gan * generator_loss(on_a, c.gan)
         if batch.known is not None:
             terms["pair_ab"] = c.lambda_pair * pixel_loss(fake_b, real_b, c.pixel, c.foreground, batch.known)
             terms["pair_ba"] = c.lambda_pair * pixel_loss(fake_a, real_a, c.pixel, c.foreground, batch.known)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from diptych.errors import ConfigError
-from diptych.nets.blocks import Norm, Upsample, apply_each
+from diptych.nets.blocks import Norm, Upsample, apply_each, apply_side_by_side
 from diptych.nets.init import Init, initialise
 from diptych.nets.patchgan import PatchGAN
 from diptych.nets.resnet import ResNet
@@ -31,6 +31,7 @@ __all__ = [
     "UNet",
     "Upsample",
     "apply_each",
+    "apply_side_by_side",
     "build_net",
     "generator",
     "initialise",

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diptych.nets import fused
+
 
 @final
 class InstanceNorm(nn.InstanceNorm2d):
@@ -24,6 +26,8 @@ class InstanceNorm(nn.InstanceNorm2d):
             return super().forward(x)  # which refuses it
         if torch.compiler.is_compiling():
             y = _normalise_in_one_expression(x, self.eps)
+        elif fused.usable(x):
+            y = fused.instance_norm(x, self.eps)
         elif channels_innermost(x):
             y = _NormaliseImages.apply(_centred(x), self.eps)
         else:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from diptych.errors import ConfigError
 from diptych.nets.blocks import Norm, full_precision, norm_layer
 from diptych.nets.convolutions import Conv2d
+from diptych.nets.stage import Stage
 
 
 class PatchGAN(nn.Module):
@@ -37,7 +38,7 @@ class PatchGAN(nn.Module):
             ]
             inputs = outputs
         layers += [Conv2d(inputs, 1, kernel_size, 1, padding, bias=bias or num_layers > 0)]
-        self.layers = nn.Sequential(*layers)
+        self.layers = Stage(*layers)
 
     @property
     def receptive_field(self) -> int:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from diptych.nets import fused
+
 
 @final
 class Stage(nn.Sequential):
@@ -22,11 +24,14 @@ class Stage(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.recompute and torch.is_grad_enabled()):
-            return super().forward(x)
+            return self._layers(x)
         draws = self.training and any(isinstance(layer, nn.Dropout) for layer in self)
         if draws and x.is_cuda and torch.cuda.is_current_stream_capturing():
-            return super().forward(x)  # random state cannot be rewound while a CUDA graph is recorded, so activations are kept
-        return checkpoint(super().forward, x, use_reentrant=False, context_fn=self._contexts, preserve_rng_state=draws)
+            return self._layers(x)  # random state cannot be rewound while a CUDA graph is recorded, so activations are kept
+        return checkpoint(self._layers, x, use_reentrant=False, context_fn=self._contexts, preserve_rng_state=draws)
+
+    def _layers(self, x: Tensor) -> Tensor:
+        return fused.forward(self, x) if fused.usable(x) else super().forward(x)
 
     def _contexts(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), self._without_counting()
