@@ -28,18 +28,12 @@ from tests.gpu.tiny import (
 )
 
 pytestmark = pytest.mark.gpu
-KINDS = {  # generator and numbers: backwards through reflection padding a GPU adds in any order, so ResNets may differ in bits
-    "unet": ("unet_6", torch.float32),
-    "resnet": ("resnet_1", torch.float64),
-}
 
 
 @pytest.mark.parametrize("make", [plain_step, recorded_step], ids=["plain", "recorded"])
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_resumed_training_is_equal_to_one_that_never_stopped(method, kind, make, device, tmp_path):
-    name, dtype = KINDS[kind]
-    whole, begun, resumed = (trainee_of(method, device, {"ema": 0.9}, dtype, generator=name) for _ in range(3))
+def test_a_resumed_training_is_equal_to_one_that_never_stopped(method, make, device, tmp_path):
+    whole, begun, resumed = (trainee_of(method, device, {"ema": 0.9}) for _ in range(3))
     torch.manual_seed(5)
     expected = train_for(whole, make(whole), range(12))
     torch.manual_seed(5)
@@ -49,11 +43,9 @@ def test_a_resumed_training_is_equal_to_one_that_never_stopped(method, kind, mak
     resumed.restore(read_tree(tmp_path / "state.safetensors"))
     assert not differing(weights_of(resumed), weights_of(begun))
     found = train_for(resumed, make(resumed), range(6, 12))
-    if kind == "unet":
-        assert found == expected[6:]
-        assert_equal_trees(resumed.state(), whole.state())
-    assert_losses_agree(found, expected[6:], AGREE)
-    assert_same_weights(weights_of(resumed), weights_of(whole), AGREE)
+    assert_same_weights(weights_of(resumed), weights_of(whole))
+    assert_equal_trees(resumed.state(), whole.state())
+    assert found == expected[6:]
 
 
 @pytest.mark.parametrize("method", METHODS)
