@@ -11,22 +11,18 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
-from benchmarks.step import Case, disagreement, matmul_peak
-from diptych.methods import Batch
-from diptych.pixels import Domain
-from diptych.recipe import Recipe
+from benchmarks.step import LAYOUTS, Case, disagreement, matmul_peak
 from diptych.training.distributed import World
 from diptych.training.recorded import RecordedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
 OURS = ("diptych", "benchmarks")  # folders whose last line in a traceback says where a part failed
-DOMAINS = Domain(), Domain()
-LAYOUTS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
 
 
 @dataclass
@@ -62,27 +58,16 @@ class Smoke:
         if self.cuda:
             torch.cuda.synchronize(self.device)
 
-    def speed(
-        self,
-        method: str,
-        batch: int,
-        precision: str,
-        *,
-        layout: str | None = None,
-        recorded: bool = False,
-        compiled: bool = False,
-        benchmark: bool = False,
-    ) -> str:
-        """Milliseconds of a step; on a CPU one step of small networks, never recorded or compiled."""
+    def speed(self, case: Case, *, benchmark: bool = False) -> str:
+        """Milliseconds of a step; on a CPU after one step to warm up, and never recorded."""
         torch.backends.cudnn.benchmark = benchmark
-        trainee, images = self.trainee(method, batch, precision, compiled and self.cuda)
-        if layout:
-            trainee.layout = LAYOUTS[layout]
-            trainee.method.to(memory_format=LAYOUTS[layout])
-        replayed = RecordedStep(trainee) if recorded and self.cuda else None
+        layout = LAYOUTS[case.layout] if case.layout else None
+        trainee = Trainee(case.build(), case.recipe(), self.device, World(), compiled=case.compiled, layout=layout)
+        recorded = RecordedStep(trainee) if case.graph and self.cuda else None
+        images = case.images()
 
         def step() -> None:
-            (replayed or (lambda b: train_step(trainee, b)))(images)
+            (recorded or (lambda batch: train_step(trainee, batch)))(images)
             trainee.guard.read(1, [])
 
         warm, count = (6, 20) if self.cuda else (1, 1)
@@ -94,21 +79,8 @@ class Smoke:
             step()
         self.wait()
         seconds = (time.perf_counter() - began) / count
-        said = f"{seconds * 1e3:.1f} ms a step, {batch / seconds:.1f} images/s"
-        if replayed:
-            said += ", replayed" if replayed.replay else ", NOT replayed"
-        return said
-
-    def trainee(self, method: str, batch: int, precision: str, compiled: bool) -> tuple[Trainee, Batch]:
-        """The published networks at 256 pixels; on a CPU small ones at 64."""
-        if self.cuda:
-            case = Case(method, 256, batch, precision, self.device, compiled)
-            return Trainee(case.build(), case.recipe(), self.device, World(), compiled=compiled), case.images()
-        case = Case(method, 64, batch, precision, self.device)
-        small = {"ngf": 8, "ndf": 8, "generator": "resnet_2" if method == "cyclegan" else "unet_6"}
-        recipe = Recipe.create(method, {"method": small, "train": {"precision": precision, "batch_size": batch}})
-        torch.manual_seed(0)
-        return Trainee(recipe.method.build(*DOMAINS, 64), recipe, self.device, World()), case.images()
+        said = f"{seconds * 1e3:.1f} ms a step, {case.batch / seconds:.1f} images/s"
+        return said + (", replayed" if recorded.replay else ", NOT replayed") if recorded else said
 
 
 def main(argv: list[str]) -> int:
@@ -118,30 +90,32 @@ def main(argv: list[str]) -> int:
     smoke.part("versions", lambda: (torch.__version__, torch.cuda.get_device_name(smoke.device) if cuda else "cpu"))
     for precision in ("fp32", "bf16"):
         smoke.part(f"{precision} matrix product", lambda p=precision: f"{matmul_peak(smoke.device, p) / 1e12:.3g} TFLOP/s")
-    variants: dict[str, dict[str, object]] = {
-        "fp32": {"precision": "fp32"},
-        "bf16": {"precision": "bf16"},
-        "bf16 benchmark": {"precision": "bf16", "benchmark": True},
-        "bf16 benchmark channels last": {"precision": "bf16", "benchmark": True, "layout": "channels last"},
-        "bf16 benchmark recorded": {"precision": "bf16", "benchmark": True, "recorded": True},
-        "bf16 benchmark recorded channels last": {
-            "precision": "bf16",
-            "benchmark": True,
-            "recorded": True,
-            "layout": "channels last",
-        },
+
+    def case(method: str, batch: int, **how: Any) -> Case:
+        """The published networks at 256 pixels; on a CPU narrow ones at 64."""
+        return Case(method, 256 if cuda else 64, batch, device=smoke.device, width=64 if cuda else 8, **how)
+
+    eager = {"precision": "bf16", "graph": False}
+    variants: dict[str, tuple[dict[str, Any], bool]] = {  # how the step runs, and whether cuDNN times its algorithms
+        "fp32": ({"precision": "fp32", "graph": False}, False),
+        "bf16": (eager, False),
+        "bf16 channels first": (eager | {"layout": "channels_first"}, False),
+        "bf16 cudnn.benchmark": (eager, True),
+        "bf16 recorded": (eager | {"graph": True}, False),
+        "bf16 recorded, cudnn.benchmark": (eager | {"graph": True}, True),
+        "bf16 recorded, channels first": (eager | {"graph": True, "layout": "channels_first"}, True),
     }
     for method in ("cyclegan", "pix2pix"):
-        if cuda:
-            agreeing = Case(method, 256, 1, "fp32", smoke.device, dtype=torch.float64)
-            smoke.part(f"{method} as the plain step", lambda case=agreeing: f"differs by {disagreement(case, 2):.1e}")
+        same = replace(case(method, 1, precision="fp32"), size=256 if method == "pix2pix" else 64, dtype=torch.float64)
+        smoke.part(f"{method} as the plain step", lambda same=same: f"differs by {disagreement(same, 2):.1e}")
         for batch in (1, 16) if cuda else (1,):
-            for name, how in variants.items():
-                smoke.part(f"{method} b{batch} {name}", lambda m=method, b=batch, how=how: smoke.speed(m, b, **how))
+            for name, (how, timed) in variants.items():
+                chosen = case(method, batch, **how)
+                smoke.part(f"{method} b{batch} {name}", lambda chosen=chosen, timed=timed: smoke.speed(chosen, benchmark=timed))
     if cuda:
         for layout in LAYOUTS:
-            how = {"precision": "bf16", "compiled": True, "recorded": True, "benchmark": True, "layout": layout}
-            smoke.part(f"cyclegan b1 compiled {layout}", lambda how=how: smoke.speed("cyclegan", 1, **how))
+            chosen = case("cyclegan", 1, precision="bf16", compiled=True, layout=layout)
+            smoke.part(f"cyclegan b1 compiled, {layout}", lambda chosen=chosen: smoke.speed(chosen, benchmark=True))
     print("\n".join(["", f"{len(smoke.failed)} parts failed:", *smoke.failed] if smoke.failed else ["", "all parts ran"]))
     return int(bool(smoke.failed))
 
