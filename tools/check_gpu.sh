@@ -17,7 +17,7 @@ diptych=("$python" -c 'from diptych.cli import main; raise SystemExit(main())')
 if [ "$device" = cpu ]; then
     export DIPTYCH_GPU_TESTS=cpu
     whole=3600 patience=8 # times as long for each part
-    cases=(--case cyclegan,64,1 --seconds 0.1)
+    cases=(--case cyclegan,32,1 --width 4 --seconds 0.1)
     small=(--method.ngf 4 --method.ndf 4 --train.epochs 1 --train.decay_epochs 0)
 else
     patience=1
@@ -43,15 +43,15 @@ all_parts() {
     date -u '+%F %T UTC'
     git log -1 --format='commit %h: %s' 2>/dev/null
     nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null
-    part "tests" 150 "$python" -m pytest -p no:cacheprovider -W default -q --durations=10 --tb=short tests/gpu
-    part "training" 75 "${diptych[@]}" train relief --out "$run" --device "$device" --no-test --previews 2 "${small[@]}"
+    part "tests" 140 "$python" -m pytest -p no:cacheprovider -W default -q --durations=10 --tb=short tests/gpu
+    part "training" 70 "${diptych[@]}" train relief --out "$run" --device "$device" --no-test --previews 2 "${small[@]}"
     part "translate" 30 "${diptych[@]}" translate "$snapshot" "$tiles/testA" --out "$scratch/out" --device "$device"
     part "evaluate" 40 "${diptych[@]}" evaluate "$run" --device "$device" --metrics psnr,ssim,kid --no-fetch
     part "doctor" 20 "${diptych[@]}" doctor "$run"
     part "export to TorchScript" 30 "${diptych[@]}" export "$snapshot" --to torchscript --out "$scratch/net.pt"
     part "export to ONNX" 30 "${diptych[@]}" export "$snapshot" --to onnx --out "$scratch/net.onnx"
-    part "smoke" 130 "$python" -m benchmarks.smoke "$device"
-    part "step" 140 "$python" -m benchmarks.step --device "$device" "${cases[@]}"
+    part "step" 110 "$python" -m benchmarks.step --device "$device" "${cases[@]}"
+    part "smoke" 170 "$python" -m benchmarks.smoke "$device"
     printf '\n=== summary after %s s\n' "$SECONDS"
     if [ ${#failed[@]} -gt 0 ]; then
         printf 'FAILED: %s\n' "${failed[@]}"
