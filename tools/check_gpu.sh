@@ -49,7 +49,11 @@ all_parts() {
     part "evaluate" 40 "${diptych[@]}" evaluate "$run" --device "$device" --metrics psnr,ssim,kid --no-fetch
     part "doctor" 20 "${diptych[@]}" doctor "$run"
     part "export to TorchScript" 30 "${diptych[@]}" export "$snapshot" --to torchscript --out "$scratch/net.pt"
-    part "export to ONNX" 30 "${diptych[@]}" export "$snapshot" --to onnx --out "$scratch/net.onnx"
+    if "$python" -c 'import onnx, onnxruntime' 2>/dev/null; then
+        part "export to ONNX" 30 "${diptych[@]}" export "$snapshot" --to onnx --out "$scratch/net.onnx"
+    else
+        printf '\n--- export to ONNX: left out, as onnx or onnxruntime is not installed\n'
+    fi
     part "step" 110 "$python" -m benchmarks.step --device "$device" "${cases[@]}"
     part "smoke" 170 "$python" -m benchmarks.smoke "$device"
     printf '\n=== summary after %s s\n' "$SECONDS"
