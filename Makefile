@@ -2,11 +2,12 @@
 # Another interpreter: make setup PYTHON=python3.13
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+export GPU_LOG DEVICE
 BIN := .venv/bin
 INSTALL := install --quiet --constraint constraints.txt --editable '.[dev]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-unpaired test lint format help-texts dist clean
+.PHONY: help setup demo demo-unpaired test gpu lint format help-texts dist clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -21,6 +22,9 @@ demo-unpaired: setup  ## the same without pairs, with CycleGAN
 
 test: lint  ## everything that CI checks
 	$(BIN)/pytest -n 2
+
+gpu:  ## what only a GPU can check: tests, benchmarks, a short training; no .venv, below 8 minutes, one log (GPU_LOG=runs/gpu.log)
+	PYTHON=$(PYTHON) bash tools/check_gpu.sh
 
 lint: setup  ## style and types, without the tests
 	$(BIN)/ruff check
