@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import json
 import warnings
-from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from diptych.inference.backends import padding
-from diptych.nets.blocks import crop_centre
+from diptych.nets.blocks import crop_centre, pad_to_multiple
 from diptych.pixels import TORCH_DTYPES, Domain
 
 FACTS = "diptych.json"  # the name of the metadata inside the file: torch.jit.load(..., _extra_files={FACTS: ""})
 
 
 class Portable(nn.Module):
-    """encode, pad, translate, crop, decode without a branch on the size, so that tracing it once holds for every size."""
+    """A generator from native pixels to native pixels, in a form whose trace holds for every size and on every device."""
 
     def __init__(self, net: nn.Module, source: Domain, target: Domain) -> None:
         super().__init__()
         self.multiple, self.smallest = padding(net)
         self.net, self.source, self.target = net, source, target
+        self.pad = torch.jit.script(inspect.unwrap(pad_to_multiple))  # a trace would keep the branches of one size
 
     def forward(self, pixels: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d h w"]:
         return self.target.decode(self.floats(pixels))
@@ -34,19 +35,7 @@ class Portable(nn.Module):
         """The translation in [-1, 1], before it is rounded to pixels."""
         x = self.source.encode(pixels)
         height, width = x.shape[-2:]  # tensors while this is traced
-        sides = [self._side(torch.as_tensor(side)) for side in (height, width)]
-        mirrored = sides[0][2] & sides[1][2]
-        for axis, (replicated, reflected, _) in enumerate(sides, 2):
-            x = x.index_select(axis, torch.where(mirrored, reflected, replicated))
-        return crop_centre(self.net(x), height, width)
-
-    def _side(self, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where each padded row comes from, replicated or mirrored, and whether mirroring fits: nets.blocks.pad_to_multiple."""
-        padded = ((size + self.multiple - 1) // self.multiple * self.multiple).clamp(min=self.smallest)
-        before = (padded - size) // 2
-        end: Any = padded  # a tensor, so that the trace keeps it
-        rows, last = torch.arange(end) - before, size - 1
-        return torch.minimum(rows.clamp(min=0), last), last - (last - rows.abs()).abs(), padded - size - before < size
+        return crop_centre(self.net(self.pad(x, self.multiple, self.smallest)), height, width)
 
 
 def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str, str]) -> tuple[bytes, torch.jit.ScriptModule]:
