@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -57,6 +58,15 @@ def test_results_of_one_call_outlive_the_next_and_may_be_changed(backend):
     translate.tensors(example(Domain(), 1, 32, 32).flip(3))
     assert torch.equal(first, kept)
     first.add_(1)
+
+
+@pytest.mark.parametrize("backend", GRAPHS)
+def test_threads_may_share_a_backend(backend):
+    translate = maker()(backend, "fp32")
+    given = [example(Domain(), 1, 32, side) for side in (32, 48, 64)] * 8
+    expected = [translate.tensors(image) for image in given[:3]] * 8
+    with ThreadPoolExecutor(4) as pool:
+        assert all(map(torch.equal, pool.map(translate.tensors, given), expected))
 
 
 @pytest.mark.parametrize("way", [("torch", "bf16"), pytest.param(("openvino", "bf16"), marks=needs_openvino)])

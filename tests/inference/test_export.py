@@ -65,8 +65,8 @@ def load_program(data):
 
 
 def expected(net, a, b, pixels):
-    with applied(net, "eval"):
-        floats = net(a.encode(pixels))
+    with applied(net, "eval") as translate:
+        floats = translate(a.encode(pixels))
         return floats.numpy(), b.decode(floats).numpy()
 
 

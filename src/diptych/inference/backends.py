@@ -1,15 +1,15 @@
-"""What computes a translation: torch, ONNX Runtime or OpenVINO. One function each makes a Run: native pixels in and out.
+"""The backends that compute a translation from a graph: ONNX Runtime and OpenVINO. (The third is torch, in `pytorch.py`.)
 
-The other two run the graph of `graph.py` in eval mode on the CPU; each is imported only when it is asked for.
+They run the graph of `graph.py` in eval mode on the CPU; each package is imported only when it is asked for.
 """
 
 from __future__ import annotations
 
-import copy
 import sys
+import threading
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Shaped
@@ -17,12 +17,10 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.metrics.models import extra
-from diptych.nets.modes import Mode, applied
 from diptych.pixels import Domain
 
 Backend = Literal["torch", "onnx", "openvino"]
 Exactness = Literal["fp32", "bf16"]
-BF16: dict[str, Any] = {"dtype": torch.bfloat16, "memory_format": torch.channels_last}  # the layout of the fast kernels
 Run = Callable[[Shaped[Tensor, "n c h w"]], Shaped[Tensor, "n d h w"]]
 PACKAGES: dict[Backend, tuple[str, ...]] = {"torch": (), "onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 
@@ -30,39 +28,6 @@ PACKAGES: dict[Backend, tuple[str, ...]] = {"torch": (), "onnx": ("onnx", "onnxr
 def installed(backend: Backend) -> bool:
     """Whether the packages of a backend are there; nothing is imported."""
     return all(find_spec(package) for package in PACKAGES[backend])
-
-
-def padding(net: nn.Module) -> tuple[int, int]:
-    """The multiple of pixels that a generator pads height and width to inside, and the least it pads them to."""
-    return int(getattr(net, "multiple")), int(getattr(net, "smallest", 0))  # noqa: B009 the type of a module's attribute is lost
-
-
-def varies(net: nn.Module) -> bool:
-    """Whether paper mode differs from eval mode for this network: it has BatchNorm or dropout."""
-    return any(isinstance(module, nn.BatchNorm2d | nn.Dropout) for module in net.modules())
-
-
-def torch_run(
-    net: nn.Module, source: Domain, target: Domain, device: torch.device, precision: Exactness, mode: Mode, seed: int
-) -> Run:
-    """Torch, on any device, in either mode."""
-    net, how = (_in_bf16(net), BF16) if precision == "bf16" else (net, {})
-
-    def run(pixels: Tensor) -> Tensor:
-        with applied(net, mode, seed):
-            out = target.decode(net(source.encode(pixels.to(device)).to(**how))).cpu()
-        return out.clone()  # out here it is an ordinary tensor, which may be changed in place
-
-    return run
-
-
-def _in_bf16(net: nn.Module) -> nn.Module:
-    """A copy whose convolutions are cast once, where autocast would cast them for every image; norms keep their float32."""
-    net = copy.deepcopy(net)
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.to(**BF16)
-    return net
 
 
 def onnx_run(net: nn.Module, source: Domain, target: Domain, precision: Exactness) -> Run:
@@ -92,7 +57,13 @@ def openvino_run(net: nn.Module, source: Domain, target: Domain, precision: Exac
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
     model = core.compile_model(core.read_model(_graph(net, source, target, "openvino")), "CPU", settings)
-    return lambda pixels: torch.from_numpy(model(pixels.numpy())[0])
+    one_at_a_time = threading.Lock()  # a compiled model refuses a second call before the first has ended
+
+    def run(pixels: Tensor) -> Tensor:
+        with one_at_a_time:
+            return torch.from_numpy(model(pixels.numpy())[0])
+
+    return run
 
 
 def _graph(net: nn.Module, source: Domain, target: Domain, backend: Backend) -> bytes:

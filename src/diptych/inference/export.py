@@ -17,9 +17,9 @@ from torch import Tensor
 
 from diptych.errors import SnapshotError
 from diptych.files import sha256_of, write_atomic
-from diptych.inference.backends import onnx_session, varies
+from diptych.inference.backends import onnx_session
 from diptych.metrics.models import extra
-from diptych.nets.modes import applied
+from diptych.nets.modes import applied, depends_on_batch
 from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.snapshot import Snapshot
 
@@ -59,8 +59,8 @@ def export(snapshot: str | Path, out: str | Path, to: Format, direction: str = "
     difference = 0.0
     for size in SIZES:
         pixels = example(source, *size)
-        with applied(net, "eval"):
-            expected = net(source.encode(pixels))
+        with applied(net, "eval") as translate:
+            expected = translate(source.encode(pixels))
         found = float((run(pixels) - expected).abs().max())
         if not found <= TOLERANCE:
             where = " x ".join(map(str, size[1:]))
@@ -70,7 +70,7 @@ def export(snapshot: str | Path, out: str | Path, to: Format, direction: str = "
             )
         difference = max(difference, found)
     write_atomic(Path(out), data)
-    return Exported(Path(out), hashlib.sha256(data).hexdigest(), difference, loaded.mode == "paper" and varies(net))
+    return Exported(Path(out), hashlib.sha256(data).hexdigest(), difference, loaded.mode == "paper" and depends_on_batch(net))
 
 
 def _onnx(

@@ -17,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.inference.backends import padding
 from diptych.nets import ResNet, UNet
+from diptych.nets.blocks import padding_of
 from diptych.nets.resnet import ResidualBlock
 from diptych.pixels import Domain
 
@@ -55,7 +55,7 @@ def onnx_graph(net: nn.Module, source: Domain, target: Domain, facts: dict[str, 
     """
     add = Nodes()
     shape = add("Shape", INPUT)
-    sides = [_Side(add, add("Gather", shape, add.constant(axis)), *padding(net)) for axis in (2, 3)]
+    sides = [_Side(add, add("Gather", shape, add.constant(axis)), *padding_of(net)) for axis in (2, 3)]
     x = _encode(add, source)
     mirrored = add("And", sides[0].fits, sides[1].fits)
     for axis, side in enumerate(sides, 2):

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from diptych.inference.backends import padding
-from diptych.nets.blocks import crop_centre, pad_to_multiple
+from diptych.nets.blocks import crop_centre, pad_to_multiple, padding_of
 from diptych.pixels import TORCH_DTYPES, Domain
 
 FACTS = "diptych.json"  # the name of the metadata inside the file: torch.jit.load(..., _extra_files={FACTS: ""})
@@ -24,7 +23,7 @@ class Portable(nn.Module):
 
     def __init__(self, net: nn.Module, source: Domain, target: Domain) -> None:
         super().__init__()
-        self.multiple, self.smallest = padding(net)
+        self.multiple, self.smallest = padding_of(net)
         self.net, self.source, self.target = net, source, target
         self.pad = torch.jit.script(inspect.unwrap(pad_to_multiple))  # a trace would keep the branches of one size
 
@@ -43,7 +42,7 @@ def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str,
 
     The program is what is checked: loading such a file runs code, which diptych does with no file.
     """
-    side = 2 * padding(net)[0]
+    side = 2 * padding_of(net)[0]
     example = torch.zeros((1, source.channels, side, side), dtype=TORCH_DTYPES[source.dtype])
     file = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():

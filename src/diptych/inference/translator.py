@@ -15,8 +15,9 @@ from diptych.data.augment import resize, to_tensor
 from diptych.data.census import fit
 from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
-from diptych.inference.backends import Backend, Exactness, onnx_run, openvino_run, torch_run, varies
-from diptych.nets.modes import Mode
+from diptych.inference.backends import Backend, Exactness, onnx_run, openvino_run
+from diptych.inference.pytorch import TorchBackend
+from diptych.nets.modes import Mode, depends_on_batch
 from diptych.snapshot import Snapshot
 
 At = Literal["native", "trained"]
@@ -24,6 +25,8 @@ At = Literal["native", "trained"]
 
 class Translator:
     """A snapshot in one direction, on one device: images in, translated images out, of the same kind and size.
+
+    Several threads may use one translator at the same time.
 
     >>> translate = Translator.load("runs/x/snapshot.safetensors")
     >>> translate(Image.open("photo.jpg")).save("painting.png")
@@ -39,19 +42,19 @@ class Translator:
         mode: Mode | None = None,
         seed: int = 0,
         backend: Backend = "torch",
+        replay: bool = False,
     ) -> None:
         self.source, self.target = snapshot.domains(direction)
         self.net, self.size, self.mode = snapshot.generators[direction], snapshot.size, mode or snapshot.mode
         self.backend, self.precision, self.device = backend, precision, pick_device(device)
-        self.alone = self.mode == "paper" and varies(self.net)
+        self.alone = self.mode == "paper" and depends_on_batch(self.net)
         """Whether a result depends on the other images of its batch."""
         if backend != "torch":
             self._refuse_what_graphs_lack(device)
             self.device = torch.device("cpu")
             self._run = {"onnx": onnx_run, "openvino": openvino_run}[backend](self.net, self.source, self.target, precision)
         else:
-            self.net.to(self.device)
-            self._run = torch_run(self.net, self.source, self.target, self.device, precision, self.mode, seed)
+            self._run = TorchBackend(self.net, self.source, self.target, self.device, precision, self.mode, seed, replay)
 
     @classmethod
     def load(
@@ -64,14 +67,17 @@ class Translator:
         mode: Mode | None = None,
         seed: int = 0,
         backend: Backend = "torch",
+        replay: bool = False,
     ) -> Translator:
         """Load a snapshot file.
 
         ``mode`` is ``eval`` or ``paper`` (diptych.nets.modes), by default as the snapshot says; ``seed`` fixes paper's dropout.
         ``backend`` is what computes: ``torch``, or on the CPU ``onnx`` (ONNX Runtime) or ``openvino``, which are faster.
+        ``replay`` replays images of a size that comes again as one CUDA graph, which is faster for small batches.
         Raises SnapshotError for a bad file, ConfigError for a direction that it does not translate or a device that is not there.
         """
-        return cls(Snapshot.load(snapshot), direction, device=device, precision=precision, mode=mode, seed=seed, backend=backend)
+        how: dict[str, Any] = {"device": device, "precision": precision, "mode": mode, "seed": seed}
+        return cls(Snapshot.load(snapshot), direction, **how, backend=backend, replay=replay)
 
     def _refuse_what_graphs_lack(self, device: str) -> None:
         if self.alone:

@@ -101,6 +101,11 @@ def upsampling(kind: Upsample, in_channels: int, out_channels: int, *, kernel_si
     raise ConfigError(f"upsample must be transposed, resize or pixelshuffle, found {kind!r}")
 
 
+def padding_of(net: nn.Module) -> tuple[int, int]:
+    """The multiple of pixels to which a generator pads height and width, and the smallest size to which it pads them."""
+    return int(getattr(net, "multiple")), int(getattr(net, "smallest", 0))  # noqa: B009 the type of a module's attribute is lost
+
+
 def margins(size: int, multiple: int, smallest: int) -> tuple[int, int]:
     """How many pixels to add before and after ``size`` to reach the next multiple that is no less than ``smallest``.
 
