@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from diptych.data.formats import read_pixels
@@ -83,6 +84,32 @@ def test_batches_give_what_single_images_give_and_hold_one_size(translator, tmp_
     for job, outcome in zip(jobs, outcomes, strict=True):
         if not outcome.problem:
             assert np.abs(read_pixels(job.target).astype(int) - translator.pixels(read_pixels(job.source))).max() <= 1
+
+
+def test_larger_images_that_come_later_go_through_in_smaller_batches(translator, tmp_path, monkeypatch):
+    sizes = [(8, 8)] * 4 + [(16, 16)] * 3 + [(40, 40)] * 2
+    jobs = plan([pictures(tmp_path / "in", sizes)], tmp_path / "out", translator)
+    seen, tensors = [], translator.tensors
+    monkeypatch.setattr(translator, "tensors", lambda pixels: seen.append(tuple(pixels.shape)) or tensors(pixels))
+    translate_files(jobs, translator, batch=4, batch_values=2 * 3 * 16 * 16)
+    assert seen == [(4, 3, 8, 8), (2, 3, 16, 16), (1, 3, 16, 16), (1, 3, 40, 40), (1, 3, 40, 40)]
+
+
+def test_groups_that_overlap_on_cuda_come_in_order_and_are_the_same(translator, tmp_path):
+    jobs = plan([pictures(tmp_path / "in", [(8, 8)] * 5 + [(8, 12)] * 2 + [(8, 8)] * 3)], tmp_path / "out", translator)
+    (tmp_path / "in" / "06.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    expected = [
+        outcome.problem or translator.pixels(read_pixels(outcome.job.source)) for outcome in translate_files(jobs, translator)
+    ]
+    translator.device = torch.device("cuda")  # groups take turns on two threads; they still compute on the CPU
+    outcomes = translate_files(jobs, translator, batch=2)
+    assert [outcome.job for outcome in outcomes] == jobs
+    for outcome, image in zip(outcomes, expected, strict=True):
+        assert (
+            outcome.problem == image
+            if outcome.problem
+            else np.abs(read_pixels(outcome.job.target) - image.astype(int)).max() <= 1
+        )
 
 
 def test_paper_mode_sees_every_image_alone(tmp_path):

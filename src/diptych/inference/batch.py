@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -84,21 +84,23 @@ def translate_files(
     *,
     at: At = "native",
     batch: int = 1,
+    batch_values: int | None = None,
     skip_existing: bool = False,
     watch: Callable[[Outcome], None] = lambda o: None,
 ) -> list[Outcome]:
     """Translate every job; an image that cannot be read or written is reported in its outcome and the rest goes on.
 
     Reading and writing go on in threads beside the network, a few images ahead and behind. Up to ``batch`` successive images of
-    one size go through the network together. Outcomes keep the order of the jobs. Each file appears whole or not at all, so
-    ``skip_existing`` goes on where an interrupted job stopped. Raises StorageError when the disk refuses.
+    one size go through the network together, as long as they have no more than ``batch_values`` numbers. Outcomes keep the
+    order of the jobs. Each file appears whole or not at all, so ``skip_existing`` goes on where an interrupted job stopped.
+    Raises StorageError when the disk refuses.
     """
-    batch = 1 if translator.alone else batch
+    batch = 1 if translator.depends_on_batch else batch
     load = partial(_load, translator=translator, at=at, skip_existing=skip_existing)
     outcomes = []
     with (
         closing(ahead(load, jobs, threads=THREADS, depth=batch + THREADS)) as loaded,
-        closing(_translated(loaded, translator, batch)) as translated,
+        closing(_translated(_grouped(loaded, batch, batch_values), translator)) as translated,
         closing(ahead(partial(_write, translator=translator), translated, threads=THREADS, depth=batch + THREADS)) as written,
     ):
         for outcome in written:
@@ -117,26 +119,46 @@ def _load(job: Job, translator: Translator, at: At, skip_existing: bool) -> _Loa
     return _Loaded(job, translator.prepare(pixels, at), *pixels.shape[:2])
 
 
-def _translated(
-    loaded: Iterable[_Loaded | Outcome], translator: Translator, batch: int
-) -> Generator[_Loaded | Outcome, None, None]:
-    """Images after the network, which sees up to ``batch`` successive ones of one size at once; outcomes pass."""
+def _grouped(
+    loaded: Iterable[_Loaded | Outcome], batch: int, batch_values: int | None
+) -> Generator[list[_Loaded] | Outcome, None, None]:
+    """Successive images of one size in groups that go through the network at once; outcomes pass."""
     group: list[_Loaded] = []
     for item in loaded:
-        if group and (len(group) == batch or isinstance(item, Outcome) or item.pixels.shape != group[0].pixels.shape):
-            yield from _through(group, translator)
+        if group and (isinstance(item, Outcome) or not _joins(group, item, batch, batch_values)):
+            yield group
             group = []
         if isinstance(item, Outcome):
             yield item
         else:
             group.append(item)
     if group:
-        yield from _through(group, translator)
+        yield group
 
 
-def _through(group: list[_Loaded], translator: Translator) -> Iterator[_Loaded]:
-    for item, out in zip(group, translator.tensors(torch.stack([item.pixels for item in group])), strict=True):
-        yield replace(item, pixels=out)
+def _joins(group: list[_Loaded], item: _Loaded, batch: int, batch_values: int | None) -> bool:
+    if len(group) == batch or item.pixels.shape != group[0].pixels.shape:
+        return False
+    return batch_values is None or (len(group) + 1) * item.pixels.numel() <= batch_values
+
+
+def _translated(groups: Iterable[list[_Loaded] | Outcome], translator: Translator) -> Generator[_Loaded | Outcome, None, None]:
+    """Images after the network. On CUDA two groups are under way, so that the device computes one while the other is copied."""
+    through = partial(_through, translator=translator)
+    if translator.device.type != "cuda":
+        for group in groups:
+            yield from through(group)
+        return
+    with closing(ahead(through, groups, threads=2, depth=2)) as results:
+        for result in results:
+            yield from result
+
+
+def _through(group: list[_Loaded] | Outcome, translator: Translator) -> list[_Loaded | Outcome]:
+    if isinstance(group, Outcome):
+        return [group]
+    outs = translator.tensors(torch.stack([item.pixels for item in group]))
+    return [replace(item, pixels=out) for item, out in zip(group, outs, strict=True)]
 
 
 def _write(item: _Loaded | Outcome, translator: Translator) -> Outcome:

@@ -47,7 +47,7 @@ class Translator:
         self.source, self.target = snapshot.domains(direction)
         self.net, self.size, self.mode = snapshot.generators[direction], snapshot.size, mode or snapshot.mode
         self.backend, self.precision, self.device = backend, precision, pick_device(device)
-        self.alone = self.mode == "paper" and depends_on_batch(self.net)
+        self.depends_on_batch = self.mode == "paper" and depends_on_batch(self.net)
         """Whether a result depends on the other images of its batch."""
         if backend != "torch":
             self._refuse_what_graphs_lack(device)
@@ -80,7 +80,7 @@ class Translator:
         return cls(Snapshot.load(snapshot), direction, **how, backend=backend, replay=replay)
 
     def _refuse_what_graphs_lack(self, device: str) -> None:
-        if self.alone:
+        if self.depends_on_batch:
             raise ConfigError(
                 f"backend {self.backend} has no mode paper (dropout, batch statistics), which this snapshot asks for; "
                 "choose --backend torch or --mode eval"
