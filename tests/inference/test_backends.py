@@ -212,6 +212,41 @@ def test_values_in_a_batch_are_bounded_unless_the_batch_is_told(jobs, eager):
     assert choose_translator(maker(), jobs, batch=2).batch_values is None
 
 
+def test_a_way_without_enough_memory_is_not_taken(jobs, eager, monkeypatch):
+    """Nor is a batch: here only torch in fp32 can hold an image, and nothing can hold four."""
+
+    def made(backend, precision):
+        translator = maker()(backend, precision)
+        run, most = translator._run, 1 if (backend, precision) == ("torch", "fp32") else 0
+
+        def limited(pixels):
+            if len(pixels) > most:
+                raise RuntimeError("CUDA out of memory")
+            return run(pixels)
+
+        translator._run = limited
+        return translator
+
+    chosen = choose_translator(made, jobs)
+    assert str(chosen).startswith("torch fp32, batch 1;")
+
+
+def test_batches_are_tried_as_far_as_there_are_images_and_as_they_are_small(jobs, eager, monkeypatch):
+    tried = []
+
+    def timed(translator, images, batch):
+        tried.append(batch)
+        return translator.tensors(torch.stack(list(images))), 1.0
+
+    monkeypatch.setattr(module, "_timed", timed)
+    for sizes, values, expected in (((1, 4, 16), 2**22, {1, 4}), ((1, 4), 3 * 3 * 32 * 40, {1})):
+        monkeypatch.setattr(module, "BATCHES", {"cpu": sizes})
+        monkeypatch.setattr(module, "BATCH_VALUES", values)
+        tried.clear()
+        choose_translator(maker(), jobs, precision="fp32")
+        assert set(tried) == expected
+
+
 def test_paper_mode_stays_on_torch_one_image_at_a_time(jobs, eager):
     make = maker(snapshot("unet_5", norm="batch", mode="paper"))
     tiers = candidates(make("torch", "fp32"), "auto", "auto")

@@ -120,6 +120,64 @@ def test_paper_mode_sees_every_image_alone(tmp_path):
         assert np.array_equal(read_pixels(job.target), translator.pixels(read_pixels(job.source)))
 
 
+def short_of_memory(translator, values, error, monkeypatch):
+    """A translator that fails as libraries do where a batch has more numbers than there is memory for."""
+    tensors, seen = translator.tensors, []
+
+    def limited(pixels):
+        seen.append(len(pixels))
+        if pixels.numel() > values:
+            raise error
+        return tensors(pixels)
+
+    monkeypatch.setattr(translator, "tensors", limited)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUDA out of memory. Tried to allocate 9 GiB"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+    ids=str,
+)
+def test_an_image_too_large_for_the_memory_is_an_outcome_and_the_rest_goes_on(translator, tmp_path, monkeypatch, error):
+    jobs = plan([pictures(tmp_path / "in", [(8, 8), (40, 30), (8, 8), (8, 8)])], tmp_path / "out", translator)
+    short_of_memory(translator, 1000, error, monkeypatch)
+    outcomes = translate_files(jobs, translator, batch=2)
+    said = "01.png: 40 x 30 pixels need more memory than there is; cut it into smaller images, or use --at trained"
+    assert [outcome.problem and outcome.problem.endswith(said) for outcome in outcomes] == [None, True, None, None]
+    assert [job.target.exists() for job in jobs] == [True, False, True, True]
+
+
+def test_a_batch_too_large_for_the_memory_goes_through_one_by_one(translator, tmp_path, monkeypatch):
+    jobs = plan([pictures(tmp_path / "in", [(8, 8)] * 3)], tmp_path / "out", translator)
+    seen = short_of_memory(translator, 3 * 8 * 8, RuntimeError("std::bad_alloc"), monkeypatch)
+    assert not any(outcome.problem for outcome in translate_files(jobs, translator, batch=3)) and seen == [3, 1, 1, 1]
+
+
+def test_other_errors_of_the_network_end_the_job(translator, tmp_path, monkeypatch):
+    jobs = plan([pictures(tmp_path / "in", [(8, 8)])], tmp_path / "out", translator)
+    short_of_memory(translator, 0, RuntimeError("shape mismatch"), monkeypatch)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        translate_files(jobs, translator)
+
+
+def test_an_image_that_cannot_be_held_at_all_is_an_outcome(translator, tmp_path, monkeypatch):
+    jobs = plan([pictures(tmp_path / "in", [(8, 8), (8, 8)])], tmp_path / "out", translator)
+    prepare = translator.prepare
+    failures = iter([MemoryError(), None])
+
+    def limited(pixels, at):
+        if failure := next(failures):
+            raise failure
+        return prepare(pixels, at)
+
+    monkeypatch.setattr(translator, "prepare", limited)
+    monkeypatch.setattr(module, "THREADS", 1)
+    first, second = translate_files(jobs, translator)
+    assert first.problem.endswith("00.png: does not fit into memory; cut it into smaller images, or use --at trained")
+    assert second.problem is None
+
+
 def test_a_full_disk_ends_the_job_with_its_error(translator, tmp_path, monkeypatch):
     jobs = plan([pictures(tmp_path / "in", [(20, 24)] * 30)], tmp_path / "out", translator)
     write = module.write_pixels

@@ -16,10 +16,11 @@ from torch import Tensor
 from diptych.data.datasets import read_as
 from diptych.data.folders import Ref, find_images
 from diptych.data.formats import output_suffix, show, write_pixels
-from diptych.errors import DataError, StorageError
+from diptych.errors import DataError, StorageError, out_of_memory
 from diptych.inference.overlap import ahead
 from diptych.inference.translator import At, Translator
 
+SMALLER = "cut it into smaller images, or use --at trained"
 THREADS = min(4, os.cpu_count() or 1)  # that read, and as many that write
 
 
@@ -88,7 +89,7 @@ def translate_files(
     skip_existing: bool = False,
     watch: Callable[[Outcome], None] = lambda o: None,
 ) -> list[Outcome]:
-    """Translate every job; an image that cannot be read or written is reported in its outcome and the rest goes on.
+    """Translate every job. An image that cannot be read or written, or is too large for the memory, is reported in its outcome.
 
     Reading and writing go on in threads beside the network, a few images ahead and behind. Up to ``batch`` successive images of
     one size go through the network together, as long as they have no more than ``batch_values`` numbers. Outcomes keep the
@@ -114,9 +115,11 @@ def _load(job: Job, translator: Translator, at: At, skip_existing: bool) -> _Loa
         return Outcome(job, skipped=True)
     try:
         pixels = read_as(Ref(job.source), translator.source)
+        return _Loaded(job, translator.prepare(pixels, at), *pixels.shape[:2])
     except DataError as error:
         return Outcome(job, problem=str(error))
-    return _Loaded(job, translator.prepare(pixels, at), *pixels.shape[:2])
+    except MemoryError:
+        return Outcome(job, problem=f"{show(job.source)}: does not fit into memory; {SMALLER}")
 
 
 def _grouped(
@@ -157,8 +160,18 @@ def _translated(groups: Iterable[list[_Loaded] | Outcome], translator: Translato
 def _through(group: list[_Loaded] | Outcome, translator: Translator) -> list[_Loaded | Outcome]:
     if isinstance(group, Outcome):
         return [group]
-    outs = translator.tensors(torch.stack([item.pixels for item in group]))
-    return [replace(item, pixels=out) for item, out in zip(group, outs, strict=True)]
+    try:
+        outs = translator.tensors(torch.stack([item.pixels for item in group]))
+        return [replace(item, pixels=out) for item, out in zip(group, outs, strict=True)]
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+    if len(group) > 1:
+        return [result for item in group for result in _through([item], translator)]
+    (item,) = group
+    height, width = item.pixels.shape[1:]
+    problem = f"{show(item.job.source)}: {height} x {width} pixels need more memory than there is; {SMALLER}"
+    return [Outcome(item.job, problem=problem)]
 
 
 def _write(item: _Loaded | Outcome, translator: Translator) -> Outcome:
@@ -173,4 +186,6 @@ def _write(item: _Loaded | Outcome, translator: Translator) -> Outcome:
         write_pixels(job.target, translator.finish(item.pixels, item.height, item.width))
     except DataError as error:
         return Outcome(job, problem=str(error))
+    except MemoryError:
+        return Outcome(job, problem=f"{show(job.source)}: its translation does not fit into memory; {SMALLER}")
     return Outcome(job)

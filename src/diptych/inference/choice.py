@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from diptych.data.datasets import read_as
 from diptych.data.folders import Ref
 from diptych.device import pick_precision
-from diptych.errors import ConfigError, DataError
+from diptych.errors import ConfigError, DataError, out_of_memory
 from diptych.inference.backends import Backend, Exactness, installed
 from diptych.inference.batch import Job
 from diptych.inference.translator import At, Translator
@@ -75,38 +75,25 @@ def choose_translator(
     if not max_error >= 0:
         raise ConfigError(f"--max-error must be at least 0, found {max_error:g}; the default is 1, of 255 levels")
     plain = make("torch", "fp32")
-    tiers = candidates(plain, backend, precision)
     batch = 1 if plain.depends_on_batch else batch  # so that no image changes another
     values = None if batch else BATCH_VALUES
-    simplest = ChosenTranslator(make(*tiers[-1][-1]), batch or 1, values)
-    if sum(map(len, tiers)) == 1 and batch:
-        return simplest
-    kind = "cuda" if plain.device.type == "cuda" else "cpu"
-    images = _alike(jobs, plain, at, max(BATCHES[kind])) if len(jobs) >= SMALL_JOB else []
-    if not images:
-        return simplest
-    judged = images[:JUDGED_IMAGES]
-    if kind == "cuda":
-        _timed(plain, judged, 1)  # starts CUDA
-    reference, seconds = _timed(plain, judged, 1)
-    if seconds / len(judged) * len(jobs) < SHORT_JOB:
-        return simplest
-    fitting = [size for size in BATCHES[kind] if size == 1 or size * images[0].numel() <= BATCH_VALUES]
-    sizes = [batch] if batch else fitting
+    tiers = candidates(plain, backend, precision)
+    measured = _reference(plain, jobs, at) if sum(map(len, tiers)) > 1 or not batch else None
+    if not measured:
+        return ChosenTranslator(make(*tiers[-1][-1]), batch or 1, values)
+    images, reference = measured
+    sizes = [batch] if batch else _batches(plain.device, images)
     refused: list[tuple[float, ChosenTranslator]] = []
     for tier in tiers:
         found: list[tuple[float, ChosenTranslator]] = []
         for pair in tier:
             translator = plain if pair == ("torch", "fp32") else make(*pair)
-            error = difference(_timed(translator, judged, 1)[0], reference, plain.target)
-            chosen = ChosenTranslator(translator, sizes[0], values, error, len(judged), max_error)
-            if not error <= max_error:
-                refused.append((math.inf if math.isnan(error) else error, chosen))
-                continue
-            for size in sizes:
-                shown = images[: max(size, JUDGED_IMAGES)]
-                seconds = min(_timed(translator, shown, size)[1] for _ in range(CALLS[kind]))
-                found.append((seconds / len(shown), replace(chosen, batch=size)))
+            judged = _timed(translator, images[: len(reference)], 1)
+            error = difference(judged[0], reference, plain.target) if judged else math.inf  # too little memory
+            chosen = ChosenTranslator(translator, sizes[0], values, error, len(reference), max_error)
+            if error <= max_error:
+                found += _timed_batches(chosen, images, sizes)
+            refused.append((math.inf if math.isnan(error) else error, chosen))
         if found:
             return min(found, key=lambda timed: timed[0])[1]
     return min(refused, key=lambda judged: judged[0])[1]
@@ -128,20 +115,60 @@ def difference(out: Tensor, reference: Tensor, domain: Domain) -> float:
     return float((out.double() - reference.double()).abs().mean()) * 255 / (domain.high - domain.low)
 
 
+def _reference(plain: Translator, jobs: Sequence[Job], at: At) -> tuple[list[Shaped[Tensor, "c h w"]], Tensor] | None:
+    """Images to measure on, and the translations of the first few by torch in fp32; None where measuring does not pay."""
+    images = _alike(jobs, plain, at, max(BATCHES[_kind(plain.device)])) if len(jobs) >= SMALL_JOB else []
+    judged = images[:JUDGED_IMAGES]
+    if plain.device.type == "cuda" and judged:
+        _timed(plain, judged, 1)  # starts CUDA, which takes longer than translating
+    measured = _timed(plain, judged, 1) if judged else None
+    if measured is None or measured[1] / len(judged) * len(jobs) < SHORT_JOB:
+        return None
+    return images, measured[0]
+
+
+def _kind(device: torch.device) -> str:
+    return "cuda" if device.type == "cuda" else "cpu"
+
+
+def _batches(device: torch.device, images: Sequence[Tensor]) -> list[int]:
+    """The batches that are tried on such images."""
+    most = min(len(images), BATCH_VALUES // images[0].numel())
+    return [size for size in BATCHES[_kind(device)] if size == 1 or size <= most]
+
+
+def _timed_batches(
+    chosen: ChosenTranslator, images: Sequence[Tensor], sizes: Sequence[int]
+) -> Iterator[tuple[float, ChosenTranslator]]:
+    """Seconds an image in batches of each size for which there is enough memory."""
+    for size in sizes:
+        shown = images[: max(size, JUDGED_IMAGES)]
+        calls = [_timed(chosen.translator, shown, size) for _ in range(CALLS[_kind(chosen.translator.device)])]
+        seconds = [call[1] for call in calls if call]
+        if seconds:
+            yield min(seconds) / len(shown), replace(chosen, batch=size)
+
+
 def _alike(jobs: Sequence[Job], translator: Translator, at: At, wanted: int) -> list[Shaped[Tensor, "c h w"]]:
     """Up to ``wanted`` images of one size among the first few jobs, as far as they can be read."""
     images: list[Tensor] = []
     for job in itertools.islice(jobs, 4 * wanted):
         try:
             image = translator.prepare(read_as(Ref(job.source), translator.source), at)
-        except DataError:  # the outcome of this job will say so
+        except (DataError, MemoryError):  # the outcome of this job will say so
             continue
         if len(images) < wanted and (not images or image.shape == images[0].shape):
             images.append(image)
     return images
 
 
-def _timed(translator: Translator, images: Sequence[Tensor], batch: int) -> tuple[Tensor, float]:
+def _timed(translator: Translator, images: Sequence[Tensor], batch: int) -> tuple[Tensor, float] | None:
+    """Translations and seconds; None where there is too little memory."""
     began = time.perf_counter()
-    out = [translator.tensors(torch.stack(list(images[i : i + batch]))) for i in range(0, len(images), batch)]
-    return torch.cat(out), time.perf_counter() - began
+    try:
+        out = [translator.tensors(torch.stack(list(images[i : i + batch]))) for i in range(0, len(images), batch)]
+        return torch.cat(out), time.perf_counter() - began
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return None
