@@ -1,12 +1,13 @@
 """What can be known without a GPU: process-wide settings hold while anybody needs them, and replays compute the function."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 import torch
 
-from diptych.inference.cuda import EXACT_FLOAT32, FASTEST_KERNELS, FIRST, KEPT, LARGEST, Replays
+from diptych.inference.cuda import EXACT_FLOAT32, FASTEST_KERNELS, RECORDED_PIXELS, RECORDINGS, WARM_UPS, Replays
 from diptych.inference.translator import Translator
 from tests.inference.test_backends import snapshot
 
@@ -84,7 +85,7 @@ def double(x):
 def test_replays_give_what_the_function_gives_and_results_stay():
     recorder = Recorder()
     replays = Replays(double, recorder)
-    inputs = [torch.full((2, 3, 4, 4), float(i)) for i in range(FIRST + 3)]
+    inputs = [torch.full((2, 3, 4, 4), float(i)) for i in range(WARM_UPS + 3)]
     outs = [replays(x) for x in inputs]
     assert all(torch.equal(out, 2 * x) for out, x in zip(outs, inputs, strict=True))
     assert (recorder.recordings, recorder.replays) == (1, 3)
@@ -93,17 +94,29 @@ def test_replays_give_what_the_function_gives_and_results_stay():
 def test_every_shape_has_its_own_recording_and_few_are_kept():
     recorder = Recorder()
     replays = Replays(double, recorder)
-    for _ in range(FIRST + 1):
-        for side in range(1, KEPT + 2):
+    for _ in range(WARM_UPS + 1):
+        for side in range(1, RECORDINGS + 2):
             assert torch.equal(replays(torch.ones(1, 3, side, 1)), torch.full((1, 3, side, 1), 2.0))
-    assert recorder.recordings == KEPT + 1 and len(replays.recorded) == KEPT
-    assert replays(torch.ones(1, 3, 1, 1)).shape == (1, 3, 1, 1) and recorder.recordings == KEPT + 2
+    assert recorder.recordings == RECORDINGS + 1 and len(replays.recorded) == RECORDINGS
+    assert replays(torch.ones(1, 3, 1, 1)).shape == (1, 3, 1, 1) and recorder.recordings == RECORDINGS + 2
 
 
 def test_large_batches_are_not_recorded():
     recorder = Recorder()
     replays = Replays(double, recorder)
-    large = torch.zeros(1, 1, 1, LARGEST + 1)
-    for _ in range(FIRST + 2):
+    large = torch.zeros(1, 1, 1, RECORDED_PIXELS + 1)
+    for _ in range(WARM_UPS + 2):
         assert replays(large).shape == large.shape
     assert recorder.recordings == 0
+
+
+def test_a_thread_warms_up_itself_before_it_records():
+    """cuDNN keeps the kernels that it chose for each thread, and cannot choose while a graph is recorded."""
+    recorder = Recorder()
+    replays, x = Replays(double, recorder), torch.ones(1, 3, 4, 4)
+    for _ in range(WARM_UPS):
+        replays(x)
+    with ThreadPoolExecutor(1) as other:
+        for expected in [0] * WARM_UPS + [1, 1]:
+            assert torch.equal(other.submit(replays, x).result(), 2 * x)
+            assert recorder.recordings == expected

@@ -11,9 +11,9 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-FIRST = 2  # calls of a shape that are computed as they are, so that kernels are chosen before they are recorded
-LARGEST = 2**20  # pixels of a batch that is recorded: launches cost little beside larger ones
-KEPT = 4  # recorded shapes
+WARM_UPS = 2  # calls of a shape in a thread before one is recorded: cuDNN chooses kernels in them, for each thread anew
+RECORDED_PIXELS = 2**20  # in a batch: beside the computation of more, launching it costs little
+RECORDINGS = 4  # shapes that are kept
 
 Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
 
@@ -106,16 +106,17 @@ class Replays:
 
     def __init__(self, compute: Callable[[Tensor], Tensor], record: Record = record) -> None:
         self.compute, self.record, self.lock = compute, record, threading.Lock()
-        self.seen: Counter[torch.Size] = Counter()
+        self.seen: Counter[tuple[int, torch.Size]] = Counter()
         self.recorded: dict[torch.Size, tuple[Tensor, Callable[[], None], Tensor]] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """Compute the function of x."""
         with self.lock, torch.cuda.device_of(x):
-            self.seen[x.shape] += 1
-            if self.seen[x.shape] <= FIRST or x[:, 0].numel() > LARGEST:
-                return self.compute(x)
             if x.shape not in self.recorded:
+                here = threading.get_ident(), x.shape
+                self.seen[here] += 1
+                if self.seen[here] <= WARM_UPS or x[:, 0].numel() > RECORDED_PIXELS:
+                    return self.compute(x)
                 self._record(x)
             given, replay, out = self.recorded[x.shape]
             given.copy_(x)
@@ -123,7 +124,7 @@ class Replays:
             return out.clone()
 
     def _record(self, x: Tensor) -> None:
-        if len(self.recorded) == KEPT:
+        if len(self.recorded) == RECORDINGS:
             self.recorded.pop(next(iter(self.recorded)))  # the oldest
         given = x.clone()
         replay, out = self.record(lambda: self.compute(given))
