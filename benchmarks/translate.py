@@ -48,7 +48,13 @@ from diptych.snapshot import Snapshot
 
 WAYS: dict[str, tuple[tuple[Any, ...], ...]] = {
     "cpu": (("torch", "fp32"), ("torch", "bf16"), ("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")),
-    "cuda": (("torch", "fp32"), ("torch", "bf16"), ("torch", "bf16", "replay")),
+    "cuda": (
+        ("torch", "fp32"),
+        ("torch", "bf16"),
+        ("torch", "bf16", "replay"),
+        ("torch", "bf16", "compiled"),
+        ("torch", "bf16", "replay", "compiled"),
+    ),
 }
 LOOP, BATCH = "plain loop", "plain batch"
 ROUND = 0.2  # seconds
@@ -92,9 +98,10 @@ def backends(snapshot: Snapshot, device: torch.device, size: int, args: argparse
         ways["plain batch, no TF32"] = exactly(ways[BATCH])
     for backend, precision, *more in WAYS[device.type]:
         name = " ".join((backend, precision, *more))
-        if (args.ways is None or name in args.ways) and installed(backend):
-            how: dict[str, Any] = {"backend": backend, "precision": precision, "replay": "replay" in more}
-            ways[name] = Translator(snapshot, device=str(device), **how).tensors
+        wanted = name in args.ways if args.ways else args.compiled or "compiled" not in more
+        if wanted and installed(backend):
+            how: dict[str, Any] = {option: True for option in more}
+            ways[name] = Translator(snapshot, device=str(device), backend=backend, precision=precision, **how).tensors
     rows = []
     for batch in args.batches:
         images = pictures(batch, size)
@@ -196,6 +203,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ways", nargs="*", help="such as 'torch bf16' (default: all that are installed)")
+    parser.add_argument("--compiled", action="store_true", help="on CUDA also compiled networks, which takes minutes")
     parser.add_argument("--folder", type=int, default=0, metavar="N", help="also a folder of N JPEGs")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

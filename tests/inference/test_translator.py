@@ -187,3 +187,11 @@ def test_threads_may_share_a_translator(mode):
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(translate, given * 8))
     assert all(np.array_equal(*pair) for pair in zip(found, expected * 8, strict=True))
+
+
+def test_compiling_is_of_the_translators_own_modules(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **how: compiled.append((module, how)))
+    plain, other = translator(), translator(compiled=True)
+    assert compiled == [(other._run.net, {"dynamic": False})] and other.net is not other._run.net
+    assert np.array_equal(plain(pixels()), other(pixels()))

@@ -26,7 +26,7 @@ class TorchBackend:
 
     fp32 is exact on CUDA too: TF32 is off while it computes. bf16 there takes the fastest kernels that cuDNN finds for a shape
     that comes again, so that its results may differ in rounding between runs. ``replay`` records the kernels of such a shape
-    as a CUDA graph, in mode eval.
+    as a CUDA graph, in mode eval. ``compiled`` generates kernels by torch.compile, for each shape anew.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class TorchBackend:
         mode: Mode,
         seed: int,
         replay: bool = False,
+        compiled: bool = False,
     ) -> None:
         if next(net.parameters()).device != device:
             net = copy.deepcopy(net).to(device)
@@ -48,6 +49,8 @@ class TorchBackend:
         self.input_format = BF16 if precision == "bf16" else {}
         self.exact = precision == "fp32"
         self.net, self.random = as_translator(net, mode)
+        if compiled:
+            self.net.compile(dynamic=False)
         draws = mode == "paper" and depends_on_batch(net)
         self.one_at_a_time: AbstractContextManager[Any] = threading.Lock() if draws else nullcontext()
         self.replays = Replays(self._compute) if replay and device.type == "cuda" and not draws else None

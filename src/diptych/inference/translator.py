@@ -43,6 +43,7 @@ class Translator:
         seed: int = 0,
         backend: Backend = "torch",
         replay: bool = False,
+        compiled: bool = False,
     ) -> None:
         self.source, self.target = snapshot.domains(direction)
         self.net, self.size, self.mode = snapshot.generators[direction], snapshot.size, mode or snapshot.mode
@@ -54,7 +55,9 @@ class Translator:
             self.device = torch.device("cpu")
             self._run = {"onnx": onnx_run, "openvino": openvino_run}[backend](self.net, self.source, self.target, precision)
         else:
-            self._run = TorchBackend(self.net, self.source, self.target, self.device, precision, self.mode, seed, replay)
+            self._run = TorchBackend(
+                self.net, self.source, self.target, self.device, precision, self.mode, seed, replay, compiled
+            )
 
     @classmethod
     def load(
@@ -68,16 +71,18 @@ class Translator:
         seed: int = 0,
         backend: Backend = "torch",
         replay: bool = False,
+        compiled: bool = False,
     ) -> Translator:
         """Load a snapshot file.
 
         ``mode`` is ``eval`` or ``paper`` (diptych.nets.modes), by default as the snapshot says; ``seed`` fixes paper's dropout.
         ``backend`` is what computes: ``torch``, or on the CPU ``onnx`` (ONNX Runtime) or ``openvino``, which are faster.
-        ``replay`` replays images of a size that comes again as one CUDA graph, which is faster for small batches.
+        On CUDA, ``replay`` replays the translation of a size that comes again as one CUDA graph, which is faster for small
+        batches. ``compiled`` generates kernels for each size with torch.compile, which takes most of a minute.
         Raises SnapshotError for a bad file, ConfigError for a direction that it does not translate or a device that is not there.
         """
         how: dict[str, Any] = {"device": device, "precision": precision, "mode": mode, "seed": seed}
-        return cls(Snapshot.load(snapshot), direction, **how, backend=backend, replay=replay)
+        return cls(Snapshot.load(snapshot), direction, **how, backend=backend, replay=replay, compiled=compiled)
 
     def _refuse_what_graphs_lack(self, device: str) -> None:
         if self.depends_on_batch:
