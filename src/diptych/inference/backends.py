@@ -26,19 +26,25 @@ PACKAGES: dict[Backend, tuple[str, ...]] = {"torch": (), "onnx": ("onnx", "onnxr
 
 
 def installed(backend: Backend) -> bool:
-    """Whether the packages of a backend are there; nothing is imported."""
+    """Whether the packages of a backend are installed; none is imported."""
     return all(find_spec(package) for package in PACKAGES[backend])
 
 
 def onnx_run(net: nn.Module, source: Domain, target: Domain, precision: Exactness) -> Run:
-    """ONNX Runtime on the CPU. Raises MissingExtraError without it, ConfigError for bf16, in which it has no CPU kernels."""
+    """Compute with ONNX Runtime on the CPU.
+
+    Raises MissingExtraError where it is not installed, and ConfigError for bf16, for which it has no kernels on CPUs.
+    """
     if precision == "bf16":
         raise ConfigError("backend onnx computes in fp32, found precision bf16; choose --backend torch or openvino for bf16")
     return onnx_session(_graph(net, source, target, "onnx"))
 
 
 def onnx_session(model: bytes, output: str = "", what: str = "backend onnx") -> Run:
-    """One output of a model of graph.py by its name, the first where none is given; ``what`` asks for it, for the error."""
+    """Run a model of graph.py, given as bytes, and return its output of a name, or its first one.
+
+    ``what`` needs ONNX Runtime, as the error says where it is not installed.
+    """
     runtime = extra("onnxruntime", "onnx", what)
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
@@ -47,8 +53,8 @@ def onnx_session(model: bytes, output: str = "", what: str = "backend onnx") -> 
 
 
 def openvino_run(net: nn.Module, source: Domain, target: Domain, precision: Exactness) -> Run:
-    """OpenVINO on the CPU. Raises MissingExtraError without it."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # with it, importing reports to Google Analytics
+    """Compute with OpenVINO on the CPU. Raises MissingExtraError where it is not installed."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # which would report each import to Google Analytics
     openvino = extra("openvino", "openvino", "backend openvino")
     core = openvino.Core()
     settings = {

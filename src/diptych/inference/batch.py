@@ -1,4 +1,4 @@
-"""Translating files and trees of folders: same names, same tree, same sizes, nothing half-written."""
+"""Translate files and trees of folders: results keep names, tree and sizes, and each file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from diptych.inference.overlap import ahead
 from diptych.inference.translator import At, Translator
 
 SMALLER = "cut it into smaller images, or use --at trained"
-THREADS = min(4, os.cpu_count() or 1)  # that read, and as many that write
+THREADS = min(4, os.cpu_count() or 1)  # this many read files, and as many write them
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to translate, and where the result goes."""
+    """An image to translate, and the file that its translation is written to."""
 
     source: Path
     target: Path
@@ -34,7 +34,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: done, already there, or the reason why not."""
+    """What became of a job: it was done, skipped because its result was there, or not done for the reason in ``problem``."""
 
     job: Job
     skipped: bool = False
@@ -42,10 +42,10 @@ class Outcome:
 
 
 def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) -> list[Job]:
-    """A job for each input file and each image in input folders; a folder's tree is kept below out.
+    """Make a job of each input file and each image in input folders; the tree of a folder is kept below ``out``.
 
-    Where out lies inside an input folder, what it already holds are results and no inputs.
-    Raises DataError when an input is missing, a folder holds no images, or a result would overwrite its input or another result.
+    Where ``out`` lies inside an input folder, the images in it are taken for results and are not translated again. Raises
+    DataError when an input is missing, a folder holds no images, or a result would overwrite its input or another result.
     """
     jobs: dict[Path, Job] = {}
     for given in map(Path, inputs):
@@ -71,7 +71,7 @@ def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """An image as the network takes it, or as it left the network, with the height and width of its file."""
+    """An image before or after the network, with the height and width that it has in its file."""
 
     job: Job
     pixels: Shaped[Tensor, "c h w"]
@@ -91,9 +91,9 @@ def translate_files(
 ) -> list[Outcome]:
     """Translate every job. An image that cannot be read or written, or is too large for the memory, is reported in its outcome.
 
-    Reading and writing go on in threads beside the network, a few images ahead and behind. Up to ``batch`` successive images of
-    one size go through the network together, as long as they have no more than ``batch_values`` numbers. Outcomes keep the
-    order of the jobs. Each file appears whole or not at all, so ``skip_existing`` goes on where an interrupted job stopped.
+    Threads read the next few images and write the last few while the network computes. Up to ``batch`` successive images of one
+    size go through the network together, as long as they have no more than ``batch_values`` numbers. Outcomes are in the order
+    of the jobs, and ``watch`` is called with each. With ``skip_existing``, an interrupted translation goes on where it stopped.
     Raises StorageError when the disk refuses.
     """
     batch = 1 if translator.depends_on_batch else batch
@@ -125,7 +125,7 @@ def _load(job: Job, translator: Translator, at: At, skip_existing: bool) -> _Loa
 def _grouped(
     loaded: Iterable[_Loaded | Outcome], batch: int, batch_values: int | None
 ) -> Generator[list[_Loaded] | Outcome, None, None]:
-    """Successive images of one size in groups that go through the network at once; outcomes pass."""
+    """Put successive images of one size into groups that go through the network at once. Outcomes pass unchanged."""
     group: list[_Loaded] = []
     for item in loaded:
         if group and (isinstance(item, Outcome) or not _joins(group, item, batch, batch_values)):
@@ -146,7 +146,10 @@ def _joins(group: list[_Loaded], item: _Loaded, batch: int, batch_values: int | 
 
 
 def _translated(groups: Iterable[list[_Loaded] | Outcome], translator: Translator) -> Generator[_Loaded | Outcome, None, None]:
-    """Images after the network. On CUDA two groups are under way, so that the device computes one while the other is copied."""
+    """Give the images after the network.
+
+    On CUDA two groups are under way at a time, so that the device computes one while the other is copied.
+    """
     through = partial(_through, translator=translator)
     if translator.device.type != "cuda":
         for group in groups:

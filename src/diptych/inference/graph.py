@@ -1,4 +1,4 @@
-"""The ONNX graph of a generator, native pixels in and native pixels out, of any batch, height and width.
+"""Write a generator as an ONNX graph that takes and gives native pixels of any batch, height and width.
 
 The graph is written layer by layer and not traced by torch.onnx, for three reasons. Padding any size to the network's multiple
 can be part of the graph. Equal snapshots give equal bytes. And it takes milliseconds where the exporter takes ten seconds, so
@@ -22,9 +22,9 @@ from diptych.nets.blocks import margins, padding_of
 from diptych.nets.resnet import ResidualBlock
 from diptych.pixels import Domain
 
-OPSET, IR_VERSION = 17, 8  # of 2022, so that runtimes of the last years read the file
+OPSET, IR_VERSION = 17, 8  # are of 2022, so that runtimes of the last years read the file
 ONNX_TYPES = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}
-INPUT, FLOATS, OUTPUT = "pixels", "translated", "translated_pixels"  # FLOATS lies in [-1, 1], before it becomes pixels
+INPUT, FLOATS, OUTPUT = "pixels", "translated", "translated_pixels"  # FLOATS are in [-1, 1], before they become pixels
 
 
 class Nodes:
@@ -81,10 +81,10 @@ class Number:
 
 
 def onnx_graph(net: nn.Module, source: Domain, target: Domain, facts: dict[str, str] | None = None) -> onnx.ModelProto:
-    """A generator in eval mode as one self-contained model, with facts as its metadata.
+    """Write a generator in mode eval as one self-contained model, with ``facts`` as its metadata.
 
-    Input ``pixels`` (n, c, h, w) of the source's pixel type, output ``translated_pixels`` of the target's.
-    Raises ConfigError for a network or a layer that has no row in the tables below.
+    Its input ``pixels`` (n, c, h, w) has the source's pixel type, its output ``translated_pixels`` the target's. Raises
+    ConfigError for a network or a layer that has no row in the tables below.
     """
     add = Nodes()
     shape = add("Shape", INPUT)
@@ -114,7 +114,7 @@ def onnx_graph(net: nn.Module, source: Domain, target: Domain, facts: dict[str, 
 
 
 def with_floats(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with a second output: the floats in [-1, 1] before they are rounded to pixels."""
+    """Copy a model and give it a second output: the floats in [-1, 1] before they are rounded to pixels."""
     model, shape = onnx.ModelProto.FromString(model.SerializeToString()), ["n", None, "h", "w"]
     model.graph.output.append(helper.make_tensor_value_info(FLOATS, TensorProto.FLOAT, shape))
     return model
@@ -135,7 +135,7 @@ class _Side:
 
 
 def _encode(add: Nodes, domain: Domain) -> str:
-    """Domain.encode."""
+    """Add what Domain.encode computes."""
     x = add("Cast", INPUT, to=TensorProto.FLOAT)
     numbers = (domain.low, domain.high - domain.low, 0.5, 0.5)
     for operator, number in zip(("Sub", "Div", "Sub", "Div"), numbers, strict=True):
@@ -144,7 +144,7 @@ def _encode(add: Nodes, domain: Domain) -> str:
 
 
 def _decode(add: Nodes, domain: Domain) -> None:
-    """Domain.decode."""
+    """Add what Domain.decode computes."""
     x = add("Clip", FLOATS, add.constant(-1.0, np.float32), add.constant(1.0, np.float32))
     for operator, number in zip(("Add", "Mul", "Add"), (1.0, (domain.high - domain.low) / 2.0, domain.low), strict=True):
         x = add(operator, x, add.constant(number, np.float32))

@@ -1,4 +1,4 @@
-"""The torch backend: any device, either mode, safe to use from several threads."""
+"""The torch backend, on any device and in either mode; several threads may use it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ BF16: dict[str, Any] = {"dtype": torch.bfloat16, "memory_format": torch.channels
 
 @final
 class TorchBackend:
-    """A generator on a device: native pixels in, native pixels out, both on the CPU.
+    """A generator on a device, called with native pixels on the CPU or the device; it returns native pixels on the CPU.
 
-    fp32 is exact on CUDA too: TF32 is off while it computes. bf16 there takes the fastest kernels that cuDNN finds for a shape
-    that comes again, so that its results may differ in rounding between runs. ``replay`` records the kernels of such a shape
-    as a CUDA graph, in mode eval. ``compiled`` generates kernels by torch.compile, for each shape anew.
+    fp32 is exact on CUDA too: TF32 is off while it computes. bf16 takes the fastest kernels that cuDNN finds there for a shape
+    that comes again, so its results may differ between runs by rounding. ``replay`` records such a shape as a CUDA graph where
+    the result does not depend on the batch. ``compiled`` generates kernels with torch.compile for each shape.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class TorchBackend:
 
 
 def _in_bf16(net: nn.Module) -> nn.Module:
-    """A copy whose convolutions are cast once, where autocast would cast them for every image; norms keep their float32."""
+    """Copy a network and cast its convolutions once; autocast would cast them for every image. Norms stay in float32."""
     net = copy.deepcopy(net)
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

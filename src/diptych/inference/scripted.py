@@ -1,4 +1,4 @@
-"""A generator as a TorchScript program: native pixels in and out, any size, no diptych needed to run it."""
+"""Write a generator as a TorchScript program, which takes and gives native pixels of any size and runs without diptych."""
 
 from __future__ import annotations
 
@@ -38,16 +38,17 @@ class Portable(nn.Module):
 
 
 def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str, str]) -> tuple[bytes, torch.jit.ScriptModule]:
-    """A file for torch.jit.load, and its program in eval mode: ``forward`` (pixels to pixels) and ``floats`` (to [-1, 1]).
+    """Make the bytes of a file for torch.jit.load, and the program in it, in mode eval.
 
-    The program is what is checked: loading such a file runs code, which diptych does with no file.
+    The program has two methods: ``forward`` gives pixels, ``floats`` the numbers in [-1, 1] before they are rounded. It is
+    returned so that it can be checked without loading the file, since loading it would run code from a file.
     """
     side = 2 * padding_of(net)[0]
     example = torch.zeros((1, source.channels, side, side), dtype=TORCH_DTYPES[source.dtype])
     file = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
-        # torch says that TorchScript is no longer developed, and that conditions on sizes are traced as they came out: those that
-        # are left hold for every padded size, and each export is checked on other sizes.
+        # torch warns that TorchScript is no longer developed, and that a trace keeps one branch of each condition on a size. The
+        # branches that are left hold for every padded size, and each export is checked at other sizes.
         warnings.simplefilter("ignore")
         portable = Portable(plain_layers(net), source, target).eval().requires_grad_(False)
         program = torch.jit.trace_module(portable, {"forward": example, "floats": example}, check_trace=False)
@@ -56,7 +57,7 @@ def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str,
 
 
 def plain_layers(net: nn.Module) -> nn.Module:
-    """A copy with torch's own layers in place of those of diptych.nets that choose a kernel by the size of the image."""
+    """Copy a network with torch's own layers in place of those of diptych.nets, which choose kernels by the size of an image."""
     net = copy.deepcopy(net)
     for module in net.modules():
         kind = next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch."))

@@ -1,4 +1,4 @@
-"""Applying a trained model: one class that previews, folders, evaluation and Python users share."""
+"""Apply a trained model to images: one class for folders, evaluation, music and Python users."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Translator:
         self.net, self.size, self.mode = snapshot.generators[direction], snapshot.size, mode or snapshot.mode
         self.backend, self.precision, self.device = backend, precision, pick_device(device)
         self.depends_on_batch = self.mode == "paper" and depends_on_batch(self.net)
-        """Whether a result depends on the other images of its batch."""
+        """Whether the translation of an image depends on the other images of its batch."""
         if backend != "torch":
             self._refuse_what_graphs_lack(device)
             self.device = torch.device("cpu")
@@ -75,7 +75,7 @@ class Translator:
     ) -> Translator:
         """Load a snapshot file.
 
-        ``mode`` is ``eval`` or ``paper`` (diptych.nets.modes), by default as the snapshot says; ``seed`` fixes paper's dropout.
+        ``mode`` is ``eval`` or ``paper`` (see diptych.nets.modes), by default the snapshot's; ``seed`` fixes the dropout.
         ``backend`` is what computes: ``torch``, or on the CPU ``onnx`` (ONNX Runtime) or ``openvino``, which are faster.
         On CUDA, ``replay`` replays the translation of a size that comes again as one CUDA graph, which is faster for small
         batches. ``compiled`` generates kernels for each size with torch.compile, which takes most of a minute.
@@ -122,7 +122,7 @@ class Translator:
         return self.finish(self.tensors(self.prepare(pixels, at)[None])[0], *pixels.shape[:2])
 
     def prepare(self, pixels: np.ndarray, at: At = "native") -> Shaped[Tensor, "c h w"]:
-        """An (h, w, c) array of native pixels as `tensors` takes it, at the size to work at; needs no device."""
+        """Make of an (h, w, c) array of native pixels what `tensors` takes, at the size at which the network is to work."""
         height, width = pixels.shape[:2]
         pixels = fit(pixels, self.source)
         if at == "trained" and self.size:
@@ -131,19 +131,19 @@ class Translator:
         return to_tensor(pixels)
 
     def finish(self, out: Shaped[Tensor, "c h w"], height: int, width: int) -> np.ndarray:
-        """What `tensors` gave for one image as an array of the image's own height and width."""
+        """Make of one result of `tensors` an (h, w, c) array of the image's own height and width."""
         return resize(np.ascontiguousarray(out.numpy().transpose(1, 2, 0)), height, width)
 
     def tensors(self, pixels: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d h w"]:
-        """Translate a tensor of native pixels, on the CPU or the device; the result is on the CPU."""
+        """Translate a tensor of native pixels that lies on the CPU or the device; the result lies on the CPU."""
         self.source.check(pixels)
         return self._run(pixels)
 
 
 def _from_pil(image: Image.Image) -> np.ndarray:
-    """As files are read.
+    """Convert an image as files are read.
 
-    Transparency over white, palettes and CMYK to RGB, 1 bit to 0 and 255, 32-bit integers to 16 where they fit.
+    Transparency is laid over white, palettes and CMYK become RGB, 1 bit becomes 0 and 255, and 32-bit integers that fit 16.
     """
     if image.has_transparency_data:
         gray, white = image.mode in ("1", "L", "LA", "La"), Image.new("RGBA", image.size, "white")
