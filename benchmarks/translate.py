@@ -1,11 +1,18 @@
-"""Images a second of every backend against a plain loop in eager fp32, and of whole folders of JPEGs against the bare network.
+"""Measure images per second of every backend against plain eager fp32, and of whole folders of JPEGs against the bare network.
 
-    python -m benchmarks.translate [--net resnet_9] [--batches 1 4] [--rounds 3] [--folder 200]
+    python -m benchmarks.translate [--device cpu] [--net resnet_9] [--batches 1 4] [--rounds 3] [--folder 200]
         [--snapshot FILE] [--json FILE]
+    python -m benchmarks.translate --device cuda --batches 1 16
 
-The plain loop is what the published test does: torch's own layers, fp32, one image after the other (not counting its files). All
-ways take turns, so that what else the machine does meets them alike, and the median of the rounds counts; the first round warms
-up. Differences are means over all pixels, in levels of 255, on random weights (or a snapshot's) and smooth pictures.
+Every way takes 8-bit images from the CPU and returns 8-bit images to it. There are two references, both of torch's own layers
+in eager fp32 with torch's own settings, which on CUDA let convolutions round to TF32: the plain loop translates one image after
+the other, as the published test does, and the plain batch translates the whole batch in one call. On CUDA the plain batch is
+also measured without TF32.
+
+All ways take turns, so that other work of the machine meets them alike, and the median of the rounds counts. Before the rounds
+each way is warmed up, and on CUDA it is called as often as fills a fifth of a second in each round; the device is synchronised
+before the clock is read. Differences are means over all pixels to exact fp32, in levels of 255, on random weights (or a
+snapshot's) and smooth pictures.
 
 The folder is translated as `diptych translate` does it: found, read, translated and written; the bare network before and after
 it sees the same images in memory.
@@ -15,10 +22,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +35,30 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diptych.data.formats import read_pixels, write_pixels
+from diptych.device import pick_device
 from diptych.inference.backends import installed
 from diptych.inference.batch import plan, translate_files
-from diptych.inference.choice import Choice, choose, difference
+from diptych.inference.choice import ChosenTranslator, choose_translator, difference
+from diptych.inference.cuda import EXACT_FLOAT32
 from diptych.inference.scripted import plain_layers
 from diptych.inference.translator import Translator
 from diptych.nets import generator, initialise
 from diptych.pixels import Domain
 from diptych.snapshot import Snapshot
 
-WAYS = (("torch", "fp32"), ("torch", "bf16"), ("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))
+WAYS: dict[str, tuple[tuple[Any, ...], ...]] = {
+    "cpu": (("torch", "fp32"), ("torch", "bf16"), ("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")),
+    "cuda": (
+        ("torch", "fp32"),
+        ("torch", "bf16"),
+        ("torch", "bf16", "replay"),
+        ("torch", "bf16", "compiled"),
+        ("torch", "bf16", "replay", "compiled"),
+    ),
+}
+LOOP, BATCH = "plain loop", "plain batch"
+ROUND = 0.2  # seconds
+Way = Callable[[Tensor], Tensor]
 
 
 def pictures(count: int, size: int) -> Tensor:
@@ -46,42 +68,89 @@ def pictures(count: int, size: int) -> Tensor:
     return ((smooth + 0.05 * torch.randn(count, 3, size, size)).clamp(0, 1) * 255).byte()
 
 
-def plain_loop(net: torch.nn.Module) -> Callable[[Tensor], Tensor]:
-    """One image after the other through torch's own layers."""
-    net, domain = plain_layers(net).eval(), Domain()
+def plain(net: torch.nn.Module, device: torch.device, at_once: int | None = None) -> Way:
+    """Torch's own layers in eager fp32, ``at_once`` images in a call, or all of them."""
+    net, domain = plain_layers(net).eval().to(device), Domain()
 
     def run(pixels: Tensor) -> Tensor:
         with torch.no_grad():
-            return torch.cat([domain.decode(net(domain.encode(image[None]))) for image in pixels])
+            parts = pixels.split(at_once or len(pixels))
+            return torch.cat([domain.decode(net(domain.encode(part.to(device)))).cpu() for part in parts])
 
     return run
 
 
-def backends(snapshot: Snapshot, size: int, batches: Sequence[int], rounds: int, ways: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each way and batch: images/s, ratio to the plain loop in the same rounds, mean difference."""
-    named = {f"{b} {p}": (b, p) for b, p in WAYS if f"{b} {p}" in ways and installed(b)}
-    runs = {name: Translator(snapshot, device="cpu", backend=b, precision=p).tensors for name, (b, p) in named.items()}
-    runs = {"plain loop": plain_loop(snapshot.generators["a2b"]), **runs}
+def exactly(way: Way) -> Way:
+    """The same without TF32."""
+
+    def run(pixels: Tensor) -> Tensor:
+        with EXACT_FLOAT32:
+            return way(pixels)
+
+    return run
+
+
+def backends(snapshot: Snapshot, device: torch.device, size: int, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each way and batch: images/s, ratios to both references in the same rounds, mean difference to exact fp32."""
+    net = snapshot.generators["a2b"]
+    ways: dict[str, Way] = {LOOP: plain(net, device, 1), BATCH: plain(net, device)}
+    if device.type == "cuda":
+        ways["plain batch, no TF32"] = exactly(ways[BATCH])
+    for backend, precision, *more in WAYS[device.type]:
+        name = " ".join((backend, precision, *more))
+        wanted = name in args.ways if args.ways else args.compiled or "compiled" not in more
+        if wanted and installed(backend):
+            how: dict[str, Any] = {option: True for option in more}
+            ways[name] = Translator(snapshot, device=str(device), backend=backend, precision=precision, **how).tensors
     rows = []
-    for batch in batches:
-        images, seconds = pictures(batch, size), {name: list[float]() for name in runs}
-        outs: dict[str, Tensor] = {}
-        for number in range(rounds + 1):
-            for name, run in runs.items():
-                began = time.perf_counter()
-                outs[name] = run(images)
-                seconds[name] += [time.perf_counter() - began] * (number > 0)
-        for name in runs:
-            ratio = statistics.median(p / s for p, s in zip(seconds["plain loop"], seconds[name], strict=True))
-            speed, error = batch / statistics.median(seconds[name]), difference(outs[name], outs["plain loop"], Domain())
-            rows.append({"way": name, "batch": batch, "images_s": speed, "ratio": ratio, "difference": error})
+    for batch in args.batches:
+        images = pictures(batch, size)
+        expected, seconds = exactly(ways[BATCH])(images), {name: list[float]() for name in ways}
+        calls = {name: calls_in_a_round(way, images, device) for name, way in ways.items()}
+        differences = {name: difference(way(images), expected, Domain()) for name, way in ways.items()}
+        for _ in range(args.rounds):
+            for name, way in ways.items():
+                seconds[name].append(timed(way, images, calls[name], device))
+        for name in ways:
+            ratios = {
+                reference: statistics.median(p / s for p, s in zip(seconds[reference], seconds[name], strict=True))
+                for reference in (LOOP, BATCH)
+            }
+            row = {"way": name, "batch": batch, "images_s": batch / statistics.median(seconds[name])}
+            rows.append({**row, "ratio": ratios[LOOP], "ratio_batch": ratios[BATCH], "difference": differences[name]})
             print(
-                f"{name:14} batch {batch:2}  {speed:7.2f} images/s  {ratio:5.2f} x plain  difference {error:.3f}/255", flush=True
+                f"{name:20} batch {batch:2}  {row['images_s']:8.2f} images/s  {ratios[LOOP]:6.2f} x loop  "
+                f"{ratios[BATCH]:6.2f} x batch  difference {differences[name]:.3f}/255",
+                flush=True,
             )
     return rows
 
 
-def folder(snapshot: Snapshot, size: int, count: int) -> dict[str, Any]:
+def timed(way: Way, images: Tensor, calls: int, device: torch.device) -> float:
+    """Seconds of one call, the mean of several."""
+    synchronise(device)
+    began = time.perf_counter()
+    for _ in range(calls):
+        way(images)
+    synchronise(device)
+    return (time.perf_counter() - began) / calls
+
+
+def calls_in_a_round(way: Way, images: Tensor, device: torch.device) -> int:
+    """One on a CPU. On CUDA as many as fill a round, after the calls in which kernels are chosen and recorded."""
+    if device.type != "cuda":
+        return 1
+    timed(way, images, 3, device)
+    return max(1, math.ceil(ROUND / timed(way, images, 2, device)))
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has computed all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def folder(snapshot: Snapshot, device: torch.device, size: int, count: int) -> dict[str, Any]:
     """A folder of JPEGs end to end: its share of the bare network's throughput, which is measured before and after."""
     with tempfile.TemporaryDirectory() as name:
         images, source = pictures(count, size), Path(name, "in")
@@ -91,15 +160,15 @@ def folder(snapshot: Snapshot, size: int, count: int) -> dict[str, Any]:
         began = time.perf_counter()
 
         def make(backend: Any, precision: Any) -> Translator:
-            return Translator(snapshot, device="cpu", backend=backend, precision=precision)
+            return Translator(snapshot, device=str(device), backend=backend, precision=precision)
 
         jobs = plan([source], Path(name, "out"), make("torch", "fp32"))
-        choice = choose(make, jobs)
+        choice = choose_translator(make, jobs)
         chosen = time.perf_counter() - began
         decoded = torch.stack([torch.from_numpy(read_pixels(job.source)).permute(2, 0, 1) for job in jobs]).contiguous()
         before = _bare(choice, decoded[: count // 2])
         began = time.perf_counter()
-        translate_files(jobs, choice.translator, batch=choice.batch)
+        translate_files(jobs, choice.translator, batch=choice.batch, batch_values=choice.batch_values)
         seconds = time.perf_counter() - began
         bare = before + _bare(choice, decoded[count // 2 :])
     row = {"images": count, "choice": str(choice), "choosing_s": chosen, "images_s": count / seconds, "share": bare / seconds}
@@ -109,7 +178,7 @@ def folder(snapshot: Snapshot, size: int, count: int) -> dict[str, Any]:
     return row
 
 
-def _bare(choice: Choice, images: Tensor) -> float:
+def _bare(choice: ChosenTranslator, images: Tensor) -> float:
     began = time.perf_counter()
     for group in images.split(choice.batch):
         choice.translator.tensors(group)
@@ -127,22 +196,26 @@ def untrained(name: str) -> Snapshot:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     parser.add_argument("--net", default="resnet_9", help="resnet_9, or unet_8 for the U-Net of 256 pixels")
     parser.add_argument("--snapshot", type=Path, help="trained weights instead of random ones")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batches", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ways", nargs="*", default=[f"{b} {p}" for b, p in WAYS])
+    parser.add_argument("--ways", nargs="*", help="such as 'torch bf16' (default: all that are installed)")
+    parser.add_argument("--compiled", action="store_true", help="on CUDA also compiled networks, which takes minutes")
     parser.add_argument("--folder", type=int, default=0, metavar="N", help="also a folder of N JPEGs")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     snapshot = Snapshot.load(args.snapshot) if args.snapshot else untrained(args.net)
     net = args.snapshot.name if args.snapshot else args.net
-    print(f"{net}, {args.size} px, cpu ({torch.get_num_threads()} threads)")
-    found: dict[str, Any] = {"net": net, "size": args.size, "threads": torch.get_num_threads()}
-    found["backends"] = backends(snapshot, args.size, args.batches, args.rounds, args.ways)
+    device = pick_device(args.device)
+    hardware = f"cpu ({torch.get_num_threads()} threads)" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    print(f"{net}, {args.size} px, {hardware}, torch {torch.__version__}")
+    found: dict[str, Any] = {"net": net, "size": args.size, "hardware": hardware, "torch": torch.__version__}
+    found["backends"] = backends(snapshot, device, args.size, args)
     if args.folder:
-        found["folder"] = folder(snapshot, args.size, args.folder)
+        found["folder"] = folder(snapshot, device, args.size, args.folder)
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from diptych.errors import WeightsError
 from diptych.files import read_state_dict
-from diptych.foreign import load_foreign, recognise
+from diptych.foreign import load_foreign, recognise, to_snapshot
 from diptych.nets import PatchGAN, ResNet, UNet
 from diptych.nets.modes import applied
 from tests.reference import junyanz
@@ -148,6 +148,27 @@ def test_paper_mode_is_what_the_published_test_script_computes():
         assert torch.equal(net(x), expected)
     with applied(ours, "eval") as net:
         assert not torch.allclose(net(x), expected, atol=0.01)
+
+
+MODES = {
+    "instance norm": (lambda: junyanz.ResnetGenerator(ngf=4, n_blocks=2), "eval"),
+    "instance norm and dropout": (lambda: junyanz.ResnetGenerator(ngf=4, n_blocks=2, dropout=True), "paper"),
+    "batch norm": (lambda: junyanz.ResnetGenerator(ngf=4, n_blocks=2, norm=junyanz.batch), "paper"),
+    "U-Net with batch norm": (lambda: junyanz.UnetGenerator(ngf=2, num_downs=7), "paper"),
+    "U-Net with instance norm": (lambda: junyanz.UnetGenerator(ngf=2, num_downs=5, norm=junyanz.instance, dropout=False), "eval"),
+}
+
+
+@pytest.mark.parametrize("case", MODES)
+def test_an_imported_generator_is_applied_as_the_published_test_script_does(case):
+    """Which never calls eval() unless told so."""
+    build, mode = MODES[case]
+    theirs, x = scrambled(build()).train(), image(1, 3, 128, 128)
+    snapshot = to_snapshot({"a2b": recognise(theirs.state_dict())})
+    torch.manual_seed(0)
+    expected = theirs(x)
+    with applied(snapshot.generators["a2b"], snapshot.mode, seed=0) as net:
+        assert snapshot.mode == mode and torch.equal(net(x), expected)
 
 
 def test_a_resnet_trained_with_dropout_draws_it_in_the_published_order():

@@ -15,6 +15,15 @@
 A message says where, which rule, the value found, and the next step, on one line.
 """
 
+import re
+
+# What libraries say when memory ran out: torch's allocators, C++, the system, oneDNN, cuDNN, cuBLAS and ONNX Runtime.
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|can(?:'|no)t allocate memory|bad_alloc|could not create a (?:primitive|memory)|failed to allocate memory"
+    r"|CU(?:DNN|BLAS)_STATUS_ALLOC_FAILED|Unable to find an engine to execute",
+    re.IGNORECASE,
+)
+
 
 class DiptychError(Exception):
     """Base of all errors that diptych raises on purpose."""
@@ -72,3 +81,11 @@ class SnapshotError(DiptychError):
 
 class WeightsError(SnapshotError):
     """Weights of another tool that are not understood, or published ones that are missing or not the published file."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on any device and in whichever library."""
+    if isinstance(error, MemoryError):
+        return True
+    by_library = isinstance(error, RuntimeError | OSError) or type(error).__module__.startswith("onnxruntime.")
+    return by_library and bool(OUT_OF_MEMORY.search(str(error)))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from diptych.errors import WeightsError
 from diptych.files import first_keys, read_state_dict
 from diptych.nets import Norm, PatchGAN, ResNet, UNet
-from diptych.nets.modes import Mode
+from diptych.nets.modes import Mode, depends_on_batch
 from diptych.pixels import Domain
 from diptych.snapshot import Snapshot
 
@@ -59,8 +59,9 @@ def load_foreign(path: str | Path) -> Foreign:
 def to_snapshot(found: Mapping[str, Foreign]) -> Snapshot:
     """The snapshot of imported networks, by direction for generators and by any name for discriminators.
 
-    U-Nets with batch norm are applied in ``paper`` mode unless asked otherwise, as their makers test them. Raises
-    WeightsError when two generators do not translate between the same two domains.
+    Generators with batch norm or dropout are applied in ``paper`` mode unless asked otherwise: test.py of
+    junyanz/pytorch-CycleGAN-and-pix2pix calls model.eval() only with its option --eval. Raises WeightsError when two generators
+    do not translate between the same two domains.
     """
     generators = {name: foreign.net for name, foreign in found.items() if foreign.role == "generator"}
     judges = {name: foreign.net for name, foreign in found.items() if foreign.role == "discriminator"}
@@ -72,9 +73,8 @@ def to_snapshot(found: Mapping[str, Foreign]) -> Snapshot:
     if len(shapes) > 1:
         raise WeightsError(f"the two generators map between different channels {sorted(shapes)}; import them apart")
     channels_a, channels_b = shapes.pop() if shapes else (3, 3)
-    stochastic = any(spec["net"] == "unet" and spec["norm"] == "batch" for spec in specs.values())
     about = {"origin": {name: foreign.origin for name, foreign in found.items()}}
-    mode: Mode = "paper" if stochastic else "eval"
+    mode: Mode = "paper" if any(map(depends_on_batch, generators.values())) else "eval"
     return Snapshot(generators, Domain(channels_a), Domain(channels_b), 256, mode, about, judges)
 
 

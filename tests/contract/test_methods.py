@@ -210,8 +210,8 @@ def test_a_snapshot_translates_as_the_trained_generators_do(case, tmp_path):
         for mode in ("eval", "paper"):
             images = []
             for translator in (net, loaded.generators[direction]):
-                with applied(translator, mode, seed=3):
-                    images.append(translator(batch_of().a))
+                with applied(translator, mode, seed=3) as translate:
+                    images.append(translate(batch_of().a))
             assert torch.equal(*images)
 
 

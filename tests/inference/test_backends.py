@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from diptych.errors import ConfigError, MissingExtraError
 from diptych.inference import choice as module
 from diptych.inference.backends import installed
 from diptych.inference.batch import plan
-from diptych.inference.choice import Choice, candidates, choose, difference
+from diptych.inference.choice import BATCH_VALUES, ChosenTranslator, candidates, choose_translator, difference
 from diptych.inference.export import example
 from diptych.inference.translator import Translator
 from diptych.nets import generator, initialise
@@ -57,6 +58,15 @@ def test_results_of_one_call_outlive_the_next_and_may_be_changed(backend):
     translate.tensors(example(Domain(), 1, 32, 32).flip(3))
     assert torch.equal(first, kept)
     first.add_(1)
+
+
+@pytest.mark.parametrize("backend", GRAPHS)
+def test_threads_may_share_a_backend(backend):
+    translate = maker()(backend, "fp32")
+    given = [example(Domain(), 1, 32, side) for side in (32, 48, 64)] * 8
+    expected = [translate.tensors(image) for image in given[:3]] * 8
+    with ThreadPoolExecutor(4) as pool:
+        assert all(map(torch.equal, pool.map(translate.tensors, given), expected))
 
 
 @pytest.mark.parametrize("way", [("torch", "bf16"), pytest.param(("openvino", "bf16"), marks=needs_openvino)])
@@ -121,25 +131,26 @@ def jobs(tmp_path):
 @pytest.fixture
 def eager(monkeypatch):
     """Probe even the smallest job, on hardware that computes in bf16 and has every backend."""
-    monkeypatch.setattr(module, "FEW", 1)
-    monkeypatch.setattr(module, "SHORT", 0.0)
+    monkeypatch.setattr(module, "SMALL_JOB", 1)
+    monkeypatch.setattr(module, "SHORT_JOB", 0.0)
     monkeypatch.setattr(module, "pick_precision", lambda wanted, device: "bf16")
     monkeypatch.setattr(module, "installed", lambda backend: backend != "openvino")
 
 
 def test_a_small_job_takes_torch_in_fp32_without_a_probe(jobs):
-    chosen = choose(maker(), jobs)
+    chosen = choose_translator(maker(), jobs)
     assert str(chosen) == "torch fp32, batch 1" and chosen.error is None
 
 
 def test_the_fastest_within_the_stated_error_is_taken(jobs, eager):
-    chosen = choose(maker(), jobs, max_error=3.0)
+    chosen = choose_translator(maker(), jobs, max_error=3.0)
     assert (chosen.translator.backend, chosen.translator.precision) == ("torch", "bf16") and 0 < chosen.error < 3
-    assert str(chosen) == f"torch bf16, batch {chosen.batch}; mean difference to torch fp32 {chosen.error:.2f}/255"
+    said = f"torch bf16, batch {chosen.batch}; mean difference to torch fp32 {chosen.error:.2f}/255 on the first 2 images"
+    assert str(chosen) == said
 
 
 def test_fp32_is_taken_where_bf16_differs_more(jobs, eager):
-    chosen = choose(maker(), jobs, max_error=0.001)
+    chosen = choose_translator(maker(), jobs, max_error=0.001)
     assert chosen.translator.precision == "fp32" and chosen.error <= 0.001
 
 
@@ -150,26 +161,97 @@ def test_the_fastest_one_is_the_one_with_the_least_time(jobs, eager, monkeypatch
         return translator.tensors(torch.stack(list(images))), times[translator.backend, batch] * len(images)
 
     monkeypatch.setattr(module, "_timed", timed)
-    chosen = choose(maker(), jobs, precision="fp32")
+    chosen = choose_translator(maker(), jobs, precision="fp32")
     assert (chosen.translator.backend, chosen.batch) == ("onnx", 4)
     times["torch", 1] = 0.5
-    chosen = choose(maker(), jobs, precision="fp32")
+    chosen = choose_translator(maker(), jobs, precision="fp32")
     assert (chosen.translator.backend, chosen.batch) == ("torch", 1)
 
 
 def test_what_is_told_is_taken(jobs, eager):
     make = maker()
-    told = choose(make, jobs, backend="torch", precision="bf16", batch=3, max_error=0.0)
+    told = choose_translator(make, jobs, backend="torch", precision="bf16", batch=3, max_error=0.0)
     assert str(told) == "torch bf16, batch 3"
-    assert choose(make, jobs, backend="onnx").translator.backend == "onnx"
-    assert choose(make, jobs, batch=2, max_error=9.0).batch == 2
+    assert choose_translator(make, jobs, backend="onnx").translator.backend == "onnx"
+    assert choose_translator(make, jobs, batch=2, max_error=9.0).batch == 2
+
+
+def inverting(make, *wrong):
+    """A maker of whose translators some give 255 - x in place of x, at once."""
+
+    def made(backend, precision):
+        translator = make(backend, precision)
+        if (backend, precision) in wrong:
+            run = translator._run
+            translator._run = lambda pixels: 255 - run(pixels)
+        return translator
+
+    return made
+
+
+def test_a_backend_that_computes_something_else_is_never_taken(jobs, eager, monkeypatch):
+    monkeypatch.setattr(module, "_timed", lambda translator, images, batch: (translator.tensors(torch.stack(images)), 1.0))
+    chosen = choose_translator(inverting(maker(), ("onnx", "fp32"), ("torch", "bf16")), jobs)
+    assert (chosen.translator.backend, chosen.translator.precision, chosen.error) == ("torch", "fp32", 0.0)
+
+
+def test_where_nothing_told_is_exact_enough_the_most_exact_is_taken_and_that_is_said(jobs, eager):
+    chosen = choose_translator(inverting(maker(), ("onnx", "fp32")), jobs, backend="onnx", max_error=0.5)
+    assert chosen.translator.backend == "onnx" and chosen.error > 10
+    assert str(chosen).endswith(f"{chosen.error:.2f}/255 on the first 2 images, above --max-error 0.5")
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), -1.0])
+def test_an_error_that_cannot_be_met_is_refused(jobs, wrong):
+    with pytest.raises(ConfigError, match=r"--max-error must be at least 0, found (nan|-1); the default is 1"):
+        choose_translator(maker(), jobs, max_error=wrong)
+
+
+def test_values_in_a_batch_are_bounded_unless_the_batch_is_told(jobs, eager):
+    assert choose_translator(maker(), jobs).batch_values == BATCH_VALUES
+    assert choose_translator(maker(), jobs, batch=2).batch_values is None
+
+
+def test_a_way_without_enough_memory_is_not_taken(jobs, eager, monkeypatch):
+    """Nor is a batch: here only torch in fp32 can hold an image, and nothing can hold four."""
+
+    def made(backend, precision):
+        translator = maker()(backend, precision)
+        run, most = translator._run, 1 if (backend, precision) == ("torch", "fp32") else 0
+
+        def limited(pixels):
+            if len(pixels) > most:
+                raise RuntimeError("CUDA out of memory")
+            return run(pixels)
+
+        translator._run = limited
+        return translator
+
+    chosen = choose_translator(made, jobs)
+    assert str(chosen).startswith("torch fp32, batch 1;")
+
+
+def test_batches_are_tried_as_far_as_there_are_images_and_as_they_are_small(jobs, eager, monkeypatch):
+    tried = []
+
+    def timed(translator, images, batch):
+        tried.append(batch)
+        return translator.tensors(torch.stack(list(images))), 1.0
+
+    monkeypatch.setattr(module, "_timed", timed)
+    for sizes, values, expected in (((1, 4, 16), 2**22, {1, 4}), ((1, 4), 3 * 3 * 32 * 40, {1})):
+        monkeypatch.setattr(module, "BATCHES", {"cpu": sizes})
+        monkeypatch.setattr(module, "BATCH_VALUES", values)
+        tried.clear()
+        choose_translator(maker(), jobs, precision="fp32")
+        assert set(tried) == expected
 
 
 def test_paper_mode_stays_on_torch_one_image_at_a_time(jobs, eager):
     make = maker(snapshot("unet_5", norm="batch", mode="paper"))
     tiers = candidates(make("torch", "fp32"), "auto", "auto")
     assert tiers == [[("torch", "bf16")], [("torch", "fp32")]]
-    assert choose(make, jobs).batch == 1
+    assert choose_translator(make, jobs).batch == 1
 
 
 def test_without_bf16_hardware_and_packages_there_is_only_torch_in_fp32(monkeypatch):
@@ -185,5 +267,6 @@ def test_differences_are_in_255ths_of_the_range():
 
 
 def test_a_choice_without_a_probe_states_no_difference():
-    chosen = Choice(maker()("torch", "fp32"))
-    assert "difference" not in str(chosen) and "0.25/255" in str(replace(chosen, error=0.25))
+    chosen = ChosenTranslator(maker()("torch", "fp32"))
+    assert "difference" not in str(chosen)
+    assert str(replace(chosen, error=0.25, judged=1)).endswith("; mean difference to torch fp32 0.25/255 on 1 image")

@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from diptych.data.formats import read_pixels
@@ -85,12 +86,96 @@ def test_batches_give_what_single_images_give_and_hold_one_size(translator, tmp_
             assert np.abs(read_pixels(job.target).astype(int) - translator.pixels(read_pixels(job.source))).max() <= 1
 
 
+def test_larger_images_that_come_later_go_through_in_smaller_batches(translator, tmp_path, monkeypatch):
+    sizes = [(8, 8)] * 4 + [(16, 16)] * 3 + [(40, 40)] * 2
+    jobs = plan([pictures(tmp_path / "in", sizes)], tmp_path / "out", translator)
+    seen, tensors = [], translator.tensors
+    monkeypatch.setattr(translator, "tensors", lambda pixels: seen.append(tuple(pixels.shape)) or tensors(pixels))
+    translate_files(jobs, translator, batch=4, batch_values=2 * 3 * 16 * 16)
+    assert seen == [(4, 3, 8, 8), (2, 3, 16, 16), (1, 3, 16, 16), (1, 3, 40, 40), (1, 3, 40, 40)]
+
+
+def test_groups_that_overlap_on_cuda_come_in_order_and_are_the_same(translator, tmp_path):
+    jobs = plan([pictures(tmp_path / "in", [(8, 8)] * 5 + [(8, 12)] * 2 + [(8, 8)] * 3)], tmp_path / "out", translator)
+    (tmp_path / "in" / "06.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    expected = [
+        outcome.problem or translator.pixels(read_pixels(outcome.job.source)) for outcome in translate_files(jobs, translator)
+    ]
+    translator.device = torch.device("cuda")  # groups take turns on two threads; they still compute on the CPU
+    outcomes = translate_files(jobs, translator, batch=2)
+    assert [outcome.job for outcome in outcomes] == jobs
+    for outcome, image in zip(outcomes, expected, strict=True):
+        assert (
+            outcome.problem == image
+            if outcome.problem
+            else np.abs(read_pixels(outcome.job.target) - image.astype(int)).max() <= 1
+        )
+
+
 def test_paper_mode_sees_every_image_alone(tmp_path):
     translator = Translator(snapshot("unet_5", norm="batch", mode="paper"), device="cpu")
     jobs = plan([pictures(tmp_path / "in", [(32, 32)] * 3)], tmp_path / "out", translator)
     translate_files(jobs, translator, batch=3)
     for job in jobs:
         assert np.array_equal(read_pixels(job.target), translator.pixels(read_pixels(job.source)))
+
+
+def short_of_memory(translator, values, error, monkeypatch):
+    """A translator that fails as libraries do where a batch has more numbers than there is memory for."""
+    tensors, seen = translator.tensors, []
+
+    def limited(pixels):
+        seen.append(len(pixels))
+        if pixels.numel() > values:
+            raise error
+        return tensors(pixels)
+
+    monkeypatch.setattr(translator, "tensors", limited)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("CUDA out of memory. Tried to allocate 9 GiB"), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
+    ids=str,
+)
+def test_an_image_too_large_for_the_memory_is_an_outcome_and_the_rest_goes_on(translator, tmp_path, monkeypatch, error):
+    jobs = plan([pictures(tmp_path / "in", [(8, 8), (40, 30), (8, 8), (8, 8)])], tmp_path / "out", translator)
+    short_of_memory(translator, 1000, error, monkeypatch)
+    outcomes = translate_files(jobs, translator, batch=2)
+    said = "01.png: 40 x 30 pixels need more memory than there is; cut it into smaller images, or use --at trained"
+    assert [outcome.problem and outcome.problem.endswith(said) for outcome in outcomes] == [None, True, None, None]
+    assert [job.target.exists() for job in jobs] == [True, False, True, True]
+
+
+def test_a_batch_too_large_for_the_memory_goes_through_one_by_one(translator, tmp_path, monkeypatch):
+    jobs = plan([pictures(tmp_path / "in", [(8, 8)] * 3)], tmp_path / "out", translator)
+    seen = short_of_memory(translator, 3 * 8 * 8, RuntimeError("std::bad_alloc"), monkeypatch)
+    assert not any(outcome.problem for outcome in translate_files(jobs, translator, batch=3)) and seen == [3, 1, 1, 1]
+
+
+def test_other_errors_of_the_network_end_the_job(translator, tmp_path, monkeypatch):
+    jobs = plan([pictures(tmp_path / "in", [(8, 8)])], tmp_path / "out", translator)
+    short_of_memory(translator, 0, RuntimeError("shape mismatch"), monkeypatch)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        translate_files(jobs, translator)
+
+
+def test_an_image_that_cannot_be_held_at_all_is_an_outcome(translator, tmp_path, monkeypatch):
+    jobs = plan([pictures(tmp_path / "in", [(8, 8), (8, 8)])], tmp_path / "out", translator)
+    prepare = translator.prepare
+    failures = iter([MemoryError(), None])
+
+    def limited(pixels, at):
+        if failure := next(failures):
+            raise failure
+        return prepare(pixels, at)
+
+    monkeypatch.setattr(translator, "prepare", limited)
+    monkeypatch.setattr(module, "THREADS", 1)
+    first, second = translate_files(jobs, translator)
+    assert first.problem.endswith("00.png: does not fit into memory; cut it into smaller images, or use --at trained")
+    assert second.problem is None
 
 
 def test_a_full_disk_ends_the_job_with_its_error(translator, tmp_path, monkeypatch):

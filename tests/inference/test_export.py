@@ -65,8 +65,8 @@ def load_program(data):
 
 
 def expected(net, a, b, pixels):
-    with applied(net, "eval"):
-        floats = net(a.encode(pixels))
+    with applied(net, "eval") as translate:
+        floats = translate(a.encode(pixels))
         return floats.numpy(), b.decode(floats).numpy()
 
 
@@ -107,6 +107,26 @@ def test_the_program_is_the_network_at_any_size(name, norm, upsample):
         floats, rounded = expected(net, Domain(), Domain(), pixels)
         assert np.abs(program.floats(pixels).numpy() - floats).max() <= 1e-4
         assert np.abs(program(pixels).numpy().astype(int) - rounded).max() <= 1
+
+
+def bound_to_a_device(graph):
+    """Constants of a program that keep it on one device: named devices, and tensors that do not mix with another device's."""
+    for node in graph.nodes():
+        for output in node.outputs() if node.kind() == "prim::Constant" else ():
+            kind = output.type().kind()
+            if kind == "DeviceObjType" or (kind == "TensorType" and node.t("value").ndim > 0):
+                yield str(node).strip()
+        for block in node.blocks():
+            yield from bound_to_a_device(block)
+
+
+@pytest.mark.parametrize("name", ["resnet_1", "unet_5"])
+def test_a_program_computes_on_the_device_that_it_is_moved_to(name):
+    _, program = torchscript(net_of(name), Domain(), Domain(), {})
+    for method in (program.forward, program.floats):
+        assert list(bound_to_a_device(method.inlined_graph)) == []
+    out = program.to("meta")(torch.zeros((2, 3, 33, 70), dtype=torch.uint8, device="meta"))
+    assert out.device.type == "meta" and out.shape == (2, 3, 33, 70)
 
 
 def test_the_program_of_a_wide_network_has_no_kernel_chosen_by_size():

@@ -1,5 +1,7 @@
 """A translator gives back what it was given: the same kind of image, the same size, in the target's channels and pixel type."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -175,3 +177,21 @@ def test_an_unknown_device_and_direction_are_refused():
         Translator(Snapshot({"a2b": generator("resnet_1", 3, 3, width=4)}, Domain(), Domain()), device="abacus")
     with pytest.raises(ConfigError, match="this snapshot translates a2b, not b2a"):
         Translator(Snapshot({"a2b": generator("resnet_1", 3, 3, width=4)}, Domain(), Domain()), "b2a")
+
+
+@pytest.mark.parametrize("mode", ["eval", "paper"])
+def test_threads_may_share_a_translator(mode):
+    translate = translator(name="unet_6", options={"norm": "batch", "dropout": True}, mode=mode, seed=2)
+    given = [pixels(64, 64), pixels(32, 40), pixels(64, 96)]
+    expected = [translate(image) for image in given]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(translate, given * 8))
+    assert all(np.array_equal(*pair) for pair in zip(found, expected * 8, strict=True))
+
+
+def test_compiling_is_of_the_translators_own_modules(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **how: compiled.append((module, how)))
+    plain, other = translator(), translator(compiled=True)
+    assert compiled == [(other._run.net, {"dynamic": False})] and other.net is not other._run.net
+    assert np.array_equal(plain(pixels()), other(pixels()))

@@ -5,7 +5,7 @@ from torch import nn
 
 from diptych.errors import ConfigError
 from diptych.nets import PatchGAN, ResNet, UNet, apply_each
-from diptych.nets.blocks import crop_centre, full_precision, norm_layer, pad_to_multiple, upsampling
+from diptych.nets.blocks import crop_centre, full_precision, margins, norm_layer, pad_to_multiple, upsampling
 
 
 @pytest.mark.parametrize("multiple", [1, 2, 4, 8, 32])
@@ -88,3 +88,11 @@ def test_batches_do_not_share_the_statistics_of_batch_norm():
         joined = apply_each(net, bright, dark)
         assert all(torch.equal(y, net(x)) for x, y in zip((bright, dark), joined, strict=True))
         assert not torch.allclose(net(torch.cat([bright, dark])), torch.cat(joined), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("size", "multiple", "smallest", "expected"),
+    [(8, 4, 8, (0, 0)), (9, 4, 8, (1, 2)), (11, 4, 8, (0, 1)), (3, 4, 8, (2, 3)), (1, 32, 0, (15, 16)), (64, 32, 0, (0, 0))],
+)
+def test_margins_reach_the_next_multiple_with_the_odd_pixel_at_the_end(size, multiple, smallest, expected):
+    assert margins(size, multiple, smallest) == expected

@@ -11,7 +11,7 @@ import torch
 
 from diptych.data.census import Census
 from diptych.data.folders import Split
-from diptych.errors import ConfigError, OutOfMemory
+from diptych.errors import ConfigError, OutOfMemory, out_of_memory
 from diptych.methods import Batch
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
@@ -21,7 +21,7 @@ from diptych.training.footprint import Bench, Footprint
 from diptych.training.forecast import Forecast
 from diptych.training.loop import build_method
 from diptych.training.plan import MARGIN, Plan, measure_sizes, thrifty_ways
-from diptych.training.shortage import out_of_memory, shortage_explained, step_within_memory
+from diptych.training.shortage import shortage_explained, step_within_memory
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 

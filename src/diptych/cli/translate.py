@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.data.formats import show
     from diptych.inference.batch import plan, translate_files
-    from diptych.inference.choice import choose
+    from diptych.inference.choice import choose_translator
     from diptych.inference.translator import Translator
     from diptych.snapshot import Snapshot
 
@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
     left = [job for job in jobs if not (args.skip_existing and job.target.exists())]
     with bar("images") as progress:
         task = progress.add_task("translating", total=len(jobs), note="")
-        choice = choose(
+        choice = choose_translator(
             lambda backend, precision: make(backend=backend, precision=precision),
             left,
             at=args.at,
@@ -100,6 +100,7 @@ def main(argv: Sequence[str]) -> int:
             choice.translator,
             at=args.at,
             batch=choice.batch,
+            batch_values=choice.batch_values,
             skip_existing=args.skip_existing,
             watch=lambda outcome: progress.advance(task),
         )

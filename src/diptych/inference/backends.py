@@ -1,15 +1,15 @@
-"""What computes a translation: torch, ONNX Runtime or OpenVINO. One function each makes a Run: native pixels in and out.
+"""The backends that compute a translation from a graph: ONNX Runtime and OpenVINO. (The third is torch, in `pytorch.py`.)
 
-The other two run the graph of `graph.py` in eval mode on the CPU; each is imported only when it is asked for.
+They run the graph of `graph.py` in eval mode on the CPU; each package is imported only when it is asked for.
 """
 
 from __future__ import annotations
 
-import copy
 import sys
+import threading
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Shaped
@@ -17,63 +17,34 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.metrics.models import extra
-from diptych.nets.modes import Mode, applied
 from diptych.pixels import Domain
 
 Backend = Literal["torch", "onnx", "openvino"]
 Exactness = Literal["fp32", "bf16"]
-BF16: dict[str, Any] = {"dtype": torch.bfloat16, "memory_format": torch.channels_last}  # the layout of the fast kernels
 Run = Callable[[Shaped[Tensor, "n c h w"]], Shaped[Tensor, "n d h w"]]
 PACKAGES: dict[Backend, tuple[str, ...]] = {"torch": (), "onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 
 
 def installed(backend: Backend) -> bool:
-    """Whether the packages of a backend are there; nothing is imported."""
+    """Whether the packages of a backend are installed; none is imported."""
     return all(find_spec(package) for package in PACKAGES[backend])
 
 
-def padding(net: nn.Module) -> tuple[int, int]:
-    """The multiple of pixels that a generator pads height and width to inside, and the least it pads them to."""
-    return int(getattr(net, "multiple")), int(getattr(net, "smallest", 0))  # noqa: B009 the type of a module's attribute is lost
-
-
-def varies(net: nn.Module) -> bool:
-    """Whether paper mode differs from eval mode for this network: it has BatchNorm or dropout."""
-    return any(isinstance(module, nn.BatchNorm2d | nn.Dropout) for module in net.modules())
-
-
-def torch_run(
-    net: nn.Module, source: Domain, target: Domain, device: torch.device, precision: Exactness, mode: Mode, seed: int
-) -> Run:
-    """Torch, on any device, in either mode."""
-    net, how = (_in_bf16(net), BF16) if precision == "bf16" else (net, {})
-
-    def run(pixels: Tensor) -> Tensor:
-        with applied(net, mode, seed):
-            out = target.decode(net(source.encode(pixels.to(device)).to(**how))).cpu()
-        return out.clone()  # out here it is an ordinary tensor, which may be changed in place
-
-    return run
-
-
-def _in_bf16(net: nn.Module) -> nn.Module:
-    """A copy whose convolutions are cast once, where autocast would cast them for every image; norms keep their float32."""
-    net = copy.deepcopy(net)
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            module.to(**BF16)
-    return net
-
-
 def onnx_run(net: nn.Module, source: Domain, target: Domain, precision: Exactness) -> Run:
-    """ONNX Runtime on the CPU. Raises MissingExtraError without it, ConfigError for bf16, in which it has no CPU kernels."""
+    """Compute with ONNX Runtime on the CPU.
+
+    Raises MissingExtraError where it is not installed, and ConfigError for bf16, for which it has no kernels on CPUs.
+    """
     if precision == "bf16":
         raise ConfigError("backend onnx computes in fp32, found precision bf16; choose --backend torch or openvino for bf16")
     return onnx_session(_graph(net, source, target, "onnx"))
 
 
 def onnx_session(model: bytes, output: str = "", what: str = "backend onnx") -> Run:
-    """One output of a model of graph.py by its name, the first where none is given; ``what`` asks for it, for the error."""
+    """Run a model of graph.py, given as bytes, and return its output of a name, or its first one.
+
+    ``what`` needs ONNX Runtime, as the error says where it is not installed.
+    """
     runtime = extra("onnxruntime", "onnx", what)
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3
@@ -82,8 +53,8 @@ def onnx_session(model: bytes, output: str = "", what: str = "backend onnx") -> 
 
 
 def openvino_run(net: nn.Module, source: Domain, target: Domain, precision: Exactness) -> Run:
-    """OpenVINO on the CPU. Raises MissingExtraError without it."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # with it, importing reports to Google Analytics
+    """Compute with OpenVINO on the CPU. Raises MissingExtraError where it is not installed."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # which would report each import to Google Analytics
     openvino = extra("openvino", "openvino", "backend openvino")
     core = openvino.Core()
     settings = {
@@ -92,7 +63,13 @@ def openvino_run(net: nn.Module, source: Domain, target: Domain, precision: Exac
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
     }
     model = core.compile_model(core.read_model(_graph(net, source, target, "openvino")), "CPU", settings)
-    return lambda pixels: torch.from_numpy(model(pixels.numpy())[0])
+    one_at_a_time = threading.Lock()  # a compiled model refuses a second call before the first has ended
+
+    def run(pixels: Tensor) -> Tensor:
+        with one_at_a_time:
+            return torch.from_numpy(model(pixels.numpy())[0])
+
+    return run
 
 
 def _graph(net: nn.Module, source: Domain, target: Domain, backend: Backend) -> bytes:

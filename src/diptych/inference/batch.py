@@ -1,9 +1,9 @@
-"""Translating files and trees of folders: same names, same tree, same sizes, nothing half-written."""
+"""Translate files and trees of folders: results keep names, tree and sizes, and each file is written whole or not at all."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,16 +16,17 @@ from torch import Tensor
 from diptych.data.datasets import read_as
 from diptych.data.folders import Ref, find_images
 from diptych.data.formats import output_suffix, show, write_pixels
-from diptych.errors import DataError, StorageError
+from diptych.errors import DataError, StorageError, out_of_memory
 from diptych.inference.overlap import ahead
 from diptych.inference.translator import At, Translator
 
-THREADS = min(4, os.cpu_count() or 1)  # that read, and as many that write
+SMALLER = "cut it into smaller images, or use --at trained"
+THREADS = min(4, os.cpu_count() or 1)  # this many read files, and as many write them
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to translate, and where the result goes."""
+    """An image to translate, and the file that its translation is written to."""
 
     source: Path
     target: Path
@@ -33,7 +34,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: done, already there, or the reason why not."""
+    """What became of a job: it was done, skipped because its result was there, or not done for the reason in ``problem``."""
 
     job: Job
     skipped: bool = False
@@ -41,10 +42,10 @@ class Outcome:
 
 
 def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) -> list[Job]:
-    """A job for each input file and each image in input folders; a folder's tree is kept below out.
+    """Make a job of each input file and each image in input folders; the tree of a folder is kept below ``out``.
 
-    Where out lies inside an input folder, what it already holds are results and no inputs.
-    Raises DataError when an input is missing, a folder holds no images, or a result would overwrite its input or another result.
+    Where ``out`` lies inside an input folder, the images in it are taken for results and are not translated again. Raises
+    DataError when an input is missing, a folder holds no images, or a result would overwrite its input or another result.
     """
     jobs: dict[Path, Job] = {}
     for given in map(Path, inputs):
@@ -70,7 +71,7 @@ def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """An image as the network takes it, or as it left the network, with the height and width of its file."""
+    """An image before or after the network, with the height and width that it has in its file."""
 
     job: Job
     pixels: Shaped[Tensor, "c h w"]
@@ -84,21 +85,23 @@ def translate_files(
     *,
     at: At = "native",
     batch: int = 1,
+    batch_values: int | None = None,
     skip_existing: bool = False,
     watch: Callable[[Outcome], None] = lambda o: None,
 ) -> list[Outcome]:
-    """Translate every job; an image that cannot be read or written is reported in its outcome and the rest goes on.
+    """Translate every job. An image that cannot be read or written, or is too large for the memory, is reported in its outcome.
 
-    Reading and writing go on in threads beside the network, a few images ahead and behind. Up to ``batch`` successive images of
-    one size go through the network together. Outcomes keep the order of the jobs. Each file appears whole or not at all, so
-    ``skip_existing`` goes on where an interrupted job stopped. Raises StorageError when the disk refuses.
+    Threads read the next few images and write the last few while the network computes. Up to ``batch`` successive images of one
+    size go through the network together, as long as they have no more than ``batch_values`` numbers. Outcomes are in the order
+    of the jobs, and ``watch`` is called with each. With ``skip_existing``, an interrupted translation goes on where it stopped.
+    Raises StorageError when the disk refuses.
     """
-    batch = 1 if translator.alone else batch
+    batch = 1 if translator.depends_on_batch else batch
     load = partial(_load, translator=translator, at=at, skip_existing=skip_existing)
     outcomes = []
     with (
         closing(ahead(load, jobs, threads=THREADS, depth=batch + THREADS)) as loaded,
-        closing(_translated(loaded, translator, batch)) as translated,
+        closing(_translated(_grouped(loaded, batch, batch_values), translator)) as translated,
         closing(ahead(partial(_write, translator=translator), translated, threads=THREADS, depth=batch + THREADS)) as written,
     ):
         for outcome in written:
@@ -112,31 +115,66 @@ def _load(job: Job, translator: Translator, at: At, skip_existing: bool) -> _Loa
         return Outcome(job, skipped=True)
     try:
         pixels = read_as(Ref(job.source), translator.source)
+        return _Loaded(job, translator.prepare(pixels, at), *pixels.shape[:2])
     except DataError as error:
         return Outcome(job, problem=str(error))
-    return _Loaded(job, translator.prepare(pixels, at), *pixels.shape[:2])
+    except MemoryError:
+        return Outcome(job, problem=f"{show(job.source)}: does not fit into memory; {SMALLER}")
 
 
-def _translated(
-    loaded: Iterable[_Loaded | Outcome], translator: Translator, batch: int
-) -> Generator[_Loaded | Outcome, None, None]:
-    """Images after the network, which sees up to ``batch`` successive ones of one size at once; outcomes pass."""
+def _grouped(
+    loaded: Iterable[_Loaded | Outcome], batch: int, batch_values: int | None
+) -> Generator[list[_Loaded] | Outcome, None, None]:
+    """Put successive images of one size into groups that go through the network at once. Outcomes pass unchanged."""
     group: list[_Loaded] = []
     for item in loaded:
-        if group and (len(group) == batch or isinstance(item, Outcome) or item.pixels.shape != group[0].pixels.shape):
-            yield from _through(group, translator)
+        if group and (isinstance(item, Outcome) or not _joins(group, item, batch, batch_values)):
+            yield group
             group = []
         if isinstance(item, Outcome):
             yield item
         else:
             group.append(item)
     if group:
-        yield from _through(group, translator)
+        yield group
 
 
-def _through(group: list[_Loaded], translator: Translator) -> Iterator[_Loaded]:
-    for item, out in zip(group, translator.tensors(torch.stack([item.pixels for item in group])), strict=True):
-        yield replace(item, pixels=out)
+def _joins(group: list[_Loaded], item: _Loaded, batch: int, batch_values: int | None) -> bool:
+    if len(group) == batch or item.pixels.shape != group[0].pixels.shape:
+        return False
+    return batch_values is None or (len(group) + 1) * item.pixels.numel() <= batch_values
+
+
+def _translated(groups: Iterable[list[_Loaded] | Outcome], translator: Translator) -> Generator[_Loaded | Outcome, None, None]:
+    """Give the images after the network.
+
+    On CUDA two groups are under way at a time, so that the device computes one while the other is copied.
+    """
+    through = partial(_through, translator=translator)
+    if translator.device.type != "cuda":
+        for group in groups:
+            yield from through(group)
+        return
+    with closing(ahead(through, groups, threads=2, depth=2)) as results:
+        for result in results:
+            yield from result
+
+
+def _through(group: list[_Loaded] | Outcome, translator: Translator) -> list[_Loaded | Outcome]:
+    if isinstance(group, Outcome):
+        return [group]
+    try:
+        outs = translator.tensors(torch.stack([item.pixels for item in group]))
+        return [replace(item, pixels=out) for item, out in zip(group, outs, strict=True)]
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+    if len(group) > 1:
+        return [result for item in group for result in _through([item], translator)]
+    (item,) = group
+    height, width = item.pixels.shape[1:]
+    problem = f"{show(item.job.source)}: {height} x {width} pixels need more memory than there is; {SMALLER}"
+    return [Outcome(item.job, problem=problem)]
 
 
 def _write(item: _Loaded | Outcome, translator: Translator) -> Outcome:
@@ -151,4 +189,6 @@ def _write(item: _Loaded | Outcome, translator: Translator) -> Outcome:
         write_pixels(job.target, translator.finish(item.pixels, item.height, item.width))
     except DataError as error:
         return Outcome(job, problem=str(error))
+    except MemoryError:
+        return Outcome(job, problem=f"{show(job.source)}: its translation does not fit into memory; {SMALLER}")
     return Outcome(job)

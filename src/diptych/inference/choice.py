@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -15,32 +16,47 @@ from torch import Tensor
 from diptych.data.datasets import read_as
 from diptych.data.folders import Ref
 from diptych.device import pick_precision
-from diptych.errors import DataError
+from diptych.errors import ConfigError, DataError, out_of_memory
 from diptych.inference.backends import Backend, Exactness, installed
 from diptych.inference.batch import Job
 from diptych.inference.translator import At, Translator
 from diptych.pixels import Domain
 
-ORDER: tuple[Backend, ...] = ("openvino", "onnx", "torch")  # the last is what a job too small for a probe takes
-JUDGED, PROBE, BATCHES = 2, 4, (1, 4)  # images that are compared, and that are read; batches
-FEW, SHORT = 16, 5.0  # images and seconds: below either, choosing takes longer than it saves
-LARGEST = 2**22  # pixels in one batch: larger ones fill the hardware alone, and memory soon
+PREFERENCE: tuple[Backend, ...] = ("openvino", "onnx", "torch")  # jobs too small for a measurement take the last one
+JUDGED_IMAGES = 2  # are compared with torch in fp32
+BATCHES = {"cpu": (1, 4), "cuda": (1, 4, 16)}  # are tried, by kind of device
+CALLS = {"cpu": 2, "cuda": 4}  # of each batch, the fastest of which counts: in the first ones kernels are chosen
+SMALL_JOB, SHORT_JOB = 16, 5.0  # images and seconds: below either, measuring takes longer than it saves
+BATCH_VALUES = 2**22  # numbers in a batch that was not asked for: larger ones only take more memory
+
+Pair = tuple[Backend, Exactness]
 
 
 @dataclass(frozen=True)
-class Choice:
-    """A translator, how many images it takes at once, and its mean difference to torch in fp32, in 255ths, where measured."""
+class ChosenTranslator:
+    """A translator, how many images it takes at once, and how many numbers these may hold together.
+
+    ``error`` is its mean absolute difference to torch in fp32 over ``judged`` images, in 255ths of the range; None where it was
+    not measured. ``allowed`` is the greatest error that was asked for.
+    """
 
     translator: Translator
     batch: int = 1
+    batch_values: int | None = None
     error: float | None = None
+    judged: int = 0
+    allowed: float | None = None
 
     def __str__(self) -> str:
         chosen = f"{self.translator.backend} {self.translator.precision}, batch {self.batch}"
-        return chosen if self.error is None else f"{chosen}; mean difference to torch fp32 {self.error:.2f}/255"
+        if self.error is None:
+            return chosen
+        images = "1 image" if self.judged == 1 else f"the first {self.judged} images"
+        above = "" if self.allowed is None or self.error <= self.allowed else f", above --max-error {self.allowed:g}"
+        return f"{chosen}; mean difference to torch fp32 {self.error:.2f}/255 on {images}{above}"
 
 
-def choose(
+def choose_translator(
     make: Callable[[Backend, Exactness], Translator],
     jobs: Sequence[Job],
     *,
@@ -49,46 +65,44 @@ def choose(
     precision: Exactness | Literal["auto"] = "auto",
     batch: int | None = None,
     max_error: float = 1.0,
-) -> Choice:
+) -> ChosenTranslator:
     """Decide what is ``auto`` (for batch: None), from what is installed and what the hardware computes in.
 
-    fp32 is only looked at where no bf16 stays within ``max_error``, the mean absolute difference to torch in fp32, in 255ths of
-    the target's range. What is told is not judged; small jobs take torch in fp32 without a probe, where that is not ruled out.
+    The fastest way in bf16 whose error (see `ChosenTranslator`) is at most ``max_error`` is taken, else the fastest such way in
+    fp32, else the most exact one. Nothing is measured where everything is told, and for small jobs, which take torch in fp32
+    unless told otherwise. Raises ConfigError when max_error is no number or negative.
     """
+    if not max_error >= 0:
+        raise ConfigError(f"--max-error must be at least 0, found {max_error:g}; the default is 1, of 255 levels")
     plain = make("torch", "fp32")
+    batch = 1 if plain.depends_on_batch else batch  # so that no image changes another
+    values = None if batch else BATCH_VALUES
     tiers = candidates(plain, backend, precision)
-    simplest = tiers[-1][-1]
-    if sum(map(len, tiers)) == 1 and (batch or plain.alone):
-        return Choice(make(*simplest), batch or 1)
-    images = _alike(jobs, plain, at) if len(jobs) >= FEW else []
-    if not images:
-        return Choice(make(*simplest), batch or 1)
-    reference, seconds = _timed(plain, images[:JUDGED], 1)
-    if seconds / len(reference) * len(jobs) < SHORT:
-        return Choice(make(*simplest), batch or 1)
-    batches = [size for size in BATCHES if size == 1 or (size * images[0][0].numel() <= LARGEST and not plain.alone)]
+    measured = _reference(plain, jobs, at) if sum(map(len, tiers)) > 1 or not batch else None
+    if not measured:
+        return ChosenTranslator(make(*tiers[-1][-1]), batch or 1, values)
+    images, reference = measured
+    sizes = [batch] if batch else _batches(plain.device, images)
+    refused: list[tuple[float, ChosenTranslator]] = []
     for tier in tiers:
-        found: list[tuple[float, Choice]] = []
+        found: list[tuple[float, ChosenTranslator]] = []
         for pair in tier:
             translator = plain if pair == ("torch", "fp32") else make(*pair)
-            error = difference(_timed(translator, images[:JUDGED], 1)[0], reference, plain.target)  # and it is warm then
-            if error > max_error and tier is not tiers[-1]:
-                continue
-            for size in [batch] if batch else batches:
-                shown = images[: max(size, JUDGED)]
-                seconds = min(_timed(translator, shown, size)[1] for _ in range(2))  # the first of a size also prepares for it
-                found.append((seconds / len(shown), Choice(translator, size, error)))
+            judged = _timed(translator, images[: len(reference)], 1)
+            error = difference(judged[0], reference, plain.target) if judged else math.inf  # too little memory
+            chosen = ChosenTranslator(translator, sizes[0], values, error, len(reference), max_error)
+            if error <= max_error:
+                found += _timed_batches(chosen, images, sizes)
+            refused.append((math.inf if math.isnan(error) else error, chosen))
         if found:
             return min(found, key=lambda timed: timed[0])[1]
-    raise AssertionError("the last tier is never refused")
+    return min(refused, key=lambda judged: judged[0])[1]
 
 
-def candidates(
-    plain: Translator, backend: Backend | Literal["auto"], precision: Exactness | Literal["auto"]
-) -> list[list[tuple[Backend, Exactness]]]:
-    """Pairs of backend and precision that can be had, the faster precision first, in each the simplest backend last."""
-    graphs = plain.device.type == "cpu" and not plain.alone
-    backends = [b for b in ORDER if b == "torch" or (graphs and installed(b))] if backend == "auto" else [backend]
+def candidates(plain: Translator, backend: Backend | Literal["auto"], precision: Exactness | Literal["auto"]) -> list[list[Pair]]:
+    """Pairs of backend and precision that are possible here, the faster precision first, in each the simplest backend last."""
+    graphs = plain.device.type == "cpu" and not plain.depends_on_batch
+    backends = [b for b in PREFERENCE if b == "torch" or (graphs and installed(b))] if backend == "auto" else [backend]
     fast = pick_precision("auto", plain.device) == "bf16"
     precisions: list[Exactness] = (["bf16", "fp32"] if fast else ["fp32"]) if precision == "auto" else [precision]
     told = backend != "auto" and precision != "auto"
@@ -101,20 +115,60 @@ def difference(out: Tensor, reference: Tensor, domain: Domain) -> float:
     return float((out.double() - reference.double()).abs().mean()) * 255 / (domain.high - domain.low)
 
 
-def _alike(jobs: Sequence[Job], translator: Translator, at: At) -> list[Shaped[Tensor, "c h w"]]:
-    """The first images that can be read and have one size, up to PROBE of them, among the first few jobs."""
+def _reference(plain: Translator, jobs: Sequence[Job], at: At) -> tuple[list[Shaped[Tensor, "c h w"]], Tensor] | None:
+    """Images to measure on, and the translations of the first few by torch in fp32; None where measuring does not pay."""
+    images = _alike(jobs, plain, at, max(BATCHES[_kind(plain.device)])) if len(jobs) >= SMALL_JOB else []
+    judged = images[:JUDGED_IMAGES]
+    if plain.device.type == "cuda" and judged:
+        _timed(plain, judged, 1)  # starts CUDA, which takes longer than translating
+    measured = _timed(plain, judged, 1) if judged else None
+    if measured is None or measured[1] / len(judged) * len(jobs) < SHORT_JOB:
+        return None
+    return images, measured[0]
+
+
+def _kind(device: torch.device) -> str:
+    return "cuda" if device.type == "cuda" else "cpu"
+
+
+def _batches(device: torch.device, images: Sequence[Tensor]) -> list[int]:
+    """The batches that are tried on such images."""
+    most = min(len(images), BATCH_VALUES // images[0].numel())
+    return [size for size in BATCHES[_kind(device)] if size == 1 or size <= most]
+
+
+def _timed_batches(
+    chosen: ChosenTranslator, images: Sequence[Tensor], sizes: Sequence[int]
+) -> Iterator[tuple[float, ChosenTranslator]]:
+    """Seconds an image in batches of each size for which there is enough memory."""
+    for size in sizes:
+        shown = images[: max(size, JUDGED_IMAGES)]
+        calls = [_timed(chosen.translator, shown, size) for _ in range(CALLS[_kind(chosen.translator.device)])]
+        seconds = [call[1] for call in calls if call]
+        if seconds:
+            yield min(seconds) / len(shown), replace(chosen, batch=size)
+
+
+def _alike(jobs: Sequence[Job], translator: Translator, at: At, wanted: int) -> list[Shaped[Tensor, "c h w"]]:
+    """Up to ``wanted`` images of one size among the first few jobs, as far as they can be read."""
     images: list[Tensor] = []
-    for job in itertools.islice(jobs, 4 * PROBE):
+    for job in itertools.islice(jobs, 4 * wanted):
         try:
             image = translator.prepare(read_as(Ref(job.source), translator.source), at)
-        except DataError:  # its outcome will say so
+        except (DataError, MemoryError):  # the outcome of this job will say so
             continue
-        if len(images) < PROBE and (not images or image.shape == images[0].shape):
+        if len(images) < wanted and (not images or image.shape == images[0].shape):
             images.append(image)
     return images
 
 
-def _timed(translator: Translator, images: Sequence[Tensor], batch: int) -> tuple[Tensor, float]:
+def _timed(translator: Translator, images: Sequence[Tensor], batch: int) -> tuple[Tensor, float] | None:
+    """Translations and seconds; None where there is too little memory."""
     began = time.perf_counter()
-    out = [translator.tensors(torch.stack(list(images[i : i + batch]))) for i in range(0, len(images), batch)]
-    return torch.cat(out), time.perf_counter() - began
+    try:
+        out = [translator.tensors(torch.stack(list(images[i : i + batch]))) for i in range(0, len(images), batch)]
+        return torch.cat(out), time.perf_counter() - began
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        return None

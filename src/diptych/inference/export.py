@@ -1,4 +1,4 @@
-"""One self-contained file of a generator for programs without diptych: checked against the network before it is written."""
+"""Export a generator as one self-contained file for programs without diptych, after comparing it with the network."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from torch import Tensor
 
 from diptych.errors import SnapshotError
 from diptych.files import sha256_of, write_atomic
-from diptych.inference.backends import onnx_session, varies
+from diptych.inference.backends import onnx_session
 from diptych.metrics.models import extra
-from diptych.nets.modes import applied
+from diptych.nets.modes import applied, depends_on_batch
 from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.snapshot import Snapshot
 
 Format = Literal["onnx", "torchscript"]
-EXPORT = "export to onnx"
+EXPORT = "export to onnx"  # begins the message about a missing package
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
-TOLERANCE = 1e-4  # of [-1, 1], before rounding: a hundredth of a level of 255
-SIZES = ((1, 65, 67), (2, 96, 128), (1, 31, 200), (1, 2, 3))  # batch, height, width: odd ones, and less than any padding
+TOLERANCE = 1e-4  # greatest difference in [-1, 1] before rounding, about a hundredth of one of 255 levels
+SIZES = ((1, 65, 67), (2, 96, 128), (1, 31, 200), (1, 2, 3))  # batch, height and width: odd ones, and smaller than any padding
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A written file: its SHA-256, and its greatest difference to the network in [-1, 1] before rounding."""
+    """A written file, its SHA-256, and its greatest difference to the network in [-1, 1] before rounding."""
 
     path: Path
     sha256: str
     difference: float
     paper: bool
-    """Whether the snapshot's own mode is paper and would give other results: a file is always eval."""
+    """Whether the snapshot is applied in mode paper with other results. A file is always in mode eval."""
 
 
 def export(snapshot: str | Path, out: str | Path, to: Format, direction: str = "a2b") -> Exported:
-    """Write one direction of a snapshot as a file that takes and gives native pixels, of any batch, height and width.
+    """Write one direction of a snapshot as a file that takes and gives native pixels of any batch, height and width.
 
-    The network is in eval mode. What the file computes is compared with it at SIZES. Raises SnapshotError where it differs by
-    more than TOLERANCE, and MissingExtraError without the packages for ONNX; then no file is written.
+    The network is in mode eval. First its results are compared with those of the file at SIZES. Raises SnapshotError where they
+    differ by more than TOLERANCE, and MissingExtraError without the packages for ONNX; then no file is written.
     """
     loaded = Snapshot.load(snapshot)
     source, target = loaded.domains(direction)
@@ -59,8 +59,8 @@ def export(snapshot: str | Path, out: str | Path, to: Format, direction: str = "
     difference = 0.0
     for size in SIZES:
         pixels = example(source, *size)
-        with applied(net, "eval"):
-            expected = net(source.encode(pixels))
+        with applied(net, "eval") as translate:
+            expected = translate(source.encode(pixels))
         found = float((run(pixels) - expected).abs().max())
         if not found <= TOLERANCE:
             where = " x ".join(map(str, size[1:]))
@@ -70,7 +70,7 @@ def export(snapshot: str | Path, out: str | Path, to: Format, direction: str = "
             )
         difference = max(difference, found)
     write_atomic(Path(out), data)
-    return Exported(Path(out), hashlib.sha256(data).hexdigest(), difference, loaded.mode == "paper" and varies(net))
+    return Exported(Path(out), hashlib.sha256(data).hexdigest(), difference, loaded.mode == "paper" and depends_on_batch(net))
 
 
 def _onnx(
@@ -94,7 +94,7 @@ def _torchscript(
 
 
 def example(domain: Domain, n: int, height: int, width: int) -> Shaped[Tensor, "n c h w"]:
-    """Pixels as rough as photographs, always the same ones: coarse colours and fine noise over the domain's range."""
+    """Make pixels as rough as photographs: coarse colours and fine noise over the range of the domain, the same at every call."""
     random = np.random.default_rng((n, height, width))
     coarse = torch.from_numpy(random.random((n, domain.channels, 4, 4)))
     unit: Float[Tensor, "n c h w"] = F.interpolate(coarse, (height, width), mode="bilinear")

@@ -1,9 +1,9 @@
-"""The ONNX graph of a generator, native pixels in and native pixels out, of any batch, height and width.
+"""Write a generator as an ONNX graph that takes and gives native pixels of any batch, height and width.
 
-Written layer by layer rather than traced by torch.onnx, for three reasons: padding any size to the network's multiple can be
-part of the graph; equal snapshots give equal bytes; and it takes milliseconds where the exporter takes ten seconds, so that the
-same graph serves `diptych export` and, from memory, the faster backends of `diptych translate`. What it means is checked against
-the network itself whenever it is exported, and in the tests for every generator.
+The graph is written layer by layer and not traced by torch.onnx, for three reasons. Padding any size to the network's multiple
+can be part of the graph. Equal snapshots give equal bytes. And it takes milliseconds where the exporter takes ten seconds, so
+that the same graph serves `diptych export` and, in memory, the faster backends of `diptych translate`. Whenever a graph is
+exported, and in the tests for every generator, what it computes is compared with the network.
 """
 
 from __future__ import annotations
@@ -17,53 +17,86 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.inference.backends import padding
 from diptych.nets import ResNet, UNet
+from diptych.nets.blocks import margins, padding_of
 from diptych.nets.resnet import ResidualBlock
 from diptych.pixels import Domain
 
-OPSET, IR_VERSION = 17, 8  # of 2022, so that runtimes of the last years read the file
+OPSET, IR_VERSION = 17, 8  # are of 2022, so that runtimes of the last years read the file
 ONNX_TYPES = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}
-INPUT, FLOATS, OUTPUT = "pixels", "translated", "translated_pixels"  # FLOATS lies in [-1, 1], before it becomes pixels
+INPUT, FLOATS, OUTPUT = "pixels", "translated", "translated_pixels"  # FLOATS are in [-1, 1], before they become pixels
 
 
 class Nodes:
-    """Nodes and constants as they are added; a call adds one node and returns the name of its output."""
+    """The nodes and constants of a graph so far. A call adds a node and returns the name of its output."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
     def __call__(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
-        """Add a node of one output."""
+        """Add a node that has one output, of a chosen or a numbered name."""
         name = name or f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
         return name
 
     def constant(self, value: Any, dtype: type = np.int64) -> str:
-        """Add numbers: int64 for shapes and indices, float32 for weights."""
+        """Add constant numbers: int64 for shapes and indices, float32 for weights. Returns their name."""
         array = value.detach().cpu().float().numpy() if isinstance(value, Tensor) else np.asarray(value, dtype)
         self.constants.append(numpy_helper.from_array(np.asarray(array, order="C"), f"constant_{len(self.constants)}"))
         return self.constants[-1].name
 
 
-def onnx_graph(net: nn.Module, source: Domain, target: Domain, facts: dict[str, str] | None = None) -> onnx.ModelProto:
-    """A generator in eval mode as one self-contained model, with facts as its metadata.
+class Number:
+    """Integers (int64) inside a graph. Python's arithmetic on them adds nodes, so that rules for ints hold there too."""
 
-    Input ``pixels`` (n, c, h, w) of the source's pixel type, output ``translated_pixels`` of the target's.
-    Raises ConfigError for a network or a layer that has no row in the tables below.
+    def __init__(self, add: Nodes, name: str) -> None:
+        self.add, self.name = add, name
+
+    def _with(self, operator: str, other: Number | int) -> Number:
+        name = other.name if isinstance(other, Number) else self.add.constant(other)
+        return Number(self.add, self.add(operator, self.name, name))
+
+    def __add__(self, other: Number | int) -> Number:
+        return self._with("Add", other)
+
+    def __sub__(self, other: Number | int) -> Number:
+        return self._with("Sub", other)
+
+    def __mul__(self, other: Number | int) -> Number:
+        return self._with("Mul", other)
+
+    def __floordiv__(self, other: int) -> Number:
+        return self._with("Div", other)  # truncates, which is the same for numbers that are not negative
+
+    def __lt__(self, other: Number) -> Number:
+        return self._with("Less", other)
+
+    def __abs__(self) -> Number:
+        return Number(self.add, self.add("Abs", self.name))
+
+    def clipped(self, low: int, high: Number) -> Number:
+        """The nearest numbers from low to high."""
+        return self._with("Max", low)._with("Min", high)
+
+
+def onnx_graph(net: nn.Module, source: Domain, target: Domain, facts: dict[str, str] | None = None) -> onnx.ModelProto:
+    """Write a generator in mode eval as one self-contained model, with ``facts`` as its metadata.
+
+    Its input ``pixels`` (n, c, h, w) has the source's pixel type, its output ``translated_pixels`` the target's. Raises
+    ConfigError for a network or a layer that has no row in the tables below.
     """
     add = Nodes()
     shape = add("Shape", INPUT)
-    sides = [_Side(add, add("Gather", shape, add.constant(axis)), *padding(net)) for axis in (2, 3)]
+    sides = [_Side(Number(add, add("Gather", shape, add.constant(axis))), *padding_of(net)) for axis in (2, 3)]
     x = _encode(add, source)
-    mirrored = add("And", sides[0].fits, sides[1].fits)
+    mirrored = add("And", *(side.can_mirror.name for side in sides))
     for axis, side in enumerate(sides, 2):
-        x = add("Gather", x, add("Where", mirrored, side.mirrored, side.replicated), axis=axis)
+        x = add("Gather", x, add("Where", mirrored, side.mirrored.name, side.replicated.name), axis=axis)
     x = add("Tanh", _row(NETWORKS, net)(add, net, x))
     starts, ends = (
-        add("Concat", *(add("Unsqueeze", getattr(side, end), add.constant([0])) for side in sides), axis=0)
-        for end in ("before", "end")
+        add("Concat", *(add("Unsqueeze", end.name, add.constant([0])) for end in ends), axis=0)
+        for ends in ([side.start for side in sides], [side.end for side in sides])
     )
     add("Slice", x, starts, ends, add.constant([2, 3]), name=FLOATS)
     _decode(add, target)
@@ -81,31 +114,28 @@ def onnx_graph(net: nn.Module, source: Domain, target: Domain, facts: dict[str, 
 
 
 def with_floats(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model with a second output: the floats in [-1, 1] before they are rounded to pixels."""
+    """Copy a model and give it a second output: the floats in [-1, 1] before they are rounded to pixels."""
     model, shape = onnx.ModelProto.FromString(model.SerializeToString()), ["n", None, "h", "w"]
     model.graph.output.append(helper.make_tensor_value_info(FLOATS, TensorProto.FLOAT, shape))
     return model
 
 
 class _Side:
-    """Height or width: where each row (or column) of the padded image comes from, as nets.blocks.pad_to_multiple does it."""
+    """Height or width: where the image begins and ends in the padded one, and from where each row (or column) of it comes."""
 
-    def __init__(self, add: Nodes, size: str, multiple: int, smallest: int) -> None:
-        one, step = add.constant(1), add.constant(multiple)
-        up = add("Div", add("Add", size, add.constant(multiple - 1)), step)
-        padded = add("Max", add("Mul", up, step), add.constant(smallest))
-        extra = add("Sub", padded, size)
-        self.before = add("Div", extra, add.constant(2))
-        self.end = add("Add", self.before, size)
-        self.fits = add("Less", add("Sub", extra, self.before), size)
-        last = add("Sub", size, one)
-        rows = add("Sub", add("Range", add.constant(0), padded, one), self.before)
-        self.mirrored = add("Sub", last, add("Abs", add("Sub", last, add("Abs", rows))))
-        self.replicated = add("Min", add("Max", rows, add.constant(0)), last)
+    def __init__(self, size: Number, multiple: int, smallest: int) -> None:
+        add = size.add
+        self.start, after = cast(tuple[Number, Number], margins(cast(int, size), multiple, smallest))
+        self.end = self.start + size
+        self.can_mirror = after < size
+        padded, last = self.end + after, size - 1
+        rows = Number(add, add("Range", add.constant(0), padded.name, add.constant(1))) - self.start
+        self.mirrored = last - abs(last - abs(rows))
+        self.replicated = rows.clipped(0, last)
 
 
 def _encode(add: Nodes, domain: Domain) -> str:
-    """Domain.encode."""
+    """Add what Domain.encode computes."""
     x = add("Cast", INPUT, to=TensorProto.FLOAT)
     numbers = (domain.low, domain.high - domain.low, 0.5, 0.5)
     for operator, number in zip(("Sub", "Div", "Sub", "Div"), numbers, strict=True):
@@ -114,7 +144,7 @@ def _encode(add: Nodes, domain: Domain) -> str:
 
 
 def _decode(add: Nodes, domain: Domain) -> None:
-    """Domain.decode."""
+    """Add what Domain.decode computes."""
     x = add("Clip", FLOATS, add.constant(-1.0, np.float32), add.constant(1.0, np.float32))
     for operator, number in zip(("Add", "Mul", "Add"), (1.0, (domain.high - domain.low) / 2.0, domain.low), strict=True):
         x = add(operator, x, add.constant(number, np.float32))

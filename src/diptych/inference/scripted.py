@@ -1,31 +1,31 @@
-"""A generator as a TorchScript program: native pixels in and out, any size, no diptych needed to run it."""
+"""Write a generator as a TorchScript program, which takes and gives native pixels of any size and runs without diptych."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import json
 import warnings
-from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from diptych.inference.backends import padding
-from diptych.nets.blocks import crop_centre
+from diptych.nets.blocks import crop_centre, pad_to_multiple, padding_of
 from diptych.pixels import TORCH_DTYPES, Domain
 
 FACTS = "diptych.json"  # the name of the metadata inside the file: torch.jit.load(..., _extra_files={FACTS: ""})
 
 
 class Portable(nn.Module):
-    """encode, pad, translate, crop, decode without a branch on the size, so that tracing it once holds for every size."""
+    """A generator from native pixels to native pixels, in a form whose trace holds for every size and on every device."""
 
     def __init__(self, net: nn.Module, source: Domain, target: Domain) -> None:
         super().__init__()
-        self.multiple, self.smallest = padding(net)
+        self.multiple, self.smallest = padding_of(net)
         self.net, self.source, self.target = net, source, target
+        self.pad = torch.jit.script(inspect.unwrap(pad_to_multiple))  # a trace would keep the branches of one size
 
     def forward(self, pixels: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d h w"]:
         return self.target.decode(self.floats(pixels))
@@ -34,32 +34,21 @@ class Portable(nn.Module):
         """The translation in [-1, 1], before it is rounded to pixels."""
         x = self.source.encode(pixels)
         height, width = x.shape[-2:]  # tensors while this is traced
-        sides = [self._side(torch.as_tensor(side)) for side in (height, width)]
-        mirrored = sides[0][2] & sides[1][2]
-        for axis, (replicated, reflected, _) in enumerate(sides, 2):
-            x = x.index_select(axis, torch.where(mirrored, reflected, replicated))
-        return crop_centre(self.net(x), height, width)
-
-    def _side(self, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where each padded row comes from, replicated or mirrored, and whether mirroring fits: nets.blocks.pad_to_multiple."""
-        padded = ((size + self.multiple - 1) // self.multiple * self.multiple).clamp(min=self.smallest)
-        before = (padded - size) // 2
-        end: Any = padded  # a tensor, so that the trace keeps it
-        rows, last = torch.arange(end) - before, size - 1
-        return torch.minimum(rows.clamp(min=0), last), last - (last - rows.abs()).abs(), padded - size - before < size
+        return crop_centre(self.net(self.pad(x, self.multiple, self.smallest)), height, width)
 
 
 def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str, str]) -> tuple[bytes, torch.jit.ScriptModule]:
-    """A file for torch.jit.load, and its program in eval mode: ``forward`` (pixels to pixels) and ``floats`` (to [-1, 1]).
+    """Make the bytes of a file for torch.jit.load, and the program in it, in mode eval.
 
-    The program is what is checked: loading such a file runs code, which diptych does with no file.
+    The program has two methods: ``forward`` gives pixels, ``floats`` the numbers in [-1, 1] before they are rounded. It is
+    returned so that it can be checked without loading the file, since loading it would run code from a file.
     """
-    side = 2 * padding(net)[0]
+    side = 2 * padding_of(net)[0]
     example = torch.zeros((1, source.channels, side, side), dtype=TORCH_DTYPES[source.dtype])
     file = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
-        # torch says that TorchScript is no longer developed, and that conditions on sizes are traced as they came out: those that
-        # are left hold for every padded size, and each export is checked on other sizes.
+        # torch warns that TorchScript is no longer developed, and that a trace keeps one branch of each condition on a size. The
+        # branches that are left hold for every padded size, and each export is checked at other sizes.
         warnings.simplefilter("ignore")
         portable = Portable(plain_layers(net), source, target).eval().requires_grad_(False)
         program = torch.jit.trace_module(portable, {"forward": example, "floats": example}, check_trace=False)
@@ -68,7 +57,7 @@ def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str,
 
 
 def plain_layers(net: nn.Module) -> nn.Module:
-    """A copy with torch's own layers in place of those of diptych.nets that choose a kernel by the size of the image."""
+    """Copy a network with torch's own layers in place of those of diptych.nets, which choose kernels by the size of an image."""
     net = copy.deepcopy(net)
     for module in net.modules():
         kind = next(kind for kind in type(module).__mro__ if kind.__module__.startswith("torch."))

@@ -1,4 +1,4 @@
-"""Applying a trained model: one class that previews, folders, evaluation and Python users share."""
+"""Apply a trained model to images: one class for folders, evaluation, music and Python users."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from diptych.data.augment import resize, to_tensor
 from diptych.data.census import fit
 from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
-from diptych.inference.backends import Backend, Exactness, onnx_run, openvino_run, torch_run, varies
-from diptych.nets.modes import Mode
+from diptych.inference.backends import Backend, Exactness, onnx_run, openvino_run
+from diptych.inference.pytorch import TorchBackend
+from diptych.nets.modes import Mode, depends_on_batch
 from diptych.snapshot import Snapshot
 
 At = Literal["native", "trained"]
@@ -24,6 +25,8 @@ At = Literal["native", "trained"]
 
 class Translator:
     """A snapshot in one direction, on one device: images in, translated images out, of the same kind and size.
+
+    Several threads may use one translator at the same time.
 
     >>> translate = Translator.load("runs/x/snapshot.safetensors")
     >>> translate(Image.open("photo.jpg")).save("painting.png")
@@ -39,19 +42,22 @@ class Translator:
         mode: Mode | None = None,
         seed: int = 0,
         backend: Backend = "torch",
+        replay: bool = False,
+        compiled: bool = False,
     ) -> None:
         self.source, self.target = snapshot.domains(direction)
         self.net, self.size, self.mode = snapshot.generators[direction], snapshot.size, mode or snapshot.mode
         self.backend, self.precision, self.device = backend, precision, pick_device(device)
-        self.alone = self.mode == "paper" and varies(self.net)
-        """Whether a result depends on the other images of its batch."""
+        self.depends_on_batch = self.mode == "paper" and depends_on_batch(self.net)
+        """Whether the translation of an image depends on the other images of its batch."""
         if backend != "torch":
             self._refuse_what_graphs_lack(device)
             self.device = torch.device("cpu")
             self._run = {"onnx": onnx_run, "openvino": openvino_run}[backend](self.net, self.source, self.target, precision)
         else:
-            self.net.to(self.device)
-            self._run = torch_run(self.net, self.source, self.target, self.device, precision, self.mode, seed)
+            self._run = TorchBackend(
+                self.net, self.source, self.target, self.device, precision, self.mode, seed, replay, compiled
+            )
 
     @classmethod
     def load(
@@ -64,17 +70,22 @@ class Translator:
         mode: Mode | None = None,
         seed: int = 0,
         backend: Backend = "torch",
+        replay: bool = False,
+        compiled: bool = False,
     ) -> Translator:
         """Load a snapshot file.
 
-        ``mode`` is ``eval`` or ``paper`` (diptych.nets.modes), by default as the snapshot says; ``seed`` fixes paper's dropout.
+        ``mode`` is ``eval`` or ``paper`` (see diptych.nets.modes), by default the snapshot's; ``seed`` fixes the dropout.
         ``backend`` is what computes: ``torch``, or on the CPU ``onnx`` (ONNX Runtime) or ``openvino``, which are faster.
+        On CUDA, ``replay`` replays the translation of a size that comes again as one CUDA graph, which is faster for small
+        batches. ``compiled`` generates kernels for each size with torch.compile, which takes most of a minute.
         Raises SnapshotError for a bad file, ConfigError for a direction that it does not translate or a device that is not there.
         """
-        return cls(Snapshot.load(snapshot), direction, device=device, precision=precision, mode=mode, seed=seed, backend=backend)
+        how: dict[str, Any] = {"device": device, "precision": precision, "mode": mode, "seed": seed}
+        return cls(Snapshot.load(snapshot), direction, **how, backend=backend, replay=replay, compiled=compiled)
 
     def _refuse_what_graphs_lack(self, device: str) -> None:
-        if self.alone:
+        if self.depends_on_batch:
             raise ConfigError(
                 f"backend {self.backend} has no mode paper (dropout, batch statistics), which this snapshot asks for; "
                 "choose --backend torch or --mode eval"
@@ -111,7 +122,7 @@ class Translator:
         return self.finish(self.tensors(self.prepare(pixels, at)[None])[0], *pixels.shape[:2])
 
     def prepare(self, pixels: np.ndarray, at: At = "native") -> Shaped[Tensor, "c h w"]:
-        """An (h, w, c) array of native pixels as `tensors` takes it, at the size to work at; needs no device."""
+        """Make of an (h, w, c) array of native pixels what `tensors` takes, at the size at which the network is to work."""
         height, width = pixels.shape[:2]
         pixels = fit(pixels, self.source)
         if at == "trained" and self.size:
@@ -120,19 +131,19 @@ class Translator:
         return to_tensor(pixels)
 
     def finish(self, out: Shaped[Tensor, "c h w"], height: int, width: int) -> np.ndarray:
-        """What `tensors` gave for one image as an array of the image's own height and width."""
+        """Make of one result of `tensors` an (h, w, c) array of the image's own height and width."""
         return resize(np.ascontiguousarray(out.numpy().transpose(1, 2, 0)), height, width)
 
     def tensors(self, pixels: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d h w"]:
-        """Translate a tensor of native pixels, on the CPU or the device; the result is on the CPU."""
+        """Translate a tensor of native pixels that lies on the CPU or the device; the result lies on the CPU."""
         self.source.check(pixels)
         return self._run(pixels)
 
 
 def _from_pil(image: Image.Image) -> np.ndarray:
-    """As files are read.
+    """Convert an image as files are read.
 
-    Transparency over white, palettes and CMYK to RGB, 1 bit to 0 and 255, 32-bit integers to 16 where they fit.
+    Transparency is laid over white, palettes and CMYK become RGB, 1 bit becomes 0 and 255, and 32-bit integers that fit 16.
     """
     if image.has_transparency_data:
         gray, white = image.mode in ("1", "L", "LA", "La"), Image.new("RGBA", image.size, "white")

@@ -71,19 +71,36 @@ def upsampling(kind: Upsample, in_channels: int, out_channels: int, *, kernel_si
     raise ConfigError(f"upsample must be transposed, resize or pixelshuffle, found {kind!r}")
 
 
-def pad_to_multiple(x: Float[Tensor, "n c h w"], multiple: int, *, smallest: int = 0) -> Float[Tensor, "n c ph pw"]:
-    """Pad height and width evenly on both sides up to the next multiple that is no less than ``smallest``.
+def padding_of(net: nn.Module) -> tuple[int, int]:
+    """The multiple of pixels to which a generator pads height and width, and the smallest size to which it pads them."""
+    return int(getattr(net, "multiple")), int(getattr(net, "smallest", 0))  # noqa: B009 the type of a module's attribute is lost
 
-    Mirrored, or replicated where the image is too small for that.
+
+def margins(size: int, multiple: int, smallest: int) -> tuple[int, int]:
+    """How many pixels to add before and after ``size`` to reach the next multiple that is no less than ``smallest``.
+
+    ``smallest`` is itself a multiple; an odd pixel goes to the end. The rule is written in arithmetic alone, so that exported
+    programs can hold it too.
     """
-    height, width = x.shape[-2:]
-    extra_h = -height % multiple if height > smallest else smallest - height
-    extra_w = -width % multiple if width > smallest else smallest - width
-    if not extra_h and not extra_w:
+    up = (size + multiple - 1) // multiple * multiple
+    padded = (up + smallest + abs(up - smallest)) // 2  # the larger of the two
+    before = (padded - size) // 2
+    return before, padded - size - before
+
+
+def pad_to_multiple(x: Tensor, multiple: int, smallest: int = 0) -> Tensor:
+    """Pad (n, c, h, w) maps on all sides to the next multiple of pixels that is no less than ``smallest`` (see `margins`).
+
+    The image is mirrored at its borders, or its border is replicated where the image is too small for that. Exported programs
+    hold this function too, so it is written in the part of Python that TorchScript knows: no shapes in its annotations.
+    """
+    height, width = x.shape[-2], x.shape[-1]
+    top, bottom = margins(height, multiple, smallest)
+    left, right = margins(width, multiple, smallest)
+    if not bottom and not right:
         return x
-    left, top = extra_w // 2, extra_h // 2
-    mirrored = extra_w - left < width and extra_h - top < height
-    return F.pad(x, (left, extra_w - left, top, extra_h - top), mode="reflect" if mirrored else "replicate")
+    mirrored = bottom < height and right < width
+    return F.pad(x, (left, right, top, bottom), mode="reflect" if mirrored else "replicate")
 
 
 def crop_centre(x: Float[Tensor, "n c ph pw"], height: int, width: int) -> Float[Tensor, "n c h w"]:

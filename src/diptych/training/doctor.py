@@ -84,14 +84,14 @@ def measure(method: Method, recipe: Recipe, sample: Batch, held_out: Batch | Non
         nets = method.generators()
         for name, net in nets.items():
             x, y = (shown.a, shown.b) if name == "a2b" else (shown.b, shown.a)
-            with applied(net, mode), _dead_layers(net) as dead:
-                outputs[name] = _apply(net, x, size)
+            with applied(net, mode) as translate, _dead_layers(translate) as dead:
+                outputs[name] = _apply(translate, x, size)
                 measured = _translations(x, y, outputs[name], recipe.method.paired) | {"dead": dead()}
             found |= {f"{name}/{key}": value for key, value in measured.items()}
         if nets.keys() == {"a2b", "b2a"}:
             for name, back, x in (("a2b", "b2a", shown.a), ("b2a", "a2b", shown.b)):
-                with applied(nets[back], mode):
-                    measured = _returns(nets[back], x[:RETURNED], outputs[name][:RETURNED], size)
+                with applied(nets[back], mode) as translate:
+                    measured = _returns(translate, x[:RETURNED], outputs[name][:RETURNED], size)
                 found |= {f"{name}/{key}": value for key, value in measured.items()}
         for name, batch in (("train", sample), *((("held_out", held_out),) if held_out else ())):
             found |= {f"{name}/{key}": value for key, value in _losses(method, batch, size).items()}

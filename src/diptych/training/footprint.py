@@ -26,14 +26,13 @@ from diptych.data.census import Census
 from diptych.data.folders import Split
 from diptych.data.stream import NativeBatch
 from diptych.device import peak_memory, pick_device, resident_memory
-from diptych.errors import ConfigError, DiptychError
+from diptych.errors import ConfigError, DiptychError, out_of_memory
 from diptych.files import write_tree
 from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
 from diptych.training.loop import build_method, to_device
 from diptych.training.recorded import FIRST, RecordedStep
-from diptych.training.shortage import out_of_memory
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 

@@ -39,8 +39,8 @@ class Preview:
         for direction, net in generators.items():
             inputs, truth = (self.a, self.b) if direction == "a2b" else (self.b, self.a)
             device = next(net.parameters()).device
-            with applied(net, mode):
-                outputs = [net(x.to(device)).cpu() for x in inputs]
+            with applied(net, mode) as translate:
+                outputs = [translate(x.to(device)).cpu() for x in inputs]
             columns += [(direction[0], inputs), (direction.replace("2", " to "), outputs)]
             columns += [(f"{direction[-1]}, truth", truth)] if self.paired else []
         return contact_sheet(columns)

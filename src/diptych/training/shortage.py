@@ -11,25 +11,12 @@ from contextlib import contextmanager
 import torch
 
 from diptych.device import in_words, peak_memory
-from diptych.errors import OutOfMemory
+from diptych.errors import OutOfMemory, out_of_memory
 from diptych.methods import Batch
 from diptych.recipe import Recipe
 from diptych.training.trainee import Trainee
 
 log = logging.getLogger(__name__)
-# What is said below Python in a plain RuntimeError: by torch's allocators, C++, the system, oneDNN, cuDNN and cuBLAS.
-SIGNS = re.compile(
-    r"out of memory|can(?:'|no)t allocate memory|bad_alloc|could not create a (?:primitive|memory)"
-    r"|CU(?:DNN|BLAS)_STATUS_ALLOC_FAILED|Unable to find an engine to execute",
-    re.IGNORECASE,
-)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on any device and in whichever library."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError | OSError) and bool(SIGNS.search(str(error)))
 
 
 @contextmanager

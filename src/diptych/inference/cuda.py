@@ -1,0 +1,131 @@
+"""What makes the torch backend exact and fast on CUDA: its process-wide settings, copies beside the computation, CUDA graphs."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor
+
+WARM_UPS = 2  # calls of a shape in a thread before one is recorded: cuDNN chooses kernels in them, for each thread anew
+RECORDED_PIXELS = 2**20  # in a batch: beside the computation of more, launching it costs little
+RECORDINGS = 4  # shapes that are kept
+
+Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
+
+
+@final
+class SharedSetting:
+    """A process-wide setting that holds while any thread is inside: the first one changes it, the last one restores it."""
+
+    def __init__(self, change: Callable[[], AbstractContextManager[None]]) -> None:
+        self.change, self.changed = change, ExitStack()
+        self.lock, self.inside = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if not self.inside:
+                self.changed.enter_context(self.change())
+            self.inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                self.changed.close()
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    settings: list[Any] = [cast(Any, torch.backends.cudnn).conv, torch.backends.cuda.matmul]
+    before = [setting.fp32_precision for setting in settings]
+    for setting in settings:
+        setting.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for setting, precision in zip(settings, before, strict=True):
+            setting.fp32_precision = precision
+
+
+@contextmanager
+def _with_searched_kernels() -> Iterator[None]:
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+EXACT_FLOAT32 = SharedSetting(_without_tf32)  # 24 bits of precision, where torch by default lets cuDNN round to TF32's 11
+FASTEST_KERNELS = SharedSetting(_with_searched_kernels)
+
+
+def to_device(pixels: Tensor, device: torch.device) -> Tensor:
+    """The pixels on a device; on CUDA the host goes on before they have arrived."""
+    if device.type == "cuda" and pixels.device.type == "cpu":
+        return pixels.pin_memory().to(device, non_blocking=True)
+    return pixels.to(device)
+
+
+def to_host(out: Tensor) -> Tensor:
+    """An ordinary tensor on the CPU that may be changed in place. Waits for this result alone, and other threads go on."""
+    if out.device.type != "cuda":
+        return out.cpu().clone()
+    host = torch.empty(out.shape, dtype=out.dtype, pin_memory=True)
+    host.copy_(out, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record(torch.cuda.current_stream(out.device))
+    arrived.synchronize()
+    return host.clone()  # pinned memory is scarce, and callers may keep many results
+
+
+def record(compute: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+    """Record what a function launches on the current CUDA device.
+
+    Returns a function that launches it again, and the tensor in which the result then lies.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads read, pin and translate meanwhile
+        out = compute()
+    return graph.replay, out
+
+
+@final
+class Replays:
+    """A function of one CUDA tensor; inputs of a shape that comes again are computed by replaying one CUDA graph.
+
+    One launch replaces hundreds, which otherwise take longer than the computation of a small image. The function must draw no
+    random numbers and wait for nothing. Threads may share it where they compute on one stream, as they do unless told otherwise.
+    """
+
+    def __init__(self, compute: Callable[[Tensor], Tensor], record: Record = record) -> None:
+        self.compute, self.record, self.lock = compute, record, threading.Lock()
+        self.seen: Counter[tuple[int, torch.Size]] = Counter()
+        self.recorded: dict[torch.Size, tuple[Tensor, Callable[[], None], Tensor]] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Compute the function of x."""
+        with self.lock, torch.cuda.device_of(x):
+            if x.shape not in self.recorded:
+                here = threading.get_ident(), x.shape
+                self.seen[here] += 1
+                if self.seen[here] <= WARM_UPS or x[:, 0].numel() > RECORDED_PIXELS:
+                    return self.compute(x)
+                self._record(x)
+            given, replay, out = self.recorded[x.shape]
+            given.copy_(x)
+            replay()
+            return out.clone()
+
+    def _record(self, x: Tensor) -> None:
+        if len(self.recorded) == RECORDINGS:
+            self.recorded.pop(next(iter(self.recorded)))  # the oldest
+        given = x.clone()
+        replay, out = self.record(lambda: self.compute(given))
+        self.recorded[x.shape] = given, replay, out
