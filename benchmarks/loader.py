@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
 
@@ -29,11 +30,12 @@ from diptych.data.cache import kept
 from diptych.data.census import Census, take_census
 from diptych.data.datasets import Crops
 from diptych.data.folders import find_data
-from diptych.data.stream import batches
-from diptych.device import pick_precision
+from diptych.data.stream import NativeBatch, batches
+from diptych.device import pick_device, pick_precision, workers_for
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
 from diptych.training.loop import build_method, to_device
+from diptych.training.recorded import RecordedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
@@ -133,47 +135,67 @@ def loader(source: str) -> dict:
     }
 
 
-def training(source: str, name: str) -> dict:
-    """How fast training is with each way of reading, in percent of one batch that stays where it is; single steps take turns."""
+def training(source: str, name: str, device: torch.device = CPU) -> dict:
+    """How fast training is with each way of reading, in percent of one batch that stays where it is.
+
+    The ways take turns, step by step on a CPU; on CUDA, where the host runs ahead of the device, in rounds of many steps.
+    """
     method, settings, size = TRAININGS[name]
     data = {"source": [source], "crop_size": size, "load_size": round(size * 286 / 256)}
     recipe = Recipe.create(method, {"method": settings, "data": data})
-    recipe = recipe.replace(**{"train.precision": pick_precision("auto", CPU)})
-    census = census_of(source)
-    trainee = Trainee(build_method(recipe, census, World()), recipe, CPU, World())
+    recipe = recipe.replace(**{"train.precision": pick_precision("auto", device)})
+    census, cuda = census_of(source), device.type == "cuda"
+    trainee = Trainee(build_method(recipe, census, World()), recipe, device, World())
+    step = RecordedStep(trainee) if cuda else partial(train_step, trainee)
     files, found = Crops(census, recipe.data, 0), {}
-    with tempfile.TemporaryDirectory() as folder, kept(files, "ram", Path(folder), CPU) as ram:
-        for _ in batches(ram, 0, len(files), 1):
-            pass
-        streams = {
-            "one batch": repeat(next(batches(files, 0, 1, 1))),
-            "off": batches(files, 0, FAR, 1),
-            "ram": batches(ram, 0, FAR, 1),
-        }
-        names, until = list(streams), time.monotonic() + SECONDS
+    ways, many = (("ram", "device"), 100) if cuda else (("off", "ram"), 1)
+    with ExitStack() as stack:
+        streams: dict[str, Iterator] = {"one batch": repeat(next(batches(files, 0, 1, 1)))}
+        if cuda:
+            streams["one batch"] = repeat(_moved(next(streams["one batch"]), device))
+        for way in ways:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            crops = files if way == "off" else stack.enter_context(kept(files, way, folder, device))
+            if way == "ram":
+                for _ in batches(crops, 0, len(files), 1):
+                    pass
+            workers = workers_for(device) if way == "ram" else 0
+            streams[way] = batches(crops, 0, FAR, 1, workers=workers, pin=cuda)
+        names, until = list(streams), time.monotonic() + (15 if cuda else SECONDS)
         found, reading = {name: [] for name in names}, {name: [] for name in names}
         while time.monotonic() < until or len(found["ram"]) < 5:
             for name in names:
-                began = time.perf_counter()
-                native = next(streams[name])
-                reading[name].append(time.perf_counter() - began)
-                train_step(trainee, to_device(native, census, CPU))
-                found[name].append(1 / (time.perf_counter() - began))
+                spent, began = 0.0, time.perf_counter()
+                for _ in range(many):
+                    asked = time.perf_counter()
+                    native = next(streams[name])
+                    spent += time.perf_counter() - asked
+                    step(to_device(native, census, device))
+                    trainee.guard.read(1, [])
+                if cuda:
+                    torch.cuda.synchronize()
+                reading[name].append(spent / many)
+                found[name].append(many / (time.perf_counter() - began))
             random.shuffle(names)
+        del streams  # worker processes end before the images that they read
     warm = {name: rate[2:] for name, rate in found.items()}
-    shares = {name: round(100 * ratio(warm, name, "one batch"), 1) for name in ("off", "ram")}
     return {
         "step_ms": 1000 / statistics.median(warm["one batch"]),
-        "reading_ms": {name: round(1000 * statistics.median(reading[name][2:]), 2) for name in ("off", "ram")},
-        "steps": len(warm["ram"]),
-        "percent of one batch": shares,
+        "reading_ms": {name: round(1000 * statistics.median(reading[name][2:]), 2) for name in ways},
+        "steps": many * len(warm["ram"]),
+        "percent of one batch": {name: round(100 * ratio(warm, name, "one batch"), 1) for name in ways},
     }
+
+
+def _moved(native: NativeBatch, device: torch.device) -> NativeBatch:
+    return native._replace(a=native.a.to(device), b=native.b.to(device))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default="relief")
     parser.add_argument("--part", choices=("loader", *TRAININGS), help="only this one")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, for the trainings (default: cpu)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     results: dict[str, dict] = {"data": args.data, "threads": torch.get_num_threads()}  # type: ignore[dict-item]
@@ -183,7 +205,7 @@ def main() -> None:
             print(f"{name:24} {row['pairs_s']:8.1f} pairs/s  {row['of published']:6.2f} x published with 0 workers", flush=True)
     for name in TRAININGS:
         if args.part in (None, name):
-            results[name] = training(args.data, name)
+            results[name] = training(args.data, name, pick_device(args.device))
             row = results[name]
             shares = ", ".join(f"{variant} {share:.1f} %" for variant, share in row["percent of one batch"].items())
             print(f"{name}: {row['step_ms']:.1f} ms a step, {row['steps']} steps; {shares} of one batch that stays", end="; ")

@@ -121,7 +121,7 @@ def fastest(case: Case, seconds: float) -> tuple[float, float]:
     """Seconds of a plain and of diptych's step, in turns until the time is over, three rounds at least after two to warm up."""
     plain, (_, ours) = case.plain(), case.ours()
     best, batch = [float("inf"), float("inf")], case.images()
-    few = 1 if case.device.type == "cpu" else 10  # steps a round
+    few = 1 if case.device.type == "cpu" else max(2, 10 // case.batch)  # steps a round
     rounds, began = 0, time.perf_counter()
     while rounds < 5 or time.perf_counter() - began < seconds:
         for who, step in enumerate((plain, ours)):
