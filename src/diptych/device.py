@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +48,17 @@ def pick_precision(wanted: Precision, device: torch.device) -> Precision:
     else:
         fast = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return "bf16" if fast else "fp32"
+
+
+@contextmanager
+def repeatable_kernels() -> Iterator[None]:
+    """Let cuDNN take only kernels that give equal bits in every run, in all of the process, inside this block."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
 
 
 def describe(device: torch.device, precision: Precision) -> str:

@@ -21,7 +21,7 @@ from diptych.data.folders import Layout, Split, find_data
 from diptych.data.formats import show
 from diptych.data.holdout import hold_out
 from diptych.data.stream import NativeBatch, batches
-from diptych.device import pick_device, pick_precision, workers_for
+from diptych.device import pick_device, pick_precision, repeatable_kernels, workers_for
 from diptych.errors import ConfigError, Interrupted, TrainingError
 from diptych.files import write_atomic
 from diptych.methods import Batch, Method
@@ -96,6 +96,7 @@ def train(
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, chosen)})
     with ExitStack() as stack:
         stack.enter_context(shortage_explained(recipe, chosen))
+        stack.enter_context(repeatable_kernels())
         interrupts = stack.enter_context(noticed())
         here = stack.enter_context(world(chosen))
         run = stack.enter_context(Run.open(Path(out), recipe)) if here.first else None
