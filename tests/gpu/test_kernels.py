@@ -79,24 +79,31 @@ def test_gradients_of_gradients(device):
     "net",
     [
         ResNet(3, 2, width=8, num_blocks=2),
+        ResNet(3, 2, width=8, num_blocks=1, norm="instance_affine"),
+        ResNet(3, 2, width=8, num_blocks=1, norm="batch"),
+        PatchGAN(3, width=8, num_layers=2, norm="batch"),
         PatchGAN(3, width=8, num_layers=2),
         UNet(3, 2, width=4, num_downs=3, norm="instance", dropout=False),
     ],
-    ids=["resnet", "patchgan", "unet"],
+    ids=["resnet", "affine", "batch", "patchgan-batch", "patchgan", "unet"],
 )
 def test_networks_compute_the_same_with_them_as_without(net, device, monkeypatch):
     net, answers = net.to(device), []
+    begun = {name: value.clone() for name, value in net.state_dict().items()}
     x = torch.randn(2, 3, 24, 24, device=device).contiguous(memory_format=torch.channels_last)
     for usable in (fused.usable, lambda x: False):
         monkeypatch.setattr(fused, "usable", usable)
+        net.load_state_dict(begun)
         net.zero_grad()
         y = net(x)
         y.square().sum().backward()
-        answers.append((y, {name: p.grad for name, p in net.named_parameters()}))
-    (found, gradients), (expected, expected_gradients) = answers
+        gradients = {name: p.grad for name, p in net.named_parameters()}
+        answers.append((y, gradients, {name: buffer.clone() for name, buffer in net.named_buffers()}))
+    (found, gradients, buffers), (expected, expected_gradients, expected_buffers) = answers
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(buffers, expected_buffers, rtol=1e-4, atol=1e-5)
     without = [name for name, gradient in gradients.items() if gradient is None]
-    assert without and all(name.endswith("bias") for name in without)
+    assert all(name.endswith("bias") for name in without)
     largest = max(float(gradient.abs().max()) for gradient in expected_gradients.values())
     for name, expected_gradient in expected_gradients.items():
         if name in without:  # an instance norm takes the bias away: nothing but rounding

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-KINDS = (torch.float32, torch.bfloat16, torch.float16)
+KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 ROWS, CHANNELS = 128, 32  # pixels and channels that a program of a kernel works on at once
 PROGRAMS, MOST_SPLITS = 512, 64  # programs that fill a GPU; parts of an image whose statistics are merged
 
@@ -25,17 +26,32 @@ HAS_TRITON = find_spec("triton") is not None
 
 
 def usable(x: Tensor) -> bool:
-    """Whether these kernels can compute on images: on CUDA, channels innermost, in at most float32, with Triton installed."""
+    """Whether these kernels can compute on images: on CUDA, with channels innermost and Triton installed."""
     innermost = x.is_contiguous(memory_format=torch.channels_last)
     return HAS_TRITON and x.is_cuda and x.dtype in KINDS and innermost and not torch.compiler.is_compiling()
 
 
-def instance_norm(x: Float[Tensor, "n c h w"], eps: float, slope: float = 1.0) -> Float[Tensor, "n c h w"]:
+def instance_norm(
+    x: Float[Tensor, "n c h w"],
+    eps: float,
+    slope: float = 1.0,
+    weight: Float[Tensor, " c"] | None = None,
+    bias: Float[Tensor, " c"] | None = None,
+) -> Float[Tensor, "n c h w"]:
     """Normalise every channel of every image, then multiply what is negative by ``slope`` (0: ReLU, 0.2: LeakyReLU, 1: nothing).
 
-    Statistics are in float32. Gradients are differentiable once more, by PyTorch's own operations.
+    Statistics are in float32, or float64 for such images. Gradients are differentiable once more, by PyTorch's own operations.
     """
-    return _InstanceNorm.apply(x, eps, slope)
+    return _Normalise.apply(x, weight, bias, _How(eps, slope))
+
+
+def batch_norm(layer: nn.BatchNorm2d, x: Float[Tensor, "n c h w"], slope: float = 1.0) -> Float[Tensor, "n c h w"]:
+    """Apply a BatchNorm2d in training, running statistics included, and a rectifier as instance_norm does."""
+    assert layer.momentum is not None
+    if layer.num_batches_tracked is not None:
+        layer.num_batches_tracked.add_(1)
+    how = _How(layer.eps, slope, layer.momentum, layer.running_mean, layer.running_var)
+    return _Normalise.apply(x, layer.weight, layer.bias, how)
 
 
 def mirror(x: Float[Tensor, "n c h w"], pad: int) -> Float[Tensor, "n c ph pw"]:
@@ -43,39 +59,72 @@ def mirror(x: Float[Tensor, "n c h w"], pad: int) -> Float[Tensor, "n c ph pw"]:
     return _Mirror.apply(x, pad)
 
 
-class _InstanceNorm(torch.autograd.Function):
+@dataclass(frozen=True)
+class _How:
+    """A normalisation: of the whole batch where there are running statistics, of each image otherwise."""
+
+    eps: float
+    slope: float
+    momentum: float = 0.0
+    running_mean: Tensor | None = None
+    running_var: Tensor | None = None
+
+    def plainly(self, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        """The same function by PyTorch's own operations."""
+        if self.running_mean is None:
+            y = F.instance_norm(x, weight=weight, bias=bias, eps=self.eps)
+        else:
+            y = F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+        return F.leaky_relu(y, self.slope)
+
+
+class _Normalise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, eps: float, slope: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, how: _How) -> Tensor:
         from diptych.nets import kernels
 
-        n, channels, rows, splits, per_split, per_program = _shares(x)
-        parts = x.new_empty((2, n, splits, channels), dtype=torch.float32)
-        whole = x.new_empty((2, n, channels), dtype=torch.float32)
+        n, rows, splits, per_split, per_program, blocks = _shares(x, together=how.running_mean is not None)
+        channels, size = x.shape[1], {"R": ROWS, "C": CHANNELS}
+        exact = torch.promote_types(x.dtype, torch.float32)
+        parts = x.new_empty((2, n, splits, channels), dtype=exact)
+        whole = x.new_empty((2, n, channels), dtype=exact)
         y = torch.empty_like(x)
-        blocks, size = ceil_div(channels, CHANNELS), {"R": ROWS, "C": CHANNELS}
+        affine, tracked = (x, x) if weight is None else (weight, bias), how.running_mean is not None
+        running = (how.running_mean, how.running_var) if tracked else (x, x)  # a pointer that is not used
         kernels.moments[(n, splits, blocks)](x, *parts, rows, channels, per_split, splits, **size)
+        choices = {"eps": how.eps, "slope": how.slope, "AFFINE": weight is not None, "TRACK": tracked}
+        place = rows, channels, per_split, splits, per_program
         programs = n, ceil_div(rows, per_program), blocks
-        kernels.normalise[programs](x, y, *parts, *whole, rows, channels, per_split, splits, eps, slope, per_program, **size)
-        ctx.save_for_backward(x, whole)
-        ctx.eps, ctx.slope = eps, slope
+        kernels.normalise[programs](x, y, *parts, *whole, *affine, *running, how.momentum, *place, **choices, **size)
+        ctx.save_for_backward(x, weight, bias, whole)
+        ctx.how = how
         return y
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        x, whole = ctx.saved_tensors
-        if torch.is_grad_enabled():  # this gradient will itself be differentiated
-            y = F.leaky_relu(F.instance_norm(x, eps=ctx.eps), ctx.slope)
-            return torch.autograd.grad(y, x, grad, create_graph=True)[0], None, None
-        grad = grad.contiguous(memory_format=torch.channels_last)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         from diptych.nets import kernels
 
-        n, channels, rows, splits, per_split, per_program = _shares(x)
-        parts, out = x.new_empty((2, n, splits, channels), dtype=torch.float32), torch.empty_like(x)
-        blocks, size = ceil_div(channels, CHANNELS), {"R": ROWS, "C": CHANNELS}
-        kernels.gradient_sums[(n, splits, blocks)](x, grad, *whole, *parts, rows, channels, per_split, splits, ctx.slope, **size)
+        x, weight, bias, whole = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this gradient will itself be differentiated
+            sources = [tensor for tensor in (x, weight, bias) if tensor is not None and tensor.requires_grad]
+            found = torch.autograd.grad(ctx.how.plainly(x, weight, bias), sources, grad, create_graph=True)
+            by_source = {id(source): gradient for source, gradient in zip(sources, found, strict=True)}
+            return by_source.get(id(x)), by_source.get(id(weight)), by_source.get(id(bias)), None
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        n, rows, splits, per_split, per_program, blocks = _shares(x, together=ctx.how.running_mean is not None)
+        channels, size = x.shape[1], {"R": ROWS, "C": CHANNELS}
+        parts, out = whole.new_empty((2, n, splits, channels)), torch.empty_like(x)
+        taught = torch.empty_like(whole)  # gradients of bias and weight, by image
+        affine, choices = (x, x) if weight is None else (weight, bias), {"slope": ctx.how.slope, "AFFINE": weight is not None}
+        place = rows, channels, per_split, splits
+        kernels.gradient_sums[(n, splits, blocks)](x, grad, *whole, *affine, *parts, *place, **choices, **size)
+        place = rows, channels, splits, per_program
         programs = n, ceil_div(rows, per_program), blocks
-        kernels.gradient[programs](x, grad, out, *whole, *parts, rows, channels, splits, ctx.slope, per_program, **size)
-        return out, None, None
+        kernels.gradient[programs](x, grad, out, *whole, *affine, *parts, *taught, *place, **choices, **size)
+        if weight is None:
+            return out, None, None, None
+        to_bias, to_weight = taught[:, 0] if n == 1 else taught.sum(1)
+        return out, to_weight.to(weight.dtype), to_bias.to(weight.dtype), None
 
 
 class _Mirror(torch.autograd.Function):
@@ -111,7 +160,7 @@ def _over_pixels(kernel: str, source: Tensor, out: Tensor, height: int, width: i
 
 
 def forward(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """Apply layers in a row, as nn.Sequential does, with fewer kernels: an instance norm takes the rectifier after it along.
+    """Apply layers in a row, as nn.Sequential does, with fewer kernels: a norm takes the rectifier after it along.
 
     InstanceNorm subtracts each channel's mean, so a bias right before it has no effect; it is not added, and gets no gradient.
     Layers with hooks are called as they are.
@@ -119,23 +168,31 @@ def forward(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
     waiting = deque(layers)
     while waiting:
         layer, following = waiting.popleft(), waiting[0] if waiting else None
-        alone = bool(layer._forward_hooks) or following is None or bool(following._forward_hooks)
-        if not alone and isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and isinstance(following, nn.InstanceNorm2d):
+        if following is not None and (layer._forward_hooks or following._forward_hooks):
+            following = None
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d) and isinstance(following, nn.InstanceNorm2d):
             x = _convolved_without_bias(layer, x)
-        elif not alone and usable(x) and _plain_norm(layer) and isinstance(following, nn.ReLU | nn.LeakyReLU):
-            x = instance_norm(x, layer.eps, getattr(following, "negative_slope", 0.0))
-            waiting.popleft()
+            continue
+        fusible = usable(x) and x.shape[2:].numel() > 1 and not layer._forward_hooks
+        slope = getattr(following, "negative_slope", 0.0) if isinstance(following, nn.ReLU | nn.LeakyReLU) else 1.0
+        if fusible and isinstance(layer, nn.InstanceNorm2d):
+            x = instance_norm(x, layer.eps, slope, layer.weight, layer.bias)
+        elif fusible and isinstance(layer, nn.BatchNorm2d) and _learns_from_its_batch(layer):
+            x = batch_norm(layer, x, slope)
         else:
-            x = layer(x)
+            x, slope = layer(x), 1.0
+        if slope != 1.0:
+            waiting.popleft()
     return x
 
 
+def _learns_from_its_batch(layer: nn.BatchNorm2d) -> bool:
+    return layer.training and layer.track_running_stats and layer.momentum is not None and layer.affine
+
+
 def ceil_div(a: int, b: int) -> int:
+    """a / b, rounded up."""
     return -(-a // b)
-
-
-def _plain_norm(layer: nn.Module) -> TypeGuard[nn.InstanceNorm2d]:
-    return isinstance(layer, nn.InstanceNorm2d) and layer.weight is None
 
 
 def _convolved_without_bias(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) -> Tensor:
@@ -145,12 +202,16 @@ def _convolved_without_bias(layer: nn.Conv2d | nn.ConvTranspose2d, x: Tensor) ->
     return F.conv2d(x, layer.weight, None, layer.stride, layer.padding, layer.dilation, layer.groups)
 
 
-def _shares(x: Tensor) -> tuple[int, int, int, int, int, int]:
-    """Images, channels, pixels; parts of an image and pixels in each, for sums; pixels of a program, for element by element."""
+def _shares(x: Tensor, *, together: bool) -> tuple[int, int, int, int, int, int]:
+    """How the work is shared: sets of pixels with statistics of their own (one for a batch ``together``) and pixels of each.
+
+    Then the parts of a set and the pixels of each part, for sums; the pixels of a program, element by element; blocks of
+    channels.
+    """
     n, channels, height, width = x.shape
-    rows, blocks = height * width, ceil_div(channels, CHANNELS)
-    tiles = ceil_div(rows, ROWS)
-    splits = max(1, min(MOST_SPLITS, tiles, PROGRAMS // (n * blocks)))
+    sets, rows = (1, n * height * width) if together else (n, height * width)
+    blocks, tiles = ceil_div(channels, CHANNELS), ceil_div(rows, ROWS)
+    splits = max(1, min(MOST_SPLITS, tiles, PROGRAMS // (sets * blocks)))
     per_split = ceil_div(tiles, splits) * ROWS
-    per_program = max(1, min(8, n * tiles * blocks // PROGRAMS)) * ROWS
-    return n, channels, rows, ceil_div(rows, per_split), per_split, per_program
+    per_program = max(1, min(8, sets * tiles * blocks // PROGRAMS)) * ROWS
+    return sets, rows, ceil_div(rows, per_split), per_split, per_program, blocks

@@ -59,6 +59,7 @@ def world(device: torch.device) -> Iterator[World]:
     )
     try:
         yield World(rank, size)
+        dist.barrier()  # a process that ended before the others still talk to it would take them down
     finally:
         dist.destroy_process_group()
 
