@@ -3,12 +3,12 @@
 Ten ways to break a training, over pix2pix and CycleGAN where they fit, on other pictures and seeds than the tests; twenty
 healthy trainings over methods, losses, networks, data and seeds, of three epochs each, in which any verdict at any look is a
 false alarm; the time of looks. The rules' limits were chosen on other runs (see docs/doctor.md). With words, such as
-`failures cost`, only these parts.
+`failures cost`, only these parts; the options make them smaller.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -55,12 +55,14 @@ HEALTHY: list[tuple[str, str, dict, dict]] = [  # method, pictures, method's set
 ]
 
 
-def failures(scratch: Path) -> None:
+def failures(scratch: Path, args: argparse.Namespace) -> None:
     """Break trainings, and count the failures that were found."""
     print("\n## Failures made on purpose\n\n| failure | method | pictures | found at | verdict |")
     print("| --- | --- | --- | --- | --- |")
     count = found = 0
     for k, (name, failure) in enumerate(FAILURES.items()):
+        if name not in (args.failure or FAILURES):
+            continue
         for method in failure.methods:
             kind = KINDS[k % len(KINDS)]
             course = break_on_purpose(name, method, kind, scratch / f"failure-{k}-{method}", seed=50 + k)
@@ -71,14 +73,15 @@ def failures(scratch: Path) -> None:
     print(f"\n{found} of {count} found.")
 
 
-def healthy(scratch: Path) -> None:
+def healthy(scratch: Path, args: argparse.Namespace) -> None:
     """Train what is not broken, and count the trainings with a verdict."""
     print("\n## Healthy trainings\n\n| method | pictures | settings | steps | verdicts at any look |")
     print("| --- | --- | --- | --- | --- |")
     alarmed, spent, looked = 0, 0.0, 0.0
-    for k, (method, kind, settings, train) in enumerate(HEALTHY):
+    for k, (method, kind, settings, train) in enumerate(HEALTHY[: args.trainings]):
         own = scratch / f"healthy-{k}"
-        source = "relief" if kind == "relief" else write_pictures(own, kind, paired=method == "pix2pix", seed=100 + k)
+        how = {"paired": method == "pix2pix", "count": args.pictures, "seed": 100 + k}
+        source = "relief" if kind == "relief" else write_pictures(own, kind, **how)
         length = {"epochs": 2, "decay_epochs": 1, "seed": 100 + k}
         course = run(small_recipe(method, source, length | train, **settings), 3)
         verdicts = course.verdicts().values()
@@ -86,10 +89,11 @@ def healthy(scratch: Path) -> None:
         chosen = ", ".join(f"{name} {value}" for name, value in (settings | train).items()) or "published"
         said = "; ".join(str(verdict).split(" (")[0] for verdict in verdicts) or "none"
         print(f"| {method} | {kind} | {chosen} | {course.lines[-1]['step']} | {said} |", flush=True)
-    print(f"\n{alarmed} of {len(HEALTHY)} trainings with a false alarm; {spent:.0f} s of training, {looked:.0f} s of looks.")
+    count = len(HEALTHY[: args.trainings])
+    print(f"\n{alarmed} of {count} trainings with a false alarm; {spent:.0f} s of training, {looked:.0f} s of looks.")
 
 
-def cost(scratch: Path) -> None:
+def cost(scratch: Path, args: argparse.Namespace) -> None:
     """Time a look against training steps, at the laptop preset's sizes."""
     print("\n## Cost of looks\n\n| method | one image trained | one look | in images | share of 400 images x 200 epochs |")
     print("| --- | --- | --- | --- | --- |")
@@ -97,6 +101,8 @@ def cost(scratch: Path) -> None:
     for method in ("pix2pix", "cyclegan"):
         settings = preset("laptop", method) | {"data": {"source": ["relief"], "resize": "none", "crop_size": 128}}
         recipe = Recipe.create(method, settings)
+        if args.width:
+            recipe = recipe.replace(**{"method.ngf": args.width, "method.ndf": args.width})
         census = take_census(find_data(recipe.data.source, paired=recipe.method.paired).train)
         trainee = Trainee(build_method(recipe, census, World()), recipe, device, World())
         doctor = Doctor(trainee.method, recipe, census, device)
@@ -115,9 +121,22 @@ def cost(scratch: Path) -> None:
 
 PARTS = {"failures": failures, "healthy": healthy, "cost": cost}
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Run the parts that are named, or all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", choices=[[], *PARTS], default=[], help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--failure", action="append", choices=FAILURES, metavar="NAME", help="only this one, such as 'lambda 0'")
+    parser.add_argument("--trainings", type=int, metavar="N", help="only the first N healthy trainings")
+    parser.add_argument("--pictures", type=int, default=180, help="of a healthy training (default: 180)")
+    parser.add_argument("--width", type=int, help="channels of the networks whose looks are timed (default: the preset's)")
+    args = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {describe(torch.device('cpu'), 'fp32')}, one core")
     with tempfile.TemporaryDirectory() as folder:
-        for part in sys.argv[1:] or PARTS:
-            PARTS[part](Path(folder))
+        for part in args.parts or PARTS:
+            PARTS[part](Path(folder), args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,10 @@
 """What reading images costs: samples a second of the loader alone, and what share of its speed training keeps with it.
 
-    python -m benchmarks.loader [DATA] [--part loader|training] [--json FILE]
+    python -m benchmarks.loader [DATA] [--part PART] [--device cpu] [--rounds 3] [--count 120] [--seconds 45] [--json FILE]
 
-DATA is a folder of pairs, or relief. Variants take turns and ratios are medians over rounds, so that what else the machine does
-falls out. The reference loads as the published code does: PIL, bicubic resize, crop, mirror, float, normalise.
+DATA is a folder of pairs, or relief; a part is ``loader`` or one of the trainings. Variants take turns and ratios are medians
+over rounds, so that what else the machine does falls out. The reference loads as the published code does: PIL, bicubic resize,
+crop, mirror, float, normalise.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
 CPU = torch.device("cpu")
-ROUNDS, COUNT, SECONDS, FAR = 3, 120, 45, 10**6
+FAR = 10**6  # images, more than any part takes
 TRAININGS = {  # settings of a recipe, size of the crop
     "CycleGAN ResNet-9, 128 px": ("cyclegan", {"generator": "resnet_9"}, 128),
     "pix2pix U-Net, 256 px": ("pix2pix", {"generator": "unet_8"}, 256),
@@ -104,7 +105,7 @@ def ratio(found: dict[str, list[float]], name: str, to: str) -> float:
     return statistics.median(x / y for x, y in zip(found[name], found[to], strict=True))
 
 
-def loader(source: str) -> dict:
+def loader(source: str, count: int, rounds: int) -> dict:
     """Pairs a second at 286 px cropped to 256, batches of one, as floats in [-1, 1]."""
     census = census_of(source)
     recipe = Recipe.create("pix2pix", {"data": {"source": [source]}})
@@ -127,7 +128,7 @@ def loader(source: str) -> dict:
         for cache in ("off", "ram", "disk"):
             variants |= {f"cache {cache}, {n} workers": lambda c=cache, n=n: ours(c, n) for n in (0, 1, 2)}
         variants["cache device, 0 workers"] = lambda: ours("device", 0)
-        found = rates(variants, COUNT, ROUNDS)
+        found = rates(variants, count, rounds)
     base = "published, 0 workers"
     return {
         name: {"pairs_s": round(statistics.median(r), 1), "of published": round(ratio(found, name, base), 2)}
@@ -135,7 +136,7 @@ def loader(source: str) -> dict:
     }
 
 
-def training(source: str, name: str, device: torch.device = CPU) -> dict:
+def training(source: str, name: str, device: torch.device, seconds: float) -> dict:
     """How fast training is with each way of reading, in percent of one batch that stays where it is.
 
     The ways take turns, step by step on a CPU; on CUDA, where the host runs ahead of the device, in rounds of many steps.
@@ -161,7 +162,7 @@ def training(source: str, name: str, device: torch.device = CPU) -> dict:
                     pass
             workers = workers_for(device) if way == "ram" else 0
             streams[way] = batches(crops, 0, FAR, 1, workers=workers, pin=cuda)
-        names, until = list(streams), time.monotonic() + (15 if cuda else SECONDS)
+        names, until = list(streams), time.monotonic() + seconds
         found, reading = {name: [] for name in names}, {name: [] for name in names}
         while time.monotonic() < until or len(found["ram"]) < 5:
             for name in names:
@@ -192,20 +193,26 @@ def _moved(native: NativeBatch, device: torch.device) -> NativeBatch:
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="?", default="relief")
     parser.add_argument("--part", choices=("loader", *TRAININGS), help="only this one")
     parser.add_argument("--device", default="cpu", help="cpu or cuda, for the trainings (default: cpu)")
+    parser.add_argument("--rounds", type=int, default=3, help="of the loader (default: 3)")
+    parser.add_argument("--count", type=int, default=120, help="pairs in each round (default: 120)")
+    parser.add_argument("--seconds", type=float, help="of each training (default: 45, on CUDA 15)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
+    device = pick_device(args.device)
+    seconds = args.seconds or (15 if device.type == "cuda" else 45)
     results: dict[str, dict] = {"data": args.data, "threads": torch.get_num_threads()}  # type: ignore[dict-item]
     if args.part in (None, "loader"):
-        results["loader"] = loader(args.data)
+        results["loader"] = loader(args.data, args.count, args.rounds)
         for name, row in results["loader"].items():
             print(f"{name:24} {row['pairs_s']:8.1f} pairs/s  {row['of published']:6.2f} x published with 0 workers", flush=True)
     for name in TRAININGS:
         if args.part in (None, name):
-            results[name] = training(args.data, name, pick_device(args.device))
+            results[name] = training(args.data, name, device, seconds)
             row = results[name]
             shares = ", ".join(f"{variant} {share:.1f} %" for variant, share in row["percent of one batch"].items())
             print(f"{name}: {row['step_ms']:.1f} ms a step, {row['steps']} steps; {shares} of one batch that stays", end="; ")

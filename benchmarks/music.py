@@ -52,4 +52,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except diptych.DiptychError as error:  # most often that music21, which brings the chorales, is not installed
+        raise SystemExit(f"error: {error}") from None

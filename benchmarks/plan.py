@@ -1,6 +1,8 @@
-"""How near `diptych plan` comes to the trainings it speaks of: `python -m benchmarks.plan [--json FILE] [CASE ...]`.
+"""How near `diptych plan` comes to the trainings it speaks of.
 
-Each case is planned, trained in a process of its own for a quarter of a minute on made-up images, with previews, the doctor's
+    python -m benchmarks.plan [--seconds 15] [--json FILE] [CASE ...]
+
+Each case is planned, trained in a process of its own for 15 seconds on made-up images, with previews, the doctor's
 looks and saved states, and planned again. Printed are the peak memory of that process and the median speed of its steps, beside
 the plan's; of the two planned speeds the mean, as a shared machine's drifts. `beyond` compares the forecast of four times the
 largest batch that the plan measured with the peak of steps of that size.
@@ -41,7 +43,6 @@ CASES: dict[str, tuple[str, dict, dict, int, int]] = {  # method, preset or sett
     "cyclegan-paper-128": ("cyclegan", {}, {}, 128, 1),
     "cyclegan-paper": ("cyclegan", {}, {}, 256, 1),
 }
-LENGTH = 15.0  # seconds of training
 IMAGES = 8  # that there are; few, since reading them is not the subject
 FRESH = "import json, sys; from benchmarks.plan import really; really(json.loads(sys.argv[1]), sys.argv[2], sys.argv[3])"
 
@@ -68,14 +69,14 @@ def really(recipe: dict, out: str, device: str) -> None:
     print(json.dumps({"peak": peak_memory(pick_device(device)), "images_s": speed, "steps": lines[-1]["step"]}))
 
 
-def compare(case: str, device: torch.device, scratch: Path) -> dict:
-    """The plan's numbers and the real ones."""
+def compare(case: str, device: torch.device, scratch: Path, length: float) -> dict:
+    """The plan's numbers and those of a training of about ``length`` seconds."""
     recipe = recipe_of(case, scratch / "images")
     began = time.perf_counter()
     planned = plan(recipe, device)
     planning = time.perf_counter() - began
     batch, crop = recipe.train.batch_size, recipe.data.crop_size
-    epochs = max(1, round(LENGTH / planned.seconds * batch / IMAGES))
+    epochs = max(1, round(length / planned.seconds * batch / IMAGES))
     task = json.dumps(recipe.replace(**{"train.epochs": epochs}).to_dict())
     words = [sys.executable, "-c", FRESH, task, str(scratch / "run"), str(device)]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
@@ -112,6 +113,7 @@ def row(found: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", choices=[[], *CASES], default=[])
+    parser.add_argument("--seconds", type=float, default=15.0, help="of each training (default: 15)")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--device", default="auto")
     args = parser.parse_args()
@@ -122,7 +124,7 @@ def main() -> None:
     results = []
     for case in args.cases or CASES:
         with tempfile.TemporaryDirectory() as folder:
-            results.append(compare(case, device, Path(folder)))
+            results.append(compare(case, device, Path(folder), args.seconds))
         print(row(results[-1]), flush=True)
     if args.json:
         args.json.write_text(json.dumps(results, indent=1))

@@ -1,4 +1,6 @@
-"""Whether every part of a training step runs on a device, and how fast: `python -m benchmarks.smoke [cuda:0 | cpu]`.
+"""Whether every part of a training step runs on a device, and how fast.
+
+    python -m benchmarks.smoke [cuda:0 | cpu] [--only TEXT]
 
 Each part runs on its own, so that one failure does not hide the next: both methods, two batch sizes, fp32 and bf16, both memory
 layouts, cudnn.benchmark, the recorded step, compiled networks. A line each, the failed ones again at the end; exits with 1 then.
@@ -7,7 +9,7 @@ On a GPU the whole takes about two minutes at 256 pixels; on a CPU the sizes are
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 import traceback
 from collections.abc import Callable
@@ -27,9 +29,10 @@ OURS = ("diptych", "benchmarks")  # folders whose last line in a traceback says 
 
 @dataclass
 class Smoke:
-    """The parts that ran on a device, and the lines of those that failed."""
+    """The parts that ran on a device, and the lines of those that failed; only parts with ``only`` in their names run."""
 
     device: torch.device
+    only: str = ""
     failed: list[str] = field(default_factory=list)
 
     @property
@@ -39,6 +42,8 @@ class Smoke:
 
     def part(self, name: str, run: Callable[[], object]) -> None:
         """Run a part and print its line: what it returns, or the error with its place."""
+        if self.only not in name:
+            return
         began = time.perf_counter()
         try:
             said, verdict = str(run()), "ok  "
@@ -83,9 +88,13 @@ class Smoke:
         return said + (", replayed" if recorded.replay else ", NOT replayed") if recorded else said
 
 
-def main(argv: list[str]) -> int:
+def main() -> int:
     """Run all parts; returns 1 where one failed."""
-    smoke = Smoke(torch.device(argv[0] if argv else "cuda:0"))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("device", nargs="?", default="cuda:0", help="where to run (default: cuda:0)")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the parts with this in their names")
+    args = parser.parse_args()
+    smoke = Smoke(torch.device(args.device), args.only)
     cuda = smoke.cuda
     smoke.part("versions", lambda: (torch.__version__, torch.cuda.get_device_name(smoke.device) if cuda else "cpu"))
     for precision in ("fp32", "bf16"):
@@ -121,4 +130,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main())

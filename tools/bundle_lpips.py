@@ -26,16 +26,23 @@ def bundle(folder: Path, target: Path) -> None:
     tensors = {}
     for name, expected in SHA256.items():
         path = folder / f"{name}.pth"
+        if not path.exists():
+            raise SystemExit(f"error: {path}: not found; expected the folder lpips/weights/v0.1 of lpips 0.1.4")
         if (found := sha256_of(path)) != expected:
-            raise SystemExit(f"{path}: expected SHA-256 {expected}, found {found}; take it from lpips 0.1.4")
+            raise SystemExit(f"error: {path}: expected SHA-256 {expected}, found {found}; take it from lpips 0.1.4")
         state = read_state_dict(path)
         tensors |= {f"{name}.{tap}": state[f"lin{tap}.model.1.weight"].flatten().clone() for tap in range(5)}
     write_atomic(target, safetensors.torch.save(tensors, {"source": "lpips 0.1.4, weights/v0.1, BSD-2-Clause, see NOTICE.md"}))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Bundle what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="weights/v0.1 of the package lpips")
     parser.add_argument("target", type=Path, help="the file to write")
     arguments = parser.parse_args()
     bundle(arguments.folder, arguments.target)
+
+
+if __name__ == "__main__":
+    main()

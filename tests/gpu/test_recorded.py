@@ -5,8 +5,10 @@ import torch
 
 from diptych.files import read_tree, write_tree
 from diptych.methods import METHODS
+from diptych.training.distributed import World
 from tests.gpu.tiny import (
     AGREE,
+    STILL,
     assert_losses_agree,
     assert_same_weights,
     averages_of,
@@ -56,7 +58,7 @@ def test_twenty_recorded_steps_are_twenty_plain_ones(method, case, device):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_replay_trains_on_its_own_batch(method, device):
+def test_every_replay_moves_weights_and_the_average_and_has_losses_of_its_own(method, device):
     trainee = trainee_of(method, device, {"ema": 0.9})
     step = recorded_step(trainee)
     train_for(trainee, step, range(5))
@@ -70,6 +72,22 @@ def test_every_replay_trains_on_its_own_batch(method, device):
         assert differing(average, averages_of(trainee))
     for name in losses[0]:
         assert len({line[name] for line in losses}) == len(losses), f"{name} repeats: {[line[name] for line in losses]}"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_replay_computes_the_losses_of_its_own_batch(method, device):
+    """Where nothing is drawn and nothing is learnt, losses depend on the batch alone."""
+    trainee = trainee_of(method, device, {"ema": 0.9}, torch.float64, **STILL)
+    step = recorded_step(trainee)
+    train_for(trainee, step, range(5))
+    trainee.set_lr(0.0)
+    losses = []
+    for seed in (1, 2, 1):
+        step(batch_of(seed, device, dtype=torch.float64))
+        losses.append(trainee.stats.read(World()))
+    assert step.replay is not None
+    assert_losses_agree(losses[:1], losses[2:], AGREE)
+    assert all(value != losses[1][name] for name, value in losses[0].items())
 
 
 @pytest.mark.parametrize("method", METHODS)
