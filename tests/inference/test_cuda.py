@@ -18,13 +18,53 @@ def tf32():
     return BACKENDS.cudnn.conv.fp32_precision, BACKENDS.cuda.matmul.fp32_precision
 
 
+def every_setting():
+    newer = (BACKENDS.cudnn.conv, BACKENDS.cudnn.rnn, BACKENDS.cuda.matmul, BACKENDS.mkldnn.matmul)
+    return [setting.fp32_precision for setting in newer]
+
+
+@pytest.fixture
+def settings():
+    """Puts back what a test changes."""
+    before, matmul = every_setting(), torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(matmul)
+    BACKENDS.cudnn.allow_tf32 = True
+    newer = (BACKENDS.cudnn.conv, BACKENDS.cudnn.rnn, BACKENDS.cuda.matmul, BACKENDS.mkldnn.matmul)
+    for setting, precision in zip(newer, before, strict=True):
+        setting.fp32_precision = precision
+
+
 def test_tf32_is_off_inside_and_restored_even_by_an_error():
-    before = tf32()
+    before = every_setting()
     assert before[0] == "tf32"  # as torch begins: convolutions in "float32" round to TF32
     with suppress(KeyError), EXACT_FLOAT32:
-        assert tf32() == ("ieee", "ieee")
+        assert every_setting() == ["ieee"] * 4
         raise KeyError
-    assert tf32() == before
+    assert every_setting() == before
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("matmul", ["highest", "high", "medium"])
+def test_precision_chosen_by_the_older_settings_stays_readable_and_comes_back(matmul, allowed, settings):
+    torch.set_float32_matmul_precision(matmul)
+    BACKENDS.cudnn.allow_tf32 = allowed
+
+    def older():
+        return torch.get_float32_matmul_precision(), BACKENDS.cudnn.allow_tf32, BACKENDS.cuda.matmul.allow_tf32
+
+    before = every_setting(), older()
+    with EXACT_FLOAT32:
+        assert every_setting() == ["ieee"] * 4 and older() == ("highest", False, False)
+    assert (every_setting(), older()) == before
+
+
+def test_precision_chosen_by_the_newer_settings_comes_back(settings):
+    BACKENDS.cudnn.conv.fp32_precision, BACKENDS.cuda.matmul.fp32_precision = "ieee", "tf32"
+    before = every_setting()
+    with EXACT_FLOAT32:
+        assert every_setting() == ["ieee"] * 4
+    assert every_setting() == before == ["ieee", "tf32", "tf32", before[3]]
 
 
 def test_a_setting_holds_until_the_last_thread_has_left():

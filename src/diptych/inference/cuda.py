@@ -41,15 +41,35 @@ class SharedSetting:
 
 @contextmanager
 def _without_tf32() -> Iterator[None]:
-    settings: list[Any] = [cast(Any, torch.backends.cudnn).conv, torch.backends.cuda.matmul]
-    before = [setting.fp32_precision for setting in settings]
-    for setting in settings:
+    """Set precision both ways that PyTorch has, since it refuses to read the older one where only the newer one was changed."""
+    cudnn, mkldnn = cast(Any, torch.backends.cudnn), cast(Any, torch.backends.mkldnn)
+    newer: list[Any] = [cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul, mkldnn.matmul]
+    before = [setting.fp32_precision for setting in newer]
+    tf32 = _unless_mixed(lambda: cudnn.allow_tf32)
+    matmul = _unless_mixed(torch.get_float32_matmul_precision)
+    if tf32 is not None:
+        cudnn.allow_tf32 = False
+    if matmul is not None:
+        torch.set_float32_matmul_precision("highest")
+    for setting in newer:
         setting.fp32_precision = "ieee"
     try:
         yield
     finally:
-        for setting, precision in zip(settings, before, strict=True):
+        if tf32 is not None:
+            cudnn.allow_tf32 = tf32
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
+        for setting, precision in zip(newer, before, strict=True):
             setting.fp32_precision = precision
+
+
+def _unless_mixed(read: Callable[[], Any]) -> Any:
+    """An older setting; None where the user chose the newer ones, beside which PyTorch raises an error."""
+    try:
+        return read()
+    except RuntimeError:
+        return None
 
 
 @contextmanager
