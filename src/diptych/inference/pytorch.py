@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from diptych.inference.backends import Exactness
+from diptych.inference.backends import ComputingPrecision
 from diptych.inference.cuda import EXACT_FLOAT32, FASTEST_KERNELS, Replays, to_device, to_host
 from diptych.nets.modes import Mode, as_translator, depends_on_batch
 from diptych.pixels import Domain
@@ -35,7 +35,7 @@ class TorchBackend:
         source: Domain,
         target: Domain,
         device: torch.device,
-        precision: Exactness,
+        precision: ComputingPrecision,
         mode: Mode,
         seed: int,
         replay: bool = False,

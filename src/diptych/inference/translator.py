@@ -15,12 +15,12 @@ from diptych.data.augment import resize, to_tensor
 from diptych.data.census import fit
 from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
-from diptych.inference.backends import Backend, Exactness, onnx_run, openvino_run
+from diptych.inference.backends import Backend, ComputingPrecision, onnx_run, openvino_run
 from diptych.inference.pytorch import TorchBackend
 from diptych.nets.modes import Mode, depends_on_batch
 from diptych.snapshot import Snapshot
 
-At = Literal["native", "trained"]
+WorkingSize = Literal["native", "trained"]
 
 
 class Translator:
@@ -38,7 +38,7 @@ class Translator:
         direction: str = "a2b",
         *,
         device: str = "auto",
-        precision: Exactness = "fp32",
+        precision: ComputingPrecision = "fp32",
         mode: Mode | None = None,
         seed: int = 0,
         backend: Backend = "torch",
@@ -66,7 +66,7 @@ class Translator:
         direction: str = "a2b",
         *,
         device: str = "auto",
-        precision: Exactness = "fp32",
+        precision: ComputingPrecision = "fp32",
         mode: Mode | None = None,
         seed: int = 0,
         backend: Backend = "torch",
@@ -113,7 +113,7 @@ class Translator:
         found = f"the shape {tuple(image.shape)}" if isinstance(image, np.ndarray | Tensor) else type(image).__name__
         raise ConfigError(f"a translator takes {expected}, found {found}")
 
-    def pixels(self, pixels: np.ndarray, at: At = "native") -> np.ndarray:
+    def pixels(self, pixels: np.ndarray, at: WorkingSize = "native") -> np.ndarray:
         """Translate an (h, w, c) array of native pixels.
 
         ``at="trained"`` works at the size of training and resizes the result back. Raises DataError when the pixels cannot
@@ -121,7 +121,7 @@ class Translator:
         """
         return self.finish(self.tensors(self.prepare(pixels, at)[None])[0], *pixels.shape[:2])
 
-    def prepare(self, pixels: np.ndarray, at: At = "native") -> Shaped[Tensor, "c h w"]:
+    def prepare(self, pixels: np.ndarray, at: WorkingSize = "native") -> Shaped[Tensor, "c h w"]:
         """Make of an (h, w, c) array of native pixels what `tensors` takes, at the size at which the network is to work."""
         height, width = pixels.shape[:2]
         pixels = fit(pixels, self.source)
