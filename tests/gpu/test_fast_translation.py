@@ -21,7 +21,7 @@ pytestmark = pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_replayed_graph_translates_what_it_is_given(device, precision):
     how = {"device": str(device), "precision": precision}
-    plain, replayed = Translator(snapshot_of("resnet_1"), **how), Translator(snapshot_of("resnet_1"), **how, replay=True)
+    plain, replayed = (Translator(snapshot_of("resnet_1"), **how, replay=replay) for replay in (False, True))
     batches = [images(3).roll(k, 3) for k in range(WARM_UPS + 4)]
     outs = [replayed.tensors(batch) for batch in batches]
     for batch, out in zip(batches, outs, strict=True):

@@ -131,14 +131,37 @@ def test_replays_give_what_the_function_gives_and_results_stay():
     assert (recorder.recordings, recorder.replays) == (1, 3)
 
 
-def test_every_shape_has_its_own_recording_and_few_are_kept():
+def test_the_first_shapes_that_come_again_have_recordings_of_their_own():
     recorder = Recorder()
     replays = Replays(double, recorder)
-    for _ in range(WARM_UPS + 1):
+    for _ in range(WARM_UPS + 2):
         for side in range(1, RECORDINGS + 2):
             assert torch.equal(replays(torch.ones(1, 3, side, 1)), torch.full((1, 3, side, 1), 2.0))
-    assert recorder.recordings == RECORDINGS + 1 and len(replays.recorded) == RECORDINGS
-    assert replays(torch.ones(1, 3, 1, 1)).shape == (1, 3, 1, 1) and recorder.recordings == RECORDINGS + 2
+    assert recorder.recordings == len(replays.recorded) == RECORDINGS and recorder.replays == 2 * RECORDINGS
+
+
+def test_what_cannot_be_recorded_for_want_of_memory_is_computed_and_few_times_tried_again():
+    attempts = []
+
+    def record(compute):
+        attempts.append(compute())
+        raise RuntimeError("CUDA out of memory")
+
+    replays, x = Replays(double, record), torch.ones(1, 3, 4, 4)
+    for _ in range(WARM_UPS + RECORDINGS + 2):
+        assert torch.equal(replays(x), 2 * x)
+    assert len(attempts) == RECORDINGS
+
+
+def test_what_cannot_be_recorded_for_another_reason_is_an_error():
+    def record(compute):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    replays, x = Replays(double, record), torch.ones(1, 3, 4, 4)
+    for _ in range(WARM_UPS):
+        replays(x)
+    with pytest.raises(RuntimeError, match="not permitted"):
+        replays(x)
 
 
 def test_large_batches_are_not_recorded():

@@ -25,8 +25,8 @@ class TorchBackend:
     """A generator on a device, called with native pixels on the CPU or the device; it returns native pixels on the CPU.
 
     fp32 is exact on CUDA too: TF32 is off while it computes. bf16 takes the fastest kernels that cuDNN finds there for a shape
-    that comes again, so its results may differ between runs by rounding. ``replay`` records such a shape as a CUDA graph where
-    the result does not depend on the batch. ``compiled`` generates kernels with torch.compile for each shape.
+    that comes again, so its results may differ between runs by rounding. ``replay`` records a shape that comes again as a CUDA
+    graph, where results do not depend on the batch. ``compiled`` generates kernels with torch.compile for each shape.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class TorchBackend:
         precision: ComputingPrecision,
         mode: Mode,
         seed: int,
-        replay: bool = False,
+        replay: bool = True,
         compiled: bool = False,
     ) -> None:
         if next(net.parameters()).device != device:
