@@ -50,10 +50,9 @@ WAYS: dict[str, tuple[tuple[Any, ...], ...]] = {
     "cpu": (("torch", "fp32"), ("torch", "bf16"), ("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")),
     "cuda": (
         ("torch", "fp32"),
+        ("torch", "bf16", "unrecorded"),
         ("torch", "bf16"),
-        ("torch", "bf16", "replay"),
         ("torch", "bf16", "compiled"),
-        ("torch", "bf16", "replay", "compiled"),
     ),
 }
 LOOP, BATCH = "plain loop", "plain batch"
@@ -100,7 +99,7 @@ def backends(snapshot: Snapshot, device: torch.device, size: int, args: argparse
         name = " ".join((backend, precision, *more))
         wanted = name in args.ways if args.ways else args.compiled or "compiled" not in more
         if wanted and installed(backend):
-            how: dict[str, Any] = {option: True for option in more}
+            how: dict[str, Any] = {"replay": "unrecorded" not in more, "compiled": "compiled" in more}
             ways[name] = Translator(snapshot, device=str(device), backend=backend, precision=precision, **how).tensors
     rows = []
     for batch in args.batches:

@@ -18,13 +18,53 @@ def tf32():
     return BACKENDS.cudnn.conv.fp32_precision, BACKENDS.cuda.matmul.fp32_precision
 
 
+def every_setting():
+    newer = (BACKENDS.cudnn.conv, BACKENDS.cudnn.rnn, BACKENDS.cuda.matmul, BACKENDS.mkldnn.matmul)
+    return [setting.fp32_precision for setting in newer]
+
+
+@pytest.fixture
+def settings():
+    """Puts back what a test changes."""
+    before, matmul = every_setting(), torch.get_float32_matmul_precision()
+    yield
+    torch.set_float32_matmul_precision(matmul)
+    BACKENDS.cudnn.allow_tf32 = True
+    newer = (BACKENDS.cudnn.conv, BACKENDS.cudnn.rnn, BACKENDS.cuda.matmul, BACKENDS.mkldnn.matmul)
+    for setting, precision in zip(newer, before, strict=True):
+        setting.fp32_precision = precision
+
+
 def test_tf32_is_off_inside_and_restored_even_by_an_error():
-    before = tf32()
+    before = every_setting()
     assert before[0] == "tf32"  # as torch begins: convolutions in "float32" round to TF32
     with suppress(KeyError), EXACT_FLOAT32:
-        assert tf32() == ("ieee", "ieee")
+        assert every_setting() == ["ieee"] * 4
         raise KeyError
-    assert tf32() == before
+    assert every_setting() == before
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+@pytest.mark.parametrize("matmul", ["highest", "high", "medium"])
+def test_precision_chosen_by_the_older_settings_stays_readable_and_comes_back(matmul, allowed, settings):
+    torch.set_float32_matmul_precision(matmul)
+    BACKENDS.cudnn.allow_tf32 = allowed
+
+    def older():
+        return torch.get_float32_matmul_precision(), BACKENDS.cudnn.allow_tf32, BACKENDS.cuda.matmul.allow_tf32
+
+    before = every_setting(), older()
+    with EXACT_FLOAT32:
+        assert every_setting() == ["ieee"] * 4 and older() == ("highest", False, False)
+    assert (every_setting(), older()) == before
+
+
+def test_precision_chosen_by_the_newer_settings_comes_back(settings):
+    BACKENDS.cudnn.conv.fp32_precision, BACKENDS.cuda.matmul.fp32_precision = "ieee", "tf32"
+    before = every_setting()
+    with EXACT_FLOAT32:
+        assert every_setting() == ["ieee"] * 4
+    assert every_setting() == before == ["ieee", "tf32", "tf32", before[3]]
 
 
 def test_a_setting_holds_until_the_last_thread_has_left():
@@ -91,14 +131,37 @@ def test_replays_give_what_the_function_gives_and_results_stay():
     assert (recorder.recordings, recorder.replays) == (1, 3)
 
 
-def test_every_shape_has_its_own_recording_and_few_are_kept():
+def test_the_first_shapes_that_come_again_have_recordings_of_their_own():
     recorder = Recorder()
     replays = Replays(double, recorder)
-    for _ in range(WARM_UPS + 1):
+    for _ in range(WARM_UPS + 2):
         for side in range(1, RECORDINGS + 2):
             assert torch.equal(replays(torch.ones(1, 3, side, 1)), torch.full((1, 3, side, 1), 2.0))
-    assert recorder.recordings == RECORDINGS + 1 and len(replays.recorded) == RECORDINGS
-    assert replays(torch.ones(1, 3, 1, 1)).shape == (1, 3, 1, 1) and recorder.recordings == RECORDINGS + 2
+    assert recorder.recordings == len(replays.recorded) == RECORDINGS and recorder.replays == 2 * RECORDINGS
+
+
+def test_what_cannot_be_recorded_for_want_of_memory_is_computed_and_few_times_tried_again():
+    attempts = []
+
+    def record(compute):
+        attempts.append(compute())
+        raise RuntimeError("CUDA out of memory")
+
+    replays, x = Replays(double, record), torch.ones(1, 3, 4, 4)
+    for _ in range(WARM_UPS + RECORDINGS + 2):
+        assert torch.equal(replays(x), 2 * x)
+    assert len(attempts) == RECORDINGS
+
+
+def test_what_cannot_be_recorded_for_another_reason_is_an_error():
+    def record(compute):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    replays, x = Replays(double, record), torch.ones(1, 3, 4, 4)
+    for _ in range(WARM_UPS):
+        replays(x)
+    with pytest.raises(RuntimeError, match="not permitted"):
+        replays(x)
 
 
 def test_large_batches_are_not_recorded():

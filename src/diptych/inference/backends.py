@@ -20,7 +20,7 @@ from diptych.metrics.models import extra
 from diptych.pixels import Domain
 
 Backend = Literal["torch", "onnx", "openvino"]
-Exactness = Literal["fp32", "bf16"]
+ComputingPrecision = Literal["fp32", "bf16"]
 Run = Callable[[Shaped[Tensor, "n c h w"]], Shaped[Tensor, "n d h w"]]
 PACKAGES: dict[Backend, tuple[str, ...]] = {"torch": (), "onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 
@@ -30,7 +30,7 @@ def installed(backend: Backend) -> bool:
     return all(find_spec(package) for package in PACKAGES[backend])
 
 
-def onnx_run(net: nn.Module, source: Domain, target: Domain, precision: Exactness) -> Run:
+def onnx_run(net: nn.Module, source: Domain, target: Domain, precision: ComputingPrecision) -> Run:
     """Compute with ONNX Runtime on the CPU.
 
     Raises MissingExtraError where it is not installed, and ConfigError for bf16, for which it has no kernels on CPUs.
@@ -52,7 +52,7 @@ def onnx_session(model: bytes, output: str = "", what: str = "backend onnx") -> 
     return lambda pixels: torch.from_numpy(session.run([output] if output else None, {"pixels": pixels.numpy()})[0])
 
 
-def openvino_run(net: nn.Module, source: Domain, target: Domain, precision: Exactness) -> Run:
+def openvino_run(net: nn.Module, source: Domain, target: Domain, precision: ComputingPrecision) -> Run:
     """Compute with OpenVINO on the CPU. Raises MissingExtraError where it is not installed."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # which would report each import to Google Analytics
     openvino = extra("openvino", "openvino", "backend openvino")

@@ -18,7 +18,7 @@ from diptych.data.folders import Ref, find_images
 from diptych.data.formats import output_suffix, show, write_pixels
 from diptych.errors import DataError, StorageError, out_of_memory
 from diptych.inference.overlap import ahead
-from diptych.inference.translator import At, Translator
+from diptych.inference.translator import Translator, WorkingSize
 
 SMALLER = "cut it into smaller images, or use --at trained"
 THREADS = min(4, os.cpu_count() or 1)  # this many read files, and as many write them
@@ -83,7 +83,7 @@ def translate_files(
     jobs: Iterable[Job],
     translator: Translator,
     *,
-    at: At = "native",
+    at: WorkingSize = "native",
     batch: int = 1,
     batch_values: int | None = None,
     skip_existing: bool = False,
@@ -110,7 +110,7 @@ def translate_files(
     return outcomes
 
 
-def _load(job: Job, translator: Translator, at: At, skip_existing: bool) -> _Loaded | Outcome:
+def _load(job: Job, translator: Translator, at: WorkingSize, skip_existing: bool) -> _Loaded | Outcome:
     if skip_existing and job.target.exists():
         return Outcome(job, skipped=True)
     try:

@@ -1,4 +1,4 @@
-"""Which backend, precision and batch translate a job fastest within a stated error, measured on the job's first images."""
+"""Choose what translates a job fastest within a stated error: backend, precision and batch, measured on its first images."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from diptych.data.datasets import read_as
 from diptych.data.folders import Ref
 from diptych.device import pick_precision
 from diptych.errors import ConfigError, DataError, out_of_memory
-from diptych.inference.backends import Backend, Exactness, installed
+from diptych.inference.backends import Backend, ComputingPrecision, installed
 from diptych.inference.batch import Job
-from diptych.inference.translator import At, Translator
+from diptych.inference.translator import Translator, WorkingSize
 from diptych.pixels import Domain
 
 PREFERENCE: tuple[Backend, ...] = ("openvino", "onnx", "torch")  # jobs too small for a measurement take the last one
-JUDGED_IMAGES = 2  # are compared with torch in fp32
-BATCHES = {"cpu": (1, 4), "cuda": (1, 4, 16)}  # are tried, by kind of device
-CALLS = {"cpu": 2, "cuda": 4}  # of each batch, the fastest of which counts: in the first ones kernels are chosen
-SMALL_JOB, SHORT_JOB = 16, 5.0  # images and seconds: below either, measuring takes longer than it saves
-BATCH_VALUES = 2**22  # numbers in a batch that was not asked for: larger ones only take more memory
+JUDGED_IMAGES = 2  # are compared with their translations by torch in fp32
+BATCHES = {"cpu": (1, 4), "cuda": (1, 4, 16)}  # numbers of images at once that are tried
+CALLS = {"cpu": 2, "cuda": 4}  # measurements of each, of which the fastest counts, since the first ones choose kernels
+SMALL_JOB, SHORT_JOB = 16, 5.0  # images and seconds, below which measuring takes longer than it saves
+BATCH_VALUES = 2**22  # numbers in a batch that was not asked for; more of them only take more memory
 
-Pair = tuple[Backend, Exactness]
+Pair = tuple[Backend, ComputingPrecision]
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class ChosenTranslator:
 
 
 def choose_translator(
-    make: Callable[[Backend, Exactness], Translator],
+    make: Callable[[Backend, ComputingPrecision], Translator],
     jobs: Sequence[Job],
     *,
-    at: At = "native",
+    at: WorkingSize = "native",
     backend: Backend | Literal["auto"] = "auto",
-    precision: Exactness | Literal["auto"] = "auto",
+    precision: ComputingPrecision | Literal["auto"] = "auto",
     batch: int | None = None,
     max_error: float = 1.0,
 ) -> ChosenTranslator:
@@ -99,25 +99,30 @@ def choose_translator(
     return min(refused, key=lambda judged: judged[0])[1]
 
 
-def candidates(plain: Translator, backend: Backend | Literal["auto"], precision: Exactness | Literal["auto"]) -> list[list[Pair]]:
-    """Pairs of backend and precision that are possible here, the faster precision first, in each the simplest backend last."""
+def candidates(
+    plain: Translator, backend: Backend | Literal["auto"], precision: ComputingPrecision | Literal["auto"]
+) -> list[list[Pair]]:
+    """List the pairs of backend and precision that are possible here.
+
+    Each precision has a list of its own, the faster one first; in each the backend with the fewest needs is last.
+    """
     graphs = plain.device.type == "cpu" and not plain.depends_on_batch
     backends = [b for b in PREFERENCE if b == "torch" or (graphs and installed(b))] if backend == "auto" else [backend]
     fast = pick_precision("auto", plain.device) == "bf16"
-    precisions: list[Exactness] = (["bf16", "fp32"] if fast else ["fp32"]) if precision == "auto" else [precision]
+    precisions: list[ComputingPrecision] = (["bf16", "fp32"] if fast else ["fp32"]) if precision == "auto" else [precision]
     told = backend != "auto" and precision != "auto"
     tiers = [[(b, p) for b in backends if told or (b, p) != ("onnx", "bf16")] for p in precisions]
     return [tier for tier in tiers if tier]
 
 
 def difference(out: Tensor, reference: Tensor, domain: Domain) -> float:
-    """Mean absolute difference of native pixels, in 255ths of the domain's range."""
+    """Compute the mean absolute difference of native pixels, in 255ths of the domain's range."""
     return float((out.double() - reference.double()).abs().mean()) * 255 / (domain.high - domain.low)
 
 
-def _reference(plain: Translator, jobs: Sequence[Job], at: At) -> tuple[list[Shaped[Tensor, "c h w"]], Tensor] | None:
-    """Images to measure on, and the translations of the first few by torch in fp32; None where measuring does not pay."""
-    images = _alike(jobs, plain, at, max(BATCHES[_kind(plain.device)])) if len(jobs) >= SMALL_JOB else []
+def _reference(plain: Translator, jobs: Sequence[Job], at: WorkingSize) -> tuple[list[Shaped[Tensor, "c h w"]], Tensor] | None:
+    """Read images to measure on and translate the first few by torch in fp32. Returns None where measuring does not pay."""
+    images = _images_of_one_size(jobs, plain, at, max(BATCHES[_kind(plain.device)])) if len(jobs) >= SMALL_JOB else []
     judged = images[:JUDGED_IMAGES]
     if plain.device.type == "cuda" and judged:
         _timed(plain, judged, 1)  # starts CUDA, which takes longer than translating
@@ -132,7 +137,7 @@ def _kind(device: torch.device) -> str:
 
 
 def _batches(device: torch.device, images: Sequence[Tensor]) -> list[int]:
-    """The batches that are tried on such images."""
+    """List the numbers of images at once that are tried with such images."""
     most = min(len(images), BATCH_VALUES // images[0].numel())
     return [size for size in BATCHES[_kind(device)] if size == 1 or size <= most]
 
@@ -140,7 +145,7 @@ def _batches(device: torch.device, images: Sequence[Tensor]) -> list[int]:
 def _timed_batches(
     chosen: ChosenTranslator, images: Sequence[Tensor], sizes: Sequence[int]
 ) -> Iterator[tuple[float, ChosenTranslator]]:
-    """Seconds an image in batches of each size for which there is enough memory."""
+    """Measure the seconds that an image takes in batches of each size for which there is enough memory."""
     for size in sizes:
         shown = images[: max(size, JUDGED_IMAGES)]
         calls = [_timed(chosen.translator, shown, size) for _ in range(CALLS[_kind(chosen.translator.device)])]
@@ -149,8 +154,10 @@ def _timed_batches(
             yield min(seconds) / len(shown), replace(chosen, batch=size)
 
 
-def _alike(jobs: Sequence[Job], translator: Translator, at: At, wanted: int) -> list[Shaped[Tensor, "c h w"]]:
-    """Up to ``wanted`` images of one size among the first few jobs, as far as they can be read."""
+def _images_of_one_size(
+    jobs: Sequence[Job], translator: Translator, at: WorkingSize, wanted: int
+) -> list[Shaped[Tensor, "c h w"]]:
+    """Read up to ``wanted`` images of one size among the first few jobs, leaving out those that cannot be read."""
     images: list[Tensor] = []
     for job in itertools.islice(jobs, 4 * wanted):
         try:
@@ -163,7 +170,7 @@ def _alike(jobs: Sequence[Job], translator: Translator, at: At, wanted: int) -> 
 
 
 def _timed(translator: Translator, images: Sequence[Tensor], batch: int) -> tuple[Tensor, float] | None:
-    """Translations and seconds; None where there is too little memory."""
+    """Translate images and measure the seconds. Returns None where there is too little memory."""
     began = time.perf_counter()
     try:
         out = [translator.tensors(torch.stack(list(images[i : i + batch]))) for i in range(0, len(images), batch)]

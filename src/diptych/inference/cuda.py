@@ -11,11 +11,14 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
+from diptych.errors import out_of_memory
+
 WARM_UPS = 2  # calls of a shape in a thread before one is recorded: cuDNN chooses kernels in them, for each thread anew
 RECORDED_PIXELS = 2**20  # in a batch: beside the computation of more, launching it costs little
-RECORDINGS = 4  # shapes that are kept
+RECORDINGS = 8  # shapes that are recorded; each holds the memory of its activations
 
 Record = Callable[[Callable[[], Tensor]], tuple[Callable[[], None], Tensor]]
+Recording = tuple[Tensor, Callable[[], None], Tensor]  # where the input is copied to, what replays, where the result lies
 
 
 @final
@@ -41,15 +44,35 @@ class SharedSetting:
 
 @contextmanager
 def _without_tf32() -> Iterator[None]:
-    settings: list[Any] = [cast(Any, torch.backends.cudnn).conv, torch.backends.cuda.matmul]
-    before = [setting.fp32_precision for setting in settings]
-    for setting in settings:
+    """Set precision both ways that PyTorch has, since it refuses to read the older one where only the newer one was changed."""
+    cudnn, mkldnn = cast(Any, torch.backends.cudnn), cast(Any, torch.backends.mkldnn)
+    newer: list[Any] = [cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul, mkldnn.matmul]
+    before = [setting.fp32_precision for setting in newer]
+    tf32 = _unless_mixed(lambda: cudnn.allow_tf32)
+    matmul = _unless_mixed(torch.get_float32_matmul_precision)
+    if tf32 is not None:
+        cudnn.allow_tf32 = False
+    if matmul is not None:
+        torch.set_float32_matmul_precision("highest")
+    for setting in newer:
         setting.fp32_precision = "ieee"
     try:
         yield
     finally:
-        for setting, precision in zip(settings, before, strict=True):
+        if tf32 is not None:
+            cudnn.allow_tf32 = tf32
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
+        for setting, precision in zip(newer, before, strict=True):
             setting.fp32_precision = precision
+
+
+def _unless_mixed(read: Callable[[], Any]) -> Any:
+    """An older setting; None where the user chose the newer ones, beside which PyTorch raises an error."""
+    try:
+        return read()
+    except RuntimeError:
+        return None
 
 
 @contextmanager
@@ -100,14 +123,16 @@ def record(compute: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
 class Replays:
     """A function of one CUDA tensor; inputs of a shape that comes again are computed by replaying one CUDA graph.
 
-    One launch replaces hundreds, which otherwise take longer than the computation of a small image. The function must draw no
-    random numbers and wait for nothing. Threads may share it where they compute on one stream, as they do unless told otherwise.
+    One launch replaces hundreds, which otherwise take longer than the computation of a small image. The first few shapes that
+    come again are recorded, where there is enough memory; others are computed as they are. The function must draw no random
+    numbers and wait for nothing. Threads may share it where they compute on one stream, as they do unless told otherwise.
     """
 
     def __init__(self, compute: Callable[[Tensor], Tensor], record: Record = record) -> None:
         self.compute, self.record, self.lock = compute, record, threading.Lock()
         self.seen: Counter[tuple[int, torch.Size]] = Counter()
-        self.recorded: dict[torch.Size, tuple[Tensor, Callable[[], None], Tensor]] = {}
+        self.recorded: dict[torch.Size, Recording] = {}
+        self.left = RECORDINGS
 
     def __call__(self, x: Tensor) -> Tensor:
         """Compute the function of x."""
@@ -115,17 +140,20 @@ class Replays:
             if x.shape not in self.recorded:
                 here = threading.get_ident(), x.shape
                 self.seen[here] += 1
-                if self.seen[here] <= WARM_UPS or x[:, 0].numel() > RECORDED_PIXELS:
+                wanted = self.left and self.seen[here] > WARM_UPS and x[:, 0].numel() <= RECORDED_PIXELS
+                if not (wanted and self._record(x)):
                     return self.compute(x)
-                self._record(x)
             given, replay, out = self.recorded[x.shape]
             given.copy_(x)
             replay()
             return out.clone()
 
-    def _record(self, x: Tensor) -> None:
-        if len(self.recorded) == RECORDINGS:
-            self.recorded.pop(next(iter(self.recorded)))  # the oldest
+    def _record(self, x: Tensor) -> bool:
+        self.left -= 1
         given = x.clone()
-        replay, out = self.record(lambda: self.compute(given))
-        self.recorded[x.shape] = given, replay, out
+        try:
+            self.recorded[x.shape] = given, *self.record(lambda: self.compute(given))
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+        return x.shape in self.recorded
