@@ -17,10 +17,13 @@ def moments(x, means, squares, rows, channels, per_split, splits, R: tl.constexp
     start = split * per_split
     stop = tl.minimum(start + per_split, rows)
     mean, square, count = tl.zeros([C], exact), tl.zeros([C], exact), tl.zeros([], exact)
+    image = x + n * rows * channels
+    pivot = tl.load(image + c, mask=c < channels, other=0.0).to(exact)  # sums around one of the pixels round less
     for first in range(start, stop, R):
         r = first + tl.arange(0, R)
         inside = (r < stop)[:, None] & (c < channels)[None, :]
-        tile = tl.load(x + n * rows * channels + r[:, None] * channels + c[None, :], mask=inside, other=0.0).to(exact)
+        tile = tl.load(image + r[:, None] * channels + c[None, :], mask=inside, other=0.0).to(exact)
+        tile = tl.where(inside, tile - pivot[None, :], 0.0)
         fresh = tl.minimum(stop - first, R).to(exact)
         its_mean = tl.sum(tile, 0) / fresh
         apart = tl.where(inside, tile - its_mean[None, :], 0.0)
@@ -30,7 +33,7 @@ def moments(x, means, squares, rows, channels, per_split, splits, R: tl.constexp
         square += tl.sum(apart * apart, 0) + delta * delta * (count * fresh / total)
         count = total
     place = (n * splits + split) * channels + c
-    tl.store(means + place, mean, mask=c < channels)
+    tl.store(means + place, pivot + mean, mask=c < channels)
     tl.store(squares + place, square, mask=c < channels)
 
 
@@ -65,27 +68,28 @@ def normalise(
     c = tl.program_id(2) * C + tl.arange(0, C)
     known = c < channels
     mean, square, count = tl.zeros([C], exact), tl.zeros([C], exact), tl.zeros([], exact)
+    pivot = tl.load(means + n * splits * channels + c, mask=known, other=0.0)
     for split in range(0, splits):
         place = (n * splits + split) * channels + c
         fresh = tl.minimum(rows - split * per_split, per_split).to(exact)
-        delta, total = tl.load(means + place, mask=known, other=0.0) - mean, count + fresh
+        delta, total = (tl.load(means + place, mask=known, other=0.0) - pivot) - mean, count + fresh
         mean += delta * (fresh / total)
         square += tl.load(squares + place, mask=known, other=0.0) + delta * delta * (count * fresh / total)
         count = total
     scale = 1.0 / tl.sqrt(square / rows + eps)
     if block == 0:
-        tl.store(mean_out + n * channels + c, mean, mask=known)
+        tl.store(mean_out + n * channels + c, pivot + mean, mask=known)
         tl.store(scale_out + n * channels + c, scale, mask=known)
         if TRACK:  # batch normalisation keeps running statistics, of the unbiased variance
             old_mean, old_var = tl.load(running_mean + c, mask=known), tl.load(running_var + c, mask=known)
-            tl.store(running_mean + c, old_mean + momentum * (mean - old_mean), mask=known)
+            tl.store(running_mean + c, old_mean + momentum * (pivot + mean - old_mean), mask=known)
             tl.store(running_var + c, old_var + momentum * (square / (rows - 1) - old_var), mask=known)
     start = block * per_program
     for first in range(start, tl.minimum(start + per_program, rows), R):
         r = first + tl.arange(0, R)
         inside = (r < rows)[:, None] & known[None, :]
         place = n * rows * channels + r[:, None] * channels + c[None, :]
-        z = (tl.load(x + place, mask=inside, other=0.0).to(exact) - mean[None, :]) * scale[None, :]
+        z = (tl.load(x + place, mask=inside, other=0.0).to(exact) - pivot[None, :] - mean[None, :]) * scale[None, :]
         if AFFINE:
             z = z * tl.load(weight + c, mask=known)[None, :].to(exact) + tl.load(bias + c, mask=known)[None, :].to(exact)
         tl.store(y + place, tl.where(z > 0, z, z * slope).to(y.dtype.element_ty), mask=inside)
