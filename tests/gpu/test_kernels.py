@@ -28,11 +28,11 @@ def images(shape, dtype, device, mean=5.0):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_instance_norm_and_rectifier(shape, dtype, slope, device):
     x = images(shape, dtype, device)
-    probe = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(device)
     exact = x.detach().double().requires_grad_()
     normalised = F.instance_norm(exact, eps=1e-5)
     expected = F.leaky_relu(normalised, slope)
-    away_from_the_kink = normalised.abs() > ROUNDING[dtype]  # where rounding decides which of two gradients it is
+    probe = torch.randn(shape, generator=torch.Generator().manual_seed(2)).to(device)
+    probe *= normalised.abs() > ROUNDING[dtype]  # nearer to the kink rounding decides which of two gradients it is
     (expected_gradient,) = torch.autograd.grad(expected, exact, probe.double())
     twice = []
     for _ in range(2):
@@ -40,7 +40,7 @@ def test_instance_norm_and_rectifier(shape, dtype, slope, device):
         (gradient,) = torch.autograd.grad(y, x, probe.to(dtype))
         twice.append((y, gradient))
         assert (y.double() - expected).abs().max() < ROUNDING[dtype]
-        assert (gradient.double() - expected_gradient)[away_from_the_kink].abs().max() < ROUNDING[dtype] * 3
+        assert (gradient.double() - expected_gradient).abs().max() < ROUNDING[dtype] * 3
         assert fused.usable(y) and fused.usable(gradient)
     assert torch.equal(twice[0][0], twice[1][0]) and torch.equal(twice[0][1], twice[1][1])
 
