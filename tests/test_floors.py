@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "diptych"
 
 # One row per floor, lowest first. A new module takes its place here before anything may import it.
 FLOORS = {
-    "pieces": {"errors", "pixels", "nets", "losses", "pool", "ema", "device", "diffaugment", "sheets", "files"},
+    "pieces": {"errors", "pixels", "nets", "losses", "pool", "ema", "device", "diffaugment", "sheets", "files", "extras"},
     "rooms": {"methods", "data", "metrics"},
     "contracts": {"recipe", "recipes", "snapshot", "foreign", "run"},
     "engines": {"training", "inference", "evaluation"},

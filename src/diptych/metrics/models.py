@@ -6,7 +6,6 @@ Both take RGB images as they are and answer with what the network says: numbers 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,7 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
-from diptych.errors import DataError, MissingExtraError, WeightsError
+from diptych.errors import DataError, WeightsError
+from diptych.extras import extra
 from diptych.files import sha256_of
 
 Task = Literal["segmenter", "classifier"]
@@ -38,16 +38,6 @@ class Network:
     classes: tuple[str, ...]
     num_classes: int | None
     answer: Callable[[UInt8[Tensor, "n 3 h w"]], Any]
-
-
-def extra(package: str, name: str, what: str) -> Any:
-    """An optional package. Raises MissingExtraError that says what to install."""
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
-        raise MissingExtraError(f"{what}: needs {package}, which is not installed; pip install 'diptych[{name}]'") from error
 
 
 def onnx_network(path: Path, device: torch.device) -> Network:

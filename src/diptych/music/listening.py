@@ -16,9 +16,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 import diptych.evaluation
+from diptych.extras import extra
 from diptych.files import write_atomic
 from diptych.metrics.estimate import Estimate
-from diptych.metrics.models import extra
 from diptych.music.judge import Example
 from diptych.music.midi import midi_bytes
 from diptych.music.notes import System
