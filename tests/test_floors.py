@@ -11,7 +11,20 @@ PACKAGE = Path(__file__).parents[1] / "src" / "diptych"
 
 # One row per floor, lowest first. A new module takes its place here before anything may import it.
 FLOORS = {
-    "pieces": {"errors", "pixels", "nets", "losses", "pool", "ema", "device", "diffaugment", "sheets", "files", "extras"},
+    "pieces": {
+        "errors",
+        "pixels",
+        "nets",
+        "losses",
+        "pool",
+        "ema",
+        "device",
+        "diffaugment",
+        "sheets",
+        "files",
+        "extras",
+        "messages",
+    },
     "rooms": {"methods", "data", "metrics"},
     "contracts": {"recipe", "recipes", "snapshot", "foreign", "run"},
     "engines": {"training", "inference", "evaluation"},

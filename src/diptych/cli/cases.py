@@ -15,7 +15,6 @@ from diptych.cli.console import notes
 from diptych.data.census import take_census
 from diptych.data.datasets import DataConfig
 from diptych.data.folders import Split, find_data
-from diptych.data.formats import show
 from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.evaluate import subjects_of
@@ -23,6 +22,7 @@ from diptych.evaluation.finished import finished
 from diptych.evaluation.subject import Subject
 from diptych.files import sha256_of
 from diptych.inference.translator import Translator
+from diptych.messages import show
 from diptych.methods import METHODS, method_config
 from diptych.recipe import Recipe
 from diptych.run import read_census

@@ -30,8 +30,8 @@ def main(argv: Sequence[str]) -> int:
     import json
 
     from diptych.cli.console import console
-    from diptych.data.formats import show
     from diptych.errors import ConfigError
+    from diptych.messages import show
     from diptych.recipe import Recipe
     from diptych.run import write_json
     from diptych.training.diagnosis import NEEDED, diagnose, num_looks

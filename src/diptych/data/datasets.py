@@ -19,8 +19,9 @@ from torch.utils.data import Dataset
 from diptych.data.augment import crop, mirror, mirror_alone, resize_for, to_tensor
 from diptych.data.census import Census, fit
 from diptych.data.folders import Ref, Split, take_half
-from diptych.data.formats import read_pixels, show
+from diptych.data.formats import read_pixels
 from diptych.errors import ConfigError, DataError
+from diptych.messages import show
 from diptych.pixels import Domain
 
 

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from diptych.data.formats import SUFFIXES, read_pixels, show
+from diptych.data.formats import SUFFIXES, read_pixels
 from diptych.data.listing import find_images, open_folder, spelling
 from diptych.errors import DataError
+from diptych.messages import show
 
 __all__ = ["Half", "Layout", "Ref", "Split", "find_data", "find_images", "take_half"]
 

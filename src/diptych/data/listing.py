@@ -12,8 +12,9 @@ from pathlib import Path
 
 from diptych.data.catalogue import EMBEDDED, embedded
 from diptych.data.decoders import first_line
-from diptych.data.formats import SUFFIXES, show
+from diptych.data.formats import SUFFIXES
 from diptych.errors import DataError
+from diptych.messages import show
 
 KINDS = ".jpg, .png, .webp, .tif, .npy ..."
 

@@ -14,11 +14,11 @@ from PIL import Image
 
 from diptych.data.checkup import VERDICTS, Checkup
 from diptych.data.findings import Case, Finding
-from diptych.data.formats import show
 from diptych.data.inspection import SIDES, Place
 from diptych.data.likeness import eight_bits
 from diptych.errors import DataError, StorageError
 from diptych.files import write_atomic
+from diptych.messages import show
 
 PICTURED = 12  # cases of a finding that are shown in pictures
 TOGETHER = 6  # pictures of one case

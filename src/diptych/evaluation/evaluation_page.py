@@ -13,9 +13,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from diptych.data.formats import show
 from diptych.evaluation.results import METRICS, Evaluation, Example
 from diptych.files import write_atomic
+from diptych.messages import show
 
 DIRECTIONS = {"a2b": "a to b", "b2a": "b to a"}
 COLUMNS = {"model": "Translator", "truth": "Real images", "copy": "Copied input", "mean": "Mean colour"}

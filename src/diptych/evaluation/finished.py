@@ -8,10 +8,10 @@ from pathlib import Path
 
 from diptych.data.census import take_census
 from diptych.data.folders import Half, Ref, Split
-from diptych.data.formats import show
 from diptych.data.listing import find_images, open_folder, spelling
 from diptych.errors import DataError
 from diptych.evaluation.subject import Subject
+from diptych.messages import show
 from diptych.pixels import Domain
 
 

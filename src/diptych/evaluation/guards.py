@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diptych.data.folders import Ref, Split
-from diptych.data.formats import show
 from diptych.errors import DataError
 from diptych.evaluation.protocol import file_sums
 from diptych.evaluation.subject import Subject
+from diptych.messages import show
 
 
 def refuse_wrong_sets(subject: Subject, *, allow_doubles: bool = False) -> dict[Path, str]:

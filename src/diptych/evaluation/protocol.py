@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from diptych.data.folders import Ref
-from diptych.data.formats import show
 from diptych.errors import DataError
+from diptych.messages import show
 
 LIBRARIES = ("diptych", "torch", "numpy", "pillow", "imagecodecs", "kornia")  # that can change a digit
 

@@ -24,11 +24,11 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from diptych.data.formats import show
 from diptych.errors import ConfigError, DiptychError
 from diptych.evaluation.charts import Line, charts
 from diptych.evaluation.evaluation_page import DIRECTIONS, Table, tables
 from diptych.files import read_header, write_atomic
+from diptych.messages import show
 from diptych.methods import METHODS
 from diptych.recipe import Recipe, flat
 from diptych.run import read_census

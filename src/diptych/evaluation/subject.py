@@ -16,8 +16,8 @@ from torch import Tensor
 from diptych.data.augment import to_tensor
 from diptych.data.datasets import DataConfig, read_as, view
 from diptych.data.folders import Ref
-from diptych.data.formats import show
 from diptych.errors import DataError
+from diptych.messages import show
 from diptych.pixels import Domain, to_rgb8
 
 Translate = Callable[[Tensor], Tensor]

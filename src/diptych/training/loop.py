@@ -18,12 +18,12 @@ from diptych.data.census import Census, take_census
 from diptych.data.checkup import quick_check
 from diptych.data.datasets import Crops
 from diptych.data.folders import Layout, Split, find_data
-from diptych.data.formats import show
 from diptych.data.holdout import hold_out
 from diptych.data.stream import NativeBatch, batches
 from diptych.device import pick_device, pick_precision, repeatable_kernels, workers_for
 from diptych.errors import ConfigError, Interrupted, TrainingError
 from diptych.files import write_atomic
+from diptych.messages import show
 from diptych.methods import Batch, Method
 from diptych.recipe import Recipe
 from diptych.run import Run
