@@ -24,14 +24,16 @@ FLOORS = {
         "files",
         "extras",
         "messages",
+        "overlap",
     },
     "rooms": {"methods", "data", "metrics"},
     "contracts": {"recipe", "recipes", "snapshot", "foreign", "run"},
     "engines": {"training", "inference", "evaluation"},
+    "compositions": {"pages", "scoring"},
     "applications": {"study", "server", "music", "prepare", "ablation"},
     "command line": {"cli", "__main__"},
 }
-SOCIABLE = {"pieces", "contracts", "command line"}  # on every other floor, neighbours never import one another
+SOCIABLE = {"pieces", "contracts", "compositions", "command line"}  # on every other floor, neighbours never import one another
 FORBIDDEN = {  # besides the floors: importer -> what it must not know
     "inference": {"methods", "training"},  # a snapshot of any method loads without that method's code
     "training": {"metrics"},  # the command composes them

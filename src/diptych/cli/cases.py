@@ -18,7 +18,7 @@ from diptych.data.folders import Split, find_data
 from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.evaluate import subjects_of
-from diptych.evaluation.finished import finished
+from diptych.evaluation.outputs import finished
 from diptych.evaluation.subject import Subject
 from diptych.files import sha256_of
 from diptych.inference.translator import Translator

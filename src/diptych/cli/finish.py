@@ -12,13 +12,13 @@ from diptych.data.folders import Split, find_data
 from diptych.device import pick_device
 from diptych.errors import DataError
 from diptych.evaluation.evaluate import evaluate
-from diptych.evaluation.evaluation_page import number
 from diptych.evaluation.examples import sheet_of
 from diptych.evaluation.instruments import Instruments
-from diptych.evaluation.report import write_report
 from diptych.evaluation.results import METRICS, Evaluation
 from diptych.files import sha256_of, write_atomic
 from diptych.inference.translator import Translator
+from diptych.pages.evaluation import number
+from diptych.pages.report import write_report
 from diptych.recipe import Recipe
 from diptych.run import read_census
 from diptych.snapshot import Snapshot

@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Write the report and say where it is."""
     args = parser().parse_args(argv)
-    from diptych.evaluation.report import write_report
+    from diptych.pages.report import write_report
 
     print(write_report(args.run))
     return 0

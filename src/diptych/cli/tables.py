@@ -12,8 +12,8 @@ from rich.table import Table
 
 from diptych.cli.console import notes
 from diptych.errors import Interrupted, StorageError
-from diptych.evaluation.evaluation_page import reasons, tables, write_page
 from diptych.evaluation.results import Evaluation
+from diptych.pages.evaluation import reasons, tables, write_page
 from diptych.run import write_json
 from diptych.training.signals import Interrupts
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from diptych.data.census import Census
 from diptych.device import pick_device
-from diptych.evaluation.validate import Validator
+from diptych.evaluation.validator import Validator
 from diptych.inference.translator import Translator
 from diptych.recipe import Recipe
 from diptych.snapshot import Snapshot

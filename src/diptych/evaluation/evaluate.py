@@ -13,9 +13,9 @@ from diptych.data.datasets import DataConfig
 from diptych.data.folders import Split
 from diptych.errors import DataError
 from diptych.evaluation.examples import pick
-from diptych.evaluation.guards import refuse_seen, refuse_wrong_sets
 from diptych.evaluation.instruments import Built, Instruments, build, choose, too_small
 from diptych.evaluation.protocol import list_sum, protocol_id, versions
+from diptych.evaluation.refusals import refuse_seen, refuse_wrong_sets
 from diptych.evaluation.results import METRICS, Evaluation, Result
 from diptych.evaluation.subject import Subject, Translate, reals, seen
 from diptych.pixels import Domain
@@ -56,7 +56,7 @@ def evaluate(
     ...) and is part of the protocol; ``about`` goes into the result as it is. ``watch`` gets (done, total) images after every
     batch and may raise to stop.
 
-    Raises DataError for sets that must not be scored (diptych.evaluation.guards) and for metrics that cannot be had of them,
+    Raises DataError for sets that must not be scored (diptych.evaluation.refusals) and for metrics that cannot be had of them,
     ConfigError for unknown metrics, WeightsError where weights that are asked for cannot be had.
 
     >>> test = find_data(["facades/"], paired=True).test

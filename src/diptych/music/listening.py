@@ -15,7 +15,7 @@ from jaxtyping import Float
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-import diptych.evaluation
+import diptych.pages
 from diptych.extras import extra
 from diptych.files import write_atomic
 from diptych.metrics.estimate import Estimate
@@ -63,7 +63,7 @@ def _wav(samples: Float[np.ndarray, " n"]) -> bytes:
 
 def write_page(path: Path, title: str, facts: str, scores: Sequence[tuple[str, Estimate]], examples: Iterable[Example]) -> None:
     """Write the page. ``scores`` are by title; of every example the pictures are shown and the notes can be heard."""
-    folders = [Path(__file__).parent, Path(diptych.evaluation.__file__).parent]  # the page's own, and that of the common style
+    folders = [Path(__file__).parent, Path(diptych.pages.__file__).parent]  # the page's own, and that of the common style
     page = Environment(loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined)
     page.trim_blocks = page.lstrip_blocks = True
     shown = [_shown(example) for example in examples]

@@ -13,7 +13,7 @@ import pytest
 
 from diptych.data.checkup import check
 from diptych.errors import StorageError
-from diptych.evaluation.checkup_page import LISTED, PICTURED, page, write_checkup
+from diptych.pages.checkup import LISTED, PICTURED, page, write_checkup
 from tests.data.scenes import pairs, save, scene, sets
 
 

@@ -15,11 +15,11 @@ from PIL import Image
 from diptych.data.census import Census, Skipped
 from diptych.data.folders import Ref, Split
 from diptych.errors import ConfigError
-from diptych.evaluation import charts, report
-from diptych.evaluation.report import write_report
 from diptych.evaluation.results import Evaluation, Result
 from diptych.files import write_tree
 from diptych.metrics.estimate import Estimate
+from diptych.pages import charts, report
+from diptych.pages.report import write_report
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 

@@ -25,11 +25,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from diptych.errors import ConfigError, DiptychError
-from diptych.evaluation.charts import Line, charts
-from diptych.evaluation.evaluation_page import DIRECTIONS, Table, tables
 from diptych.files import read_header, write_atomic
 from diptych.messages import show
 from diptych.methods import METHODS
+from diptych.pages.charts import Line, charts
+from diptych.pages.evaluation import DIRECTIONS, Table, tables
 from diptych.recipe import Recipe, flat
 from diptych.run import read_census
 from diptych.sheets import spread

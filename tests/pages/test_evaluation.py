@@ -7,9 +7,9 @@ import pytest
 
 from diptych.data.folders import Ref, Split
 from diptych.evaluation.evaluate import evaluate
-from diptych.evaluation.evaluation_page import number, reasons, tables, write_page
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.results import METRICS
+from diptych.pages.evaluation import number, reasons, tables, write_page
 from tests.evaluation.images import CONFIG, RGB, Features, negative, pairs, sets
 
 HOSTILE = "<script>alert(1)</script>&\"'"
@@ -118,7 +118,7 @@ def test_reasons_stand_once():
 
 
 def test_every_metric_has_words():
-    from diptych.evaluation.evaluation_page import MEANING
+    from diptych.pages.evaluation import MEANING
 
     assert MEANING.keys() == METRICS.keys()
     assert not [text for text in MEANING.values() if re.search(r"[A-Z].*\.$", text)]

@@ -10,9 +10,9 @@ from diptych.data.folders import Ref, Split
 from diptych.data.formats import write_pixels
 from diptych.errors import DataError
 from diptych.evaluation.evaluate import evaluate, judge
-from diptych.evaluation.finished import finished
-from diptych.evaluation.guards import refuse_seen, refuse_wrong_sets
 from diptych.evaluation.instruments import Instruments
+from diptych.evaluation.outputs import finished
+from diptych.evaluation.refusals import refuse_seen, refuse_wrong_sets
 from diptych.evaluation.subject import Subject
 from tests.evaluation.images import CONFIG, RGB, Features, negative, negatives, noise, pairs, sets
 

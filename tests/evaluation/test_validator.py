@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diptych.evaluation.validate import MOST, Validator
+from diptych.evaluation.validator import MOST, Validator
 from diptych.metrics import weights
 from diptych.metrics.image import psnr
 from tests.evaluation.images import CONFIG, RGB, Features, negative, pairs, sets
