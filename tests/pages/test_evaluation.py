@@ -9,7 +9,8 @@ from diptych.data.folders import Ref, Split
 from diptych.evaluation.evaluate import evaluate
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.results import METRICS
-from diptych.pages.evaluation import number, reasons, tables, write_page
+from diptych.evaluation.tables import MEANING, number, reasons, tables
+from diptych.pages.evaluation import write_evaluation
 from tests.evaluation.images import CONFIG, RGB, Features, negative, pairs, sets
 
 HOSTILE = "<script>alert(1)</script>&\"'"
@@ -44,8 +45,7 @@ class Page(HTMLParser):
 
 
 def page_of(evaluation, tmp_path):
-    write_page(evaluation, tmp_path / "e.html")
-    return Page((tmp_path / "e.html").read_text())
+    return Page(write_evaluation(evaluation, tmp_path, "e").read_text())
 
 
 def test_every_number_of_the_tables_stands_on_the_page(evaluation, tmp_path):
@@ -83,8 +83,7 @@ def test_images_have_size_and_words(evaluation, tmp_path):
 def test_the_same_evaluation_gives_the_same_page(evaluation, tmp_path):
     texts = []
     for name in ("one", "two"):
-        write_page(evaluation, tmp_path / name)
-        texts.append((tmp_path / name).read_bytes())
+        texts.append(write_evaluation(evaluation, tmp_path, name).read_bytes())
     assert texts[0] == texts[1]
 
 
@@ -118,7 +117,5 @@ def test_reasons_stand_once():
 
 
 def test_every_metric_has_words():
-    from diptych.pages.evaluation import MEANING
-
     assert MEANING.keys() == METRICS.keys()
     assert not [text for text in MEANING.values() if re.search(r"[A-Z].*\.$", text)]

@@ -354,7 +354,7 @@ def test_many_previews_are_thinned_evenly_with_the_first_and_the_newest(run):
         picture(run / f"preview-{images * 50:09d}.png")
     page = Page(write_report(run))
     captions = re.findall(r"<figcaption>([\d,]+) images?", page.source)
-    assert len(captions) == report.MOST_IMAGES == 24
+    assert len(captions) == report.MAX_IMAGES == 24
     assert captions[0] == "3,050" and captions[1] == "1"  # the newest large, then from the first on
     steps = np.diff([int(caption.replace(",", "")) for caption in captions[1:]])
     assert steps.min() > 0 and steps.max() <= 4 * 50
@@ -363,7 +363,7 @@ def test_many_previews_are_thinned_evenly_with_the_first_and_the_newest(run):
 
 def test_large_images_become_jpeg(run, monkeypatch):
     picture(run / "preview-000002000.png", (200, 150), noise=True)
-    monkeypatch.setattr(report, "MOST_IMAGE_BYTES", 50_000)
+    monkeypatch.setattr(report, "MAX_IMAGE_BYTES", 50_000)
     page = Page(write_report(run))
     kinds = [image["src"][:16] for image in page.all("img")]
     assert kinds == ["data:image/png;b", *["data:image/jpeg;"] * 3] and "they are JPEG of quality 90" in page.text

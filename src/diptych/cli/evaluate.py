@@ -86,11 +86,12 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.cases import case_of
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.cli.measuring import instruments
-    from diptych.cli.tables import print_tables, say_left_out, watcher, write_evaluation
+    from diptych.cli.tables import print_tables, say_left_out, watcher
     from diptych.device import pick_device
     from diptych.evaluation.evaluate import judge, num_images
     from diptych.evaluation.instruments import choose
     from diptych.messages import show
+    from diptych.pages.evaluation import write_evaluation
     from diptych.run import write_json
     from diptych.training.signals import noticed
 

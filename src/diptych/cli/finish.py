@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diptych.cli.cases import batch_for
 from diptych.cli.console import bar, console, notes
-from diptych.cli.tables import watcher, write_evaluation
+from diptych.cli.tables import watcher
 from diptych.data.census import take_census
 from diptych.data.folders import Split, find_data
 from diptych.device import pick_device
@@ -15,9 +15,10 @@ from diptych.evaluation.evaluate import evaluate
 from diptych.evaluation.examples import sheet_of
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.results import METRICS, Evaluation
+from diptych.evaluation.tables import number
 from diptych.files import sha256_of, write_atomic
 from diptych.inference.translator import Translator
-from diptych.pages.evaluation import number
+from diptych.pages.evaluation import write_evaluation
 from diptych.pages.report import write_report
 from diptych.recipe import Recipe
 from diptych.run import read_census

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -11,10 +10,9 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from diptych.cli.console import notes
-from diptych.errors import Interrupted, StorageError
+from diptych.errors import Interrupted
 from diptych.evaluation.results import Evaluation
-from diptych.pages.evaluation import reasons, tables, write_page
-from diptych.run import write_json
+from diptych.evaluation.tables import reasons, tables
 from diptych.training.signals import Interrupts
 
 
@@ -33,17 +31,6 @@ def watcher(progress: Progress, interrupts: Interrupts) -> Callable[[str], Calla
         return watch
 
     return task
-
-
-def write_evaluation(evaluation: Evaluation, out: Path, name: str = "evaluation") -> Path:
-    """Write JSON and page into a folder; returns the page's path."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
-    write_json(out / f"{name}.json", evaluation.to_json())
-    write_page(evaluation, out / f"{name}.html")
-    return out / f"{name}.html"
 
 
 def print_tables(evaluation: Evaluation) -> None:

@@ -1,11 +1,10 @@
 """A run's report: one HTML file that holds all it shows, so that it can be mailed, printed, and read in ten years.
 
-What a run folder lacks is left out and named; what is there but damaged is said. The same folder gives the same page.
+The page names the parts that a run folder lacks and the files that are damaged. The same folder gives the same page.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
@@ -21,21 +20,21 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from diptych.errors import ConfigError, DiptychError
-from diptych.files import read_header, write_atomic
+from diptych.evaluation.tables import DIRECTIONS, Table, tables
+from diptych.files import read_header
 from diptych.messages import show
 from diptych.methods import METHODS
 from diptych.pages.charts import Line, charts
-from diptych.pages.evaluation import DIRECTIONS, Table, tables
+from diptych.pages.frame import counted, embedded, render, write_page
 from diptych.recipe import Recipe, flat
 from diptych.run import read_census
 from diptych.sheets import spread
 
-MOST_IMAGES = 24  # embedded of each kind
-MOST_IMAGE_BYTES = 12_000_000  # embedded as they are; beyond, as JPEG
+MAX_IMAGES = 24  # of each kind on the page
+MAX_IMAGE_BYTES = 12_000_000  # that a kind of image may have together; more becomes JPEG
 PARTS = {
     "recipe.json": "the settings",
     "census.json": "the data",
@@ -87,11 +86,8 @@ def write_report(folder: Path) -> Path:
         "versions": versions(),
     }
     values |= {"recipe": recipe, "census": census, "epoch_size": epoch_size, "snapshot": snapshot}
-    page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
-    page.trim_blocks = page.lstrip_blocks = True
-    page.globals |= {"counted": counted, "show": show}
-    text = page.get_template("report.html.j2").render(values, problems=problems, missing=missing)
-    write_atomic(folder / "report.html", text.encode("utf-8", "replace"))  # names of files may hold bytes that are no text
+    values |= {"problems": problems, "missing": missing}
+    write_page(folder / "report.html", render("report.html.j2", values))
     return folder / "report.html"
 
 
@@ -183,30 +179,19 @@ def verdict(table: Table) -> str:
     return f"The translator {reached} by PSNR; higher is better. Over {counted(row.n, 'test image')}."
 
 
-def counted(count: int, noun: str) -> str:
-    """1 image, 12,000 images."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def album(paths: Iterable[Path], epoch_size: int, problems: list[str]) -> dict[str, Any]:
-    """Images ready to embed, evenly chosen where there are many, as JPEG where they are large together."""
+    """Images ready to embed: evenly chosen ones where there are many, and JPEG where the files are large together."""
     found = sorted(paths, key=lambda path: (len(path.name), path.name))  # numbers in their order, padded or not
-    chosen = spread(found, MOST_IMAGES)
-    small = sum(path.stat().st_size for path in chosen) <= MOST_IMAGE_BYTES
-    images = [image for path in chosen if (image := embedded(path, small, epoch_size, problems))]
+    chosen = spread(found, MAX_IMAGES)
+    small = sum(path.stat().st_size for path in chosen) <= MAX_IMAGE_BYTES
+    images = [image for path in chosen if (image := picture(path, small, epoch_size, problems))]
     return {"found": len(found), "small": small, "images": images}
 
 
-def embedded(path: Path, small: bool, epoch_size: int, problems: list[str]) -> dict[str, Any] | None:
-    """An image as a data URI with its size and its words; None, and a problem, when it is no image."""
+def picture(path: Path, small: bool, epoch_size: int, problems: list[str]) -> dict[str, Any] | None:
+    """An image file, embedded, with its caption and alternative text; None, and a problem, when it is no image."""
     try:
-        data, kind = path.read_bytes(), "png"
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            if not small:
-                file, kind = io.BytesIO(), "jpeg"
-                image.convert("RGB").save(file, "JPEG", quality=90, subsampling=0, optimize=True)  # label maps need full colour
-                data = file.getvalue()
+        image = embedded(path.read_bytes() if small else as_jpeg(path))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         problems.append(f"{show(path.name)}: not an image ({type(error).__name__})")
         return None
@@ -217,8 +202,15 @@ def embedded(path: Path, small: bool, epoch_size: int, problems: list[str]) -> d
         epoch = f", epoch {seen / epoch_size:,.3g}" if epoch_size and seen >= epoch_size / 10 else ""
         caption = counted(seen, "image") + epoch
         alt = f"The sample images and their translations after {counted(seen, 'image')} of training"
-    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return {"uri": uri, "width": width, "height": height, "caption": caption, "alt": alt}
+    return image | {"caption": caption, "alt": alt}
+
+
+def as_jpeg(path: Path) -> bytes:
+    """An image file as a JPEG with colour at full resolution, which the edges of label maps need."""
+    file = io.BytesIO()
+    with Image.open(path) as image:
+        image.convert("RGB").save(file, "JPEG", quality=90, subsampling=0, optimize=True)
+    return file.getvalue()
 
 
 def about_recipe(path: Path) -> dict[str, Any]:
