@@ -59,6 +59,10 @@ class DataConfig:
                 "raise it, or set data.resize none"
             )
 
+    def oriented(self, split: Split) -> Split:
+        """Images as they were found, with the sides as the recipe means them: exchanged where ``direction`` is b2a."""
+        return split.swapped() if self.direction == "b2a" else split
+
 
 Opened = dict[Path, np.ndarray]
 """Files that were decoded for the sample at hand: both halves of a side-by-side file come from one reading."""

@@ -190,7 +190,6 @@ def read_data(
     That is the validation's, or else the training's.
     """
     layout = find_data(recipe.data.source, paired=recipe.method.paired)
-    swap = recipe.data.direction == "b2a"
     census = run.census() if run else None
 
     def counted(done: int, total: int) -> None:
@@ -199,8 +198,9 @@ def read_data(
             raise Interrupted("stopped before training began; run the same command to begin", interrupts.signum)
 
     if run and census is None:
-        train = layout.train.swapped() if swap else layout.train
-        census = with_validation(take_census(train, strict=strict, on_progress=counted), layout, recipe)
+        census = with_validation(
+            take_census(recipe.data.oriented(layout.train), strict=strict, on_progress=counted), layout, recipe
+        )
         run.keep_census(census)
         for skipped in census.skipped:
             log.warning("skipped: %s", skipped)
@@ -221,7 +221,7 @@ def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
     found = take_census(layout.val)
     for skipped in found.skipped:
         log.warning("skipped: %s", skipped)
-    return replace(census, val=found.split.swapped() if recipe.data.direction == "b2a" else found.split)
+    return replace(census, val=recipe.data.oriented(found.split))
 
 
 def build_method(recipe: Recipe, census: Census, here: World) -> Method:
