@@ -36,7 +36,7 @@ FLOORS = {
 SOCIABLE = {"pieces", "contracts", "compositions", "command line"}  # on every other floor, neighbours never import one another
 FORBIDDEN = {  # besides the floors: importer -> what it must not know
     "inference": {"methods", "training"},  # a snapshot of any method loads without that method's code
-    "training": {"metrics"},  # the command composes them
+    "training": {"metrics"},  # scoring composes them
 }
 DOOR = ""  # diptych/__init__.py: may import anything, and only the command line may come in through it
 

@@ -27,9 +27,9 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     from diptych.cli.console import notes, show_notes, watching
     from diptych.cli.finish import finish
-    from diptych.cli.validating import validation_of
     from diptych.device import describe, pick_device, pick_precision
     from diptych.recipes import relief, relief_unpaired
+    from diptych.scoring.validation import validation_of
     from diptych.training.loop import train
 
     show_notes()

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from diptych.cli import command_parser, find_own_modules
+
+if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
+    from diptych.scoring.task import Request
 
 EXAMPLES = """\
   diptych evaluate runs/x                              its snapshot on its test images, both directions where it has two
@@ -83,16 +87,18 @@ def split(text: str) -> str:
 def main(argv: Sequence[str]) -> int:
     """Evaluate, print the table, write JSON and page."""
     args = parser().parse_intermixed_args(argv)
-    from diptych.cli.cases import case_of
+    from functools import partial
+
     from diptych.cli.console import bar, console, notes, show_notes
-    from diptych.cli.measuring import instruments
     from diptych.cli.tables import print_tables, say_left_out, watcher
     from diptych.device import pick_device
-    from diptych.evaluation.evaluate import judge, num_images
-    from diptych.evaluation.instruments import choose
+    from diptych.evaluation.evaluate import num_images
+    from diptych.evaluation.instruments import choose_metrics
     from diptych.messages import show
     from diptych.pages.evaluation import write_evaluation
     from diptych.run import write_json
+    from diptych.scoring.task import task_of
+    from diptych.scoring.tools import tools_of
     from diptych.training.signals import noticed
 
     show_notes()
@@ -101,36 +107,52 @@ def main(argv: Sequence[str]) -> int:
     metrics = [name.strip() for name in args.metrics.split(",") if name.strip()] if args.metrics else None
     with noticed() as interrupts, bar("images") as progress:
         watch = watcher(progress, interrupts)
-        case = case_of(args, watch("reading"))
-        tools = instruments(args, case, watch("fetching"))
+        task = task_of(request_of(args), watch)
+        tools = tools_of(task.subjects, **tool_words(args), watch=partial(watch, "fetching"))
         if args.dry_run:
-            chosen, left_out = choose(metrics, case.subjects, tools)
-            for subject in case.subjects:
+            chosen, left_out = choose_metrics(metrics, task.subjects, tools)
+            for subject in task.subjects:
                 names = chosen[subject.direction]
                 count = num_images(subject, names)
                 console.print(f"{subject.direction}: {', '.join(names) or 'nothing'} on {count:,} images", soft_wrap=True)
             say_left_out(left_out)
             return 0
-        evaluation = judge(
-            case.subjects,
-            metrics,
-            tools,
-            case.guards,
-            case.split_name,
-            args.allow_doubles,
-            case.applied,
-            case.batch_size,
-            case.about,
-            watch("evaluating"),
-        )
+        evaluation = task.score(metrics, tools, allow_doubles=args.allow_doubles, watch=partial(watch, "evaluating"))
     print_tables(evaluation)
     say_left_out(evaluation.left_out)
     if args.json:
         write_json(args.json, evaluation.to_json())
-    out = args.out or case.out
+    out = args.out or task.folder
     if out is None:
         notes.print("note: --out DIR writes evaluation.json, and evaluation.html with the images", soft_wrap=True)
         return 0
-    page = write_evaluation(evaluation, out, case.name)
+    page = write_evaluation(evaluation, out, task.name)
     console.print(f"page  {show(page)}", soft_wrap=True)
     return 0
+
+
+def request_of(args: argparse.Namespace) -> Request:
+    """What the command line asks to score."""
+    from diptych.scoring.task import Request
+
+    return Request(
+        args.subject,
+        tuple(args.data),
+        snapshot=args.snapshot,
+        split=args.split,
+        direction=args.direction,
+        data_direction=args.data_direction,
+        size=args.size,
+        paired=False if args.unpaired else True if args.truth else None,
+        inputs=args.inputs,
+        truth_half=args.truth_half,
+        device=args.device,
+        seed=args.seed,
+    )
+
+
+def tool_words(args: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says to measure with, as the arguments of tools_of."""
+    same = ("features", "weights", "labels", "palette", "segmenter", "classifier", "target", "device")
+    numbers = ("allow_small", "seed", "resamples")
+    return {name: getattr(args, name) for name in (*same, *numbers)} | {"fetch": not args.no_fetch, "cache": not args.no_cache}

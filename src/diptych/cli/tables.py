@@ -1,4 +1,4 @@
-"""An evaluation on the terminal and in a folder."""
+"""An evaluation on the terminal: progress, tables, and what was left out."""
 
 from __future__ import annotations
 
@@ -16,25 +16,22 @@ from diptych.evaluation.tables import reasons, tables
 from diptych.training.signals import Interrupts
 
 
-def watcher(progress: Progress, interrupts: Interrupts) -> Callable[[str], Callable[[int, int], None]]:
-    """Makes a watch for each task: it draws the bar, and stops the work after a signal."""
+def watcher(progress: Progress, interrupts: Interrupts) -> Callable[[str, int, int], None]:
+    """A watch that draws a bar for each task it hears of, and raises Interrupted after a signal."""
     tasks: dict[str, TaskID] = {}
 
-    def task(name: str) -> Callable[[int, int], None]:
-        def watch(done: int, total: int) -> None:
-            if interrupts.signum:
-                raise Interrupted("stopped; no result was written, features of images are kept", interrupts.signum)
-            if name not in tasks:
-                tasks[name] = progress.add_task(name, total=total, note="")
-            progress.update(tasks[name], completed=done, total=total)
+    def watch(name: str, done: int, total: int) -> None:
+        if interrupts.signum:
+            raise Interrupted("stopped; no result was written, features of images are kept", interrupts.signum)
+        if name not in tasks:
+            tasks[name] = progress.add_task(name, total=total, note="")
+        progress.update(tasks[name], completed=done, total=total)
 
-        return watch
-
-    return task
+    return watch
 
 
 def print_tables(evaluation: Evaluation) -> None:
-    """One table for each direction: every number with its interval, and below each metric its N and protocol."""
+    """Print a table for each direction: numbers with their intervals, and each metric with its N and protocol."""
     wide = Console(highlight=False, markup=False, emoji=False)
     if not wide.is_terminal:
         wide = Console(highlight=False, markup=False, emoji=False, width=160)
@@ -53,6 +50,6 @@ def print_tables(evaluation: Evaluation) -> None:
 
 
 def say_left_out(left_out: Mapping[str, str]) -> None:
-    """One line for each reason."""
+    """Print the metrics that were not computed, in one line for each reason."""
     for names, reason in reasons(left_out):
         notes.print(f"not computed: {names}: {reason}", soft_wrap=True)

@@ -12,30 +12,30 @@ from diptych.evaluation.results import METRICS
 DIRECTIONS = {"a2b": "a to b", "b2a": "b to a"}
 COLUMNS = {"model": "Translator", "truth": "Real images", "copy": "Copied input", "mean": "Mean colour"}
 MEANING = {
-    "psnr": "how near each pixel is to the truth",
-    "ssim": "how alike the structure is; 1 for equal images",
+    "psnr": "how close each pixel is to the truth",
+    "ssim": "similarity of structure; 1 for equal images",
     "ms_ssim": "the same over five scales",
     "l1": "mean distance from the truth, as in the loss",
-    "lpips_alex": "distance as people see it, by AlexNet's features",
-    "lpips_vgg": "distance as people see it, by VGG16's features",
-    "style": "distance of textures and colours, wherever they stand",
+    "lpips_alex": "perceptual distance in AlexNet's features",
+    "lpips_vgg": "perceptual distance in VGG16's features",
+    "style": "distance of textures and colours, wherever they are",
     "fid": "distance of the two sets of images; falls with their number",
-    "kid": "distance of the two sets; 0 when nothing tells them apart",
+    "kid": "distance of the two sets; around 0 when nothing tells them apart",
     "lab_l": "what the two sets have in common in lightness",
     "lab_a": "what they have in common from green to red",
     "lab_b": "what they have in common from blue to yellow",
-    "cycle": "how far there and back again is from where it began",
+    "cycle": "distance of an image from its translation there and back",
     "fcn_pixel": "share of pixels of the right class",
-    "fcn_class": "the same, each class counting alike",
-    "fcn_iou": "overlap of each class with where it should be",
-    "target_rate": "share that a classifier takes for the target",
+    "fcn_class": "the same, with equal weight for each class",
+    "fcn_iou": "overlap of each class with the truth",
+    "target_rate": "share that a classifier assigns to the target class",
 }
-DIGITS = {"psnr": 2, "fid": 1, "kid": 4, "style": 4}  # after the point; 3 of the others
+DIGITS = {"psnr": 2, "fid": 1, "kid": 4, "style": 4}  # after the point; 3 for other metrics
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number as it is printed, its interval, and a remark such as ``biased, N=106``."""
+    """A number and its interval as texts, and a remark such as ``biased, N=106``."""
 
     value: str
     interval: str
@@ -44,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A metric's numbers by column; ``better`` is higher or lower."""
+    """A metric's numbers by column, over ``n`` images; ``better`` is higher or lower."""
 
     metric: str
     title: str
@@ -67,7 +67,7 @@ class Table:
 
 
 def tables(document: Mapping[str, Any]) -> list[Table]:
-    """The tables of an evaluation's JSON, for any page or terminal."""
+    """The tables of an evaluation's JSON, one for each direction."""
     found: list[Table] = []
     finished = bool(document["about"].get("finished"))
     titles = COLUMNS | {"model": "Outputs"} if finished else COLUMNS
@@ -97,12 +97,12 @@ def cell(metric: str, result: Mapping[str, Any]) -> Cell:
 
 
 def number(metric: str, value: float) -> str:
-    """A metric's number with as many digits as it deserves."""
+    """A metric's number with as many digits as DIGITS says."""
     return f"{value:.{DIGITS.get(metric, 3)}f}"
 
 
 def reasons(left_out: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Metrics left out by the reason, so that one reason stands once: ``PSNR, SSIM`` and ``needs pairs``."""
+    """Metrics that were left out, grouped by the reason: ``psnr, ssim`` and ``needs pairs``."""
     grouped: dict[str, list[str]] = {}
     for name, reason in left_out.items():
         metric, _, direction = name.partition(" ")

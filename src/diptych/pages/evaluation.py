@@ -61,7 +61,7 @@ def gallery(examples: Sequence[Example], several: bool) -> dict[str, Any]:
 
 
 def facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What was judged, and on what it was computed."""
+    """What was scored, and on which device, as names and texts."""
     snapshot = about.get("snapshot") or {}
     rows = [
         ("Snapshot", snapshot.get("file", "")),
@@ -76,7 +76,7 @@ def facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def protocols(evaluation: Evaluation) -> dict[str, Any]:
-    """What all protocols share, as names and texts, and of each its id, its metric and what it has besides."""
+    """The parts that all protocols share, as names and texts, and the id, metric and other parts of each."""
     every = list(evaluation.protocols.values())
     shared = [key for key in (every[0] if every else ()) if all(p.get(key) == every[0][key] for p in every)]
     rows = []
@@ -87,7 +87,7 @@ def protocols(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def plain(value: Any) -> str:
-    """A protocol's entry in one line."""
+    """An entry of a protocol in one line."""
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {plain(inner)}" for key, inner in value.items())
     if isinstance(value, list | tuple):
