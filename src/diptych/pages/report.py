@@ -58,7 +58,7 @@ def write_report(folder: Path) -> Path:
     problems: list[str] = []
 
     def understood(name: str, read: Callable[[Path], Any]) -> Any:
-        """What a file says; None when it is missing or damaged, and the page says so."""
+        """The content of a file; None when it is missing, or damaged, which becomes a problem on the page."""
         try:
             return read(folder / name) if (folder / name).exists() else None
         except (DiptychError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -92,7 +92,7 @@ def write_report(folder: Path) -> Path:
 
 
 def read_stats(path: Path, problems: list[str]) -> list[Line]:
-    """The lines of stats.jsonl. A torn last one, as a crash leaves it, is passed over; any other broken line is a problem."""
+    """The lines of stats.jsonl. An incomplete last line, as a crash leaves it, is ignored; other broken lines are problems."""
     stats: list[Line] = []
     broken: list[int] = []
     texts = path.read_text(errors="replace").splitlines()
@@ -112,7 +112,7 @@ def read_stats(path: Path, problems: list[str]) -> list[Line]:
 
 
 def status(recipe: Mapping[str, Any] | None, images: int, epoch_size: int) -> str:
-    """How far the training came; how far it was to go is known from recipe and census together."""
+    """How far the training came. Recipe and census together tell how far it was to go."""
     if not images:
         return "No training step is on record yet."
     if not recipe or not epoch_size:
@@ -124,7 +124,7 @@ def status(recipe: Mapping[str, Any] | None, images: int, epoch_size: int) -> st
 
 
 def facts(stats: Sequence[Line], images: int, epoch_size: int) -> list[tuple[str, str]]:
-    """The training in a few figures. Time is summed over the lines of statistics: pauses between sessions do not count."""
+    """The training in a few figures. Time is summed over the lines of statistics, without pauses between sessions."""
     found = [("Images seen", f"{images:,}")] if images else []
     found += [("Epochs", f"{round(images / epoch_size, 1):,}".removesuffix(".0"))] if images and epoch_size else []
     steps = zip([0, *(line["images"] for line in stats)], stats, strict=False)
@@ -137,7 +137,7 @@ def facts(stats: Sequence[Line], images: int, epoch_size: int) -> list[tuple[str
 
 
 def validation(stats: Sequence[Line]) -> list[dict[str, str]]:
-    """The scores on held-out images: the last, the mean of the last five, the lowest and the highest with where they were."""
+    """For each score on held-out images, the last value, the mean of the last five, the lowest and the highest."""
     rows = []
     for name in dict.fromkeys(name for line in stats for name in line["validation"]):
         found = [
@@ -152,19 +152,19 @@ def validation(stats: Sequence[Line]) -> list[dict[str, str]]:
 
 
 def health(stats: Sequence[Line]) -> dict[str, Any] | None:
-    """How often the networks were looked at and what the newest look found; None when they never were."""
+    """How often the training doctor looked, and what it found the last time; None when it never did."""
     looks = [line["verdicts"] for line in stats if "verdicts" in line]
     return {"looks": len(looks), "verdicts": looks[-1]} if looks else None
 
 
 def about_scores(path: Path) -> list[tuple[Table, str]]:
-    """evaluation.json as a table for each direction, and what it says in a sentence."""
+    """evaluation.json as a table for each direction, with a sentence that sums it up."""
     document = json.loads(path.read_text())
     return [(table, verdict(table)) for table in tables(document)]
 
 
 def verdict(table: Table) -> str:
-    """The translator's PSNR against those of the baselines, in words; nothing where there is no truth."""
+    """A sentence that compares the translator's PSNR with those of the baselines; empty where there is no truth."""
     row = next((row for row in table.rows if row.metric == "psnr" and "model" in row.cells), None)
     if row is None:
         return ""
@@ -214,7 +214,7 @@ def as_jpeg(path: Path) -> bytes:
 
 
 def about_recipe(path: Path) -> dict[str, Any]:
-    """recipe.json as rows beside the method's defaults, and the parts of it that other sections speak of."""
+    """recipe.json as rows beside the method's defaults, and the values that other sections need."""
     values = json.loads(path.read_text())
     name, source, train = values["method"]["name"], values["data"]["source"], values["train"]
     known = name in METHODS or name.partition(":")[0] in sys.modules  # a report runs no code that a recipe names
@@ -233,13 +233,13 @@ def about_recipe(path: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> str:
-    """A setting as one writes it in a recipe."""
+    """A setting as it is written in a recipe."""
     text = value if isinstance(value, str) else json.dumps(value)
     return ", ".join(map(plain, value)) if isinstance(value, list) else text
 
 
 def about_snapshot(path: Path) -> dict[str, Any]:
-    """The size and digest of the file, so that a copy can be told from another, and what its header says."""
+    """The size and the SHA-256 of a snapshot, and what its header says."""
     header = read_header(path)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -253,7 +253,7 @@ def about_snapshot(path: Path) -> dict[str, Any]:
 
 
 def versions() -> list[tuple[str, str]]:
-    """What this program runs on."""
+    """The versions and the hardware that this page was written with."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
     names = ("diptych", "Python", "torch", "NumPy", "Platform", "Device")
     found = (version("diptych"), platform.python_version(), torch.__version__, np.__version__, platform.platform(), device)
