@@ -85,7 +85,7 @@ def train_all(
     watch: Callable[[str], Watch],
     options: dict[str, Any] = TRAINING,
 ) -> None:
-    """Train all trials. Finished ones return at once and interrupted ones go on; several devices work side by side.
+    """Train all trials. Complete ones return at once and interrupted ones go on; several devices work side by side.
 
     ``devices`` are names as pick_device takes them; ``cpu#0``, ``cpu#1`` ... share the processor. ``options`` go to train.
     ``watch`` gives the Watch of a trial by its name. Raises what a training raises; Interrupted once all are saved.

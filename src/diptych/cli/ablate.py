@@ -1,4 +1,4 @@
-"""diptych ablate: the variants that the papers compare, trained alike and put into their tables."""
+"""diptych ablate: train the variants that the papers compare, and print their tables."""
 
 from __future__ import annotations
 
@@ -16,22 +16,34 @@ The same command again goes on where it stopped. Every setting of the recipe can
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options; recipe settings (--method.*, --data.*, --train.*) pass through to the recipe of all variants."""
+    """The command's options. Recipe settings (--method.*, --data.*, --train.*) go into the recipe of all variants."""
     p = command_parser("ablate", EXAMPLES, "diptych ablate RECIPE [DATA ...] [options] [--part.name VALUE ...]")
     p.add_argument("recipe", metavar="RECIPE", help="cyclegan, pix2pix, a recipe of one of them by name, or a .yaml/.json file")
     p.add_argument("data", metavar="DATA", nargs="*", help="as for train, with test images")
-    p.add_argument("--out", type=Path, metavar="DIR", help="where runs and tables go (default: runs/ablate-RECIPE)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="the folder for runs and tables (default: runs/ablate-RECIPE)")
     p.add_argument("--preset", default="paper", help="paper or laptop, as for train (default: paper)")
-    p.add_argument("--seeds", type=int, default=3, metavar="N", help="trainings of each variant (default: 3)")
-    p.add_argument("--variants", type=lambda text: text.split(","), default=[], metavar="LIST", help="some only, by name")
-    p.add_argument("--metrics", type=lambda text: text.split(","), metavar="LIST", help="as for evaluate (default: by the data)")
-    p.add_argument("--truth", action="store_true", help="cyclegan: pair the test images by name, to score against the truth")
+    p.add_argument("--seeds", type=int, default=3, metavar="N", help="how often each variant is trained (default: 3)")
+    p.add_argument(
+        "--variants",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="LIST",
+        help="the names of some variants (default: all)",
+    )
+    p.add_argument(
+        "--metrics", type=lambda text: text.split(","), metavar="LIST", help="names as for evaluate (default: chosen by the data)"
+    )
+    p.add_argument(
+        "--truth", action="store_true", help="for cyclegan: pair the test images by name, to score them against the truth"
+    )
     p.add_argument("--labels", choices=("a", "b"), help="the side whose colours are classes, for the FCN-score")
     p.add_argument("--palette", metavar="FILE", help="the colour of each class: .json, .txt, .png, or auto:K to find K")
-    p.add_argument("--segmenter", metavar="NET", help="as for evaluate (default: one is trained on the same pairs first)")
+    p.add_argument("--segmenter", metavar="NET", help="as for evaluate (default: one is first trained on the same pairs)")
     p.add_argument("--weights", action="append", default=[], metavar="DIR", help="a folder of weight files, or NAME=FILE")
     p.add_argument("--device", default="auto", help="auto (all CUDA devices), cpu, cuda:N or mps (default: auto)")
-    p.add_argument("--jobs", type=int, default=0, metavar="N", help="trainings side by side (default: one on each device)")
+    p.add_argument(
+        "--jobs", type=int, default=0, metavar="N", help="how many trainings run side by side (default: one on each device)"
+    )
     p.add_argument("--dry-run", action="store_true", help="list the trainings and estimate their time; train nothing")
     return p
 

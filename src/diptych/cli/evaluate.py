@@ -1,4 +1,4 @@
-"""diptych evaluate: numbers with intervals and protocols, of a run, a snapshot, or finished images of any tool."""
+"""diptych evaluate: score a run, a snapshot, or images that any tool made, with intervals and protocols."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:  # the real import waits until the command runs, so that --hel
     from diptych.scoring.task import Request
 
 EXAMPLES = """\
-  diptych evaluate runs/x                              its snapshot on its test images, both directions where it has two
+  diptych evaluate runs/x                              its snapshot on its test images, in every direction that it has
   diptych evaluate horse2zebra.safetensors horse2zebra/ --metrics kid,fid --allow-small
-  diptych evaluate outputs/ truth/ --inputs inputs/    finished images of any tool, paired by stem
+  diptych evaluate outputs/ truth/ --inputs inputs/    images that any tool made, paired by stem
   diptych evaluate runs/facades --labels a --palette auto:12 --segmenter photo2label.safetensors"""
 
 USAGE = "diptych evaluate RUN [DATA ...] | SNAPSHOT DATA [DATA] | OUTPUTS TRUTH [options]"
@@ -24,59 +24,71 @@ USAGE = "diptych evaluate RUN [DATA ...] | SNAPSHOT DATA [DATA] | OUTPUTS TRUTH 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("evaluate", EXAMPLES, USAGE)
-    p.add_argument("subject", metavar="RUN", help="a run folder, a snapshot file, or a folder of finished outputs")
-    p.add_argument("data", metavar="DATA", nargs="*", help="the real images: as for training, or one folder beside outputs")
-    p.add_argument("--metrics", metavar="LIST", help="such as psnr,ssim,kid (default: all that can be had without fetching)")
-    p.add_argument("--snapshot", default="last", choices=("last", "best"), help="which of a run's (default: last)")
-    p.add_argument("--split", default="test", type=split, metavar="SPLIT", help="test or val (default: test)")
-    p.add_argument("--direction", choices=("a2b", "b2a"), help="judge only this one (default: all that the snapshot has)")
-    p.add_argument("--data-direction", choices=("a2b", "b2a"), help="b2a: the snapshot's a is DATA's b (default: its recipe's)")
-    p.add_argument("--size", type=int, metavar="N", help="of a snapshot without recipe: resize to N x N (default: 256)")
-    p.add_argument("--truth", action="store_true", help="pair test images of equal names although training was without pairs")
-    p.add_argument("--unpaired", action="store_true", help="take the two sides as sets, whatever their names")
-    p.add_argument("--inputs", type=Path, metavar="DIR", help="the inputs of OUTPUTS, of the same stems")
+    p.add_argument("subject", metavar="RUN", help="a run folder, a snapshot file, or a folder of outputs")
+    p.add_argument(
+        "data", metavar="DATA", nargs="*", help="the real images, as for training; beside OUTPUTS the folder of their truth"
+    )
+    p.add_argument("--metrics", metavar="LIST", help="names such as psnr,ssim,kid (default: all that need no fetching)")
+    p.add_argument(
+        "--snapshot", default="last", choices=("last", "best"), help="which snapshot of a run to score (default: last)"
+    )
+    p.add_argument(
+        "--split", default="test", type=split, metavar="SPLIT", help="which images to score, test or val (default: test)"
+    )
+    p.add_argument("--direction", choices=("a2b", "b2a"), help="score only this direction (default: all that the snapshot has)")
+    p.add_argument(
+        "--data-direction",
+        choices=("a2b", "b2a"),
+        help="b2a: the snapshot's side a is side b of DATA (default: as its recipe says)",
+    )
+    p.add_argument("--size", type=int, metavar="N", help="resize to N x N, for a snapshot without a recipe (default: 256)")
+    p.add_argument("--truth", action="store_true", help="pair test images of equal names although training had no pairs")
+    p.add_argument("--unpaired", action="store_true", help="take the two sides as two sets, whatever the names of the files")
+    p.add_argument("--inputs", type=Path, metavar="DIR", help="the inputs of OUTPUTS, with the same stems")
     p.add_argument(
         "--truth-half",
         default="whole",
         choices=("left", "right"),
-        help="of side-by-side images in TRUTH; the other is the input",
+        help="which half of side-by-side images in TRUTH is the truth; the other half is the input",
     )
     p.add_argument(
         "--features",
         metavar="NET",
-        help="of FID and KID: inception, random-vgg, FILE.onnx (default: inception where it is cached)",
+        help="the network of FID and KID: inception, random-vgg or FILE.onnx (default: inception where it is cached)",
     )
     p.add_argument(
         "--weights",
         action="append",
         default=[],
         metavar="DIR",
-        help="a folder of weight files, or NAME=FILE[#sha256=...]",
+        help="a folder of weight files, or NAME=FILE[#sha256=...]; may be repeated",
     )
     p.add_argument("--no-fetch", action="store_true", help="never fetch weights")
-    p.add_argument("--allow-small", action="store_true", help="FID on fewer than 2,048 images, marked as biased")
+    p.add_argument("--allow-small", action="store_true", help="compute FID on fewer than 2,048 images, marked as biased")
     p.add_argument("--allow-doubles", action="store_true", help="score a set although some of its images are the same")
     p.add_argument("--labels", choices=("a", "b"), help="the side whose colours are classes, for the FCN-score")
     p.add_argument("--palette", metavar="FILE", help="the colour of each class: .json, .txt, .png, or auto:K to find K")
     p.add_argument(
         "--segmenter",
         metavar="NET",
-        help="sees classes in photos: FILE.onnx, transformers:NAME, python:MODULE:NAME, a snapshot",
+        help="finds classes in photos: FILE.onnx, transformers:NAME, python:MODULE:NAME or a snapshot",
     )
-    p.add_argument("--classifier", metavar="NET", help="for the target rate: FILE.onnx, transformers:NAME or python:MODULE:NAME")
+    p.add_argument("--classifier", metavar="NET", help="of the target rate: FILE.onnx, transformers:NAME or python:MODULE:NAME")
     p.add_argument("--target", metavar="CLASS", help="the class that translated images should be of, by name or number")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    p.add_argument("--seed", type=int, default=0, help="of paper's dropout and of the intervals (default: 0)")
-    p.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap (default: 1000)")
-    p.add_argument("--no-cache", action="store_true", help="keep no features of images on the disk, and use none")
-    p.add_argument("--out", type=Path, metavar="DIR", help="where evaluation.json and .html go (default: the run folder)")
+    p.add_argument("--seed", type=int, default=0, help="the seed of dropout in mode paper and of the intervals (default: 0)")
+    p.add_argument("--resamples", type=int, default=1000, metavar="N", help="how often the bootstrap resamples (default: 1000)")
+    p.add_argument(
+        "--no-cache", action="store_true", help="neither keep features of images on the disk nor use those that are there"
+    )
+    p.add_argument("--out", type=Path, metavar="DIR", help="the folder for evaluation.json and .html (default: the run folder)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the JSON here as well")
     p.add_argument("--dry-run", action="store_true", help="say what would be computed on how many images")
     return p
 
 
 def split(text: str) -> str:
-    """test or val."""
+    """Parse --split: test or val."""
     if text == "train":
         raise argparse.ArgumentTypeError("images that were trained on say nothing about new ones; choose test or val")
     if text not in ("test", "val"):
@@ -85,7 +97,7 @@ def split(text: str) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Evaluate, print the table, write JSON and page."""
+    """Evaluate, print the tables, and write JSON and page."""
     args = parser().parse_intermixed_args(argv)
     from functools import partial
 

@@ -1,6 +1,6 @@
-"""Networks of other tools that look at images: ONNX files, and models of the transformers library. Imported when used.
+"""Networks of other tools: ONNX files, and models of the transformers library, which is imported when it is used.
 
-Both take RGB images as they are and answer with what the network says: numbers for each class, or classes.
+Both take 8-bit RGB images and give the output of the network: numbers for each class, or classes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HUB_FILES = "config.json, preprocessor_config.json and model.safetensors"
 
 @dataclass(frozen=True)
 class Network:
-    """What looks at images (n, 3, h, w): its name, the hash of its weights, its classes as far as known, and how it is asked."""
+    """A network for images (n, 3, h, w): its name, the hash of its weights, its classes as far as they are known, and a call."""
 
     name: str
     sha256: str

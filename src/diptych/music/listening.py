@@ -1,4 +1,4 @@
-"""The page of a score: its numbers, and systems to look at and to listen to, in one HTML file that needs no network."""
+"""The page of a music score: its numbers, and systems to look at and to listen to, in one HTML file."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from diptych.pages import frame
 from diptych.pages.frame import data_uri
 
 RATE, BPM = 11_025, 96  # samples a second, quarters a minute
-TICKS = 24  # of a quarter: how finely the sound of a note fades
-FADES = 1.2  # seconds in which it falls to a third
+TICKS = 24  # steps of a quarter in which the sound of a note fades
+FADES = 1.2  # seconds in which it falls to 1/e
 OVERTONES = (1.0, 0.4, 0.2, 0.1)
 
 
 def sound(system: System) -> bytes:
-    """A system played, as the bytes of a WAV file: 8 bits, one channel. Each note begins loud and fades."""
+    """The sound of a system as a WAV file of 8 bits and one channel. Each note begins loud and fades."""
     sonify = extra("mir_eval", "music", "sound").sonify
     seconds = 60 / BPM / TICKS
     length = round(system.starts[-1] * TICKS) + TICKS
@@ -59,7 +59,7 @@ def _wav(samples: Float[np.ndarray, " n"]) -> bytes:
 
 
 def write_page(path: Path, title: str, facts: str, scores: Sequence[tuple[str, Estimate]], examples: Iterable[Example]) -> None:
-    """Write the page. ``scores`` are by title; of every example the pictures are shown and the notes can be heard."""
+    """Write the page. ``scores`` are titles with estimates; every example is shown as pictures and played as sound."""
     shown = [_shown(example) for example in examples]
     values = {"title": title, "facts": facts, "scores": scores, "examples": shown, "bpm": BPM}
     frame.write_page(path, frame.render("listening.html.j2", values, Path(__file__).parent))
@@ -83,7 +83,7 @@ def _shown(example: Example) -> dict[str, Any]:
 
 
 def _difference(example: Example) -> str:
-    """What of the notes was found, in words."""
+    """How many of the notes were found, in words; empty where notes were not counted."""
     counts = example.counts
     if not counts:
         return ""
