@@ -22,7 +22,7 @@ from diptych.data.folders import Ref, Split
 from diptych.data.formats import write_pixels
 from diptych.device import describe, pick_device
 from diptych.evaluation.cache import FeatureCache
-from diptych.evaluation.evaluate import evaluate
+from diptych.evaluation.evaluate import score_translators
 from diptych.evaluation.instruments import Instruments
 from diptych.inference.translator import Translator
 from diptych.metrics.features import random_vgg
@@ -70,7 +70,9 @@ def main() -> None:
 
         def whole(cache: FeatureCache) -> None:
             tools = Instruments(features=features, cache=cache, device=str(device))
-            evaluate({"a2b": translate}, split, Domain(), Domain(), config, metrics=METRICS, tools=tools, batch_size=args.batch)
+            score_translators(
+                {"a2b": translate}, split, Domain(), Domain(), config, metrics=METRICS, tools=tools, batch_size=args.batch
+            )
 
         clock = time.process_time if device.type == "cpu" else time.perf_counter
 

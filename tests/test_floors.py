@@ -11,17 +11,32 @@ PACKAGE = Path(__file__).parents[1] / "src" / "diptych"
 
 # One row per floor, lowest first. A new module takes its place here before anything may import it.
 FLOORS = {
-    "pieces": {"errors", "pixels", "nets", "losses", "pool", "ema", "device", "diffaugment", "sheets", "files"},
+    "pieces": {
+        "errors",
+        "pixels",
+        "nets",
+        "losses",
+        "pool",
+        "ema",
+        "device",
+        "diffaugment",
+        "sheets",
+        "files",
+        "extras",
+        "messages",
+        "overlap",
+    },
     "rooms": {"methods", "data", "metrics"},
     "contracts": {"recipe", "recipes", "snapshot", "foreign", "run"},
     "engines": {"training", "inference", "evaluation"},
+    "compositions": {"pages", "scoring"},
     "applications": {"study", "server", "music", "prepare", "ablation"},
     "command line": {"cli", "__main__"},
 }
-SOCIABLE = {"pieces", "contracts", "command line"}  # on every other floor, neighbours never import one another
+SOCIABLE = {"pieces", "contracts", "compositions", "command line"}  # on every other floor, neighbours never import one another
 FORBIDDEN = {  # besides the floors: importer -> what it must not know
     "inference": {"methods", "training"},  # a snapshot of any method loads without that method's code
-    "training": {"metrics"},  # the command composes them
+    "training": {"metrics"},  # scoring composes them
 }
 DOOR = ""  # diptych/__init__.py: may import anything, and only the command line may come in through it
 

@@ -3,6 +3,7 @@
 >>> recipe = diptych.Recipe.create("cyclegan", {"data": {"source": ["photos/"]}})
 >>> snapshot = diptych.train(recipe, "runs/x")
 >>> diptych.Translator.load(snapshot)(image)
+>>> diptych.evaluate("runs/x").value("kid")
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
     from diptych.errors import DataError as DataError
     from diptych.errors import DiptychError as DiptychError
     from diptych.errors import SnapshotError as SnapshotError
-    from diptych.evaluation.evaluate import evaluate as evaluate
     from diptych.inference.translator import Translator as Translator
     from diptych.pixels import Domain as Domain
     from diptych.recipe import Recipe as Recipe
+    from diptych.scoring.evaluate import evaluate as evaluate
     from diptych.snapshot import Snapshot as Snapshot
     from diptych.training.loop import train as train
 
@@ -31,7 +32,7 @@ _PUBLIC = {
     "Snapshot": "diptych.snapshot",
     "SnapshotError": "diptych.errors",
     "Translator": "diptych.inference.translator",
-    "evaluate": "diptych.evaluation.evaluate",
+    "evaluate": "diptych.scoring.evaluate",
     "train": "diptych.training.loop",
 }
 __all__ = sorted(_PUBLIC)

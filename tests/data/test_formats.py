@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych.data.formats import HOLDS, SUFFIXES, output_suffix, read_pixels, show, write_pixels
+from diptych.data.formats import HOLDS, SUFFIXES, output_suffix, read_pixels, write_pixels
 from diptych.errors import DataError, StorageError
+from diptych.messages import show
 from tests.data.bad_images import CASES, EITHER, JPEG, PNG, RGB, RGB16, Near
 
 # Pillow mentions damaged EXIF, and sizes that we refuse, in passing.

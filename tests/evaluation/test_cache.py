@@ -67,6 +67,6 @@ def test_the_oldest_files_go_when_there_is_too_much(tmp_path, monkeypatch):
     files = sorted(tmp_path.rglob("*.f32"))
     for age, file in enumerate(files):
         os.utime(file, (1000 - age, 1000 - age))
-    monkeypatch.setattr(module, "MOST_BYTES", 2 * files[0].stat().st_size)
+    monkeypatch.setattr(module, "MAX_BYTES", 2 * files[0].stat().st_size)
     cache.trim()
     assert sorted(tmp_path.rglob("*.f32")) == files[:2]

@@ -14,7 +14,7 @@ from diptych.data.folders import Ref, Split
 from diptych.data.formats import write_pixels
 from diptych.errors import ConfigError, DataError, WeightsError
 from diptych.evaluation.cache import FeatureCache
-from diptych.evaluation.evaluate import evaluate
+from diptych.evaluation.evaluate import score_translators
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.results import METRICS
 from diptych.metrics.distribution import FID_ENOUGH
@@ -33,7 +33,7 @@ def no_weights(tmp_path_factory, monkeypatch):
 def judged(split, translators, metrics=None, **options):
     tools = options.pop("tools", {})
     tools = Instruments(**({"features": Features(), "resamples": 50} | tools))
-    return evaluate(translators, split, RGB, RGB, options.pop("config", CONFIG), metrics=metrics, tools=tools, **options)
+    return score_translators(translators, split, RGB, RGB, options.pop("config", CONFIG), metrics=metrics, tools=tools, **options)
 
 
 def test_a_perfect_translator_is_perfect_and_the_copy_is_not(tmp_path):
@@ -108,7 +108,7 @@ def other_features():
 
 @pytest.mark.parametrize("kept", [256, 19])
 def test_each_image_is_translated_once_and_of_many_the_nine_that_are_shown_again(tmp_path, monkeypatch, kept):
-    monkeypatch.setattr("diptych.evaluation.evaluate.MOST_KEPT", kept)
+    monkeypatch.setattr("diptych.evaluation.evaluate.MAX_KEPT", kept)
     split, seen = pairs(tmp_path, 20), []
 
     def translate(x):
@@ -323,7 +323,7 @@ def test_gray_and_colour_domains_are_compared_where_that_makes_sense(tmp_path):
     def translate(x):
         return (x.to(torch.int32) * 16).expand(-1, 5, -1, -1).to(torch.uint16)
 
-    found = evaluate({"a2b": translate}, split, Domain(1), many, CONFIG, tools=tools)
+    found = score_translators({"a2b": translate}, split, Domain(1), many, CONFIG, tools=tools)
     assert {r.metric for r in found.results} == {"psnr", "ssim", "l1"} and {r.of for r in found.results} == {"model"}
     assert "5 channels" in found.left_out["kid"] and "5 channels" in found.left_out["lab_a"]
 

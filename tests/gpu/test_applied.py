@@ -10,7 +10,7 @@ from PIL import Image
 
 from diptych.data.datasets import DataConfig
 from diptych.data.folders import find_data
-from diptych.evaluation.evaluate import evaluate
+from diptych.evaluation.evaluate import score_translators
 from diptych.evaluation.instruments import Instruments
 from diptych.inference.export import export
 from diptych.inference.scripted import torchscript
@@ -88,7 +88,9 @@ def test_scores_are_the_same_on_the_device(device, tmp_path):
         tools = Instruments(features="random-vgg", fetch=False, device=where)
         metrics = ["psnr", "ssim", "l1", "kid"]
         config = DataConfig(load_size=72, crop_size=72)
-        found = evaluate({"a2b": translate}, split, Domain(), Domain(), config, metrics=metrics, tools=tools, batch_size=4)
+        found = score_translators(
+            {"a2b": translate}, split, Domain(), Domain(), config, metrics=metrics, tools=tools, batch_size=4
+        )
         scores.append({metric: found.value(metric) for metric in metrics})
     on_cpu, on_device = scores
     assert on_cpu["psnr"].value > 0 and set(on_cpu) == set(on_device)

@@ -12,8 +12,8 @@ from diptych.data.formats import read_pixels
 from diptych.errors import StorageError
 from diptych.inference import batch as module
 from diptych.inference.batch import plan, translate_files
-from diptych.inference.overlap import ahead
 from diptych.inference.translator import Translator
+from diptych.overlap import ahead
 from tests.inference.test_backends import snapshot
 
 

@@ -15,7 +15,7 @@ from tests.cli.pictures import CYCLEGAN, PIX2PIX, diptych, folder
 LIMITED = """
 import resource, sys
 from diptych.cli import main
-import diptych.training.loop, diptych.cli.finish, diptych.cli.validating  # what is imported needs no room later
+import diptych.training.loop, diptych.cli.finish, diptych.scoring.validation  # what is imported needs no room later
 import torch; torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
 now = int(next(line for line in open("/proc/self/status") if line.startswith("VmSize")).split()[1]) * 1024
 resource.setrlimit(resource.RLIMIT_AS, (now + int(sys.argv[1]),) * 2)

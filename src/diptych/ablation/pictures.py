@@ -1,4 +1,4 @@
-"""The papers' figure beside their table: the same test images through every variant."""
+"""The figure beside the papers' tables: the same test images through every variant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from diptych.snapshot import Snapshot
 
 
 def figure(trials: Sequence[Trial], split: Split, direction: str, device: str, rows: int = 5) -> bytes:
-    """A PNG: input, the output of each trial, and truth where there is one; an image a row."""
+    """A PNG with a row for each image: input, the output of each trial, and the truth where there is one."""
     split = split if direction == "a2b" else split.swapped()
     chosen = spread(range(min(len(split.a), len(split.b)) if split.paired else len(split.a)), rows)
     columns: list[Column] = []

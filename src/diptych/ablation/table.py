@@ -1,4 +1,4 @@
-"""The papers' tables from the scores of trials: a row a variant, the mean over seeds with its 95 % interval, and the order."""
+"""The papers' tables from the scores of trials: for each variant the mean over seeds with its 95 % interval, and the order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Cell:
 def cell(evaluations: Sequence[Mapping[str, Any]], metric: str, direction: str, of: str = "model") -> Cell | None:
     """One metric over all seeds; None where it was not measured.
 
-    The interval is Student's over seeds, which is wide for few of them as it should be; of one seed it is the bootstrap's over
+    The interval is Student's over seeds, which is wide for few seeds as it should be; with one seed it is the bootstrap's over
     images.
     """
     wanted = metric, direction, of
@@ -59,7 +59,7 @@ def cell(evaluations: Sequence[Mapping[str, Any]], metric: str, direction: str, 
 
 
 def metrics_of(scores: Scores, direction: str) -> list[str]:
-    """What was measured of translators in a direction, FCN-scores first as in the papers."""
+    """The metrics that were measured in a direction, FCN-scores first as in the papers."""
     seen = {
         result["metric"]: None
         for evaluations in scores.values()
@@ -73,7 +73,7 @@ def metrics_of(scores: Scores, direction: str) -> list[str]:
 def rows_of(
     table: Table, variants: Sequence[Variant], scores: Scores, metrics: Sequence[str], direction: str
 ) -> list[tuple[str, list[Cell | None]]]:
-    """A title and a cell for each metric, for every variant of a table that was scored; real images last, where judged."""
+    """A title and a cell for each metric, for each scored variant of a table, and last for real images where scored."""
     titles = {variant.name: variant.title for variant in variants}
     rows = [
         (titles[name], [cell(scores[name], metric, direction) for metric in metrics]) for name in table.rows if scores.get(name)
@@ -85,7 +85,7 @@ def rows_of(
 
 @dataclass(frozen=True)
 class Order:
-    """How far a measured order of variants is the published one: pairs of variants in the paper's order, of all pairs."""
+    """How much a measured order of variants agrees with the published one: pairs in the paper's order, of all pairs."""
 
     metric: str
     agreeing: int
@@ -158,7 +158,7 @@ def markdown(
 
 
 def estimates(scores: Scores, direction: str) -> dict[str, dict[str, Estimate]]:
-    """The mean over seeds of every metric by variant, for other programs."""
+    """The mean over seeds of every metric, by variant and metric."""
     return {
         name: {
             metric: Estimate(found.value, found.low, found.high, len(found.seeds))

@@ -1,4 +1,4 @@
-"""Every variant trained with every seed under one budget, each in a run folder of its own, and then scored alike."""
+"""Train every variant with every seed under one budget, each in a run folder of its own, and score them alike."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ import torch
 from diptych.ablation.variants import VARIANTS, Variant, recipe_of
 from diptych.data.folders import Split
 from diptych.errors import ConfigError, DiptychError, Interrupted, TrainingError
-from diptych.evaluation.evaluate import evaluate
 from diptych.evaluation.instruments import Instruments
-from diptych.inference.translator import Translator
+from diptych.evaluation.refusals import SeenBefore
 from diptych.recipe import Recipe
 from diptych.run import read_census, write_json
+from diptych.scoring.snapshots import Loaded
+from diptych.scoring.task import Task
 from diptych.snapshot import Snapshot
 from diptych.training.loop import Progress, Watch, train
 from diptych.training.signals import noticed
+
+TRAINING: dict[str, Any] = {"num_previews": 2}  # what train gets besides recipe, folder and device
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """As people call it: ``l1-cgan, seed 2``."""
+        """The name for people: ``l1-cgan, seed 2``."""
         return f"{self.variant.name}, seed {self.seed}"
 
 
@@ -64,8 +67,25 @@ def trials_of(base: Recipe, names: Sequence[str], num_seeds: int, out: Path) -> 
     ]
 
 
-def train_all(trials: Sequence[Trial], devices: Sequence[str], *, options: dict[str, Any], watch: Callable[[str], Watch]) -> None:
-    """Train all trials; finished ones return at once, interrupted ones go on. Several devices work side by side.
+def devices_of(name: str, jobs: int) -> list[str]:
+    """A device for each training that runs at a time: every CUDA device, or one.
+
+    Several ``jobs`` share one device, as ``cpu#0``, ``cpu#1`` ...; of several CUDA devices that many are used, and all for 0.
+    """
+    if name == "auto" and torch.cuda.device_count() > 1:
+        count = torch.cuda.device_count()
+        return [f"cuda:{index}" for index in range(min(jobs, count) if jobs else count)]
+    return [f"{name}#{index}" for index in range(jobs)] if jobs > 1 else [name]
+
+
+def train_all(
+    trials: Sequence[Trial],
+    devices: Sequence[str],
+    *,
+    watch: Callable[[str], Watch],
+    options: dict[str, Any] = TRAINING,
+) -> None:
+    """Train all trials. Complete ones return at once and interrupted ones go on; several devices work side by side.
 
     ``devices`` are names as pick_device takes them; ``cpu#0``, ``cpu#1`` ... share the processor. ``options`` go to train.
     ``watch`` gives the Watch of a trial by its name. Raises what a training raises; Interrupted once all are saved.
@@ -108,7 +128,7 @@ class _Worker:
         theirs.close()
 
     def stop(self) -> None:
-        """Ask it to save and end, once: a second signal would end it unsaved."""
+        """Ask it once to save and end; a second signal would end it unsaved."""
         if not self.told:
             self.process.terminate()
         self.told = True
@@ -136,34 +156,25 @@ def _train_alone(trial: Trial, device: str, sharing: int, options: dict[str, Any
 
 
 def score(trial: Trial, split: Split, metrics: Sequence[str] | None, tools: Instruments) -> dict[str, Any]:
-    """The evaluation of a trained trial as JSON, from its folder where the same snapshot was scored in the same way before."""
+    """The evaluation of a trained trial as JSON; read from its folder where the same snapshot was scored with the same tools."""
     path, snapshot_path = trial.folder / "evaluation.json", trial.folder / "snapshot.safetensors"
-    census, snapshot = read_census(trial.folder), Snapshot.load(snapshot_path)
     asked = {"metrics": list(metrics or ()), "snapshot": snapshot_path.stat().st_mtime_ns, "tools": repr(_identity(tools))}
     if path.exists():
         kept: dict[str, Any] = json.loads(path.read_text())
         if kept.get("about", {}).get("asked") == asked:
             return kept
-    translators = {direction: Translator(snapshot, direction, device=tools.device) for direction in snapshot.generators}
-    evaluation = evaluate(
-        {direction: translator.tensors for direction, translator in translators.items()},
-        split,
-        census.a,
-        census.b,
-        trial.recipe.data,
-        metrics=metrics,
-        tools=tools,
-        train=census.split,
-        applied={"mode": snapshot.mode, "seed": 0},
-        about={"asked": asked},
-    )
+    train_images = read_census(trial.folder).split
+    loaded = Loaded.on(Snapshot.load(snapshot_path), tools.device)
+    subjects = loaded.subjects(split, trial.recipe.data, train_images)
+    seen, applied = [SeenBefore(train_images, "trained on")], {"mode": loaded.snapshot.mode, "seed": loaded.seed}
+    evaluation = Task(subjects, "test", {"asked": asked}, seen, applied).score(metrics, tools)
     found = evaluation.to_json()
     write_json(path, found)
     return found
 
 
 def _identity(tools: Instruments) -> list[Any]:
-    """What of the instruments decides the numbers."""
+    """The properties of the instruments on which the numbers depend."""
     judges = [getattr(judge, "sha256", judge) for judge in (tools.segmenter, tools.classifier)]
     palette = tools.palette.colours.tolist() if tools.palette else None
     return [tools.feature_name, tools.labels, palette, *judges, tools.target, tools.seed, tools.resamples]

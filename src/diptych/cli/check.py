@@ -45,8 +45,8 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     from diptych.cli.console import bar, console, show_notes
     from diptych.data.checkup import check
-    from diptych.data.formats import show
-    from diptych.evaluation.checkup_page import write_checkup
+    from diptych.messages import show
+    from diptych.pages.checkup import write_checkup
 
     show_notes()
     with bar("files") as progress:

@@ -52,10 +52,9 @@ def watching() -> Iterator[Watch]:
     """A Watch that draws a bar for each task of a training, with speed and losses; on no terminal one line now and then."""
     with bar("") as progress:
         tasks: dict[str, TaskID] = {}
-        printed = 0.0
+        printed: dict[str, float] = {}  # the share of each task that was done when its last line was printed
 
         def watch(step: Step) -> None:
-            nonlocal printed
             if step.task == "preview":
                 return
             if step.task not in tasks:
@@ -67,8 +66,8 @@ def watching() -> Iterator[Watch]:
                 phases[name.partition("/")[0]] += value
             short = "".join(f"  {phase} {value:.3f}" for phase, value in phases.items())  # all terms do not fit beside a bar
             progress.update(tasks[step.task], completed=step.done, note=where + short)
-            if losses and not notes.is_terminal and step.done / step.total - printed >= 0.02:
-                printed = step.done / step.total
+            if losses and not notes.is_terminal and step.done / step.total - printed.get(step.task, 0.0) >= 0.02:
+                printed[step.task] = step.done / step.total
                 terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
                 notes.print(f"{step.task} {step.done}/{step.total}  {where}  {terms}", soft_wrap=True)
 

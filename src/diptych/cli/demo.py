@@ -1,4 +1,4 @@
-"""diptych demo: the whole way on the embedded real data, from training to the report, in minutes on two CPU cores."""
+"""diptych demo: train, score and report on the embedded real data, in minutes on two CPU cores."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ EXAMPLES = """\
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("demo", EXAMPLES)
-    p.add_argument("--unpaired", action="store_true", help="train CycleGAN, which never sees which tiles belong together")
+    p.add_argument("--unpaired", action="store_true", help="train CycleGAN, which is not told which tiles belong together")
     p.add_argument("--out", type=Path, metavar="DIR", help="the run folder (default: runs/demo or runs/demo-unpaired)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     return p
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train the demo's recipe, score it against the truth, report."""
+    """Train the recipe of the demo, score it against the truth, and write the report."""
     args = parser().parse_args(argv)
     from diptych.cli.console import notes, show_notes, watching
     from diptych.cli.finish import finish
-    from diptych.cli.validating import validation_of
     from diptych.device import describe, pick_device, pick_precision
     from diptych.recipes import relief, relief_unpaired
+    from diptych.scoring.validation import validation_of
     from diptych.training.loop import train
 
     show_notes()

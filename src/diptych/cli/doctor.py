@@ -1,4 +1,4 @@
-"""diptych doctor: what a run's statistics say about its health."""
+"""diptych doctor: judge the health of a run from its statistics."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print every verdict; 3 when there is one."""
+    """Print every verdict; the exit code is 3 when there is one."""
     args = parser().parse_args(argv)
     import dataclasses
     import json
 
     from diptych.cli.console import console
-    from diptych.data.formats import show
     from diptych.errors import ConfigError
+    from diptych.messages import show
     from diptych.recipe import Recipe
     from diptych.run import write_json
     from diptych.training.diagnosis import NEEDED, diagnose, num_looks
@@ -39,7 +39,8 @@ def main(argv: Sequence[str]) -> int:
     stats = args.run / "stats.jsonl"
     if not stats.exists():
         raise ConfigError(f"{show(args.run)}: holds no statistics of a training; give a run folder, with stats.jsonl in it")
-    whole = [line for line in stats.read_text().splitlines(keepends=True) if line.endswith("}\n")]  # the last may be half written
+    # While a training writes the file, its last line may be incomplete.
+    whole = [line for line in stats.read_text().splitlines(keepends=True) if line.endswith("}\n")]
     try:
         lines = [json.loads(line) for line in whole]
         verdicts, looks = diagnose(lines, Recipe.load(args.run / "recipe.json").to_dict()), num_looks(lines)

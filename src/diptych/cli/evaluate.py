@@ -1,17 +1,21 @@
-"""diptych evaluate: numbers with intervals and protocols, of a run, a snapshot, or finished images of any tool."""
+"""diptych evaluate: score a run, a snapshot, or images that any tool made, with intervals and protocols."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from diptych.cli import command_parser, find_own_modules
 
+if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
+    from diptych.scoring.task import Request
+
 EXAMPLES = """\
-  diptych evaluate runs/x                              its snapshot on its test images, both directions where it has two
+  diptych evaluate runs/x                              its snapshot on its test images, in every direction that it has
   diptych evaluate horse2zebra.safetensors horse2zebra/ --metrics kid,fid --allow-small
-  diptych evaluate outputs/ truth/ --inputs inputs/    finished images of any tool, paired by stem
+  diptych evaluate outputs/ truth/ --inputs inputs/    images that any tool made, paired by stem
   diptych evaluate runs/facades --labels a --palette auto:12 --segmenter photo2label.safetensors"""
 
 USAGE = "diptych evaluate RUN [DATA ...] | SNAPSHOT DATA [DATA] | OUTPUTS TRUTH [options]"
@@ -20,59 +24,71 @@ USAGE = "diptych evaluate RUN [DATA ...] | SNAPSHOT DATA [DATA] | OUTPUTS TRUTH 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("evaluate", EXAMPLES, USAGE)
-    p.add_argument("subject", metavar="RUN", help="a run folder, a snapshot file, or a folder of finished outputs")
-    p.add_argument("data", metavar="DATA", nargs="*", help="the real images: as for training, or one folder beside outputs")
-    p.add_argument("--metrics", metavar="LIST", help="such as psnr,ssim,kid (default: all that can be had without fetching)")
-    p.add_argument("--snapshot", default="last", choices=("last", "best"), help="which of a run's (default: last)")
-    p.add_argument("--split", default="test", type=split, metavar="SPLIT", help="test or val (default: test)")
-    p.add_argument("--direction", choices=("a2b", "b2a"), help="judge only this one (default: all that the snapshot has)")
-    p.add_argument("--data-direction", choices=("a2b", "b2a"), help="b2a: the snapshot's a is DATA's b (default: its recipe's)")
-    p.add_argument("--size", type=int, metavar="N", help="of a snapshot without recipe: resize to N x N (default: 256)")
-    p.add_argument("--truth", action="store_true", help="pair test images of equal names although training was without pairs")
-    p.add_argument("--unpaired", action="store_true", help="take the two sides as sets, whatever their names")
-    p.add_argument("--inputs", type=Path, metavar="DIR", help="the inputs of OUTPUTS, of the same stems")
+    p.add_argument("subject", metavar="RUN", help="a run folder, a snapshot file, or a folder of outputs")
+    p.add_argument(
+        "data", metavar="DATA", nargs="*", help="the real images, as for training; beside OUTPUTS the folder of their truth"
+    )
+    p.add_argument("--metrics", metavar="LIST", help="names such as psnr,ssim,kid (default: all that need no fetching)")
+    p.add_argument(
+        "--snapshot", default="last", choices=("last", "best"), help="which snapshot of a run to score (default: last)"
+    )
+    p.add_argument(
+        "--split", default="test", type=split, metavar="SPLIT", help="which images to score, test or val (default: test)"
+    )
+    p.add_argument("--direction", choices=("a2b", "b2a"), help="score only this direction (default: all that the snapshot has)")
+    p.add_argument(
+        "--data-direction",
+        choices=("a2b", "b2a"),
+        help="b2a: the snapshot's side a is side b of DATA (default: as its recipe says)",
+    )
+    p.add_argument("--size", type=int, metavar="N", help="resize to N x N, for a snapshot without a recipe (default: 256)")
+    p.add_argument("--truth", action="store_true", help="pair test images of equal names although training had no pairs")
+    p.add_argument("--unpaired", action="store_true", help="take the two sides as two sets, whatever the names of the files")
+    p.add_argument("--inputs", type=Path, metavar="DIR", help="the inputs of OUTPUTS, with the same stems")
     p.add_argument(
         "--truth-half",
         default="whole",
         choices=("left", "right"),
-        help="of side-by-side images in TRUTH; the other is the input",
+        help="which half of side-by-side images in TRUTH is the truth; the other half is the input",
     )
     p.add_argument(
         "--features",
         metavar="NET",
-        help="of FID and KID: inception, random-vgg, FILE.onnx (default: inception where it is cached)",
+        help="the network of FID and KID: inception, random-vgg or FILE.onnx (default: inception where it is cached)",
     )
     p.add_argument(
         "--weights",
         action="append",
         default=[],
         metavar="DIR",
-        help="a folder of weight files, or NAME=FILE[#sha256=...]",
+        help="a folder of weight files, or NAME=FILE[#sha256=...]; may be repeated",
     )
     p.add_argument("--no-fetch", action="store_true", help="never fetch weights")
-    p.add_argument("--allow-small", action="store_true", help="FID on fewer than 2,048 images, marked as biased")
+    p.add_argument("--allow-small", action="store_true", help="compute FID on fewer than 2,048 images, marked as biased")
     p.add_argument("--allow-doubles", action="store_true", help="score a set although some of its images are the same")
     p.add_argument("--labels", choices=("a", "b"), help="the side whose colours are classes, for the FCN-score")
     p.add_argument("--palette", metavar="FILE", help="the colour of each class: .json, .txt, .png, or auto:K to find K")
     p.add_argument(
         "--segmenter",
         metavar="NET",
-        help="sees classes in photos: FILE.onnx, transformers:NAME, python:MODULE:NAME, a snapshot",
+        help="finds classes in photos: FILE.onnx, transformers:NAME, python:MODULE:NAME or a snapshot",
     )
-    p.add_argument("--classifier", metavar="NET", help="for the target rate: FILE.onnx, transformers:NAME or python:MODULE:NAME")
+    p.add_argument("--classifier", metavar="NET", help="of the target rate: FILE.onnx, transformers:NAME or python:MODULE:NAME")
     p.add_argument("--target", metavar="CLASS", help="the class that translated images should be of, by name or number")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    p.add_argument("--seed", type=int, default=0, help="of paper's dropout and of the intervals (default: 0)")
-    p.add_argument("--resamples", type=int, default=1000, metavar="N", help="of the bootstrap (default: 1000)")
-    p.add_argument("--no-cache", action="store_true", help="keep no features of images on the disk, and use none")
-    p.add_argument("--out", type=Path, metavar="DIR", help="where evaluation.json and .html go (default: the run folder)")
+    p.add_argument("--seed", type=int, default=0, help="the seed of dropout in mode paper and of the intervals (default: 0)")
+    p.add_argument("--resamples", type=int, default=1000, metavar="N", help="how often the bootstrap resamples (default: 1000)")
+    p.add_argument(
+        "--no-cache", action="store_true", help="neither keep features of images on the disk nor use those that are there"
+    )
+    p.add_argument("--out", type=Path, metavar="DIR", help="the folder for evaluation.json and .html (default: the run folder)")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the JSON here as well")
     p.add_argument("--dry-run", action="store_true", help="say what would be computed on how many images")
     return p
 
 
 def split(text: str) -> str:
-    """test or val."""
+    """Parse --split: test or val."""
     if text == "train":
         raise argparse.ArgumentTypeError("images that were trained on say nothing about new ones; choose test or val")
     if text not in ("test", "val"):
@@ -81,17 +97,20 @@ def split(text: str) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Evaluate, print the table, write JSON and page."""
+    """Evaluate, print the tables, and write JSON and page."""
     args = parser().parse_intermixed_args(argv)
-    from diptych.cli.cases import case_of
+    from functools import partial
+
     from diptych.cli.console import bar, console, notes, show_notes
-    from diptych.cli.measuring import instruments
-    from diptych.cli.tables import print_tables, say_left_out, watcher, write_evaluation
-    from diptych.data.formats import show
+    from diptych.cli.tables import print_tables, say_left_out, watcher
     from diptych.device import pick_device
-    from diptych.evaluation.evaluate import judge, num_images
-    from diptych.evaluation.instruments import choose
+    from diptych.evaluation.evaluate import num_images
+    from diptych.evaluation.instruments import choose_metrics
+    from diptych.messages import show
+    from diptych.pages.evaluation import write_evaluation
     from diptych.run import write_json
+    from diptych.scoring.task import task_of
+    from diptych.scoring.tools import tools_of
     from diptych.training.signals import noticed
 
     show_notes()
@@ -100,36 +119,52 @@ def main(argv: Sequence[str]) -> int:
     metrics = [name.strip() for name in args.metrics.split(",") if name.strip()] if args.metrics else None
     with noticed() as interrupts, bar("images") as progress:
         watch = watcher(progress, interrupts)
-        case = case_of(args, watch("reading"))
-        tools = instruments(args, case, watch("fetching"))
+        task = task_of(request_of(args), watch)
+        tools = tools_of(task.subjects, **tool_words(args), watch=partial(watch, "fetching"))
         if args.dry_run:
-            chosen, left_out = choose(metrics, case.subjects, tools)
-            for subject in case.subjects:
+            chosen, left_out = choose_metrics(metrics, task.subjects, tools)
+            for subject in task.subjects:
                 names = chosen[subject.direction]
                 count = num_images(subject, names)
                 console.print(f"{subject.direction}: {', '.join(names) or 'nothing'} on {count:,} images", soft_wrap=True)
             say_left_out(left_out)
             return 0
-        evaluation = judge(
-            case.subjects,
-            metrics,
-            tools,
-            case.guards,
-            case.split_name,
-            args.allow_doubles,
-            case.applied,
-            case.batch_size,
-            case.about,
-            watch("evaluating"),
-        )
+        evaluation = task.score(metrics, tools, allow_doubles=args.allow_doubles, watch=partial(watch, "evaluating"))
     print_tables(evaluation)
     say_left_out(evaluation.left_out)
     if args.json:
         write_json(args.json, evaluation.to_json())
-    out = args.out or case.out
+    out = args.out or task.folder
     if out is None:
         notes.print("note: --out DIR writes evaluation.json, and evaluation.html with the images", soft_wrap=True)
         return 0
-    page = write_evaluation(evaluation, out, case.name)
+    page = write_evaluation(evaluation, out, task.name)
     console.print(f"page  {show(page)}", soft_wrap=True)
     return 0
+
+
+def request_of(args: argparse.Namespace) -> Request:
+    """What the command line asks to score."""
+    from diptych.scoring.task import Request
+
+    return Request(
+        args.subject,
+        tuple(args.data),
+        snapshot=args.snapshot,
+        split=args.split,
+        direction=args.direction,
+        data_direction=args.data_direction,
+        size=args.size,
+        paired=False if args.unpaired else True if args.truth else None,
+        inputs=args.inputs,
+        truth_half=args.truth_half,
+        device=args.device,
+        seed=args.seed,
+    )
+
+
+def tool_words(args: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says to measure with, as the arguments of tools_of."""
+    same = ("features", "weights", "labels", "palette", "segmenter", "classifier", "target", "device")
+    numbers = ("allow_small", "seed", "resamples")
+    return {name: getattr(args, name) for name in (*same, *numbers)} | {"fetch": not args.no_fetch, "cache": not args.no_cache}

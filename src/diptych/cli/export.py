@@ -27,8 +27,8 @@ def main(argv: Sequence[str]) -> int:
     """Export, and print what was written and how near it is."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console, notes
-    from diptych.data.formats import show
     from diptych.inference.export import SIZES, SUFFIXES, export
+    from diptych.messages import show
 
     out = args.out or args.snapshot.with_name(f"{args.snapshot.stem}-{args.direction}{SUFFIXES[args.to]}")
     done = export(args.snapshot, out, args.to, args.direction)

@@ -1,4 +1,4 @@
-"""diptych report: a run's report.html, written again from its folder."""
+"""diptych report: write a run's report.html again from its folder."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write the report and say where it is."""
+    """Write the report and print its path."""
     args = parser().parse_args(argv)
-    from diptych.evaluation.report import write_report
+    from diptych.pages.report import write_report
 
     print(write_report(args.run))
     return 0

@@ -1,9 +1,8 @@
-"""An evaluation on the terminal and in a folder."""
+"""An evaluation on the terminal: progress, tables, and what was left out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -11,43 +10,28 @@ from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from diptych.cli.console import notes
-from diptych.errors import Interrupted, StorageError
-from diptych.evaluation.evaluation_page import reasons, tables, write_page
+from diptych.errors import Interrupted
 from diptych.evaluation.results import Evaluation
-from diptych.run import write_json
+from diptych.evaluation.tables import reasons, tables
 from diptych.training.signals import Interrupts
 
 
-def watcher(progress: Progress, interrupts: Interrupts) -> Callable[[str], Callable[[int, int], None]]:
-    """Makes a watch for each task: it draws the bar, and stops the work after a signal."""
+def watcher(progress: Progress, interrupts: Interrupts) -> Callable[[str, int, int], None]:
+    """A watch that draws a bar for each task it hears of, and raises Interrupted after a signal."""
     tasks: dict[str, TaskID] = {}
 
-    def task(name: str) -> Callable[[int, int], None]:
-        def watch(done: int, total: int) -> None:
-            if interrupts.signum:
-                raise Interrupted("stopped; no result was written, features of images are kept", interrupts.signum)
-            if name not in tasks:
-                tasks[name] = progress.add_task(name, total=total, note="")
-            progress.update(tasks[name], completed=done, total=total)
+    def watch(name: str, done: int, total: int) -> None:
+        if interrupts.signum:
+            raise Interrupted("stopped; no result was written, features of images are kept", interrupts.signum)
+        if name not in tasks:
+            tasks[name] = progress.add_task(name, total=total, note="")
+        progress.update(tasks[name], completed=done, total=total)
 
-        return watch
-
-    return task
-
-
-def write_evaluation(evaluation: Evaluation, out: Path, name: str = "evaluation") -> Path:
-    """Write JSON and page into a folder; returns the page's path."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{out}: cannot be made ({error.strerror}); choose another --out") from error
-    write_json(out / f"{name}.json", evaluation.to_json())
-    write_page(evaluation, out / f"{name}.html")
-    return out / f"{name}.html"
+    return watch
 
 
 def print_tables(evaluation: Evaluation) -> None:
-    """One table for each direction: every number with its interval, and below each metric its N and protocol."""
+    """Print a table for each direction: numbers with their intervals, and each metric with its N and protocol."""
     wide = Console(highlight=False, markup=False, emoji=False)
     if not wide.is_terminal:
         wide = Console(highlight=False, markup=False, emoji=False, width=160)
@@ -66,6 +50,6 @@ def print_tables(evaluation: Evaluation) -> None:
 
 
 def say_left_out(left_out: Mapping[str, str]) -> None:
-    """One line for each reason."""
+    """Print the metrics that were not computed, in one line for each reason."""
     for names, reason in reasons(left_out):
         notes.print(f"not computed: {names}: {reason}", soft_wrap=True)

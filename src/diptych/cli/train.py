@@ -85,9 +85,9 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.console import console, notes, show_notes, watching
     from diptych.cli.finish import finish
     from diptych.cli.plan import largest_that_fit, planned
-    from diptych.cli.validating import validation_of
     from diptych.device import describe, pick_device, pick_precision
     from diptych.errors import OutOfMemory
+    from diptych.scoring.validation import validation_of
     from diptych.training.loop import train
 
     show_notes()

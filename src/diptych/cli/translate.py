@@ -69,10 +69,10 @@ def main(argv: Sequence[str]) -> int:
     """Translate every image; 1 when some could not be."""
     args = parser().parse_args(argv)
     from diptych.cli.console import bar, console, notes, show_notes
-    from diptych.data.formats import show
     from diptych.inference.batch import plan, translate_files
     from diptych.inference.choice import choose_translator
     from diptych.inference.translator import Translator
+    from diptych.messages import show
     from diptych.snapshot import Snapshot
 
     show_notes()

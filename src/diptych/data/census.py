@@ -17,8 +17,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from diptych.data.folders import Ref, Split, take_half
-from diptych.data.formats import read_pixels, show
+from diptych.data.formats import read_pixels
 from diptych.errors import ConfigError, DataError
+from diptych.messages import show
 from diptych.pixels import TORCH_DTYPES, Domain, PixelType
 
 T = TypeVar("T")

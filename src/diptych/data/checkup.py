@@ -17,10 +17,10 @@ from diptych.data.census import TOLERATED, Kind, Look, judge
 from diptych.data.copies import find_copies, places_of, same_files
 from diptych.data.findings import Case, Finding, in_order
 from diptych.data.folders import Ref, Split
-from diptych.data.formats import show
 from diptych.data.inspection import Facts, Inspection, Listing, Place, inspect, list_data
 from diptych.data.registration import Shift, exchanged, grid_scale
 from diptych.errors import DataError
+from diptych.messages import show
 
 VERDICTS = ("nothing found", "usable, with findings", "not usable as it is")
 APART = 3  # pixels of the grid by which a pair must be shifted more than the rest

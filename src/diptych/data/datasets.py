@@ -19,8 +19,9 @@ from torch.utils.data import Dataset
 from diptych.data.augment import crop, mirror, mirror_alone, resize_for, to_tensor
 from diptych.data.census import Census, fit
 from diptych.data.folders import Ref, Split, take_half
-from diptych.data.formats import read_pixels, show
+from diptych.data.formats import read_pixels
 from diptych.errors import ConfigError, DataError
+from diptych.messages import show
 from diptych.pixels import Domain
 
 
@@ -57,6 +58,10 @@ class DataConfig:
                 f"data.load_size must be at least data.crop_size ({self.crop_size}), found {self.load_size}; "
                 "raise it, or set data.resize none"
             )
+
+    def oriented(self, split: Split) -> Split:
+        """Images as they were found, with the sides as the recipe means them: exchanged where ``direction`` is b2a."""
+        return split.swapped() if self.direction == "b2a" else split
 
 
 Opened = dict[Path, np.ndarray]

@@ -16,6 +16,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from diptych.errors import DataError
+from diptych.messages import printable
 
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # above it Pillow suspects a decompression bomb
 TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels; cut it into tiles"
@@ -189,12 +190,6 @@ def _native(pixels: np.ndarray) -> np.ndarray:
     if low < 0 or high > 65535:
         raise DataError(f"has {dtype} values {low}..{high}, outside 0..65535; save it as float32 TIFF or .npy")
     return pixels.astype(np.uint16)
-
-
-def printable(text: str) -> str:
-    """One line of valid text, whatever bytes a name is made of."""
-    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def first_line(error: Exception) -> str:

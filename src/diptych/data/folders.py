@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from diptych.data.formats import SUFFIXES, read_pixels, show
-from diptych.data.listing import find_images, open_folder, spelling
+from diptych.data.formats import SUFFIXES, read_pixels
+from diptych.data.listing import find_images, images_by_stem, open_folder
 from diptych.errors import DataError
+from diptych.messages import show
 
 __all__ = ["Half", "Layout", "Ref", "Split", "find_data", "find_images", "take_half"]
 
@@ -237,7 +238,7 @@ def _two_folders(folders: tuple[Path, Path], paired: bool) -> Split:
 
 def _pair(a: Path, b: Path) -> Split:
     """Pair by stem, relative to the two folders; suffixes may differ. Raises DataError that names orphans and twins."""
-    in_a, in_b = _by_stem(a), _by_stem(b)
+    in_a, in_b = images_by_stem(a), images_by_stem(b)
     alone = [path for stem, path in in_a.items() if stem not in in_b] + [path for stem, path in in_b.items() if stem not in in_a]
     if len(alone) == len(in_a) + len(in_b):
         examples = f"{show(next(iter(in_a)))} and {show(next(iter(in_b)))}"
@@ -251,16 +252,6 @@ def _pair(a: Path, b: Path) -> Split:
             f"{_names(alone)}; add the missing ones, remove these, or train unpaired"
         )
     return Split(tuple(map(Ref, in_a.values())), tuple(Ref(in_b[stem]) for stem in in_a), paired=True)
-
-
-def _by_stem(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in find_images(folder):
-        stem = spelling(str(path.relative_to(folder).with_suffix("")))
-        if stem in found:
-            raise DataError(f"{show(folder)}: two images of one name, {_names([found[stem], path])}; remove or rename one")
-        found[stem] = path
-    return found
 
 
 def _names(paths: Sequence[Path]) -> str:

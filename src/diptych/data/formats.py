@@ -17,19 +17,15 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from diptych.data.decoders import decode, first_line, printable, refuse_foreign
+from diptych.data.decoders import decode, first_line, refuse_foreign
 from diptych.errors import DataError, StorageError
 from diptych.files import write_atomic
+from diptych.messages import show
 
 SUFFIXES = frozenset(
     (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".npy", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 )
 MAX_BYTES = 2**31
-
-
-def show(path: str | Path) -> str:
-    """A path as messages print it: one line of valid text, whatever bytes the name is made of."""
-    return printable(str(path))
 
 
 def read_pixels(path: str | Path) -> np.ndarray:

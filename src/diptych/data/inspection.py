@@ -16,11 +16,12 @@ from torch import Tensor
 
 from diptych.data.census import Look, look_over
 from diptych.data.folders import KNOWN, SPLITS, Ref, Split, find_data, take_half
-from diptych.data.formats import read_pixels, show
+from diptych.data.formats import read_pixels
 from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
 from diptych.data.listing import find_images, open_folder, spelling
 from diptych.data.registration import GRID, Shift, cross_power, edges, find_shift, find_turn, grid_scale, side_traits
 from diptych.errors import DataError
+from diptych.messages import show
 
 SIDES = {"left": ", left half", "right": ", right half", "whole": ""}
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from diptych.data.catalogue import EMBEDDED, embedded
 from diptych.data.decoders import first_line
-from diptych.data.formats import SUFFIXES, show
+from diptych.data.formats import SUFFIXES
 from diptych.errors import DataError
+from diptych.messages import show
 
 KINDS = ".jpg, .png, .webp, .tif, .npy ..."
 
@@ -76,3 +77,18 @@ def open_folder(source: str | Path) -> Path:
     near = difflib.get_close_matches(path.name, [*beside, *EMBEDDED], n=1)
     hint = f"did you mean {show(near[0] if near[0] in EMBEDDED else path.with_name(near[0]))}?" if near else "check the path"
     raise DataError(f"{show(path)}: no such folder, and no embedded data of this name ({', '.join(EMBEDDED)}); {hint}")
+
+
+def images_by_stem(folder: Path) -> dict[str, Path]:
+    """The images of a folder by their path below it, without the suffix.
+
+    Raises DataError when two images differ in their suffix only, and what find_images raises.
+    """
+    found: dict[str, Path] = {}
+    for path in find_images(folder):
+        stem = spelling(str(path.relative_to(folder).with_suffix("")))
+        if stem in found:
+            twins = f"{show(found[stem].name)}, {show(path.name)}"
+            raise DataError(f"{show(folder)}: two images of one name, {twins}; remove or rename one")
+        found[stem] = path
+    return found

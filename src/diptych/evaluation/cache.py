@@ -1,4 +1,4 @@
-"""Features of images by content: an image that was seen by a network once need not be seen again."""
+"""A cache of image features by content: an image goes through a feature network only once."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from torch import Tensor
 from diptych.metrics.features import Extractor
 
 log = logging.getLogger(__name__)
-MOST_BYTES = 2**30
-CHECK = 16  # bytes of a checksum at the head of each file
+MAX_BYTES = 2**30  # of files on the disk
+CHECKSUM_BYTES = 16  # at the head of each file
 
 
 class FeatureCache:
     """Features by the SHA-256 of pixels and network, in memory and, when there is a folder, on the disk.
 
-    A file that is damaged or cannot be written costs a computation and nothing else. At ``trim`` the oldest files beyond
-    MOST_BYTES go.
+    The features of a damaged file are computed again; where files cannot be written, the cache goes on in memory. ``trim``
+    removes the oldest files beyond MAX_BYTES.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -47,14 +47,14 @@ class FeatureCache:
         return torch.from_numpy(np.stack([found[key] for key in keys]))
 
     def trim(self) -> None:
-        """Remove the oldest files while there are more than MOST_BYTES of them."""
+        """Remove the oldest files while there are more than MAX_BYTES of them."""
         if self.folder is None or not self.folder.is_dir():
             return
         files = sorted(((f.stat().st_mtime, f.stat().st_size, f) for f in self.folder.glob("*/*.f32")), reverse=True)
         total = 0
         for _, size, file in files:
             total += size
-            if total > MOST_BYTES:
+            if total > MAX_BYTES:
                 file.unlink(missing_ok=True)
 
     def _key(self, extractor: Extractor, image: np.ndarray) -> str:
@@ -68,8 +68,8 @@ class FeatureCache:
         if key not in self._kept and (path := self._path(key)) is not None:
             with suppress(OSError):
                 data = path.read_bytes()
-                if hashlib.blake2b(data[CHECK:], digest_size=CHECK).digest() == data[:CHECK]:
-                    self._kept[key] = np.frombuffer(data[CHECK:], np.float32)
+                if hashlib.blake2b(data[CHECKSUM_BYTES:], digest_size=CHECKSUM_BYTES).digest() == data[:CHECKSUM_BYTES]:
+                    self._kept[key] = np.frombuffer(data[CHECKSUM_BYTES:], np.float32)
         return self._kept.get(key)
 
     def _write(self, key: str, row: np.ndarray) -> None:
@@ -80,7 +80,7 @@ class FeatureCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_bytes(hashlib.blake2b(data, digest_size=CHECK).digest() + data)
+            temporary.write_bytes(hashlib.blake2b(data, digest_size=CHECKSUM_BYTES).digest() + data)
             temporary.replace(path)
         except OSError as error:
             log.warning("%s: features are not kept (%s)", self.folder, error.strerror)

@@ -1,4 +1,4 @@
-"""Evaluation: translators, or finished images, against real ones, in one pass over the images."""
+"""Scores of translators, or of images that any tool made, against real images, in one pass over the images."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from diptych.data.datasets import DataConfig
 from diptych.data.folders import Split
 from diptych.errors import DataError
 from diptych.evaluation.examples import pick
-from diptych.evaluation.guards import refuse_seen, refuse_wrong_sets
-from diptych.evaluation.instruments import Built, Instruments, build, choose, too_small
+from diptych.evaluation.instruments import Instruments, MeterSetup, build_meters, choose_metrics, too_small
 from diptych.evaluation.protocol import list_sum, protocol_id, versions
+from diptych.evaluation.refusals import SeenBefore, refuse_seen, refuse_wrong_sets
 from diptych.evaluation.results import METRICS, Evaluation, Result
-from diptych.evaluation.subject import Subject, Translate, reals, seen
+from diptych.evaluation.subject import Subject, Translate, real_images, translated
 from diptych.pixels import Domain
 from diptych.sheets import spread
 
 Watch = Callable[[int, int], None]
-MOST_KEPT = 256  # outputs in memory, so that those shown need not be made again
-MOST_FOR_MEAN = 200  # training targets, evenly chosen, that give the mean colour
+MAX_KEPT = 256  # outputs in memory, so that examples need not be translated again
+MAX_FOR_MEAN = 200  # training targets, evenly chosen, that give the mean colour
 
 
-def evaluate(
+def score_translators(
     translators: Mapping[str, Translate],
     split: Split,
     a: Domain,
@@ -45,32 +45,32 @@ def evaluate(
     watch: Watch = lambda done, total: None,
     offered: Sequence[str] = tuple(METRICS),
 ) -> Evaluation:
-    """Judge translators, by direction, on a split of real images of domain a and b that they never saw.
+    """Score translators, by direction, on a split of real images of the domains a and b that they never saw.
 
-    A translator takes and gives native pixels (n, c, h, w): a diptych.Translator, or any function. Images come to it as
-    ``config`` brings them to the size of training, ``batch_size`` of one size together. ``metrics`` are names in METRICS; None
-    takes all of ``offered`` that the data, ``tools`` and the files on this machine allow; ``left_out`` says why others are not.
+    A translator is any function of native pixels (n, c, h, w) to native pixels. It gets images as ``config`` brings them to the
+    size of training, ``batch_size`` of one size together. ``metrics`` are names in METRICS; None takes all of ``offered`` that
+    the data, ``tools`` and the files on this machine allow, and ``left_out`` of the result gives the reason for the others.
 
-    ``train`` is what the translators were trained on and ``selected_on`` what chose the snapshot: scores on images of either
-    are refused, and the mean colour of train's targets is a baseline. ``applied`` says how the translators work (mode, seed
-    ...) and is part of the protocol; ``about`` goes into the result as it is. ``watch`` gets (done, total) images after every
-    batch and may raise to stop.
+    ``train`` is what the translators were trained on, and ``selected_on`` what chose the snapshot: images of either are refused,
+    and the mean colour of train's targets is a baseline. ``applied`` says how the translators work (mode, seed ...) and is part
+    of the protocol; ``about`` goes into the result as it is. ``watch`` gets (done, total) images after every batch, and may
+    raise to stop.
 
-    Raises DataError for sets that must not be scored (diptych.evaluation.guards) and for metrics that cannot be had of them,
-    ConfigError for unknown metrics, WeightsError where weights that are asked for cannot be had.
+    Raises DataError for sets that must not be scored (diptych.evaluation.refusals) and for metrics that they do not allow,
+    ConfigError for unknown metrics, and WeightsError for weights that are missing or not the published ones.
 
     >>> test = find_data(["facades/"], paired=True).test
-    >>> evaluate({"a2b": translator}, test, translator.source, translator.target, DataConfig()).value("psnr")
+    >>> score_translators({"a2b": function}, test, Domain(), Domain(), DataConfig()).value("psnr")
     """
     subjects = subjects_of(translators, split, a, b, config, train)
-    guards = [(train, "trained on"), (selected_on, "used to choose this snapshot")]
-    return judge(subjects, metrics, tools, guards, split_name, allow_doubles, applied, batch_size, about, watch, offered)
+    seen = [SeenBefore(train, "trained on"), SeenBefore(selected_on, "used to choose this snapshot")]
+    return score_subjects(subjects, metrics, tools, seen, split_name, allow_doubles, applied, batch_size, about, watch, offered)
 
 
 def subjects_of(
     translators: Mapping[str, Translate], split: Split, a: Domain, b: Domain, config: DataConfig, train: Split | None
 ) -> list[Subject]:
-    """One subject for each direction."""
+    """One subject for each direction. ``train`` gives the targets whose mean colour is a baseline."""
     subjects = []
     for direction, translate in translators.items():
         forward = direction == "a2b"
@@ -82,11 +82,11 @@ def subjects_of(
     return subjects
 
 
-def judge(
+def score_subjects(
     subjects: Sequence[Subject],
     metrics: Sequence[str] | None = None,
     tools: Instruments | None = None,
-    guards: Sequence[tuple[Split | None, str]] = (),
+    seen: Sequence[SeenBefore] = (),
     split_name: str = "test",
     allow_doubles: bool = False,
     applied: Mapping[str, Any] | None = None,
@@ -95,20 +95,23 @@ def judge(
     watch: Watch = lambda done, total: None,
     offered: Sequence[str] = tuple(METRICS),
 ) -> Evaluation:
-    """Judge subjects: as evaluate, for finished images too. Where no metrics are named, those of ``offered`` are tried."""
+    """Score subjects, which may also be images that any tool made; the arguments are those of score_translators.
+
+    ``seen`` are images that must not be among those to score. ``split_name`` becomes part of the protocol.
+    """
     tools = tools or Instruments()
     everything = [refuse_wrong_sets(subject, allow_doubles=allow_doubles) for subject in subjects]
     for subject, sums in zip(subjects, everything, strict=True):
-        for known, how in guards:
-            refuse_seen(subject, known, how, sums)
-    chosen, left_out = choose(metrics, subjects, tools, offered)
+        for before in seen:
+            refuse_seen(subject, before, sums)
+    chosen, left_out = choose_metrics(metrics, subjects, tools, offered)
     found: list[Result] = []
     protocols: dict[str, Mapping[str, Any]] = {}
     examples, images = [], {}
     total, done = sum(num_images(subject, chosen[subject.direction]) for subject in subjects), 0
     for subject, sums in zip(subjects, everything, strict=True):
         names = chosen[subject.direction]
-        meters = build(names, subject, tools, mean_colour(subject) if subject.paired else None)
+        meters = build_meters(names, subject, tools, mean_colour(subject) if subject.paired else None)
         outputs: list[Tensor] = []
         for count in measure(subject, meters, names, metrics is not None, left_out, tools, batch_size, outputs):
             done += count
@@ -145,18 +148,18 @@ def judge(
 
 
 def num_images(subject: Subject, names: Sequence[str]) -> int:
-    """How many images a pass goes through."""
+    """How many images a pass over a subject reads."""
     return len(subject.names) + (len(subject.targets) if needs_reals(subject, names) else 0)
 
 
 def needs_reals(subject: Subject, names: Sequence[str]) -> bool:
-    """Whether real images are read by themselves: pairs bring them along."""
+    """Whether real images are read in a pass of their own, which pairs do not need."""
     return not subject.paired and any(METRICS[name].looks in ("sets", "style", "classes") for name in names)
 
 
 def measure(
     subject: Subject,
-    meters: list[Built],
+    meters: list[MeterSetup],
     names: Sequence[str],
     asked: bool,
     left_out: dict[str, str],
@@ -164,37 +167,39 @@ def measure(
     batch_size: int,
     outputs: list[Tensor],
 ) -> Iterator[int]:
-    """Show every image to every meter, each translated once; yields how many were done. Few outputs are kept in ``outputs``.
+    """Show every image to every meter, translating each once; yields the number of images after every batch.
 
-    A meter whose images turn out too small goes, with the reason in left_out; DataError where it was asked for.
+    The outputs are added to ``outputs`` where there are at most MAX_KEPT. Where images turn out too small for a metric, its
+    meter is removed and the reason goes into ``left_out``; a metric that was ``asked`` for raises DataError instead.
     """
     device = torch.device(tools.device)
     if needs_reals(subject, names):
-        for images in reals(subject, batch_size, device):
+        for images in real_images(subject, batch_size, device):
             for meter, _ in meters:
                 meter.real(images)
             yield len(images)
-    for batch in seen(subject, batch_size, device):
+    for batch in translated(subject, batch_size, device):
         side = min(batch.y.shape[2:])
-        for meter, details in list(meters):
+        for setup in list(meters):
+            meter = setup.meter
             metric = getattr(meter, "metric", "psnr")  # those of families have no least size
             if side < METRICS[metric].smallest:
                 if asked:
                     raise DataError(f"{metric}: {too_small(metric, side)}")
                 left_out[metric] = too_small(metric, side)
-                meters.remove((meter, details))
+                meters.remove(setup)
                 continue
             meter.see(batch)
             if batch.t is not None:
                 meter.real(batch.t)
-        if len(subject.names) <= MOST_KEPT:
+        if len(subject.names) <= MAX_KEPT:
             outputs += batch.y.cpu().split(1)
         yield len(batch.y)
 
 
 def mean_colour(subject: Subject) -> Float[Tensor, " c"] | None:
-    """The mean of the training targets in [-1, 1], of up to 200 evenly chosen; None where they are not known."""
-    chosen = spread(subject.train_targets, MOST_FOR_MEAN)
+    """The mean colour in [-1, 1] of up to MAX_FOR_MEAN evenly chosen training targets; None where they are not known."""
+    chosen = spread(subject.train_targets, MAX_FOR_MEAN)
     if not chosen:
         return None
     target = subject.target

@@ -1,4 +1,4 @@
-"""Images worth looking at: best, median and worst of an evaluation, and contact sheets of a test split."""
+"""Images worth looking at: the best, median and worst of an evaluation, and contact sheets of a test split."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from diptych.pixels import Domain
 from diptych.sheets import Column, contact_sheet, spread
 
 RANKED_BY = ("lpips_alex", "lpips_vgg", "psnr", "cycle")  # the first that there is
-EACH = 3  # images of each rank
-LARGEST = 512  # pixels a side on a page
-LOSSLESS = 256  # pixels a side, above which a page takes JPEG
+NUM_OF_RANK = 3  # images among the best, the median and the worst
+MAX_SIDE = 512  # pixels of the longer side on a page
+MAX_PNG_SIDE = 256  # pixels; larger images become JPEG
 
 Rank = Literal["best", "median", "worst", "evenly chosen"]
 
 
 def pick(subject: Subject, scores: Mapping[str, Sequence[float]], outputs: Sequence[Tensor] = ()) -> list[Example]:
-    """The best, median and worst outputs by the first metric of RANKED_BY that scores images; without any, evenly chosen ones.
+    """The best, median and worst outputs by the first metric of RANKED_BY that was computed; without any, evenly chosen ones.
 
-    ``outputs`` are all of them as native pixels (1, c, h, w); those chosen are made again where they were not kept.
+    ``outputs`` are all outputs as native pixels (1, c, h, w); where they were not kept, the chosen ones are translated again.
     """
-    each = EACH
+    each = NUM_OF_RANK
     metric = next((name for name in RANKED_BY if scores.get(name)), "")
     count = len(subject.names)
     chosen: list[tuple[Rank, int]] = [("evenly chosen", i) for i in spread(range(count), 3 * each)]
@@ -51,14 +51,14 @@ def pick(subject: Subject, scores: Mapping[str, Sequence[float]], outputs: Seque
             subject.names[i],
             metric,
             scores[metric][i] if metric else math.nan,
-            show(subject, i, outputs[i] if outputs else None),
+            images_of(subject, i, outputs[i] if outputs else None),
         )
         for rank, i in chosen
     ]
 
 
-def show(subject: Subject, i: int, made: Tensor | None = None) -> dict[str, bytes]:
-    """Input, output and truth of one image, those that there are, as PNG (JPEG where they are large)."""
+def images_of(subject: Subject, i: int, made: Tensor | None = None) -> dict[str, bytes]:
+    """Image files of the input, output and truth of one image, where there are such: PNG, or JPEG where they are large."""
     x = subject.load(subject.inputs[i], subject.source) if subject.inputs else None
     if made is not None:
         y = made
@@ -77,9 +77,9 @@ def show(subject: Subject, i: int, made: Tensor | None = None) -> dict[str, byte
 def picture(domain: Domain, pixels: Tensor) -> bytes:
     """An image file of native pixels (1, c, h, w)."""
     image = Image.fromarray(rgb8(domain, pixels)[0].permute(1, 2, 0).contiguous().numpy())
-    image.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    if max(image.size) > LOSSLESS:
+    if max(image.size) > MAX_PNG_SIDE:
         image.save(file, "JPEG", quality=92, subsampling=0)
     else:
         image.save(file, "PNG")

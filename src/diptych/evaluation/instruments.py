@@ -1,4 +1,4 @@
-"""What is there to measure with: which metrics the data and the files at hand allow, and the meters that measure them."""
+"""What an evaluation measures with: which metrics the data and the files at hand allow, and a meter for each of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ from diptych.metrics.segmentation import Palette, Segmenter
 from diptych.metrics.style import StyleDistance
 from diptych.metrics.weights import WEIGHTS, cached, find_weights
 
-NEEDED = {"lpips_alex": "alexnet", "lpips_vgg": "vgg16", "style": "vgg16"}  # metric -> weight file
+WEIGHTS_OF = {"lpips_alex": "alexnet", "lpips_vgg": "vgg16", "style": "vgg16"}  # metric -> weight file
 COMPARISONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "psnr": image.psnr,
     "ssim": image.ssim,
@@ -44,18 +44,22 @@ COMPARISONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-Built = tuple[Meter, dict[str, Any]]
-"""A meter, and what of it belongs into the protocol."""
+class MeterSetup(NamedTuple):
+    """A meter, and the entries of the protocol that say how it measures."""
+
+    meter: Meter
+    protocol: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Instruments:
     """What an evaluation measures with.
 
-    ``features`` name the network of FID and KID: inception, random-vgg, or any Extractor; None is Inception where its weights
-    are at hand, else random-vgg. ``weights`` are files by their name in WEIGHTS, as find_weights takes them; metrics that are
-    asked for by name may ``fetch`` others. ``labels`` is the side whose colours are classes of ``palette``, which ``segmenter``
-    sees in photos. ``classifier`` says whether an image is of class ``target``.
+    ``features`` is the network of FID and KID: inception, random-vgg, or any Extractor; None takes Inception where its weights
+    are at hand, else random-vgg. ``weights`` are files by their name in WEIGHTS, as find_weights takes them. Only metrics that
+    are asked for by name may ``fetch`` missing weights. ``labels`` is the side whose colours are the classes of ``palette``;
+    ``segmenter`` finds these classes in photos. ``classifier`` tells whether an image is of class ``target``. ``seed`` and
+    ``resamples`` are those of the bootstrap.
     """
 
     features: str | Extractor | None = None
@@ -76,20 +80,20 @@ class Instruments:
     _nets: dict[str, Any] = field(default_factory=dict)  # loaded once, for both directions and every validation
 
     def at_hand(self, name: str) -> bool:
-        """Whether a weight file was given or is in a cache on this machine."""
+        """Whether a weight file was given, or is in a cache on this machine."""
         if name not in self.weights and name not in self._found:
             self._found[name] = cached(name) is not None
         return name in self.weights or self._found[name]
 
     def net(self, name: str) -> Any:
-        """The network of a metric, loaded when it is first needed; ``features`` is that of FID and KID."""
+        """The network of a metric, loaded when it is first needed. ``features`` is that of FID and KID."""
         if name not in self._nets:
             self._nets[name] = LOADERS[name](self)
         return self._nets[name]
 
     @property
     def feature_name(self) -> str:
-        """The network of FID and KID by name."""
+        """The name of the network of FID and KID."""
         if isinstance(self.features, str):
             return self.features
         if self.features is not None:
@@ -97,13 +101,13 @@ class Instruments:
         return "inception" if self.at_hand("inception") else "random-vgg"
 
 
-def choose(
+def choose_metrics(
     asked: Sequence[str] | None, subjects: Sequence[Subject], tools: Instruments, offered: Sequence[str] = tuple(METRICS)
 ) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The metrics of each direction, and those left out with the reason.
+    """The metrics of each direction, and the reason for each metric that is left out.
 
-    None asks for all of ``offered`` that can be had without fetching anything. Raises ConfigError for an unknown name, DataError
-    when a metric that is asked for cannot be had in any direction.
+    ``asked`` None means all of ``offered`` that can be computed without fetching anything. Raises ConfigError for an unknown
+    name, and DataError when a metric that was asked for cannot be computed in any direction.
     """
     for name in asked or ():
         if name not in METRICS:
@@ -127,16 +131,16 @@ def choose(
 
 
 def why_not(name: str, subject: Subject, tools: Instruments, *, by_name: bool) -> str:
-    """Why a metric cannot be had of a subject, or nothing when it can."""
+    """Why a metric cannot be computed for a subject; the empty text when it can."""
     metric, channels = METRICS[name], (subject.source.channels, subject.target.channels)
     if metric.looks == "pairs" and not subject.paired:
         return "needs pairs; --truth pairs test images of equal names"
     if subject.config and subject.config.crop_size < metric.smallest:
         return too_small(name, subject.config.crop_size)
     if metric.looks in ("pairs", "style"):
-        if name in NEEDED and channels[1] not in (1, 3):
+        if name in WEIGHTS_OF and channels[1] not in (1, 3):
             return f"its network takes gray or RGB, these images have {channels[1]} channels"
-        return _weights_missing(NEEDED[name], tools, by_name) if name in NEEDED else ""
+        return _weights_missing(WEIGHTS_OF[name], tools, by_name) if name in WEIGHTS_OF else ""
     if metric.looks == "cycle":
         return "" if subject.back else "needs a snapshot of both directions"
     if metric.looks == "labels":
@@ -151,7 +155,7 @@ def why_not(name: str, subject: Subject, tools: Instruments, *, by_name: bool) -
 
 
 def too_small(name: str, side: int) -> str:
-    """Why images of this side are too small for a metric."""
+    """The reason that images of this side, in pixels, are too small for a metric."""
     return f"needs images of at least {METRICS[name].smallest} pixels a side, these have {side}"
 
 
@@ -194,41 +198,46 @@ def _weights_missing(name: str, tools: Instruments, by_name: bool) -> str:
     )
 
 
-def build(names: Sequence[str], subject: Subject, tools: Instruments, mean: Tensor | None) -> list[Built]:
-    """A meter for each metric or family, with what of it belongs into the protocol."""
+def build_meters(names: Sequence[str], subject: Subject, tools: Instruments, mean: Tensor | None) -> list[MeterSetup]:
+    """A meter for each metric, or for each family of metrics that share one. ``mean`` is the baseline colour of pairs."""
     interval: Any = {"seed": tools.seed, "resamples": tools.resamples}
-    meters: list[Built] = []
+    meters: list[MeterSetup] = []
 
     def family(*members: str) -> list[str]:
         return [name for name in names if name in members]
 
     for name in family(*COMPARISONS):
-        meters.append((PairMeter(name, COMPARISONS[name], mean=mean, **interval), {}))
+        meters.append(MeterSetup(PairMeter(name, COMPARISONS[name], mean=mean, **interval), {}))
     for name in family("lpips_alex", "lpips_vgg", "style"):
         net = tools.net(name)
         meter: Meter = PairMeter(name, net, **interval) if subject.paired else StyleMeter(net, subject, **interval)
-        meters.append((meter, {"weights": net.sha256}))
+        meters.append(MeterSetup(meter, {"weights": net.sha256}))
     if family("fid", "kid"):
         net = tools.net("features")
         features = {"name": net.name, "sha256": net.sha256, **net.about}
-        meters.append((FeatureMeter(family("fid", "kid"), net, subject, tools.cache, **interval), {"features": features}))
+        meters.append(
+            MeterSetup(FeatureMeter(family("fid", "kid"), net, subject, tools.cache, **interval), {"features": features})
+        )
     if found := family("lab_l", "lab_a", "lab_b"):
-        meters.append((LabMeter(found, subject, **interval), {}))
+        meters.append(MeterSetup(LabMeter(found, subject, **interval), {}))
     if family("cycle") and subject.back:
-        meters.append((CycleMeter(subject.back, **interval), {}))
+        meters.append(MeterSetup(CycleMeter(subject.back, **interval), {}))
     if (found := family("fcn_pixel", "fcn_class", "fcn_iou")) and tools.palette:
-        segmenter = segmenter_of(tools) if _labels_go_in(subject, tools) else None
-        about: dict[str, Any] = {"palette": tools.palette.colours.tolist(), "segmenter": named(segmenter) if segmenter else None}
-        meters.append((LabelMeter(found, tools.palette, segmenter, **interval), about))
+        segmenter = checked_segmenter(tools) if _labels_go_in(subject, tools) else None
+        about: dict[str, Any] = {
+            "palette": tools.palette.colours.tolist(),
+            "segmenter": identity(segmenter) if segmenter else None,
+        }
+        meters.append(MeterSetup(LabelMeter(found, tools.palette, segmenter, **interval), about))
     if family("target_rate") and tools.classifier and tools.target is not None:
         classifier = tools.classifier if isinstance(tools.classifier, Judge) else load_classifier(tools.classifier)
-        judge = {"classifier": named(classifier), "target": tools.target}
-        meters.append((ClassMeter(classifier, tools.target, subject), judge))
+        about = {"classifier": identity(classifier), "target": tools.target}
+        meters.append(MeterSetup(ClassMeter(classifier, tools.target, subject), about))
     return meters
 
 
-def extractor(tools: Instruments) -> Extractor:
-    """The network of FID and KID."""
+def load_features(tools: Instruments) -> Extractor:
+    """Load the network of FID and KID. Raises ConfigError for an unknown name."""
     if not isinstance(tools.features, str | None):
         return tools.features
     device = torch.device(tools.device)
@@ -240,7 +249,7 @@ def extractor(tools: Instruments) -> Extractor:
 
 
 def _lpips(backbone: Literal["alex", "vgg"], tools: Instruments) -> LPIPS:
-    return LPIPS.load(backbone, _weights(NEEDED[f"lpips_{backbone}"], tools)).to(tools.device)
+    return LPIPS.load(backbone, _weights(WEIGHTS_OF[f"lpips_{backbone}"], tools)).to(tools.device)
 
 
 def _style(tools: Instruments) -> StyleDistance:
@@ -248,15 +257,15 @@ def _style(tools: Instruments) -> StyleDistance:
 
 
 LOADERS: dict[str, Callable[[Instruments], Any]] = {
-    "features": extractor,
+    "features": load_features,
     "lpips_alex": partial(_lpips, "alex"),
     "lpips_vgg": partial(_lpips, "vgg"),
     "style": _style,
 }
 
 
-def segmenter_of(tools: Instruments) -> Judge:
-    """The segmenter as a judge. Raises ConfigError when it and the palette have different numbers of classes."""
+def checked_segmenter(tools: Instruments) -> Judge:
+    """The segmenter as a Judge. Raises ConfigError when it and the palette have different numbers of classes."""
     assert tools.segmenter and tools.palette, "why_not() says what is missing"
     segmenter = tools.segmenter if isinstance(tools.segmenter, Judge) else load_segmenter(tools.segmenter)
     if segmenter.num_classes not in (None, tools.palette.num_classes):
@@ -267,8 +276,8 @@ def segmenter_of(tools: Instruments) -> Judge:
     return segmenter
 
 
-def named(judge: Judge) -> Mapping[str, str]:
-    """The name and hash of a judge."""
+def identity(judge: Judge) -> Mapping[str, str]:
+    """The name and the hash of a classifier or segmenter, for the protocol."""
     return {"name": judge.name, "sha256": judge.sha256}
 
 

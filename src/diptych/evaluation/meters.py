@@ -1,4 +1,4 @@
-"""Meters: each sees every batch once and in the end gives its numbers. One meter for each kind of measurement."""
+"""Meters: each sees every batch once and gives its numbers at the end. There is one meter for each kind of measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diptych.evaluation.cache import FeatureCache
 from diptych.evaluation.results import Of
-from diptych.evaluation.subject import Seen, Subject, Translate, rgb8
+from diptych.evaluation.subject import ImageBatch, Subject, Translate, rgb8
 from diptych.metrics.colour import intersection_estimates, lab_histograms
 from diptych.metrics.distribution import FID_ENOUGH, fid_estimate, kid_estimate
 from diptych.metrics.estimate import Estimate, mean_estimate
@@ -27,7 +27,7 @@ Compare = Callable[[Tensor, Tensor], Tensor]
 
 
 class Row(NamedTuple):
-    """One number of a meter."""
+    """One number of a meter: whose it is, and a remark such as ``biased, N=106``."""
 
     metric: str
     of: Of
@@ -38,19 +38,18 @@ class Row(NamedTuple):
 class Meter(Protocol):
     """What every meter does.
 
-    ``real`` gets all batches of real images of the target side, as native pixels, and ``see`` all of outputs: where there are no
-    pairs the real ones come first.
-    ``image_scores`` are one number for each image and metric, where there are such.
+    ``see`` gets all batches of outputs, and ``real`` all batches of real images of the target side, as native pixels. Without
+    pairs the real images come first. ``rows`` are the numbers; ``image_scores`` are those of each image, by metric.
     """
 
-    def see(self, batch: Seen) -> None: ...
+    def see(self, batch: ImageBatch) -> None: ...
     def real(self, images: Tensor) -> None: ...
     def rows(self) -> Iterator[Row]: ...
     def image_scores(self) -> dict[str, list[float]]: ...
 
 
 class PairMeter:
-    """A distance between output and truth, beside those of the unchanged input and of one flat colour."""
+    """A distance between output and truth, beside the distances of the unchanged input and of one flat colour."""
 
     def __init__(
         self,
@@ -65,7 +64,7 @@ class PairMeter:
         self.seed, self.resamples = seed, resamples
         self.values: dict[Of, list[float]] = {"model": [], "copy": [], "mean": []}
 
-    def see(self, batch: Seen) -> None:
+    def see(self, batch: ImageBatch) -> None:
         """Compare a batch."""
         guesses: dict[Of, Tensor] = {"model": batch.fake}
         if batch.x is not None and batch.given.shape == batch.truth.shape:
@@ -77,7 +76,7 @@ class PairMeter:
                 self.values[of] += self.compare(guess, batch.truth).tolist()
 
     def real(self, images: Tensor) -> None:
-        """Pairs bring their truth along."""
+        """Do nothing: the truth of pairs is in the batches."""
 
     def rows(self) -> Iterator[Row]:
         """Means over the images."""
@@ -86,7 +85,7 @@ class PairMeter:
                 yield Row(self.metric, of, mean_estimate(values, seed=self.seed, resamples=self.resamples))
 
     def image_scores(self) -> dict[str, list[float]]:
-        """The translator's."""
+        """The score of each output."""
         return {self.metric: self.values["model"]}
 
 
@@ -108,7 +107,7 @@ class StyleMeter:
         self.sums = [one + other for one, other in zip(self.sums, found, strict=True)] if self.sums else found
         self.num_real += len(images)
 
-    def see(self, batch: Seen) -> None:
+    def see(self, batch: ImageBatch) -> None:
         """Compare a batch with the mean of the real images."""
         guesses: dict[Of, Tensor] = {"model": batch.fake}
         if batch.x is not None and self.subject.source.kind != "multiband":
@@ -125,7 +124,7 @@ class StyleMeter:
                 yield Row("style", of, mean_estimate(values, seed=self.seed, resamples=self.resamples))
 
     def image_scores(self) -> dict[str, list[float]]:
-        """The translator's."""
+        """The score of each output."""
         return {"style": self.values["model"]}
 
     def _grams(self, x: Tensor) -> list[Tensor]:
@@ -150,7 +149,7 @@ class FeatureMeter:
         self.seed, self.resamples = seed, resamples
         self.features: dict[Of, list[Tensor]] = {"model": [], "copy": [], "truth": []}
 
-    def see(self, batch: Seen) -> None:
+    def see(self, batch: ImageBatch) -> None:
         """Take the features of a batch."""
         self._add("model", rgb8(self.subject.target, batch.y))
         if batch.x is not None and self.subject.source.kind != "multiband":
@@ -173,7 +172,7 @@ class FeatureMeter:
                     yield Row(metric, of, estimate, biased)
 
     def image_scores(self) -> dict[str, list[float]]:
-        """A set has no scores by image."""
+        """Nothing: a distance of sets has no scores by image."""
         return {}
 
     def _add(self, of: Of, images: UInt8[Tensor, "n 3 h w"]) -> None:
@@ -181,19 +180,19 @@ class FeatureMeter:
 
 
 class CycleMeter:
-    """How far there and back again is from where it began: mean |F(G(x)) - x|, both steps through native pixels."""
+    """Cycle error: mean |F(G(x)) - x| in [-1, 1]. The image between the two translations is rounded to native pixels."""
 
     def __init__(self, back: Translate, *, seed: int = 0, resamples: int = 1000) -> None:
         self.back, self.seed, self.resamples = back, seed, resamples
         self.values: list[float] = []
 
-    def see(self, batch: Seen) -> None:
+    def see(self, batch: ImageBatch) -> None:
         """Translate a batch back."""
         returned = batch.subject.source.encode(self.back(batch.y.cpu()).to(batch.given.device))
         self.values += (returned - batch.given).abs().mean(dim=(1, 2, 3)).tolist()
 
     def real(self, images: Tensor) -> None:
-        """The cycle needs no real images of the other side."""
+        """Do nothing: the cycle needs no real images of the other side."""
 
     def rows(self) -> Iterator[Row]:
         """The mean over the images."""
@@ -205,11 +204,11 @@ class CycleMeter:
 
 
 class LabelMeter:
-    """FCN-score: classes seen in the output against the classes that should be there (Isola et al. 2017; Zhu et al. 2017).
+    """FCN-score: the classes found in the output against the correct ones (Isola et al. 2017; Zhu et al. 2017).
 
-    From labels to photos a segmenter looks at the output, and the input's colours say what is right; where pairs give real
-    photos, the same segmenter's score on them is the row ``truth``. From photos to labels the colours of output and truth
-    are compared, and no segmenter is needed.
+    From labels to photos, a segmenter finds classes in the output, and the colours of the input are the correct ones; with
+    pairs, the same segmenter's score on the real photos is the row ``truth``. From photos to labels, the colours of output
+    and truth are compared, and no segmenter is needed.
     """
 
     def __init__(
@@ -225,7 +224,7 @@ class LabelMeter:
         self.seed, self.resamples = seed, resamples
         self.counts: dict[Of, list[np.ndarray]] = {"model": [], "truth": []}
 
-    def see(self, batch: Seen) -> None:
+    def see(self, batch: ImageBatch) -> None:
         """Count the classes of a batch."""
         source, target = batch.subject.source, batch.subject.target
         if self.segmenter is None:
@@ -239,10 +238,10 @@ class LabelMeter:
             self._add("truth", self.segmenter(rgb8(target, batch.t)), right)
 
     def real(self, images: Tensor) -> None:
-        """Without its labels a real photo cannot be scored."""
+        """Do nothing: without its labels a real photo cannot be scored."""
 
     def rows(self) -> Iterator[Row]:
-        """The three scores, of the outputs and of real photos."""
+        """The three scores of the outputs, and of real photos."""
         for of, counts in self.counts.items():
             if counts:
                 estimates = fcn_estimates(np.concatenate(counts), seed=self.seed, resamples=self.resamples)
@@ -250,7 +249,7 @@ class LabelMeter:
                     yield Row(metric, of, estimates[metric.removeprefix("fcn_")])
 
     def image_scores(self) -> dict[str, list[float]]:
-        """Classes are counted over all images together."""
+        """Nothing: classes are counted over all images together."""
         return {}
 
     def _add(self, of: Of, predicted: Tensor, right: Tensor) -> None:
@@ -258,13 +257,13 @@ class LabelMeter:
 
 
 class ClassMeter:
-    """Target rate: the share of outputs, of real images and of inputs that an independent classifier takes for the target."""
+    """Target rate: the share of outputs, real images and inputs that an independent classifier assigns to the target class."""
 
     def __init__(self, classifier: Judge, target: int, subject: Subject) -> None:
         self.classifier, self.target, self.subject = classifier, target, subject
         self.classes: dict[Of, list[Tensor]] = {"model": [], "copy": [], "truth": []}
 
-    def see(self, batch: Seen) -> None:
+    def see(self, batch: ImageBatch) -> None:
         """Classify a batch."""
         self._add("model", rgb8(self.subject.target, batch.y))
         if batch.x is not None:
@@ -289,13 +288,13 @@ class ClassMeter:
 
 
 class LabMeter:
-    """How alike two sets are in their colours: intersection of the histograms of L, a and b (Isola et al. 2017, section 4.2)."""
+    """Similarity of colours: intersection of the histograms of L, a and b over two sets (Isola et al. 2017, section 4.2)."""
 
     def __init__(self, metrics: Sequence[str], subject: Subject, *, seed: int = 0, resamples: int = 1000) -> None:
         self.metrics, self.subject, self.seed, self.resamples = metrics, subject, seed, resamples
         self.counts: dict[Of, list[np.ndarray]] = {"model": [], "copy": [], "truth": []}
 
-    def see(self, batch: Seen) -> None:
+    def see(self, batch: ImageBatch) -> None:
         """Count the colours of a batch."""
         self._add("model", rgb8(self.subject.target, batch.y))
         if batch.x is not None and self.subject.source.kind == "rgb":
@@ -306,7 +305,7 @@ class LabMeter:
         self._add("truth", rgb8(self.subject.target, images))
 
     def rows(self) -> Iterator[Row]:
-        """What outputs, and unchanged inputs, have in common with the real images."""
+        """The intersection of outputs, and of unchanged inputs, with the real images."""
         truth = np.concatenate(self.counts["truth"])
         for of in ("model", "copy"):
             if counts := self.counts[of]:
@@ -316,7 +315,7 @@ class LabMeter:
                     yield Row(metric, of, {f"lab_{name.lower()}": estimate for name, estimate in found.items()}[metric])
 
     def image_scores(self) -> dict[str, list[float]]:
-        """A set has no scores by image."""
+        """Nothing: a distance of sets has no scores by image."""
         return {}
 
     def _add(self, of: Of, images: UInt8[Tensor, "n 3 h w"]) -> None:

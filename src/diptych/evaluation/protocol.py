@@ -1,4 +1,4 @@
-"""Protocols: everything that determines a number, as one value with a short name, so that only equal things are compared."""
+"""Protocols: everything that determines a number, with a short id. Numbers with equal protocols can be compared."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from diptych.data.folders import Ref
-from diptych.data.formats import show
 from diptych.errors import DataError
+from diptych.messages import show
 
 LIBRARIES = ("diptych", "torch", "numpy", "pillow", "imagecodecs", "kornia")  # that can change a digit
 
@@ -23,12 +23,12 @@ def protocol_id(protocol: Mapping[str, Any]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions of this program and of the libraries whose numbers these are."""
+    """The versions of diptych and of the libraries that compute its numbers."""
     return {name: version(name) for name in LIBRARIES}
 
 
 def file_sums(refs: Iterable[Ref], threads: int = 2) -> dict[Path, str]:
-    """SHA-256 by file. Raises DataError that begins with the path when a file cannot be read."""
+    """The SHA-256 of each file. Raises DataError, beginning with the path, when a file cannot be read."""
     paths = list(dict.fromkeys(ref.path for ref in refs))
     with ThreadPool(threads) as pool:  # hashing releases the GIL
         return dict(zip(paths, pool.map(_sum, paths), strict=True))

@@ -1,4 +1,4 @@
-"""What an evaluation found: every number with its interval, its unit, and the protocol that produced it."""
+"""The results of an evaluation: every number with its interval, its unit, and the protocol that produced it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Better = Literal["higher", "lower"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's name for people, its unit, which way is better, and what it looks at.
+    """A metric: its title for people, its unit, which way is better, and what it ``looks`` at.
 
-    ``pairs``: output and truth, image by image. ``style``: the same, or without pairs output and all real images. ``sets``: all
-    outputs and all real images. ``smallest`` is the least side of an image in pixels.
+    ``pairs`` compares output and truth, image by image. ``style`` does the same, or without pairs compares each output with all
+    real images. ``sets`` compares all outputs with all real images. ``smallest`` is the least side of an image in pixels.
     """
 
     title: str
@@ -55,9 +55,9 @@ METRICS: dict[str, Metric] = {
 class Result:
     """One number.
 
-    ``of`` says whose: the ``model``; ``copy``, the unchanged input; ``mean``, one flat colour, the mean of the training targets;
-    ``truth``, real images put through the same measurement. ``protocol`` is a key of Evaluation.protocols: numbers of two
-    evaluations may be compared when theirs are equal.
+    ``of`` says what was measured: ``model`` the outputs, ``copy`` the unchanged inputs, ``mean`` one flat colour, the mean of the
+    training targets, ``truth`` real images put through the same measurement. ``protocol`` is a key of Evaluation.protocols:
+    numbers of two evaluations may be compared when their protocols are equal.
     """
 
     metric: str
@@ -72,9 +72,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Example:
-    """An image worth looking at: where it stands in its direction's ranking, and its score (NaN for none).
+    """An image worth looking at, with its rank among those of its direction and its score, NaN where there is none.
 
-    ``images`` are image files of input, output and truth, those that there are.
+    ``images`` are image files of input, output and truth, where there are such.
     """
 
     direction: str
@@ -90,8 +90,8 @@ class Example:
 class Evaluation:
     """All numbers of an evaluation.
 
-    ``left_out`` are metrics that were not computed, by name with the reason; ``images`` the scores image by image, by direction;
-    ``about`` what was judged and on what it was computed.
+    ``left_out`` gives the reason for each metric that was not computed. ``images`` are the scores of every image, by direction.
+    ``about`` says what was scored, and on which device.
     """
 
     results: tuple[Result, ...]
@@ -102,14 +102,14 @@ class Evaluation:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def value(self, metric: str, direction: str = "a2b", of: str = "model") -> Estimate | None:
-        """One number with its interval; None when it was not computed."""
+        """One number with its interval; None when it was not computed. ``of`` is as in Result."""
         for result in self.results:
             if (result.metric, result.direction, result.of) == (metric, direction, of):
                 return result.estimate
         return None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; numbers that JSON does not know are the texts inf, -inf and nan, which float() understands."""
+        """Plain values for JSON. Numbers that JSON lacks become the texts inf, -inf and nan, which float() understands."""
         plain: dict[str, Any] = finite(
             {
                 "format": 1,
@@ -127,7 +127,7 @@ class Evaluation:
 
 
 def finite(value: Any) -> Any:
-    """The same value with floats that JSON does not know as texts."""
+    """The same value, in which floats that JSON lacks (inf, -inf, nan) are texts."""
     if isinstance(value, dict):
         return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

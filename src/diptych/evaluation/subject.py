@@ -1,10 +1,9 @@
-"""What is judged: the images of one direction, read and translated batch by batch, each of them once."""
+"""What is scored: the images of one direction, read and translated batch by batch, each of them once."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -16,25 +15,25 @@ from torch import Tensor
 from diptych.data.augment import to_tensor
 from diptych.data.datasets import DataConfig, read_as, view
 from diptych.data.folders import Ref
-from diptych.data.formats import show
 from diptych.errors import DataError
+from diptych.messages import show
+from diptych.overlap import ahead
 from diptych.pixels import Domain, to_rgb8
 
 Translate = Callable[[Tensor], Tensor]
 """Native pixels (n, c, h, w) of one domain to native pixels of the other, on the CPU."""
-READERS = 2  # threads; decoding releases the GIL
+READING_THREADS = 2  # decoding releases the GIL
 Item = TypeVar("Item")
-Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One direction to judge.
+    """One direction to score.
 
-    ``translate`` makes outputs of ``inputs``; or ``outputs`` are finished images, and inputs, where there are any, belong to
-    them in order. When ``paired``, targets[i] is the truth of output i, otherwise targets are any real images. ``back``
-    translates the other way. ``train_targets`` give the mean colour of training. ``config`` says how images are brought to
-    the size of training, None leaves them at their own.
+    Either ``translate`` makes the outputs from ``inputs``, or ``outputs`` are image files of any tool; inputs, where there are
+    any, then belong to them in order. When ``paired``, targets[i] is the truth of output i; otherwise targets are any real
+    images. ``back`` translates the other way. The mean colour of ``train_targets`` is a baseline. ``config`` says how images
+    are brought to the size of training; None leaves them at their own.
     """
 
     direction: str
@@ -51,17 +50,17 @@ class Subject:
 
     @property
     def names(self) -> list[str]:
-        """What each output is called."""
+        """The name of each output."""
         return [ref.name for ref in self.outputs or self.inputs]
 
     def load(self, ref: Ref, domain: Domain) -> Tensor:
-        """An image as it is judged, (1, c, h, w) native pixels."""
+        """An image as it is scored: native pixels (1, c, h, w)."""
         return (view(ref, domain, self.config) if self.config else to_tensor(read_as(ref, domain)))[None]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A batch of images of one size on the device: input, output and truth as native pixels, None where there is none."""
+class ImageBatch:
+    """Input ``x``, output ``y`` and truth ``t`` of one size, as native pixels on the device; None where there is none."""
 
     subject: Subject
     x: Shaped[Tensor, "n c h w"] | None
@@ -86,9 +85,11 @@ class Seen:
         return self.subject.source.encode(self.x)
 
 
-def seen(subject: Subject, batch_size: int, device: torch.device) -> Iterator[Seen]:
-    """All images of a subject, translated, as batches of neighbours of one size."""
-    count = len(subject.names)
+def translated(subject: Subject, batch_size: int, device: torch.device) -> Iterator[ImageBatch]:
+    """All images of a subject with their translations, as batches of neighbours of one size.
+
+    Raises DataError when an output and its truth differ in size.
+    """
 
     def read(i: int) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x = subject.load(subject.inputs[i], subject.source) if subject.inputs else None
@@ -100,44 +101,33 @@ def seen(subject: Subject, batch_size: int, device: torch.device) -> Iterator[Se
         return tuple(None if image is None else image.shape for image in images)
 
     first = 0
-    for group in grouped(ahead(read, range(count), 2 * batch_size), shapes, batch_size):
-        x, y, t = (None if side[0] is None else torch.cat(side) for side in zip(*group, strict=True))
-        if y is None:
-            assert subject.translate and x is not None, "a subject has outputs, or inputs and a translator"
-            y = subject.translate(x)
-        if t is not None and t.shape[2:] != y.shape[2:]:
-            made, wanted = (f"{image.shape[3]} x {image.shape[2]}" for image in (y, t))
-            where = show((subject.outputs or subject.inputs)[first].path)
-            raise DataError(f"{where}: the output is {made}, its truth {wanted}; bring both to one size")
-        first += len(group)
-        yield Seen(subject, *(None if image is None else image.to(device) for image in (x, y, t)))  # type: ignore[arg-type]
+    with closing(ahead(read, range(len(subject.names)), threads=READING_THREADS, depth=2 * batch_size + 1)) as images:
+        for group in grouped(images, shapes, batch_size):
+            x, y, t = (None if side[0] is None else torch.cat(side) for side in zip(*group, strict=True))
+            if y is None:
+                assert subject.translate and x is not None, "a subject has outputs, or inputs and a translator"
+                y = subject.translate(x)
+            if t is not None and t.shape[2:] != y.shape[2:]:
+                made, wanted = (f"{image.shape[3]} x {image.shape[2]}" for image in (y, t))
+                where = show((subject.outputs or subject.inputs)[first].path)
+                raise DataError(f"{where}: the output is {made}, its truth {wanted}; bring both to one size")
+            first += len(group)
+            yield ImageBatch(subject, *(None if image is None else image.to(device) for image in (x, y, t)))  # type: ignore[arg-type]
 
 
-def reals(subject: Subject, batch_size: int, device: torch.device) -> Iterator[Tensor]:
-    """The real images of the target side, native pixels, as batches of neighbours of one size."""
-    images = ahead(lambda ref: subject.load(ref, subject.target), subject.targets, 2 * batch_size)
-    for group in grouped(images, lambda image: image.shape, batch_size):
-        yield torch.cat(group).to(device)
+def real_images(subject: Subject, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    """The real images of the target side: native pixels, as batches of neighbours of one size."""
 
+    def read(ref: Ref) -> Tensor:
+        return subject.load(ref, subject.target)
 
-def ahead(read: Callable[[Item], Read], items: Iterable[Item], depth: int) -> Iterator[Read]:
-    """Each item read, in order, by threads that stay at most ``depth`` items ahead of whoever takes them."""
-    with ThreadPoolExecutor(READERS) as pool:
-        waiting: deque[Future[Read]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(read, item))
-                if len(waiting) > depth:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    with closing(ahead(read, subject.targets, threads=READING_THREADS, depth=2 * batch_size + 1)) as images:
+        for group in grouped(images, lambda image: image.shape, batch_size):
+            yield torch.cat(group).to(device)
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], object], most: int) -> Iterator[list[Item]]:
-    """Neighbours with one key, at most so many together."""
+    """Lists of neighbours whose key is the same, each of at most ``most`` items."""
     group: list[Item] = []
     for item in items:
         if group and (len(group) == most or key(item) != key(group[0])):
@@ -149,5 +139,5 @@ def grouped(items: Iterable[Item], key: Callable[[Item], object], most: int) -> 
 
 
 def rgb8(domain: Domain, pixels: Shaped[Tensor, "n c h w"]) -> UInt8[Tensor, "n 3 h w"]:
-    """Native pixels as 8-bit RGB, which networks that judge images take."""
+    """Native pixels as 8-bit RGB, which the networks of metrics take."""
     return pixels if domain == Domain() else to_rgb8(domain.encode(pixels))

@@ -16,7 +16,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.metrics.models import extra
+from diptych.extras import extra
 from diptych.pixels import Domain
 
 Backend = Literal["torch", "onnx", "openvino"]

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from diptych.data.datasets import read_as
 from diptych.data.folders import Ref, find_images
-from diptych.data.formats import output_suffix, show, write_pixels
+from diptych.data.formats import output_suffix, write_pixels
 from diptych.errors import DataError, StorageError, out_of_memory
-from diptych.inference.overlap import ahead
 from diptych.inference.translator import Translator, WorkingSize
+from diptych.messages import show
+from diptych.overlap import ahead
 
 SMALLER = "cut it into smaller images, or use --at trained"
 THREADS = min(4, os.cpu_count() or 1)  # this many read files, and as many write them

@@ -16,9 +16,9 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from diptych.errors import SnapshotError
+from diptych.extras import extra
 from diptych.files import sha256_of, write_atomic
 from diptych.inference.backends import onnx_session
-from diptych.metrics.models import extra
 from diptych.nets.modes import applied, depends_on_batch
 from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.snapshot import Snapshot

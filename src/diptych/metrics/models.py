@@ -1,12 +1,11 @@
-"""Networks of other tools that look at images: ONNX files, and models of the transformers library. Imported when used.
+"""Networks of other tools: ONNX files, and models of the transformers library, which is imported when it is used.
 
-Both take RGB images as they are and answer with what the network says: numbers for each class, or classes.
+Both take 8-bit RGB images and give the output of the network: numbers for each class, or classes.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -20,7 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
-from diptych.errors import DataError, MissingExtraError, WeightsError
+from diptych.errors import DataError, WeightsError
+from diptych.extras import extra
 from diptych.files import sha256_of
 
 Task = Literal["segmenter", "classifier"]
@@ -31,23 +31,13 @@ HUB_FILES = "config.json, preprocessor_config.json and model.safetensors"
 
 @dataclass(frozen=True)
 class Network:
-    """What looks at images (n, 3, h, w): its name, the hash of its weights, its classes as far as known, and how it is asked."""
+    """A network for images (n, 3, h, w): its name, the hash of its weights, its classes as far as they are known, and a call."""
 
     name: str
     sha256: str
     classes: tuple[str, ...]
     num_classes: int | None
     answer: Callable[[UInt8[Tensor, "n 3 h w"]], Any]
-
-
-def extra(package: str, name: str, what: str) -> Any:
-    """An optional package. Raises MissingExtraError that says what to install."""
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name != package:
-            raise
-        raise MissingExtraError(f"{what}: needs {package}, which is not installed; pip install 'diptych[{name}]'") from error
 
 
 def onnx_network(path: Path, device: torch.device) -> Network:

@@ -1,37 +1,34 @@
-"""The page of a score: its numbers, and systems to look at and to listen to, in one HTML file that needs no network."""
+"""The page of a music score: its numbers, and systems to look at and to listen to, in one HTML file."""
 
 from __future__ import annotations
 
-import base64
 import io
 import wave
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-import diptych.evaluation
-from diptych.files import write_atomic
+from diptych.extras import extra
 from diptych.metrics.estimate import Estimate
-from diptych.metrics.models import extra
 from diptych.music.judge import Example
 from diptych.music.midi import midi_bytes
 from diptych.music.notes import System
 from diptych.music.staves import to_song
+from diptych.pages import frame
+from diptych.pages.frame import data_uri
 
 RATE, BPM = 11_025, 96  # samples a second, quarters a minute
-TICKS = 24  # of a quarter: how finely the sound of a note fades
-FADES = 1.2  # seconds in which it falls to a third
+TICKS = 24  # steps of a quarter in which the sound of a note fades
+FADES = 1.2  # seconds in which it falls to 1/e
 OVERTONES = (1.0, 0.4, 0.2, 0.1)
 
 
 def sound(system: System) -> bytes:
-    """A system played, as the bytes of a WAV file: 8 bits, one channel. Each note begins loud and fades."""
+    """The sound of a system as a WAV file of 8 bits and one channel. Each note begins loud and fades."""
     sonify = extra("mir_eval", "music", "sound").sonify
     seconds = 60 / BPM / TICKS
     length = round(system.starts[-1] * TICKS) + TICKS
@@ -62,15 +59,10 @@ def _wav(samples: Float[np.ndarray, " n"]) -> bytes:
 
 
 def write_page(path: Path, title: str, facts: str, scores: Sequence[tuple[str, Estimate]], examples: Iterable[Example]) -> None:
-    """Write the page. ``scores`` are by title; of every example the pictures are shown and the notes can be heard."""
-    folders = [Path(__file__).parent, Path(diptych.evaluation.__file__).parent]  # the page's own, and that of the common style
-    page = Environment(loader=FileSystemLoader(folders), autoescape=True, undefined=StrictUndefined)
-    page.trim_blocks = page.lstrip_blocks = True
+    """Write the page. ``scores`` are titles with estimates; every example is shown as pictures and played as sound."""
     shown = [_shown(example) for example in examples]
-    text = page.get_template("listening.html.j2").render(
-        title=title, facts=facts, scores=scores, examples=shown, bpm=BPM, version=version("diptych")
-    )
-    write_atomic(path, text.encode())
+    values = {"title": title, "facts": facts, "scores": scores, "examples": shown, "bpm": BPM}
+    frame.write_page(path, frame.render("listening.html.j2", values, Path(__file__).parent))
 
 
 def _shown(example: Example) -> dict[str, Any]:
@@ -79,11 +71,11 @@ def _shown(example: Example) -> dict[str, Any]:
     return {
         "name": example.name,
         "note": _difference(example),
-        "pictures": {name: _uri("image/png", _png(pixels)) for name, pixels in pictures.items()},
+        "pictures": {name: data_uri("image/png", _png(pixels)) for name, pixels in pictures.items()},
         "size": example.source.shape[1::-1],
-        "sounds": {name: _uri("audio/wav", sound(system)) for name, system in music.items() if system and system.notes},
+        "sounds": {name: data_uri("audio/wav", sound(system)) for name, system in music.items() if system and system.notes},
         "files": {
-            name: _uri("audio/midi", midi_bytes(to_song([system]), BPM))
+            name: data_uri("audio/midi", midi_bytes(to_song([system]), BPM))
             for name, system in music.items()
             if system and system.notes
         },
@@ -91,7 +83,7 @@ def _shown(example: Example) -> dict[str, Any]:
 
 
 def _difference(example: Example) -> str:
-    """What of the notes was found, in words."""
+    """How many of the notes were found, in words; empty where notes were not counted."""
     counts = example.counts
     if not counts:
         return ""
@@ -104,7 +96,3 @@ def _png(pixels: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import DataError
-from diptych.metrics.models import extra
+from diptych.extras import extra
 from diptych.music.beams import SIMPLE, beat_of
 
 MOST_TRACKS, MOST_NOTES, MOST_QUARTERS, MOST_BYTES = 256, 200_000, 20_000, 16_000_000

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from diptych.metrics.models import extra
+from diptych.extras import extra
 from diptych.music.engrave import UNITS, Engraving, Measure
 from diptych.music.layout import CLEF_AT, KEY_AT, KEY_STEP, Layout
 from diptych.music.notes import Mark

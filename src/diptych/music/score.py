@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from diptych.extras import extra
 from diptych.metrics.estimate import Estimate, bootstrap
-from diptych.metrics.models import extra
 from diptych.music.notes import Note, System
 
 SECONDS = 0.5  # a quarter at 120 a minute

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import DataError
-from diptych.metrics.models import extra
+from diptych.extras import extra
 
 SUFFIXES = (".mxl", ".musicxml", ".xml", ".abc", ".mei")
 MOST_BYTES = 64_000_000  # of a score once unpacked: the longest operas are smaller

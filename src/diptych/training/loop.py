@@ -18,12 +18,12 @@ from diptych.data.census import Census, take_census
 from diptych.data.checkup import quick_check
 from diptych.data.datasets import Crops
 from diptych.data.folders import Layout, Split, find_data
-from diptych.data.formats import show
 from diptych.data.holdout import hold_out
 from diptych.data.stream import NativeBatch, batches
 from diptych.device import pick_device, pick_precision, repeatable_kernels, workers_for
 from diptych.errors import ConfigError, Interrupted, TrainingError
 from diptych.files import write_atomic
+from diptych.messages import show
 from diptych.methods import Batch, Method
 from diptych.recipe import Recipe
 from diptych.run import Run
@@ -190,7 +190,6 @@ def read_data(
     That is the validation's, or else the training's.
     """
     layout = find_data(recipe.data.source, paired=recipe.method.paired)
-    swap = recipe.data.direction == "b2a"
     census = run.census() if run else None
 
     def counted(done: int, total: int) -> None:
@@ -199,8 +198,9 @@ def read_data(
             raise Interrupted("stopped before training began; run the same command to begin", interrupts.signum)
 
     if run and census is None:
-        train = layout.train.swapped() if swap else layout.train
-        census = with_validation(take_census(train, strict=strict, on_progress=counted), layout, recipe)
+        census = with_validation(
+            take_census(recipe.data.oriented(layout.train), strict=strict, on_progress=counted), layout, recipe
+        )
         run.keep_census(census)
         for skipped in census.skipped:
             log.warning("skipped: %s", skipped)
@@ -221,7 +221,7 @@ def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
     found = take_census(layout.val)
     for skipped in found.skipped:
         log.warning("skipped: %s", skipped)
-    return replace(census, val=found.split.swapped() if recipe.data.direction == "b2a" else found.split)
+    return replace(census, val=recipe.data.oriented(found.split))
 
 
 def build_method(recipe: Recipe, census: Census, here: World) -> Method:

@@ -132,7 +132,7 @@ def plan(recipe: Recipe, device: torch.device, watch: Watch = lambda: None) -> P
     """
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, device)})
     layout = find_data(recipe.data.source, paired=recipe.method.paired)
-    train = layout.train.swapped() if recipe.data.direction == "b2a" else layout.train
+    train = recipe.data.oriented(layout.train)
     census = take_census(sampled(train))
     trained = train if layout.val else hold_out(train, recipe.data.holdout, recipe.train.seed)[0]
     reading = seconds_to_read(Crops(census, recipe.data, recipe.train.seed))

@@ -12,8 +12,8 @@ from typing import Any
 
 from diptych.data.census import Census
 from diptych.data.folders import Split
-from diptych.data.formats import show
 from diptych.errors import DataError
+from diptych.messages import show
 from diptych.snapshot import Snapshot
 
 Poll = Callable[[], None]

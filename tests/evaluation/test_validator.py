@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from diptych.evaluation.validate import MOST, Validator
+from diptych.evaluation.validator import MAX_IMAGES, Validator
 from diptych.metrics import weights
 from diptych.metrics.image import psnr
 from tests.evaluation.images import CONFIG, RGB, Features, negative, pairs, sets
@@ -67,7 +67,7 @@ def test_no_more_than_a_hundred_images_are_looked_at(tmp_path, monkeypatch):
         return negative(x)
 
     Validator(paired=True)({"a2b": translate}, split, RGB, RGB, CONFIG)
-    assert sum(seen) == MOST == 100
+    assert sum(seen) == MAX_IMAGES == 100
 
 
 def test_it_can_be_stopped_between_images(tmp_path):

@@ -1,4 +1,4 @@
-"""Finished images of any tool as something to judge: folders of outputs, truth and inputs, joined by the names of files."""
+"""Images that any tool made, as a subject to score: folders of outputs, truth and inputs, joined by file name."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from diptych.data.census import take_census
 from diptych.data.folders import Half, Ref, Split
-from diptych.data.formats import show
-from diptych.data.listing import find_images, open_folder, spelling
+from diptych.data.listing import images_by_stem, open_folder
 from diptych.errors import DataError
 from diptych.evaluation.subject import Subject
+from diptych.messages import show
 from diptych.pixels import Domain
 
 
-def finished(
+def outputs_subject(
     outputs: str | Path,
     truth: str | Path,
     inputs: str | Path | None = None,
@@ -24,10 +24,11 @@ def finished(
     truth_half: Half = "whole",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Subject:
-    """The images of folders, at their own sizes: outputs with the truth (or any real images) of the same stems, and their inputs.
+    """The images of folders, at their own sizes: outputs, and the truth and the inputs of the same stems.
 
-    ``truth_half`` takes that half of side-by-side images as the truth, and the other as the input where none is given. The
-    pixels of outputs are understood as those of the truth, whose range is measured where it is not 8-bit.
+    When not ``paired``, ``truth`` holds any real images. ``truth_half`` takes that half of side-by-side images as the truth, and
+    the other half as the input where none is given. Outputs are taken to have the value range of the truth, which is measured
+    where it is not 8-bit.
 
     Raises DataError, naming folders and files, when a folder is missing or empty, two of them are one, images have no partner
     or cannot be read, or the sizes of a pair differ.
@@ -35,13 +36,13 @@ def finished(
     folders = {"outputs": open_folder(outputs), "truth": open_folder(truth)}
     folders |= {"inputs": open_folder(inputs)} if inputs is not None else {}
     _refuse_same_folders(folders)
-    named = {what: _by_stem(folder) for what, folder in folders.items()}
-    stems = list(named["outputs"])
-    for other in named.keys() - {"outputs"} - (set() if paired else {"truth"}):
-        _refuse_partnerless(folders, named, other)
-    made = tuple(Ref(named["outputs"][stem]) for stem in stems)
-    real = tuple(Ref(named["truth"][stem], truth_half) for stem in (stems if paired else named["truth"]))
-    given = tuple(Ref(named["inputs"][stem]) for stem in stems) if inputs is not None else ()
+    by_stem = {what: images_by_stem(folder) for what, folder in folders.items()}
+    stems = list(by_stem["outputs"])
+    for other in by_stem.keys() - {"outputs"} - (set() if paired else {"truth"}):
+        _refuse_partnerless(folders, by_stem, other)
+    made = tuple(Ref(by_stem["outputs"][stem]) for stem in stems)
+    real = tuple(Ref(by_stem["truth"][stem], truth_half) for stem in (stems if paired else by_stem["truth"]))
+    given = tuple(Ref(by_stem["inputs"][stem]) for stem in stems) if inputs is not None else ()
     if paired and not given and truth_half != "whole":
         given = tuple(Ref(ref.path, "left" if truth_half == "right" else "right") for ref in real)
     census = take_census(Split(made, real, paired), strict=True, on_progress=on_progress)
@@ -57,23 +58,13 @@ def _refuse_same_folders(folders: dict[str, Path]) -> None:
                 raise DataError(f"{show(folders[one])}: is given as {one} and as {other}; give two different folders")
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in find_images(folder):
-        stem = spelling(str(path.relative_to(folder).with_suffix("")))
-        if stem in found:
-            raise DataError(f"{show(folder)}: two images of one name, {show(found[stem].name)} and {show(path.name)}; remove one")
-        found[stem] = path
-    return found
-
-
-def _refuse_partnerless(folders: dict[str, Path], named: dict[str, dict[str, Path]], other: str) -> None:
-    alone = [path for stem, path in named["outputs"].items() if stem not in named[other]]
-    lonely = [path for stem, path in named[other].items() if stem not in named["outputs"]]
+def _refuse_partnerless(folders: dict[str, Path], by_stem: dict[str, dict[str, Path]], other: str) -> None:
+    alone = [path for stem, path in by_stem["outputs"].items() if stem not in by_stem[other]]
+    lonely = [path for stem, path in by_stem[other].items() if stem not in by_stem["outputs"]]
     if not alone and not lonely:
         return
     where = f"{show(folders['outputs'])} and {show(folders[other])}"
-    counts = f"{len(named['outputs'])} and {len(named[other])} images"
+    counts = f"{len(by_stem['outputs'])} and {len(by_stem[other])} images"
     examples = ", ".join(show(path.name) for path in [*alone[:2], *lonely[:2]])
     way_out = ", or --unpaired to compare the two sets as wholes" if other == "truth" else ""
     raise DataError(

@@ -1,4 +1,4 @@
-"""Scores on held-out images while a training goes on: few images, no intervals, nothing fetched, the same digits every time."""
+"""Scores on held-out images during training: quick, reproducible to the digit, without intervals, and nothing is fetched."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import torch
 from diptych.data.datasets import DataConfig
 from diptych.data.folders import Split
 from diptych.evaluation.evaluate import subjects_of
-from diptych.evaluation.instruments import Instruments, build, why_not
+from diptych.evaluation.instruments import Instruments, build_meters, why_not
 from diptych.evaluation.meters import FeatureMeter
-from diptych.evaluation.subject import Subject, Translate, reals, seen
+from diptych.evaluation.subject import Subject, Translate, real_images, translated
 from diptych.metrics.distribution import kid
 from diptych.pixels import Domain
 from diptych.sheets import spread
 
-MOST = 100  # images a side
+MAX_IMAGES = 100  # of each side
 
 
 @dataclass
 class Validator:
     """Scores translators on a validation split again and again; features of the real images are computed once.
 
-    ``select`` names the score that chooses the best snapshot: of pairs LPIPS where AlexNet's weights are on this machine, else
-    PSNR; without pairs KID, over Inception where its weights are, else over random VGG16 features.
+    ``select`` names the score that chooses the best snapshot. With pairs it is LPIPS where AlexNet's weights are on this
+    machine, else PSNR. Without pairs it is KID, in the features of Inception where its weights are, else of a random VGG16.
     """
 
     paired: bool
@@ -43,7 +43,7 @@ class Validator:
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether more of it is better."""
+        """Whether a higher score is better."""
         return self.select == "psnr"
 
     def __call__(
@@ -55,15 +55,15 @@ class Validator:
         config: DataConfig,
         poll: Callable[[], None] = lambda: None,
     ) -> dict[str, float]:
-        """Scores by name: of pairs psnr, ssim and lpips_alex, without pairs kid, and the cycle error where both directions are.
+        """Scores by name: psnr, ssim and lpips_alex for pairs, kid without pairs, and cycle where there are both directions.
 
-        With both directions each is there as ``a2b/kid`` too, and the plain name is their mean. Up to 100 images a side are
-        looked at, evenly chosen. ``poll`` is called after every image and may raise to stop.
+        With both directions each score stands under ``a2b/kid`` and ``b2a/kid`` too, and the plain name is their mean. Up to
+        100 images of each side are scored, evenly chosen. ``poll`` is called after every image and may raise to stop.
         """
-        chosen = list(zip(spread(val.a, MOST), spread(val.b, MOST), strict=False)) if val.paired else []
+        chosen = list(zip(spread(val.a, MAX_IMAGES), spread(val.b, MAX_IMAGES), strict=False)) if val.paired else []
         few = Split(tuple(x for x, _ in chosen), tuple(y for _, y in chosen), True) if chosen else val
         if not chosen:
-            few = replace(val, a=tuple(spread(val.a, MOST)), b=tuple(spread(val.b, MOST)))
+            few = replace(val, a=tuple(spread(val.a, MAX_IMAGES)), b=tuple(spread(val.b, MAX_IMAGES)))
         scores = {s.direction: self._scores(s, poll) for s in subjects_of(translators, few, a, b, config, None)}
         if len(scores) == 1:
             return next(iter(scores.values()))
@@ -73,13 +73,13 @@ class Validator:
     def _scores(self, subject: Subject, poll: Callable[[], None]) -> dict[str, float]:
         wanted = ("psnr", "ssim", "lpips_alex", "cycle") if subject.paired else ("kid", "cycle")
         names = [name for name in wanted if not why_not(name, subject, self.tools, by_name=False)]
-        meters = [meter for meter, _ in build(names, subject, self.tools, None)]
+        meters = [meter for meter, _ in build_meters(names, subject, self.tools, None)]
         device = torch.device(self.device)
-        for batch in seen(subject, 1, device):
+        for batch in translated(subject, 1, device):
             for meter in meters:
                 meter.see(batch)
             poll()
-        for images in () if subject.paired else reals(subject, 1, device):
+        for images in () if subject.paired else real_images(subject, 1, device):
             for meter in meters:
                 meter.real(images)
             poll()

@@ -6,10 +6,11 @@ from html.parser import HTMLParser
 import pytest
 
 from diptych.data.folders import Ref, Split
-from diptych.evaluation.evaluate import evaluate
-from diptych.evaluation.evaluation_page import number, reasons, tables, write_page
+from diptych.evaluation.evaluate import score_translators
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.results import METRICS
+from diptych.evaluation.tables import MEANING, number, reasons, tables
+from diptych.pages.evaluation import write_evaluation
 from tests.evaluation.images import CONFIG, RGB, Features, negative, pairs, sets
 
 HOSTILE = "<script>alert(1)</script>&\"'"
@@ -19,7 +20,9 @@ HOSTILE = "<script>alert(1)</script>&\"'"
 def evaluation(tmp_path):
     tools = Instruments(features=Features(), resamples=20, allow_small=True)
     about = {"title": f"x {HOSTILE}", "sentence": "4 pairs.", "data": "here", "skipped": [HOSTILE], "device": "cpu"}
-    return evaluate({"a2b": lambda x: x // 2, "b2a": negative}, pairs(tmp_path), RGB, RGB, CONFIG, tools=tools, about=about)
+    return score_translators(
+        {"a2b": lambda x: x // 2, "b2a": negative}, pairs(tmp_path), RGB, RGB, CONFIG, tools=tools, about=about
+    )
 
 
 class Page(HTMLParser):
@@ -44,8 +47,7 @@ class Page(HTMLParser):
 
 
 def page_of(evaluation, tmp_path):
-    write_page(evaluation, tmp_path / "e.html")
-    return Page((tmp_path / "e.html").read_text())
+    return Page(write_evaluation(evaluation, tmp_path, "e").read_text())
 
 
 def test_every_number_of_the_tables_stands_on_the_page(evaluation, tmp_path):
@@ -83,20 +85,19 @@ def test_images_have_size_and_words(evaluation, tmp_path):
 def test_the_same_evaluation_gives_the_same_page(evaluation, tmp_path):
     texts = []
     for name in ("one", "two"):
-        write_page(evaluation, tmp_path / name)
-        texts.append((tmp_path / name).read_bytes())
+        texts.append(write_evaluation(evaluation, tmp_path, name).read_bytes())
     assert texts[0] == texts[1]
 
 
 def test_an_evaluation_without_scores_by_image_shows_evenly_chosen_ones(tmp_path):
-    found = evaluate({"a2b": negative}, sets(tmp_path, 12), RGB, RGB, CONFIG, tools=Instruments(features=Features()))
+    found = score_translators({"a2b": negative}, sets(tmp_path, 12), RGB, RGB, CONFIG, tools=Instruments(features=Features()))
     assert [e.index for e in found.examples] == [0, 1, 3, 4, 6, 7, 8, 10, 11]
     assert "Evenly chosen images" in page_of(found, tmp_path).text
 
 
 def test_an_evaluation_of_nothing_is_still_a_page(tmp_path):
     split = sets(tmp_path, 1)
-    found = evaluate({"a2b": negative}, split, RGB, RGB, CONFIG)
+    found = score_translators({"a2b": negative}, split, RGB, RGB, CONFIG)
     assert not found.results
     assert "Not computed" in page_of(found, tmp_path).text
 
@@ -104,7 +105,7 @@ def test_an_evaluation_of_nothing_is_still_a_page(tmp_path):
 def test_names_of_any_bytes_are_shown(tmp_path):
     split = pairs(tmp_path, 2)
     odd = split.a[0].path.rename(tmp_path / "a" / "\udcff😀.png")
-    found = evaluate({"a2b": negative}, Split((Ref(odd), split.a[1]), split.b, True), RGB, RGB, CONFIG, metrics=["l1"])
+    found = score_translators({"a2b": negative}, Split((Ref(odd), split.a[1]), split.b, True), RGB, RGB, CONFIG, metrics=["l1"])
     assert "😀" in page_of(found, tmp_path).text
 
 
@@ -118,7 +119,5 @@ def test_reasons_stand_once():
 
 
 def test_every_metric_has_words():
-    from diptych.evaluation.evaluation_page import MEANING
-
     assert MEANING.keys() == METRICS.keys()
     assert not [text for text in MEANING.values() if re.search(r"[A-Z].*\.$", text)]

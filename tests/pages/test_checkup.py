@@ -13,7 +13,7 @@ import pytest
 
 from diptych.data.checkup import check
 from diptych.errors import StorageError
-from diptych.evaluation.checkup_page import LISTED, PICTURED, page, write_checkup
+from diptych.pages.checkup import MAX_LISTED, MAX_PICTURED, page, write_checkup
 from tests.data.scenes import pairs, save, scene, sets
 
 
@@ -89,10 +89,10 @@ def test_a_page_of_clean_data_says_so(tmp_path: Path) -> None:
 
 def test_only_the_first_cases_are_pictured_and_the_rest_is_named(tmp_path: Path) -> None:
     sets(tmp_path, 2)
-    for i in range(LISTED + 5):
+    for i in range(MAX_LISTED + 5):
         save(tmp_path / "trainA" / f"{i}.png", np.full((4, 4, 3), i % 250, np.uint8))
     text = page(check([tmp_path]))
-    assert text.count("<img") == PICTURED and "and 5 more, in check.json" in text
+    assert text.count("<img") == MAX_PICTURED and "and 5 more, in check.json" in text
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ from PIL import Image
 from diptych.data.census import Census, Skipped
 from diptych.data.folders import Ref, Split
 from diptych.errors import ConfigError
-from diptych.evaluation import charts, report
-from diptych.evaluation.report import write_report
 from diptych.evaluation.results import Evaluation, Result
 from diptych.files import write_tree
 from diptych.metrics.estimate import Estimate
+from diptych.pages import charts, report
+from diptych.pages.report import write_report
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 
@@ -127,13 +128,21 @@ def whole(run):
     return run
 
 
+def test_wide_tables_scroll_by_themselves_on_a_narrow_screen(run):
+    (run / "stats.jsonl").write_text(stats_line(100, validation={"lpips": 0.5}) + "\n")
+    elements = Page(write_report(run)).elements
+    around = [before for (_, before), (tag, _) in pairwise(elements) if tag == "table"]
+    labels = [attributes.get("aria-label") for attributes in around if attributes.get("class") == "wide"]
+    assert labels == ["Scores, a to b", "Validation scores"]
+
+
 def test_validation_is_told_as_last_best_and_mean_of_the_last_five(whole):
     values = [0.9, 0.2, 0.4, 0.5, 0.6, 0.7, float("nan"), 0.8]
     lines = [stats_line(100 * n, validation={"lpips": value}) for n, value in enumerate(values, 1)]
     (whole / "stats.jsonl").write_text("\n".join(lines) + "\n")
     page = Page(write_report(whole))
     assert "lpips 0.8 0.6 0.2 at 200 0.9 at 100" in page.text
-    assert "is that of 1,000 images: lowest lpips on the validation split, 0.2." in page.text
+    assert "was taken after 1,000 images: lowest lpips on the validation split, 0.2." in page.text
     assert "Validation, lpips" in page.text
 
 
@@ -354,16 +363,16 @@ def test_many_previews_are_thinned_evenly_with_the_first_and_the_newest(run):
         picture(run / f"preview-{images * 50:09d}.png")
     page = Page(write_report(run))
     captions = re.findall(r"<figcaption>([\d,]+) images?", page.source)
-    assert len(captions) == report.MOST_IMAGES == 24
+    assert len(captions) == report.MAX_IMAGES == 24
     assert captions[0] == "3,050" and captions[1] == "1"  # the newest large, then from the first on
     steps = np.diff([int(caption.replace(",", "")) for caption in captions[1:]])
     assert steps.min() > 0 and steps.max() <= 4 * 50
-    assert f"24 of {3 + 60 - 2} are here, evenly chosen." in page.text
+    assert f"Shown here are 24 of {3 + 60 - 2}, evenly chosen." in page.text
 
 
 def test_large_images_become_jpeg(run, monkeypatch):
     picture(run / "preview-000002000.png", (200, 150), noise=True)
-    monkeypatch.setattr(report, "MOST_IMAGE_BYTES", 50_000)
+    monkeypatch.setattr(report, "MAX_IMAGE_BYTES", 50_000)
     page = Page(write_report(run))
     kinds = [image["src"][:16] for image in page.all("img")]
     assert kinds == ["data:image/png;b", *["data:image/jpeg;"] * 3] and "they are JPEG of quality 90" in page.text
@@ -377,7 +386,7 @@ def test_a_long_run_keeps_its_lines_short(run, monkeypatch):
         return max(len(re.findall(r"[ML] ", path)) for path in re.findall(r'<path d="([^"]*)"', write_report(run).read_text()))
 
     assert longest() > 30
-    monkeypatch.setattr(charts, "MOST_POINTS", 30)
+    monkeypatch.setattr(charts, "MAX_POINTS", 30)
     assert 20 < longest() <= 30
 
 
@@ -403,4 +412,4 @@ def test_many_skipped_images_are_counted_and_some_are_named(run):
     write_census(run, skipped=[Skipped(Path(f"data/{i}.png"), "is no image") for i in range(1200)], flat=[Path("data/flat.png")])
     text = Page(write_report(run)).text
     assert "Skipped: 1,200" in text and "data/49.png: is no image" in text and "data/50.png" not in text
-    assert "and 1,150 more, in census.json" in text and "Of one colour only: 1 data/flat.png" in text
+    assert "and 1,150 more, in census.json" in text and "Images of one flat colour: 1 data/flat.png" in text

@@ -9,10 +9,10 @@ import pytest
 from diptych.data.folders import Ref, Split
 from diptych.data.formats import write_pixels
 from diptych.errors import DataError
-from diptych.evaluation.evaluate import evaluate, judge
-from diptych.evaluation.finished import finished
-from diptych.evaluation.guards import refuse_seen, refuse_wrong_sets
+from diptych.evaluation.evaluate import score_subjects, score_translators
 from diptych.evaluation.instruments import Instruments
+from diptych.evaluation.outputs import outputs_subject
+from diptych.evaluation.refusals import SeenBefore, refuse_seen, refuse_wrong_sets
 from diptych.evaluation.subject import Subject
 from tests.evaluation.images import CONFIG, RGB, Features, negative, negatives, noise, pairs, sets
 
@@ -104,42 +104,42 @@ def test_9_test_images_that_were_trained_on_are_refused(tmp_path):
     train = Split(other + copied(split.b[1:2], tmp_path / "leak"), other, False)
     message = r"b/1.png: is byte for byte .*copy1.png, which was trained on \(1 of 8 files are\); .* take it out of the test"
     with pytest.raises(DataError, match=message):
-        evaluate({"a2b": negative}, split, RGB, RGB, CONFIG, train=train)
+        score_translators({"a2b": negative}, split, RGB, RGB, CONFIG, train=train)
     with pytest.raises(DataError, match="which was trained on"):
-        evaluate({"a2b": negative}, split, RGB, RGB, CONFIG, train=split)
+        score_translators({"a2b": negative}, split, RGB, RGB, CONFIG, train=split)
 
 
 def test_10_test_images_that_chose_the_snapshot_are_refused(tmp_path):
     split = pairs(tmp_path)
     with pytest.raises(DataError, match="which was used to choose this snapshot"):
-        evaluate({"a2b": negative}, split, RGB, RGB, CONFIG, selected_on=Split(split.a[:1], split.b[:1], True))
+        score_translators({"a2b": negative}, split, RGB, RGB, CONFIG, selected_on=Split(split.a[:1], split.b[:1], True))
 
 
 def test_training_images_that_moved_away_are_no_trouble(tmp_path):
     split = pairs(tmp_path)
     gone = Split((Ref(tmp_path / "gone.png"),), (Ref(tmp_path / "gone too.png"),), False)
-    refuse_seen(subject(split), gone, "trained on", refuse_wrong_sets(subject(split)))
+    refuse_seen(subject(split), SeenBefore(gone, "trained on"), refuse_wrong_sets(subject(split)))
 
 
 def test_11_sizes_that_differ_are_refused(tmp_path):
     outputs, truth = tmp_path / "out", tmp_path / "truth"
     noise(outputs, 3), noise(truth, 3, seed=2, size=20)
     with pytest.raises(DataError, match=r"is 20 x 20, its partner .*0.png is 16 x 16; bring both to one size"):
-        finished(outputs, truth)
+        outputs_subject(outputs, truth)
     split = pairs(tmp_path / "pairs")
     with pytest.raises(DataError, match=r"0.png: the output is 8 x 8, its truth 16 x 16; bring both to one size"):
-        evaluate({"a2b": lambda x: x[..., :8, :8]}, split, RGB, RGB, CONFIG, metrics=["psnr"])
+        score_translators({"a2b": lambda x: x[..., :8, :8]}, split, RGB, RGB, CONFIG, metrics=["psnr"])
 
 
 def test_12_one_folder_in_two_roles_is_refused(tmp_path):
     noise(tmp_path / "x", 3), noise(tmp_path / "y", 3, seed=1)
     (tmp_path / "link").symlink_to(tmp_path / "x")
     with pytest.raises(DataError, match="is given as outputs and as truth; give two different folders"):
-        finished(tmp_path / "x", tmp_path / "link")
+        outputs_subject(tmp_path / "x", tmp_path / "link")
     with pytest.raises(DataError, match="is given as outputs and as inputs"):
-        finished(tmp_path / "x", tmp_path / "y", tmp_path / "x")
+        outputs_subject(tmp_path / "x", tmp_path / "y", tmp_path / "x")
     with pytest.raises(DataError, match="is given as truth and as inputs"):
-        finished(tmp_path / "x", tmp_path / "y", tmp_path / "y")
+        outputs_subject(tmp_path / "x", tmp_path / "y", tmp_path / "y")
 
 
 def test_a_file_that_vanished_is_named(tmp_path):
@@ -163,9 +163,9 @@ def test_finished_images_are_paired_by_stem_in_any_format_and_tree(tmp_path):
     (tmp_path / "out" / "deep").mkdir(parents=True)
     for ref in a:
         write_pixels(tmp_path / "out" / "deep" / f"{ref.name}.bmp", 250 - np.minimum(ref.read(), 250))
-    found = finished(tmp_path / "out", tmp_path / "truth")
+    found = outputs_subject(tmp_path / "out", tmp_path / "truth")
     assert found.paired and found.names == ["0", "1", "2"] and not found.inputs
-    evaluation = judge([found], tools=Instruments(features=Features(), resamples=20))
+    evaluation = score_subjects([found], tools=Instruments(features=Features(), resamples=20))
     assert 10 < evaluation.value("psnr").value < 60 and evaluation.value("psnr", of="copy") is None
     assert evaluation.protocols[evaluation.results[0].protocol]["resize"] == "native"
 
@@ -173,7 +173,7 @@ def test_finished_images_are_paired_by_stem_in_any_format_and_tree(tmp_path):
 def test_finished_images_with_inputs_have_the_copy_as_baseline(tmp_path):
     split = pairs(tmp_path)
     noise(tmp_path / "out", 4, seed=5)
-    evaluation = judge([finished(tmp_path / "out", tmp_path / "b", tmp_path / "a")], ["psnr"])
+    evaluation = score_subjects([outputs_subject(tmp_path / "out", tmp_path / "b", tmp_path / "a")], ["psnr"])
     assert evaluation.value("psnr", of="copy").n == 4 == len(split.a)
     assert evaluation.examples[0].images.keys() == {"input", "output", "truth"}
 
@@ -182,36 +182,36 @@ def test_partners_that_are_missing_are_named(tmp_path):
     noise(tmp_path / "out", 3), noise(tmp_path / "truth", 4, seed=1)
     message = "3 and 4 images, 1 without a partner of the same stem, such as 3.png; give the two of a pair one name, or --unp"
     with pytest.raises(DataError, match=message):
-        finished(tmp_path / "out", tmp_path / "truth")
-    found = finished(tmp_path / "out", tmp_path / "truth", paired=False)
+        outputs_subject(tmp_path / "out", tmp_path / "truth")
+    found = outputs_subject(tmp_path / "out", tmp_path / "truth", paired=False)
     assert not found.paired and len(found.targets) == 4
     noise(tmp_path / "in", 2, seed=8)
     with pytest.raises(DataError, match="3 and 2 images, 1 without a partner"):
-        finished(tmp_path / "out", tmp_path / "truth", tmp_path / "in", paired=False)
+        outputs_subject(tmp_path / "out", tmp_path / "truth", tmp_path / "in", paired=False)
 
 
 def test_twins_of_one_stem_are_named(tmp_path):
     (ref,) = noise(tmp_path / "out", 1)
     write_pixels(tmp_path / "out" / "0.bmp", ref.read())
     noise(tmp_path / "truth", 1, seed=1)
-    with pytest.raises(DataError, match=r"two images of one name, 0.bmp and 0.png; remove one"):
-        finished(tmp_path / "out", tmp_path / "truth")
+    with pytest.raises(DataError, match=r"two images of one name, 0.bmp, 0.png; remove or rename one"):
+        outputs_subject(tmp_path / "out", tmp_path / "truth")
 
 
 def test_an_empty_and_a_missing_folder_are_named(tmp_path):
     noise(tmp_path / "out", 1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty: no images found"):
-        finished(tmp_path / "out", tmp_path / "empty")
+        outputs_subject(tmp_path / "out", tmp_path / "empty")
     with pytest.raises(DataError, match="gone: no such folder"):
-        finished(tmp_path / "out", tmp_path / "gone")
+        outputs_subject(tmp_path / "out", tmp_path / "gone")
 
 
 def test_a_damaged_output_is_refused_and_named(tmp_path):
     noise(tmp_path / "out", 3), noise(tmp_path / "truth", 3, seed=1)
     (tmp_path / "out" / "1.png").write_bytes(b"no")
     with pytest.raises(DataError, match=r"1 of 3 pairs cannot be used, and strict allows none: .*1.png"):
-        finished(tmp_path / "out", tmp_path / "truth")
+        outputs_subject(tmp_path / "out", tmp_path / "truth")
 
 
 def test_the_right_half_of_side_by_side_images_is_the_truth_and_the_left_the_input(tmp_path):
@@ -219,9 +219,9 @@ def test_the_right_half_of_side_by_side_images_is_the_truth_and_the_left_the_inp
         (tmp_path / "ab").mkdir(exist_ok=True)
         write_pixels(tmp_path / "ab" / f"{i}.png", np.random.default_rng(i).integers(0, 256, (16, 32, 3), np.uint8))
     noise(tmp_path / "out", 3, seed=9)
-    found = finished(tmp_path / "out", tmp_path / "ab", truth_half="right")
+    found = outputs_subject(tmp_path / "out", tmp_path / "ab", truth_half="right")
     assert {ref.half for ref in found.targets} == {"right"} and {ref.half for ref in found.inputs} == {"left"}
-    assert judge([found], ["psnr"]).value("psnr", of="copy").n == 3
+    assert score_subjects([found], ["psnr"]).value("psnr", of="copy").n == 3
 
 
 def test_images_of_many_sizes_keep_them(tmp_path):
@@ -230,7 +230,7 @@ def test_images_of_many_sizes_keep_them(tmp_path):
         for side, name in (("o", "out"), ("t", "truth")):
             (tmp_path / name).mkdir(exist_ok=True)
             (tmp_path / f"{side}{i}" / "0.png").rename(tmp_path / name / f"{i}.png")
-    found = finished(tmp_path / "out", tmp_path / "truth")
-    evaluation = judge([found], batch_size=4, tools=Instruments(features=Features(), resamples=20))
+    found = outputs_subject(tmp_path / "out", tmp_path / "truth")
+    evaluation = score_subjects([found], batch_size=4, tools=Instruments(features=Features(), resamples=20))
     assert evaluation.value("psnr").n == 4 and evaluation.value("kid").n == 4
     assert "at least 161 pixels a side" in evaluation.left_out["ms_ssim"]

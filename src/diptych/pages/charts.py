@@ -15,20 +15,23 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-MOST_POINTS = 1000  # of one line
+MAX_POINTS = 1000  # of one line
 PHASES = {"G": "Generators", "D": "Discriminators"}
-INK, SERIES = "#0000f0", [f"#0000a{i}" for i in range(1, 9)]  # stand for the page's colours, light or dark when it is read
+INK, SERIES = (
+    "#0000f0",
+    [f"#0000a{i}" for i in range(1, 9)],
+)  # placeholders for the colours of the page, which are light or dark when it is read
 
 Line = Mapping[str, Any]  # of stats.jsonl
 
 
 def charts(stats: Sequence[Line], epoch_size: int) -> list[dict[str, Any]]:
-    """A chart for the terms of each phase and for each score of the validation, then learning rate and speed."""
+    """Charts of the loss terms of each phase, of each validation score, of the learning rate, and of the speed."""
 
     def curve(value: Callable[[Line], float]) -> np.ndarray:
         points = np.array([(line["images"] / (epoch_size or 1), value(line)) for line in stats]).reshape(-1, 2)
         points = points[np.isfinite(points).all(1)]
-        parts = np.array_split(points, min(len(points), MOST_POINTS)) if len(points) else []
+        parts = np.array_split(points, min(len(points), MAX_POINTS)) if len(points) else []
         return np.array([part.mean(0) for part in parts]).reshape(-1, 2).T  # many lines: means of neighbours
 
     phases: dict[str, dict[str, np.ndarray]] = {"G": {}, "D": {}}
@@ -45,13 +48,16 @@ def charts(stats: Sequence[Line], epoch_size: int) -> list[dict[str, Any]]:
 
 
 def smoothed(values: np.ndarray) -> np.ndarray:
-    """Running mean over a twentieth of the curve, over what there is of it at the ends."""
+    """Running mean over a twentieth of the curve; at its ends, over the part of the window that lies inside."""
     window = np.ones(len(values) // 40 * 2 + 1)
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
 def chart(prefix: str, phase: str, curves: Mapping[str, np.ndarray], unit: str) -> dict[str, Any]:
-    """Faint raw and strong smoothed lines, named at their ends, logarithmic where they differ greatly; lone spikes are cut."""
+    """One chart: faint raw and strong smoothed lines, labelled at their ends.
+
+    The axis is logarithmic where the values differ greatly; single spikes are cut off.
+    """
     single, height = "" in curves, 170 if "" in curves else 300
     strong = {name: y if phase == "Learning rate" else smoothed(y) for name, (_, y) in curves.items()}
     ends = {name: f"{name[:20]} {y[-1]:.3g}".strip() for name, y in strong.items()}
@@ -95,7 +101,7 @@ def chart(prefix: str, phase: str, curves: Mapping[str, np.ndarray], unit: str) 
 
 
 def apart(heights: np.ndarray, gap: float) -> np.ndarray:
-    """The heights (0 to 1) moved so that neighbours are at least a gap apart, in the same order."""
+    """Heights (0 to 1) of labels, moved so that neighbours are at least ``gap`` apart, in the same order."""
     order = np.argsort(heights, kind="stable")
     places = np.clip(heights, 0.0, 1.0)
     for below, above in itertools.pairwise(order):
@@ -106,7 +112,7 @@ def apart(heights: np.ndarray, gap: float) -> np.ndarray:
 
 
 def inline(svg: str, prefix: str) -> str:
-    """The inside of a matplotlib SVG for a page: its own ids, the page's fonts and colours, short numbers."""
+    """The content of a matplotlib SVG for a page, with ids of its own, the fonts and colours of the page, and short numbers."""
     body = re.sub(r"<style.*?</style>", "", svg[svg.index(">", svg.index("<svg")) + 1 :], flags=re.DOTALL)
     body = re.sub(r'( id="|url\(#|href="#)', rf"\1{prefix}-", body).replace("xlink:href", "href")
     body = re.sub(r" font-family: [^;\"]*;", "", body).replace(INK, "currentColor")

@@ -1,22 +1,30 @@
-"""What must not be scored: numbers of wrong sets look like numbers of right ones, so wrong sets are refused."""
+"""Sets of images that must not be scored. Their numbers would look like any others, so they are refused."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from diptych.data.folders import Ref, Split
-from diptych.data.formats import show
 from diptych.errors import DataError
 from diptych.evaluation.protocol import file_sums
 from diptych.evaluation.subject import Subject
+from diptych.messages import show
+
+
+class SeenBefore(NamedTuple):
+    """Images that must not be scored because they were used before, and how: ``trained on``. None where they are not known."""
+
+    split: Split | None
+    how: str
 
 
 def refuse_wrong_sets(subject: Subject, *, allow_doubles: bool = False) -> dict[Path, str]:
-    """SHA-256 of every file of a subject, when its sets are such as can be scored.
+    """Check the sets of a subject, and return the SHA-256 of every file.
 
-    Raises DataError for empty sets, pairs that are none, doubled files (unless allowed), outputs that are the truth or the
-    inputs, and images that lie on both sides.
+    Raises DataError for empty sets, pairs of unequal number, doubled files (unless allowed), outputs that equal the truth or
+    the inputs, and images that lie on both sides.
     """
     made, what = subject.outputs or subject.inputs, "outputs" if subject.outputs else "inputs"
     for name, refs in ((what, made), ("real images", subject.targets)):
@@ -70,19 +78,19 @@ def _refuse_same(
         )
 
 
-def refuse_seen(subject: Subject, seen: Split | None, how: str, sums: Mapping[Path, str]) -> None:
-    """Raise DataError when an image to be scored was seen before, such as ``trained on``: byte for byte, under any name."""
-    if seen is None:
+def refuse_seen(subject: Subject, before: SeenBefore, sums: Mapping[Path, str]) -> None:
+    """Raise DataError when an image to score equals one that was seen before, byte for byte and under any name."""
+    if before.split is None:
         return
     tested = {sums[ref.path]: ref.path for ref in (*subject.inputs, *subject.targets)}
     sizes = {path.stat().st_size for path in tested.values()}
-    suspects = [ref for ref in (*seen.a, *seen.b) if _size(ref.path) in sizes]  # so that not every file is read
+    suspects = [ref for ref in (*before.split.a, *before.split.b) if _size(ref.path) in sizes]  # so that not every file is read
     found = {known: path for path, known in file_sums(suspects).items() if known in tested}
     if found:
         known, path = next(iter(found.items()))
         raise DataError(
-            f"{show(tested[known])}: is byte for byte {show(path)}, which was {how} ({len(found)} of {len(tested)} files are); "
-            "scores on it say nothing, take it out of the test images"
+            f"{show(tested[known])}: is byte for byte {show(path)}, which was {before.how} "
+            f"({len(found)} of {len(tested)} files are); scores on it say nothing, take it out of the test images"
         )
 
 

@@ -1,11 +1,10 @@
 """A run's report: one HTML file that holds all it shows, so that it can be mailed, printed, and read in ten years.
 
-What a run folder lacks is left out and named; what is there but damaged is said. The same folder gives the same page.
+The page names the parts that a run folder lacks and the files that are damaged. The same folder gives the same page.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
@@ -21,21 +20,21 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from diptych.data.formats import show
 from diptych.errors import ConfigError, DiptychError
-from diptych.evaluation.charts import Line, charts
-from diptych.evaluation.evaluation_page import DIRECTIONS, Table, tables
-from diptych.files import read_header, write_atomic
+from diptych.evaluation.tables import DIRECTIONS, Table, tables
+from diptych.files import read_header
+from diptych.messages import show
 from diptych.methods import METHODS
+from diptych.pages.charts import Line, charts
+from diptych.pages.frame import counted, embedded, render, write_page
 from diptych.recipe import Recipe, flat
 from diptych.run import read_census
 from diptych.sheets import spread
 
-MOST_IMAGES = 24  # embedded of each kind
-MOST_IMAGE_BYTES = 12_000_000  # embedded as they are; beyond, as JPEG
+MAX_IMAGES = 24  # of each kind on the page
+MAX_IMAGE_BYTES = 12_000_000  # that a kind of image may have together; more becomes JPEG
 PARTS = {
     "recipe.json": "the settings",
     "census.json": "the data",
@@ -59,7 +58,7 @@ def write_report(folder: Path) -> Path:
     problems: list[str] = []
 
     def understood(name: str, read: Callable[[Path], Any]) -> Any:
-        """What a file says; None when it is missing or damaged, and the page says so."""
+        """The content of a file; None when it is missing, or damaged, which becomes a problem on the page."""
         try:
             return read(folder / name) if (folder / name).exists() else None
         except (DiptychError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -87,16 +86,13 @@ def write_report(folder: Path) -> Path:
         "versions": versions(),
     }
     values |= {"recipe": recipe, "census": census, "epoch_size": epoch_size, "snapshot": snapshot}
-    page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined)
-    page.trim_blocks = page.lstrip_blocks = True
-    page.globals |= {"counted": counted, "show": show}
-    text = page.get_template("report.html.j2").render(values, problems=problems, missing=missing)
-    write_atomic(folder / "report.html", text.encode("utf-8", "replace"))  # names of files may hold bytes that are no text
+    values |= {"problems": problems, "missing": missing}
+    write_page(folder / "report.html", render("report.html.j2", values))
     return folder / "report.html"
 
 
 def read_stats(path: Path, problems: list[str]) -> list[Line]:
-    """The lines of stats.jsonl. A torn last one, as a crash leaves it, is passed over; any other broken line is a problem."""
+    """The lines of stats.jsonl. An incomplete last line, as a crash leaves it, is ignored; other broken lines are problems."""
     stats: list[Line] = []
     broken: list[int] = []
     texts = path.read_text(errors="replace").splitlines()
@@ -116,7 +112,7 @@ def read_stats(path: Path, problems: list[str]) -> list[Line]:
 
 
 def status(recipe: Mapping[str, Any] | None, images: int, epoch_size: int) -> str:
-    """How far the training came; how far it was to go is known from recipe and census together."""
+    """How far the training came. Recipe and census together tell how far it was to go."""
     if not images:
         return "No training step is on record yet."
     if not recipe or not epoch_size:
@@ -128,7 +124,7 @@ def status(recipe: Mapping[str, Any] | None, images: int, epoch_size: int) -> st
 
 
 def facts(stats: Sequence[Line], images: int, epoch_size: int) -> list[tuple[str, str]]:
-    """The training in a few figures. Time is summed over the lines of statistics: pauses between sessions do not count."""
+    """The training in a few figures. Time is summed over the lines of statistics, without pauses between sessions."""
     found = [("Images seen", f"{images:,}")] if images else []
     found += [("Epochs", f"{round(images / epoch_size, 1):,}".removesuffix(".0"))] if images and epoch_size else []
     steps = zip([0, *(line["images"] for line in stats)], stats, strict=False)
@@ -141,7 +137,7 @@ def facts(stats: Sequence[Line], images: int, epoch_size: int) -> list[tuple[str
 
 
 def validation(stats: Sequence[Line]) -> list[dict[str, str]]:
-    """The scores on held-out images: the last, the mean of the last five, the lowest and the highest with where they were."""
+    """For each score on held-out images, the last value, the mean of the last five, the lowest and the highest."""
     rows = []
     for name in dict.fromkeys(name for line in stats for name in line["validation"]):
         found = [
@@ -156,19 +152,19 @@ def validation(stats: Sequence[Line]) -> list[dict[str, str]]:
 
 
 def health(stats: Sequence[Line]) -> dict[str, Any] | None:
-    """How often the networks were looked at and what the newest look found; None when they never were."""
+    """How often the training doctor looked, and what it found the last time; None when it never did."""
     looks = [line["verdicts"] for line in stats if "verdicts" in line]
     return {"looks": len(looks), "verdicts": looks[-1]} if looks else None
 
 
 def about_scores(path: Path) -> list[tuple[Table, str]]:
-    """evaluation.json as a table for each direction, and what it says in a sentence."""
+    """evaluation.json as a table for each direction, with a sentence that sums it up."""
     document = json.loads(path.read_text())
     return [(table, verdict(table)) for table in tables(document)]
 
 
 def verdict(table: Table) -> str:
-    """The translator's PSNR against those of the baselines, in words; nothing where there is no truth."""
+    """A sentence that compares the translator's PSNR with those of the baselines; empty where there is no truth."""
     row = next((row for row in table.rows if row.metric == "psnr" and "model" in row.cells), None)
     if row is None:
         return ""
@@ -183,30 +179,19 @@ def verdict(table: Table) -> str:
     return f"The translator {reached} by PSNR; higher is better. Over {counted(row.n, 'test image')}."
 
 
-def counted(count: int, noun: str) -> str:
-    """1 image, 12,000 images."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
 def album(paths: Iterable[Path], epoch_size: int, problems: list[str]) -> dict[str, Any]:
-    """Images ready to embed, evenly chosen where there are many, as JPEG where they are large together."""
+    """Images ready to embed: evenly chosen ones where there are many, and JPEG where the files are large together."""
     found = sorted(paths, key=lambda path: (len(path.name), path.name))  # numbers in their order, padded or not
-    chosen = spread(found, MOST_IMAGES)
-    small = sum(path.stat().st_size for path in chosen) <= MOST_IMAGE_BYTES
-    images = [image for path in chosen if (image := embedded(path, small, epoch_size, problems))]
+    chosen = spread(found, MAX_IMAGES)
+    small = sum(path.stat().st_size for path in chosen) <= MAX_IMAGE_BYTES
+    images = [image for path in chosen if (image := picture(path, small, epoch_size, problems))]
     return {"found": len(found), "small": small, "images": images}
 
 
-def embedded(path: Path, small: bool, epoch_size: int, problems: list[str]) -> dict[str, Any] | None:
-    """An image as a data URI with its size and its words; None, and a problem, when it is no image."""
+def picture(path: Path, small: bool, epoch_size: int, problems: list[str]) -> dict[str, Any] | None:
+    """An image file, embedded, with its caption and alternative text; None, and a problem, when it is no image."""
     try:
-        data, kind = path.read_bytes(), "png"
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            if not small:
-                file, kind = io.BytesIO(), "jpeg"
-                image.convert("RGB").save(file, "JPEG", quality=90, subsampling=0, optimize=True)  # label maps need full colour
-                data = file.getvalue()
+        image = embedded(path.read_bytes() if small else as_jpeg(path))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         problems.append(f"{show(path.name)}: not an image ({type(error).__name__})")
         return None
@@ -217,12 +202,19 @@ def embedded(path: Path, small: bool, epoch_size: int, problems: list[str]) -> d
         epoch = f", epoch {seen / epoch_size:,.3g}" if epoch_size and seen >= epoch_size / 10 else ""
         caption = counted(seen, "image") + epoch
         alt = f"The sample images and their translations after {counted(seen, 'image')} of training"
-    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return {"uri": uri, "width": width, "height": height, "caption": caption, "alt": alt}
+    return image | {"caption": caption, "alt": alt}
+
+
+def as_jpeg(path: Path) -> bytes:
+    """An image file as a JPEG with colour at full resolution, which the edges of label maps need."""
+    file = io.BytesIO()
+    with Image.open(path) as image:
+        image.convert("RGB").save(file, "JPEG", quality=90, subsampling=0, optimize=True)
+    return file.getvalue()
 
 
 def about_recipe(path: Path) -> dict[str, Any]:
-    """recipe.json as rows beside the method's defaults, and the parts of it that other sections speak of."""
+    """recipe.json as rows beside the method's defaults, and the values that other sections need."""
     values = json.loads(path.read_text())
     name, source, train = values["method"]["name"], values["data"]["source"], values["train"]
     known = name in METHODS or name.partition(":")[0] in sys.modules  # a report runs no code that a recipe names
@@ -241,13 +233,13 @@ def about_recipe(path: Path) -> dict[str, Any]:
 
 
 def plain(value: Any) -> str:
-    """A setting as one writes it in a recipe."""
+    """A setting as it is written in a recipe."""
     text = value if isinstance(value, str) else json.dumps(value)
     return ", ".join(map(plain, value)) if isinstance(value, list) else text
 
 
 def about_snapshot(path: Path) -> dict[str, Any]:
-    """The size and digest of the file, so that a copy can be told from another, and what its header says."""
+    """The size and the SHA-256 of a snapshot, and what its header says."""
     header = read_header(path)
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -261,7 +253,7 @@ def about_snapshot(path: Path) -> dict[str, Any]:
 
 
 def versions() -> list[tuple[str, str]]:
-    """What this program runs on."""
+    """The versions and the hardware that this page was written with."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {platform.machine()}"
     names = ("diptych", "Python", "torch", "NumPy", "Platform", "Device")
     found = (version("diptych"), platform.python_version(), torch.__version__, np.__version__, platform.platform(), device)

@@ -1,0 +1,97 @@
+"""An ablation from beginning to end: variants trained, scored alike, and put into the papers' tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from diptych.ablation.pictures import figure
+from diptych.ablation.table import estimates, markdown
+from diptych.ablation.tools import ablation_tools, default_metrics
+from diptych.ablation.trials import score, train_all, trials_of
+from diptych.ablation.variants import TABLES, VARIANTS
+from diptych.data.folders import Split
+from diptych.errors import DataError
+from diptych.evaluation.results import METRICS
+from diptych.files import write_atomic
+from diptych.recipe import Recipe
+from diptych.run import write_json
+from diptych.scoring.real_images import find_real_images, readable
+from diptych.scoring.tools import Side
+from diptych.training.loop import Progress, Watch
+
+
+def ablate(
+    base: Recipe,
+    out: Path,
+    *,
+    variants: Sequence[str] = (),
+    num_seeds: int = 3,
+    metrics: Sequence[str] | None = None,
+    paired: bool | None = None,
+    labels: Side | None = None,
+    palette: str | None = None,
+    segmenter: str | None = None,
+    weights: Sequence[str] = (),
+    devices: Sequence[str] = ("cpu",),
+    watch: Watch = lambda progress: None,
+) -> str:
+    """Train the variants of a recipe, score them on its test images, and return the tables as Markdown.
+
+    ``out`` gets a run folder for each variant and seed, ``tables.md``, ``ablation.json`` and a figure for each direction. No
+    ``variants`` means all of the recipe's method. ``metrics`` None chooses them by the data (default_metrics). ``paired`` True
+    takes test images of equal names as pairs. ``labels``, ``palette``, ``segmenter`` and ``weights`` are those of
+    diptych.evaluate. ``devices`` train side by side (see train_all).
+
+    Raises ConfigError for unknown variants, DataError without test images, and what a training raises.
+    """
+    trials = trials_of(base, variants, num_seeds, out)
+    test = _test_images(base, paired)
+    out.mkdir(parents=True, exist_ok=True)
+    tools = ablation_tools(
+        base,
+        out,
+        labels=labels,
+        palette=palette,
+        segmenter=segmenter,
+        weights=weights,
+        paired=paired,
+        device=devices[0].partition("#")[0],
+        watch=lambda name: _prefixed(name, watch),
+    )
+    train_all(trials, devices, watch=lambda name: _prefixed(name, watch))
+    scores: dict[str, list[dict[str, Any]]] = {}
+    for done, trial in enumerate(trials):
+        watch(Progress("scoring", done, len(trials)))
+        found = score(trial, test, metrics or default_metrics(test, tools), tools)
+        scores.setdefault(trial.variant.name, []).append(found)
+    watch(Progress("scoring", len(trials), len(trials)))
+    method = base.method.name
+    directions = sorted({result["direction"] for found in scores.values() for one in found for result in one["results"]})
+    titles = {name: (metric.title, metric.better) for name, metric in METRICS.items()}
+    about = f"{len(test.a)} test images{' with truth' if test.paired else ''}, {num_seeds} seeds; means with 95 % intervals\n"
+    text = f"{about}\n{markdown(TABLES[method], VARIANTS[method], scores, titles, directions)}"
+    write_atomic(out / "tables.md", text.encode())
+    numbers = {
+        way: {name: {m: vars(e) for m, e in row.items()} for name, row in estimates(scores, way).items()} for way in directions
+    }
+    write_json(out / "ablation.json", numbers)
+    for way in directions:
+        firsts = [trial for trial in trials if trial.seed == base.train.seed]
+        write_atomic(out / f"figure-{way}.png", figure(firsts, test, way, tools.device))
+    return text
+
+
+def _test_images(base: Recipe, paired: bool | None) -> Split:
+    """The test images that can be read, in the recipe's direction. Raises DataError where there are none."""
+    found = find_real_images(base, paired=paired)
+    if found is None:
+        raise DataError(f"{', '.join(base.data.source)}: no test images to compare variants on; add testA and testB")
+    return readable(found.split).split
+
+
+def _prefixed(name: str, watch: Watch) -> Watch:
+    """A Watch that puts the name of the trial before the name of its task. Previews are no task."""
+    return lambda step: watch(step if step.task == "preview" else replace(step, task=f"{name}: {step.task}"))

@@ -1,0 +1,110 @@
+"""An evaluation's numbers as texts in rows and columns, for pages and for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from diptych.evaluation.results import METRICS
+
+DIRECTIONS = {"a2b": "a to b", "b2a": "b to a"}
+COLUMNS = {"model": "Translator", "truth": "Real images", "copy": "Copied input", "mean": "Mean colour"}
+MEANING = {
+    "psnr": "how close each pixel is to the truth",
+    "ssim": "similarity of structure; 1 for equal images",
+    "ms_ssim": "the same over five scales",
+    "l1": "mean distance from the truth, as in the loss",
+    "lpips_alex": "perceptual distance in AlexNet's features",
+    "lpips_vgg": "perceptual distance in VGG16's features",
+    "style": "distance of textures and colours, wherever they are",
+    "fid": "distance of the two sets of images; falls with their number",
+    "kid": "distance of the two sets; around 0 when nothing tells them apart",
+    "lab_l": "what the two sets have in common in lightness",
+    "lab_a": "what they have in common from green to red",
+    "lab_b": "what they have in common from blue to yellow",
+    "cycle": "distance of an image from its translation there and back",
+    "fcn_pixel": "share of pixels of the right class",
+    "fcn_class": "the same, with equal weight for each class",
+    "fcn_iou": "overlap of each class with the truth",
+    "target_rate": "share that a classifier assigns to the target class",
+}
+DIGITS = {"psnr": 2, "fid": 1, "kid": 4, "style": 4}  # after the point; 3 for other metrics
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number and its interval as texts, and a remark such as ``biased, N=106``."""
+
+    value: str
+    interval: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A metric's numbers by column, over ``n`` images; ``better`` is higher or lower."""
+
+    metric: str
+    title: str
+    meaning: str
+    unit: str
+    better: str
+    cells: Mapping[str, Cell]
+    n: int
+    protocol: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """One direction's numbers."""
+
+    direction: str
+    title: str
+    columns: Mapping[str, str]
+    rows: tuple[Row, ...]
+
+
+def tables(document: Mapping[str, Any]) -> list[Table]:
+    """The tables of an evaluation's JSON, one for each direction."""
+    found: list[Table] = []
+    finished = bool(document["about"].get("finished"))
+    titles = COLUMNS | {"model": "Outputs"} if finished else COLUMNS
+    for direction in dict.fromkeys(result["direction"] for result in document["results"]):
+        here = [result for result in document["results"] if result["direction"] == direction]
+        columns = {of: title for of, title in titles.items() if any(result["of"] == of for result in here)}
+        rows = []
+        for metric in dict.fromkeys(result["metric"] for result in here):
+            group = [result for result in here if result["metric"] == metric]
+            kind, first = METRICS[metric], group[0]
+            protocol = document["protocols"].get(first["protocol"], {})
+            features = protocol.get("features", {}).get("name", "")
+            title = f"{kind.title} ({features})" if features and not features.startswith("inception") else kind.title
+            cells = {result["of"]: cell(metric, result) for result in group}
+            n = int(first["estimate"]["n"])
+            rows.append(Row(metric, title, MEANING[metric], kind.unit, kind.better, cells, n, first["protocol"]))
+        found.append(Table(direction, "" if finished else DIRECTIONS.get(direction, direction), columns, tuple(rows)))
+    return found
+
+
+def cell(metric: str, result: Mapping[str, Any]) -> Cell:
+    """A result's number and interval as texts."""
+    estimate = {key: float(result["estimate"][key]) for key in ("value", "low", "high")}
+    known = not math.isnan(estimate["low"])
+    interval = f"{number(metric, estimate['low'])} to {number(metric, estimate['high'])}" if known else "no interval"
+    return Cell(number(metric, estimate["value"]), interval, result["note"])
+
+
+def number(metric: str, value: float) -> str:
+    """A metric's number with as many digits as DIGITS says."""
+    return f"{value:.{DIGITS.get(metric, 3)}f}"
+
+
+def reasons(left_out: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Metrics that were left out, grouped by the reason: ``psnr, ssim`` and ``needs pairs``."""
+    grouped: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        metric, _, direction = name.partition(" ")
+        grouped.setdefault(reason, []).append(metric + (f" {DIRECTIONS[direction]}" if direction else ""))
+    return [(", ".join(names), reason) for reason, names in grouped.items()]
