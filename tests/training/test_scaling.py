@@ -11,7 +11,7 @@ import torch
 
 from diptych.errors import ConfigError
 from diptych.training import compiling
-from diptych.training.compiling import pays
+from diptych.training.compiling import wants_compiling
 from diptych.training.distributed import World
 from diptych.training.scaling import Scaling, speed_alone
 from diptych.training.step import train_step
@@ -60,25 +60,25 @@ def test_processes_that_do_not_pay_are_named_once(scaling, caplog):
     assert record.getMessage() == "2 processes train 9 images/s and one alone 10: more processes do not pay here"
 
 
-@pytest.mark.parametrize(
-    ("choice", "device", "steps", "expected"),
-    [
-        ("auto", CUDA, compiling.LONG, True),
-        ("auto", CUDA, compiling.LONG - 1, False),
-        ("auto", CPU, 10**9, False),
-        ("on", CUDA, 1, True),
-        ("off", CUDA, 10**9, False),
-    ],
-    ids=str,
-)
-def test_compiling_is_chosen_by_device_and_length(choice, device, steps, expected):
-    assert pays(choice, device, steps) is expected
+@pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
+def test_only_who_asks_for_it_gets_compiled_networks(device):
+    assert {choice: wants_compiling(choice, device) for choice in ("auto", "on", "off")} == {
+        "auto": False,
+        "on": True,
+        "off": False,
+    }
+
+
+def test_compiling_is_refused_where_activations_are_recomputed():
+    assert not wants_compiling("auto", CUDA, checkpoint=True)
+    with pytest.raises(ConfigError, match=r"--compile on cannot be combined with train\.checkpoint"):
+        wants_compiling("on", CUDA, checkpoint=True)
 
 
 def test_compiling_for_a_cpu_needs_a_compiler(monkeypatch):
     monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
     with pytest.raises(ConfigError, match="needs a C\\+\\+ compiler for a CPU and found none; install g\\+\\+, or leave it off"):
-        pays("on", CPU, 1)
+        wants_compiling("on", CPU)
 
 
 def test_compiled_networks_are_compiled_in_place_and_keep_their_names(monkeypatch):

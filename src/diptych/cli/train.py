@@ -47,7 +47,7 @@ def parser() -> argparse.ArgumentParser:
         "--compile",
         choices=("auto", "on", "off"),
         default="auto",
-        help="generate kernels for the networks: minutes in the first step; auto: for long trainings on CUDA (default: auto)",
+        help="generate kernels for the networks: minutes in the first step; auto: off, as measured (default: auto)",
     )
     p.add_argument("--strict", action="store_true", help="refuse to train when any image cannot be read")
     p.add_argument("--save-every", type=float, default=300.0, metavar="SECONDS", help="how often to save (default: 300)")

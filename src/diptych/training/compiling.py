@@ -13,23 +13,21 @@ from diptych.errors import ConfigError
 
 log = logging.getLogger(__name__)
 Compile = Literal["auto", "on", "off"]
-LONG = 5000  # steps on a GPU after which compiling, a minute or two, has been earned back
 COMPILERS = ("c++", "g++", "clang++")
 
 
-def pays(choice: Compile, device: torch.device, steps: int, *, checkpoint: bool = False) -> bool:
-    """Whether to compile for a training of so many steps; a choice to compile is logged.
+def wants_compiling(choice: Compile, device: torch.device, *, checkpoint: bool = False) -> bool:
+    """Whether to generate kernels for the networks with torch.compile; a choice to do so is logged.
 
-    ``auto`` compiles for long trainings on CUDA. Not on a CPU: there it takes minutes and makes a step at most a tenth faster
-    (benchmarks/step.py --compile). Networks whose activations are recomputed (``checkpoint``) are not compiled, since compilers
-    do not see through the recomputation. Raises ConfigError when compiling is asked for together with it, or on a CPU without a
-    C++ compiler.
+    ``auto`` does not, as measured (docs/performance.md): diptych's own kernels make a step on CUDA faster than generated ones do,
+    without the wait of a minute; on a CPU a step gains at most a tenth after minutes. Networks whose activations are recomputed
+    (``checkpoint``) cannot be compiled. Raises ConfigError when both are asked for, or on a CPU without a C++ compiler.
     """
-    if choice == "on" and checkpoint:
+    if choice != "on":
+        return False
+    if checkpoint:
         raise ConfigError("--compile on cannot be combined with train.checkpoint; choose one of them")
-    wanted = choice == "on" or (choice == "auto" and device.type == "cuda" and steps >= LONG and not checkpoint)
-    if wanted and device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))):
+    if device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))):
         raise ConfigError("--compile on needs a C++ compiler for a CPU and found none; install g++, or leave it off")
-    if wanted:
-        log.info("compiling the networks: the first step takes one to several minutes; --compile off begins at once")
-    return wanted
+    log.info("compiling the networks: the first step takes one to several minutes; --compile off begins at once")
+    return True

@@ -27,7 +27,7 @@ from diptych.messages import show
 from diptych.methods import Batch, Method
 from diptych.recipe import Recipe
 from diptych.run import Run
-from diptych.training.compiling import Compile, pays
+from diptych.training.compiling import Compile, wants_compiling
 from diptych.training.distributed import World, any_of, once_a_machine, share, world
 from diptych.training.doctor import Doctor
 from diptych.training.guard import OnNaN, Trouble
@@ -83,8 +83,8 @@ def train(
     """Train a recipe in a run folder, or go on where an interrupted run of the same recipe stopped; returns the snapshot's path.
 
     log_every counts steps, save_every seconds. ``workers`` processes read images (default: by device); ``cache`` is where images
-    stay once decoded (see diptych.data.cache). ``compile`` generates kernels for the networks, by auto where that pays
-    (diptych.training.compiling); ``graph`` records the step as a CUDA graph where one process trains on CUDA. ``strict`` refuses
+    stay once decoded (see diptych.data.cache). ``compile`` generates kernels for the networks (diptych.training.compiling);
+    ``graph`` records the step as a CUDA graph where one process trains on CUDA. ``strict`` refuses
     any unreadable image. ``validation`` scores snapshots on held-out images ``num_validations`` times and keeps the best one as
     ``snapshot-best.safetensors``. ``on_nan`` says what follows an update that is not finite, which never reaches the weights:
     stop; skip it; or rollback to the newest saved state and go on with the next batch. Where memory runs out, ``auto_batch``
@@ -105,7 +105,7 @@ def train(
         crops = Crops(census, recipe.data, config.seed)
         total = math.ceil((config.epochs + config.decay_epochs) * len(crops) / batch_size)  # steps
         method = build_method(recipe, census, here)
-        trainee = Trainee(method, recipe, chosen, here, compiled=pays(compile, chosen, total, checkpoint=config.checkpoint))
+        trainee = Trainee(method, recipe, chosen, here, compiled=wants_compiling(compile, chosen, checkpoint=config.checkpoint))
         resume(trainee, run)
         recorded = graph and chosen.type == "cuda" and here.size == 1
         take_step = RecordedStep(trainee) if recorded else partial(train_step, trainee)
