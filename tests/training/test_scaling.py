@@ -83,7 +83,7 @@ def test_compiling_for_a_cpu_needs_a_compiler(monkeypatch):
 
 def test_compiled_networks_are_compiled_in_place_and_keep_their_names(monkeypatch):
     compiled = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda net: compiled.append(net))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda net, **options: compiled.append(net))
     plain = trainee_of("cyclegan")
     trainee = Trainee(plain.method, recipe_of("cyclegan"), CPU, World(), compiled=True)
     assert compiled == [net for nets in trainee.method.phases().values() for net in nets]

@@ -67,7 +67,9 @@ class Trainee:
         if compiled:
             for nets in method.phases().values():
                 for net in nets:
-                    net.compile(dynamic=False)
+                    net.compile(
+                        dynamic=False if on_gpu else None
+                    )  # None generalises after the second size, which is faster to compile
 
     def set_lr(self, lr: float) -> None:
         """The same learning rate for every phase."""
