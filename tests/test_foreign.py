@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from diptych.errors import WeightsError
-from diptych.files import read_state_dict
 from diptych.foreign import load_foreign, recognise, to_snapshot
 from diptych.nets import PatchGAN, ResNet, UNet
 from diptych.nets.modes import applied
+from diptych.state_dicts import read_state_dict
 from tests.reference import junyanz
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from diptych.errors import ConfigError, LockedError, SnapshotError, StorageError
-from diptych.files import read_tree, write_tree
 from diptych.recipe import Recipe
 from diptych.run import Run
+from diptych.trees import read_tree, write_tree
 from tests.training.forks import CONTEXT, hold, race, start
 
 RECIPE = Recipe.create("pix2pix")

@@ -7,10 +7,10 @@ import safetensors.torch
 import torch
 
 from diptych.errors import ConfigError, SnapshotError
-from diptych.files import read_header, write_tree
 from diptych.nets import PatchGAN, ResNet, UNet
 from diptych.pixels import Domain
 from diptych.snapshot import Snapshot, check_header
+from diptych.trees import read_header, write_tree
 
 A, B = Domain(1, "uint16", 0.0, 4095.0), Domain(3)
 

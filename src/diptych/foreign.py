@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import WeightsError
-from diptych.files import first_keys, read_state_dict
 from diptych.nets import Norm, PatchGAN, ResNet, UNet
 from diptych.nets.modes import Mode, depends_on_batch
 from diptych.pixels import Domain
 from diptych.snapshot import Snapshot
+from diptych.state_dicts import first_keys, read_state_dict
 
 SUPPORTED = "supported are the ResNet, U-Net, PatchGAN and pixel networks of pix2pix and CycleGAN, and vintagify's generator"
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

@@ -23,9 +23,10 @@ from typing import Any
 
 from diptych.data.census import Census
 from diptych.errors import ConfigError, LockedError, SnapshotError, StorageError
-from diptych.files import Tree, read_tree, sync, write_atomic, write_tree
+from diptych.files import sync, write_atomic
 from diptych.recipe import Recipe, first_difference
 from diptych.snapshot import check_header
+from diptych.trees import Tree, read_tree, write_tree
 
 CENSUS = "census.json"
 STATE_FORMAT = 1

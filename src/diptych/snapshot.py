@@ -11,10 +11,10 @@ from typing import Any
 from torch import nn
 
 from diptych.errors import ConfigError, SnapshotError
-from diptych.files import Tree, read_header, read_tree, write_tree
 from diptych.nets import build_net
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
+from diptych.trees import Tree, read_header, read_tree, write_tree
 
 FORMAT = 1
 

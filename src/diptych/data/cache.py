@@ -21,8 +21,8 @@ import torch
 
 from diptych.data.datasets import Crops
 from diptych.data.slots import Mapped, Resident, Slots
-from diptych.device import available_memory, in_words
 from diptych.errors import ConfigError, StorageError
+from diptych.memory import available_memory, in_words
 
 log = logging.getLogger(__name__)
 Cache = Literal["auto", "ram", "disk", "device", "off"]

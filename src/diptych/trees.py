@@ -1,0 +1,102 @@
+"""Nested tensors and JSON values in one safetensors file, under one SHA-256: a flipped bit is found before a tensor is used.
+
+Nothing here is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from diptych.errors import SnapshotError
+from diptych.files import write_atomic
+
+DIGEST_LENGTH = 64  # hexadecimal digits of a SHA-256
+Tree = Any
+"""Nested dicts and lists of tensors and plain JSON values."""
+
+
+def write_tree(path: Path, tree: Tree) -> str:
+    """Write nested dicts and lists of tensors and JSON values as one safetensors file; returns its SHA-256."""
+    tensors: dict[str, Tensor] = {}
+    header = json.dumps(_take_tensors(tree, "", tensors), sort_keys=True)
+    digest = _digest(header, tensors)
+    # One entry, digest first: safetensors writes several in random order, and equal content should be equal bytes.
+    write_atomic(path, safetensors.torch.save(tensors, {"diptych": digest + header}))
+    return digest
+
+
+def read_header(path: Path) -> Tree:
+    """The JSON part of a file of write_tree, unverified and without its tensors: for a quick look."""
+    return _open(path)[0]
+
+
+def read_tree(path: Path) -> Tree:
+    """Read a file of write_tree, tensors on the CPU.
+
+    Raises SnapshotError when the file is missing, not one of ours, or its SHA-256 is not the one written with it.
+    """
+    skeleton, tensors, written = _open(path, with_tensors=True)
+    expected, header = written[:DIGEST_LENGTH], written[DIGEST_LENGTH:]
+    found = _digest(header, tensors)
+    if found != expected:
+        raise SnapshotError(f"{path}: damaged: expected SHA-256 {expected}, found {found}; use another copy or an older file")
+    return _put_tensors(skeleton, tensors)
+
+
+def _open(path: Path, with_tensors: bool = False) -> tuple[Tree, dict[str, Tensor], str]:
+    """The JSON part, the tensors if wanted, and digest and JSON as they were written."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            written = (file.metadata() or {}).get("diptych")
+            if written is None:
+                raise SnapshotError(f"{path}: not written by diptych; other tools' weights go through `diptych import`")
+            tensors = {key: file.get_tensor(key) for key in file.keys()} if with_tensors else {}  # noqa: SIM118
+        return json.loads(written[DIGEST_LENGTH:]), tensors, written
+    except FileNotFoundError as error:
+        raise SnapshotError(f"{path}: no such file; give a snapshot such as runs/x/snapshot.safetensors") from error
+    except (OSError, ValueError, safetensors.SafetensorError) as error:
+        raise SnapshotError(
+            f"{path}: damaged or not a safetensors file: {' '.join(str(error).split())}; use another copy"
+        ) from error
+
+
+def _digest(header: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _take_tensors(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:
+    """The tree with {"$tensor": name} in place of every tensor, which go into tensors."""
+    if isinstance(tree, Tensor):
+        tensor = tree.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        shared = any(storage == other.untyped_storage().data_ptr() for other in tensors.values())
+        tensors[name] = tensor.clone() if shared else tensor  # the format has no aliases
+        return {"$tensor": name}
+    if isinstance(tree, dict):
+        return {str(key): _take_tensors(value, f"{name}.{key}" if name else str(key), tensors) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_take_tensors(value, f"{name}.{index}", tensors) for index, value in enumerate(tree)]
+    return tree
+
+
+def _put_tensors(tree: Tree, tensors: dict[str, Tensor]) -> Tree:
+    if isinstance(tree, dict):
+        if tree.keys() == {"$tensor"}:
+            return tensors[tree["$tensor"]]
+        return {key: _put_tensors(value, tensors) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_put_tensors(value, tensors) for value in tree]
+    return tree
