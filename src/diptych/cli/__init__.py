@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from types import ModuleType
 from typing import NoReturn
 
@@ -35,6 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # every convolution several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
+        if arguments and arguments[0] not in COMMANDS and not arguments[0].startswith("-"):
+            near = get_close_matches(arguments[0], COMMANDS, n=1)
+            raise ConfigError(
+                f"no command is called {arguments[0]!r}; {f'did you mean {near[0]}?' if near else 'see `diptych --help`'}"
+            )
         if not arguments or arguments[0] not in COMMANDS:
             overview().parse_args(arguments or ["--help"])
             return 0
@@ -105,14 +112,33 @@ def command_parser(name: str, examples: str, usage: str | None = None) -> argpar
 
 
 def count(text: str) -> int:
-    """0, 1, 2 ..."""
-    if int(text) < 0:
-        raise ValueError(text)
-    return int(text)
+    """The type of an option that is 0, 1, 2 ..."""
+    return _whole(text, 0)
 
 
 def positive(text: str) -> int:
-    """1, 2, 3 ..."""
-    if int(text) < 1:
-        raise ValueError(text)
+    """The type of an option that is 1, 2, 3 ..."""
+    return _whole(text, 1)
+
+
+def seed(text: str) -> int:
+    """The type of --seed: a number that torch takes as one."""
+    return _whole(text, 0, 2**63 - 1)
+
+
+def _whole(text: str, least: int, most: int | None = None) -> int:
+    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+    if not text.removeprefix("-").isdecimal() or not least <= int(text) <= (int(text) if most is None else most):
+        raise argparse.ArgumentTypeError(f"must be a whole number {bounds}, found {text!r}")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """The type of an option that is a duration."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds of at least 0, found {text!r}")
+    return value

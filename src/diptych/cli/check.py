@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych.cli import command_parser
-from diptych.cli.train import positive
+from diptych.cli import command_parser, positive
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
     from diptych.data.checkup import Checkup

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from diptych.training.loop import Progress as Step
-from diptych.training.loop import Watch
+if TYPE_CHECKING:  # so that a wrong command line is refused before torch is imported
+    from diptych.training.loop import Progress as Step
+    from diptych.training.loop import Watch
 
 console = Console(highlight=False, markup=False, emoji=False)  # file names may hold [brackets] and :colons:
 notes = Console(stderr=True, highlight=False, markup=False, emoji=False)

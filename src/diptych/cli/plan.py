@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser, find_own_modules
+from diptych.cli.recipe_options import add_recipe, choose_recipe, parse
 
 if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
     import torch
@@ -25,9 +26,7 @@ Exit code: 0 it fits, 3 it does not."""
 def parser() -> argparse.ArgumentParser:
     """The command's options; recipe settings (--method.*, --data.*, --train.*) pass through to the recipe, as in train."""
     p = command_parser("plan", EXAMPLES, "diptych plan RECIPE [DATA ...] [options] [--part.name VALUE ...]")
-    p.add_argument("recipe", metavar="RECIPE", help="what `diptych train` takes: a method, an experiment, or a file")
-    p.add_argument("data", metavar="DATA", nargs="*", help="what `diptych train` takes: one or two folders, or relief")
-    p.add_argument("--preset", default="paper", help="paper: as published, 256 px; laptop: small, for a CPU (default: paper)")
+    add_recipe(p)
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument("--json", metavar="FILE", type=Path, help="write everything there as well, in bytes and seconds")
     return p
@@ -35,16 +34,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """Measure and print; 3 when the training would not fit."""
-    args, overrides = parser().parse_known_args(argv)
-
+    args = parse(parser(), argv)
+    find_own_modules()
+    recipe = choose_recipe(args)
     from diptych.cli.console import console, show_notes
-    from diptych.cli.train import choose_recipe
     from diptych.device import pick_device
     from diptych.run import write_json
 
     show_notes()
-    find_own_modules()
-    found = planned(choose_recipe(args.recipe, args.data, args.preset, overrides), pick_device(args.device))
+    found = planned(recipe, pick_device(args.device))
     console.print("\n".join(found.lines()), soft_wrap=True)
     if args.json:
         write_json(args.json, found.to_dict())

@@ -7,12 +7,9 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from diptych.cli import command_parser, count, find_own_modules, positive
-
-if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
-    from diptych.recipe import Recipe
+from diptych.cli import command_parser, count, find_own_modules, positive, seconds
+from diptych.cli.recipe_options import add_recipe, choose_recipe, parse
 
 EXAMPLES = """\
   diptych train cyclegan photos/ --out runs/x          trainA/ trainB/ (testA/ testB/) inside photos/
@@ -25,16 +22,8 @@ The same command again resumes an interrupted run. Every setting that --dry-run 
 def parser() -> argparse.ArgumentParser:
     """The command's options; recipe settings (--method.*, --data.*, --train.*) pass through to the recipe."""
     p = command_parser("train", EXAMPLES, "diptych train RECIPE [DATA ...] [options] [--part.name VALUE ...]")
-    p.add_argument(
-        "recipe",
-        metavar="RECIPE",
-        help="a method (pix2pix, cyclegan, module:Class), a published experiment, or a .yaml/.json file",
-    )
-    p.add_argument(
-        "data", metavar="DATA", nargs="*", help="one folder, two folders (A and B), or the name of embedded data: relief"
-    )
+    add_recipe(p)
     p.add_argument("--out", type=Path, metavar="DIR", help="the run folder (default: runs/RECIPE)")
-    p.add_argument("--preset", default="paper", help="paper: as published, 256 px; laptop: small, for a CPU (default: paper)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument("--workers", type=count, metavar="N", help="processes that read images (default: by device)")
     p.add_argument(
@@ -50,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         help="generate kernels for the networks: minutes in the first step; auto: off, as measured (default: auto)",
     )
     p.add_argument("--strict", action="store_true", help="refuse to train when any image cannot be read")
-    p.add_argument("--save-every", type=float, default=300.0, metavar="SECONDS", help="how often to save (default: 300)")
+    p.add_argument("--save-every", type=seconds, default=300.0, metavar="SECONDS", help="how often to save (default: 300)")
     p.add_argument("--log-every", type=positive, default=50, metavar="STEPS", help="how often to log losses (default: 50)")
     p.add_argument("--previews", type=count, default=20, metavar="N", help="contact sheets over the whole training (default: 20)")
     p.add_argument(
@@ -81,7 +70,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """Train, score and report."""
-    args, overrides = parser().parse_known_args(argv)
+    args = parse(parser(), argv)
+    find_own_modules()
+    recipe = choose_recipe(args)
     from diptych.cli.console import console, notes, show_notes, watching
     from diptych.cli.finish import finish
     from diptych.cli.plan import largest_that_fit, planned
@@ -91,8 +82,6 @@ def main(argv: Sequence[str]) -> int:
     from diptych.training.loop import train
 
     show_notes()
-    find_own_modules()
-    recipe = choose_recipe(args.recipe, args.data, args.preset, overrides)
     out = args.out or Path("runs") / re.sub(r"\.(ya?ml|json)$", "", Path(args.recipe).name).replace(":", "-")
     device = pick_device(args.device)
     if args.dry_run:
@@ -128,30 +117,3 @@ def main(argv: Sequence[str]) -> int:
     if first:
         finish(out, device=args.device, test=not args.no_test)
     return 0
-
-
-def choose_recipe(name: str, data: Sequence[str], preset_name: str, overrides: Sequence[str]) -> Recipe:
-    """The recipe that RECIPE, DATA, --preset and the settings on the command line mean together, as a Recipe."""
-    from diptych.data.catalogue import EMBEDDED
-    from diptych.errors import ConfigError
-    from diptych.recipe import Recipe
-    from diptych.recipes import RECIPES, named, preset
-
-    unknown = [word for word in overrides if word.startswith("-") and "." not in word]
-    if unknown or (overrides and not overrides[0].startswith("--")):
-        raise ConfigError(
-            f"no option is called {(unknown or overrides)[0]}; settings have two parts, such as --train.epochs 10; see --help"
-        )
-    source = {"source": [word if word in EMBEDDED else str(Path(word)) for word in data]} if data else {}
-    if name.endswith((".yaml", ".yml", ".json")):
-        base = Recipe.load(name)
-    elif name in RECIPES:
-        base = named(name)
-    else:
-        base = Recipe.create(name, preset(preset_name, name))
-    values = base.to_dict()
-    values["data"] |= source
-    recipe = Recipe.from_dict(values, overrides)
-    if not recipe.data.source:
-        raise ConfigError(f"train {name}: no data given; name one or two folders, or relief, the embedded data")
-    return recipe

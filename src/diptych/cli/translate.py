@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from diptych.cli import command_parser
+from diptych.cli import command_parser, positive, seed
 
 EXAMPLES = """\
   diptych translate runs/x/snapshot.safetensors photos/ --out paintings/
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("eval", "paper"),
         help="paper: batch statistics and dropout, as the published test; eval: neither (default: the snapshot's)",
     )
-    p.add_argument("--seed", type=int, default=0, help="of paper's dropout (default: 0)")
+    p.add_argument("--seed", type=seed, default=0, help="of paper's dropout (default: 0)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument(
         "--backend",
@@ -56,13 +56,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _batch(text: str) -> int | None:
-    number = None if text == "auto" else int(text)
-    if number is not None and number < 1:
-        raise ValueError
-    return number
-
-
-_batch.__name__ = "batch"  # which argparse puts into its message
+    return None if text == "auto" else positive(text)
 
 
 def main(argv: Sequence[str]) -> int:
