@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -130,6 +131,120 @@ def test_a_really_full_disk_leaves_the_old_file_and_no_other(small_disk):
     assert 5 < len(refused) < 20
     for message in refused:
         assert re.search(r"\(No space left on device\); needs [\d,]+ bytes, [\d,]+ free$", message)
+
+
+# --- links, modes, and what is no regular file ---
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("number", [0o600, 0o640, 0o444])
+def test_a_file_that_is_replaced_keeps_its_mode(number, tmp_path):
+    path = tmp_path / "x"
+    write_atomic(path, b"old")
+    path.chmod(number)
+    write_atomic(path, b"new")
+    assert mode(path) == number and path.read_bytes() == b"new"
+
+
+def test_a_secret_file_is_never_readable_on_the_way(tmp_path, monkeypatch):
+    path, seen = tmp_path / "x", []
+    write_atomic(path, b"old")
+    path.chmod(0o600)
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (seen.append(stat.S_IMODE(os.fstat(file).st_mode)), real(file)))
+    write_atomic(path, b"new")
+    assert seen[0] == 0o600
+
+
+def test_a_new_file_has_the_mode_that_the_system_gives(tmp_path):
+    (tmp_path / "plain").write_bytes(b"1")
+    write_atomic(tmp_path / "x", b"1")
+    assert mode(tmp_path / "x") == mode(tmp_path / "plain")
+
+
+def test_a_link_stays_a_link_and_its_target_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "x", tmp_path / "link"
+    link.symlink_to("there/x")
+    for data in (b"first", b"second"):  # a broken link at first
+        write_atomic(link, data)
+        assert link.is_symlink() and target.read_bytes() == data
+    assert os.listdir(tmp_path / "there") == ["x"] and set(os.listdir(tmp_path)) == {"there", "link"}
+
+
+def test_a_link_that_leads_to_itself_is_a_storage_error(tmp_path):
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(StorageError, match="link: cannot be written"):
+        write_atomic(tmp_path / "link", b"1")
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(tmp_path / "pipe", b"data")
+    assert os.read(reader, 10) == b"data" and stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    os.close(reader)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+@pytest.fixture
+def device(tmp_path):
+    """Makes a device of one's own like /dev/null (3) or /dev/full (7), as a broken write would replace the machine's."""
+
+    def make(minor):
+        try:
+            os.mknod(tmp_path / "device", stat.S_IFCHR | 0o666, os.makedev(1, minor))
+            open(tmp_path / "device", "wb").close()
+        except OSError:
+            pytest.skip("this machine or user may make no devices")
+        return tmp_path / "device"
+
+    return make
+
+
+def test_a_device_is_written_to_and_not_replaced(device, tmp_path):
+    path = device(3)
+    write_atomic(path, b"data")
+    assert stat.S_ISCHR(path.stat().st_mode) and os.listdir(tmp_path) == ["device"]
+
+
+def test_a_device_that_refuses_is_a_storage_error(device):
+    with pytest.raises(StorageError, match=r"device: cannot be written \(No space left on device\)"):
+        write_atomic(device(7), b"1")
+
+
+@pytest.mark.parametrize("name", [".", "", "/", ".."])
+def test_a_folder_is_no_file_to_write(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match=r"cannot be written \(Is a directory\)"):
+        write_atomic(Path(name), b"1")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_zero_byte_in_a_name_is_a_storage_error(tmp_path):
+    with pytest.raises(StorageError, match=r"x.x00y': cannot be written \(embedded null byte\)"):
+        write_atomic(tmp_path / "x\0y", b"1")
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_only_a_folder_that_cannot_be_synced_at_all_is_passed_over(code, tmp_path, monkeypatch):
+    real = os.fsync
+
+    def fsync(file):
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(code, os.strerror(code))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if code == errno.EIO:
+        with pytest.raises(StorageError, match="cannot be written"):
+            write_atomic(tmp_path / "x", b"1")
+    else:
+        write_atomic(tmp_path / "x", b"1")
+        assert (tmp_path / "x").read_bytes() == b"1"
 
 
 # --- killed at every step of a save ---

@@ -1,5 +1,7 @@
 """The run folder: one writer, one recipe, and always a state to go on from."""
 
+import errno
+import fcntl
 import json
 import os
 import random
@@ -10,6 +12,7 @@ import pytest
 import torch
 
 from diptych.errors import ConfigError, LockedError, SnapshotError, StorageError
+from diptych.files import write_atomic
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.trees import read_tree, write_tree
@@ -47,6 +50,37 @@ def test_remains_of_a_killed_save_are_swept_away_by_the_next(tmp_path):
     (run.folder / ".state-000000002.safetensors.77.tmp").write_bytes(b"torn")
     run.save_state(2, state(2))
     assert sorted(path.name for path in run.folder.iterdir()) == [f"state-00000000{step}.safetensors" for step in (1, 2)]
+
+
+def test_what_other_commands_are_writing_in_the_folder_stays(tmp_path, monkeypatch):
+    run, real = run_with_states(tmp_path / "run", 1), os.replace
+
+    def meanwhile(temporary, target):  # a training saves between another command's writing and renaming
+        monkeypatch.setattr(os, "replace", real)
+        run.save_state(2, state(2))
+        real(temporary, target)
+
+    for name in ("evaluation.json", "report.html", "snapshot-a2b.onnx"):
+        monkeypatch.setattr(os, "replace", meanwhile)
+        write_atomic(run.folder / name, b"whole")
+        assert (run.folder / name).read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("name", ["state-000000002.safetensors", "snapshot.safetensors", "snapshot-best.safetensors"])
+def test_what_a_killed_save_of_this_version_left_is_swept_away(name, tmp_path, monkeypatch):
+    run = run_with_states(tmp_path / "run", 1)
+
+    def killed(*_):
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        patched.setattr(os, "unlink", killed)
+        with pytest.raises(SystemExit):
+            write_atomic(run.folder / name, b"torn")
+    assert len(list(run.folder.glob(".*"))) == 1
+    run.save_state(3, state(3))
+    assert list(run.folder.glob(".*")) == []
 
 
 def test_a_run_that_has_not_begun_has_no_state_and_no_problem(tmp_path):
@@ -202,6 +236,17 @@ def test_a_second_writer_in_the_same_process_is_refused_and_may_follow(tmp_path)
     assert f"pid {os.getpid()} on " in str(caught.value) and caught.value.exit_code == 4
     with Run.open(tmp_path / "run", RECIPE):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_a_warning(code, tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with Run.open(tmp_path / "run", RECIPE) as run:
+        run.save_state(1, state(1))
+    assert f"its file system has no locks ({os.strerror(code)}); let no other process train into it" in caplog.text
 
 
 def test_of_two_writers_exactly_one_wins_fifty_times(tmp_path):

@@ -2,40 +2,88 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
+import stat
 import time
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from diptych.errors import StorageError
+from diptych.errors import ConfigError, StorageError
 
 SETTLED = 2_000_000_000  # nanoseconds: a file as young as this could change again without its time changing
+
+UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EBADF)
+"""What file systems answer that lack an operation, such as network shares without fsync of folders or without locks."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that it is either wholly there or as it was: temporary file, fsync, rename, fsync of the folder.
 
-    Raises StorageError with the bytes needed and free, leaving no temporary file, when the disk refuses.
+    A link stays a link: the file that it points to is written. A file that is replaced keeps its mode. What is no regular file,
+    such as /dev/null or a pipe, is written to directly. Raises StorageError with the bytes needed and free, leaving no temporary
+    file, when the disk refuses.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # short, as the name itself may have 255 bytes
+    temporary = None
     try:
+        before = _status(path)
+        if before is not None and not stat.S_ISREG(before.st_mode):
+            with open(path, "wb") as file:
+                file.write(data)
+            return
+        target = Path(os.path.realpath(path))
+        # The name of the target may have 255 bytes already, so only its beginning is used.
+        temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
         with open(temporary, "wb") as file:
+            if before is not None:
+                os.chmod(temporary, stat.S_IMODE(before.st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
     except BaseException as error:
-        with suppress(OSError):  # the first error is the one to tell
-            temporary.unlink()
+        if temporary is not None:
+            with suppress(OSError):  # the first error is the one to tell
+                temporary.unlink()
+        if isinstance(error, ValueError):  # a zero byte in the name
+            raise StorageError(f"{str(path)!r}: cannot be written ({error}); choose another name") from error
         if not isinstance(error, OSError):
             raise
         raise StorageError(
             f"{path}: cannot be written ({error.strerror}); needs {len(data):,} bytes, {_free(path.parent)} free"
         ) from error
+
+
+def remove_remains(folder: Path, name: str) -> None:
+    """Remove what killed writes of files of this name (a glob) left. Only for the one process that may write such files."""
+    for torn in folder.glob(f".{name}.*.tmp"):
+        torn.unlink(missing_ok=True)
+
+
+def is_same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether two paths lead to one existing file, also through links and other spellings of the name."""
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):
+        return False
+
+
+def refuse_overwrite(out: Path | None, *inputs: str | Path | None) -> None:
+    """Raise ConfigError when a result would replace a file that it is made from; what is None is not asked for."""
+    for given in inputs:
+        if out is not None and given is not None and is_same_file(out, given):
+            raise ConfigError(f"{out}: is the input {given} itself and would be overwritten; name another file")
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
 
 
 def sync(path: Path) -> None:
@@ -53,12 +101,20 @@ def sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":
+    """Wait until the folder's list of names has reached the disk, on file systems that can."""
+    if os.name != "posix":
+        return
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except PermissionError:  # a folder that may be written and not listed
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def _free(folder: Path) -> str:

@@ -13,24 +13,27 @@ evaluation.json, evaluation.html, report.html
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from diptych.data.census import Census
 from diptych.errors import ConfigError, LockedError, SnapshotError, StorageError
-from diptych.files import sync, write_atomic
+from diptych.files import UNSUPPORTED, remove_remains, sync, write_atomic
 from diptych.recipe import Recipe, first_difference
 from diptych.snapshot import check_header
 from diptych.trees import Tree, read_tree, write_tree
 
+log = logging.getLogger(__name__)
 CENSUS = "census.json"
 STATE_FORMAT = 1
 KEPT_STATES = 2
+FAR = 1 << 30  # a position in the lock file beyond all that is written there
 
 
 class Run:
@@ -128,8 +131,8 @@ class Run:
         write_tree(self.folder / f"state-{step:09d}.safetensors", {"kind": "state", "format": STATE_FORMAT, "step": step} | tree)
         for old in self.states()[KEPT_STATES:]:
             old.unlink()
-        for torn in self.folder.glob(".*.tmp"):
-            torn.unlink(missing_ok=True)
+        for name in ("state-*", self.snapshot.name, self.best.name):  # other files may be in the making, by other commands
+            remove_remains(self.folder, name)
 
     def load_state(self) -> tuple[Tree | None, list[str]]:
         """The newest state whose hash verifies, None when there is no state at all, and what was wrong with newer ones.
@@ -160,12 +163,16 @@ def read_census(folder: Path) -> Census:
     return Census.from_json((folder / CENSUS).read_text())
 
 
-def _lock(lock: Any, folder: Path) -> None:
-    """Hold the lock file until it is closed, by the operating system: a killed owner never leaves it locked."""
+def _lock(lock: IO[str], folder: Path) -> None:
+    """Hold the lock file until it is closed. The operating system releases it, so that a killed owner never leaves it locked.
+
+    Warns on file systems that have no locks, and raises LockedError where another process holds it.
+    """
     try:
         if os.name == "nt":
             import msvcrt
 
+            os.lseek(lock.fileno(), FAR, os.SEEK_SET)  # the same byte for every opener, away from the note, which they read
             msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         else:
             import fcntl
@@ -173,6 +180,9 @@ def _lock(lock: Any, folder: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.register_at_fork(after_in_child=lock.close)  # or the loader's workers would hold the lock of a killed owner
     except OSError as error:
+        if error.errno in UNSUPPORTED:
+            log.warning("%s: its file system has no locks (%s); let no other process train into it", folder, error.strerror)
+            return
         lock.seek(0)
         raise LockedError(
             f"{folder}: another process writes this run ({lock.read().strip() or 'unknown'}); "

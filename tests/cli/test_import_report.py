@@ -56,7 +56,7 @@ def test_an_import_does_not_overwrite_its_source(tmp_path, capsys):
     safetensors.torch.save_file(junyanz.ResnetGenerator(ngf=4, n_blocks=1).state_dict(), tmp_path / "x.safetensors")
     before = (tmp_path / "x.safetensors").read_bytes()
     assert diptych("import", tmp_path / "x.safetensors") == 2
-    assert "would be overwritten by its own snapshot; name another file with --out" in capsys.readouterr().err
+    assert "x.safetensors itself and would be overwritten; name another file" in capsys.readouterr().err
     assert (tmp_path / "x.safetensors").read_bytes() == before
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -109,6 +110,13 @@ def command_parser(name: str, examples: str, usage: str | None = None) -> argpar
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def out_or_default(out: Path | None, default: Path) -> Path:
+    """Where a result goes: --out, or a default name. Raises ConfigError rather than replace a file that nobody named."""
+    if out is None and os.path.lexists(default):
+        raise ConfigError(f"{default}: is there already; give --out {default} to replace it, or --out with another name")
+    return out or default
 
 
 def count(text: str) -> int:

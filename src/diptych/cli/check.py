@@ -48,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.pages.checkup import write_checkup
 
     show_notes()
+    out = args.out or default_folder(args.data)
     with bar("files") as progress:
         task = progress.add_task("looking", total=None, note="")
         found = check(
@@ -56,14 +57,32 @@ def main(argv: Sequence[str]) -> int:
             threads=args.workers or os.cpu_count() or 1,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    names = [re.sub(r"[^\w.-]+", "-", show(Path(source).resolve().name)) for source in args.data]
-    page = write_checkup(args.out or Path("runs") / f"check-{'-'.join(names)}", found)
+    page = write_checkup(out, found)
     if args.json:
         console.print(json.dumps(found.to_dict(), indent=2), soft_wrap=True)
     else:
         console.print("\n".join(summary(found)), soft_wrap=True)
         console.print(show(page), soft_wrap=True)
     return found.verdict
+
+
+def default_folder(sources: Sequence[str]) -> Path:
+    """runs/check-DATA. Raises ConfigError where the check of other data of this name is there."""
+    from diptych.data.formats import show
+    from diptych.errors import ConfigError
+
+    names = [re.sub(r"[^\w.-]+", "-", show(Path(source).resolve().name)) for source in sources]
+    folder = Path("runs") / f"check-{'-'.join(names)}"
+    try:
+        checked = json.loads((folder / "check.json").read_text())["sources"]
+    except FileNotFoundError:
+        return folder
+    except (OSError, ValueError, LookupError, TypeError):
+        checked = []
+    if [os.path.realpath(source) for source in checked] != [os.path.realpath(source) for source in sources]:
+        other = f"the check of {show(' and '.join(checked))}" if checked else "a check.json that cannot be read"
+        raise ConfigError(f"{show(folder)}: holds {other}; name another folder with --out")
+    return folder
 
 
 def summary(found: Checkup) -> list[str]:

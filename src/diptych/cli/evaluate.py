@@ -106,6 +106,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.device import pick_device
     from diptych.evaluation.evaluate import num_images
     from diptych.evaluation.instruments import choose_metrics
+    from diptych.files import refuse_overwrite
     from diptych.messages import show
     from diptych.pages.evaluation import write_evaluation
     from diptych.run import write_json
@@ -114,6 +115,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.training.signals import noticed
 
     show_notes()
+    refuse_overwrite(args.json, args.subject, *args.data, args.palette)
     find_own_modules()
     args.device = str(pick_device(args.device))
     metrics = [name.strip() for name in args.metrics.split(",") if name.strip()] if args.metrics else None

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from diptych.cli import command_parser
+from diptych.cli import command_parser, out_or_default
 
 EXAMPLES = """\
   diptych export runs/x/snapshot.safetensors --to onnx
@@ -27,10 +27,12 @@ def main(argv: Sequence[str]) -> int:
     """Export, and print what was written and how near it is."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console, notes
+    from diptych.files import refuse_overwrite
     from diptych.inference.export import SIZES, SUFFIXES, export
     from diptych.messages import show
 
-    out = args.out or args.snapshot.with_name(f"{args.snapshot.stem}-{args.direction}{SUFFIXES[args.to]}")
+    out = out_or_default(args.out, args.snapshot.with_name(f"{args.snapshot.stem}-{args.direction}{SUFFIXES[args.to]}"))
+    refuse_overwrite(out, args.snapshot)
     done = export(args.snapshot, out, args.to, args.direction)
     if done.paper:
         notes.print("note: this snapshot is applied in mode paper; the file is eval: no dropout, statistics of training")

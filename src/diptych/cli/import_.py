@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from diptych.cli import command_parser
+from diptych.cli import command_parser, out_or_default
 
 EXAMPLES = """\
   diptych import latest_net_G.pth                                  writes latest_net_G.safetensors
@@ -27,12 +27,11 @@ def main(argv: Sequence[str]) -> int:
     """Recognise, say what was found, and write the snapshot."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console
-    from diptych.errors import ConfigError
+    from diptych.files import refuse_overwrite
     from diptych.foreign import load_foreign, to_snapshot
 
-    out = args.out or args.a2b.with_suffix(".safetensors")
-    if out in (args.a2b, args.b2a):
-        raise ConfigError(f"{out}: would be overwritten by its own snapshot; name another file with --out")
+    refuse_overwrite(args.out or args.a2b.with_suffix(".safetensors"), args.a2b, args.b2a)
+    out = out_or_default(args.out, args.a2b.with_suffix(".safetensors"))
     found = {name: load_foreign(path) for name, path in (("a2b", args.a2b), ("b2a", args.b2a)) if path}
     for name, foreign in found.items():
         console.print(f"{name}: {foreign.origin}", soft_wrap=True)

@@ -94,8 +94,12 @@ def main(argv: Sequence[str]) -> int:
     """Run one action."""
     args = parser().parse_args(argv)
     from diptych.cli.console import show_notes
+    from diptych.files import refuse_overwrite
 
     show_notes()
+    inputs = [getattr(args, name, None) for name in ("midi", "roll", "sheet", "snapshot", "reader")]
+    for name in ("out", "report", "json"):
+        refuse_overwrite(getattr(args, name, None), *inputs)
     return int(args.run(args))
 
 

@@ -57,7 +57,9 @@ def split_settings(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     The word after ``--part.name`` is its value, also when it is a negative number. Raises ConfigError when there is none, or for
     a part that recipes do not have.
     """
-    words, settings, left = [], [], list(argv)
+    words: list[str] = []
+    settings: list[str] = []
+    left = list(argv)
     while left:
         word = left.pop(0)
         if word == "--":  # what follows are names of folders
