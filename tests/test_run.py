@@ -160,6 +160,40 @@ def test_statistics_after_the_resumed_step_and_a_line_torn_anywhere_are_forgotte
     assert [json.loads(line)["step"] for line in run.stats.read_text().splitlines()] == [10, 20]
 
 
+LINES = [{"step": step, "losses": {"G/l1": 0.1 * step}, "images_s": 2.5} for step in (10, 20, 30)]
+ONE, TWO, THREE = (json.dumps(line) + "\n" for line in LINES)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "damaged"),
+    [
+        (ONE + TWO + "\0" * 4096, LINES[:2], 1),
+        (ONE + "\0" * 100 + TWO + THREE, LINES, 1),  # the next run appended
+        (ONE + "\0" * 100 + "\n" + TWO, LINES[:2], 1),
+        (ONE + TWO[:20] + THREE, LINES[:1], 1),
+        (ONE + "5\n[]\nnull\n" + '{"losses": 1}\n' + TWO + THREE[:9], LINES[:2], 5),
+        ("\0" * 50, [], 1),
+        ("", [], 0),
+        (ONE + TWO + THREE, LINES, 0),
+    ],
+)
+def test_damage_of_a_kill_or_power_failure_is_repaired_and_said(text, kept, damaged, tmp_path, caplog):
+    run = run_with_states(tmp_path / "run")
+    run.stats.write_text(text)
+    assert run.lines() == kept
+    run.rewind_stats(1000)
+    assert run.stats.read_text() == "".join(json.dumps(line) + "\n" for line in kept)
+    said = f"stats.jsonl: repaired; a kill or a power failure had damaged {damaged} of its lines"
+    assert (said in caplog.text) == bool(damaged)
+
+
+def test_bytes_that_are_no_text_are_damage_too(tmp_path):
+    run = run_with_states(tmp_path / "run")
+    run.stats.write_bytes(ONE.encode() + b"\xff\xfe\n" + TWO.encode())
+    run.rewind_stats(10)
+    assert run.lines() == LINES[:1]
+
+
 # --- one recipe ---
 
 

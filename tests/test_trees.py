@@ -63,6 +63,25 @@ def test_shared_memory_and_device_views_are_kept_as_values(tmp_path):
     assert {name: tensor.tolist() for name, tensor in back.items()} == {name: tensor.tolist() for name, tensor in tree.items()}
 
 
+def test_keys_with_dots_name_tensors_of_their_own(tmp_path):
+    one, two, three, four = (torch.tensor([float(k)]) for k in range(4))
+    for tree in (
+        {"a.b": one, "a": {"b": two}},
+        {"a": {"b": one}, "a.b": two},
+        {"a.b.c": one, "a": {"b.c": two, "b": {"c": three}}, "a.b": {"c": four}},
+        {"": {"a": one}, "a": two},
+        {"a": [one, two], "a.1": three, "a.0'": four},
+        {"a.b": one, "a": {"b": two}, "a.b'": three},
+    ):
+        assert same(read_tree(written(tmp_path / "x.safetensors", tree)), tree)
+
+
+def test_keys_that_become_equal_as_text_are_refused(tmp_path):
+    for tree in ({1: torch.zeros(1), "1": torch.ones(1)}, {"$tensor": "x"}):
+        with pytest.raises(AssertionError, match="keys must differ as text"):
+            write_tree(tmp_path / "x.safetensors", tree)
+
+
 def test_the_hash_depends_on_content_alone(tmp_path):
     digests = {write_tree(tmp_path / f"{k}.safetensors", TREE) for k in range(5)}
     assert len(digests) == 1 and len({path.read_bytes() for path in tmp_path.iterdir()}) == 1

@@ -111,14 +111,19 @@ class Run:
 
     def lines(self) -> list[dict[str, Any]]:
         """The lines of statistics so far."""
-        return [json.loads(line) for line in self.stats.read_text().splitlines()] if self.stats.exists() else []
+        return read_stats(self.stats)[0]
 
     def rewind_stats(self, step: int) -> None:
-        """Forget lines after a step, so that the step's resumed run writes them again; a torn last line goes too."""
-        if self.stats.exists():
-            lines = [line for line in self.stats.read_text().splitlines(keepends=True) if line.endswith("}\n")]
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            write_atomic(self.stats, "".join(kept).encode())
+        """Forget lines after a step, so that the step's resumed run writes them again.
+
+        Lines that a kill or a power failure damaged go too, with a warning.
+        """
+        lines, damaged = read_stats(self.stats)
+        kept = [line for line in lines if line["step"] <= step]
+        if damaged:
+            log.warning("%s: repaired; a kill or a power failure had damaged %s of its lines", self.stats, f"{damaged:,}")
+        if damaged or len(kept) < len(lines):
+            write_atomic(self.stats, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def states(self) -> list[Path]:
         """Training states, newest first by step."""
@@ -156,6 +161,25 @@ class Run:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically."""
     write_atomic(path, json.dumps(value, indent=1).encode())
+
+
+def read_stats(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The whole lines of a stats.jsonl, none where there is no file, and how many lines are damaged.
+
+    A kill or a power failure leaves a torn last line, or NUL bytes where the system had made room and written nothing yet; a line
+    after NUL bytes is whole.
+    """
+    lines, damaged = [], 0
+    *texts, torn = path.read_text(errors="replace").split("\n") if path.exists() else [""]
+    for text in texts:
+        try:
+            line = json.loads(text.lstrip("\0"))
+            whole = isinstance(line["step"], int)
+        except (ValueError, LookupError, TypeError):
+            whole = False
+        lines += [line] if whole else []
+        damaged += not whole or text.startswith("\0")
+    return lines, damaged + bool(torn)
 
 
 def read_census(folder: Path) -> Census:

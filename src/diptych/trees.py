@@ -82,10 +82,13 @@ def _take_tensors(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:
     if isinstance(tree, Tensor):
         tensor = tree.detach().cpu().contiguous()
         storage = tensor.untyped_storage().data_ptr()
+        while name in tensors:  # keys may hold dots: {"a.b": x, "a": {"b": y}} are two tensors
+            name += "'"
         shared = any(storage == other.untyped_storage().data_ptr() for other in tensors.values())
         tensors[name] = tensor.clone() if shared else tensor  # the format has no aliases
         return {"$tensor": name}
     if isinstance(tree, dict):
+        assert len({str(key) for key in tree}) == len(tree) and "$tensor" not in tree, f"{name}: keys must differ as text"
         return {str(key): _take_tensors(value, f"{name}.{key}" if name else str(key), tensors) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
         return [_take_tensors(value, f"{name}.{index}", tensors) for index, value in enumerate(tree)]
