@@ -2,6 +2,7 @@
 
 import fcntl
 import inspect
+import os
 import signal
 
 import pytest
@@ -185,3 +186,17 @@ def test_ctrl_c_outside_of_training_is_one_line_too(monkeypatch, capsys):
     monkeypatch.setattr(report, "main", interrupted)
     assert main(["report", "x"]) == 130
     assert the_line(capsys) == "interrupted; run the same command to go on"
+
+
+def test_ctrl_c_that_a_library_turned_into_another_error_is_one_line_too(monkeypatch, capsys):
+    def importing(argv):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            signal.pause()
+        except KeyboardInterrupt:
+            raise ImportError("numpy could not be imported") from None
+
+    monkeypatch.setattr(report, "main", importing)
+    assert main(["report", "x"]) == 130
+    assert the_line(capsys) == "interrupted; run the same command to go on"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -6,13 +6,17 @@ import argparse
 import importlib
 import math
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import NoReturn
 
+from diptych.cli.streams import standard_streams
 from diptych.errors import ConfigError, DiptychError
 
 COMMANDS: dict[str, str] = {
@@ -37,22 +41,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before torch starts its threads: one that waits must sleep, not spin. On a machine that also does other work, spinning made
     # every convolution several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with standard_streams(), ctrl_c() as came:
+        try:
+            return run(arguments)
+        except DiptychError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        except (Exception, KeyboardInterrupt) as error:
+            if not came and not isinstance(error, KeyboardInterrupt):
+                raise
+            print("error: interrupted; run the same command to go on", file=sys.stderr)  # training saves first, and says so
+            return 130
+
+
+@contextmanager
+def ctrl_c() -> Iterator[list[int]]:
+    """The SIGINTs that came while inside, each a KeyboardInterrupt as ever.
+
+    An import that is interrupted may fail with any error: libraries turn KeyboardInterrupt into ImportError and others.
+    """
+    came: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
+        raise KeyboardInterrupt
+
+    plain = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not in a background job, which ignores it
+    if not plain or threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    signal.signal(signal.SIGINT, note)
     try:
-        if arguments and arguments[0] not in COMMANDS and not arguments[0].startswith("-"):
-            near = get_close_matches(arguments[0], COMMANDS, n=1)
-            raise ConfigError(
-                f"no command is called {arguments[0]!r}; {f'did you mean {near[0]}?' if near else 'see `diptych --help`'}"
-            )
-        if not arguments or arguments[0] not in COMMANDS:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command, and write out what it printed; returns the exit code."""
+    name = arguments[0] if arguments else "--help"
+    try:
+        if name in COMMANDS:
+            code = int(load(name).main(arguments[1:]))
+        elif name.startswith("-"):
             overview().parse_args(arguments or ["--help"])
-            return 0
-        return int(load(arguments[0]).main(arguments[1:]))
-    except KeyboardInterrupt:  # outside of training, which saves first and says so itself
-        print("error: interrupted; run the same command to go on", file=sys.stderr)
-        return 130
-    except DiptychError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+            code = 0
+        else:
+            near = get_close_matches(name, COMMANDS, n=1)
+            raise ConfigError(f"no command is called {name!r}; {f'did you mean {near[0]}?' if near else 'see `diptych --help`'}")
+    except SystemExit:  # after --help and --version
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
 
 
 def load(name: str) -> ModuleType:
