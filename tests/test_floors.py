@@ -25,6 +25,7 @@ FLOORS = {
         "trees",
         "state_dicts",
         "memory",
+        "choices",
         "extras",
         "messages",
         "overlap",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
+from diptych.choices import Direction, Format
 from diptych.cli import command_parser, out_or_default
 
 EXAMPLES = """\
@@ -17,8 +19,8 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("export", EXAMPLES)
     p.add_argument("snapshot", metavar="SNAPSHOT", type=Path, help="a snapshot.safetensors of a run or of `diptych import`")
-    p.add_argument("--to", required=True, choices=("onnx", "torchscript"), help="the format")
-    p.add_argument("--direction", default="a2b", choices=("a2b", "b2a"), help="which way (default: a2b)")
+    p.add_argument("--to", required=True, choices=get_args(Format), help="the format")
+    p.add_argument("--direction", default="a2b", choices=get_args(Direction), help="which way (default: a2b)")
     p.add_argument("--out", type=Path, metavar="FILE", help="default: SNAPSHOT-DIRECTION.onnx or .pt, beside the snapshot")
     return p
 

@@ -7,7 +7,9 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
+from diptych.choices import Cache, Compile, OnNaN
 from diptych.cli import command_parser, count, find_own_modules, positive, seconds
 from diptych.cli.recipe_options import add_recipe, choose_recipe, parse
 
@@ -28,13 +30,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--workers", type=count, metavar="N", help="processes that read images (default: by device)")
     p.add_argument(
         "--cache",
-        choices=("auto", "ram", "disk", "device", "off"),
+        choices=get_args(Cache),
         default="auto",
         help="where images stay once decoded; auto: in RAM, or on a GPU where they are few, if they fit (default: auto)",
     )
     p.add_argument(
         "--compile",
-        choices=("auto", "on", "off"),
+        choices=get_args(Compile),
         default="auto",
         help="generate kernels for the networks: minutes in the first step; auto: off, as measured (default: auto)",
     )
@@ -55,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--no-test", action="store_true", help="do not score the test images at the end; `diptych evaluate` can later")
     p.add_argument(
         "--on-nan",
-        choices=("stop", "skip", "rollback"),
+        choices=get_args(OnNaN),
         default="stop",
         help="after an update that is not finite, which never reaches the weights (default: stop)",
     )

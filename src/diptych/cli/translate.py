@@ -6,7 +6,9 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
+from diptych.choices import Backend, Direction, Mode, Precision, WorkingSize
 from diptych.cli import command_parser, positive, seed
 
 EXAMPLES = """\
@@ -21,16 +23,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("snapshot", metavar="SNAPSHOT", type=Path, help="a snapshot.safetensors of a run or of `diptych import`")
     p.add_argument("inputs", metavar="INPUT", nargs="+", help="an image, or a folder whose tree of images is kept")
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results go: same names, same tree, same sizes")
-    p.add_argument("--direction", default="a2b", choices=("a2b", "b2a"), help="which way (default: a2b)")
+    p.add_argument("--direction", default="a2b", choices=get_args(Direction), help="which way (default: a2b)")
     p.add_argument(
         "--at",
         default="native",
-        choices=("native", "trained"),
+        choices=get_args(WorkingSize),
         help="work at the image's own size, or at the size of training and resize back (default: native)",
     )
     p.add_argument(
         "--mode",
-        choices=("eval", "paper"),
+        choices=get_args(Mode),
         help="paper: batch statistics and dropout, as the published test; eval: neither (default: the snapshot's)",
     )
     p.add_argument("--seed", type=seed, default=0, help="of paper's dropout (default: 0)")
@@ -38,10 +40,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--backend",
         default="auto",
-        choices=("auto", "torch", "onnx", "openvino"),
+        choices=("auto", *get_args(Backend)),
         help="what computes; auto measures those installed on the first images of a large job (default: auto)",
     )
-    p.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="default: auto")
+    p.add_argument("--precision", default="auto", choices=get_args(Precision), help="default: auto")
     p.add_argument("--batch", default=None, type=_batch, metavar="N", help="images at once, auto or a number (default: auto)")
     p.add_argument(
         "--max-error",
