@@ -24,6 +24,8 @@ def pick_device(name: str = "auto") -> torch.device:
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps"):  # such as meta, whose tensors hold nothing
+            raise RuntimeError(f"diptych does not compute on {device.type}")
         torch.empty(1, device=device)
         if device.type == "cuda":
             torch.cuda.set_device(device)

@@ -87,6 +87,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         (["train", "missing.yaml"], "missing.yaml: no such file; give a recipe that --dry-run printed"),
         (["train", "pix2pix", "no-such-folder"], "no-such-folder: no such folder, and no embedded data of this name (relief)"),
         (["train", "pix2pix", "relief", "--device", "abacus"], "device 'abacus' cannot be used"),
+        (["train", "pix2pix", "relief", "--device", "meta"], "device 'meta' cannot be used (diptych does not compute on meta)"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(words, message, tmp_path, monkeypatch, capsys):
