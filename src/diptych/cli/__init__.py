@@ -20,18 +20,18 @@ from diptych.cli.streams import standard_streams
 from diptych.errors import ConfigError, DiptychError
 
 COMMANDS: dict[str, str] = {
-    "train": "train a translator on folders of images, or go on with an interrupted run",
-    "plan": "say what a training would need before it: memory, hours, and the largest batch and crop that fit",
+    "train": "train a translator on folders of images, or resume an interrupted run",
+    "plan": "measure what a training would need: memory, hours, and the largest batch and crop that fit",
     "translate": "translate images and folders of images with a trained snapshot",
     "export": "write a snapshot as one ONNX or TorchScript file for other programs",
-    "evaluate": "score a run, a snapshot or finished images with metrics one can defend",
-    "check": "look a data set over before training: damage, leakage, duplicates, misaligned pairs",
-    "doctor": "say from a run's curves and networks what went wrong in training, and what to change",
-    "ablate": "train the variants that the papers compare, and print their table",
+    "evaluate": "score a run, a snapshot or finished images, with intervals and documented protocols",
+    "check": "check a data set before training: damage, leakage, duplicates, misaligned pairs",
+    "doctor": "diagnose from a run's statistics what went wrong in training, and what to change",
+    "ablate": "train the variants that the papers compare, and print their tables",
     "music": "MIDI and sheet music: build data, draw sheets, read them, and score note by note",
-    "import": "make a snapshot of another tool's weights (.pth)",
-    "report": "write a run's report.html again",
-    "demo": "train on the embedded real data, translate unseen continents, report",
+    "import": "turn another tool's weights (.pth) into a snapshot",
+    "report": "write a run's report.html once more",
+    "demo": "train on the embedded real data, translate unseen continents, and write a report",
 }
 
 
@@ -119,7 +119,7 @@ def overview() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do, see below")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
     return parser
 
 

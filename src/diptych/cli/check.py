@@ -17,25 +17,33 @@ if TYPE_CHECKING:  # the real import waits until the command runs, so that --hel
 
 EXAMPLES = """\
   diptych check facades/                       one folder, as `diptych train` takes it
-  diptych check photos/ paintings/ --unpaired  two folders; the same names mean nothing
+  diptych check photos/ paintings/ --unpaired  two folders whose equal names mean nothing
   diptych check facades/ --json | jq .findings
-Exit code: 0 nothing found, 1 usable with findings, 2 a training would refuse the data."""
+The exit code is 0 if nothing was found, 1 if the data can be used in spite of findings, and 2 if a training would refuse it."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("check", EXAMPLES)
     p.add_argument(
-        "data", metavar="DATA", nargs="+", help="one folder, two folders (A and B), or the name of embedded data: relief"
+        "data",
+        metavar="DATA",
+        nargs="+",
+        help="the images: one folder, two folders (A and B), or relief, the data that comes with diptych",
     )
     pairs = p.add_mutually_exclusive_group()
     pairs.add_argument(
-        "--paired", action="store_true", default=None, help="images of one name are pairs (default: by layout and names)"
+        "--paired",
+        action="store_true",
+        default=None,
+        help="treat images of the same name as pairs (default: layout and names decide)",
     )
-    pairs.add_argument("--unpaired", dest="paired", action="store_false", help="two sets of images without pairs")
-    p.add_argument("--out", type=Path, metavar="DIR", help="where check.html and check.json go (default: runs/check-DATA)")
+    pairs.add_argument("--unpaired", dest="paired", action="store_false", help="treat the images as two sets without pairs")
+    p.add_argument("--out", type=Path, metavar="DIR", help="the folder for check.html and check.json (default: runs/check-DATA)")
     p.add_argument("--json", action="store_true", help="print everything as JSON instead of a summary")
-    p.add_argument("--workers", type=positive, metavar="N", help="threads that read images (default: one for each core)")
+    p.add_argument(
+        "--workers", type=positive, metavar="N", help="number of threads that read images (default: one for each core)"
+    )
     return p
 
 

@@ -18,10 +18,20 @@ EXAMPLES = """\
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("export", EXAMPLES)
-    p.add_argument("snapshot", metavar="SNAPSHOT", type=Path, help="a snapshot.safetensors of a run or of `diptych import`")
-    p.add_argument("--to", required=True, choices=get_args(Format), help="the format")
-    p.add_argument("--direction", default="a2b", choices=get_args(Direction), help="which way (default: a2b)")
-    p.add_argument("--out", type=Path, metavar="FILE", help="default: SNAPSHOT-DIRECTION.onnx or .pt, beside the snapshot")
+    p.add_argument(
+        "snapshot",
+        metavar="SNAPSHOT",
+        type=Path,
+        help="the trained translator: the snapshot.safetensors of a run, or what `diptych import` wrote",
+    )
+    p.add_argument("--to", required=True, choices=get_args(Format), help="the format of the file")
+    p.add_argument("--direction", default="a2b", choices=get_args(Direction), help="from A to B, or from B to A (default: a2b)")
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the file to write (default: SNAPSHOT-DIRECTION.onnx or .pt beside the snapshot, if there is none yet)",
+    )
     return p
 
 

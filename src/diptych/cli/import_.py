@@ -11,15 +11,22 @@ from diptych.cli import command_parser, out_or_default
 EXAMPLES = """\
   diptych import latest_net_G.pth                                  writes latest_net_G.safetensors
   diptych import latest_net_G_A.pth latest_net_G_B.pth --out horse2zebra.safetensors
-The second file, if there is one, translates back (b2a). Discriminators become snapshots too, though they translate nothing."""
+The second file, if there is one, translates back (b2a). Discriminators can be imported too, although they translate nothing."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("import", EXAMPLES)
-    p.add_argument("a2b", metavar="FILE.pth", type=Path, help="weights of junyanz/pytorch-CycleGAN-and-pix2pix or vintagify")
-    p.add_argument("b2a", metavar="FILE.pth", type=Path, nargs="?", help="the generator of the other direction")
-    p.add_argument("--out", type=Path, metavar="FILE", help="the snapshot (default: beside the first file)")
+    p.add_argument(
+        "a2b", metavar="FILE.pth", type=Path, help="weights written by junyanz/pytorch-CycleGAN-and-pix2pix or vintagify"
+    )
+    p.add_argument("b2a", metavar="BACK.pth", type=Path, nargs="?", help="the generator for the other direction, if there is one")
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the snapshot to write (default: FILE.safetensors beside the first file, if there is none yet)",
+    )
     return p
 
 

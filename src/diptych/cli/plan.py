@@ -19,16 +19,16 @@ if TYPE_CHECKING:  # the real imports wait until the command runs, so that --hel
 EXAMPLES = """\
   diptych plan cyclegan horses/ zebras/ --preset laptop
   diptych plan pix2pix facades/ --train.batch_size 8 --json plan.json
-Real training steps on random images are measured at two or three sizes, in processes of their own.
-Exit code: 0 it fits, 3 it does not."""
+Real training steps on random images are measured at two or three sizes, in separate processes.
+The exit code is 0 if the training fits into the memory, and 3 if it does not."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options; recipe settings (--method.*, --data.*, --train.*) pass through to the recipe, as in train."""
     p = command_parser("plan", EXAMPLES, "diptych plan RECIPE [DATA ...] [options] [--part.name VALUE ...]")
     add_recipe(p)
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    p.add_argument("--json", metavar="FILE", type=Path, help="write everything there as well, in bytes and seconds")
+    p.add_argument("--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)")
+    p.add_argument("--json", metavar="FILE", type=Path, help="also write all numbers to this file, in bytes and seconds")
     return p
 
 

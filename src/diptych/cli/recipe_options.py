@@ -24,14 +24,17 @@ def add_recipe(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "recipe",
         metavar="RECIPE",
-        help="a method (pix2pix, cyclegan, module:Class), a published experiment, or a .yaml/.json file",
+        help="what to train: a method (pix2pix, cyclegan, module:Class), a published experiment, or a .yaml/.json file",
     )
     p.add_argument(
-        "data", metavar="DATA", nargs="*", help="one folder, two folders (A and B), or the name of embedded data: relief"
+        "data",
+        metavar="DATA",
+        nargs="*",
+        help="the images: one folder, two folders (A and B), or relief, the data that comes with diptych",
     )
     p.add_argument(
         "--preset",
-        help="paper: as published, 256 px; laptop: small, for a CPU; for a method or a published experiment (default: paper)",
+        help="the sizes of a method or experiment: paper, as published at 256 px, or laptop, small for a CPU (default: paper)",
     )
 
 

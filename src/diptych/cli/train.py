@@ -17,7 +17,7 @@ EXAMPLES = """\
   diptych train cyclegan photos/ --out runs/x          trainA/ trainB/ (testA/ testB/) inside photos/
   diptych train cyclegan horses/ zebras/ --preset laptop
   diptych train pix2pix facades/ --data.direction b2a  side-by-side A|B images, or A/ B/ paired by name
-  diptych train recipe.yaml --dry-run                  the resolved recipe, memory and estimated time
+  diptych train recipe.yaml --dry-run                  the complete recipe, its memory and its time
 The same command again resumes an interrupted run. Every setting that --dry-run prints can be given as --part.name VALUE."""
 
 
@@ -25,47 +25,60 @@ def parser() -> argparse.ArgumentParser:
     """The command's options; recipe settings (--method.*, --data.*, --train.*) pass through to the recipe."""
     p = command_parser("train", EXAMPLES, "diptych train RECIPE [DATA ...] [options] [--part.name VALUE ...]")
     add_recipe(p)
-    p.add_argument("--out", type=Path, metavar="DIR", help="the run folder (default: runs/RECIPE)")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    p.add_argument("--workers", type=count, metavar="N", help="processes that read images (default: by device)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="the run folder to write or to resume (default: runs/RECIPE)")
+    p.add_argument("--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)")
+    p.add_argument(
+        "--workers",
+        type=count,
+        metavar="N",
+        help="number of processes that load images (default: 0 for a CPU, up to 8 for a GPU)",
+    )
     p.add_argument(
         "--cache",
         choices=get_args(Cache),
         default="auto",
-        help="where images stay once decoded; auto: in RAM, or on a GPU where they are few, if they fit (default: auto)",
+        help="where decoded images are kept; auto takes RAM, or the GPU for a few images, if they fit (default: auto)",
     )
     p.add_argument(
         "--compile",
         choices=get_args(Compile),
         default="auto",
-        help="generate kernels for the networks: minutes in the first step; auto: off, as measured (default: auto)",
+        help="compile the networks, which takes minutes in the first step; auto does not, as measured (default: auto)",
     )
-    p.add_argument("--strict", action="store_true", help="refuse to train when any image cannot be read")
-    p.add_argument("--save-every", type=seconds, default=300.0, metavar="SECONDS", help="how often to save (default: 300)")
-    p.add_argument("--log-every", type=positive, default=50, metavar="STEPS", help="how often to log losses (default: 50)")
-    p.add_argument("--previews", type=count, default=20, metavar="N", help="contact sheets over the whole training (default: 20)")
+    p.add_argument("--strict", action="store_true", help="refuse to train if any image cannot be read")
+    p.add_argument(
+        "--save-every", type=seconds, default=300.0, metavar="SECONDS", help="seconds between two saves (default: 300)"
+    )
+    p.add_argument(
+        "--log-every", type=positive, default=50, metavar="STEPS", help="steps between two lines of losses (default: 50)"
+    )
+    p.add_argument(
+        "--previews", type=count, default=20, metavar="N", help="number of contact sheets over the whole training (default: 20)"
+    )
     p.add_argument(
         "--validations",
         type=count,
         default=20,
         metavar="N",
-        help="times to score held-out images over the whole training (default: 20)",
+        help="how many times held-out images are scored over the whole training (default: 20)",
     )
     p.add_argument(
         "--no-graph", action="store_true", help="on CUDA, launch each step as it is instead of replaying a recorded CUDA graph"
     )
-    p.add_argument("--no-test", action="store_true", help="do not score the test images at the end; `diptych evaluate` can later")
+    p.add_argument(
+        "--no-test", action="store_true", help="do not score the test images at the end; `diptych evaluate` can do it later"
+    )
     p.add_argument(
         "--on-nan",
         choices=get_args(OnNaN),
         default="stop",
-        help="after an update that is not finite, which never reaches the weights (default: stop)",
+        help="what to do after an update with NaN or infinity, which is never applied to the weights (default: stop)",
     )
     p.add_argument(
-        "--auto-batch", action="store_true", help="where memory runs out, go on with each batch in more parts, one after another"
+        "--auto-batch", action="store_true", help="when memory runs out, continue with each batch split into more parts"
     )
     p.add_argument(
-        "--dry-run", action="store_true", help="print the resolved recipe, and what `diptych plan` says of it; train nothing"
+        "--dry-run", action="store_true", help="print the complete recipe and the plan of its training, and train nothing"
     )
     return p
 

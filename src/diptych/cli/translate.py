@@ -20,40 +20,61 @@ EXAMPLES = """\
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("translate", EXAMPLES)
-    p.add_argument("snapshot", metavar="SNAPSHOT", type=Path, help="a snapshot.safetensors of a run or of `diptych import`")
-    p.add_argument("inputs", metavar="INPUT", nargs="+", help="an image, or a folder whose tree of images is kept")
-    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results go: same names, same tree, same sizes")
-    p.add_argument("--direction", default="a2b", choices=get_args(Direction), help="which way (default: a2b)")
+    p.add_argument(
+        "snapshot",
+        metavar="SNAPSHOT",
+        type=Path,
+        help="the trained translator: the snapshot.safetensors of a run, or what `diptych import` wrote",
+    )
+    p.add_argument(
+        "inputs", metavar="INPUT", nargs="+", help="an image, or a folder, of which all images at any depth are translated"
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the folder for the results, which keep names, subfolders and sizes",
+    )
+    p.add_argument("--direction", default="a2b", choices=get_args(Direction), help="from A to B, or from B to A (default: a2b)")
     p.add_argument(
         "--at",
         default="native",
         choices=get_args(WorkingSize),
-        help="work at the image's own size, or at the size of training and resize back (default: native)",
+        help="translate each image at its own size, or at the size of training and resize the result (default: native)",
     )
     p.add_argument(
         "--mode",
         choices=get_args(Mode),
-        help="paper: batch statistics and dropout, as the published test; eval: neither (default: the snapshot's)",
+        help="apply the network with batch statistics and dropout, as the published tests do (paper), or with neither (eval) "
+        "(default: the snapshot's own mode)",
     )
-    p.add_argument("--seed", type=seed, default=0, help="of paper's dropout (default: 0)")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    p.add_argument("--seed", type=seed, default=0, metavar="N", help="the random seed of dropout in mode paper (default: 0)")
+    p.add_argument("--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument(
         "--backend",
         default="auto",
         choices=("auto", *get_args(Backend)),
-        help="what computes; auto measures those installed on the first images of a large job (default: auto)",
+        help="the library that computes; auto measures the installed ones on the first images of a large job (default: auto)",
     )
-    p.add_argument("--precision", default="auto", choices=get_args(Precision), help="default: auto")
-    p.add_argument("--batch", default=None, type=_batch, metavar="N", help="images at once, auto or a number (default: auto)")
+    p.add_argument(
+        "--precision",
+        default="auto",
+        choices=get_args(Precision),
+        help="the precision of the network; auto takes bf16 where it is faster and exact enough (default: auto)",
+    )
+    p.add_argument(
+        "--batch", default=None, type=_batch, metavar="N", help="the number of images translated at once, or auto (default: auto)"
+    )
     p.add_argument(
         "--max-error",
         default=1.0,
         type=float,
         metavar="LEVELS",
-        help="the mean difference to fp32, of 255 levels, up to which auto takes bf16 (default: 1)",
+        help="the largest mean difference to torch in fp32 that auto accepts, in levels of 255 (default: 1)",
     )
-    p.add_argument("--skip-existing", action="store_true", help="go on where an interrupted job stopped")
-    p.add_argument("--dry-run", action="store_true", help="list what would be written")
+    p.add_argument("--skip-existing", action="store_true", help="skip images whose result exists, to resume an interrupted job")
+    p.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
     return p
 
 
