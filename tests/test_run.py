@@ -117,8 +117,8 @@ def test_no_whole_state_is_an_error_that_does_not_begin_anew(tmp_path):
 def test_a_state_of_a_newer_version_and_another_kind_of_file_are_refused(tmp_path):
     run = run_with_states(tmp_path / "run", 10)
     for header, message in [
-        ({"kind": "state", "format": 99}, "format 99 is newer than this diptych knows"),
-        ({"kind": "snapshot", "format": 1}, "holds a snapshot, expected a state"),
+        ({"kind": "state", "format": 99}, "format 99 is newer than this version of diptych understands"),
+        ({"kind": "snapshot", "format": 1}, "is a snapshot, expected a state"),
     ]:
         write_tree(run.folder / "state-000000020.safetensors", header | {"step": 20} | state(20))
         loaded, problems = run.load_state()

@@ -30,6 +30,7 @@ def test_parameters_become_plain_tensors(tmp_path):
 def test_a_file_without_weights_is_refused_in_one_line(tmp_path):
     torch.save([1, 2], tmp_path / "x.pth")
     with pytest.raises(
-        WeightsError, match=r"^\S+x\.pth: holds a list, no state_dict; save net\.state_dict\(\) in the tool that made it$"
+        WeightsError,
+        match=r"^\S+x\.pth: holds a list instead of a state_dict; save net\.state_dict\(\) in the tool that made it$",
     ):
         read_state_dict(tmp_path / "x.pth")

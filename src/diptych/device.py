@@ -1,4 +1,4 @@
-"""Which hardware computes, in which precision: chosen once, and said."""
+"""The choice of the hardware that computes, and of its precision."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def repeatable_kernels() -> Iterator[None]:
 
 
 def describe(device: torch.device, precision: Precision) -> str:
-    """The choice in words: ``cpu (2 threads), bf16``."""
+    """Device and precision in words, such as ``cpu (2 threads), bf16``."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {precision}"
     return f"{device.type} ({torch.get_num_threads()} threads), {precision}"
 
 
 def workers_for(device: torch.device) -> int:
-    """Processes that read images: none beside a CPU that trains itself, else up to 8 of the cores."""
+    """The number of processes that load images: none beside training on a CPU, else up to 8 and at most one for each core."""
     return (
         0
         if device.type == "cpu"

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: a crash at any instant leaves the old file or the new one."""
+"""Writing files so that a crash at any instant leaves the old file or the new one, and hashing files."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pathlib import Path
 
 from diptych.errors import ConfigError, StorageError
 
-SETTLED = 2_000_000_000  # nanoseconds: a file as young as this could change again without its time changing
+SETTLED = 2_000_000_000  # nanoseconds; a younger file could change again without a change of its time stamp
 
 UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EBADF)
-"""What file systems answer that lack an operation, such as network shares without fsync of folders or without locks."""
+"""Error codes of file systems that lack an operation, such as network shares without locks or without fsync of folders."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that it is either wholly there or as it was: temporary file, fsync, rename, fsync of the folder.
+    """Write a whole file or leave the old one as it was: temporary file, fsync, rename, fsync of the folder.
 
-    A link stays a link: the file that it points to is written. A file that is replaced keeps its mode. What is no regular file,
-    such as /dev/null or a pipe, is written to directly. Raises StorageError with the bytes needed and free, leaving no temporary
-    file, when the disk refuses.
+    Links are followed, so the file that a link points to is written. A replaced file keeps its mode. Devices such as /dev/null
+    and pipes are written to directly. Raises StorageError when the disk refuses, with the bytes needed and free, and leaves no
+    temporary file.
     """
     temporary = None
     try:
@@ -35,7 +35,7 @@ def write_atomic(path: Path, data: bytes) -> None:
                 file.write(data)
             return
         target = Path(os.path.realpath(path))
-        # The name of the target may have 255 bytes already, so only its beginning is used.
+        # A name has at most 255 bytes, which the target's may have already.
         temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
         with open(temporary, "wb") as file:
             if before is not None:
@@ -47,7 +47,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         _sync_folder(target.parent)
     except BaseException as error:
         if temporary is not None:
-            with suppress(OSError):  # the first error is the one to tell
+            with suppress(OSError):  # the first error is the one to report
                 temporary.unlink()
         if isinstance(error, ValueError):  # a zero byte in the name
             raise StorageError(f"{str(path)!r}: cannot be written ({error}); choose another name") from error
@@ -59,13 +59,16 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def remove_remains(folder: Path, name: str) -> None:
-    """Remove what killed writes of files of this name (a glob) left. Only for the one process that may write such files."""
+    """Remove the temporary files that killed writes of files of this name (a glob) left.
+
+    Call it only in the one process that may write such files.
+    """
     for torn in folder.glob(f".{name}.*.tmp"):
         torn.unlink(missing_ok=True)
 
 
 def is_same_file(one: str | Path, other: str | Path) -> bool:
-    """Whether two paths lead to one existing file, also through links and other spellings of the name."""
+    """Whether two paths lead to the same existing file, through links or other spellings too."""
     try:
         return os.path.samefile(one, other)
     except (OSError, ValueError):
@@ -73,7 +76,7 @@ def is_same_file(one: str | Path, other: str | Path) -> bool:
 
 
 def refuse_overwrite(out: Path | None, *inputs: str | Path | None) -> None:
-    """Raise ConfigError when a result would replace a file that it is made from; what is None is not asked for."""
+    """Raise ConfigError when a result would replace one of the files it is made from. None means that there is no such file."""
     for given in inputs:
         if out is not None and given is not None and is_same_file(out, given):
             raise ConfigError(f"{out}: is the input {given} itself and would be overwritten; name another file")
@@ -87,7 +90,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file that was appended to has reached the disk; one that is not there needs no waiting.
+    """Wait until the content of a file has reached the disk. A missing file is passed over.
 
     Raises StorageError when the disk refuses.
     """
@@ -101,12 +104,12 @@ def sync(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Wait until the folder's list of names has reached the disk, on file systems that can."""
+    """Wait until the names in a folder have reached the disk, on file systems that support it."""
     if os.name != "posix":
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY)
-    except PermissionError:  # a folder that may be written and not listed
+    except PermissionError:  # a folder that may be written but not listed
         return
     try:
         os.fsync(descriptor)
@@ -126,7 +129,10 @@ def _free(folder: Path) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, computed once as long as size and time of the file stay. Raises OSError when unreadable."""
+    """The SHA-256 of a file's bytes. It is computed again only after size or time stamp of the file changed.
+
+    Raises OSError when the file cannot be read.
+    """
     status = path.stat()
     if time.time_ns() - status.st_mtime_ns < SETTLED:
         return _hash(path)

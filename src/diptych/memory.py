@@ -1,4 +1,4 @@
-"""How much memory is left on a device, how much a process has held, and how sizes read in words."""
+"""How much memory a process can still take, how much it has held, and sizes in words."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ UNITS = ("bytes", "kB", "MB", "GB", "TB")
 def available_memory(device: torch.device) -> int:
     """Bytes that this process can still take on a device.
 
-    CUDA: what is free, and what torch holds in reserve unused. The CPU: the least of what the machine has available, what the
-    process's control groups (version 1 and 2: containers, batch systems) leave, and its limit of address space (ulimit -v);
-    where the system says none of it, as macOS, half of the physical memory. MPS, whose memory is the machine's: the same.
+    On CUDA this is the free memory and the unused part of what torch has reserved. On a CPU, and on MPS, which shares its
+    memory, it is the smallest of three: the memory that the machine has available, what the control groups of the process leave
+    (versions 1 and 2, for containers and batch systems), and its limit of address space (ulimit -v). Where the system reports
+    none of them, as on macOS, it is half of the physical memory.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -29,10 +30,10 @@ def available_memory(device: torch.device) -> int:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes that this process held at most.
+    """The most bytes that this process has held on a device.
 
-    CUDA: what torch reserved, beside the context. MPS: what the driver has given by now. The CPU: resident memory, with
-    interpreter and libraries.
+    On CUDA this is what torch reserved, without the context; on MPS what the driver has allocated so far; on a CPU the resident
+    memory, including interpreter and libraries.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
@@ -41,18 +42,18 @@ def peak_memory(device: torch.device) -> int:
     peak = _field(Path("/proc/self/status"), "VmHWM:")
     if peak is not None:
         return peak * 1024
-    import resource  # not on Windows, which this fails on
+    import resource  # this module does not exist on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def resident_memory() -> int:
-    """Bytes of the machine's memory that this process holds now; 0 where the system does not say."""
+    """Bytes of the machine's memory that this process holds now, or 0 where the system does not report it."""
     return (_field(Path("/proc/self/status"), "VmRSS:") or 0) * 1024
 
 
 def in_words(nbytes: int) -> str:
-    """Bytes as people say them: ``1.24 GB``, a GB being 10^9."""
+    """A number of bytes in words, such as ``1.24 GB``, where a GB is 10^9 bytes."""
     power = min(4, (len(str(nbytes)) - 1) // 3)
     digits = max(0, 3 - (len(str(nbytes)) - 3 * power)) if power else 0
     return f"{nbytes / 1000**power:.{digits}f} {UNITS[power]}"
@@ -64,9 +65,9 @@ def _machine_memory() -> Iterator[int]:
 
 
 def _group_memory(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/proc/self/cgroup")) -> Iterator[int]:
-    """What each control group that limits memory leaves, the process's own and those around it.
+    """The memory that is left in each limiting control group: the process's own group and those that contain it.
 
-    What the group holds of files can be taken back at any time, so it counts as free.
+    Cached files in a group can be dropped at any time, so they count as free.
     """
     for line in _lines(groups):
         _, controllers, path = line.split(":", 2)
@@ -77,7 +78,7 @@ def _group_memory(root: Path = Path("/sys/fs/cgroup"), groups: Path = Path("/pro
         else:
             continue
         own = top / path.lstrip("/")
-        # Inside a container the path may be the host's, which is not there: then the top is the process's own group.
+        # Inside a container the path may be the host's and not exist here; then the top is the process's own group.
         for folder in (own, *(parent for parent in own.parents if parent.is_relative_to(top))):
             limit, used = _number(folder / names[0]), _number(folder / names[1])
             if limit is not None and used is not None:
@@ -102,10 +103,10 @@ def _lines(path: Path) -> list[str]:
 
 
 def _number(path: Path) -> int | None:
-    """The number that is a file's first word; None for a file that is not there, or one that says ``max``."""
+    """The number in a file; None for a missing file, or one that says ``max``."""
     return next((int(line) for line in _lines(path) if line.isdecimal()), None)
 
 
 def _field(path: Path, name: str) -> int | None:
-    """The number that follows a name at the beginning of a line."""
+    """The number after a name at the beginning of a line of a file; None without such a line."""
     return next((int(found[1]) for line in _lines(path) if (found := re.match(rf"{re.escape(name)}\s+(\d+)", line))), None)

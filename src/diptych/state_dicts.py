@@ -1,4 +1,4 @@
-"""The weights of other tools, read from their ``.pth`` and ``.safetensors`` files without running what the files contain."""
+"""Reading the ``.pth`` and ``.safetensors`` weights of other tools without running code that a file contains."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from torch import Tensor
 
 from diptych.errors import WeightsError
 
-DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64)  # that other tools' weights come in
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64)  # number types of weights that are accepted
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of another tool's ``.pth`` or ``.safetensors`` file by their names, on the CPU, without wrappers and prefixes.
+    """Read the named tensors of one network from another tool's file, on the CPU.
 
-    This is the only place that calls torch.load; ``weights_only`` never runs code that a file contains.
-    Raises WeightsError, in one line that begins with the path, when the file holds anything but the tensors of one network.
+    Prefixes such as ``module.`` (DataParallel) and a dict around the only state_dict are removed. This is the only place that
+    calls torch.load, with ``weights_only=True``, which never runs code that a file contains. Raises WeightsError, in one line
+    that begins with the path, when the file does not hold the tensors of exactly one network.
     """
     content = _open_foreign(Path(path))
     if not isinstance(content, Mapping):
         raise WeightsError(
-            f"{path}: holds a {type(content).__name__}, no state_dict; save net.state_dict() in the tool that made it"
+            f"{path}: holds a {type(content).__name__} instead of a state_dict; save net.state_dict() in the tool that made it"
         )
     if not _is_state(content):
         nested = {key: value for key, value in content.items() if _is_state(value)}
@@ -41,8 +42,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         if key == "_metadata":
             continue
         name = re.sub(r"(?:^|(?<=\.))((module|_orig_mod)\.)+", "", key)  # DataParallel, torch.compile
-        if flaw := "is there twice" if name in state else _flaw(tensor):
-            raise WeightsError(f"{path}: {name[:80]!r} {flaw}; get a whole file from its author")
+        if flaw := "occurs twice" if name in state else _flaw(tensor):
+            raise WeightsError(f"{path}: {name[:80]!r} {flaw}; get an undamaged file from its author")
         state[name] = tensor.detach()
     return state
 
@@ -56,11 +57,11 @@ def _open_foreign(path: Path) -> Any:
         if path.suffix == ".safetensors":
             with safetensors.safe_open(path, "pt") as file:
                 if "diptych" in (file.metadata() or {}):
-                    raise WeightsError("is a file of diptych itself; use it directly, it needs no import")
+                    raise WeightsError("was written by diptych itself and needs no import; use it directly")
             return safetensors.torch.load_file(path)
-        with warnings.catch_warnings(action="ignore"):  # on odd pickle protocols; what matters is raised
+        with warnings.catch_warnings(action="ignore"):  # about pickle protocols; errors are raised all the same
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a malformed file can raise anything; every kind ends in one line
+    except Exception as error:  # a malformed file can raise any exception
         if isinstance(error, WeightsError):
             reason = str(error)
         elif named := re.search(r"GLOBAL ([\w.]{1,80})", str(error)):
@@ -68,7 +69,7 @@ def _open_foreign(path: Path) -> Any:
         elif "TorchScript" in str(error):
             reason = "is a TorchScript program, which is never run; save net.state_dict() in the tool that made it"
         else:
-            reason = f"is damaged or no PyTorch file ({type(error).__name__}); download or copy it again"
+            reason = f"is damaged or not a PyTorch file ({type(error).__name__}); download or copy it again"
         raise WeightsError(f"{path}: {reason}") from None
 
 
@@ -79,13 +80,13 @@ def _is_state(value: Any) -> bool:
 
 def _flaw(tensor: Tensor) -> str | None:
     if tensor.layout != torch.strided or tensor.is_meta or tensor.dtype not in DTYPES:
-        return f"is no plain tensor of numbers ({tensor.layout}, {tensor.dtype})"
+        return f"is not a plain tensor of numbers ({tensor.layout}, {tensor.dtype})"
     if tensor.numel() == 0 or tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
         return f"has the impossible shape {'x'.join(map(str, tensor.shape))}"
     return None if bool(torch.isfinite(tensor).all()) else "is not finite (NaN or infinity)"
 
 
 def first_keys(keys: Iterable[Any]) -> str:
-    """The first three names of a state_dict as messages show them."""
+    """The first three names of a state_dict, as messages show them."""
     names = [f"{str(key)[:80]!r}" for key in keys]
     return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")

@@ -1,6 +1,6 @@
-"""Nested tensors and JSON values in one safetensors file, under one SHA-256: a flipped bit is found before a tensor is used.
+"""Nested dicts and lists of tensors and JSON values, in one safetensors file that carries the SHA-256 of its content.
 
-Nothing here is pickled.
+Reading verifies the hash before a tensor is used. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ Tree = Any
 
 
 def write_tree(path: Path, tree: Tree) -> str:
-    """Write nested dicts and lists of tensors and JSON values as one safetensors file; returns its SHA-256."""
+    """Write a tree as one safetensors file, and return the SHA-256 of its content."""
     tensors: dict[str, Tensor] = {}
     header = json.dumps(_take_tensors(tree, "", tensors), sort_keys=True)
     digest = _digest(header, tensors)
-    # One entry, digest first: safetensors writes several in random order, and equal content should be equal bytes.
+    # One metadata entry, since safetensors writes several in random order and equal content should give equal bytes.
     write_atomic(path, safetensors.torch.save(tensors, {"diptych": digest + header}))
     return digest
 
 
 def read_header(path: Path) -> Tree:
-    """The JSON part of a file of write_tree, unverified and without its tensors: for a quick look."""
+    """The JSON part of a file that write_tree wrote, without its tensors and without checking the hash."""
     return _open(path)[0]
 
 
 def read_tree(path: Path) -> Tree:
-    """Read a file of write_tree, tensors on the CPU.
+    """Read a file that write_tree wrote, with its tensors on the CPU.
 
-    Raises SnapshotError when the file is missing, not one of ours, or its SHA-256 is not the one written with it.
+    Raises SnapshotError when the file is missing, was not written by write_tree, or does not have the SHA-256 written in it.
     """
     skeleton, tensors, written = _open(path, with_tensors=True)
     expected, header = written[:DIGEST_LENGTH], written[DIGEST_LENGTH:]
@@ -52,7 +52,7 @@ def read_tree(path: Path) -> Tree:
 
 
 def _open(path: Path, with_tensors: bool = False) -> tuple[Tree, dict[str, Tensor], str]:
-    """The JSON part, the tensors if wanted, and digest and JSON as they were written."""
+    """The JSON part, the tensors if they are wanted, and the metadata entry (hash and JSON text)."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             written = (file.metadata() or {}).get("diptych")
@@ -78,14 +78,14 @@ def _digest(header: str, tensors: dict[str, Tensor]) -> str:
 
 
 def _take_tensors(tree: Tree, name: str, tensors: dict[str, Tensor]) -> Tree:
-    """The tree with {"$tensor": name} in place of every tensor, which go into tensors."""
+    """The tree with {"$tensor": name} in place of each tensor; the tensors themselves are added to ``tensors``."""
     if isinstance(tree, Tensor):
         tensor = tree.detach().cpu().contiguous()
         storage = tensor.untyped_storage().data_ptr()
-        while name in tensors:  # keys may hold dots: {"a.b": x, "a": {"b": y}} are two tensors
+        while name in tensors:  # keys may contain dots: {"a.b": x, "a": {"b": y}} holds two tensors
             name += "'"
         shared = any(storage == other.untyped_storage().data_ptr() for other in tensors.values())
-        tensors[name] = tensor.clone() if shared else tensor  # the format has no aliases
+        tensors[name] = tensor.clone() if shared else tensor  # the format cannot share memory between tensors
         return {"$tensor": name}
     if isinstance(tree, dict):
         assert len({str(key) for key in tree}) == len(tree) and "$tensor" not in tree, f"{name}: keys must differ as text"

@@ -119,7 +119,7 @@ def test_a_missing_and_a_damaged_snapshot_are_exit_code_6(cyclegan_run, tmp_path
 def test_a_training_state_is_no_snapshot(cyclegan_run, tmp_path, capsys):
     (state,) = cyclegan_run.glob("state-*.safetensors")
     assert diptych("translate", state, picture(tmp_path / "x.png"), "--out", tmp_path / "out") == 6
-    assert "holds a state, expected a snapshot; give a snapshot file" in the_line(capsys)
+    assert "is a state, expected a snapshot; give a snapshot file" in the_line(capsys)
 
 
 def test_a_run_that_another_process_writes_is_exit_code_4(cyclegan_run, capsys):
