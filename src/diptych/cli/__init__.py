@@ -1,4 +1,4 @@
-"""The command line: one file per command, found in one table. A command parses, makes one library call, and prints."""
+"""The command line, with one file for each command of the table below. A command parses, calls the library, and prints."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ COMMANDS: dict[str, str] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (see diptych.errors)."""
+    """Run one command, and return its exit code (see diptych.errors)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # Before torch starts its threads: one that waits must sleep, not spin. On a machine that also does other work, spinning made
-    # every convolution several times slower.
+    # This must be set before torch starts its threads. Waiting threads should sleep: on a machine that also does other work,
+    # spinning made every convolution several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     with standard_streams(), ctrl_c() as came:
         try:
@@ -50,15 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (Exception, KeyboardInterrupt) as error:
             if not came and not isinstance(error, KeyboardInterrupt):
                 raise
-            print("error: interrupted; run the same command to go on", file=sys.stderr)  # training saves first, and says so
+            print("error: interrupted; run the same command to go on", file=sys.stderr)
             return 130
 
 
 @contextmanager
 def ctrl_c() -> Iterator[list[int]]:
-    """The SIGINTs that came while inside, each a KeyboardInterrupt as ever.
+    """Collect the SIGINTs that arrive inside the block; each raises KeyboardInterrupt as usual.
 
-    An import that is interrupted may fail with any error: libraries turn KeyboardInterrupt into ImportError and others.
+    Libraries turn a KeyboardInterrupt during their import into ImportError and other errors, so that the type of an exception
+    does not tell whether Ctrl-C was pressed.
     """
     came: list[int] = []
 
@@ -66,7 +67,7 @@ def ctrl_c() -> Iterator[list[int]]:
         came.append(signum)
         raise KeyboardInterrupt
 
-    plain = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not in a background job, which ignores it
+    plain = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a background job ignores SIGINT
     if not plain or threading.current_thread() is not threading.main_thread():
         yield came
         return
@@ -78,7 +79,7 @@ def ctrl_c() -> Iterator[list[int]]:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command, and write out what it printed; returns the exit code."""
+    """Run one command and flush what it printed; return the exit code."""
     name = arguments[0] if arguments else "--help"
     try:
         if name in COMMANDS:
@@ -97,17 +98,17 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def load(name: str) -> ModuleType:
-    """The module of a command; only the one that runs is imported, so that help is instant."""
+    """Import the module of one command. The other commands stay unimported, so that help is instant."""
     return importlib.import_module(f"diptych.cli.{name}_" if name == "import" else f"diptych.cli.{name}")
 
 
 def find_own_modules() -> None:
-    """Let ``module:name`` on the command line find a file of this folder; last, so that nothing here hides a library."""
+    """Let ``module:name`` on the command line find modules in the working folder, which is searched last."""
     sys.path.append(os.getcwd())
 
 
 def overview() -> argparse.ArgumentParser:
-    """The parser that prints the list of commands and refuses unknown ones."""
+    """The parser of `diptych` without a command, which prints the list of commands."""
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {sentence}" for name, sentence in COMMANDS.items())
     parser = Parser(
@@ -124,7 +125,7 @@ def overview() -> argparse.ArgumentParser:
 
 
 class Version(argparse.Action):
-    """Print the installed version; looked up only when asked for."""
+    """Print the installed version, which is looked up only when asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *args: object, **kwargs: object) -> None:
         from importlib.metadata import version
@@ -134,7 +135,7 @@ class Version(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as our own errors are: in one line."""
+    """An argument parser that reports mistakes as ConfigError, in one line."""
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError instead of printing the usage."""
@@ -142,7 +143,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def command_parser(name: str, examples: str, usage: str | None = None) -> argparse.ArgumentParser:
-    """A command's parser: its one sentence, and real examples below the options."""
+    """A parser for one command, with the command's sentence above the options and examples below them."""
     return Parser(
         f"diptych {name}",
         usage=usage,
@@ -154,7 +155,7 @@ def command_parser(name: str, examples: str, usage: str | None = None) -> argpar
 
 
 def out_or_default(out: Path | None, default: Path) -> Path:
-    """Where a result goes: --out, or a default name. Raises ConfigError rather than replace a file that nobody named."""
+    """The file to write: --out, or a default name. Raises ConfigError if the default name is taken."""
     if out is None and os.path.lexists(default):
         raise ConfigError(f"{default}: is there already; give --out {default} to replace it, or --out with another name")
     return out or default

@@ -1,4 +1,4 @@
-"""diptych check: look a data set over before training."""
+"""diptych check: check a data set before training."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Check, write the page, and say what was found."""
+    """Check, write the page, and print what was found."""
     args = parser().parse_args(argv)
     from diptych.cli.console import bar, console, show_notes
     from diptych.data.checkup import check
@@ -94,7 +94,7 @@ def default_folder(sources: Sequence[str]) -> Path:
 
 
 def summary(found: Checkup) -> list[str]:
-    """What was found in a few lines, the gravest first."""
+    """The findings in a few lines, the most serious first."""
     from diptych.data.checkup import VERDICTS
 
     rows = [(row.split or "?", row.side, f"{row.images:,}", row.kinds, row.sizes, row.files) for row in found.rows]

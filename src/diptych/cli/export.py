@@ -1,4 +1,4 @@
-"""diptych export: one direction of a snapshot as a file for programs without diptych."""
+"""diptych export: write one direction of a snapshot as a file for programs without diptych."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Export, and print what was written and how near it is."""
+    """Export, and print what was written and how far it differs from the network."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console, notes
     from diptych.files import refuse_overwrite
@@ -47,7 +47,10 @@ def main(argv: Sequence[str]) -> int:
     refuse_overwrite(out, args.snapshot)
     done = export(args.snapshot, out, args.to, args.direction)
     if done.paper:
-        notes.print("note: this snapshot is applied in mode paper; the file is eval: no dropout, statistics of training")
+        notes.print(
+            "note: this snapshot is applied in mode paper; the file is eval, without dropout and with the statistics of training",
+            soft_wrap=True,
+        )
     console.print(f"{show(done.path)}  {done.path.stat().st_size:,} bytes", soft_wrap=True)
     console.print(f"sha256  {done.sha256}", soft_wrap=True)
     console.print(f"greatest difference to the network {done.difference:.1e} of [-1, 1], at {len(SIZES)} sizes", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""diptych import: another tool's weights become a snapshot, everything about them inferred."""
+"""diptych import: turn weights of another tool into a snapshot, and infer everything about their networks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Recognise, say what was found, and write the snapshot."""
+    """Recognise the networks, print what was found, and write the snapshot."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console
     from diptych.files import refuse_overwrite

@@ -1,4 +1,4 @@
-"""diptych plan: memory and hours of a training, before it."""
+"""diptych plan: measure how much memory and time a training would need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ The exit code is 0 if the training fits into the memory, and 3 if it does not.""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options; recipe settings (--method.*, --data.*, --train.*) pass through to the recipe, as in train."""
+    """The command's options. Recipe settings (--method.*, --data.*, --train.*) are parsed by the recipe."""
     p = command_parser("plan", EXAMPLES, "diptych plan RECIPE [DATA ...] [options] [--part.name VALUE ...]")
     add_recipe(p)
     p.add_argument("--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)")
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure and print; 3 when the training would not fit."""
+    """Measure and print; return 3 when the training would not fit."""
     args = parse(parser(), argv)
     find_own_modules()
     recipe = choose_recipe(args)
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def planned(recipe: Recipe, device: torch.device) -> Plan:
-    """A plan, made below a progress bar."""
+    """Make a plan, with a progress bar."""
     from diptych.cli.console import bar
     from diptych.training.plan import NUM_TASKS, plan
 
@@ -64,11 +64,11 @@ def planned(recipe: Recipe, device: torch.device) -> Plan:
 
 
 def largest_that_fit(recipe: Recipe, device: torch.device) -> str:
-    """For a training that ran out of memory, the sizes that would not, measured now; empty where even that cannot be measured."""
+    """Advice for a training that ran out of memory: the sizes that fit, measured now. It is empty if they cannot be measured."""
     from diptych.errors import DiptychError
 
     try:
         found = planned(recipe, device)
-    except (DiptychError, RuntimeError, OSError):  # the training's own error is the one to tell
+    except (DiptychError, RuntimeError, OSError):  # the training's own error is the one to report
         return ""
     return "; measured now: it fits with " + found.advice()

@@ -1,4 +1,4 @@
-"""What train, plan and ablate share: RECIPE, DATA, --preset and the settings, read from a command line and made into a recipe."""
+"""The arguments that train, plan and ablate share (RECIPE, DATA, --preset, settings), and the recipe that they mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard output and error that may be closed or full: what people only watch is dropped, what was asked for is an error."""
+"""Standard streams whose reader may go away or whose disk may be full, without a traceback and without ending a training."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, TextIO
 
 from diptych.errors import StorageError
 
-CLOSED = 141  # the exit code of a program that SIGPIPE ended, which shells know
+CLOSED = 141  # 128 + SIGPIPE, the exit code by which shells know a closed pipe
 
 
 class Stream:
-    """A text stream that takes an error of the system as the end of its readers, and writes to nowhere from then on.
+    """A text stream that discards everything after the first write that the system refused.
 
-    With ``needed`` that error ends the command: silently where the reader went away, as after ``| head``, and as StorageError
-    otherwise. Without it the command goes on.
+    If the output is ``needed``, the refusal also ends the command: silently when the reader closed the pipe, as ``| head`` does,
+    and with a StorageError otherwise.
     """
 
     def __init__(self, stream: TextIO, needed: bool) -> None:
@@ -43,9 +43,9 @@ class Stream:
         return getattr(self.stream, name)
 
     def _lost(self, error: OSError) -> None:
-        with suppress(OSError):  # a stream of Python's own has no file to exchange
+        with suppress(OSError):  # a stream in memory has no descriptor
             nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.stream.fileno())  # what is still in the buffer goes there too, also at the end of Python
+            os.dup2(nowhere, self.stream.fileno())  # the rest of the buffer goes there too, when Python ends
             os.close(nowhere)
         if self.needed and isinstance(error, BrokenPipeError):
             raise SystemExit(CLOSED)
@@ -57,9 +57,9 @@ class Stream:
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Exchange sys.stdout and sys.stderr for streams that may be lost, while inside."""
+    """Replace sys.stdout and sys.stderr by streams that may be lost, inside the block."""
     before = sys.stdout, sys.stderr
-    with open(os.devnull, "w") as nowhere:  # for a stream that the shell closed, which is None
+    with open(os.devnull, "w") as nowhere:  # instead of None, for a stream that the shell closed
         sys.stdout = Stream(before[0] or nowhere, needed=True)
         sys.stderr = Stream(before[1] or nowhere, needed=False)
         try:

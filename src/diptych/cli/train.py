@@ -1,4 +1,4 @@
-"""diptych train: folders of images in, a trained and reported translator out."""
+"""diptych train: train a translator on folders of images, score it, and write a report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ The same command again resumes an interrupted run. Every setting that --dry-run 
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options; recipe settings (--method.*, --data.*, --train.*) pass through to the recipe."""
+    """The command's options. Recipe settings (--method.*, --data.*, --train.*) are parsed by the recipe."""
     p = command_parser("train", EXAMPLES, "diptych train RECIPE [DATA ...] [options] [--part.name VALUE ...]")
     add_recipe(p)
     p.add_argument("--out", type=Path, metavar="DIR", help="the run folder to write or to resume (default: runs/RECIPE)")
@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train, score and report."""
+    """Train, score the test images, and write the report."""
     args = parse(parser(), argv)
     find_own_modules()
     recipe = choose_recipe(args)
@@ -125,7 +125,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         with watching() as watch:
             train(recipe, out, device=args.device, watch=watch, **options)
-    except OutOfMemory as error:  # it holds what the training held: what fits can be measured only when it is gone
+    except OutOfMemory as error:  # the error keeps the training's memory in use; what fits can be measured once it is gone
         shortage = str(error)
     if shortage:
         raise OutOfMemory(shortage + (largest_that_fit(recipe, device) if "WORLD_SIZE" not in os.environ else ""))

@@ -1,4 +1,4 @@
-"""diptych translate: images and trees of folders through a snapshot."""
+"""diptych translate: translate images and folders of images with a snapshot."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _batch(text: str) -> int | None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Translate every image; 1 when some could not be."""
+    """Translate every image; return 1 when some could not be translated."""
     args = parser().parse_args(argv)
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.inference.batch import plan, translate_files
