@@ -36,62 +36,27 @@ def parser() -> argparse.ArgumentParser:
         a.set_defaults(run=function)
         return a
 
-    b = action("build", "build a data set: engrave scores as sheets, with piano rolls that line up with them", build)
+    b = action("build", "build a data set of engraved sheets and piano rolls that line up", build)
     b.add_argument(
-        "sources", metavar="SRC", nargs="+", help="scores: .mxl, .musicxml, .xml or .abc files, folders of them, or music21:bach"
+        "sources", metavar="SRC", nargs="+", help=".mxl, .musicxml, .xml or .abc scores, folders of them, or music21:bach"
     )
-    b.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="the folder of the data set; the same command resumes an interrupted build",
-    )
-    b.add_argument(
-        "--layout",
-        choices=LAYOUTS,
-        default="staff",
-        help="staff: single staves; grand: the two staves of a piano (default: staff)",
-    )
-    b.add_argument("--space", type=int, choices=(4, 8), default=4, help="the distance of two staff lines in pixels (default: 4)")
-    b.add_argument(
-        "--test",
-        type=float,
-        default=0.15,
-        metavar="SHARE",
-        help="the share of works kept for testing, by composer (default: 0.15)",
-    )
-    b.add_argument(
-        "--val",
-        type=float,
-        default=0.05,
-        metavar="SHARE",
-        help="the share of works kept for validation, by composer (default: 0.05)",
-    )
-    b.add_argument(
-        "--most",
-        type=count,
-        default=0,
-        metavar="N",
-        help="the largest number of systems of one work, evenly spread (default: 0, all)",
-    )
-    b.add_argument(
-        "--seed", type=count, default=0, help="the random seed that chooses the composers of test and validation (default: 0)"
-    )
+    b.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the data set, to write or to resume")
+    b.add_argument("--layout", choices=LAYOUTS, default="staff", help="single staves, or a piano's two (default: staff)")
+    b.add_argument("--space", type=int, choices=(4, 8), default=4, help="pixels between two staff lines (default: 4)")
+    b.add_argument("--test", type=float, default=0.15, metavar="SHARE", help="share of works for testing (default: 0.15)")
+    b.add_argument("--val", type=float, default=0.05, metavar="SHARE", help="share of works for validation (default: 0.05)")
+    b.add_argument("--most", type=count, default=0, metavar="N", help="take at most N systems of a work (default: 0, all)")
+    b.add_argument("--seed", type=count, default=0, help="random seed that splits the works by composer (default: 0)")
     b.add_argument("--font", choices=FONTS, default="Leipzig", help="the music font (default: Leipzig)")
-    b.add_argument(
-        "--free", action="store_true", help="build for unpaired training, with sheets and rolls of different composers"
-    )
-    b.add_argument(
-        "--pairs", type=count, default=0, metavar="N", help="with --free, the number of works that are on both sides (default: 0)"
-    )
+    b.add_argument("--free", action="store_true", help="build for unpaired training: the two sides are of different composers")
+    b.add_argument("--pairs", type=count, default=0, metavar="N", help="with --free, works on both sides (default: 0)")
     b.add_argument(
         "--clef",
         default="",
         metavar="CLEF",
-        help="keep only systems whose first staff has this clef, such as G2, which then need not be read (default: all)",
+        help="keep only systems with this clef in the first staff, such as G2 (default: all)",
     )
-    b.add_argument("--jobs", type=positive, default=2, metavar="N", help="the number of processes (default: 2)")
+    b.add_argument("--jobs", type=positive, default=2, metavar="N", help="number of processes (default: 2)")
 
     m = action("midi2roll", "draw a MIDI file as a roll", midi2roll)
     m.add_argument("midi", metavar="FILE.mid", type=Path)
@@ -110,37 +75,20 @@ def parser() -> argparse.ArgumentParser:
 
     c = action("score", "score a reader or a drawer of sheets, note by note, on works it never saw", score)
     c.add_argument("data", metavar="DATA", type=Path, help="a data set that `diptych music build` wrote")
-    c.add_argument(
-        "--task",
-        choices=("read", "draw"),
-        default="read",
-        help="read: from sheets to notes; draw: from notes to sheets (default: read)",
-    )
+    c.add_argument("--task", choices=("read", "draw"), default="read", help="from sheets to notes or back (default: read)")
     c.add_argument("--baseline", choices=("blank", "copy", "nearest"), help="score a baseline instead of a snapshot")
-    c.add_argument(
-        "--pred", type=Path, metavar="DIR", help="score finished pages, named like those of the data, instead of a snapshot"
-    )
-    c.add_argument("--reader", type=Path, metavar="SNAPSHOT", help="with --task draw, the snapshot that reads the drawn sheets")
+    c.add_argument("--pred", type=Path, metavar="DIR", help="score finished pages, named like those of the data")
+    c.add_argument("--reader", type=Path, metavar="SNAPSHOT", help="with --task draw, the reader of drawn sheets")
     c.add_argument("--split", choices=("test", "val", "train"), default="test", help="the works to score (default: test)")
-    c.add_argument(
-        "--most", type=count, default=0, metavar="N", help="the largest number of systems, evenly spread (default: 0, all)"
-    )
-    c.add_argument(
-        "--threshold",
-        type=float,
-        default=8 / 9,
-        metavar="P",
-        help="how sure a reader must be of a note, from 0 to 1 (default: 8/9)",
-    )
-    c.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with examples to look at and to listen to")
-    c.add_argument("--examples", type=count, default=12, metavar="N", help="the number of examples on that page (default: 12)")
+    c.add_argument("--most", type=count, default=0, metavar="N", help="score at most N systems (default: 0, all)")
+    c.add_argument("--threshold", type=float, default=8 / 9, metavar="P", help="least certainty of a note (default: 8/9)")
+    c.add_argument("--report", type=Path, metavar="FILE.html", help="write a page of examples to see and hear")
+    c.add_argument("--examples", type=count, default=12, metavar="N", help="number of examples on that page (default: 12)")
     c.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to this file")
     for a in (s, e, c):
         own = "" if a is c else " (default: the one for single staves that comes with diptych)"
         a.add_argument("--snapshot", type=Path, metavar="FILE", help=f"the trained translator{own}")
-        a.add_argument(
-            "--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)"
-        )
+        a.add_argument("--device", default="auto", help="where to compute: auto, cpu, cuda, cuda:N or mps (default: auto)")
     return p
 
 
