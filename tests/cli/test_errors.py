@@ -67,7 +67,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         (["translate", "x", "in", "--out", "out", "--sharper"], "unrecognized arguments: --sharper"),
         (["report"], "the following arguments are required: RUN"),
         (["demo", "--fast"], "unrecognized arguments: --fast; see `diptych demo --help`"),
-        (["train"], "the following arguments are required: RECIPE"),
+        (["train"], "the following arguments are required: RECIPE; see"),
         (["train", "pix2pix", "relief", "--epochs", "5"], "no option is called --epochs; settings have two parts"),
         (["train", "pix2pix", "relief", "--train.epoch", "5"], "no setting is called train.epoch; did you mean train.epochs?"),
         (["train", "pix2pix", "relief", "--train.epochs", "many"], "train.epochs: "),

@@ -51,11 +51,13 @@ def test_every_command_on_a_page_is_understood(page, tmp_path, monkeypatch):
     for words in commands(page.read_text(encoding="utf-8")):
         if not words or words[0] not in COMMANDS:
             assert words in ([], ["COMMAND", "--help"]), words
+        elif len(words) == 1:  # a command named in a sentence
+            continue
         elif words[0] in ("train", "plan", "ablate"):
             args = parse(load(words[0]).parser(), words[1:])
             args.data = args.data or ["here"]
             assert choose_recipe(args), words
-        elif len(words) > 1:
+        else:
             load(words[0]).parser().parse_args(words[1:])
 
 

@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options. Recipe settings (--method.*, --data.*, --train.*) go into the recipe of all variants."""
     p = command_parser("ablate", EXAMPLES, "diptych ablate RECIPE [DATA ...] [options] [--part.name VALUE ...]")
     p.add_argument("recipe", metavar="RECIPE", help="cyclegan, pix2pix, a recipe of one of them by name, or a .yaml/.json file")
-    p.add_argument("data", metavar="DATA", nargs="*", help="as for train, with test images")
+    p.add_argument("data", metavar="DATA", nargs="*", default=[], help="as for train, with test images")
     p.add_argument("--out", type=Path, metavar="DIR", help="the folder for runs and tables (default: runs/ablate-RECIPE)")
     p.add_argument("--preset", help="paper or laptop, as for train (default: paper)")
     p.add_argument("--seeds", type=int, default=3, metavar="N", help="how often each variant is trained (default: 3)")

@@ -30,6 +30,7 @@ def add_recipe(p: argparse.ArgumentParser) -> None:
         "data",
         metavar="DATA",
         nargs="*",
+        default=[],
         help="the images: one folder, two folders (A and B), or relief, the data that comes with diptych",
     )
     p.add_argument(
