@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from diptych.device import describe, in_words, peak_memory, pick_device
+from diptych.device import describe, pick_device
+from diptych.memory import in_words, peak_memory
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.recipes import preset

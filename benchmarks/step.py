@@ -30,7 +30,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.plain import PLAIN, plain_layers
-from diptych.device import peak_memory, pick_device, pick_precision, resident_memory
+from diptych.device import pick_device, pick_precision
+from diptych.memory import peak_memory, resident_memory
 from diptych.methods import Batch, Method
 from diptych.pixels import Domain
 from diptych.recipe import Recipe

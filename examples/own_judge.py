@@ -16,8 +16,9 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor
 
 from diptych.data.formats import read_pixels
-from diptych.files import read_state_dict, sha256_of
+from diptych.files import sha256_of
 from diptych.metrics.judges import load_classifier, target_rate
+from diptych.state_dicts import read_state_dict
 
 SIDE = 224
 DAISY = 985

@@ -4,166 +4,22 @@ import errno
 import hashlib
 import itertools
 import os
-import random
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 
-from diptych.errors import SnapshotError, StorageError, WeightsError
-from diptych.files import read_header, read_state_dict, read_tree, sha256_of, write_atomic, write_tree
-from diptych.nets import UNet
-from diptych.pixels import Domain
-from diptych.snapshot import Snapshot
+from diptych.errors import SnapshotError, StorageError
+from diptych.files import sha256_of, write_atomic
+from diptych.trees import read_tree, write_tree
+from tests.test_trees import TREE, written
 from tests.training.forks import SAVES, save_when_told, start
-
-TREE = {
-    "kind": "state",
-    "format": 1,
-    "step": 7,
-    "nested": [{"weights": torch.randn(5, 3), "half": torch.randn(4).bfloat16()}, [torch.arange(6), None, "text", 1.5, True]],
-    "scalar": torch.tensor(3.5, dtype=torch.float64),
-    "empty": torch.zeros(0, 3, 2, 2),
-    "bytes": torch.arange(256, dtype=torch.uint8),
-    "transposed": torch.randn(3, 4).t(),
-    "channels_last": torch.randn(1, 3, 4, 4).to(memory_format=torch.channels_last),
-}
-
-
-def written(path, tree=TREE):
-    write_tree(path, tree)
-    return path
-
-
-def same(one, other):
-    if isinstance(one, torch.Tensor):
-        return one.dtype == other.dtype and torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return one == other and type(one) is type(other)
-
-
-def snapshot(path, seed=0):
-    torch.manual_seed(seed)
-    Snapshot({"a2b": UNet(3, 3, width=2, num_downs=3)}, Domain(), Domain(), about={"recipe": {"train": {"seed": seed}}}).save(
-        path
-    )
-    return path
-
-
-# --- what goes in comes out ---
-
-
-def test_a_tree_comes_back_as_it_was(tmp_path):
-    assert same(read_tree(written(tmp_path / "x.safetensors")), TREE)
-
-
-def test_shared_memory_and_device_views_are_kept_as_values(tmp_path):
-    base = torch.arange(12.0)
-    tree = {"whole": base, "part": base[3:6], "again": base, "parameter": torch.nn.Parameter(base[:2])}
-    back = read_tree(written(tmp_path / "x.safetensors", tree))
-    assert {name: tensor.tolist() for name, tensor in back.items()} == {name: tensor.tolist() for name, tensor in tree.items()}
-
-
-def test_the_hash_depends_on_content_alone(tmp_path):
-    digests = {write_tree(tmp_path / f"{k}.safetensors", TREE) for k in range(5)}
-    assert len(digests) == 1 and len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
-    changed = TREE | {"step": 8}
-    assert write_tree(tmp_path / "y.safetensors", changed) not in digests
-
-
-def test_the_header_is_read_without_the_tensors(tmp_path):
-    assert read_header(written(tmp_path / "x.safetensors"))["step"] == 7
-
-
-# --- damage is seen ---
-
-SEED = 20261122
-
-
-def flipped(data, place):
-    return data[: place // 8] + bytes([data[place // 8] ^ 1 << place % 8]) + data[place // 8 + 1 :]
-
-
-@pytest.mark.parametrize("kind", ["state", "snapshot"])
-def test_every_flipped_bit_and_every_truncation_is_found(kind, tmp_path):
-    path = tmp_path / f"{kind}.safetensors"
-    load, whole = (read_tree, written(path)) if kind == "state" else (Snapshot.load, snapshot(path))
-    load(whole)
-    data = whole.read_bytes()
-    chance = random.Random(SEED)
-    header = int.from_bytes(data[:8], "little") + 8
-    places = [chance.randrange(8 * len(data)) for _ in range(150)] + [chance.randrange(8 * header) for _ in range(150)]
-    damages = [flipped(data, place) for place in places] + [data[: chance.randrange(len(data))] for _ in range(100)]
-    found = []
-    for damaged in damages:
-        path.write_bytes(damaged)
-        with pytest.raises(SnapshotError, match=re.escape(str(path))) as caught:
-            load(path)
-        found.append(str(caught.value))
-    print(f"seed {SEED}: {len(found)} of {len(damages)} found, the file has {len(data)} bytes")
-    assert not any("\n" in message for message in found)
-    with_hashes = [m for m in found if re.search(r"expected SHA-256 \w{64}, found \w{64}; use another copy", m)]
-    assert len(with_hashes) >= 75  # at the least all that hit a tensor
-
-
-def test_tensors_that_changed_places_are_found(tmp_path):
-    tree = {name: torch.randn(4, 4) for name in "abcdef"}
-    path = written(tmp_path / "x.safetensors", tree)
-    with safetensors.safe_open(path, "pt") as file:
-        metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in tree}
-    for one, other in [("a", "b"), ("c", "f"), ("a", "e")]:
-        safetensors.torch.save_file(tensors | {one: tensors[other], other: tensors[one]}, path, metadata)
-        with pytest.raises(SnapshotError, match="damaged: expected SHA-256"):
-            read_tree(path)
-    safetensors.torch.save_file(tensors, path, metadata)
-    read_tree(path)
-
-
-@pytest.mark.parametrize("change", [lambda t: t.view(torch.int32), lambda t: t.reshape(2, 8), lambda t: t.double()])
-def test_a_tensor_of_another_type_or_shape_is_found(change, tmp_path):
-    path = written(tmp_path / "x.safetensors", {"a": torch.randn(4, 4)})
-    with safetensors.safe_open(path, "pt") as file:
-        metadata, tensor = file.metadata(), file.get_tensor("a")
-    safetensors.torch.save_file({"a": change(tensor).contiguous()}, path, metadata)
-    with pytest.raises(SnapshotError, match="damaged: expected SHA-256"):
-        read_tree(path)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "no such file; give a snapshot"),
-        (b"", "damaged or not a safetensors file"),
-        (b"<!DOCTYPE html><html>not found</html>", "damaged or not a safetensors file"),
-        (
-            safetensors.torch.save({"x": torch.zeros(1)}),
-            "not written by diptych; other tools' weights go through `diptych import`",
-        ),
-        (safetensors.torch.save({"x": torch.zeros(1)}, {"diptych": "0" * 64 + "{"}), "damaged or not a safetensors file"),
-    ],
-)
-def test_other_files_are_refused_in_one_line(content, message, tmp_path):
-    path = tmp_path / "x.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(SnapshotError, match=message) as caught:
-        read_tree(path)
-    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_folder_is_no_snapshot(tmp_path):
-    with pytest.raises(SnapshotError, match=re.escape(str(tmp_path))):
-        read_tree(tmp_path)
-
 
 # --- a disk that refuses ---
 
@@ -277,6 +133,120 @@ def test_a_really_full_disk_leaves_the_old_file_and_no_other(small_disk):
         assert re.search(r"\(No space left on device\); needs [\d,]+ bytes, [\d,]+ free$", message)
 
 
+# --- links, modes, and what is no regular file ---
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("number", [0o600, 0o640, 0o444])
+def test_a_file_that_is_replaced_keeps_its_mode(number, tmp_path):
+    path = tmp_path / "x"
+    write_atomic(path, b"old")
+    path.chmod(number)
+    write_atomic(path, b"new")
+    assert mode(path) == number and path.read_bytes() == b"new"
+
+
+def test_a_secret_file_is_never_readable_on_the_way(tmp_path, monkeypatch):
+    path, seen = tmp_path / "x", []
+    write_atomic(path, b"old")
+    path.chmod(0o600)
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (seen.append(stat.S_IMODE(os.fstat(file).st_mode)), real(file)))
+    write_atomic(path, b"new")
+    assert seen[0] == 0o600
+
+
+def test_a_new_file_has_the_mode_that_the_system_gives(tmp_path):
+    (tmp_path / "plain").write_bytes(b"1")
+    write_atomic(tmp_path / "x", b"1")
+    assert mode(tmp_path / "x") == mode(tmp_path / "plain")
+
+
+def test_a_link_stays_a_link_and_its_target_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "x", tmp_path / "link"
+    link.symlink_to("there/x")
+    for data in (b"first", b"second"):  # a broken link at first
+        write_atomic(link, data)
+        assert link.is_symlink() and target.read_bytes() == data
+    assert os.listdir(tmp_path / "there") == ["x"] and set(os.listdir(tmp_path)) == {"there", "link"}
+
+
+def test_a_link_that_leads_to_itself_is_a_storage_error(tmp_path):
+    (tmp_path / "link").symlink_to("link")
+    with pytest.raises(StorageError, match="link: cannot be written"):
+        write_atomic(tmp_path / "link", b"1")
+
+
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(tmp_path / "pipe", b"data")
+    assert os.read(reader, 10) == b"data" and stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    os.close(reader)
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+@pytest.fixture
+def device(tmp_path):
+    """Makes a device of one's own like /dev/null (3) or /dev/full (7), as a broken write would replace the machine's."""
+
+    def make(minor):
+        try:
+            os.mknod(tmp_path / "device", stat.S_IFCHR | 0o666, os.makedev(1, minor))
+            open(tmp_path / "device", "wb").close()
+        except OSError:
+            pytest.skip("this machine or user may make no devices")
+        return tmp_path / "device"
+
+    return make
+
+
+def test_a_device_is_written_to_and_not_replaced(device, tmp_path):
+    path = device(3)
+    write_atomic(path, b"data")
+    assert stat.S_ISCHR(path.stat().st_mode) and os.listdir(tmp_path) == ["device"]
+
+
+def test_a_device_that_refuses_is_a_storage_error(device):
+    with pytest.raises(StorageError, match=r"device: cannot be written \(No space left on device\)"):
+        write_atomic(device(7), b"1")
+
+
+@pytest.mark.parametrize("name", [".", "", "/", ".."])
+def test_a_folder_is_no_file_to_write(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StorageError, match=r"cannot be written \(Is a directory\)"):
+        write_atomic(Path(name), b"1")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_zero_byte_in_a_name_is_a_storage_error(tmp_path):
+    with pytest.raises(StorageError, match=r"x.x00y': cannot be written \(embedded null byte\)"):
+        write_atomic(tmp_path / "x\0y", b"1")
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_only_a_folder_that_cannot_be_synced_at_all_is_passed_over(code, tmp_path, monkeypatch):
+    real = os.fsync
+
+    def fsync(file):
+        if stat.S_ISDIR(os.fstat(file).st_mode):
+            raise OSError(code, os.strerror(code))
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if code == errno.EIO:
+        with pytest.raises(StorageError, match="cannot be written"):
+            write_atomic(tmp_path / "x", b"1")
+    else:
+        write_atomic(tmp_path / "x", b"1")
+        assert (tmp_path / "x").read_bytes() == b"1"
+
+
 # --- killed at every step of a save ---
 
 
@@ -358,7 +328,7 @@ def test_a_save_killed_at_any_system_call_leaves_the_old_or_the_new_version(how,
     assert {"old", "new"} <= set(found)
 
 
-# --- the hash of a file, and weights that other tools wrote (what is refused of them: tests/test_foreign.py) ---
+# --- the hash of a file ---
 
 
 def test_the_hash_of_a_file_is_that_of_its_bytes_whenever_they_change(tmp_path):
@@ -392,29 +362,3 @@ def test_a_hash_is_computed_once(tmp_path, monkeypatch):
     sha256_of(path)
     monkeypatch.setattr(hashlib, "file_digest", None)
     assert sha256_of(path) == hashlib.sha256(b"one").hexdigest()
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors", ""])
-def test_tensors_of_other_tools_are_read_without_wrappers(suffix, tmp_path):
-    path = tmp_path / f"weights{suffix}"
-    state = {"a.weight": torch.randn(2, 3), "a.count": torch.tensor(7)}
-    if suffix == ".safetensors":
-        safetensors.torch.save_file(state, path)
-    else:
-        torch.save({"state_dict": {f"module.{key}": tensor for key, tensor in state.items()}, "epoch": 3}, path)
-    assert same(read_state_dict(path), state)
-    assert same(read_state_dict(str(path)), state)
-    assert all(tensor.device.type == "cpu" and not tensor.requires_grad for tensor in read_state_dict(path).values())
-
-
-def test_parameters_become_plain_tensors(tmp_path):
-    torch.save({"a": torch.nn.Parameter(torch.ones(2))}, tmp_path / "x.pth")
-    assert not read_state_dict(tmp_path / "x.pth")["a"].requires_grad
-
-
-def test_a_file_without_weights_is_refused_in_one_line(tmp_path):
-    torch.save([1, 2], tmp_path / "x.pth")
-    with pytest.raises(
-        WeightsError, match=r"^\S+x\.pth: holds a list, no state_dict; save net\.state_dict\(\) in the tool that made it$"
-    ):
-        read_state_dict(tmp_path / "x.pth")

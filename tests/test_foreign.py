@@ -15,10 +15,10 @@ import torch
 from torch import nn
 
 from diptych.errors import WeightsError
-from diptych.files import read_state_dict
 from diptych.foreign import load_foreign, recognise, to_snapshot
 from diptych.nets import PatchGAN, ResNet, UNet
 from diptych.nets.modes import applied
+from diptych.state_dicts import read_state_dict
 from tests.reference import junyanz
 
 
@@ -487,7 +487,7 @@ def pickled(content):
     return file.getvalue()
 
 
-DAMAGED = "is damaged or no PyTorch file .*; download or copy it again"
+DAMAGED = "is damaged or not a PyTorch file .*; download or copy it again"
 OBJECTS = "which are never run; save net.state_dict"
 FILES = {
     "malicious reduce": (lambda path, canary: torch.save({"x": Touch(canary)}, path), OBJECTS),
@@ -514,8 +514,8 @@ FILES = {
     "zip of text": (zip_of_text, DAMAGED),
     "numpy": (numpy_file, DAMAGED),
     "pickled numpy": (lambda path, canary: path.write_bytes(pickled({"a": np.zeros(3)})), f"{DAMAGED}|{OBJECTS}"),
-    "a tensor": (torch_saved(lambda: torch.zeros(3)), "holds a Tensor, no state_dict; save net.state_dict"),
-    "a list": (torch_saved(lambda: [1, 2]), "holds a list, no state_dict"),
+    "a tensor": (torch_saved(lambda: torch.zeros(3)), "holds a Tensor instead of a state_dict; save net.state_dict"),
+    "a list": (torch_saved(lambda: [1, 2]), "holds a list instead of a state_dict"),
     "nothing": (torch_saved(dict), "holds nothing; save the state_dict of one network in a file of its own"),
     "numbers": (torch_saved(lambda: {"epoch": 3, "lr": 0.1}), "holds 'epoch', 'lr' and no network; save the state_dict of one"),
     "optimizer": (torch_saved(optimizer_state), "holds 'state', 'param_groups' and no network; save"),
@@ -526,16 +526,16 @@ FILES = {
     "number keys": (torch_saved(lambda: {0: torch.zeros(1)}), "holds '0' and no network"),
     "both prefixes": (
         torch_saved(lambda: {"a": torch.ones(1), "module.a": torch.zeros(1)}),
-        "'a' is there twice; get a whole file",
+        "'a' occurs twice; get an undamaged file",
     ),
-    "sparse": (torch_saved(lambda: {"a": torch.ones(3).to_sparse()}), r"'a' is no plain tensor of numbers \(torch.sparse_coo"),
-    "meta": (torch_saved(lambda: {"a": torch.ones(3, device="meta")}), "'a' is no plain tensor of numbers"),
-    "complex": (torch_saved(lambda: {"a": torch.ones(3, dtype=torch.complex64)}), "no plain tensor of numbers .*complex64"),
+    "sparse": (torch_saved(lambda: {"a": torch.ones(3).to_sparse()}), r"'a' is not a plain tensor of numbers \(torch.sparse_coo"),
+    "meta": (torch_saved(lambda: {"a": torch.ones(3, device="meta")}), "'a' is not a plain tensor of numbers"),
+    "complex": (torch_saved(lambda: {"a": torch.ones(3, dtype=torch.complex64)}), "not a plain tensor of numbers .*complex64"),
     "no elements": (torch_saved(lambda: {"a": torch.ones(3, 0)}), "'a' has the impossible shape 3x0"),
     "a bomb": (torch_saved(lambda: {"a": torch.ones(1).expand(10**9)}), "'a' has the impossible shape 1000000000"),
     "not a number": (
         torch_saved(nan_state),
-        r"'model.4.bias' is not finite \(NaN or infinity\); get a whole file from its author",
+        r"'model.4.bias' is not finite \(NaN or infinity\); get an undamaged file from its author",
     ),
     "long keys": (torch_saved(lambda: {"k\n" * 5000: torch.ones(1) / 0}), r"'k\\nk.* is not finite"),
 }
@@ -572,7 +572,7 @@ def test_our_own_file_and_a_damaged_one_are_told_apart_from_foreign_safetensors(
     path = tmp_path / "snapshot.safetensors"
     safetensors.torch.save_file({"a": torch.ones(1)}, path, {"diptych": "{}", "sha256": "0"})
     with pytest.raises(
-        WeightsError, match=r"snapshot.safetensors: is a file of diptych itself; use it directly, it needs no import"
+        WeightsError, match=r"snapshot.safetensors: was written by diptych itself and needs no import; use it directly"
     ):
         read_state_dict(path)
     path.write_bytes(path.read_bytes()[:20])

@@ -1,5 +1,7 @@
 """The run folder: one writer, one recipe, and always a state to go on from."""
 
+import errno
+import fcntl
 import json
 import os
 import random
@@ -10,9 +12,10 @@ import pytest
 import torch
 
 from diptych.errors import ConfigError, LockedError, SnapshotError, StorageError
-from diptych.files import read_tree, write_tree
+from diptych.files import write_atomic
 from diptych.recipe import Recipe
 from diptych.run import Run
+from diptych.trees import read_tree, write_tree
 from tests.training.forks import CONTEXT, hold, race, start
 
 RECIPE = Recipe.create("pix2pix")
@@ -49,6 +52,37 @@ def test_remains_of_a_killed_save_are_swept_away_by_the_next(tmp_path):
     assert sorted(path.name for path in run.folder.iterdir()) == [f"state-00000000{step}.safetensors" for step in (1, 2)]
 
 
+def test_what_other_commands_are_writing_in_the_folder_stays(tmp_path, monkeypatch):
+    run, real = run_with_states(tmp_path / "run", 1), os.replace
+
+    def meanwhile(temporary, target):  # a training saves between another command's writing and renaming
+        monkeypatch.setattr(os, "replace", real)
+        run.save_state(2, state(2))
+        real(temporary, target)
+
+    for name in ("evaluation.json", "report.html", "snapshot-a2b.onnx"):
+        monkeypatch.setattr(os, "replace", meanwhile)
+        write_atomic(run.folder / name, b"whole")
+        assert (run.folder / name).read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("name", ["state-000000002.safetensors", "snapshot.safetensors", "snapshot-best.safetensors"])
+def test_what_a_killed_save_of_this_version_left_is_swept_away(name, tmp_path, monkeypatch):
+    run = run_with_states(tmp_path / "run", 1)
+
+    def killed(*_):
+        raise SystemExit
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", killed)
+        patched.setattr(os, "unlink", killed)
+        with pytest.raises(SystemExit):
+            write_atomic(run.folder / name, b"torn")
+    assert len(list(run.folder.glob(".*"))) == 1
+    run.save_state(3, state(3))
+    assert list(run.folder.glob(".*")) == []
+
+
 def test_a_run_that_has_not_begun_has_no_state_and_no_problem(tmp_path):
     assert run_with_states(tmp_path / "run").load_state() == (None, [])
 
@@ -83,8 +117,8 @@ def test_no_whole_state_is_an_error_that_does_not_begin_anew(tmp_path):
 def test_a_state_of_a_newer_version_and_another_kind_of_file_are_refused(tmp_path):
     run = run_with_states(tmp_path / "run", 10)
     for header, message in [
-        ({"kind": "state", "format": 99}, "format 99 is newer than this diptych knows"),
-        ({"kind": "snapshot", "format": 1}, "holds a snapshot, expected a state"),
+        ({"kind": "state", "format": 99}, "format 99 is newer than this version of diptych understands"),
+        ({"kind": "snapshot", "format": 1}, "is a snapshot, expected a state"),
     ]:
         write_tree(run.folder / "state-000000020.safetensors", header | {"step": 20} | state(20))
         loaded, problems = run.load_state()
@@ -124,6 +158,40 @@ def test_statistics_after_the_resumed_step_and_a_line_torn_anywhere_are_forgotte
     run.stats.write_text(whole)
     run.rewind_stats(20)
     assert [json.loads(line)["step"] for line in run.stats.read_text().splitlines()] == [10, 20]
+
+
+LINES = [{"step": step, "losses": {"G/l1": 0.1 * step}, "images_s": 2.5} for step in (10, 20, 30)]
+ONE, TWO, THREE = (json.dumps(line) + "\n" for line in LINES)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "damaged"),
+    [
+        (ONE + TWO + "\0" * 4096, LINES[:2], 1),
+        (ONE + "\0" * 100 + TWO + THREE, LINES, 1),  # the next run appended
+        (ONE + "\0" * 100 + "\n" + TWO, LINES[:2], 1),
+        (ONE + TWO[:20] + THREE, LINES[:1], 1),
+        (ONE + "5\n[]\nnull\n" + '{"losses": 1}\n' + TWO + THREE[:9], LINES[:2], 5),
+        ("\0" * 50, [], 1),
+        ("", [], 0),
+        (ONE + TWO + THREE, LINES, 0),
+    ],
+)
+def test_damage_of_a_kill_or_power_failure_is_repaired_and_said(text, kept, damaged, tmp_path, caplog):
+    run = run_with_states(tmp_path / "run")
+    run.stats.write_text(text)
+    assert run.lines() == kept
+    run.rewind_stats(1000)
+    assert run.stats.read_text() == "".join(json.dumps(line) + "\n" for line in kept)
+    said = f"stats.jsonl: repaired; a kill or a power failure had damaged {damaged} of its lines"
+    assert (said in caplog.text) == bool(damaged)
+
+
+def test_bytes_that_are_no_text_are_damage_too(tmp_path):
+    run = run_with_states(tmp_path / "run")
+    run.stats.write_bytes(ONE.encode() + b"\xff\xfe\n" + TWO.encode())
+    run.rewind_stats(10)
+    assert run.lines() == LINES[:1]
 
 
 # --- one recipe ---
@@ -202,6 +270,17 @@ def test_a_second_writer_in_the_same_process_is_refused_and_may_follow(tmp_path)
     assert f"pid {os.getpid()} on " in str(caught.value) and caught.value.exit_code == 4
     with Run.open(tmp_path / "run", RECIPE):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_a_warning(code, tmp_path, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with Run.open(tmp_path / "run", RECIPE) as run:
+        run.save_state(1, state(1))
+    assert f"its file system has no locks ({os.strerror(code)}); let no other process train into it" in caplog.text
 
 
 def test_of_two_writers_exactly_one_wins_fifty_times(tmp_path):

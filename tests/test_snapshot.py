@@ -7,10 +7,10 @@ import safetensors.torch
 import torch
 
 from diptych.errors import ConfigError, SnapshotError
-from diptych.files import read_header, write_tree
 from diptych.nets import PatchGAN, ResNet, UNet
 from diptych.pixels import Domain
 from diptych.snapshot import Snapshot, check_header
+from diptych.trees import read_header, write_tree
 
 A, B = Domain(1, "uint16", 0.0, 4095.0), Domain(3)
 
@@ -77,9 +77,9 @@ def test_a_direction_says_which_domain_goes_in_and_which_comes_out(tmp_path):
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ({"kind": "state", "format": 1}, "holds a state, expected a snapshot; give a snapshot file"),
-        ({"format": 1}, "holds a nameless thing, expected a snapshot"),
-        ({"kind": "snapshot", "format": 2}, r"format 2 is newer than this diptych knows \(1\); upgrade diptych"),
+        ({"kind": "state", "format": 1}, "is a state, expected a snapshot; give a snapshot file"),
+        ({"format": 1}, "is not a diptych snapshot, expected a snapshot; give a snapshot file"),
+        ({"kind": "snapshot", "format": 2}, r"format 2 is newer than this version of diptych understands \(1\); upgrade diptych"),
     ],
 )
 def test_other_kinds_and_newer_formats_are_refused_in_one_line(header, message, tmp_path):

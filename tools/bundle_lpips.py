@@ -13,7 +13,8 @@ from pathlib import Path
 
 import safetensors.torch
 
-from diptych.files import read_state_dict, sha256_of, write_atomic
+from diptych.files import sha256_of, write_atomic
+from diptych.state_dicts import read_state_dict
 
 SHA256 = {
     "alex": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",

@@ -1,4 +1,4 @@
-"""The family of errors that a user can cause or meet; anything else is a bug and shows its traceback.
+"""The errors that a user can cause or meet. Any other exception is a bug and shows its traceback.
 
     DiptychError                 exit code of the command
     ├── ConfigError              2  a recipe, flag or argument is wrong
@@ -7,12 +7,12 @@
     ├── TrainingError            3  the training itself became unhealthy (NaN ...)
     │   └── OutOfMemory          3  a step needed more memory than there is
     ├── LockedError              4  another process writes the same run
-    ├── Interrupted          130, 143  asked to stop by a signal; what was learnt is saved
+    ├── Interrupted          130, 143  a signal asked to stop; everything is saved
     ├── StorageError             5  the disk refused (full, quota, read-only)
-    └── SnapshotError            6  a snapshot or state is damaged or not one of ours
-        └── WeightsError         6  another tool's weights are not understood, missing, or not the published ones
+    └── SnapshotError            6  a file is damaged or not a snapshot or state of diptych
+        └── WeightsError         6  weights of another tool cannot be used
 
-A message says where, which rule, the value found, and the next step, on one line.
+A message says in one line where the error is, which rule is broken, what was found, and what to do next.
 """
 
 import re
@@ -40,7 +40,7 @@ class DataError(DiptychError):
 
 
 class MissingExtraError(DiptychError):
-    """An optional package is needed and not installed."""
+    """An optional package is needed but not installed."""
 
 
 class TrainingError(DiptychError):
@@ -60,7 +60,7 @@ class LockedError(DiptychError):
 
 
 class Interrupted(DiptychError):
-    """A signal asked the training to stop; what was learnt is saved and the same command goes on from there."""
+    """A signal asked the training to stop. Everything is saved, and the same command resumes from there."""
 
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
@@ -68,19 +68,19 @@ class Interrupted(DiptychError):
 
 
 class StorageError(DiptychError):
-    """The disk refused to read or write: full, quota, permission, read-only."""
+    """The system refused to read or write a file, because of a full disk, a quota, permissions or a read-only disk."""
 
     exit_code = 5
 
 
 class SnapshotError(DiptychError):
-    """A snapshot or training state is damaged, too new, or not one of ours."""
+    """A snapshot or training state is damaged, of a newer version, or not written by diptych."""
 
     exit_code = 6
 
 
 class WeightsError(SnapshotError):
-    """Weights of another tool that are not understood, or published ones that are missing or not the published file."""
+    """Weights of another tool have an unknown layout, or published weights are missing or differ from the published file."""
 
 
 def out_of_memory(error: BaseException) -> bool:

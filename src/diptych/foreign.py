@@ -1,9 +1,9 @@
-"""Weights of other tools: recognised from keys and shapes alone, loaded into our networks, no flags needed.
+"""Recognises the networks of other tools from the keys and shapes of their weights, and loads the weights into ours.
 
-A published ``.pth`` file is a bare state_dict: it says nothing about its network, but its keys and shapes determine everything
-that has weights. Our networks have the published ones' layers in the published order, so each of our keys has exactly one
-published name; a file fits when the two sets of names, and the shapes, are equal. What leaves no trace in a file (strides,
-padding, activations) is taken as published.
+A published ``.pth`` file is a bare state_dict. It does not describe its network, but its keys and shapes determine everything
+that has weights. Our networks have the layers of the published ones in the same order, so that each of our keys has exactly one
+published name. A file fits when both sets of names are equal and all shapes are. What leaves no trace in a file (strides,
+padding, activations) is assumed to be as published.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import WeightsError
-from diptych.files import first_keys, read_state_dict
 from diptych.nets import Norm, PatchGAN, ResNet, UNet
 from diptych.nets.modes import Mode, depends_on_batch
 from diptych.pixels import Domain
 from diptych.snapshot import Snapshot
+from diptych.state_dicts import first_keys, read_state_dict
 
 SUPPORTED = "supported are the ResNet, U-Net, PatchGAN and pixel networks of pix2pix and CycleGAN, and vintagify's generator"
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -36,9 +36,9 @@ NORM_NAMES: dict[Norm, str] = {
 
 @dataclass(frozen=True)
 class Foreign:
-    """One of our networks, in eval mode, with the weights of another tool.
+    """One of our networks in eval mode, with the weights of another tool.
 
-    ``origin`` says in words what was inferred; ``stale`` names the tensors of the file that the network never uses.
+    ``origin`` describes in words what was inferred. ``stale`` names tensors in the file that the network never uses.
     """
 
     role: Literal["generator", "discriminator"]
@@ -48,7 +48,7 @@ class Foreign:
 
 
 def load_foreign(path: str | Path) -> Foreign:
-    """The network in a file of another tool. Raises WeightsError, in one line that begins with the path."""
+    """Load the network in a file of another tool. Raises WeightsError, in one line that begins with the path."""
     state = read_state_dict(path)
     try:
         return recognise(state)
@@ -71,7 +71,9 @@ def to_snapshot(found: Mapping[str, Foreign]) -> Snapshot:
         for name, s in specs.items()
     }
     if len(shapes) > 1:
-        raise WeightsError(f"the two generators map between different channels {sorted(shapes)}; import them apart")
+        raise WeightsError(
+            f"the two generators map between different channels {sorted(shapes)}; import each into a snapshot of its own"
+        )
     channels_a, channels_b = shapes.pop() if shapes else (3, 3)
     about = {"origin": {name: foreign.origin for name, foreign in found.items()}}
     mode: Mode = "paper" if any(map(depends_on_batch, generators.values())) else "eval"
@@ -79,9 +81,9 @@ def to_snapshot(found: Mapping[str, Foreign]) -> Snapshot:
 
 
 def recognise(state: Mapping[str, Tensor]) -> Foreign:
-    """The network that a state_dict belongs to, built and loaded.
+    """Build the network that a state_dict belongs to, and load its weights.
 
-    Raises WeightsError that names the first keys that do not fit.
+    Raises WeightsError, which names the first keys that do not fit.
     """
     filters = [key for key in state if key.endswith(".filt")]
     if filters:
@@ -103,7 +105,7 @@ def recognise(state: Mapping[str, Tensor]) -> Foreign:
 
 @dataclass(frozen=True)
 class _Found:
-    """A network of the inferred shape without weights, and how its maker names each of our keys."""
+    """A network of the inferred shape without weights, and a function from our keys to the published ones."""
 
     net: nn.Module
     norm: Norm
@@ -185,7 +187,7 @@ def _conv(state: Mapping[str, Tensor], name: str) -> torch.Size:
 
 
 def _norm(state: Mapping[str, Tensor], inner: str) -> Norm:
-    """The norm; ``inner`` names a convolution that has a bias exactly where an instance norm follows."""
+    """The kind of norm. ``inner`` names a convolution that has a bias exactly when an instance norm follows it."""
     biased = f"{inner}.bias" in state
     affine = any(tensor.ndim == 1 and key.endswith(".weight") for key, tensor in state.items())
     statistics = any(key.endswith("running_mean") for key in state)
@@ -203,7 +205,10 @@ def _norm(state: Mapping[str, Tensor], inner: str) -> Norm:
 
 
 def _fit(found: _Found, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Our keys to copies of the file's tensors, all float32. Raises WeightsError unless keys and shapes fit exactly."""
+    """Copies of the file's tensors by our keys, in the types of our network.
+
+    Raises WeightsError unless keys and shapes fit exactly.
+    """
     wanted = {found.published(key): (key, tensor) for key, tensor in found.net.state_dict().items()}
     # Files older than PyTorch 0.4.1 do not count batches; without any norm the published convolutions have no biases.
     absent = ("num_batches_tracked", ".bias") if found.norm == "none" else ("num_batches_tracked",)

@@ -55,6 +55,8 @@ class TrainConfig:
         for name, smallest in least.items():
             if getattr(self, name) < smallest:
                 raise ConfigError(f"train.{name} must be at least {smallest}, found {getattr(self, name)}")
+        if self.seed >= 2**63:
+            raise ConfigError(f"train.seed must be below 2^63, found {self.seed}")
         if self.decay not in get_args(Decay):
             raise ConfigError(f"train.decay must be one of {', '.join(get_args(Decay))}, found {self.decay!r}")
         if self.epochs + self.decay_epochs < 1:

@@ -1,39 +1,43 @@
-"""The run folder: what a training writes, who may write it, and how it goes on after an interruption.
+"""The run folder: the files that a training writes, the lock that lets one process write them, and resuming.
 
-recipe.json            the resolved recipe
-census.json            the images it trains on, their domains, what was skipped and why
-stats.jsonl            one line of losses for every so many steps
-preview-*.png          the same test images, translated as training goes on
-snapshot.safetensors   the translators, replaced at every save; safe to share
-snapshot-best.safetensors   those with the best score on the validation split
-state-*.safetensors    everything an exact resume needs; the last two
+recipe.json                 the complete recipe
+census.json                 the training images, their domains, and which files were skipped, with the reason
+stats.jsonl                 one line of losses for every so many steps, appended
+preview-*.png               contact sheets of the same images, translated as training proceeds
+snapshot.safetensors        the translators, replaced at every save; safe to share
+snapshot-best.safetensors   the translators with the best score on the validation images
+state-*.safetensors         everything that an exact resume needs; the last two are kept
 evaluation.json, evaluation.html, report.html
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from diptych.data.census import Census
 from diptych.errors import ConfigError, LockedError, SnapshotError, StorageError
-from diptych.files import Tree, read_tree, sync, write_atomic, write_tree
+from diptych.files import UNSUPPORTED, remove_remains, sync, write_atomic
 from diptych.recipe import Recipe, first_difference
 from diptych.snapshot import check_header
+from diptych.trees import Tree, read_tree, write_tree
 
+log = logging.getLogger(__name__)
 CENSUS = "census.json"
 STATE_FORMAT = 1
 KEPT_STATES = 2
+FAR = 1 << 30  # a position in the lock file that lies beyond everything written there
 
 
 class Run:
-    """One run folder, open for writing by one process. Use ``with Run.open(...)``."""
+    """A run folder that one process may write. Open it with ``with Run.open(...)``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,10 +48,10 @@ class Run:
     @classmethod
     @contextmanager
     def open(cls, folder: Path, recipe: Recipe) -> Iterator[Run]:
-        """Make or re-enter a run folder and hold its lock.
+        """Make a run folder or open an existing one, and hold its lock meanwhile.
 
-        Raises LockedError while another process writes it, ConfigError when it holds a run of another recipe (naming the first
-        difference; settings of memory alone may differ), StorageError when it cannot be written.
+        Raises LockedError while another process holds the lock, ConfigError when the folder holds a run of another recipe, naming
+        the first difference (settings that only affect memory may differ), and StorageError when it cannot be written.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +71,7 @@ class Run:
             return
         try:
             kept = json.loads(path.read_text())
-            kept = Recipe.from_dict(kept).to_dict()  # a run of before may lack settings that have come since
+            kept = Recipe.from_dict(kept).to_dict()  # a recipe of an older version lacks newer settings
         except (OSError, ValueError, ConfigError) as error:
             raise ConfigError(
                 f"{path}: damaged ({error}); remove it to go on with the recipe you give, or choose another --out"
@@ -78,7 +82,7 @@ class Run:
                 f"{self.folder}: holds a run of another recipe ({difference}); "
                 "give the same settings to resume it, or another --out"
             )
-        if difference:  # nothing was learnt yet, so nothing is lost
+        if difference:  # no state was saved yet, so nothing is lost
             (self.folder / CENSUS).unlink(missing_ok=True)
         if kept != recipe.to_dict():
             self.write_json("recipe.json", recipe.to_dict())
@@ -88,11 +92,11 @@ class Run:
         write_json(self.folder / name, value)
 
     def census(self) -> Census | None:
-        """The census that was kept, None when there is none yet."""
+        """The census of this run, None before the first training."""
         return read_census(self.folder) if (self.folder / CENSUS).exists() else None
 
     def keep_census(self, census: Census) -> None:
-        """Keep what was found, so that a resumed run trains on the same images without looking at all of them again."""
+        """Write the census, so that a resumed run trains on the same images and need not read all of them again."""
         write_atomic(self.folder / CENSUS, census.to_json().encode())
 
     def add_stats(self, line: dict[str, Any]) -> None:
@@ -106,15 +110,20 @@ class Run:
             ) from error
 
     def lines(self) -> list[dict[str, Any]]:
-        """The lines of statistics so far."""
-        return [json.loads(line) for line in self.stats.read_text().splitlines()] if self.stats.exists() else []
+        """The lines of statistics written so far."""
+        return read_stats(self.stats)[0]
 
     def rewind_stats(self, step: int) -> None:
-        """Forget lines after a step, so that the step's resumed run writes them again; a torn last line goes too."""
-        if self.stats.exists():
-            lines = [line for line in self.stats.read_text().splitlines(keepends=True) if line.endswith("}\n")]
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            write_atomic(self.stats, "".join(kept).encode())
+        """Remove the lines after a step, which a run that resumes at this step writes again.
+
+        Lines that a kill or a power failure damaged are removed too, with a warning.
+        """
+        lines, damaged = read_stats(self.stats)
+        kept = [line for line in lines if line["step"] <= step]
+        if damaged:
+            log.warning("%s: repaired; a kill or a power failure had damaged %s of its lines", self.stats, f"{damaged:,}")
+        if damaged or len(kept) < len(lines):
+            write_atomic(self.stats, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def states(self) -> list[Path]:
         """Training states, newest first by step."""
@@ -122,18 +131,21 @@ class Run:
         return [numbered[step] for step in sorted(numbered, reverse=True)]
 
     def save_state(self, step: int, tree: Tree) -> None:
-        """Write a state, after the statistics that belong to it have reached the disk, then drop all but the newest ones."""
+        """Write a training state, and remove all but the newest two.
+
+        The statistics that belong to it are on the disk before it is.
+        """
         sync(self.stats)
         write_tree(self.folder / f"state-{step:09d}.safetensors", {"kind": "state", "format": STATE_FORMAT, "step": step} | tree)
         for old in self.states()[KEPT_STATES:]:
             old.unlink()
-        for torn in self.folder.glob(".*.tmp"):
-            torn.unlink(missing_ok=True)
+        for name in ("state-*", self.snapshot.name, self.best.name):  # other commands may be writing other files here
+            remove_remains(self.folder, name)
 
     def load_state(self) -> tuple[Tree | None, list[str]]:
-        """The newest state whose hash verifies, None when there is no state at all, and what was wrong with newer ones.
+        """The newest undamaged state, and the problems of newer ones; None where no state was saved yet.
 
-        Raises SnapshotError when there are states and none is good.
+        Raises SnapshotError when there are states and all are damaged.
         """
         problems: list[str] = []
         for path in self.states():
@@ -154,29 +166,55 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=1).encode())
 
 
+def read_stats(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The undamaged lines of a stats.jsonl, and the number of damaged ones. A missing file has no lines.
+
+    A kill or a power failure leaves a torn last line, or NUL bytes where the file had grown before its content was written. A
+    line that follows NUL bytes is kept.
+    """
+    lines, damaged = [], 0
+    *texts, torn = path.read_text(errors="replace").split("\n") if path.exists() else [""]
+    for text in texts:
+        try:
+            line = json.loads(text.lstrip("\0"))
+            whole = isinstance(line["step"], int)
+        except (ValueError, LookupError, TypeError):
+            whole = False
+        lines += [line] if whole else []
+        damaged += not whole or text.startswith("\0")
+    return lines, damaged + bool(torn)
+
+
 def read_census(folder: Path) -> Census:
     """The census that a run was trained on."""
     return Census.from_json((folder / CENSUS).read_text())
 
 
-def _lock(lock: Any, folder: Path) -> None:
-    """Hold the lock file until it is closed, by the operating system: a killed owner never leaves it locked."""
+def _lock(lock: IO[str], folder: Path) -> None:
+    """Lock a file until it is closed. The operating system releases the lock of a process that was killed.
+
+    Warns on file systems without locks. Raises LockedError when another process holds the lock.
+    """
     try:
         if os.name == "nt":
             import msvcrt
 
+            os.lseek(lock.fileno(), FAR, os.SEEK_SET)  # every process locks the same byte, away from the note that others read
             msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         else:
             import fcntl
 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.register_at_fork(after_in_child=lock.close)  # or the loader's workers would hold the lock of a killed owner
+            os.register_at_fork(after_in_child=lock.close)  # otherwise worker processes would keep the lock of a killed training
     except OSError as error:
+        if error.errno in UNSUPPORTED:
+            log.warning("%s: its file system has no locks (%s); let no other process train into it", folder, error.strerror)
+            return
         lock.seek(0)
         raise LockedError(
             f"{folder}: another process writes this run ({lock.read().strip() or 'unknown'}); "
             "wait for it, or choose another --out"
         ) from error
-    with suppress(OSError):  # the note is a courtesy: on a full disk the lock holds without it
+    with suppress(OSError):  # on a full disk the lock holds without the note
         os.ftruncate(lock.fileno(), 0)
         os.write(lock.fileno(), f"pid {os.getpid()} on {socket.gethostname()}".encode())

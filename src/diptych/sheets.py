@@ -1,4 +1,4 @@
-"""Contact sheets: images side by side as one picture for people."""
+"""Contact sheets: one picture that shows images side by side."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 
 def contact_sheet(columns: list[Column]) -> bytes:
-    """A PNG with one titled column for each list of images, (1, c, h, w) in [-1, 1]."""
+    """A PNG with one column for each list of images, under its title. Images are (1, c, h, w) in [-1, 1]."""
     cells = [(title, [to_rgb8(x.float())[0].permute(1, 2, 0).numpy() for x in images]) for title, images in columns]
     width = max(pixels.shape[1] for _, column in cells for pixels in column) + GAP
     height = max(pixels.shape[0] for _, column in cells for pixels in column) + GAP
@@ -34,6 +34,6 @@ def contact_sheet(columns: list[Column]) -> bytes:
 
 
 def spread(items: Sequence[Item], wanted: int) -> list[Item]:
-    """Up to ``wanted`` of them, evenly spaced."""
+    """Up to ``wanted`` of the items, evenly spaced, with the first and the last among them."""
     places = torch.linspace(0, len(items) - 1, min(len(items), wanted))
     return [items[i] for i in places.round().int().tolist()]

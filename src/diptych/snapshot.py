@@ -1,4 +1,4 @@
-"""Snapshots: trained generators in one self-describing file, all that translating needs and nothing that training needs."""
+"""Snapshots: one self-describing file with trained generators and everything that translating with them needs."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any
 from torch import nn
 
 from diptych.errors import ConfigError, SnapshotError
-from diptych.files import Tree, read_header, read_tree, write_tree
 from diptych.nets import build_net
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
+from diptych.trees import Tree, read_header, read_tree, write_tree
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Generators by direction with the domains they map between.
+    """Generators by direction (``a2b``, ``b2a``), with the domains that they translate between.
 
-    ``size`` is the image size in pixels they were trained at, 0 when it is the images' own or unknown; ``mode`` how they are
-    applied unless asked otherwise (see diptych.nets.modes); ``about`` anything worth knowing: recipe, images seen, origin.
-    ``discriminators`` by name are kept where an import found some; translating needs none.
+    ``size`` is the image size in pixels that they were trained at, or 0 if images had their own sizes or it is unknown.
+    ``mode`` is how they are applied by default (see diptych.nets.modes). ``about`` holds facts such as the recipe, the number
+    of images seen and the origin. ``discriminators`` holds those that an import found, by name; translating does not need them.
     """
 
     generators: Mapping[str, nn.Module]
@@ -37,9 +37,9 @@ class Snapshot:
     discriminators: Mapping[str, nn.Module] = field(default_factory=dict)
 
     def domains(self, direction: str) -> tuple[Domain, Domain]:
-        """What goes in and what comes out in a direction.
+        """The domains of the input and of the output in a direction.
 
-        Raises ConfigError when this snapshot does not translate in it.
+        Raises ConfigError when this snapshot does not translate in this direction.
         """
         if not self.generators:
             raise ConfigError("this snapshot holds only discriminators, which translate nothing; import a generator")
@@ -50,7 +50,7 @@ class Snapshot:
         return (self.a, self.b) if direction == "a2b" else (self.b, self.a)
 
     def save(self, path: str | Path) -> str:
-        """Write the file atomically; returns its SHA-256."""
+        """Write the file atomically, and return the SHA-256 of its content."""
         header = {"kind": "snapshot", "format": FORMAT, "version": version("diptych"), "a": asdict(self.a), "b": asdict(self.b)}
         header |= {"size": self.size, "mode": self.mode, "about": self.about}
         return write_tree(
@@ -59,9 +59,9 @@ class Snapshot:
 
     @classmethod
     def load(cls, path: str | Path) -> Snapshot:
-        """Read and verify a file, generators on the CPU in eval mode.
+        """Read and verify a file. The generators are on the CPU, in eval mode, without gradients.
 
-        Raises SnapshotError when it is missing, damaged, newer than this version, or not a snapshot.
+        Raises SnapshotError when the file is missing, damaged, not a snapshot, or written by a newer version.
         """
         check_header(Path(path), "snapshot", FORMAT)
         tree = read_tree(Path(path))
@@ -84,9 +84,12 @@ def _build(saved: Tree) -> dict[str, nn.Module]:
 
 
 def check_header(path: Path, kind: str, newest: int) -> None:
-    """Raise SnapshotError unless the file says that it is of this kind and not newer than we know."""
+    """Raise SnapshotError unless a file is of this kind, in a format that this version knows."""
     header = read_header(path)
     if header.get("kind") != kind:
-        raise SnapshotError(f"{path}: holds a {header.get('kind', 'nameless thing')}, expected a {kind}; give a {kind} file")
+        found = f"is a {header['kind']}" if header.get("kind") else f"is not a diptych {kind}"
+        raise SnapshotError(f"{path}: {found}, expected a {kind}; give a {kind} file")
     if header.get("format", 0) > newest:
-        raise SnapshotError(f"{path}: format {header['format']} is newer than this diptych knows ({newest}); upgrade diptych")
+        raise SnapshotError(
+            f"{path}: format {header['format']} is newer than this version of diptych understands ({newest}); upgrade diptych"
+        )

@@ -2,6 +2,7 @@
 
 import fcntl
 import inspect
+import os
 import signal
 
 import pytest
@@ -58,27 +59,35 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["trian"], "invalid choice: 'trian'"),
+        (["trian"], "no command is called 'trian'; did you mean train?"),
+        (["xyz"], "no command is called 'xyz'; see `diptych --help`"),
         (["--colour"], "the following arguments are required: COMMAND; see `diptych --help`"),
         (["translate", "x.safetensors", "in"], "the following arguments are required: --out"),
         (["translate", "x", "in", "--out", "out", "--at", "best"], "argument --at: invalid choice: 'best'"),
         (["translate", "x", "in", "--out", "out", "--sharper"], "unrecognized arguments: --sharper"),
         (["report"], "the following arguments are required: RUN"),
         (["demo", "--fast"], "unrecognized arguments: --fast; see `diptych demo --help`"),
-        (["train"], "the following arguments are required: RECIPE"),
+        (["train"], "the following arguments are required: RECIPE; see"),
         (["train", "pix2pix", "relief", "--epochs", "5"], "no option is called --epochs; settings have two parts"),
         (["train", "pix2pix", "relief", "--train.epoch", "5"], "no setting is called train.epoch; did you mean train.epochs?"),
         (["train", "pix2pix", "relief", "--train.epochs", "many"], "train.epochs: "),
         (["train", "pix2pix", "relief", "--method.gan", "lsgam"], "method.gan: "),
         (["train", "pix2pix", "relief", "--method.lambda_cycle_a", "1"], "no setting is called method.lambda_cycle_a"),
-        (["train", "pix2pix", "relief", "--log-every", "0"], "argument --log-every: invalid positive value: '0'"),
-        (["train", "pix2pix", "relief", "--workers", "-1"], "argument --workers"),
-        (["train", "pix2pix", "relief", "--preset", "fast"], "preset must be one of paper, laptop, found 'fast'"),
-        (["train", "pix2pics", "relief"], "no method is called 'pix2pics'; known: pix2pix, cyclegan; did you mean pix2pix?"),
+        (["train", "pix2pix", "relief", "--log-every", "0"], "--log-every: must be a whole number of at least 1, found '0'"),
+        (["train", "pix2pix", "relief", "--log-every", "2.5"], "--log-every: must be a whole number of at least 1, found '2.5'"),
+        (["train", "pix2pix", "relief", "--workers", "-1"], "--workers: must be a whole number of at least 0, found '-1'"),
+        (["train", "pix2pix", "relief", "--save-every", "nan"], "--save-every: must be a number of seconds of at least 0, found"),
+        (["translate", "x", "in", "--out", "out", "--seed", "9" * 30], f"from 0 to {2**63 - 1}, found '{'9' * 30}'"),
+        (["translate", "x", "in", "--out", "out", "--batch", "0"], "--batch: must be a whole number of at least 1, found '0'"),
+        (["evaluate", "x", "in", "--seed", "9" * 30], f"from 0 to {2**63 - 1}, found '{'9' * 30}'"),
+        (["train", "pix2pics", "relief"], "no method or recipe is called 'pix2pics'; did you mean pix2pix?"),
+        (["train", "facade", "relief"], "no method or recipe is called 'facade'; did you mean facades?"),
+        (["plan", "?", "relief"], "no method or recipe is called '?'; there are pix2pix, cyclegan, "),
         (["train", "nowhere.methods:Config", "relief"], "method nowhere.methods:Config: No module named 'nowhere'"),
-        (["train", "missing.yaml"], "missing.yaml: cannot be read as YAML or JSON"),
+        (["train", "missing.yaml"], "missing.yaml: no such file; give a recipe that --dry-run printed"),
         (["train", "pix2pix", "no-such-folder"], "no-such-folder: no such folder, and no embedded data of this name (relief)"),
         (["train", "pix2pix", "relief", "--device", "abacus"], "device 'abacus' cannot be used"),
+        (["train", "pix2pix", "relief", "--device", "meta"], "device 'meta' cannot be used (diptych does not compute on meta)"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(words, message, tmp_path, monkeypatch, capsys):
@@ -110,7 +119,7 @@ def test_a_missing_and_a_damaged_snapshot_are_exit_code_6(cyclegan_run, tmp_path
 def test_a_training_state_is_no_snapshot(cyclegan_run, tmp_path, capsys):
     (state,) = cyclegan_run.glob("state-*.safetensors")
     assert diptych("translate", state, picture(tmp_path / "x.png"), "--out", tmp_path / "out") == 6
-    assert "holds a state, expected a snapshot; give a snapshot file" in the_line(capsys)
+    assert "is a state, expected a snapshot; give a snapshot file" in the_line(capsys)
 
 
 def test_a_run_that_another_process_writes_is_exit_code_4(cyclegan_run, capsys):
@@ -178,3 +187,17 @@ def test_ctrl_c_outside_of_training_is_one_line_too(monkeypatch, capsys):
     monkeypatch.setattr(report, "main", interrupted)
     assert main(["report", "x"]) == 130
     assert the_line(capsys) == "interrupted; run the same command to go on"
+
+
+def test_ctrl_c_that_a_library_turned_into_another_error_is_one_line_too(monkeypatch, capsys):
+    def importing(argv):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            signal.pause()
+        except KeyboardInterrupt:
+            raise ImportError("numpy could not be imported") from None
+
+    monkeypatch.setattr(report, "main", importing)
+    assert main(["report", "x"]) == 130
+    assert the_line(capsys) == "interrupted; run the same command to go on"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -46,7 +46,7 @@ def test_an_imported_unet_translates_in_paper_mode_at_any_size(tmp_path):
 def test_what_is_no_network_is_refused_in_one_line(tmp_path, capsys):
     (tmp_path / "x.pth").write_bytes(b"PK no")
     assert diptych("import", tmp_path / "x.pth") == 6
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/x.pth: is damaged or no PyTorch file")
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path}/x.pth: is damaged or not a PyTorch file")
     assert not (tmp_path / "x.safetensors").exists()
 
 
@@ -56,7 +56,7 @@ def test_an_import_does_not_overwrite_its_source(tmp_path, capsys):
     safetensors.torch.save_file(junyanz.ResnetGenerator(ngf=4, n_blocks=1).state_dict(), tmp_path / "x.safetensors")
     before = (tmp_path / "x.safetensors").read_bytes()
     assert diptych("import", tmp_path / "x.safetensors") == 2
-    assert "would be overwritten by its own snapshot; name another file with --out" in capsys.readouterr().err
+    assert "x.safetensors itself and would be overwritten; name another file" in capsys.readouterr().err
     assert (tmp_path / "x.safetensors").read_bytes() == before
 
 

@@ -161,9 +161,7 @@ def test_different_channels_train_both_ways_without_the_identity_loss(tmp_path, 
 
 def test_a_run_without_data_says_what_to_name(capsys):
     assert diptych("train", "pix2pix") == 2
-    assert capsys.readouterr().err == (
-        "error: train pix2pix: no data given; name one or two folders, or relief, the embedded data\n"
-    )
+    assert capsys.readouterr().err == ("error: pix2pix: no data given; name one or two folders, or relief, the embedded data\n")
 
 
 def test_worker_processes_see_the_same_images(tmp_path):

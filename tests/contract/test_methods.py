@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from diptych.files import read_tree, write_tree
 from diptych.losses import generator_loss
 from diptych.methods import METHODS, Batch, Method, method_config
 from diptych.methods.base import discriminator_terms, frozen
@@ -25,6 +24,7 @@ from diptych.snapshot import Snapshot
 from diptych.training.distributed import World
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
+from diptych.trees import read_tree, write_tree
 from tests.training.forks import start, train_as_rank
 
 SIZE = 16

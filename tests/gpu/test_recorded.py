@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from diptych.files import read_tree, write_tree
 from diptych.methods import METHODS
 from diptych.training.distributed import World
 from tests.gpu.tiny import (

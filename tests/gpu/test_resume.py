@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from diptych.errors import Interrupted
-from diptych.files import read_tree, write_tree
 from diptych.methods import METHODS
 from diptych.run import Run
 from diptych.training.loop import train
+from diptych.trees import read_tree, write_tree
 from tests.contract.test_methods import assert_equal_trees
 from tests.gpu.tiny import (
     AGREE,

@@ -17,12 +17,12 @@ from diptych.data.census import Census, Skipped
 from diptych.data.folders import Ref, Split
 from diptych.errors import ConfigError
 from diptych.evaluation.results import Evaluation, Result
-from diptych.files import write_tree
 from diptych.metrics.estimate import Estimate
 from diptych.pages import charts, report
 from diptych.pages.report import write_report
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
+from diptych.trees import write_tree
 
 HOSTILE = '<script>alert("1")</script>&"\'><img src=x onerror=alert(2)>'
 VOID = {"meta", "link", "img", "br"}

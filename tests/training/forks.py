@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from diptych.errors import DiptychError, LockedError
-from diptych.files import write_tree
 from diptych.methods import Batch, method_config
 from diptych.pixels import Domain
 from diptych.recipe import Recipe, TrainConfig
@@ -26,6 +25,7 @@ from diptych.training.distributed import world
 from diptych.training.loop import train
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
+from diptych.trees import write_tree
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["torch._dynamo", "diptych.training.loop", "diptych.data.decoders"])  # what is slow to import

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from diptych.errors import SnapshotError
-from diptych.files import read_tree
 from diptych.recipe import Recipe
 from diptych.run import Run
+from diptych.trees import read_tree
 from tests.contract.test_methods import assert_equal_trees, tensors
 from tests.training.forks import start, train_quietly
 

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from diptych.errors import TrainingError
-from diptych.files import read_tree
 from diptych.losses import l1
 from diptych.methods import Batch
 from diptych.methods.pix2pix import Pix2Pix
@@ -22,6 +21,7 @@ from diptych.training.distributed import World
 from diptych.training.loop import train
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
+from diptych.trees import read_tree
 
 SIZE = 16
 METHODS = {

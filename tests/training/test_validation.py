@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from diptych.errors import DataError, Interrupted
-from diptych.files import read_header, read_tree
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.snapshot import Snapshot
 from diptych.training.loop import evenly, train
 from diptych.training.validation import Selection, Validation
+from diptych.trees import read_header, read_tree
 from tests.contract.test_methods import assert_equal_trees
 
 SIZE = 16

@@ -1,64 +1,114 @@
-"""The command line: one file per command, found in one table. A command parses, makes one library call, and prints."""
+"""The command line, with one file for each command of the table below. A command parses, calls the library, and prints."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from types import ModuleType
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from types import FrameType, ModuleType
 from typing import NoReturn
 
+from diptych.cli.streams import standard_streams
 from diptych.errors import ConfigError, DiptychError
 
 COMMANDS: dict[str, str] = {
-    "train": "train a translator on folders of images, or go on with an interrupted run",
-    "plan": "say what a training would need before it: memory, hours, and the largest batch and crop that fit",
+    "train": "train a translator on folders of images, or resume an interrupted run",
+    "plan": "measure what a training would need: memory, hours, and the largest batch and crop that fit",
     "translate": "translate images and folders of images with a trained snapshot",
     "export": "write a snapshot as one ONNX or TorchScript file for other programs",
-    "evaluate": "score a run, a snapshot or finished images with metrics one can defend",
-    "check": "look a data set over before training: damage, leakage, duplicates, misaligned pairs",
-    "doctor": "say from a run's curves and networks what went wrong in training, and what to change",
-    "ablate": "train the variants that the papers compare, and print their table",
+    "evaluate": "score a run, a snapshot or finished images, with intervals and documented protocols",
+    "check": "check a data set before training: damage, leakage, duplicates, misaligned pairs",
+    "doctor": "diagnose from a run's statistics what went wrong in training, and what to change",
+    "ablate": "train the variants that the papers compare, and print their tables",
     "music": "MIDI and sheet music: build data, draw sheets, read them, and score note by note",
-    "import": "make a snapshot of another tool's weights (.pth)",
-    "report": "write a run's report.html again",
-    "demo": "train on the embedded real data, translate unseen continents, report",
+    "import": "turn another tool's weights (.pth) into a snapshot",
+    "report": "write a run's report.html once more",
+    "demo": "train on the embedded real data, translate unseen continents, and write a report",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (see diptych.errors)."""
+    """Run one command, and return its exit code (see diptych.errors)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # Before torch starts its threads: one that waits must sleep, not spin. On a machine that also does other work, spinning made
-    # every convolution several times slower.
+    # This must be set before torch starts its threads. Waiting threads should sleep: on a machine that also does other work,
+    # spinning made every convolution several times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    with standard_streams(), ctrl_c() as came:
+        try:
+            return run(arguments)
+        except DiptychError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return error.exit_code
+        except (Exception, KeyboardInterrupt) as error:
+            if not came and not isinstance(error, KeyboardInterrupt):
+                raise
+            print("error: interrupted; run the same command to go on", file=sys.stderr)
+            return 130
+
+
+@contextmanager
+def ctrl_c() -> Iterator[list[int]]:
+    """Collect the SIGINTs that arrive inside the block; each raises KeyboardInterrupt as usual.
+
+    Libraries turn a KeyboardInterrupt during their import into ImportError and other errors, so that the type of an exception
+    does not tell whether Ctrl-C was pressed.
+    """
+    came: list[int] = []
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
+        raise KeyboardInterrupt
+
+    plain = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # a background job ignores SIGINT
+    if not plain or threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    signal.signal(signal.SIGINT, note)
     try:
-        if not arguments or arguments[0] not in COMMANDS:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and flush what it printed; return the exit code."""
+    name = arguments[0] if arguments else "--help"
+    try:
+        if name in COMMANDS:
+            code = int(load(name).main(arguments[1:]))
+        elif name.startswith("-"):
             overview().parse_args(arguments or ["--help"])
-            return 0
-        return int(load(arguments[0]).main(arguments[1:]))
-    except KeyboardInterrupt:  # outside of training, which saves first and says so itself
-        print("error: interrupted; run the same command to go on", file=sys.stderr)
-        return 130
-    except DiptychError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+            code = 0
+        else:
+            near = get_close_matches(name, COMMANDS, n=1)
+            raise ConfigError(f"no command is called {name!r}; {f'did you mean {near[0]}?' if near else 'see `diptych --help`'}")
+    except SystemExit:  # after --help and --version
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
 
 
 def load(name: str) -> ModuleType:
-    """The module of a command; only the one that runs is imported, so that help is instant."""
+    """Import the module of one command. The other commands stay unimported, so that help is instant."""
     return importlib.import_module(f"diptych.cli.{name}_" if name == "import" else f"diptych.cli.{name}")
 
 
 def find_own_modules() -> None:
-    """Let ``module:name`` on the command line find a file of this folder; last, so that nothing here hides a library."""
+    """Let ``module:name`` on the command line find modules in the working folder, which is searched last."""
     sys.path.append(os.getcwd())
 
 
 def overview() -> argparse.ArgumentParser:
-    """The parser that prints the list of commands and refuses unknown ones."""
+    """The parser of `diptych` without a command, which prints the list of commands."""
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:<{width}}  {sentence}" for name, sentence in COMMANDS.items())
     parser = Parser(
@@ -70,12 +120,12 @@ def overview() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do, see below")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
     return parser
 
 
 class Version(argparse.Action):
-    """Print the installed version; looked up only when asked for."""
+    """Print the installed version, which is looked up only when asked for."""
 
     def __call__(self, parser: argparse.ArgumentParser, *args: object, **kwargs: object) -> None:
         from importlib.metadata import version
@@ -85,7 +135,7 @@ class Version(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """Reports a wrong command line as our own errors are: in one line."""
+    """An argument parser that reports mistakes as ConfigError, in one line."""
 
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError instead of printing the usage."""
@@ -93,7 +143,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def command_parser(name: str, examples: str, usage: str | None = None) -> argparse.ArgumentParser:
-    """A command's parser: its one sentence, and real examples below the options."""
+    """A parser for one command, with the command's sentence above the options and examples below them."""
     return Parser(
         f"diptych {name}",
         usage=usage,
@@ -104,15 +154,41 @@ def command_parser(name: str, examples: str, usage: str | None = None) -> argpar
     )
 
 
+def out_or_default(out: Path | None, default: Path) -> Path:
+    """The file to write: --out, or a default name. Raises ConfigError if the default name is taken."""
+    if out is None and os.path.lexists(default):
+        raise ConfigError(f"{default}: is there already; give --out {default} to replace it, or --out with another name")
+    return out or default
+
+
 def count(text: str) -> int:
-    """0, 1, 2 ..."""
-    if int(text) < 0:
-        raise ValueError(text)
-    return int(text)
+    """The type of an option that is 0, 1, 2 ..."""
+    return _whole(text, 0)
 
 
 def positive(text: str) -> int:
-    """1, 2, 3 ..."""
-    if int(text) < 1:
-        raise ValueError(text)
+    """The type of an option that is 1, 2, 3 ..."""
+    return _whole(text, 1)
+
+
+def seed(text: str) -> int:
+    """The type of --seed: a number that torch takes as one."""
+    return _whole(text, 0, 2**63 - 1)
+
+
+def _whole(text: str, least: int, most: int | None = None) -> int:
+    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+    if not text.removeprefix("-").isdecimal() or not least <= int(text) <= (int(text) if most is None else most):
+        raise argparse.ArgumentTypeError(f"must be a whole number {bounds}, found {text!r}")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """The type of an option that is a duration."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds of at least 0, found {text!r}")
+    return value

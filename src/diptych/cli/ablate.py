@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.cli import command_parser, find_own_modules
+from diptych.cli.recipe_options import choose_recipe, parse
 
 EXAMPLES = """\
   diptych ablate pix2pix facades/ --preset laptop --seeds 3
@@ -19,9 +20,9 @@ def parser() -> argparse.ArgumentParser:
     """The command's options. Recipe settings (--method.*, --data.*, --train.*) go into the recipe of all variants."""
     p = command_parser("ablate", EXAMPLES, "diptych ablate RECIPE [DATA ...] [options] [--part.name VALUE ...]")
     p.add_argument("recipe", metavar="RECIPE", help="cyclegan, pix2pix, a recipe of one of them by name, or a .yaml/.json file")
-    p.add_argument("data", metavar="DATA", nargs="*", help="as for train, with test images")
+    p.add_argument("data", metavar="DATA", nargs="*", default=[], help="as for train, with test images")
     p.add_argument("--out", type=Path, metavar="DIR", help="the folder for runs and tables (default: runs/ablate-RECIPE)")
-    p.add_argument("--preset", default="paper", help="paper or laptop, as for train (default: paper)")
+    p.add_argument("--preset", help="paper or laptop, as for train (default: paper)")
     p.add_argument("--seeds", type=int, default=3, metavar="N", help="how often each variant is trained (default: 3)")
     p.add_argument(
         "--variants",
@@ -50,20 +51,19 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str]) -> int:
     """Train all variants, score them, and print the tables."""
-    args, overrides = parser().parse_known_args(argv)
+    args = parse(parser(), argv)
+    find_own_modules()
+    base = choose_recipe(args)
     from diptych.ablation.ablate import ablate
     from diptych.ablation.trials import devices_of, trials_of
     from diptych.cli.console import console, notes, show_notes, watching
     from diptych.cli.plan import planned
-    from diptych.cli.train import choose_recipe
     from diptych.device import pick_device
     from diptych.errors import ConfigError
 
     show_notes()
-    find_own_modules()
     if args.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, found {args.seeds}")
-    base = choose_recipe(args.recipe, args.data, args.preset, overrides)
     out = args.out or Path("runs") / f"ablate-{Path(args.recipe).stem.replace(':', '-')}"
     devices = devices_of(args.device, args.jobs)
     if args.dry_run:

@@ -1,4 +1,4 @@
-"""diptych check: look a data set over before training."""
+"""diptych check: check a data set before training."""
 
 from __future__ import annotations
 
@@ -10,38 +10,45 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych.cli import command_parser
-from diptych.cli.train import positive
+from diptych.cli import command_parser, positive
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
     from diptych.data.checkup import Checkup
 
 EXAMPLES = """\
   diptych check facades/                       one folder, as `diptych train` takes it
-  diptych check photos/ paintings/ --unpaired  two folders; the same names mean nothing
+  diptych check photos/ paintings/ --unpaired  two folders whose equal names mean nothing
   diptych check facades/ --json | jq .findings
-Exit code: 0 nothing found, 1 usable with findings, 2 a training would refuse the data."""
+The exit code is 0 if nothing was found, 1 if the data can be used in spite of findings, and 2 if a training would refuse it."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("check", EXAMPLES)
     p.add_argument(
-        "data", metavar="DATA", nargs="+", help="one folder, two folders (A and B), or the name of embedded data: relief"
+        "data",
+        metavar="DATA",
+        nargs="+",
+        help="the images: one folder, two folders (A and B), or relief, the data that comes with diptych",
     )
     pairs = p.add_mutually_exclusive_group()
     pairs.add_argument(
-        "--paired", action="store_true", default=None, help="images of one name are pairs (default: by layout and names)"
+        "--paired",
+        action="store_true",
+        default=None,
+        help="treat images of the same name as pairs (default: layout and names decide)",
     )
-    pairs.add_argument("--unpaired", dest="paired", action="store_false", help="two sets of images without pairs")
-    p.add_argument("--out", type=Path, metavar="DIR", help="where check.html and check.json go (default: runs/check-DATA)")
+    pairs.add_argument("--unpaired", dest="paired", action="store_false", help="treat the images as two sets without pairs")
+    p.add_argument("--out", type=Path, metavar="DIR", help="the folder for check.html and check.json (default: runs/check-DATA)")
     p.add_argument("--json", action="store_true", help="print everything as JSON instead of a summary")
-    p.add_argument("--workers", type=positive, metavar="N", help="threads that read images (default: one for each core)")
+    p.add_argument(
+        "--workers", type=positive, metavar="N", help="number of threads that read images (default: one for each core)"
+    )
     return p
 
 
 def main(argv: Sequence[str]) -> int:
-    """Check, write the page, and say what was found."""
+    """Check, write the page, and print what was found."""
     args = parser().parse_args(argv)
     from diptych.cli.console import bar, console, show_notes
     from diptych.data.checkup import check
@@ -49,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.pages.checkup import write_checkup
 
     show_notes()
+    out = args.out or default_folder(args.data)
     with bar("files") as progress:
         task = progress.add_task("looking", total=None, note="")
         found = check(
@@ -57,8 +65,7 @@ def main(argv: Sequence[str]) -> int:
             threads=args.workers or os.cpu_count() or 1,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    names = [re.sub(r"[^\w.-]+", "-", show(Path(source).resolve().name)) for source in args.data]
-    page = write_checkup(args.out or Path("runs") / f"check-{'-'.join(names)}", found)
+    page = write_checkup(out, found)
     if args.json:
         console.print(json.dumps(found.to_dict(), indent=2), soft_wrap=True)
     else:
@@ -67,8 +74,27 @@ def main(argv: Sequence[str]) -> int:
     return found.verdict
 
 
+def default_folder(sources: Sequence[str]) -> Path:
+    """runs/check-DATA. Raises ConfigError where the check of other data of this name is there."""
+    from diptych.data.formats import show
+    from diptych.errors import ConfigError
+
+    names = [re.sub(r"[^\w.-]+", "-", show(Path(source).resolve().name)) for source in sources]
+    folder = Path("runs") / f"check-{'-'.join(names)}"
+    try:
+        checked = json.loads((folder / "check.json").read_text())["sources"]
+    except FileNotFoundError:
+        return folder
+    except (OSError, ValueError, LookupError, TypeError):
+        checked = []
+    if [os.path.realpath(source) for source in checked] != [os.path.realpath(source) for source in sources]:
+        other = f"the check of {show(' and '.join(checked))}" if checked else "a check.json that cannot be read"
+        raise ConfigError(f"{show(folder)}: holds {other}; name another folder with --out")
+    return folder
+
+
 def summary(found: Checkup) -> list[str]:
-    """What was found in a few lines, the gravest first."""
+    """The findings in a few lines, the most serious first."""
     from diptych.data.checkup import VERDICTS
 
     rows = [(row.split or "?", row.side, f"{row.images:,}", row.kinds, row.sizes, row.files) for row in found.rows]

@@ -1,33 +1,35 @@
-"""What people see while they wait: progress bars and notes."""
+"""What people see while a command works: progress bars, notes and warnings."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from diptych.training.loop import Progress as Step
-from diptych.training.loop import Watch
+if TYPE_CHECKING:  # at run time this would import torch, before wrong words are refused
+    from diptych.training.loop import Progress as Step
+    from diptych.training.loop import Watch
 
 console = Console(highlight=False, markup=False, emoji=False)  # file names may hold [brackets] and :colons:
 notes = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 class Notes(logging.Handler):
-    """The library's log as plain lines: notes and warnings."""
+    """A log handler that prints the library's log as plain lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
+        """Print one record as a note or a warning."""
         prefix = "warning: " if record.levelno >= logging.WARNING else "note: "
         notes.print(prefix + record.getMessage(), soft_wrap=True)
 
 
 def show_notes() -> None:
     """Send the library's log to stderr."""
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # a damaged TIFF is said once, by us
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # diptych itself reports damaged TIFFs
     logger = logging.getLogger("diptych")
     logger.handlers = [Notes()]
     logger.setLevel(logging.INFO)
@@ -35,7 +37,7 @@ def show_notes() -> None:
 
 @contextmanager
 def bar(unit: str) -> Iterator[Progress]:
-    """A progress bar on stderr with count, elapsed and remaining time; on no terminal it stays silent."""
+    """A progress bar on stderr with count, elapsed and remaining time. It is silent when stderr is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
     times = (
         TimeElapsedColumn(),
@@ -49,7 +51,10 @@ def bar(unit: str) -> Iterator[Progress]:
 
 @contextmanager
 def watching() -> Iterator[Watch]:
-    """A Watch that draws a bar for each task of a training, with speed and losses; on no terminal one line now and then."""
+    """A Watch that draws a progress bar for each task of a training, with speed and losses.
+
+    When stderr is not a terminal, it prints a line after every 2 % of the training instead.
+    """
     with bar("") as progress:
         tasks: dict[str, TaskID] = {}
         printed: dict[str, float] = {}  # the share of each task that was done when its last line was printed
@@ -64,7 +69,7 @@ def watching() -> Iterator[Watch]:
             phases = {name.partition("/")[0]: 0.0 for name in losses}
             for name, value in losses.items():
                 phases[name.partition("/")[0]] += value
-            short = "".join(f"  {phase} {value:.3f}" for phase, value in phases.items())  # all terms do not fit beside a bar
+            short = "".join(f"  {phase} {value:.3f}" for phase, value in phases.items())  # all terms do not fit
             progress.update(tasks[step.task], completed=step.done, note=where + short)
             if losses and not notes.is_terminal and step.done / step.total - printed.get(step.task, 0.0) >= 0.02:
                 printed[step.task] = step.done / step.total

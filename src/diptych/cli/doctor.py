@@ -31,6 +31,7 @@ def main(argv: Sequence[str]) -> int:
 
     from diptych.cli.console import console
     from diptych.errors import ConfigError
+    from diptych.files import refuse_overwrite
     from diptych.messages import show
     from diptych.recipe import Recipe
     from diptych.run import write_json
@@ -39,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     stats = args.run / "stats.jsonl"
     if not stats.exists():
         raise ConfigError(f"{show(args.run)}: holds no statistics of a training; give a run folder, with stats.jsonl in it")
+    refuse_overwrite(args.json, stats, args.run / "recipe.json")
     # While a training writes the file, its last line may be incomplete.
     whole = [line for line in stats.read_text().splitlines(keepends=True) if line.endswith("}\n")]
     try:

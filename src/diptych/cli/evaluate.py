@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.cli import command_parser, find_own_modules
+from diptych.cli import command_parser, find_own_modules, seed
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
     from diptych.scoring.task import Request
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--classifier", metavar="NET", help="of the target rate: FILE.onnx, transformers:NAME or python:MODULE:NAME")
     p.add_argument("--target", metavar="CLASS", help="the class that translated images should be of, by name or number")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    p.add_argument("--seed", type=int, default=0, help="the seed of dropout in mode paper and of the intervals (default: 0)")
+    p.add_argument("--seed", type=seed, default=0, help="the seed of dropout in mode paper and of the intervals (default: 0)")
     p.add_argument("--resamples", type=int, default=1000, metavar="N", help="how often the bootstrap resamples (default: 1000)")
     p.add_argument(
         "--no-cache", action="store_true", help="neither keep features of images on the disk nor use those that are there"
@@ -106,6 +106,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.device import pick_device
     from diptych.evaluation.evaluate import num_images
     from diptych.evaluation.instruments import choose_metrics
+    from diptych.files import refuse_overwrite
     from diptych.messages import show
     from diptych.pages.evaluation import write_evaluation
     from diptych.run import write_json
@@ -114,6 +115,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.training.signals import noticed
 
     show_notes()
+    refuse_overwrite(args.json, args.subject, *args.data, args.palette)
     find_own_modules()
     args.device = str(pick_device(args.device))
     metrics = [name.strip() for name in args.metrics.split(",") if name.strip()] if args.metrics else None

@@ -1,4 +1,4 @@
-"""diptych import: another tool's weights become a snapshot, everything about them inferred."""
+"""diptych import: turn weights of another tool into a snapshot, and infer everything about their networks."""
 
 from __future__ import annotations
 
@@ -6,33 +6,39 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from diptych.cli import command_parser
+from diptych.cli import command_parser, out_or_default
 
 EXAMPLES = """\
   diptych import latest_net_G.pth                                  writes latest_net_G.safetensors
   diptych import latest_net_G_A.pth latest_net_G_B.pth --out horse2zebra.safetensors
-The second file, if there is one, translates back (b2a). Discriminators become snapshots too, though they translate nothing."""
+The second file, if there is one, translates back (b2a). Discriminators can be imported too, although they translate nothing."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("import", EXAMPLES)
-    p.add_argument("a2b", metavar="FILE.pth", type=Path, help="weights of junyanz/pytorch-CycleGAN-and-pix2pix or vintagify")
-    p.add_argument("b2a", metavar="FILE.pth", type=Path, nargs="?", help="the generator of the other direction")
-    p.add_argument("--out", type=Path, metavar="FILE", help="the snapshot (default: beside the first file)")
+    p.add_argument(
+        "a2b", metavar="FILE.pth", type=Path, help="weights written by junyanz/pytorch-CycleGAN-and-pix2pix or vintagify"
+    )
+    p.add_argument("b2a", metavar="BACK.pth", type=Path, nargs="?", help="the generator for the other direction, if there is one")
+    p.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="the snapshot to write (default: FILE.safetensors beside the first file, if there is none yet)",
+    )
     return p
 
 
 def main(argv: Sequence[str]) -> int:
-    """Recognise, say what was found, and write the snapshot."""
+    """Recognise the networks, print what was found, and write the snapshot."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console
-    from diptych.errors import ConfigError
+    from diptych.files import refuse_overwrite
     from diptych.foreign import load_foreign, to_snapshot
 
-    out = args.out or args.a2b.with_suffix(".safetensors")
-    if out in (args.a2b, args.b2a):
-        raise ConfigError(f"{out}: would be overwritten by its own snapshot; name another file with --out")
+    refuse_overwrite(args.out or args.a2b.with_suffix(".safetensors"), args.a2b, args.b2a)
+    out = out_or_default(args.out, args.a2b.with_suffix(".safetensors"))
     found = {name: load_foreign(path) for name, path in (("a2b", args.a2b), ("b2a", args.b2a)) if path}
     for name, foreign in found.items():
         console.print(f"{name}: {foreign.origin}", soft_wrap=True)

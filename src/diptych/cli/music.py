@@ -36,25 +36,27 @@ def parser() -> argparse.ArgumentParser:
         a.set_defaults(run=function)
         return a
 
-    b = action("build", "engrave scores into pages of rolls and sheets that line up", build)
-    b.add_argument("sources", metavar="SRC", nargs="+", help=".mxl .musicxml .xml .abc files or folders, or music21:bach")
-    b.add_argument("--out", type=Path, required=True, metavar="DIR", help="the data set; the same command goes on with it")
+    b = action("build", "build a data set of engraved sheets and piano rolls that line up", build)
+    b.add_argument(
+        "sources", metavar="SRC", nargs="+", help=".mxl, .musicxml, .xml or .abc scores, folders of them, or music21:bach"
+    )
+    b.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the data set, to write or to resume")
     b.add_argument("--layout", choices=LAYOUTS, default="staff", help="single staves, or a piano's two (default: staff)")
-    b.add_argument("--space", type=int, choices=(4, 8), default=4, help="pixels a staff space (default: 4)")
-    b.add_argument("--test", type=float, default=0.15, metavar="SHARE", help="of works, by composer (default: 0.15)")
-    b.add_argument("--val", type=float, default=0.05, metavar="SHARE", help="of works, by composer (default: 0.05)")
-    b.add_argument("--most", type=count, default=0, metavar="N", help="systems of one work, evenly spread (default: all)")
-    b.add_argument("--seed", type=count, default=0, help="chooses the composers of test and validation (default: 0)")
-    b.add_argument("--font", choices=FONTS, default="Leipzig", help="of the notes (default: Leipzig)")
-    b.add_argument("--free", action="store_true", help="for unpaired training: sheets and rolls of different composers")
-    b.add_argument("--pairs", type=count, default=0, metavar="N", help="with --free: works that are on both sides (default: 0)")
+    b.add_argument("--space", type=int, choices=(4, 8), default=4, help="pixels between two staff lines (default: 4)")
+    b.add_argument("--test", type=float, default=0.15, metavar="SHARE", help="share of works for testing (default: 0.15)")
+    b.add_argument("--val", type=float, default=0.05, metavar="SHARE", help="share of works for validation (default: 0.05)")
+    b.add_argument("--most", type=count, default=0, metavar="N", help="take at most N systems of a work (default: 0, all)")
+    b.add_argument("--seed", type=count, default=0, help="random seed that splits the works by composer (default: 0)")
+    b.add_argument("--font", choices=FONTS, default="Leipzig", help="the music font (default: Leipzig)")
+    b.add_argument("--free", action="store_true", help="build for unpaired training: the two sides are of different composers")
+    b.add_argument("--pairs", type=count, default=0, metavar="N", help="with --free, works on both sides (default: 0)")
     b.add_argument(
         "--clef",
         default="",
         metavar="CLEF",
-        help="of the first staff, such as G2: others are left out, and none is read (default: all)",
+        help="keep only systems with this clef in the first staff, such as G2 (default: all)",
     )
-    b.add_argument("--jobs", type=positive, default=2, metavar="N", help="processes (default: 2)")
+    b.add_argument("--jobs", type=positive, default=2, metavar="N", help="number of processes (default: 2)")
 
     m = action("midi2roll", "draw a MIDI file as a roll", midi2roll)
     m.add_argument("midi", metavar="FILE.mid", type=Path)
@@ -72,21 +74,21 @@ def parser() -> argparse.ArgumentParser:
         a.add_argument("--space", type=int, choices=(4, 8), default=4, help="pixels a staff space (default: 4)")
 
     c = action("score", "score a reader or a drawer of sheets, note by note, on works it never saw", score)
-    c.add_argument("data", metavar="DATA", type=Path, help="what `diptych music build` wrote")
-    c.add_argument("--task", choices=("read", "draw"), default="read", help="sheets to notes, or notes to sheets (default: read)")
-    c.add_argument("--baseline", choices=("blank", "copy", "nearest"), help="instead of a snapshot")
-    c.add_argument("--pred", type=Path, metavar="DIR", help="instead of a snapshot: finished pages, named as those of the data")
-    c.add_argument("--reader", type=Path, metavar="SNAPSHOT", help="for draw: what reads the drawn sheets")
-    c.add_argument("--split", choices=("test", "val", "train"), default="test", help="which works (default: test)")
-    c.add_argument("--most", type=count, default=0, metavar="N", help="systems, evenly spread (default: all)")
-    c.add_argument("--threshold", type=float, default=8 / 9, help="how sure a reader must be of a note (default: 8/9)")
-    c.add_argument("--report", type=Path, metavar="FILE.html", help="write a page with systems to look at and to listen to")
-    c.add_argument("--examples", type=count, default=12, metavar="N", help="systems on that page (default: 12)")
-    c.add_argument("--json", type=Path, metavar="FILE", help="write the scores there as well")
+    c.add_argument("data", metavar="DATA", type=Path, help="a data set that `diptych music build` wrote")
+    c.add_argument("--task", choices=("read", "draw"), default="read", help="from sheets to notes or back (default: read)")
+    c.add_argument("--baseline", choices=("blank", "copy", "nearest"), help="score a baseline instead of a snapshot")
+    c.add_argument("--pred", type=Path, metavar="DIR", help="score finished pages, named like those of the data")
+    c.add_argument("--reader", type=Path, metavar="SNAPSHOT", help="with --task draw, the reader of drawn sheets")
+    c.add_argument("--split", choices=("test", "val", "train"), default="test", help="the works to score (default: test)")
+    c.add_argument("--most", type=count, default=0, metavar="N", help="score at most N systems (default: 0, all)")
+    c.add_argument("--threshold", type=float, default=8 / 9, metavar="P", help="least certainty of a note (default: 8/9)")
+    c.add_argument("--report", type=Path, metavar="FILE.html", help="write a page of examples to see and hear")
+    c.add_argument("--examples", type=count, default=12, metavar="N", help="number of examples on that page (default: 12)")
+    c.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to this file")
     for a in (s, e, c):
         own = "" if a is c else " (default: the one for single staves that comes with diptych)"
         a.add_argument("--snapshot", type=Path, metavar="FILE", help=f"the trained translator{own}")
-        a.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+        a.add_argument("--device", default="auto", help="where to compute: auto, cpu, cuda, cuda:N or mps (default: auto)")
     return p
 
 
@@ -94,8 +96,12 @@ def main(argv: Sequence[str]) -> int:
     """Run one action."""
     args = parser().parse_args(argv)
     from diptych.cli.console import show_notes
+    from diptych.files import refuse_overwrite
 
     show_notes()
+    inputs = [getattr(args, name, None) for name in ("midi", "roll", "sheet", "snapshot", "reader")]
+    for name in ("out", "report", "json"):
+        refuse_overwrite(getattr(args, name, None), *inputs)
     return int(args.run(args))
 
 

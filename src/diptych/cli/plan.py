@@ -1,4 +1,4 @@
-"""diptych plan: memory and hours of a training, before it."""
+"""diptych plan: measure how much memory and time a training would need."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser, find_own_modules
+from diptych.cli.recipe_options import add_recipe, choose_recipe, parse
 
 if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
     import torch
@@ -18,33 +19,32 @@ if TYPE_CHECKING:  # the real imports wait until the command runs, so that --hel
 EXAMPLES = """\
   diptych plan cyclegan horses/ zebras/ --preset laptop
   diptych plan pix2pix facades/ --train.batch_size 8 --json plan.json
-Real training steps on random images are measured at two or three sizes, in processes of their own.
-Exit code: 0 it fits, 3 it does not."""
+Real training steps on random images are measured at two or three sizes, in separate processes.
+The exit code is 0 if the training fits into the memory, and 3 if it does not."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options; recipe settings (--method.*, --data.*, --train.*) pass through to the recipe, as in train."""
+    """The command's options. Recipe settings (--method.*, --data.*, --train.*) are parsed by the recipe."""
     p = command_parser("plan", EXAMPLES, "diptych plan RECIPE [DATA ...] [options] [--part.name VALUE ...]")
-    p.add_argument("recipe", metavar="RECIPE", help="what `diptych train` takes: a method, an experiment, or a file")
-    p.add_argument("data", metavar="DATA", nargs="*", help="what `diptych train` takes: one or two folders, or relief")
-    p.add_argument("--preset", default="paper", help="paper: as published, 256 px; laptop: small, for a CPU (default: paper)")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    p.add_argument("--json", metavar="FILE", type=Path, help="write everything there as well, in bytes and seconds")
+    add_recipe(p)
+    p.add_argument("--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)")
+    p.add_argument("--json", metavar="FILE", type=Path, help="also write all numbers to this file, in bytes and seconds")
     return p
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure and print; 3 when the training would not fit."""
-    args, overrides = parser().parse_known_args(argv)
-
+    """Measure and print; return 3 when the training would not fit."""
+    args = parse(parser(), argv)
+    find_own_modules()
+    recipe = choose_recipe(args)
     from diptych.cli.console import console, show_notes
-    from diptych.cli.train import choose_recipe
     from diptych.device import pick_device
+    from diptych.files import refuse_overwrite
     from diptych.run import write_json
 
     show_notes()
-    find_own_modules()
-    found = planned(choose_recipe(args.recipe, args.data, args.preset, overrides), pick_device(args.device))
+    refuse_overwrite(args.json, args.recipe)
+    found = planned(recipe, pick_device(args.device))
     console.print("\n".join(found.lines()), soft_wrap=True)
     if args.json:
         write_json(args.json, found.to_dict())
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def planned(recipe: Recipe, device: torch.device) -> Plan:
-    """A plan, made below a progress bar."""
+    """Make a plan, with a progress bar."""
     from diptych.cli.console import bar
     from diptych.training.plan import NUM_TASKS, plan
 
@@ -64,11 +64,11 @@ def planned(recipe: Recipe, device: torch.device) -> Plan:
 
 
 def largest_that_fit(recipe: Recipe, device: torch.device) -> str:
-    """For a training that ran out of memory, the sizes that would not, measured now; empty where even that cannot be measured."""
+    """Advice for a training that ran out of memory: the sizes that fit, measured now. It is empty if they cannot be measured."""
     from diptych.errors import DiptychError
 
     try:
         found = planned(recipe, device)
-    except (DiptychError, RuntimeError, OSError):  # the training's own error is the one to tell
+    except (DiptychError, RuntimeError, OSError):  # the training's own error is the one to report
         return ""
     return "; measured now: it fits with " + found.advice()

@@ -1,4 +1,4 @@
-"""diptych train: folders of images in, a trained and reported translator out."""
+"""diptych train: train a translator on folders of images, score it, and write a report."""
 
 from __future__ import annotations
 
@@ -7,81 +7,87 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import get_args
 
-from diptych.cli import command_parser, count, find_own_modules, positive
-
-if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
-    from diptych.recipe import Recipe
+from diptych.choices import Cache, Compile, OnNaN
+from diptych.cli import command_parser, count, find_own_modules, positive, seconds
+from diptych.cli.recipe_options import add_recipe, choose_recipe, parse
 
 EXAMPLES = """\
   diptych train cyclegan photos/ --out runs/x          trainA/ trainB/ (testA/ testB/) inside photos/
   diptych train cyclegan horses/ zebras/ --preset laptop
   diptych train pix2pix facades/ --data.direction b2a  side-by-side A|B images, or A/ B/ paired by name
-  diptych train recipe.yaml --dry-run                  the resolved recipe, memory and estimated time
+  diptych train recipe.yaml --dry-run                  the complete recipe, its memory and its time
 The same command again resumes an interrupted run. Every setting that --dry-run prints can be given as --part.name VALUE."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's options; recipe settings (--method.*, --data.*, --train.*) pass through to the recipe."""
+    """The command's options. Recipe settings (--method.*, --data.*, --train.*) are parsed by the recipe."""
     p = command_parser("train", EXAMPLES, "diptych train RECIPE [DATA ...] [options] [--part.name VALUE ...]")
+    add_recipe(p)
+    p.add_argument("--out", type=Path, metavar="DIR", help="the run folder to write or to resume (default: runs/RECIPE)")
+    p.add_argument("--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument(
-        "recipe",
-        metavar="RECIPE",
-        help="a method (pix2pix, cyclegan, module:Class), a published experiment, or a .yaml/.json file",
+        "--workers",
+        type=count,
+        metavar="N",
+        help="number of processes that load images (default: 0 for a CPU, up to 8 for a GPU)",
     )
-    p.add_argument(
-        "data", metavar="DATA", nargs="*", help="one folder, two folders (A and B), or the name of embedded data: relief"
-    )
-    p.add_argument("--out", type=Path, metavar="DIR", help="the run folder (default: runs/RECIPE)")
-    p.add_argument("--preset", default="paper", help="paper: as published, 256 px; laptop: small, for a CPU (default: paper)")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    p.add_argument("--workers", type=count, metavar="N", help="processes that read images (default: by device)")
     p.add_argument(
         "--cache",
-        choices=("auto", "ram", "disk", "device", "off"),
+        choices=get_args(Cache),
         default="auto",
-        help="where images stay once decoded; auto: in RAM, or on a GPU where they are few, if they fit (default: auto)",
+        help="where decoded images are kept; auto takes RAM, or the GPU for a few images, if they fit (default: auto)",
     )
     p.add_argument(
         "--compile",
-        choices=("auto", "on", "off"),
+        choices=get_args(Compile),
         default="auto",
-        help="generate kernels for the networks: minutes in the first step; auto: off, as measured (default: auto)",
+        help="compile the networks, which takes minutes in the first step; auto does not, as measured (default: auto)",
     )
-    p.add_argument("--strict", action="store_true", help="refuse to train when any image cannot be read")
-    p.add_argument("--save-every", type=float, default=300.0, metavar="SECONDS", help="how often to save (default: 300)")
-    p.add_argument("--log-every", type=positive, default=50, metavar="STEPS", help="how often to log losses (default: 50)")
-    p.add_argument("--previews", type=count, default=20, metavar="N", help="contact sheets over the whole training (default: 20)")
+    p.add_argument("--strict", action="store_true", help="refuse to train if any image cannot be read")
+    p.add_argument(
+        "--save-every", type=seconds, default=300.0, metavar="SECONDS", help="seconds between two saves (default: 300)"
+    )
+    p.add_argument(
+        "--log-every", type=positive, default=50, metavar="STEPS", help="steps between two lines of losses (default: 50)"
+    )
+    p.add_argument(
+        "--previews", type=count, default=20, metavar="N", help="number of contact sheets over the whole training (default: 20)"
+    )
     p.add_argument(
         "--validations",
         type=count,
         default=20,
         metavar="N",
-        help="times to score held-out images over the whole training (default: 20)",
+        help="how many times held-out images are scored over the whole training (default: 20)",
     )
     p.add_argument(
         "--no-graph", action="store_true", help="on CUDA, launch each step as it is instead of replaying a recorded CUDA graph"
     )
-    p.add_argument("--no-test", action="store_true", help="do not score the test images at the end; `diptych evaluate` can later")
+    p.add_argument(
+        "--no-test", action="store_true", help="do not score the test images at the end; `diptych evaluate` can do it later"
+    )
     p.add_argument(
         "--on-nan",
-        choices=("stop", "skip", "rollback"),
+        choices=get_args(OnNaN),
         default="stop",
-        help="after an update that is not finite, which never reaches the weights (default: stop)",
+        help="what to do after an update with NaN or infinity, which is never applied to the weights (default: stop)",
     )
     p.add_argument(
-        "--auto-batch", action="store_true", help="where memory runs out, go on with each batch in more parts, one after another"
+        "--auto-batch", action="store_true", help="when memory runs out, continue with each batch split into more parts"
     )
     p.add_argument(
-        "--dry-run", action="store_true", help="print the resolved recipe, and what `diptych plan` says of it; train nothing"
+        "--dry-run", action="store_true", help="print the complete recipe and the plan of its training, and train nothing"
     )
     return p
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train, score and report."""
-    args, overrides = parser().parse_known_args(argv)
+    """Train, score the test images, and write the report."""
+    args = parse(parser(), argv)
+    find_own_modules()
+    recipe = choose_recipe(args)
     from diptych.cli.console import console, notes, show_notes, watching
     from diptych.cli.finish import finish
     from diptych.cli.plan import largest_that_fit, planned
@@ -91,8 +97,6 @@ def main(argv: Sequence[str]) -> int:
     from diptych.training.loop import train
 
     show_notes()
-    find_own_modules()
-    recipe = choose_recipe(args.recipe, args.data, args.preset, overrides)
     out = args.out or Path("runs") / re.sub(r"\.(ya?ml|json)$", "", Path(args.recipe).name).replace(":", "-")
     device = pick_device(args.device)
     if args.dry_run:
@@ -121,37 +125,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         with watching() as watch:
             train(recipe, out, device=args.device, watch=watch, **options)
-    except OutOfMemory as error:  # it holds what the training held: what fits can be measured only when it is gone
+    except OutOfMemory as error:  # the error keeps the training's memory in use; what fits can be measured once it is gone
         shortage = str(error)
     if shortage:
         raise OutOfMemory(shortage + (largest_that_fit(recipe, device) if "WORLD_SIZE" not in os.environ else ""))
     if first:
         finish(out, device=args.device, test=not args.no_test)
     return 0
-
-
-def choose_recipe(name: str, data: Sequence[str], preset_name: str, overrides: Sequence[str]) -> Recipe:
-    """The recipe that RECIPE, DATA, --preset and the settings on the command line mean together, as a Recipe."""
-    from diptych.data.catalogue import EMBEDDED
-    from diptych.errors import ConfigError
-    from diptych.recipe import Recipe
-    from diptych.recipes import RECIPES, named, preset
-
-    unknown = [word for word in overrides if word.startswith("-") and "." not in word]
-    if unknown or (overrides and not overrides[0].startswith("--")):
-        raise ConfigError(
-            f"no option is called {(unknown or overrides)[0]}; settings have two parts, such as --train.epochs 10; see --help"
-        )
-    source = {"source": [word if word in EMBEDDED else str(Path(word)) for word in data]} if data else {}
-    if name.endswith((".yaml", ".yml", ".json")):
-        base = Recipe.load(name)
-    elif name in RECIPES:
-        base = named(name)
-    else:
-        base = Recipe.create(name, preset(preset_name, name))
-    values = base.to_dict()
-    values["data"] |= source
-    recipe = Recipe.from_dict(values, overrides)
-    if not recipe.data.source:
-        raise ConfigError(f"train {name}: no data given; name one or two folders, or relief, the embedded data")
-    return recipe

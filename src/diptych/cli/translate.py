@@ -1,4 +1,4 @@
-"""diptych translate: images and trees of folders through a snapshot."""
+"""diptych translate: translate images and folders of images with a snapshot."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
-from diptych.cli import command_parser
+from diptych.choices import Backend, Direction, Mode, Precision, WorkingSize
+from diptych.cli import command_parser, positive, seed
 
 EXAMPLES = """\
   diptych translate runs/x/snapshot.safetensors photos/ --out paintings/
@@ -18,55 +20,70 @@ EXAMPLES = """\
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("translate", EXAMPLES)
-    p.add_argument("snapshot", metavar="SNAPSHOT", type=Path, help="a snapshot.safetensors of a run or of `diptych import`")
-    p.add_argument("inputs", metavar="INPUT", nargs="+", help="an image, or a folder whose tree of images is kept")
-    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="where results go: same names, same tree, same sizes")
-    p.add_argument("--direction", default="a2b", choices=("a2b", "b2a"), help="which way (default: a2b)")
+    p.add_argument(
+        "snapshot",
+        metavar="SNAPSHOT",
+        type=Path,
+        help="the trained translator: the snapshot.safetensors of a run, or what `diptych import` wrote",
+    )
+    p.add_argument(
+        "inputs", metavar="INPUT", nargs="+", help="an image, or a folder, of which all images at any depth are translated"
+    )
+    p.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the folder for the results, which keep names, subfolders and sizes",
+    )
+    p.add_argument("--direction", default="a2b", choices=get_args(Direction), help="from A to B, or from B to A (default: a2b)")
     p.add_argument(
         "--at",
         default="native",
-        choices=("native", "trained"),
-        help="work at the image's own size, or at the size of training and resize back (default: native)",
+        choices=get_args(WorkingSize),
+        help="translate each image at its own size, or at the size of training and resize the result (default: native)",
     )
     p.add_argument(
         "--mode",
-        choices=("eval", "paper"),
-        help="paper: batch statistics and dropout, as the published test; eval: neither (default: the snapshot's)",
+        choices=get_args(Mode),
+        help="apply the network with batch statistics and dropout, as the published tests do (paper), or with neither (eval) "
+        "(default: the snapshot's own mode)",
     )
-    p.add_argument("--seed", type=int, default=0, help="of paper's dropout (default: 0)")
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    p.add_argument("--seed", type=seed, default=0, metavar="N", help="the random seed of dropout in mode paper (default: 0)")
+    p.add_argument("--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument(
         "--backend",
         default="auto",
-        choices=("auto", "torch", "onnx", "openvino"),
-        help="what computes; auto measures those installed on the first images of a large job (default: auto)",
+        choices=("auto", *get_args(Backend)),
+        help="the library that computes; auto measures the installed ones on the first images of a large job (default: auto)",
     )
-    p.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="default: auto")
-    p.add_argument("--batch", default=None, type=_batch, metavar="N", help="images at once, auto or a number (default: auto)")
+    p.add_argument(
+        "--precision",
+        default="auto",
+        choices=get_args(Precision),
+        help="the precision of the network; auto takes bf16 where it is faster and exact enough (default: auto)",
+    )
+    p.add_argument(
+        "--batch", default=None, type=_batch, metavar="N", help="the number of images translated at once, or auto (default: auto)"
+    )
     p.add_argument(
         "--max-error",
         default=1.0,
         type=float,
         metavar="LEVELS",
-        help="the mean difference to fp32, of 255 levels, up to which auto takes bf16 (default: 1)",
+        help="the largest mean difference to torch in fp32 that auto accepts, in levels of 255 (default: 1)",
     )
-    p.add_argument("--skip-existing", action="store_true", help="go on where an interrupted job stopped")
-    p.add_argument("--dry-run", action="store_true", help="list what would be written")
+    p.add_argument("--skip-existing", action="store_true", help="skip images whose result exists, to resume an interrupted job")
+    p.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
     return p
 
 
 def _batch(text: str) -> int | None:
-    number = None if text == "auto" else int(text)
-    if number is not None and number < 1:
-        raise ValueError
-    return number
-
-
-_batch.__name__ = "batch"  # which argparse puts into its message
+    return None if text == "auto" else positive(text)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Translate every image; 1 when some could not be."""
+    """Translate every image; return 1 when some could not be translated."""
     args = parser().parse_args(argv)
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.inference.batch import plan, translate_files

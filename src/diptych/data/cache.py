@@ -15,17 +15,17 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
+from diptych.choices import Cache
 from diptych.data.datasets import Crops
 from diptych.data.slots import Mapped, Resident, Slots
-from diptych.device import available_memory, in_words
 from diptych.errors import ConfigError, StorageError
+from diptych.memory import available_memory, in_words
 
 log = logging.getLogger(__name__)
-Cache = Literal["auto", "ram", "disk", "device", "off"]
 CACHES: tuple[Cache, ...] = get_args(Cache)
 SHARE = 0.5  # of the memory that is available: the rest is for training, and for who else is there
 SMALL = 0.1  # of a GPU's free memory: below it, auto keeps images there

@@ -9,18 +9,16 @@ import sys
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Literal
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from diptych.choices import Backend, ComputingPrecision
 from diptych.errors import ConfigError
 from diptych.extras import extra
 from diptych.pixels import Domain
 
-Backend = Literal["torch", "onnx", "openvino"]
-ComputingPrecision = Literal["fp32", "bf16"]
 Run = Callable[[Shaped[Tensor, "n c h w"]], Shaped[Tensor, "n d h w"]]
 PACKAGES: dict[Backend, tuple[str, ...]] = {"torch": (), "onnx": ("onnx", "onnxruntime"), "openvino": ("onnx", "openvino")}
 

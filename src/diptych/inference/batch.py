@@ -17,6 +17,7 @@ from diptych.data.datasets import read_as
 from diptych.data.folders import Ref, find_images
 from diptych.data.formats import output_suffix, write_pixels
 from diptych.errors import DataError, StorageError, out_of_memory
+from diptych.files import is_same_file
 from diptych.inference.translator import Translator, WorkingSize
 from diptych.messages import show
 from diptych.overlap import ahead
@@ -60,7 +61,7 @@ def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) 
         for path, relative in files:
             suffix = output_suffix(relative.suffix, translator.target.channels, translator.target.dtype)
             target = Path(out) / relative.with_suffix(suffix)
-            if target.exists() and os.path.samefile(path, target):
+            if is_same_file(path, target):
                 raise DataError(f"{show(path)}: would be overwritten by its own translation; choose another --out")
             if target in jobs:
                 raise DataError(

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from diptych.choices import Format
 from diptych.errors import SnapshotError
 from diptych.extras import extra
 from diptych.files import sha256_of, write_atomic
@@ -23,7 +23,6 @@ from diptych.nets.modes import applied, depends_on_batch
 from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.snapshot import Snapshot
 
-Format = Literal["onnx", "torchscript"]
 EXPORT = "export to onnx"  # begins the message about a missing package
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torchscript": ".pt"}
 TOLERANCE = 1e-4  # greatest difference in [-1, 1] before rounding, about a hundredth of one of 255 levels

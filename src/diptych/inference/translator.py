@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor
 
+from diptych.choices import WorkingSize
 from diptych.data.augment import resize, to_tensor
 from diptych.data.census import fit
 from diptych.device import pick_device
@@ -19,8 +20,6 @@ from diptych.inference.backends import Backend, ComputingPrecision, onnx_run, op
 from diptych.inference.pytorch import TorchBackend
 from diptych.nets.modes import Mode, depends_on_batch
 from diptych.snapshot import Snapshot
-
-WorkingSize = Literal["native", "trained"]
 
 
 class Translator:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import importlib
 from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 from diptych.errors import ConfigError
-from diptych.methods.base import Batch, Method, MethodConfig, Terms
+
+if TYPE_CHECKING:
+    from diptych.methods.base import Batch, Method, MethodConfig, Terms
 
 METHODS: dict[str, str] = {
     "pix2pix": "diptych.methods.pix2pix:Pix2PixConfig",
@@ -17,6 +20,13 @@ METHODS: dict[str, str] = {
 }
 
 __all__ = ["METHODS", "Batch", "Method", "MethodConfig", "Terms", "method_config"]
+
+
+def __getattr__(name: str) -> Any:
+    """Classes are imported when first used, so that the names of methods can be looked up without torch."""
+    if name not in __all__:
+        raise AttributeError(f"module 'diptych.methods' has no attribute {name!r}")
+    return getattr(importlib.import_module("diptych.methods.base"), name)
 
 
 def method_config(name: str) -> type[MethodConfig]:

@@ -12,10 +12,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diptych.files import read_state_dict
 from diptych.nets.backbones import VGG16
 from diptych.nets.inception import NUM_FEATURES, SIZE, load_inception
 from diptych.pixels import Domain
+from diptych.state_dicts import read_state_dict
 
 BATCH_SIZE = 32  # images that go through a network at a time
 RANDOM_SIZE = 128  # pixels a side of the input of the random network

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.files import read_state_dict, sha256_of
+from diptych.files import sha256_of
 from diptych.metrics.weights import find_weights
 from diptych.nets.backbones import VGG16, AlexNet, Backbone, full_precision, load_backbone
+from diptych.state_dicts import read_state_dict
 
 HEADS = Path(__file__).with_name("lpips_v0.1.safetensors")
 BACKBONES: dict[str, Backbone] = {"alex": "alexnet", "vgg": "vgg16"}  # the authors' names -> ours

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diptych.errors import DataError, WeightsError
-from diptych.files import first_keys, read_state_dict
+from diptych.state_dicts import first_keys, read_state_dict
 
 Backbone = Literal["alexnet", "vgg16"]
 

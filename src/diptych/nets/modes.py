@@ -6,14 +6,13 @@ import copy
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
+from diptych.choices import Mode
 from diptych.errors import ConfigError
-
-Mode = Literal["eval", "paper"]
 
 
 @contextmanager

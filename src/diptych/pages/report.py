@@ -24,7 +24,6 @@ from PIL import Image
 
 from diptych.errors import ConfigError, DiptychError
 from diptych.evaluation.tables import DIRECTIONS, Table, tables
-from diptych.files import read_header
 from diptych.messages import show
 from diptych.methods import METHODS
 from diptych.pages.charts import Line, charts
@@ -32,6 +31,7 @@ from diptych.pages.frame import counted, embedded, render, write_page
 from diptych.recipe import Recipe, flat
 from diptych.run import read_census
 from diptych.sheets import spread
+from diptych.trees import read_header
 
 MAX_IMAGES = 24  # of each kind on the page
 MAX_IMAGE_BYTES = 12_000_000  # that a kind of image may have together; more becomes JPEG

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from typing import Literal
 
 import torch
 
+from diptych.choices import Compile
 from diptych.errors import ConfigError
 
 log = logging.getLogger(__name__)
-Compile = Literal["auto", "on", "off"]
 COMPILERS = ("c++", "g++", "clang++")
 
 

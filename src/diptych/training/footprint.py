@@ -25,9 +25,9 @@ import torch
 from diptych.data.census import Census
 from diptych.data.folders import Split
 from diptych.data.stream import NativeBatch
-from diptych.device import peak_memory, pick_device, resident_memory
+from diptych.device import pick_device
 from diptych.errors import ConfigError, DiptychError, out_of_memory
-from diptych.files import write_tree
+from diptych.memory import peak_memory, resident_memory
 from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
@@ -35,6 +35,7 @@ from diptych.training.loop import build_method, to_device
 from diptych.training.recorded import FIRST, RecordedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
+from diptych.trees import write_tree
 
 BENCH = "from diptych.training.footprint import serve; serve()"
 MOST_STEPS = 10
@@ -45,7 +46,7 @@ class Footprint:
     """Bytes and seconds of training steps of one size.
 
     ``batch``: images at once, in one of the parts of train.accumulate. ``peak``: what the process holds at most while it trains
-    (see diptych.device.peak_memory), ``saving`` until the training state is written as well. ``fixed``: about what it would hold
+    (see diptych.memory.peak_memory), ``saving`` until the training state is written as well. ``fixed``: about what it would hold
     without activations. ``pools``: bytes of buffers, nearly all of them image pools, which grow with the crop but not with the
     batch. ``multiple``: networks pad crops of other sizes to a multiple of it. ``seconds``: of one step.
     """

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from diptych.training.distributed import World, greatest
 
-OnNaN = Literal["stop", "skip", "rollback"]
 LAG = 2  # steps that a GPU may be behind with its answer
 
 

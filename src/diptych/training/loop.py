@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from diptych.choices import OnNaN
 from diptych.data.cache import Cache, kept
 from diptych.data.census import Census, take_census
 from diptych.data.checkup import quick_check
@@ -30,7 +31,7 @@ from diptych.run import Run
 from diptych.training.compiling import Compile, wants_compiling
 from diptych.training.distributed import World, any_of, once_a_machine, share, world
 from diptych.training.doctor import Doctor
-from diptych.training.guard import OnNaN, Trouble
+from diptych.training.guard import Trouble
 from diptych.training.observer import Observer, snapshot_of
 from diptych.training.preview import Preview
 from diptych.training.recorded import RecordedStep

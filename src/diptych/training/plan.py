@@ -17,8 +17,9 @@ from diptych.data.datasets import Crops
 from diptych.data.folders import Split, find_data
 from diptych.data.holdout import hold_out
 from diptych.data.slots import Mapped, Slots
-from diptych.device import available_memory, describe, in_words, pick_precision, resident_memory, workers_for
+from diptych.device import describe, pick_precision, workers_for
 from diptych.errors import OutOfMemory
+from diptych.memory import available_memory, in_words, resident_memory
 from diptych.recipe import Recipe
 from diptych.training.footprint import Bench, Footprint
 from diptych.training.forecast import Forecast

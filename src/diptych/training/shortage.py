@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import torch
 
-from diptych.device import in_words, peak_memory
 from diptych.errors import OutOfMemory, out_of_memory
+from diptych.memory import in_words, peak_memory
 from diptych.methods import Batch
 from diptych.recipe import Recipe
 from diptych.training.trainee import Trainee

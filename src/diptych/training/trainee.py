@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from diptych.ema import Ema
 from diptych.errors import ConfigError
-from diptych.files import Tree
 from diptych.methods import Method
 from diptych.nets import recompute_stages
 from diptych.recipe import Recipe
 from diptych.training.distributed import World, gather
 from diptych.training.guard import Guard
 from diptych.training.stats import Stats
+from diptych.trees import Tree
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import sys
 import pytest
 import torch
 
-from diptych import device
-from diptych.device import available_memory, in_words
+from diptych import memory
+from diptych.memory import available_memory, in_words
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def groups(tmp_path, monkeypatch):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.with_name(file.name.replace("_dot_", ".")).write_text(text)
         (tmp_path / "membership").write_text(membership)
-        return list(device._group_memory(tmp_path, tmp_path / "membership"))
+        return list(memory._group_memory(tmp_path, tmp_path / "membership"))
 
     return write
 
@@ -44,24 +44,24 @@ def test_a_group_without_a_limit_leaves_what_others_do(groups):
 
 def test_what_is_left_is_the_least_of_all_limits(monkeypatch):
     cpu = torch.device("cpu")
-    monkeypatch.setattr(device, "_machine_memory", lambda: iter([500]))
-    monkeypatch.setattr(device, "_group_memory", lambda: iter([400, 300]))
-    monkeypatch.setattr(device, "_address_space", lambda: iter([600]))
+    monkeypatch.setattr(memory, "_machine_memory", lambda: iter([500]))
+    monkeypatch.setattr(memory, "_group_memory", lambda: iter([400, 300]))
+    monkeypatch.setattr(memory, "_address_space", lambda: iter([600]))
     assert available_memory(cpu) == 300
-    monkeypatch.setattr(device, "_group_memory", lambda: iter([-5]))  # more in use than is allowed: nothing is left
+    monkeypatch.setattr(memory, "_group_memory", lambda: iter([-5]))  # more in use than is allowed: nothing is left
     assert available_memory(cpu) == 0
 
 
 def test_where_the_system_says_nothing_half_of_the_memory_is_taken_as_free(monkeypatch):
     for name in ("_machine_memory", "_group_memory", "_address_space"):
-        monkeypatch.setattr(device, name, lambda: iter([]))
+        monkeypatch.setattr(memory, name, lambda: iter([]))
     assert 1e8 < available_memory(torch.device("cpu")) < 1e14
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_limit_of_address_space_is_seen():
     code = (
-        "import resource, torch; from diptych.device import available_memory;"
+        "import resource, torch; from diptych.memory import available_memory;"
         "resource.setrlimit(resource.RLIMIT_AS, (4 << 30,) * 2);"
         "print(available_memory(torch.device('cpu')))"
     )

@@ -1,0 +1,36 @@
+"""The words that options and arguments may take, as Literal types, for the library and the command line alike.
+
+Nothing is imported here, so that `--help` can list the words without torch.
+"""
+
+from typing import Literal
+
+Precision = Literal["auto", "fp32", "bf16"]
+"""What networks compute in; ``auto`` is bf16 where the hardware computes in it."""
+
+Direction = Literal["a2b", "b2a"]
+"""Which way images are translated."""
+
+Mode = Literal["eval", "paper"]
+"""How a network is applied, see diptych.nets.modes."""
+
+Cache = Literal["auto", "ram", "disk", "device", "off"]
+"""Where images stay once decoded, see diptych.data.cache."""
+
+Compile = Literal["auto", "on", "off"]
+"""Whether kernels are generated for the networks, see diptych.training.compiling."""
+
+OnNaN = Literal["stop", "skip", "rollback"]
+"""What follows an update that is not finite, see diptych.training.loop."""
+
+WorkingSize = Literal["native", "trained"]
+"""The size at which an image is translated: its own, or that of training."""
+
+Backend = Literal["torch", "onnx", "openvino"]
+"""What computes a translation, see diptych.inference.backends."""
+
+ComputingPrecision = Literal["fp32", "bf16"]
+"""The precision of one translator."""
+
+Format = Literal["onnx", "torchscript"]
+"""The formats of diptych.inference.export."""

@@ -1,0 +1,162 @@
+"""The arguments that train, plan and ablate share (RECIPE, DATA, --preset, settings), and the recipe that they mean."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diptych.errors import ConfigError
+
+if TYPE_CHECKING:  # the real import waits until everything that needs no torch is checked
+    from diptych.recipe import Recipe
+
+FILES = (".yaml", ".yml", ".json")
+PARTS = ("method", "data", "train")
+SETTING = re.compile(r"--([a-zA-Z_]+)\.[^=]*")
+
+
+def add_recipe(p: argparse.ArgumentParser) -> None:
+    """Add RECIPE, DATA and --preset to a parser."""
+    p.add_argument(
+        "recipe",
+        metavar="RECIPE",
+        help="what to train: a method (pix2pix, cyclegan, module:Class), a published experiment, or a .yaml/.json file",
+    )
+    p.add_argument(
+        "data",
+        metavar="DATA",
+        nargs="*",
+        default=[],
+        help="the images: one folder, two folders (A and B), or relief, the data that comes with diptych",
+    )
+    p.add_argument(
+        "--preset",
+        help="the sizes of a method or experiment: paper, as published at 256 px, or laptop, small for a CPU (default: paper)",
+    )
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse options, words and settings in any order; settings become ``settings``, each as ``--part.name=value``.
+
+    Raises ConfigError for an option that is neither, naming the nearest.
+    """
+    words, settings = split_settings(argv)
+    args, unknown = parser.parse_known_intermixed_args(words)
+    for word in unknown:
+        name = word.partition("=")[0]
+        near = get_close_matches(name, [option for action in parser._actions for option in action.option_strings], n=1)
+        hint = f"did you mean {near[0]}?" if near else "settings have two parts, such as --train.epochs 10"
+        raise ConfigError(f"no option is called {name}; {hint}; see `{parser.prog} --help`")
+    args.settings = settings
+    return args
+
+
+def split_settings(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A command line without its settings, and the settings as ``--part.name=value``.
+
+    The word after ``--part.name`` is its value, also when it is a negative number. Raises ConfigError when there is none, or for
+    a part that recipes do not have.
+    """
+    words: list[str] = []
+    settings: list[str] = []
+    left = list(argv)
+    while left:
+        word = left.pop(0)
+        if word == "--":  # what follows are names of folders
+            return [*words, word, *left], settings
+        found = SETTING.match(word)
+        if found is None:
+            words.append(word)
+            continue
+        if found[1] not in PARTS:
+            near = get_close_matches(found[1], PARTS, n=1)
+            hint = f"did you mean --{near[0]}{found[0][len(found[1]) + 2 :]}?" if near else f"parts are {', '.join(PARTS)}"
+            raise ConfigError(f"no setting is called {found[0]}; {hint}")
+        if "=" not in word:
+            if not left or left[0].startswith("--"):
+                raise ConfigError(f"{word} needs a value, found {left[0] if left else 'nothing after it'}; write {word} VALUE")
+            word = f"{word}={left.pop(0)}"
+        settings.append(word)
+    return words, settings
+
+
+def choose_recipe(args: argparse.Namespace) -> Recipe:
+    """The recipe that a parsed command line means.
+
+    Names and folders are checked first, which needs no torch. Raises ConfigError and DataError.
+    """
+    name, is_file = args.recipe, args.recipe.endswith(FILES)
+    check_name(name)
+    check_preset(args.preset, name, is_file)
+    check_folders(args.data)
+
+    from diptych.data.catalogue import EMBEDDED
+    from diptych.recipe import Recipe
+    from diptych.recipes import RECIPES, named, preset
+
+    if is_file:
+        base = Recipe.load(name)
+    elif name in RECIPES:
+        base = named(name)
+    else:
+        base = Recipe.create(name, preset(args.preset or "paper", name))
+    values = base.to_dict()
+    if args.preset and name in RECIPES:
+        values = merged(values, preset(args.preset, values["method"]["name"]))
+    if args.data:
+        values["data"]["source"] = [word if word in EMBEDDED else str(Path(word)) for word in args.data]
+    recipe = Recipe.from_dict(values, args.settings)
+    if not recipe.data.source:
+        raise ConfigError(f"{name}: no data given; name one or two folders, or relief, the embedded data")
+    check_folders(recipe.data.source)
+    return recipe
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError, naming the nearest, unless RECIPE can be a method, an experiment, a file, or module:Class."""
+    from diptych.methods import METHODS
+    from diptych.recipes import RECIPES
+
+    if name in METHODS or name in RECIPES or ":" in name:
+        return
+    if name.endswith(FILES):
+        if not Path(name).is_file():
+            raise ConfigError(f"{name}: no such file; give a recipe that --dry-run printed, or the name of a method")
+        return
+    near = get_close_matches(name, [*METHODS, *RECIPES], n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*METHODS, *RECIPES])}, files, and module:Class"
+    raise ConfigError(f"no method or recipe is called {name!r}; {hint}")
+
+
+def check_preset(preset: str | None, recipe: str, is_file: bool) -> None:
+    """Raise ConfigError for an unknown preset, naming the nearest, and for any preset beside a file, which says everything."""
+    from diptych.recipes import PRESETS
+
+    if preset is None:
+        return
+    if preset not in PRESETS:
+        near = get_close_matches(preset, PRESETS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"--preset must be one of {', '.join(PRESETS)}, found {preset!r}{hint}")
+    if is_file:
+        raise ConfigError(
+            f"--preset {preset}: {recipe} holds its own settings; leave --preset out, and change single settings in the file "
+            "or with --part.name VALUE"
+        )
+
+
+def check_folders(sources: Sequence[str]) -> None:
+    """Raise DataError, naming the nearest, for a folder that is not there; before anything is compared or imported."""
+    from diptych.data.listing import open_folder
+
+    for source in sources:
+        open_folder(source)
+
+
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a recipe with those of a preset over them, part by part."""
+    return {part: value | changes.get(part, {}) for part, value in values.items()}

@@ -1,0 +1,107 @@
+"""No command overwrites what it reads, and none replaces a file that nobody named."""
+
+import json
+import os
+
+import pytest
+import torch
+from PIL import Image
+
+from diptych.data.formats import read_pixels
+from diptych.nets import generator
+from diptych.pixels import Domain
+from diptych.recipe import Recipe
+from diptych.snapshot import Snapshot
+from tests.cli.pictures import diptych, folder, picture
+from tests.reference import junyanz
+
+
+def foreign(path):
+    torch.save(junyanz.ResnetGenerator(ngf=2, n_blocks=1).state_dict(), path)
+    return path
+
+
+def snapshot(path):
+    Snapshot({"a2b": generator("resnet_1", 3, 3, width=2).eval()}, Domain(), Domain()).save(path)
+    return path
+
+
+def refused(capsys, *words):
+    assert diptych(*words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("how", ["same", "link", "other spelling"])
+@pytest.mark.parametrize("command", ["export", "import", "plan", "music roll2midi", "music midi2roll", "music read"])
+def test_a_result_that_would_replace_its_input_is_refused(command, how, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    if command == "export":
+        given, words, flag = snapshot(tmp_path / "x.safetensors"), ["--to", "torchscript"], "--out"
+    elif command == "import":
+        given, words, flag = foreign(tmp_path / "x.pth"), [], "--out"
+    elif command == "plan":
+        given, words, flag = tmp_path / "x.yaml", ["relief"], "--json"
+        given.write_text(Recipe.create("pix2pix").to_yaml())
+    else:
+        given, words, flag = picture(tmp_path / "x.png"), [], "--out"
+    out = {"same": given, "link": tmp_path / "link", "other spelling": tmp_path / "." / ".." / tmp_path.name / given.name}[how]
+    if how == "link":
+        out.symlink_to(given)
+    before = given.read_bytes()
+    line = refused(capsys, *command.split(), given, *words, flag, out)
+    assert line == f"error: {out}: is the input {given} itself and would be overwritten; name another file"
+    assert given.read_bytes() == before
+
+
+def test_the_second_input_of_an_import_is_guarded_too(tmp_path, capsys):
+    one, two = foreign(tmp_path / "a.pth"), foreign(tmp_path / "b.pth")
+    assert "is the input" in refused(capsys, "import", one, two, "--out", two)
+
+
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_a_default_name_never_replaces_a_file(command, tmp_path, capsys):
+    if command == "export":
+        words, taken = [snapshot(tmp_path / "x.safetensors"), "--to", "torchscript"], tmp_path / "x-a2b.pt"
+    else:
+        words, taken = [foreign(tmp_path / "x.pth")], tmp_path / "x.safetensors"
+    taken.write_bytes(b"mine")
+    line = refused(capsys, command, *words)
+    assert line == f"error: {taken}: is there already; give --out {taken} to replace it, or --out with another name"
+    assert taken.read_bytes() == b"mine"
+    assert diptych(command, *words, "--out", taken) == 0
+    assert taken.read_bytes() != b"mine"
+
+
+def test_a_check_never_replaces_that_of_other_data_of_the_same_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for where in ("one", "two"):
+        folder(tmp_path / where / "x" / "trainA"), folder(tmp_path / where / "x" / "trainB", seed=9)
+    assert diptych("check", "one/x") in (0, 1)
+    capsys.readouterr()
+    assert refused(capsys, "check", "two/x") == ("error: runs/check-x: holds the check of one/x; name another folder with --out")
+    assert diptych("check", tmp_path / "one" / "x") in (0, 1)  # the same data under another spelling
+    assert json.loads((tmp_path / "runs/check-x/check.json").read_text())["sources"] == [str(tmp_path / "one" / "x")]
+
+
+@pytest.mark.parametrize("command", ["export", "import"])
+def test_a_folder_as_out_is_one_line(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = (
+        [snapshot(tmp_path / "x.safetensors"), "--to", "torchscript"] if command == "export" else [foreign(tmp_path / "x.pth")]
+    )
+    assert diptych(command, *words, "--out", ".") == 5
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: .: cannot be written (Is a directory)")
+
+
+def test_a_broken_link_beside_a_kept_result_is_reported_and_the_rest_goes_on(tmp_path, capsys):
+    net = snapshot(tmp_path / "x.safetensors")
+    folder(tmp_path / "in", 1)
+    (tmp_path / "in" / "broken.png").symlink_to("nowhere.png")
+    (tmp_path / "out").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "out" / "broken.png")  # of a time when the link was whole
+    assert diptych("translate", net, tmp_path / "in", "--out", tmp_path / "out", "--device", "cpu") == 1
+    assert "broken.png: is a broken symbolic link; restore its target, or remove it" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path / "out")) == ["0.png", "broken.png"]
+    assert read_pixels(tmp_path / "out" / "broken.png").shape == (4, 4, 3)
