@@ -19,7 +19,7 @@ from diptych.methods.pix2pix import Pix2PixConfig
 from diptych.nets import PatchGAN, ResNet
 from diptych.nets.modes import applied
 from diptych.pixels import Domain
-from diptych.pool import ImagePool
+from diptych.methods.pool import ImagePool
 from diptych.recipe import Recipe, TrainConfig
 from diptych.snapshot import Snapshot
 from diptych.training.distributed import World

@@ -26,7 +26,7 @@ from diptych.methods.base import Batch, Method, Terms, discriminator_terms, froz
 from diptych.nets import Init, Norm, PatchGAN, Upsample, apply_side_by_side, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.pool import ImagePool
+from diptych.methods.pool import ImagePool
 
 log = logging.getLogger(__name__)
 
