@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "src" / "diptych"
 FLOORS = {
     "pieces": {
         "errors",
+        "settings",
         "pixels",
         "nets",
         "losses",
@@ -26,7 +27,7 @@ FLOORS = {
         "overlap",
     },
     "rooms": {"methods", "data", "metrics"},
-    "contracts": {"recipe", "recipes", "snapshot", "foreign", "run"},
+    "contracts": {"recipe", "renamed", "recipes", "snapshot", "foreign", "run"},
     "engines": {"training", "inference", "evaluation"},
     "compositions": {"pages", "scoring"},
     "applications": {"study", "server", "music", "prepare", "ablation"},
