@@ -11,15 +11,15 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from diptych.files import read_tree, write_tree
-from diptych.losses import generator_loss
+from diptych.losses import PixelLoss, generator_loss
 from diptych.methods import METHODS, Batch, Method, method_config
 from diptych.methods.base import discriminator_terms, frozen
 from diptych.methods.cyclegan import CycleGANConfig
 from diptych.methods.pix2pix import Pix2PixConfig
+from diptych.methods.pool import ImagePool
 from diptych.nets import PatchGAN, ResNet
 from diptych.nets.modes import applied
 from diptych.pixels import Domain
-from diptych.methods.pool import ImagePool
 from diptych.recipe import Recipe, TrainConfig
 from diptych.snapshot import Snapshot
 from diptych.training.distributed import World
@@ -41,7 +41,7 @@ ABLATIONS = {
         {"lambda_l1": 0.0},
         {"conditional": False},
         {"lambda_r1": 1.0},
-        {"pixel": "bce", "foreground": 8.0, "lambda_l1": 1.0},
+        {"pixel_loss": PixelLoss("bce", 8.0), "lambda_l1": 1.0},
         {"norm": "instance"},
         {"norm": "instance_affine", "dropout": False, "gan": "wgan", "lambda_r1": 0.5},
     ],
@@ -58,7 +58,7 @@ ABLATIONS = {
         {"norm": "batch"},
         {"pool_size": 0},
         {"dropout": True},
-        {"pixel": "bce", "foreground": 8.0, "lambda_structure": 2.0},
+        {"pixel_loss": PixelLoss("bce", 8.0)},
     ],
 }
 CASES = {

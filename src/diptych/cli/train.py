@@ -134,10 +134,13 @@ def choose_recipe(name: str, data: Sequence[str], preset_name: str, overrides: S
     """The recipe that RECIPE, DATA, --preset and the settings on the command line mean together, as a Recipe."""
     from diptych.data.catalogue import EMBEDDED
     from diptych.errors import ConfigError
+    from diptych.music.recipes import RECIPES as MUSIC
     from diptych.recipe import Recipe
     from diptych.recipes import RECIPES, named, preset
 
-    unknown = [word for word in overrides if word.startswith("-") and "." not in word]
+    recipes = RECIPES | MUSIC
+    options = [re.sub(r"[+=].*", "", word, flags=re.DOTALL) for word in overrides if re.match("--?[A-Za-z]", word)]
+    unknown = [word for word in options if "." not in word and word != "--extra"]
     if unknown or (overrides and not overrides[0].startswith("--")):
         raise ConfigError(
             f"no option is called {(unknown or overrides)[0]}; settings have two parts, such as --train.epochs 10; see --help"
@@ -145,8 +148,8 @@ def choose_recipe(name: str, data: Sequence[str], preset_name: str, overrides: S
     source = {"source": [word if word in EMBEDDED else str(Path(word)) for word in data]} if data else {}
     if name.endswith((".yaml", ".yml", ".json")):
         base = Recipe.load(name)
-    elif name in RECIPES:
-        base = named(name)
+    elif name in recipes:
+        base = named(name, recipes)
     else:
         base = Recipe.create(name, preset(preset_name, name))
     values = base.to_dict()
