@@ -81,6 +81,7 @@ def test_settings_of_one_recipe_do_not_leak_into_the_next():
         ({"train": {"epochs": -1}}, ["train.epochs must be at least 0, found -1"]),
         ({"train": {"epochs": 0, "decay_epochs": 0}}, ["train.epochs and train.decay_epochs are both 0"]),
         ({"train": {"batch_size": 0}}, ["train.batch_size must be at least 1, found 0"]),
+        ({"train": {"seed": 10**30}}, [f"train.seed must be below 2^63, found {10**30}"]),
         ({"train": {"ema": 1.0}}, ["train.ema must be at least 0 and below 1, found 1.0"]),
         ({"data": {"load_size": 100}}, ["data.load_size must be at least data.crop_size (256), found 100"]),
     ],

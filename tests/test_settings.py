@@ -1,14 +1,15 @@
 """Settings are checked by the rules in their types, in one line that names setting, rule and value."""
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, get_origin, get_type_hints
 
 import pytest
 
 from diptych.errors import ConfigError
-from diptych.methods import METHODS, method_config
+from diptych.methods import method_config
 from diptych.recipe import Recipe, TrainConfig
 from diptych.settings import Count, Fraction, Positive, Weight, Whole, check_settings
+from tests.contract.small import NAMES
 
 NAN, INF = float("nan"), float("inf")
 
@@ -85,19 +86,29 @@ def test_a_rate_in_a_file_that_is_no_number_is_refused(rate, tmp_path):
         Recipe.load(tmp_path / "r.yaml")
 
 
-@pytest.mark.parametrize("config", [TrainConfig, *map(method_config, METHODS)], ids=lambda config: config.__name__)
-def test_no_number_of_any_configuration_may_be_nan_or_absurdly_small(config):
-    numbers = [field.name for field in fields(config) if isinstance(field.default, int | float) and field.default is not True]
-    numbers = [name for name in numbers if not isinstance(getattr(config(), name), bool)]
-    assert len(numbers) >= 7
-    for name in numbers:
+def asked(name, **settings):
+    """What a recipe asks at its door, of a method's settings or of the training's."""
+    return TrainConfig(**settings) if name == "train" else Recipe(method_config(name)(**settings))
+
+
+def config_of(name):
+    return TrainConfig if name == "train" else method_config(name)
+
+
+@pytest.mark.parametrize("name", ["train", *NAMES])
+def test_no_number_may_be_nan_or_absurdly_small(name):
+    numbers = [field.name for field in fields(config_of(name)) if type(field.default) in (int, float)]
+    assert len(numbers) >= 5
+    for number in numbers:
         for value in (NAN, -1):
-            with pytest.raises(ConfigError, match=rf"\.{name} must be .*, found {value}"):
-                config(**{name: value})
+            with pytest.raises(ConfigError, match=rf"\.{number} must be .*, found {value}"):
+                asked(name, **{number: value})
 
 
-@pytest.mark.parametrize("setting", ["norm", "init", "upsample", "gan"])
-@pytest.mark.parametrize("method", METHODS)
-def test_a_choice_that_is_not_offered_is_refused_in_python_too(method, setting):
-    with pytest.raises(ConfigError, match=rf"method\.{setting} must be one of .*, found 'x'"):
-        method_config(method)(**{setting: "x"})
+@pytest.mark.parametrize("name", ["train", *NAMES])
+def test_a_choice_that_is_not_offered_is_refused_in_python_too(name):
+    choices = [key for key, hint in get_type_hints(config_of(name)).items() if get_origin(hint) is Literal]
+    assert choices
+    for choice in choices:
+        with pytest.raises(ConfigError, match=rf"\.{choice} must be one of .*, found 'x'"):
+            asked(name, **{choice: "x"})

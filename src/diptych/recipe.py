@@ -20,7 +20,7 @@ from diptych.errors import ConfigError
 from diptych.methods import Extra, ExtraLosses, Method, MethodConfig, method_config, method_name
 from diptych.pixels import Domain
 from diptych.renamed import new_name, translated
-from diptych.settings import Count, Fraction, Weight, Whole, check_settings
+from diptych.settings import Count, Fraction, Seed, Weight, Whole, check_settings
 
 Decay = Literal["epoch", "step"]
 PARTS = ("method", "data", "train")
@@ -50,7 +50,7 @@ class TrainConfig:
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     precision: Precision = "auto"
     ema: Fraction = 0.0
-    seed: Whole = 0
+    seed: Seed = 0
     accumulate: Count = 1
     checkpoint: bool = False
 

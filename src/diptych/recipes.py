@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from diptych.errors import ConfigError
-from diptych.recipe import Recipe
+
+if TYPE_CHECKING:  # names are looked up without torch
+    from diptych.recipe import Recipe
 
 Settings = dict[str, Any]
 
@@ -20,6 +22,13 @@ PRESETS: dict[str, dict[str, Settings]] = {
     },
 }
 """``paper``: 256 px as published. ``laptop``: 128 px, half the channels and half the epochs, for a CPU."""
+
+
+def create(method: str, settings: Settings | None = None) -> Recipe:
+    """Recipe.create, imported when first used: names of recipes are looked up without torch."""
+    from diptych.recipe import Recipe
+
+    return Recipe.create(method, settings)
 
 
 def preset(name: str, method: str) -> Settings:
@@ -35,7 +44,7 @@ def facades() -> Recipe:
     Source folders hold photo | label side by side, so the direction is b2a. The authors' weights score FID 119-125 on the 106
     test images. About 3 hours on one GPU of 2017.
     """
-    return Recipe.create("pix2pix", {"data": {"direction": "b2a"}})
+    return create("pix2pix", {"data": {"direction": "b2a"}})
 
 
 def maps() -> Recipe:
@@ -43,7 +52,7 @@ def maps() -> Recipe:
 
     1096 pairs; 6.1 +- 1.3 % of its maps fool people, and 18.9 +- 2.5 % of photos in the other direction (table 4).
     """
-    return Recipe.create("pix2pix")
+    return create("pix2pix")
 
 
 def horse2zebra() -> Recipe:
@@ -51,52 +60,52 @@ def horse2zebra() -> Recipe:
 
     The authors' weights score FID 62.1 with the identity loss and 77.2 without, on the 140 test images.
     """
-    return Recipe.create("cyclegan")
+    return create("cyclegan")
 
 
 def sunflower2daisy() -> Recipe:
     """Sunflower <-> daisy, CycleGAN, 350 epochs as published with weights of both directions."""
-    return Recipe.create("cyclegan", {"train": {"epochs": 175, "decay_epochs": 175}})
+    return create("cyclegan", {"train": {"epochs": 175, "decay_epochs": 175}})
 
 
 def cyclegan_gan_alone() -> Recipe:
     """CycleGAN's ablation without either cycle (Zhu et al. 2017, tables 4 and 5)."""
-    return Recipe.create("cyclegan", {"method": {"lambda_cycle_a": 0.0, "lambda_cycle_b": 0.0}})
+    return create("cyclegan", {"method": {"lambda_cycle_a": 0.0, "lambda_cycle_b": 0.0}})
 
 
 def cyclegan_cycle_alone() -> Recipe:
     """CycleGAN's ablation without the adversarial loss (Zhu et al. 2017, tables 4 and 5)."""
-    return Recipe.create("cyclegan", {"method": {"lambda_gan": 0.0, "lambda_identity": 0.0}})
+    return create("cyclegan", {"method": {"lambda_gan": 0.0, "lambda_identity": 0.0}})
 
 
 def cyclegan_forward_cycle() -> Recipe:
     """CycleGAN's ablation GAN + forward cycle a -> b -> a (Zhu et al. 2017, tables 4 and 5)."""
-    return Recipe.create("cyclegan", {"method": {"lambda_cycle_b": 0.0, "lambda_identity": 0.0}})
+    return create("cyclegan", {"method": {"lambda_cycle_b": 0.0, "lambda_identity": 0.0}})
 
 
 def cyclegan_backward_cycle() -> Recipe:
     """CycleGAN's ablation GAN + backward cycle b -> a -> b (Zhu et al. 2017, tables 4 and 5)."""
-    return Recipe.create("cyclegan", {"method": {"lambda_cycle_a": 0.0, "lambda_identity": 0.0}})
+    return create("cyclegan", {"method": {"lambda_cycle_a": 0.0, "lambda_identity": 0.0}})
 
 
 def pix2pix_l1() -> Recipe:
     """pix2pix's L1 row (Isola et al. 2017, table 1)."""
-    return Recipe.create("pix2pix", {"method": {"lambda_gan": 0.0}})
+    return create("pix2pix", {"method": {"lambda_gan": 0.0}})
 
 
 def pix2pix_gan() -> Recipe:
     """pix2pix's GAN row: D sees the output alone, no L1 (Isola et al. 2017, table 1)."""
-    return Recipe.create("pix2pix", {"method": {"lambda_l1": 0.0, "conditional": False}})
+    return create("pix2pix", {"method": {"lambda_l1": 0.0, "conditional": False}})
 
 
 def pix2pix_cgan() -> Recipe:
     """pix2pix's cGAN row: no L1 (Isola et al. 2017, table 1)."""
-    return Recipe.create("pix2pix", {"method": {"lambda_l1": 0.0}})
+    return create("pix2pix", {"method": {"lambda_l1": 0.0}})
 
 
 def pix2pix_l1_gan() -> Recipe:
     """pix2pix's L1+GAN row: D sees the output alone (Isola et al. 2017, table 1)."""
-    return Recipe.create("pix2pix", {"method": {"conditional": False}})
+    return create("pix2pix", {"method": {"conditional": False}})
 
 
 def relief() -> Recipe:
@@ -107,7 +116,7 @@ def relief() -> Recipe:
     method = {"generator": "unet_5", "ngf": 32, "ndf": 32, "norm": "instance", "dropout": False, "upsample": "pixelshuffle"}
     data = {"source": ["relief"], "resize": "none", "crop_size": 128, "flip": False}
     train = {"epochs": 7, "decay_epochs": 7, "batch_size": 4, "lr": 1e-3, "ema": 0.99}
-    return Recipe.create("pix2pix", {"method": method, "data": data, "train": train})
+    return create("pix2pix", {"method": method, "data": data, "train": train})
 
 
 def relief_unpaired() -> Recipe:
@@ -118,7 +127,7 @@ def relief_unpaired() -> Recipe:
     method = {"generator": "unet_4", "ngf": 32, "ndf": 32, "upsample": "pixelshuffle"}
     data = {"source": ["relief"], "resize": "none", "crop_size": 96, "flip": False}
     train = {"epochs": 5, "decay_epochs": 5, "lr": 4e-4, "ema": 0.99}
-    return Recipe.create("cyclegan", {"method": method, "data": data, "train": train})
+    return create("cyclegan", {"method": method, "data": data, "train": train})
 
 
 def by_name(*functions: Callable[[], Recipe]) -> dict[str, Callable[[], Recipe]]:

@@ -26,6 +26,8 @@ Count = Annotated[int, Rule(lambda n: n >= 1, "at least 1")]
 """How many of something that must be there."""
 Whole = Annotated[int, Rule(lambda n: n >= 0, "at least 0")]
 """How many of something that may be absent."""
+Seed = Annotated[Whole, Rule(lambda n: n < 2**63, "below 2^63")]
+"""The seed of a random generator."""
 Weight = Annotated[float, Rule(lambda x: x >= 0.0, "at least 0")]
 """The weight of a term; 0 leaves the term out."""
 Positive = Annotated[float, Rule(lambda x: x > 0.0, "greater than 0")]

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from difflib import get_close_matches
-from typing import Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from diptych.errors import ConfigError
-from diptych.methods.base import Batch, Method, MethodConfig, Terms
-from diptych.methods.extra import Extra, ExtraLosses
-from diptych.nets.modes import Mode
+
+if TYPE_CHECKING:
+    from diptych.methods.base import Batch, Method, MethodConfig, Terms
+    from diptych.methods.extra import Extra, ExtraLosses
 
 METHODS: dict[str, str] = {
     "pix2pix": "diptych.methods.pix2pix:Pix2PixConfig",
@@ -31,6 +32,13 @@ DEMANDED = {
 __all__ = ["METHODS", "Batch", "Extra", "ExtraLosses", "Method", "MethodConfig", "Terms", "method_config", "method_name"]
 
 
+def __getattr__(name: str) -> Any:
+    """Classes are imported when first used, so that the names of methods can be looked up without torch."""
+    if name not in __all__:
+        raise AttributeError(f"module 'diptych.methods' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"diptych.methods.{'extra' if name.startswith('Extra') else 'base'}"), name)
+
+
 def method_config(name: str) -> type[MethodConfig]:
     """The configuration class of a method, by its name in METHODS or as ``module:Class``.
 
@@ -45,11 +53,14 @@ def method_config(name: str) -> type[MethodConfig]:
         config: Any = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"method {name}: {error}; give it as module:Class, importable from here") from error
-    if not dataclasses.is_dataclass(config) or not isinstance(config, type):
+    has_settings: bool = dataclasses.is_dataclass(config)
+    if not has_settings:
         raise ConfigError(f"method {name}: {attribute} is no dataclass; decorate it with @dataclass(frozen=True)")
     missing = [f"{word} ({meaning})" for word, meaning in DEMANDED.items() if not hasattr(config, word)]
     if missing:
         raise ConfigError(f"method {name}: {attribute} lacks {', '.join(missing)}; see docs/method.md")
+    from diptych.nets.modes import Mode
+
     if config.mode not in get_args(Mode):
         raise ConfigError(f"method {name}: {attribute}.mode must be one of {', '.join(get_args(Mode))}, found {config.mode!r}")
     if name in METHODS and config.name != name:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from diptych.recipe import Recipe
-from diptych.recipes import by_name
+from typing import TYPE_CHECKING
+
+from diptych.recipes import by_name, create
+
+if TYPE_CHECKING:  # names are looked up without torch
+    from diptych.recipe import Recipe
 
 
 def music_read() -> Recipe:
@@ -24,7 +28,7 @@ def _supervised(foreground: float) -> Recipe:
     method |= {"pixel_loss": {"kind": "bce", "foreground": foreground}}
     data = {"resize": "none", "crop_size": 320, "flip": False}
     train = {"epochs": 0, "decay_epochs": 3, "decay": "step", "batch_size": 2, "lr": 3e-3, "ema": 0.995}
-    return Recipe.create("pix2pix", {"method": method, "data": data, "train": train})
+    return create("pix2pix", {"method": method, "data": data, "train": train})
 
 
 def music_unpaired() -> Recipe:
@@ -40,7 +44,7 @@ def music_unpaired() -> Recipe:
         {"loss": "structure", "between": ["fake_b", "real_a"], "weight": 10.0},
         {"loss": "structure", "between": ["fake_a", "real_b"], "weight": 10.0},
     ]
-    return Recipe.create("cyclegan", {"method": method, "data": data, "train": train, "extra": extra})
+    return create("cyclegan", {"method": method, "data": data, "train": train, "extra": extra})
 
 
 RECIPES = by_name(music_read, music_draw, music_unpaired)
