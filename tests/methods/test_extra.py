@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from diptych.errors import ConfigError
 from diptych.losses import LOSSES
@@ -37,13 +38,14 @@ def terms_of(method, batch):
 
 @pytest.mark.parametrize("name", TINY)
 def test_a_term_is_added_to_the_generators_phase_and_changes_no_other(name):
-    batch, plain, added = batch_of(), built(name), built(name, TERM)
+    batch, plain, added = batch_of(), built(name), built(name, TERM | {"kind": "bce"})
     torch.manual_seed(2)
     before = terms_of(plain, batch)
     torch.manual_seed(2)
     after = terms_of(added, batch)
     fake_b = plain.G_ab(batch.a)
-    assert after.pop("G/pixel_fake_b_real_a") == pytest.approx(3.0 * (fake_b - batch.a).abs().mean().item(), rel=1e-5)
+    expected = 3.0 * F.binary_cross_entropy((fake_b + 1) / 2, (batch.a + 1) / 2).item()
+    assert after.pop("G/pixel_fake_b_real_a") == pytest.approx(expected, rel=1e-5)
     assert after == before
 
 
