@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
 from typing import Any, final
 
@@ -44,7 +44,8 @@ class Extra:
             if option not in known:
                 raise ConfigError(f"extra: {self.loss} has no option {option!r}; {nearest(option, [*SETTINGS[1:], *known])}")
         check_settings(self, f"extra: {self.loss}")
-        self.make()
+        if is_dataclass(LOSSES[self.loss]):  # a network is made only where it is trained with
+            self.make()
 
     @classmethod
     def from_dict(cls, values: Any) -> Extra:
