@@ -17,8 +17,8 @@ import diptych
 from diptych.inference.translator import Translator
 from diptych.music.build import BuildConfig, build
 from diptych.music.judge import Built, baseline, judge
+from diptych.music.recipes import music_read
 from diptych.music.scores import find_scores
-from diptych.recipes import named
 
 LEAST, AHEAD = 0.75, 0.3
 EPOCHS = 4
@@ -32,7 +32,7 @@ def main() -> int:
         files = [str(path) for path in find_scores(["music21:bach"])]
         manifest = build(files[:: max(1, len(files) // count)][:count], out, BuildConfig(space=space, most=12))
         print(f"built    {time.perf_counter() - start:5.0f} s: {manifest['systems']} systems", flush=True)
-        recipe = named("music-read")
+        recipe = music_read()
         data = replace(recipe.data, source=(str(out / "sheet"), str(out / "roll")))
         data = replace(data, crop_size=data.crop_size * space // 4)
         epochs = EPOCHS * 16 // space**2  # the same number of pixels

@@ -13,9 +13,10 @@ from torch import nn
 
 from diptych.losses import l1
 from diptych.methods import Batch, Method, Terms
-from diptych.nets import generator, initialise
+from diptych.nets import GeneratorName, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
+from diptych.settings import Count, Weight
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,16 @@ class SmoothConfig:
     name: ClassVar[str] = "smooth"
     paired: ClassVar[bool] = True
     mode: ClassVar[Mode] = "eval"
+    images: ClassVar[tuple[str, ...]] = ("real_a", "real_b", "fake_b")
 
-    generator: str = "resnet_6"
-    ngf: int = 64
-    lambda_l1: float = 1.0
-    lambda_tv: float = 0.1
+    generator: GeneratorName = "resnet_6"
+    ngf: Count = 64
+    lambda_l1: Weight = 1.0
+    lambda_tv: Weight = 0.1
 
     def build(self, a: Domain, b: Domain, crop_size: int) -> "Smooth":
         """G_ab from a to b, for any number of channels."""
-        net = generator(self.generator, a.channels, b.channels, width=self.ngf, norm="instance")
-        return Smooth(self, initialise(net, "normal", 0.02))
+        return Smooth(self, initialise(generator(self.generator, a.channels, b.channels, width=self.ngf, norm="instance")))
 
 
 @final
@@ -54,4 +55,5 @@ class Smooth(Method):
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
         fake_b = self.G_ab(batch.a)
         tv = l1(fake_b[..., 1:, :], fake_b[..., :-1, :]) + l1(fake_b[..., 1:], fake_b[..., :-1])
-        yield "G", {"l1": self.config.lambda_l1 * l1(fake_b, batch.b), "tv": self.config.lambda_tv * tv}
+        terms = {"l1": self.config.lambda_l1 * l1(fake_b, batch.b), "tv": self.config.lambda_tv * tv}
+        yield "G", terms | self.extra(real_a=batch.a, real_b=batch.b, fake_b=fake_b)

@@ -1,6 +1,7 @@
 """Every loss against an independent formula, and every gradient where it must and must not go."""
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,15 +9,15 @@ from torch import nn
 
 from diptych.errors import ConfigError
 from diptych.losses import (
+    LOSSES,
+    PixelLoss,
+    StructureLoss,
     check_gan,
-    check_pixel,
     discriminator_loss,
     generator_loss,
     gradient_penalty,
     l1,
-    pixel_loss,
     r1_penalty,
-    structure_loss,
 )
 from diptych.nets import PatchGAN
 
@@ -161,10 +162,10 @@ def test_an_unknown_loss_is_refused_by_name(monkeypatch):
 def test_cross_entropy_is_pytorchs_on_probabilities():
     x, y = images(0).tanh(), images(1).sign()
     expected = F.binary_cross_entropy((x + 1) / 2, (y + 1) / 2)
-    assert pixel_loss(x, y, "bce").item() == pytest.approx(expected.item(), rel=1e-12)
-    assert pixel_loss(y, y, "bce").item() == pytest.approx(0.0, abs=1e-6)
-    assert torch.isfinite(pixel_loss(-y, y, "bce"))
-    assert pixel_loss(x, y).item() == l1(x, y).item()
+    assert PixelLoss("bce")(x, y).item() == pytest.approx(expected.item(), rel=1e-12)
+    assert PixelLoss("bce")(y, y).item() == pytest.approx(0.0, abs=1e-6)
+    assert torch.isfinite(PixelLoss("bce")(-y, y))
+    assert PixelLoss()(x, y).item() == l1(x, y).item()
 
 
 @pytest.mark.parametrize("kind", ["l1", "bce"])
@@ -173,9 +174,9 @@ def test_foreground_is_what_differs_from_the_median_of_its_channel(kind):
     y[1, 2] = 1.0  # a channel of another background
     y[0, 0, 2, 3] = y[1, 2, 4, :2] = 0.5
     x = torch.zeros_like(y)
-    apart = pixel_loss(x, y, kind, 3.0) - pixel_loss(x, y, kind)
+    apart = PixelLoss(kind, 3.0)(x, y) - PixelLoss(kind)(x, y)
     lines = y == 0.5
-    each = torch.stack([pixel_loss(x[lines][:1, None, None, None], y[lines][:1, None, None, None], kind)] * 3)
+    each = torch.stack([PixelLoss(kind)(x[lines][:1, None, None, None], y[lines][:1, None, None, None])] * 3)
     assert apart.item() == pytest.approx((2.0 * each.sum() / y.numel()).item(), rel=1e-12)
 
 
@@ -183,8 +184,8 @@ def test_each_image_counts_as_often_as_asked():
     x, y = images(0).tanh(), images(1).sign()
     counts = torch.zeros(len(x), dtype=x.dtype)
     counts[0] = 2.0
-    found = pixel_loss(x, y, "bce", 3.0, counts).item()
-    assert found == pytest.approx(2 * pixel_loss(x[:1], y[:1], "bce", 3.0).item() / len(x), rel=1e-12)
+    found = PixelLoss("bce", 3.0)(x, y, counts).item()
+    assert found == pytest.approx(2 * PixelLoss("bce", 3.0)(x[:1], y[:1]).item() / len(x), rel=1e-12)
 
 
 def staff(colour, paper, channels, line=28):
@@ -197,22 +198,22 @@ def staff(colour, paper, channels, line=28):
 
 def test_structure_is_where_ink_stands_whatever_its_colour_and_the_paper():
     page, night = staff(-1.0, 1.0, 1), staff(0.4, -1.0, 3)
-    assert structure_loss(page, night, 1.0, 1.0).item() == pytest.approx(0.0, abs=1e-6)
-    assert structure_loss(page, night.flip(0), 1.0, -1.0).item() > 0.9
-    assert structure_loss(page, torch.full_like(night, -1.0), 1.0, 0.5).item() == pytest.approx(1.5)
+    assert StructureLoss(1.0, 1.0)(night, page).item() == pytest.approx(0.0, abs=1e-6)
+    assert StructureLoss(1.0, -1.0)(night.flip(0), page).item() > 0.9
+    assert StructureLoss(1.0, 0.5)(torch.full_like(night, -1.0), page).item() == pytest.approx(1.5)
     faint = staff(0.4, -1.0, 3) + 0.05 * torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    assert 0.0 < structure_loss(page, faint, 1.0, -1.0) < 0.5 and structure_loss(page, faint, 0.5, 0.5) == 0.0
+    assert 0.0 < StructureLoss(1.0, -1.0)(faint, page) < 0.5 and StructureLoss(0.5, 0.5)(faint, page) == 0.0
     moved = night.roll(8, 3).requires_grad_()
-    structure_loss(page, moved).backward()
+    StructureLoss()(moved, page).backward()
     assert torch.isfinite(moved.grad).all() and moved.grad.abs().sum() > 0
 
 
 def test_lines_must_stay_in_their_rows_though_a_row_is_no_ink():
     page, night = staff(-1.0, 1.0, 1), staff(0.4, -1.0, 3)
     elsewhere = staff(0.4, -1.0, 3, line=16)
-    assert structure_loss(page, elsewhere, 0.5, -1.0).item() == 0.0
-    assert structure_loss(page, elsewhere, -1.0, 0.7).item() > 0.5
-    assert structure_loss(page, night, 0.5, 0.7).item() == 0.0
+    assert StructureLoss(0.5, -1.0)(elsewhere, page).item() == 0.0
+    assert StructureLoss(-1.0, 0.7)(elsewhere, page).item() > 0.5
+    assert StructureLoss(0.5, 0.7)(night, page).item() == 0.0
 
 
 def test_an_empty_page_is_no_longer_the_best_answer_to_a_drawing():
@@ -220,14 +221,39 @@ def test_an_empty_page_is_no_longer_the_best_answer_to_a_drawing():
     page[..., 3] = -1.0  # one line in 16
     gray = page.clone()
     gray[..., 2:5] = 0.0
-    assert pixel_loss(torch.ones_like(page), page) < pixel_loss(gray, page)
-    assert pixel_loss(torch.ones_like(page), page, "l1", 8.0) > pixel_loss(gray, page, "l1", 8.0)
+    assert PixelLoss()(torch.ones_like(page), page) < PixelLoss()(gray, page)
+    assert PixelLoss("l1", 8.0)(torch.ones_like(page), page) > PixelLoss("l1", 8.0)(gray, page)
+
+
+def test_structure_keeps_to_the_correlations_of_its_formula():
+    """r of pooled ink and of rows by numpy's own correlation, on pages whose background is plain."""
+    page, night = staff(-1.0, 1.0, 1), staff(0.4, -1.0, 3, line=26)
+    ink = [(z - z.median(3, keepdim=True).values).abs().mean(1, keepdim=True) for z in (page, night)]
+    pooled = [F.avg_pool2d(-F.max_pool2d(-z, 2, 1), 2, 1).flatten(1).numpy() for z in ink]
+    backgrounds = [z.flatten(2).median(2).values[..., None, None] for z in (page, night)]
+    rows = [(z - b).abs().mean((1, 3)).numpy() for z, b in zip((page, night), backgrounds, strict=True)]
+    r, s = ([np.corrcoef(x, y)[0, 1] for x, y in zip(*two, strict=True)] for two in (pooled, rows))
+    expected = np.mean([max(0.0, 0.9 - r) + max(0.0, 0.8 - s) for r, s in zip(r, s, strict=True)])
+    assert expected > 0.1
+    assert StructureLoss(0.9, 0.8)(night, page).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("kind", "weight", "message"),
-    [("l2", 1.0, "pixel must be one of l1, bce, found 'l2'"), ("l1", 0.0, "foreground is the weight of .*, found 0.0")],
+    ("loss", "options", "message"),
+    [
+        ("pixel", {"kind": "l2"}, r"pixel_loss\.kind must be one of l1, bce, found 'l2'"),
+        ("pixel", {"foreground": 0.0}, r"pixel_loss\.foreground must be greater than 0, found 0\.0"),
+        ("structure", {"enough": 1.5}, r"structure\.enough must be between -1 and 1, as correlations are, found 1\.5"),
+    ],
 )
-def test_an_unknown_pixel_loss_or_no_weight_is_refused(kind, weight, message):
+def test_an_option_that_breaks_a_rule_is_refused(loss, options, message):
     with pytest.raises(ConfigError, match=message):
-        check_pixel(kind, weight)
+        LOSSES[loss](**options)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_of_the_table_is_a_scalar_whose_gradient_reaches_the_first_image(loss):
+    x, y = images(0).float().requires_grad_(), images(1).float()
+    term = LOSSES[loss]()(x, y)
+    term.backward()
+    assert term.shape == () and term > 0 and x.grad.abs().max() > 0

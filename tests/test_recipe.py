@@ -2,6 +2,7 @@
 
 import json
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -9,19 +10,24 @@ import yaml
 from PIL import Image
 
 from diptych.errors import ConfigError
-from diptych.methods import METHODS, method_config
+from diptych.methods import METHODS, Extra, method_config
+from diptych.music.recipes import RECIPES as MUSIC
 from diptych.pixels import Domain
 from diptych.recipe import Recipe, TrainConfig, first_difference
 from diptych.recipes import PRESETS, RECIPES, named, preset
 from diptych.snapshot import Snapshot
 from diptych.training.loop import train
+from tests.contract.small import CUT, small
 
 # --- in and out ---
 
 
-@pytest.mark.parametrize("name", RECIPES)
+EVERY = RECIPES | MUSIC
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_every_published_recipe_survives_dict_yaml_and_json(name, tmp_path):
-    recipe = named(name)
+    recipe = named(name, EVERY)
     (tmp_path / "r.yaml").write_text(recipe.to_yaml())
     (tmp_path / "r.json").write_text(json.dumps(recipe.to_dict()))
     for back in (
@@ -106,7 +112,7 @@ def test_a_mistake_on_the_command_line_is_named_too(override, words):
     ("text", "message"),
     [
         ("method: [", "cannot be read as YAML or JSON"),
-        ("- 1\n- 2", "a recipe is a mapping with the keys method, data, train; found list"),
+        ("- 1\n- 2", "a recipe is a mapping with the keys method, data, train, extra; found list"),
         ("train: {epochs: 5}", "a recipe needs method.name"),
         ("method: {name: pix2pics}", "no method is called 'pix2pics'.*did you mean pix2pix"),
         ("!!python/object/apply:os.system ['true']", "cannot be read as YAML or JSON"),
@@ -149,7 +155,7 @@ def test_the_first_difference_is_found_in_order():
 
 # --- what is published ---
 
-PUBLISHED = {  # REFERENCE.md 2.1, where names differ: betas, load_size, epochs
+PUBLISHED = {  # by the papers and their authors' code
     "pix2pix": {
         "method": {
             "generator": "unet_8",
@@ -180,7 +186,7 @@ SHARED = {
 }
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_the_defaults_are_the_published_ones(name):
     found = Recipe.create(name).to_dict()
     for part, values in SHARED.items():
@@ -189,19 +195,19 @@ def test_the_defaults_are_the_published_ones(name):
     assert method_config(name).paired == (name == "pix2pix")
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", EVERY)
 def test_every_published_recipe_builds_its_networks(name):
-    recipe = named(name)
-    small = recipe.replace(**{"method.ngf": 2, "method.ndf": 2})
-    method = small.method.build(Domain(), Domain(), small.data.crop_size)
+    recipe = named(name, EVERY)
+    method = recipe.replace(**{"method.ngf": 2, "method.ndf": 2}).build(Domain(), Domain())
     assert method.generators() and method.phases()
 
 
 @pytest.mark.parametrize("name", PRESETS)
 @pytest.mark.parametrize("method", METHODS)
 def test_every_preset_builds_its_networks(name, method):
-    recipe = Recipe.create(method, preset(name, method), ["--method.ngf", "2", "--method.ndf", "2"])
-    assert recipe.method.build(Domain(), Domain(), recipe.data.crop_size).generators()
+    narrow = [word for key in small(method).keys() & {"ngf", "ndf"} for word in (f"--method.{key}", "2")]
+    recipe = Recipe.create(method, preset(name, method), narrow)
+    assert recipe.build(Domain(), Domain()).generators()
 
 
 def test_a_method_of_ones_own_takes_the_presets_too():
@@ -241,6 +247,38 @@ def test_the_published_schedule_in_numbers():
 
 # --- a method of one's own ---
 
+
+@pytest.mark.parametrize("missing", ["name", "paired", "mode", "images", "build"])
+def test_what_a_method_lacks_is_said_by_name(missing, monkeypatch):
+    parts = {key: value for key, value in vars(method_config(CUT)).items() if key not in (missing, "__dict__", "__weakref__")}
+    monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(Config=type("Config", (), parts)))
+    with pytest.raises(ConfigError, match=rf"method mine:Config: Config lacks {missing} \(.*\); see docs/method\.md"):
+        Recipe.create("mine:Config")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (type("Config", (method_config(CUT),), {"mode": "evl"}), "mode must be one of eval, paper, found 'evl'"),
+        (type("Config", (), {}), "Config is no dataclass; decorate it with @dataclass"),
+    ],
+)
+def test_a_method_that_is_not_right_is_refused_at_the_door(config, message, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(Config=config))
+    with pytest.raises(ConfigError, match=message):
+        Recipe.create("mine:Config")
+
+
+def test_one_row_gives_a_method_its_name(monkeypatch):
+    monkeypatch.setitem(METHODS, "cut-like", CUT)
+    recipe = Recipe.create("cut-like", preset("laptop", "cut-like"), ["--method.num_patches", "64"])
+    assert recipe.to_dict()["method"]["name"] == "cut-like" and recipe.method.num_patches == 64
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    monkeypatch.setitem(METHODS, "other", CUT)
+    with pytest.raises(ConfigError, match=r"CutLikeConfig\.name must be its name in METHODS, found 'cut-like'"):
+        Recipe.create("other")
+
+
 OWN = """
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -253,6 +291,7 @@ class RegressionConfig:
     name: ClassVar[str] = "regression"
     paired: ClassVar[bool] = True
     mode: ClassVar[str] = "eval"
+    images: ClassVar[tuple[str, ...]] = ()
     width: int = 4
     weight: float = 1.0
 
@@ -293,6 +332,8 @@ def test_a_method_in_a_file_of_ones_own_trains_resumes_and_translates_without_th
     recipe = Recipe.create("own_regression:RegressionConfig", settings)
     assert recipe.to_dict()["method"] == {"name": "own_regression:RegressionConfig", "width": 4, "weight": 2.0}
     assert Recipe.from_dict(recipe.to_dict()) == recipe
+    with pytest.raises(ConfigError, match="names no images of its step, so that no loss can be added to it"):
+        recipe.replace(extra=(Extra("pixel", ("fake_b", "real_b")),))
     with pytest.raises(ConfigError, match=r"did you mean method\.weight\?"):
         Recipe.create("own_regression:RegressionConfig", {"method": {"weigth": 1.0}})
     for _ in range(2):  # the second time there is nothing left to do

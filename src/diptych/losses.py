@@ -1,9 +1,13 @@
-"""The losses of the papers: one function per formula, scalars in float32, nothing weighted here."""
+"""The losses of the papers: one function or value per formula, scalars in float32. Weights are the callers' business.
+
+LOSSES is the table of those that compare two images of a training step; a recipe adds any of them to any method (``extra``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol, get_args
 
 import torch
 import torch.nn.functional as F
@@ -11,12 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diptych.errors import ConfigError
+from diptych.settings import Positive, Rule, check_settings
 
 Gan = Literal["vanilla", "lsgan", "hinge", "wgan"]
-Pixel = Literal["l1", "bce"]
 Logits = Float[Tensor, "n 1 p q"]
 Images = Float[Tensor, "n c h w"]
-NEVER = 1e-7  # a probability whose logarithm is still a number in float32
+Correlation = Annotated[float, Rule(lambda r: -1.0 <= r <= 1.0, "between -1 and 1, as correlations are")]
+SMALLEST_PROBABILITY = 1e-7  # its logarithm is still a number in float32
 
 
 def check_gan(kind: str) -> None:
@@ -25,20 +30,13 @@ def check_gan(kind: str) -> None:
         raise ConfigError(f"gan must be one of {', '.join(get_args(Gan))}, found {kind!r}")
 
 
-def check_pixel(kind: str, foreground: float) -> None:
-    """Raise ConfigError unless kind is one of the pixel losses and the weight is positive."""
-    if kind not in get_args(Pixel):
-        raise ConfigError(f"pixel must be one of {', '.join(get_args(Pixel))}, found {kind!r}")
-    if not foreground > 0:
-        raise ConfigError(f"foreground is the weight of what is no background, more than 0, found {foreground}")
-
-
 def discriminator_loss(logits: Logits, real: bool, kind: Gan = "vanilla") -> Float[Tensor, ""]:
     """What D minimises on logits of real or of generated patches.
 
     vanilla: binary cross-entropy (Goodfellow et al. 2014, eq. 1). lsgan: (D - 1)^2 and D^2 (Mao et al. 2017, eq. 9 without
     the 1/2). hinge: max(0, 1 -+ D) (Lim & Ye 2017). wgan: -+D (Arjovsky et al. 2017), which needs gradient_penalty beside it.
     """
+    check_gan(kind)
     if kind == "vanilla":
         return F.softplus(-logits if real else logits).mean()
     if kind == "lsgan":
@@ -50,6 +48,7 @@ def discriminator_loss(logits: Logits, real: bool, kind: Gan = "vanilla") -> Flo
 
 def generator_loss(logits: Logits, kind: Gan = "vanilla") -> Float[Tensor, ""]:
     """What G minimises on D's logits of its images: non-saturating for vanilla (-log D), (D - 1)^2 for lsgan, -D otherwise."""
+    check_gan(kind)
     if kind in ("vanilla", "lsgan"):
         return discriminator_loss(logits, True, kind)
     return -logits.mean()
@@ -84,36 +83,72 @@ def l1(x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"]) -> Float[Tensor
     return (x - y).abs().mean()
 
 
-def pixel_loss(
-    x: Images, y: Images, kind: Pixel = "l1", foreground: float = 1.0, counts: Float[Tensor, " n"] | None = None
-) -> Float[Tensor, ""]:
-    """How far images x are from their targets y, both in [-1, 1]: a mean over all values.
+class Loss(Protocol):
+    """How far an image x that a generator made is from an image y of the same step: a scalar to be made small.
 
-    l1: the absolute difference. bce: the binary cross-entropy of values read as probabilities (v + 1) / 2. What differs from its
-    image's background counts ``foreground`` times: of a drawing with few lines the plain mean is least for an empty page.
-    Each image counts ``counts`` times, all once where it is not given.
+    Each is a class whose constructor's arguments are its options: a frozen dataclass, or an nn.Module where a network judges.
+    Such a network is frozen; it is neither trained nor saved with the method, and moves to where the images are. x and y may also
+    be what networks found in two images, such as lists of features, where a method names those.
     """
-    if kind == "bce":
-        p, t = ((x + 1) / 2).clamp(NEVER, 1 - NEVER), (y + 1) / 2
-        losses = -(t * p.log() + (1 - t) * (1 - p).log())
-    else:
-        losses = (x - y).abs()
-    losses = losses * weights_of(y, foreground) if foreground != 1.0 else losses
-    return (losses if counts is None else losses * counts[:, None, None, None]).mean()
+
+    def __call__(self, x: Tensor, y: Tensor) -> Float[Tensor, ""]: ...
 
 
-def structure_loss(x: Images, y: Float[Tensor, "n d h w"], enough: float = 0.2, rows: float = 0.7) -> Float[Tensor, ""]:
-    """How much of what is drawn in x does not stand at the same place in y: enough - r, or 0 where r is more, and so for rows.
+@dataclass(frozen=True)
+class PixelLoss:
+    """The mean distance of images from their targets, pixel by pixel; it takes the place of L1 in a method's objective.
 
-    r is the correlation of ink in an image and its translation, pooled over 2 pixels. Ink is the distance of a pixel from the
-    background of its row, the median of each channel, whatever the colours of the two domains: staff lines, paper and black are
-    background, and strokes of one pixel do not count. For rows it is the correlation of how far each is from the background
-    of the image in the mean: lines must stay where they stand, and what is between them. Two drawings of one thing reach
-    ``enough`` and ``rows``, and are free from there on. It keeps an unpaired translator from moving or exchanging what it sees,
-    as the self-regularisation of Shrivastava et al. 2017 (eq. 3) does for domains of one kind.
+    ``kind``: l1 is the absolute difference; bce is the binary cross-entropy of values read as probabilities (v + 1) / 2.
+    ``foreground``: the weight of non-background pixels, those that differ from the median of their image's channel. An empty page
+    minimises the plain mean of a drawing with few lines; a weight above 1 mends that.
     """
-    ink = F.relu(enough - _correlation(*(F.avg_pool2d(_solid_ink(z), 2, 1).flatten(1) for z in (x, y))))
-    return (ink + F.relu(rows - _correlation(*(_row_ink(z) for z in (x, y))))).mean()
+
+    kind: Literal["l1", "bce"] = "l1"
+    foreground: Positive = 1.0
+
+    def __post_init__(self) -> None:
+        check_settings(self, "pixel_loss")
+
+    def __call__(self, x: Images, y: Images, counts: Float[Tensor, " n"] | None = None) -> Float[Tensor, ""]:
+        """The loss of images x against targets y, both in [-1, 1]; ``counts`` weights each image, 1 where it is not given."""
+        if self.kind == "bce":
+            p, t = ((x + 1) / 2).clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY), (y + 1) / 2
+            losses = -(t * p.log() + (1 - t) * (1 - p).log())
+        else:
+            losses = (x - y).abs()
+        if self.foreground != 1.0:
+            losses = losses * torch.where(y == background(y), 1.0, self.foreground)
+        return (losses if counts is None else losses * counts[:, None, None, None]).mean()
+
+
+@dataclass(frozen=True)
+class StructureLoss:
+    """Keeps what is drawn in an image where it stands in another: max(0, enough - r), and the same for rows.
+
+    r is the correlation of the ink in an image and in its translation, pooled over 2 pixels. Ink is the distance of a pixel from
+    the background of its row, the median of each channel, whatever the colours of the two domains are: staff lines, paper and
+    black are background, and strokes of one pixel do not count. For rows, r is the correlation of how far each row is from the
+    background of the image on average, so that lines stay in their rows. Two drawings of one thing reach the correlations
+    ``enough`` and ``rows`` and are free from there on. The loss keeps an unpaired translator from moving or exchanging what it
+    sees, as the self-regularisation of Shrivastava et al. 2017 (eq. 3) does for domains of one kind.
+    """
+
+    enough: Correlation = 0.2
+    rows: Correlation = 0.7
+
+    def __post_init__(self) -> None:
+        check_settings(self, "structure")
+
+    def __call__(self, x: Images, y: Float[Tensor, "n d h w"]) -> Float[Tensor, ""]:
+        """The mean over images; x and y have the same size and may differ in channels."""
+        ink = F.relu(self.enough - _correlation(*(F.avg_pool2d(_solid_ink(z), 2, 1).flatten(1) for z in (y, x))))
+        return (ink + F.relu(self.rows - _correlation(*(_row_ink(z) for z in (y, x))))).mean()
+
+
+L1 = PixelLoss()
+"""The pixel loss of the published objectives."""
+LOSSES: dict[str, Callable[..., Loss]] = {"pixel": PixelLoss, "structure": StructureLoss}
+"""Losses between two images, by the name that a recipe's ``extra`` gives them; called with their options, each makes a Loss."""
 
 
 def _correlation(x: Float[Tensor, "n k"], y: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
@@ -130,11 +165,6 @@ def _solid_ink(x: Images) -> Float[Tensor, "n 1 p q"]:
     return -F.max_pool2d(-ink, 2, 1)
 
 
-def weights_of(y: Images, foreground: float) -> Images:
-    """1 where a target has its background, the median of each image's channel, and ``foreground`` elsewhere."""
-    return torch.where(y == background(y), 1.0, foreground)
-
-
 def background(x: Images) -> Float[Tensor, "n c 1 1"]:
-    """The median of each image's channels, which a drawing's paper is."""
+    """The median of each channel of each image, which is the paper of a drawing."""
     return x.flatten(2).median(2).values[..., None, None]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
@@ -17,52 +17,47 @@ from jsonargparse import ArgumentError, ArgumentParser
 from diptych.data.datasets import DataConfig
 from diptych.device import Precision
 from diptych.errors import ConfigError
-from diptych.methods import MethodConfig, method_config
+from diptych.methods import Extra, ExtraLosses, Method, MethodConfig, method_config, method_name
+from diptych.pixels import Domain
+from diptych.renamed import new_name, translated
+from diptych.settings import Count, Fraction, Seed, Weight, Whole, check_settings
 
 Decay = Literal["epoch", "step"]
+PARTS = ("method", "data", "train")
 MEMORY_ONLY = ("train.accumulate", "train.checkpoint")
-"""Settings of the same training in less memory: a run may go on with other values of them."""
+"""Settings that only trade memory for time: a run may go on with other values of them."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How long and how to optimise; the defaults are the published ones.
 
-    ``epochs`` at the full learning rate ``lr``, then ``decay_epochs`` in which it falls linearly towards zero: from epoch to
+    ``epochs`` run at the full learning rate ``lr``, then it falls linearly towards zero over ``decay_epochs``: from epoch to
     epoch as published, or with ``decay: step`` from step to step, for trainings of few epochs. An epoch visits the larger side
     once. ``batch_size`` counts over all processes together. ``precision: auto`` is bf16 where the hardware computes in it.
     ``ema`` is the decay per step of averaged generator weights, 0 for none.
 
-    For less memory, at the same results but for BatchNorm's statistics, which are those of a part: ``accumulate`` computes each
-    process's batch in so many parts one after another; ``checkpoint`` recomputes the generators' activations instead of keeping
-    them.
+    Two settings save memory without changing results, except that BatchNorm sees one part of a batch at a time: ``accumulate``
+    computes each process's batch in so many parts one after another; ``checkpoint`` recomputes the generators' activations
+    instead of keeping them.
     """
 
-    epochs: int = 100
-    decay_epochs: int = 100
+    epochs: Whole = 100
+    decay_epochs: Whole = 100
     decay: Decay = "epoch"
-    batch_size: int = 1
-    lr: float = 2e-4
-    betas: tuple[float, float] = (0.5, 0.999)
+    batch_size: Count = 1
+    lr: Weight = 2e-4
+    betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     precision: Precision = "auto"
-    ema: float = 0.0
-    seed: int = 0
-    accumulate: int = 1
+    ema: Fraction = 0.0
+    seed: Seed = 0
+    accumulate: Count = 1
     checkpoint: bool = False
 
     def __post_init__(self) -> None:
-        least = {"epochs": 0, "decay_epochs": 0, "batch_size": 1, "lr": 0.0, "seed": 0, "accumulate": 1}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise ConfigError(f"train.{name} must be at least {smallest}, found {getattr(self, name)}")
-        if self.seed >= 2**63:
-            raise ConfigError(f"train.seed must be below 2^63, found {self.seed}")
-        if self.decay not in get_args(Decay):
-            raise ConfigError(f"train.decay must be one of {', '.join(get_args(Decay))}, found {self.decay!r}")
+        check_settings(self, "train")
         if self.epochs + self.decay_epochs < 1:
             raise ConfigError("train.epochs and train.decay_epochs are both 0; set at least one of them")
-        if not 0.0 <= self.ema < 1.0:
-            raise ConfigError(f"train.ema must be at least 0 and below 1, found {self.ema}")
         if self.batch_size % self.accumulate:
             raise ConfigError(
                 f"train.accumulate {self.accumulate} must divide train.batch_size {self.batch_size} into equal parts; "
@@ -78,25 +73,43 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method's settings, the data and the training, as YAML or JSON in and out.
+    """A method's settings, the data, the training, and losses added to the method's own, as YAML or JSON in and out.
 
     >>> Recipe.create("pix2pix", {"train": {"epochs": 5}}, ["--method.ngf", "32"])
+
+    Raises ConfigError where a setting of the method breaks the rule of its type, and where ``extra`` names images that the
+    method's step does not have, or one term twice.
     """
 
     method: MethodConfig
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    extra: tuple[Extra, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_settings(self.method, "method")  # a method of a user's own need not do it itself
+        names = [term.name for term in self.extra]
+        for term in self.extra:
+            term.check_names(method_name(type(self.method)), self.method.images)
+            if names.count(term.name) > 1:
+                raise ConfigError(f"extra: {term.loss} between {' and '.join(term.between)} stands there twice; keep one of them")
+
+    def build(self, a: Domain, b: Domain) -> Method:
+        """The method with freshly initialised networks for images of these domains, and with the losses that ``extra`` adds."""
+        method = self.method.build(a, b, self.data.crop_size)
+        method.extra = ExtraLosses(self.extra)
+        return method
 
     @classmethod
     def create(cls, method: str, settings: Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Recipe:
         """The recipe of a method (a name in METHODS, or module:Class), with some settings changed.
 
         First come nested settings, then overrides as ``--dotted.key value``. Raises ConfigError for an unknown key, naming the
-        nearest, or a value of the wrong type.
+        nearest, for a value of the wrong type, and for one that breaks a rule.
         """
         parser = recipe_parser(method)
         for key, value in (settings or {}).items():
-            if key in ("method", "data", "train") and not isinstance(value, Mapping):
+            if key in PARTS and not isinstance(value, Mapping):
                 raise ConfigError(f"{key}: expected settings by name such as {key}: {{...}}, found {value!r}")
         try:
             if settings:
@@ -104,12 +117,16 @@ class Recipe:
                 parser.set_defaults(flat(known.as_dict()))
             chosen = parser.instantiate(parser.parse_args(list(overrides)))
         except ArgumentError as error:
-            raise ConfigError(_explain(str(error), parser)) from error
-        return cls(chosen.method, chosen.data, chosen.train)
+            raise ConfigError(_explain(str(error), parser, method)) from error
+        return cls(chosen.method, chosen.data, chosen.train, tuple(Extra.from_dict(term) for term in chosen.extra))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
-        """Undo to_dict; ``method.name`` chooses the method, other keys may be missing."""
+        """Undo to_dict; ``method.name`` chooses the method, other keys may be missing.
+
+        Settings that an earlier version called otherwise are translated, and that is logged (diptych.renamed).
+        """
+        values = translated(values)
         method = values.get("method")
         name = method.get("name") if isinstance(method, Mapping) else method
         if not isinstance(name, str):
@@ -129,34 +146,37 @@ class Recipe:
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise ConfigError(f"{path}: cannot be read as YAML or JSON: {' '.join(str(error).split())}") from error
         if not isinstance(values, dict):
-            raise ConfigError(f"{path}: a recipe is a mapping with the keys method, data, train; found {type(values).__name__}")
+            raise ConfigError(
+                f"{path}: a recipe is a mapping with the keys method, data, train, extra; found {type(values).__name__}"
+            )
         return cls.from_dict(values, overrides)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON or YAML; tuples become lists."""
-        name = {"name": _name(type(self.method))}
-        values = {"method": name | dataclasses.asdict(self.method), "data": dataclasses.asdict(self.data)}
-        return json.loads(json.dumps(values | {"train": dataclasses.asdict(self.train)}))
+        values: dict[str, Any] = {part: dataclasses.asdict(getattr(self, part)) for part in PARTS}
+        values["method"] = {"name": method_name(type(self.method))} | values["method"]
+        return json.loads(json.dumps(values | {"extra": [term.to_dict() for term in self.extra]}))
 
     def to_yaml(self) -> str:
         """The recipe as a YAML file's text."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, default_flow_style=None)
 
     def replace(self, **changes: Any) -> Recipe:
-        """A copy with some dotted keys changed, as in ``recipe.replace(**{"train.seed": 1})``."""
-        grouped: dict[str, dict[str, Any]] = {"method": {}, "data": {}, "train": {}}
+        """A copy with some dotted keys changed, as in ``recipe.replace(**{"train.seed": 1})``, or with another ``extra``."""
+        grouped: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+        extra = changes.pop("extra", self.extra)
         for key, value in changes.items():
             part, _, name = key.partition(".")
             grouped[part][name] = value
-        parts = {part: dataclasses.replace(getattr(self, part), **given) for part, given in grouped.items()}
-        return Recipe(**parts)
+        return Recipe(**{part: dataclasses.replace(getattr(self, part), **given) for part, given in grouped.items()}, extra=extra)
 
 
 def recipe_parser(method: str) -> ArgumentParser:
-    """A parser of --method.*, --data.* and --train.* for one method."""
+    """A parser of --method.*, --data.*, --train.* and --extra for one method."""
     parser = ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
     for key, kind in (("method", method_config(method)), ("data", DataConfig), ("train", TrainConfig)):
         parser.add_argument(f"--{key}", type=kind, default=kind())
+    parser.add_argument("--extra", type=list[dict[str, Any]], default=[])
     return parser
 
 
@@ -169,12 +189,6 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | No
     return None
 
 
-def _name(config: type) -> str:
-    """A built-in method's name, or module:Class of a user's own."""
-    builtin = config.__module__.startswith("diptych.methods.")
-    return config.name if builtin else f"{config.__module__}:{config.__qualname__}"  # type: ignore[attr-defined]
-
-
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings by dotted key."""
     by_key: dict[str, Any] = {}
@@ -183,7 +197,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return by_key
 
 
-def _explain(message: str, parser: ArgumentParser) -> str:
+def _explain(message: str, parser: ArgumentParser, method: str) -> str:
     """One line from the parser's message, with the nearest key where one is unknown."""
     line = " ".join(message.split())
     known = list(flat(parser.get_defaults().as_dict()))
@@ -192,7 +206,12 @@ def _explain(message: str, parser: ArgumentParser) -> str:
     unknown = f"{group[1]}.{group[2]}" if group else option[1] if option else None
     if unknown is None:
         key = re.search(r'Parser key "([\w.]+)":\s*(.*)', line)
+        if key and "Unable to load config" in line:
+            part = next((name for name in known if name.startswith(f"{key[1]}.")), key[1])
+            return f"{key[1]}: expected settings by name, such as {part}, found {line.rpartition('config ')[2]}"
         return f"{key[1]}: {_plain(key[2])}" if key else line
+    if hint := new_name(method, unknown):
+        return f"recipe: {hint}"
     near = get_close_matches(unknown, known, n=1, cutoff=0.5) or [k for k in known if k.endswith(f".{unknown}")]
     near = near or get_close_matches(f"x.{unknown}", [f"x.{k.split('.')[-1]}" for k in known], n=1)
     hint = f"did you mean {near[0].removeprefix('x.')}?" if near else f"known: {', '.join(known)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -130,65 +130,35 @@ def relief_unpaired() -> Recipe:
     return create("cyclegan", {"method": method, "data": data, "train": train})
 
 
-def music_read() -> Recipe:
-    """Sheets of music -> rolls of notes (diptych.music): cross-entropy that counts ink, since most of a page is empty."""
-    return _music(foreground=8.0)
+def by_name(*functions: Callable[[], Recipe]) -> dict[str, Callable[[], Recipe]]:
+    """Recipes by the name that the command line gives them: cyclegan_gan_alone is cyclegan-gan-alone."""
+    return {function.__name__.replace("_", "-"): function for function in functions}
 
 
-def music_draw() -> Recipe:
-    """Rolls of notes -> sheets of music (diptych.music), the other way round: ink counts less, so that doubt stays light."""
-    return _music(foreground=2.0)
+RECIPES = by_name(
+    facades,
+    maps,
+    horse2zebra,
+    sunflower2daisy,
+    cyclegan_gan_alone,
+    cyclegan_cycle_alone,
+    cyclegan_forward_cycle,
+    cyclegan_backward_cycle,
+    pix2pix_l1,
+    pix2pix_gan,
+    pix2pix_cgan,
+    pix2pix_l1_gan,
+    relief,
+    relief_unpaired,
+)
+"""An application keeps its own recipes beside it (diptych.music.recipes); the command line knows both."""
 
 
-def _music(foreground: float) -> Recipe:
-    method = {"generator": "unet_5", "ngf": 24, "norm": "batch", "dropout": False, "lambda_gan": 0.0, "lambda_l1": 1.0}
-    method |= {"pixel": "bce", "foreground": foreground}
-    data = {"resize": "none", "crop_size": 320, "flip": False}
-    train = {"epochs": 0, "decay_epochs": 3, "decay": "step", "batch_size": 2, "lr": 3e-3, "ema": 0.995}
-    return create("pix2pix", {"method": method, "data": data, "train": train})
-
-
-def music_unpaired() -> Recipe:
-    """Sheets of music <-> rolls of notes of other works (diptych.music): CycleGAN that keeps what is drawn where it stands.
-
-    One epoch, the rate falling all the time: at a full rate what was learned was lost again (experiments/music).
-    """
-    method = {"generator": "unet_4", "ngf": 24, "ndf": 32, "num_layers": 2, "pixel": "bce", "foreground": 8.0}
-    method |= {"lambda_cycle_a": 5.0, "lambda_cycle_b": 3.0, "lambda_identity": 0.0, "lambda_structure": 10.0}
-    data = {"resize": "none", "crop_size": 320, "flip": False}
-    train = {"epochs": 0, "decay_epochs": 1, "decay": "step", "lr": 5e-4, "ema": 0.99}
-    return create("cyclegan", {"method": method, "data": data, "train": train})
-
-
-RECIPES: dict[str, Callable[[], Recipe]] = {
-    function.__name__.replace("_", "-"): function
-    for function in (
-        facades,
-        maps,
-        horse2zebra,
-        sunflower2daisy,
-        cyclegan_gan_alone,
-        cyclegan_cycle_alone,
-        cyclegan_forward_cycle,
-        cyclegan_backward_cycle,
-        pix2pix_l1,
-        pix2pix_gan,
-        pix2pix_cgan,
-        pix2pix_l1_gan,
-        relief,
-        relief_unpaired,
-        music_read,
-        music_draw,
-        music_unpaired,
-    )
-}
-
-
-def named(name: str) -> Recipe:
+def named(name: str, recipes: Mapping[str, Callable[[], Recipe]] = RECIPES) -> Recipe:
     """The recipe of a published experiment. Raises ConfigError, naming the nearest, when there is none."""
-    if name not in RECIPES:
-        near = get_close_matches(name, RECIPES, n=1)
+    if name not in recipes:
+        near = get_close_matches(name, recipes, n=1)
         raise ConfigError(
-            f"no recipe is called {name!r}; {f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(RECIPES)}"
+            f"no recipe is called {name!r}; {f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(recipes)}"
         )
-    return RECIPES[name]()
+    return recipes[name]()

@@ -14,23 +14,24 @@ import torch
 from PIL import Image
 
 from diptych.errors import SnapshotError
+from diptych.methods import METHODS as TABLE
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.trees import read_tree
+from tests.contract.small import small
 from tests.contract.test_methods import assert_equal_trees, tensors
 from tests.training.forks import start, train_quietly
 
 SIZE, STEPS = 32, 30
-METHODS = {
-    "pix2pix": {"generator": "unet_5", "ngf": 4, "ndf": 4, "num_layers": 1, "dropout": True},
-    "cyclegan": {"generator": "resnet_1", "ngf": 4, "ndf": 4, "num_layers": 1, "pool_size": 5},
-}
+METHODS = {name: small(name) for name in TABLE}
+METHODS["pix2pix"] |= {"generator": "unet_5", "dropout": True}
+METHODS["cyclegan"] |= {"pool_size": 5}
 CONFIGURATIONS = {  # method, train settings, workers
     "pix2pix": ("pix2pix", {"batch_size": 2}, 0),
     "pix2pix, 2 workers, EMA": ("pix2pix", {"batch_size": 2, "ema": 0.9}, 2),
     "cyclegan": ("cyclegan", {}, 0),
     "cyclegan, 2 workers": ("cyclegan", {"batch_size": 2}, 2),
-}
+} | {name: (name, {}, 0) for name in TABLE if name not in ("pix2pix", "cyclegan")}
 SEED = 20261122
 
 

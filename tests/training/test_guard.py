@@ -22,12 +22,10 @@ from diptych.training.loop import train
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from diptych.trees import read_tree
+from tests.contract.small import NAMES, small
 
 SIZE = 16
-METHODS = {
-    "pix2pix": {"generator": "unet_3", "ngf": 4, "ndf": 4, "num_layers": 1},
-    "cyclegan": {"generator": "resnet_1", "ngf": 4, "ndf": 4, "num_layers": 1, "pool_size": 3},
-}
+METHODS = {name: small(name) for name in NAMES}
 FILES = (("cat", "dog"),)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the real import waits until everything that needs no torch 
 FILES = (".yaml", ".yml", ".json")
 PARTS = ("method", "data", "train")
 SETTING = re.compile(r"--([a-zA-Z_]+)\.[^=]*")
+EXTRA = re.compile(r"--extra\+?(=.*)?", re.DOTALL)
 
 
 def add_recipe(p: argparse.ArgumentParser) -> None:
@@ -69,10 +70,10 @@ def split_settings(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         if word == "--":  # what follows are names of folders
             return [*words, word, *left], settings
         found = SETTING.match(word)
-        if found is None:
+        if found is None and not EXTRA.fullmatch(word):
             words.append(word)
             continue
-        if found[1] not in PARTS:
+        if found and found[1] not in PARTS:
             near = get_close_matches(found[1], PARTS, n=1)
             hint = f"did you mean --{near[0]}{found[0][len(found[1]) + 2 :]}?" if near else f"parts are {', '.join(PARTS)}"
             raise ConfigError(f"no setting is called {found[0]}; {hint}")
@@ -89,23 +90,23 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
 
     Names and folders are checked first, which needs no torch. Raises ConfigError and DataError.
     """
-    name, is_file = args.recipe, args.recipe.endswith(FILES)
+    name, is_file, recipes = args.recipe, args.recipe.endswith(FILES), known_recipes()
     check_name(name)
     check_preset(args.preset, name, is_file)
     check_folders(args.data)
 
     from diptych.data.catalogue import EMBEDDED
     from diptych.recipe import Recipe
-    from diptych.recipes import RECIPES, named, preset
+    from diptych.recipes import named, preset
 
     if is_file:
         base = Recipe.load(name)
-    elif name in RECIPES:
-        base = named(name)
+    elif name in recipes:
+        base = named(name, recipes)
     else:
         base = Recipe.create(name, preset(args.preset or "paper", name))
     values = base.to_dict()
-    if args.preset and name in RECIPES:
+    if args.preset and name in recipes:
         values = merged(values, preset(args.preset, values["method"]["name"]))
     if args.data:
         values["data"]["source"] = [word if word in EMBEDDED else str(Path(word)) for word in args.data]
@@ -116,19 +117,27 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
     return recipe
 
 
+def known_recipes() -> dict[str, Callable[[], Recipe]]:
+    """The published experiments, and the recipes of the applications."""
+    from diptych.music.recipes import RECIPES as MUSIC
+    from diptych.recipes import RECIPES
+
+    return RECIPES | MUSIC
+
+
 def check_name(name: str) -> None:
     """Raise ConfigError, naming the nearest, unless RECIPE can be a method, an experiment, a file, or module:Class."""
     from diptych.methods import METHODS
-    from diptych.recipes import RECIPES
 
-    if name in METHODS or name in RECIPES or ":" in name:
+    recipes = known_recipes()
+    if name in METHODS or name in recipes or ":" in name:
         return
     if name.endswith(FILES):
         if not Path(name).is_file():
             raise ConfigError(f"{name}: no such file; give a recipe that --dry-run printed, or the name of a method")
         return
-    near = get_close_matches(name, [*METHODS, *RECIPES], n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*METHODS, *RECIPES])}, files, and module:Class"
+    near = get_close_matches(name, [*METHODS, *recipes], n=1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*METHODS, *recipes])}, files, and module:Class"
     raise ConfigError(f"no method or recipe is called {name!r}; {hint}")
 
 
@@ -158,5 +167,5 @@ def check_folders(sources: Sequence[str]) -> None:
 
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a recipe with those of a preset over them, part by part."""
-    return {part: value | changes.get(part, {}) for part, value in values.items()}
+    """Settings of a recipe with those of a preset over them, part by part; losses that it adds stay."""
+    return values | {part: values[part] | changes.get(part, {}) for part in PARTS}

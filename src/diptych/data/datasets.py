@@ -98,12 +98,16 @@ class Files:
 
 
 class Draw(NamedTuple):
-    """What a sample takes of one side: which image, the place of its crop (x and y in [0, 1)), and whether it is mirrored."""
+    """What a sample takes of one side: which image, the place of its crop (x and y in [0, 1)), and whether it is mirrored.
+
+    ``known``: it is one half of a pair that is known among unpaired images.
+    """
 
     image: int
     x: float
     y: float
     mirrored: bool
+    known: bool = False
 
 
 class Sample(NamedTuple):
@@ -156,16 +160,16 @@ class Crops(Dataset[Sample]):
         if self.known and random.random() < self.config.pairs:
             chances = random.random(3)
             index_a, index_b = self.known[int(random.integers(len(self.known)))]
-            return self._drawn(index_a, chances), self._drawn(index_b, chances)
+            return self._drawn(index_a, chances, known=True), self._drawn(index_b, chances, known=True)
         split, index = self.census.split, int(self._epoch_order(epoch)[(position + attempt) % len(self)])
         index_b = index if split.paired else int(random.integers(len(split.b)))
         chances_a = random.random(3)
         chances_b = chances_a if split.paired else random.random(3)
         return self._drawn(index % len(split.a), chances_a), self._drawn(index_b, chances_b)
 
-    def _drawn(self, index: int, chances: np.ndarray) -> Draw:
+    def _drawn(self, index: int, chances: np.ndarray, known: bool = False) -> Draw:
         x, y, side = chances.tolist()
-        return Draw(index, x, y, self.config.flip and side < 0.5)
+        return Draw(index, x, y, self.config.flip and side < 0.5, known)
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         if self._order[0] != epoch:
@@ -176,7 +180,7 @@ class Crops(Dataset[Sample]):
         opened: Opened = {}
         a, b = (self._crop(self.source.image(side, draw.image, opened), draw) for side, draw in enumerate(drawn))
         files = self.census.split.a[drawn[0].image].name, self.census.split.b[drawn[1].image].name
-        known = drawn[0][1:] == drawn[1][1:] if self.known else None  # chances of one draw for both sides: they belong together
+        known = drawn[0].known if self.known else None
         return Sample(a, b, files, problems, known)
 
     def _crop(self, pixels: Tensor, draw: Draw) -> Tensor:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diptych.losses import Gan, discriminator_loss, gradient_penalty, r1_penalty
+from diptych.methods.extra import ExtraLosses
 from diptych.nets import apply_each
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
@@ -31,7 +32,15 @@ class Batch(NamedTuple):
 
 
 class Method(nn.Module, ABC):
-    """Networks and losses of one paper. Abstract; every subclass is final."""
+    """Networks and losses of one paper. Abstract; every subclass is final.
+
+    ``extra`` makes the terms that a recipe adds: the generators' phase yields ``terms | self.extra(fake_b=fake_b, ...)`` with
+    every image that its configuration's ``images`` names.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra = ExtraLosses()  # Recipe.build puts the recipe's in its place
 
     @abstractmethod
     def generators(self) -> dict[str, nn.Module]:
@@ -50,11 +59,13 @@ class MethodConfig(Protocol):
     """A frozen dataclass of a method's settings that can build it.
 
     ``paired``: it needs aligned pairs. ``mode``: how its translators are applied unless asked otherwise (diptych.nets.modes).
+    ``images``: the names of the images in its step, between which a recipe may add losses; empty where it offers none.
     """
 
     name: ClassVar[str]
     paired: ClassVar[bool]
     mode: ClassVar[Mode]
+    images: ClassVar[tuple[str, ...]]
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def build(self, a: Domain, b: Domain, crop_size: int) -> Method:
@@ -64,14 +75,14 @@ class MethodConfig(Protocol):
 
 @contextmanager
 def frozen(*nets: nn.Module) -> Iterator[None]:
-    """Networks judge inside this block without being taught: gradients pass through them and do not stop in their weights."""
-    taught = [p for net in nets for p in net.parameters() if p.requires_grad]
-    for parameter in taught:
+    """Inside this block gradients pass through the networks without reaching their weights."""
+    trained = [p for net in nets for p in net.parameters() if p.requires_grad]
+    for parameter in trained:
         parameter.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in taught:
+        for parameter in trained:
             parameter.requires_grad_(True)
 
 

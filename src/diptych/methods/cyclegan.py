@@ -8,7 +8,8 @@ Both generators take one step, then both discriminators, halved, on a pool of th
 
 Deliberate differences from the authors' code: D_b judges b (theirs calls it D_A); the passes through one generator that do
 not wait for each other are one joined call, which is the same with InstanceNorm; the identity term is off when a and b differ
-in channels; cross-entropy and a weight of the foreground for drawings, whose L1 is least for an empty page.
+in channels; ``pixel_loss`` may take the place of L1; known pairs among unpaired images (``data.pairs``) add that loss of their
+translations.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from torch import Tensor, nn
+from torch import nn
 
 from diptych.errors import ConfigError
-from diptych.losses import Gan, Pixel, check_gan, check_pixel, generator_loss, pixel_loss, structure_loss
+from diptych.losses import L1, Gan, PixelLoss, generator_loss
 from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
-from diptych.nets import Init, Norm, PatchGAN, Upsample, apply_side_by_side, generator, initialise
+from diptych.methods.pool import ImagePool
+from diptych.nets import GeneratorName, Init, Norm, PatchGAN, Upsample, apply_side_by_side, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.pool import ImagePool
+from diptych.settings import Count, Positive, Weight, Whole, check_settings
 
 log = logging.getLogger(__name__)
 
@@ -36,48 +38,44 @@ class CycleGANConfig:
     """Settings of CycleGAN; the defaults are the published ones.
 
     The paper's ablations: ``lambda_gan: 0`` is cycle alone, ``lambda_cycle_a: 0`` with ``lambda_cycle_b: 0`` GAN alone, one
-    of the two GAN + one cycle. ``lambda_identity`` is relative to the cycle weights. ``lambda_gp`` counts only with ``gan:
-    wgan``. For drawings, ``pixel: bce`` takes the place of L1 in cycle and identity, and ``foreground`` is how often their
-    lines count. ``lambda_structure`` keeps what is drawn where it stands, as far as a correlation of ``structure``
-    (diptych.losses.structure_loss). ``lambda_pair`` is the weight of the pixel loss on known pairs, which counts only with
-    ``data.pairs``.
+    of the two GAN + one cycle. ``lambda_identity`` is relative to the cycle weights. ``lambda_gp`` has an effect only with ``gan:
+    wgan``, and ``lambda_pair``, the weight of the pixel loss on known pairs, only with ``data.pairs``.
     """
 
     name: ClassVar[str] = "cyclegan"
     paired: ClassVar[bool] = False
     mode: ClassVar[Mode] = "eval"
+    images: ClassVar[tuple[str, ...]] = ("real_a", "real_b", "fake_a", "fake_b", "rec_a", "rec_b", "idt_a", "idt_b")
 
-    generator: str = "resnet_9"
-    ngf: int = 64
+    generator: GeneratorName = "resnet_9"
+    ngf: Count = 64
     dropout: bool = False
     upsample: Upsample = "transposed"
-    num_layers: int = 3
-    ndf: int = 64
+    num_layers: Whole = 3
+    ndf: Count = 64
     norm: Norm = "instance"
     init: Init = "normal"
-    init_gain: float = 0.02
+    init_gain: Positive = 0.02
     gan: Gan = "lsgan"
-    lambda_gan: float = 1.0
-    lambda_cycle_a: float = 10.0
-    lambda_cycle_b: float = 10.0
-    lambda_identity: float = 0.5
-    pixel: Pixel = "l1"
-    foreground: float = 1.0
-    lambda_structure: float = 0.0
-    structure: float = 0.2
-    lambda_pair: float = 10.0
-    lambda_gp: float = 10.0
-    lambda_r1: float = 0.0
-    pool_size: int = 50
+    lambda_gan: Weight = 1.0
+    lambda_cycle_a: Weight = 10.0
+    lambda_cycle_b: Weight = 10.0
+    lambda_identity: Weight = 0.5
+    pixel_loss: PixelLoss = L1
+    lambda_pair: Weight = 10.0
+    lambda_gp: Weight = 10.0
+    lambda_r1: Weight = 0.0
+    pool_size: Whole = 50
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> CycleGAN:
-        """G_ab, G_ba, and D_a, D_b with their pools of crops."""
-        check_gan(self.gan)
-        check_pixel(self.pixel, self.foreground)
+    def __post_init__(self) -> None:
+        check_settings(self, "method")
         if not (self.lambda_gan or self.lambda_cycle_a or self.lambda_cycle_b):
             raise ConfigError(
                 "cyclegan: lambda_gan, lambda_cycle_a and lambda_cycle_b are all 0, so there is nothing to learn; set one"
             )
+
+    def build(self, a: Domain, b: Domain, crop_size: int) -> CycleGAN:
+        """G_ab, G_ba, and D_a, D_b with their pools of crops."""
         if self.lambda_identity and a.channels != b.channels:
             log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
         shape = {"width": self.ngf, "norm": self.norm, "dropout": self.dropout, "upsample": self.upsample}
@@ -124,42 +122,38 @@ class CycleGAN(Method):
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
         c, real_a, real_b = self.config, batch.a, batch.b
+        idt_a = idt_b = rec_a = rec_b = None
         terms: Terms = {}
-
-        def apart(x: Tensor, y: Tensor) -> Tensor:
-            return pixel_loss(x, y, c.pixel, c.foreground)
-
         if self.identity:
             (fake_b, idt_b), (fake_a, idt_a) = apply_side_by_side((self.G_ab, real_a, real_b), (self.G_ba, real_b, real_a))
-            terms["idt_a"] = c.lambda_identity * c.lambda_cycle_a * apart(idt_a, real_a)
-            terms["idt_b"] = c.lambda_identity * c.lambda_cycle_b * apart(idt_b, real_b)
+            terms["idt_a"] = c.lambda_identity * c.lambda_cycle_a * c.pixel_loss(idt_a, real_a)
+            terms["idt_b"] = c.lambda_identity * c.lambda_cycle_b * c.pixel_loss(idt_b, real_b)
         else:
             (fake_b,), (fake_a,) = apply_side_by_side((self.G_ab, real_a), (self.G_ba, real_b))
         if c.lambda_cycle_a and c.lambda_cycle_b:
             (rec_b,), (rec_a,) = apply_side_by_side((self.G_ab, fake_a), (self.G_ba, fake_b))
-            terms["cycle_a"] = c.lambda_cycle_a * apart(rec_a, real_a)
-            terms["cycle_b"] = c.lambda_cycle_b * apart(rec_b, real_b)
         elif c.lambda_cycle_a:
-            terms["cycle_a"] = c.lambda_cycle_a * apart(self.G_ba(fake_b), real_a)
+            rec_a = self.G_ba(fake_b)
         elif c.lambda_cycle_b:
-            terms["cycle_b"] = c.lambda_cycle_b * apart(self.G_ab(fake_a), real_b)
+            rec_b = self.G_ab(fake_a)
+        if rec_a is not None:
+            terms["cycle_a"] = c.lambda_cycle_a * c.pixel_loss(rec_a, real_a)
+        if rec_b is not None:
+            terms["cycle_b"] = c.lambda_cycle_b * c.pixel_loss(rec_b, real_b)
         if self.D_a and self.D_b:
             with frozen(self.D_a, self.D_b):
                 (on_b,), (on_a,) = apply_side_by_side((self.D_b, fake_b), (self.D_a, fake_a))
                 terms["gan_ab"] = c.lambda_gan * generator_loss(on_b, c.gan)
                 terms["gan_ba"] = c.lambda_gan * generator_loss(on_a, c.gan)
         if batch.known is not None:
-            terms["pair_ab"] = c.lambda_pair * pixel_loss(fake_b, real_b, c.pixel, c.foreground, batch.known)
-            terms["pair_ba"] = c.lambda_pair * pixel_loss(fake_a, real_a, c.pixel, c.foreground, batch.known)
-        if c.lambda_structure:
-            terms["structure_ab"] = c.lambda_structure * structure_loss(real_a, fake_b, c.structure)
-            terms["structure_ba"] = c.lambda_structure * structure_loss(real_b, fake_a, c.structure)
+            terms["pair_ab"] = c.lambda_pair * c.pixel_loss(fake_b, real_b, batch.known)
+            terms["pair_ba"] = c.lambda_pair * c.pixel_loss(fake_a, real_a, batch.known)
+        terms |= self.extra(
+            real_a=real_a, real_b=real_b, fake_a=fake_a, fake_b=fake_b, rec_a=rec_a, rec_b=rec_b, idt_a=idt_a, idt_b=idt_b
+        )
         yield "G", terms
         if self.D_a and self.D_b:
             weights = c.gan, c.lambda_gp, c.lambda_r1
-            terms_a = discriminator_terms(self.D_a, real_a, self.pool_a(fake_a), *weights)
-            terms_b = discriminator_terms(self.D_b, real_b, self.pool_b(fake_b), *weights)
-            yield (
-                "D",
-                {f"{name}_a": term for name, term in terms_a.items()} | {f"{name}_b": term for name, term in terms_b.items()},
-            )
+            of_a = discriminator_terms(self.D_a, real_a, self.pool_a(fake_a), *weights)
+            of_b = discriminator_terms(self.D_b, real_b, self.pool_b(fake_b), *weights)
+            yield "D", {f"{name}_a": term for name, term in of_a.items()} | {f"{name}_b": term for name, term in of_b.items()}

@@ -6,7 +6,7 @@ D's objective is halved to slow it against G, and G minimises -log D(a, G(a)) (s
 D is updated before G, as in the authors' code.
 
 Deliberate differences from the authors' code: any generator, norm and adversarial loss may be combined; lambda_gan=0 builds no D;
-cross-entropy and a weight of the foreground for drawings, whose L1 is least for an empty page.
+``pixel_loss`` may take the place of L1.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.losses import Gan, Pixel, check_gan, check_pixel, generator_loss, pixel_loss
+from diptych.losses import L1, Gan, PixelLoss, generator_loss
 from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
-from diptych.nets import Init, Norm, PatchGAN, Upsample, generator, initialise
+from diptych.nets import GeneratorName, Init, Norm, PatchGAN, Upsample, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
+from diptych.settings import Count, Positive, Weight, Whole, check_settings
 
 
 @dataclass(frozen=True)
@@ -31,38 +32,38 @@ class Pix2PixConfig:
     """Settings of pix2pix; the defaults are the published ones.
 
     ``conditional=False`` lets D see the output alone (the paper's GAN rows). ``lambda_gan=0`` is its L1 row, ``lambda_l1=0``
-    its cGAN row. ``lambda_gp`` counts only with ``gan: wgan``. For drawings, ``pixel: bce`` takes the place of L1, at the
-    same weight, and ``foreground`` is how often their lines count.
+    its cGAN row. ``lambda_l1`` is the weight of ``pixel_loss``, and ``lambda_gp`` has an effect only with ``gan: wgan``.
     """
 
     name: ClassVar[str] = "pix2pix"
     paired: ClassVar[bool] = True
     mode: ClassVar[Mode] = "paper"
+    images: ClassVar[tuple[str, ...]] = ("real_a", "real_b", "fake_b")
 
-    generator: str = "unet_8"
-    ngf: int = 64
+    generator: GeneratorName = "unet_8"
+    ngf: Count = 64
     dropout: bool = True
     upsample: Upsample = "transposed"
-    num_layers: int = 3
-    ndf: int = 64
+    num_layers: Whole = 3
+    ndf: Count = 64
     conditional: bool = True
     norm: Norm = "batch"
     init: Init = "normal"
-    init_gain: float = 0.02
+    init_gain: Positive = 0.02
     gan: Gan = "vanilla"
-    lambda_gan: float = 1.0
-    lambda_l1: float = 100.0
-    pixel: Pixel = "l1"
-    foreground: float = 1.0
-    lambda_gp: float = 10.0
-    lambda_r1: float = 0.0
+    lambda_gan: Weight = 1.0
+    lambda_l1: Weight = 100.0
+    pixel_loss: PixelLoss = L1
+    lambda_gp: Weight = 10.0
+    lambda_r1: Weight = 0.0
+
+    def __post_init__(self) -> None:
+        check_settings(self, "method")
+        if not (self.lambda_gan or self.lambda_l1):
+            raise ConfigError("pix2pix: lambda_gan and lambda_l1 are both 0, so there is nothing to learn; set one of them")
 
     def build(self, a: Domain, b: Domain, crop_size: int) -> Pix2Pix:
         """G_ab from a to b, and D_b judging b (beside a, when conditional)."""
-        check_gan(self.gan)
-        check_pixel(self.pixel, self.foreground)
-        if not (self.lambda_gan or self.lambda_l1):
-            raise ConfigError("pix2pix: lambda_gan and lambda_l1 are both 0, so there is nothing to learn; set one of them")
         shape = {"width": self.ngf, "norm": self.norm, "dropout": self.dropout, "upsample": self.upsample}
         judged = b.channels + (a.channels if self.conditional else 0)
         G_ab = initialise(generator(self.generator, a.channels, b.channels, **shape), self.init, self.init_gain)
@@ -85,17 +86,17 @@ class Pix2Pix(Method):
         return ({"D": [self.D_b]} if self.D_b else {}) | {"G": [self.G_ab]}
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
-        c, a, b = self.config, batch.a, batch.b
-        fake_b = self.G_ab(a)
+        c, real_a, real_b = self.config, batch.a, batch.b
+        fake_b = self.G_ab(real_a)
         if self.D_b:
-            real, fake = self._judged(a, b), self._judged(a, fake_b.detach())
+            real, fake = self._judged(real_a, real_b), self._judged(real_a, fake_b.detach())
             yield "D", discriminator_terms(self.D_b, real, fake, c.gan, c.lambda_gp, c.lambda_r1)
-        terms: Terms = {c.pixel: c.lambda_l1 * pixel_loss(fake_b, b, c.pixel, c.foreground)} if c.lambda_l1 else {}
+        terms: Terms = {c.pixel_loss.kind: c.lambda_l1 * c.pixel_loss(fake_b, real_b)} if c.lambda_l1 else {}
         if self.D_b:
             with frozen(self.D_b):
-                logits = self.D_b(self._judged(a, fake_b))
+                logits = self.D_b(self._judged(real_a, fake_b))
             terms["gan"] = c.lambda_gan * generator_loss(logits, c.gan)
-        yield "G", terms
+        yield "G", terms | self.extra(real_a=real_a, real_b=real_b, fake_b=fake_b)
 
     def _judged(self, a: Tensor, b: Tensor) -> Tensor:
         return torch.cat([a, b], 1) if self.config.conditional else b

@@ -5,7 +5,7 @@ Every network keeps its constructor's arguments in ``spec``, so that a snapshot 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 
@@ -16,13 +16,27 @@ from diptych.nets.patchgan import PatchGAN
 from diptych.nets.resnet import ResNet
 from diptych.nets.stage import Stage, recompute_stages
 from diptych.nets.unet import UNet
+from diptych.settings import Rule
 
 GENERATORS: dict[str, type[nn.Module]] = {"resnet": ResNet, "unet": UNet}
 DISCRIMINATORS: dict[str, type[nn.Module]] = {"patchgan": PatchGAN}
 
+
+def _is_generator(name: str) -> bool:
+    kind, _, depth = name.rpartition("_")
+    least = 0 if kind == "resnet" else 2
+    return kind in ("resnet", "unet", "encoder_decoder") and depth.isdecimal() and int(depth) >= least
+
+
+GeneratorName = Annotated[
+    str, Rule(_is_generator, "resnet_N, or unet_N or encoder_decoder_N with a number N of at least 2, such as resnet_9 or unet_8")
+]
+"""A setting that ``generator`` understands."""
+
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
+    "GeneratorName",
     "Init",
     "Norm",
     "PatchGAN",

@@ -235,7 +235,7 @@ def build_method(recipe: Recipe, census: Census, here: World) -> Method:
             f"train.batch_size {recipe.train.batch_size} is shared by {here.size} processes{parts}; "
             f"make it a multiple of {portions}"
         )
-    method = recipe.method.build(census.a, census.b, recipe.data.crop_size)
+    method = recipe.build(census.a, census.b)
     torch.manual_seed(recipe.train.seed + here.rank)
     return method
 

@@ -4,7 +4,7 @@ import jaxtyping
 import pytest
 import torch
 
-from diptych.pool import ImagePool
+from diptych.methods.pool import ImagePool
 from tests.contract.test_methods import NoWaiting, PlainPool
 
 

@@ -1,0 +1,66 @@
+"""The rules that settings follow, as types of their fields: ``ngf: Count = 64`` must be at least 1.
+
+A configuration is a frozen dataclass that calls ``check_settings(self, "method")`` in its ``__post_init__``. A wrong value is
+then one line that names the setting, the rule and the value, before anything is read or built.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from diptych.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which values a setting may have. ``text`` completes the sentence "it must be ..."."""
+
+    holds: Callable[[Any], bool]
+    text: str
+
+
+Count = Annotated[int, Rule(lambda n: n >= 1, "at least 1")]
+"""How many of something that must be there."""
+Whole = Annotated[int, Rule(lambda n: n >= 0, "at least 0")]
+"""How many of something that may be absent."""
+Seed = Annotated[Whole, Rule(lambda n: n < 2**63, "below 2^63")]
+"""The seed of a random generator."""
+Weight = Annotated[float, Rule(lambda x: x >= 0.0, "at least 0")]
+"""The weight of a term; 0 leaves the term out."""
+Positive = Annotated[float, Rule(lambda x: x > 0.0, "greater than 0")]
+"""A factor that cannot be 0."""
+Fraction = Annotated[float, Rule(lambda x: 0.0 <= x < 1.0, "at least 0 and below 1")]
+"""How much of a running average is kept in each step."""
+
+
+def check_settings(settings: Any, part: str) -> None:
+    """Raise ConfigError unless every field of a dataclass has a value of its type that follows the rules of its annotation.
+
+    Checked are numbers (finite, and whole where the type is int), Literals, tuples of numbers, and Rules in Annotated.
+    ``part`` is the settings' place in a recipe, such as ``method``; messages begin with ``method.ngf``.
+    """
+    hints = get_type_hints(type(settings), include_extras=True)
+    for field in fields(settings):
+        _check(f"{part}.{field.name}", getattr(settings, field.name), hints[field.name])
+
+
+def _check(name: str, value: Any, hint: Any) -> None:
+    kind, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if get_origin(kind) is tuple and Ellipsis not in get_args(kind):
+        for index, (item, item_hint) in enumerate(zip(value, get_args(kind), strict=False)):
+            _check(f"{name}[{index}]", item, item_hint)
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise ConfigError(f"{name} must be one of {', '.join(map(str, get_args(kind)))}, found {value!r}")
+    if kind in (int, float) and not _is_number(value, kind):
+        raise ConfigError(f"{name} must be a {'whole' if kind is int else 'finite'} number, found {value!r}")
+    for rule in rules:
+        if isinstance(rule, Rule) and not rule.holds(value):
+            raise ConfigError(f"{name} must be {rule.text}, found {value!r}")
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    allowed = int if kind is int else (int, float)
+    return isinstance(value, allowed) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,63 @@
+"""Small networks and ablations of any method, derived from its configuration: a new method needs no word here."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from diptych.errors import ConfigError
+from diptych.losses import L1, PixelLoss
+from diptych.methods import METHODS, MethodConfig, method_config
+from diptych.recipe import Recipe
+
+CUT = "tests.contract.cut_like:CutLikeConfig"
+NAMES = [*METHODS, CUT]
+"""Every method that the contract is kept by: those of the table, and one that is added by its file alone."""
+
+Settings = dict[str, Any]
+SMALL = {"ngf": 4, "ndf": 4, "num_layers": 1, "pool_size": 3}
+SMALLEST = {"resnet": "resnet_1", "unet": "unet_3", "encoder_decoder": "encoder_decoder_3"}
+UNMIXED = {"norm": "instance", "dropout": False, "pool_size": 0}  # no image of a batch changes what another one teaches
+OF_THE_NETWORKS = ("generator", "init", "upsample")  # tests/nets tries them
+
+
+def small(name: str, **settings: Any) -> Settings:
+    """Settings of small networks: those that have the house's names shrink, all others stay as published."""
+    config = method_config(name)()
+    shrunk = {key: value for key, value in SMALL.items() if hasattr(config, key)}
+    if hasattr(config, "generator"):
+        shrunk["generator"] = SMALLEST[config.generator.rpartition("_")[0]]
+    return shrunk | settings
+
+
+def unmixed(name: str) -> Settings:
+    """Settings with which the images of a batch do not influence each other, as far as the method has them."""
+    return {key: value for key, value in UNMIXED.items() if hasattr(method_config(name), key)}
+
+
+def ablations(name: str) -> list[Settings]:
+    """The published settings, and one change at a time: every other choice, each switch, each weight and count at 0 or on."""
+    config = method_config(name)
+    hints = get_type_hints(config)
+    changes = [{field.name: value} for field in fields(config) for value in others(field.default, hints[field.name])]
+    changes = [change for change in changes if not change.keys() & {*OF_THE_NETWORKS}]
+    return [{}, *(change for change in changes if allowed(config, small(name) | change))]
+
+
+def others(value: Any, hint: Any) -> list[Any]:
+    """Other values of a setting that a method must bear."""
+    if get_origin(hint) is Literal:
+        return [other for other in get_args(hint) if other != value]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int | float):
+        return [type(value)(0 if value else 1)]
+    return [PixelLoss("bce", 8.0)] if value == L1 else []
+
+
+def allowed(config: type[MethodConfig], settings: Settings) -> bool:
+    """Whether a recipe takes these settings of the method."""
+    try:
+        return bool(Recipe(config(**settings)))
+    except ConfigError:
+        return False

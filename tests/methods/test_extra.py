@@ -1,0 +1,131 @@
+"""Losses that a recipe adds: between which images, of which weight, and what is refused before anything is read."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from diptych.errors import ConfigError
+from diptych.losses import LOSSES
+from diptych.methods import Batch, Extra, ExtraLosses
+from diptych.pixels import Domain
+from diptych.recipe import Recipe, first_difference
+
+TINY = {
+    "cyclegan": {"generator": "resnet_1", "ngf": 4, "ndf": 4, "num_layers": 1, "pool_size": 0},
+    "pix2pix": {"generator": "unet_3", "ngf": 4, "ndf": 4, "num_layers": 1, "dropout": False},
+}
+TERM = {"loss": "pixel", "between": ["fake_b", "real_a"], "weight": 3.0}
+
+
+def recipe_of(method, *terms, **settings):
+    return Recipe.create(method, {"method": TINY[method] | settings, "data": {"crop_size": 16}, "extra": list(terms)})
+
+
+def built(method, *terms, **settings):
+    torch.manual_seed(1)
+    return recipe_of(method, *terms, **settings).build(Domain(), Domain())
+
+
+def batch_of():
+    random = torch.Generator().manual_seed(0)
+    return Batch(*(torch.rand(2, 3, 16, 16, generator=random) * 2 - 1 for _ in "ab"))
+
+
+def terms_of(method, batch):
+    return {f"{phase}/{name}": term.item() for phase, terms in method.losses(batch) for name, term in terms.items()}
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_term_is_added_to_the_generators_phase_and_changes_no_other(name):
+    batch, plain, added = batch_of(), built(name), built(name, TERM | {"kind": "bce"})
+    torch.manual_seed(2)
+    before = terms_of(plain, batch)
+    torch.manual_seed(2)
+    after = terms_of(added, batch)
+    fake_b = plain.G_ab(batch.a)
+    expected = 3.0 * F.binary_cross_entropy((fake_b + 1) / 2, (batch.a + 1) / 2).item()
+    assert after.pop("G/pixel_fake_b_real_a") == pytest.approx(expected, rel=1e-5)
+    assert after == before
+
+
+def test_every_image_that_cyclegan_names_is_the_one_that_its_name_says():
+    batch, images = batch_of(), {}
+    method = built("cyclegan")
+    method.extra = lambda **named: images.update(named) or {}
+    list(method.losses(batch))
+    assert tuple(images) == method.config.images
+    G, F = method.G_ab, method.G_ba
+    a, b = batch.a, batch.b
+    expected = {"fake_a": F(b), "fake_b": G(a), "rec_a": F(G(a)), "rec_b": G(F(b)), "idt_a": F(a), "idt_b": G(b)}
+    for name, image in (expected | {"real_a": a, "real_b": b}).items():
+        torch.testing.assert_close(images[name], image, msg=name)
+
+
+def test_an_image_that_the_settings_leave_out_is_named():
+    method = built("cyclegan", TERM | {"between": ["rec_a", "real_a"]}, lambda_cycle_a=0.0)
+    with pytest.raises(ConfigError, match="extra: pixel: with these settings the step makes no rec_a; it has real_a, real_b"):
+        list(method.losses(batch_of()))
+
+
+def test_terms_survive_a_file_and_are_part_of_what_makes_a_training():
+    recipe = recipe_of("cyclegan", TERM, {"loss": "structure", "between": ["fake_a", "real_b"], "enough": 0.5})
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    assert recipe.to_dict()["extra"][1] == {"loss": "structure", "between": ["fake_a", "real_b"], "weight": 1.0, "enough": 0.5}
+    assert "extra" in first_difference(recipe_of("cyclegan").to_dict(), recipe.to_dict())
+    assert recipe.replace(extra=()).extra == () and recipe.replace(**{"train.seed": 1}).extra == recipe.extra
+
+
+def test_terms_on_the_command_line_replace_those_of_the_recipe_or_are_appended():
+    settings = {"extra": [TERM]}
+    word = "{loss: structure, between: [fake_b, real_a], weight: 2}"
+    assert [t.loss for t in Recipe.create("pix2pix", settings, ["--extra", f"[{word}]"]).extra] == ["structure"]
+    assert [t.loss for t in Recipe.create("pix2pix", settings, [f"--extra+={word}"]).extra] == ["pixel", "structure"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ([TERM | {"loss": "pixl"}], "extra: no loss is called 'pixl'; did you mean pixel?"),
+        ([TERM | {"wieght": 2}], "extra: pixel has no option 'wieght'; did you mean weight?"),
+        ([TERM | {"enough": 2}], "extra: pixel has no option 'enough'; known: between, weight, kind, foreground"),
+        ([TERM | {"weight": -1}], "extra: pixel.weight must be at least 0, found -1"),
+        ([TERM | {"kind": "l2"}], "extra: pixel_loss.kind must be one of l1, bce, found 'l2'"),
+        ([TERM | {"between": ["fake_c", "real_a"]}], "extra: pixel: pix2pix has no image called 'fake_c'; did you mean fake_b?"),
+        ([TERM | {"between": ["rec_a", "real_a"]}], "extra: pixel: pix2pix has no image called 'rec_a'; did you mean real_a?"),
+        ([TERM | {"between": ["fake_b"]}], "extra: pixel: between names two images, such as [fake_b, real_b]; found ['fake_b']"),
+        ([{"loss": "pixel"}], "extra: a term needs loss and between"),
+        ([TERM, TERM], "extra: pixel between fake_b and real_a stands there twice; keep one of them"),
+        (TERM, "extra: expected list"),
+    ],
+)
+def test_a_wrong_term_is_one_line_that_suggests_what_is_near(extra, message):
+    with pytest.raises(ConfigError) as caught:
+        Recipe.create("pix2pix", {"extra": extra})
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+class Judging(nn.Module):
+    """A loss that is a network with a buffer and an option of its own, as a perceptual loss is."""
+
+    def __init__(self, strength: float = 1.0) -> None:
+        super().__init__()
+        self.strength = strength
+        self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
+        self.conv = nn.Conv2d(3, 2, 3).requires_grad_(False)
+
+    def forward(self, x, y):
+        return self.strength * (self.conv(x - self.mean) - self.conv(y - self.mean)).abs().mean()
+
+
+def test_a_loss_that_is_a_network_is_neither_trained_nor_saved_and_moves_to_the_images(monkeypatch):
+    monkeypatch.setitem(LOSSES, "judging", Judging)
+    plain, method = built("cyclegan"), built("cyclegan", TERM | {"loss": "judging", "strength": 2.0})
+    assert method.state_dict().keys() == plain.state_dict().keys()
+    assert [*dict(method.named_parameters())] == [*dict(plain.named_parameters())]
+    (_, terms), *_ = method.losses(batch_of())
+    terms["judging_fake_b_real_a"].backward()
+    assert all(p.grad.abs().max() > 0 for p in method.G_ab.parameters() if p.ndim > 1)
+    meta = torch.zeros(1, 3, 8, 8, device="meta")
+    extra = ExtraLosses([Extra("judging", ("fake_b", "real_a"))])
+    assert extra(fake_b=meta, real_a=meta)["judging_fake_b_real_a"].device.type == "meta"
