@@ -12,14 +12,20 @@ from torch import Tensor
 
 
 def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Antialiased bicubic resampling, as Pillow's (within 1 of 255); integers are rounded and clipped to their type."""
+    """Resample an image with an antialiased bicubic filter, as Pillow does (within 1 of 255 for uint8).
+
+    The filter overshoots beside edges. Pillow clips that to 0..255; uint16 and float32, whose type does not say which values
+    an image may have, are clipped to the lowest and highest value of the image itself. Integers are rounded.
+    """
     if pixels.shape[:2] == (height, width):
         return pixels
     pixels = np.require(pixels, requirements=["C", "W"])  # as torch wants them
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # channels last as they are: a faster kernel, the same bits
-    integer = pixels.dtype == np.uint16  # uint8 has a kernel of its own, uint16 goes through float32
-    y = F.interpolate(x.float() if integer else x, (height, width), mode="bicubic", antialias=True)
-    y = y.round().clamp(0, 65535).to(torch.uint16) if integer else y
+    eight_bits = pixels.dtype == np.uint8  # which has a kernel of its own; uint16 goes through float32
+    y = F.interpolate(x if eight_bits else x.float(), (height, width), mode="bicubic", antialias=True)
+    if not eight_bits:
+        y = y.clamp(float(pixels.min()), float(pixels.max()))
+    y = y.round().to(torch.uint16) if pixels.dtype == np.uint16 else y
     return np.ascontiguousarray(y[0].numpy().transpose(1, 2, 0))
 
 
