@@ -10,6 +10,7 @@ from diptych.data import datasets
 from diptych.data.augment import resize_for
 from diptych.data.datasets import Crops, DataConfig, Files
 from diptych.data.folders import Split
+from diptych.data.ranges import parse_range
 from diptych.data.stream import collate
 from diptych.errors import ConfigError, DataError
 from tests.data.pictures import side_by_side, two_sides
@@ -73,6 +74,20 @@ def test_pairs_that_nobody_knows_are_refused(tmp_path):
         Crops(strangers, replace(CONFIGS[0], pairs=0.1), 0)
     with pytest.raises(ConfigError, match=r"data\.pairs is a share"):
         DataConfig(pairs=1.5)
+
+
+@pytest.mark.parametrize("text", ["", "most", "1", "1,2,3", "5,5", "9,1", "nan,1", "0,inf", "a,b"])
+def test_a_range_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError, match=r"data\.range must be full, robust, or LOW,HIGH with LOW below HIGH such as 0,4095"):
+        DataConfig(range=text)
+
+
+def test_ranges_are_words_or_two_numbers():
+    assert [parse_range(DataConfig(range=text).range) for text in ("full", "robust", "-20,80.5")] == [
+        "full",
+        "robust",
+        (-20, 80.5),
+    ]
 
 
 def test_halves_of_one_file_are_those_read_alone_and_the_file_is_decoded_once(tmp_path, monkeypatch):

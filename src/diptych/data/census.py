@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from multiprocessing.pool import ThreadPool
@@ -18,6 +18,7 @@ import numpy as np
 
 from diptych.data.folders import Ref, Split, take_half
 from diptych.data.formats import read_pixels
+from diptych.data.ranges import ValueRange, full_range, robust_range, stretching, without_tails
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 from diptych.pixels import TORCH_DTYPES, Domain, PixelType
@@ -43,7 +44,8 @@ class Census:
     """The usable images of a split, the domain of each side, what was left out, and images of one flat colour.
 
     ``val`` are images that validate a training and are never trained on. Flat images are kept, but instance normalisation
-    divides by their standard deviation, so they can blow up gradients. ``sizes`` are heights and widths of the split's images.
+    divides by their standard deviation, so they can blow up gradients. ``outliers`` are images with values far beyond those of
+    the others, or beyond a given range, which clips them. ``sizes`` are heights and widths of the split's images.
     """
 
     split: Split
@@ -52,7 +54,22 @@ class Census:
     skipped: tuple[Skipped, ...] = ()
     flat: tuple[Path, ...] = ()
     val: Split | None = None
+    outliers: tuple[Path, ...] = ()
     sizes: Mapping[Ref, tuple[int, int]] = field(default_factory=dict, compare=False)  # says nothing that the files do not
+
+    def remarks(self) -> Iterator[str]:
+        """What a person should know of the data before a training begins, one line each."""
+        yield from (f"skipped: {skipped}" for skipped in self.skipped)
+        for path in self.flat:
+            yield f"{show(path)}: one flat colour, which InstanceNorm amplifies; consider removing it"
+        if self.outliers:
+            more = f" and {len(self.outliers) - 3:,} more" if len(self.outliers) > 3 else ""
+            yield (
+                f"{', '.join(map(show, self.outliers[:3]))}{more}: "
+                "values far beyond those of the other images, or beyond data.range; "
+                f"training maps A from {self.a.low:g}..{self.a.high:g} and B from {self.b.low:g}..{self.b.high:g} to -1..1; "
+                "repair these images, or leave such values out with data.range robust or LOW,HIGH"
+            )
 
     def to_json(self) -> str:
         """One line of ASCII; names of any bytes survive, as JSON escapes lone surrogates."""
@@ -63,6 +80,7 @@ class Census:
                 "domains": [[d.channels, d.dtype, d.low, d.high] for d in (self.a, self.b)],
                 "skipped": [[str(item.path), item.reason] for item in self.skipped],
                 "flat": [str(path) for path in self.flat],
+                "outliers": [str(path) for path in self.outliers],
                 "sizes": [[self.sizes.get(ref) for ref in side] for side in (self.split.a, self.split.b)],
             }
         )
@@ -76,7 +94,8 @@ class Census:
             domain_a, domain_b = (Domain(*values) for values in found["domains"])
             skipped = tuple(Skipped(Path(path), reason) for path, reason in found["skipped"])
             split = _understood(found)
-            return cls(split, domain_a, domain_b, skipped, tuple(map(Path, found["flat"])), val, _sizes(split, found))
+            flat, outliers = (tuple(map(Path, found.get(name, ()))) for name in ("flat", "outliers"))
+            return cls(split, domain_a, domain_b, skipped, flat, val, outliers, _sizes(split, found))
         except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"census: damaged ({type(error).__name__}: {error}); remove it and start again") from error
 
@@ -98,7 +117,11 @@ def _sizes(split: Split, written: dict[str, Any]) -> dict[Ref, tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Look:
-    """What one image turned out to be. ``gray``: all channels are equal. ``reason``: why it cannot be used, or empty."""
+    """What one image turned out to be.
+
+    ``inner`` is its lowest and highest value without the tails (see ranges.without_tails). ``gray``: all channels are equal.
+    ``reason``: why it cannot be used, or empty.
+    """
 
     height: int = 0
     width: int = 0
@@ -106,21 +129,29 @@ class Look:
     dtype: PixelType = "uint8"
     low: float = 0.0
     high: float = 0.0
+    inner: tuple[float, float] = (0.0, 0.0)
     gray: bool = False
     flat: bool = False
     reason: str = ""
 
 
 def take_census(
-    split: Split, *, strict: bool = False, threads: int = 2, on_progress: Callable[[int, int], None] | None = None
+    split: Split,
+    *,
+    strict: bool = False,
+    value_range: ValueRange = "full",
+    threads: int = 2,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Census:
     """Read every file of a split once and decide what each side is and what must be left out.
 
     The most common channels and dtype of a side are its domain; images that neither are of it nor can be made so by ``fit``
-    are left out, and so are pairs of which one image is, or whose sizes differ. uint16 and float32 get the range of values found.
+    are left out, and so are pairs of which one image is, or whose sizes differ. uint16 and float32 get the range of values that
+    ``value_range`` says: all that were found, the robust range (see diptych.data.ranges), or a given one.
     Unpaired, each side is judged alone. The result does not depend on ``threads``. ``on_progress`` gets (done, total) files.
 
-    Raises DataError when nothing is left, more than 5 % are unusable, or, if ``strict``, any is.
+    Raises DataError when nothing is left, more than 5 % are unusable, or, if ``strict``, any is; ConfigError when a range is
+    given that a side cannot have.
     """
     looks = _look_at_all([*split.a, *split.b], threads, on_progress)
     kinds, a, b = judge(split, looks)
@@ -134,10 +165,16 @@ def take_census(
         _decide("images", split.a, good_a, skipped[0], strict)
         _decide("images", split.b, good_b, skipped[1], strict)
     kept = Split(tuple(compress(split.a, good_a)), tuple(compress(split.b, good_b)), split.paired)
-    domain_a, domain_b = _domain(kinds[0], compress(a, good_a), kept.a), _domain(kinds[1], compress(b, good_b), kept.b)
+    if isinstance(value_range, tuple) and kinds[0][1] == kinds[1][1] == "uint8":
+        raise ConfigError("data.range: both sides hold 8 bits, which always range from 0 to 255; set data.range full")
+    sides = [
+        _domain(kind, [looks[ref] for ref in refs], refs, value_range) for kind, refs in zip(kinds, (kept.a, kept.b), strict=True)
+    ]
     flat = _unique(ref.path for ref in (*kept.a, *kept.b) if looks[ref].flat)
     sizes = {ref: (looks[ref].height, looks[ref].width) for ref in (*kept.a, *kept.b)}
-    return Census(kept, domain_a, domain_b, _unique([*skipped[0], *skipped[1]]), flat, sizes=sizes)
+    (domain_a, outliers_a), (domain_b, outliers_b) = sides
+    outliers = _unique([*outliers_a, *outliers_b])
+    return Census(kept, domain_a, domain_b, _unique([*skipped[0], *skipped[1]]), flat, outliers=outliers, sizes=sizes)
 
 
 def judge(
@@ -158,15 +195,16 @@ def judge(
 def fit(pixels: np.ndarray, domain: Domain) -> np.ndarray:
     """Bring an image (h, w, c) into the channels and dtype of a domain where nothing is lost by it.
 
-    Gray becomes RGB; RGB whose channels are equal becomes gray; 8 bits become 16 (times 257, so that white stays white).
-    Raises DataError for everything else.
+    Gray becomes RGB; RGB whose channels are equal becomes gray; 8 bits become 16 so that 0..255 fill the domain's range: black
+    stays black and white stays white. Raises DataError for everything else.
     """
     channels, dtype = pixels.shape[2], str(pixels.dtype)
     gray = channels == 3 and domain.channels == 1 and _is_gray(pixels)
     if reason := _misfit(channels, dtype, gray, domain.channels, domain.dtype):
         raise DataError(reason)
     if dtype != domain.dtype:
-        pixels = pixels.astype(np.uint16) * np.uint16(257)
+        levels = np.round(domain.low + np.arange(256) * ((domain.high - domain.low) / 255)).astype(np.uint16)
+        pixels = levels[pixels]
     if channels > domain.channels:
         pixels = pixels[..., :1]
     return np.require(np.broadcast_to(pixels, (*pixels.shape[:2], domain.channels)), requirements=["C", "W"])
@@ -211,10 +249,11 @@ def look_over(pixels: np.ndarray) -> Look:
     """What native pixels (h, w, c) are."""
     height, width, channels = pixels.shape
     low, high = float(pixels.min()), float(pixels.max())
+    inner = (low, high) if pixels.dtype == np.uint8 else without_tails(pixels)
     # A few pixels rule out nearly every image before all of it is compared.
     gray = channels == 3 and _is_gray(pixels[::16, ::16]) and _is_gray(pixels)
     flat = bool((pixels[:8, :8] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
-    return Look(height, width, channels, cast(PixelType, str(pixels.dtype)), low, high, gray, flat)
+    return Look(height, width, channels, cast(PixelType, str(pixels.dtype)), low, high, inner, gray, flat)
 
 
 def _majority(looks: Sequence[Look], refs: Sequence[Ref]) -> Kind:
@@ -261,13 +300,26 @@ def _decide(what: str, refs: Sequence[Ref], good: Sequence[bool], skipped: Seque
         raise DataError(f"{where}, more than {TOLERATED:.0%}: {examples}")
 
 
-def _domain(kind: Kind, looks: Iterable[Look], refs: Sequence[Ref]) -> Domain:
+def _domain(kind: Kind, looks: Sequence[Look], refs: Sequence[Ref], value_range: ValueRange) -> tuple[Domain, Iterator[Path]]:
+    """The domain of a side, and its images whose values lie far beyond those of the others or beyond a given range.
+
+    Images of 8 bits among those of 16 say nothing of the range: ``fit`` brings them into it.
+    """
     channels, dtype = kind
     if dtype == "uint8":
-        return Domain(channels, "uint8")
-    ranges = [(look.low * 257, look.high * 257) if look.dtype != dtype else (look.low, look.high) for look in looks]
-    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+        return Domain(channels, "uint8"), iter(())
+    own = [(look, ref.path) for look, ref in zip(looks, refs, strict=True) if look.dtype == dtype]
+    measured = [look for look, _ in own]
+    if isinstance(value_range, tuple):
+        low, high = value_range
+        outlying = [look.low < low or look.high > high for look in measured]
+    else:
+        low, high = (robust_range if value_range == "robust" else full_range)(measured)
+        outlying = stretching(measured)
+    where = show(refs[0].path.parent)
     if low == high:
-        where = show(refs[0].path.parent)
         raise DataError(f"{where}: every value of every image is {low:g}, there is nothing to learn; check how they were made")
-    return Domain(channels, dtype, low, high)
+    try:
+        return Domain(channels, dtype, low, high), compress((path for _, path in own), outlying)
+    except ConfigError as error:
+        raise ConfigError(f"data.range {low:g},{high:g}, for the images of {where}: {error}") from error

@@ -20,6 +20,7 @@ from diptych.data.augment import crop, mirror, mirror_alone, resize_for, to_tens
 from diptych.data.census import Census, fit
 from diptych.data.folders import Ref, Split, take_half
 from diptych.data.formats import read_pixels
+from diptych.data.ranges import parse_range
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 from diptych.pixels import Domain
@@ -34,7 +35,9 @@ class DataConfig:
     own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a mirror image half of the time
     if ``flip``. ``pairs`` is the share of samples of an unpaired training that are known pairs: images of one name on both
     sides. ``holdout`` is the share of the training images set aside for validation where there is no val folder (see
-    diptych.data.holdout); the papers trained on all, 0.
+    diptych.data.holdout); the papers trained on all, 0. ``range`` says which values of 16-bit and float images become -1 and 1:
+    the lowest and highest of the training images (``full``), the same without outliers (``robust``, see diptych.data.ranges),
+    or given ones (``LOW,HIGH``); values beyond are clipped.
     """
 
     source: tuple[str, ...] = ()
@@ -45,8 +48,10 @@ class DataConfig:
     flip: bool = True
     pairs: float = 0.0
     holdout: float = 0.05
+    range: str = "full"
 
     def __post_init__(self) -> None:
+        parse_range(self.range)
         if not 0.0 <= self.holdout <= 0.5:
             raise ConfigError(f"data.holdout must be between 0 and 0.5, found {self.holdout}")
         if not 0.0 <= self.pairs <= 1.0:

@@ -20,6 +20,7 @@ from diptych.data.checkup import quick_check
 from diptych.data.datasets import Crops
 from diptych.data.folders import Layout, Split, find_data
 from diptych.data.holdout import hold_out
+from diptych.data.ranges import parse_range
 from diptych.data.stream import NativeBatch, batches
 from diptych.device import pick_device, pick_precision, repeatable_kernels, workers_for
 from diptych.errors import ConfigError, Interrupted, TrainingError
@@ -199,14 +200,12 @@ def read_data(
             raise Interrupted("stopped before training began; run the same command to begin", interrupts.signum)
 
     if run and census is None:
-        census = with_validation(
-            take_census(recipe.data.oriented(layout.train), strict=strict, on_progress=counted), layout, recipe
-        )
+        train = recipe.data.oriented(layout.train)
+        whole = take_census(train, strict=strict, value_range=parse_range(recipe.data.range), on_progress=counted)
+        census = with_validation(whole, layout, recipe)
         run.keep_census(census)
-        for skipped in census.skipped:
-            log.warning("skipped: %s", skipped)
-        for path in census.flat:
-            log.warning("%s: one flat colour, which InstanceNorm amplifies; consider removing it", show(path))
+        for remark in census.remarks():
+            log.warning("%s", remark)
         for finding in quick_check({"train": census.split, "val": census.val, "test": layout.test}):
             log.warning("%s", finding)
     census = share(census, here)
