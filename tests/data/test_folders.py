@@ -191,7 +191,7 @@ MISTAKES: dict[str, tuple[list[str], list[str], str]] = {
         [""],
         "whose names all differ, such as 1_A and 1_B; give the two of a pair one name",
     ),
-    "twins": ([*pairs(1), "trainA/0.jpg"], [""], "{}/trainA: two images of one name, 0.jpg, 0.png; remove or rename one"),
+    "twins": ([*pairs(1), "trainA/0.jpg"], [""], "{}/trainA: 2 images of one name, 0.jpg, 0.png; remove or rename all but one"),
     "the same folder": (["x/1.png"], ["x", "x/../x"], "{}/x: A and B are the same folder; pass two folders"),
     "A in B": (
         ["x/1.png", "x/y/1.png"],

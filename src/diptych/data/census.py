@@ -101,11 +101,15 @@ class Census:
 
 
 def _written(split: Split) -> dict[str, Any]:
-    return {"paired": split.paired, "sides": [[[str(ref.path), ref.half] for ref in side] for side in (split.a, split.b)]}
+    return {
+        "paired": split.paired,
+        "sides": [[[str(ref.path), ref.half, ref.key] for ref in side] for side in (split.a, split.b)],
+    }
 
 
 def _understood(written: dict[str, Any]) -> Split:
-    a, b = (tuple(Ref(Path(path), half) for path, half in side) for side in written["sides"])
+    """The split that was written down; older censuses have no keys."""
+    a, b = (tuple(Ref(Path(path), *more) for path, *more in side) for side in written["sides"])
     return Split(a, b, written["paired"])
 
 

@@ -20,6 +20,7 @@ from diptych.data.augment import crop, mirror, mirror_alone, resize_for, to_tens
 from diptych.data.census import Census, fit
 from diptych.data.folders import Ref, Split, take_half
 from diptych.data.formats import read_pixels
+from diptych.data.pairing import match
 from diptych.data.ranges import parse_range
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
@@ -135,7 +136,7 @@ class Crops(Dataset[Sample]):
     def __init__(self, census: Census, config: DataConfig, seed: int, source: Source | None = None) -> None:
         self.census, self.config, self.seed = census, config, seed
         self.source = source or Files(census, config)
-        self.known = known_pairs(census.split) if config.pairs and not census.split.paired else []
+        self.known = known_pairs(census.split) if config.pairs and not census.split.paired else ()
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def over(self, source: Source) -> Crops:
@@ -191,16 +192,24 @@ class Crops(Dataset[Sample]):
         return mirror(pixels) if self.source.resident else mirror_alone(pixels)
 
 
-def known_pairs(split: Split) -> list[tuple[int, int]]:
-    """The indices of images that have the same name on both sides. Raises ConfigError when there are none."""
-    of_name = {ref.name: index for index, ref in enumerate(split.b)}
-    found = [(index, of_name[ref.name]) for index, ref in enumerate(split.a) if ref.name in of_name]
-    if not found:
+def known_pairs(split: Split) -> tuple[tuple[int, int], ...]:
+    """The indices of images that belong together by their names, among images that are not paired.
+
+    Raises ConfigError when there are none, DataError when a name does not say which image is meant.
+    """
+    found = match(split)
+    if not found.pairs:
         raise ConfigError(
             f"data.pairs asks for pairs, but of {len(split.a)} + {len(split.b)} images none has a name of the other side; "
             "give the two images of a pair one name, or set data.pairs 0"
         )
-    return found
+    partners = {split.a[i].key for i, _ in found.pairs}
+    for twins in (group for side in found.twins for group in side if group[0].key in partners):
+        raise DataError(
+            f"{show(twins[0].path)} and {show(twins[1].path)}: have one name on one side, so data.pairs cannot tell which "
+            "belongs to the image of the other side; rename or remove one"
+        )
+    return found.pairs
 
 
 def read_as(ref: Ref, domain: Domain) -> np.ndarray:

@@ -12,67 +12,19 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from diptych.data.formats import SUFFIXES, read_pixels
-from diptych.data.listing import find_images, images_by_stem, open_folder
+from diptych.data.listing import find_images, open_folder
+from diptych.data.pairing import key_in, match
+from diptych.data.splits import Half, Ref, Split, take_half
 from diptych.errors import DataError
 from diptych.messages import show
 
-__all__ = ["Half", "Layout", "Ref", "Split", "find_data", "find_images", "take_half"]
+__all__ = ["Half", "Layout", "Ref", "Split", "find_data", "find_images", "take_half"]  # found here by all other rooms
 
-Half = Literal["whole", "left", "right"]
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 KNOWN = {"a", "b", *(word + side for words in SPLITS.values() for word in words for side in ("a", "b", ""))}
-
-
-@dataclass(frozen=True)
-class Ref:
-    """One image of one domain: a file, or the left or right half of a side-by-side file."""
-
-    path: Path
-    half: Half = "whole"
-
-    @property
-    def name(self) -> str:
-        """The file's stem, exactly as on disk, to name what is made from it."""
-        return self.path.stem
-
-    def read(self) -> np.ndarray:
-        """Native pixels (h, w, c). Raises DataError as read_pixels does."""
-        return take_half(read_pixels(self.path), self)
-
-
-def take_half(pixels: np.ndarray, ref: Ref) -> np.ndarray:
-    """The part of a file's pixels that a Ref means: halves are cut at w // 2 as published, an odd last column is in neither."""
-    middle = pixels.shape[1] // 2
-    if ref.half == "whole":
-        return pixels
-    if middle < 1:
-        raise DataError(f"{show(ref.path)}: is one pixel wide, expected A and B side by side; remove it")
-    columns = slice(0, middle) if ref.half == "left" else slice(middle, 2 * middle)
-    return np.ascontiguousarray(pixels[:, columns])
-
-
-@dataclass(frozen=True)
-class Split:
-    """The images of both domains; when paired, a[i] belongs to b[i]."""
-
-    a: tuple[Ref, ...]
-    b: tuple[Ref, ...]
-    paired: bool
-
-    def __post_init__(self) -> None:
-        assert not self.paired or len(self.a) == len(self.b), f"{len(self.a)} and {len(self.b)} images cannot be pairs"
-
-    def swapped(self) -> Split:
-        """The same images with a and b exchanged."""
-        return Split(self.b, self.a, self.paired)
-
-    def __str__(self) -> str:
-        return f"{len(self.a)} pairs" if self.paired else f"{len(self.a)} + {len(self.b)} images"
 
 
 @dataclass(frozen=True)
@@ -188,8 +140,7 @@ def _side_by_side(root: Path, names: dict[str, Path], paired: bool) -> Layout | 
         raise DataError(f"{show(root)}: no folder train, found {_names(list(names.values()))}; rename the one to train on")
 
     def halves(folder: Path) -> Split:
-        images = find_images(folder)
-        return Split(tuple(Ref(path, "left") for path in images), tuple(Ref(path, "right") for path in images), paired)
+        return Split(_refs(folder, "left"), _refs(folder, "right"), paired)
 
     layout = _layout(f"{show(root)} with A|B side by side", folders, halves)
     return Layout(layout.description + _doubt(layout.train.a[0].path), layout.train, layout.val, layout.test)
@@ -231,27 +182,35 @@ def _layout(where: str, folders: dict[str, Any], make: Callable[[Any], Split]) -
 def _two_folders(folders: tuple[Path, Path], paired: bool) -> Split:
     a, b = folders
     _refuse_nesting(a, b)
-    if paired:
-        return _pair(a, b)
-    return Split(tuple(map(Ref, find_images(a))), tuple(map(Ref, find_images(b))), paired=False)
+    split = Split(_refs(a), _refs(b), paired=False)
+    return _paired(a, b, split) if paired else split
 
 
-def _pair(a: Path, b: Path) -> Split:
-    """Pair by stem, relative to the two folders; suffixes may differ. Raises DataError that names orphans and twins."""
-    in_a, in_b = images_by_stem(a), images_by_stem(b)
-    alone = [path for stem, path in in_a.items() if stem not in in_b] + [path for stem, path in in_b.items() if stem not in in_a]
-    if len(alone) == len(in_a) + len(in_b):
-        examples = f"{show(next(iter(in_a)))} and {show(next(iter(in_b)))}"
+def _refs(folder: Path, half: Half = "whole") -> tuple[Ref, ...]:
+    return tuple(Ref(path, half, key_in(folder, path)) for path in find_images(folder))
+
+
+def _paired(a: Path, b: Path, split: Split) -> Split:
+    """The images of two folders as pairs. Raises DataError that names images without a partner and several of one name."""
+    found = match(split)
+    for folder, twins in zip((a, b), found.twins, strict=True):
+        if twins:
+            names = _names([ref.path for ref in twins[0]])
+            raise DataError(f"{show(folder)}: {len(twins[0])} images of one name, {names}; remove or rename all but one")
+    if not found.pairs:
+        examples = f"{show(split.a[0].key)} and {show(split.b[0].key)}"
         raise DataError(
             f"{show(a)}: no image has a partner in {show(b)}, whose names all differ, such as {examples}; "
             "give the two of a pair one name, or train unpaired"
         )
+    alone = [ref.path for side in found.alone for ref in side]
     if alone:
         raise DataError(
-            f"{show(a)} and {show(b)}: {len(in_a)} and {len(in_b)} images, {len(alone)} without a partner of the same name: "
-            f"{_names(alone)}; add the missing ones, remove these, or train unpaired"
+            f"{show(a)} and {show(b)}: {len(split.a)} and {len(split.b)} images, "
+            f"{len(alone)} without a partner of the same name: {_names(alone)}; "
+            "add the missing ones, remove these, or train unpaired"
         )
-    return Split(tuple(map(Ref, in_a.values())), tuple(Ref(in_b[stem]) for stem in in_a), paired=True)
+    return found.paired(split)
 
 
 def _names(paths: Sequence[Path]) -> str:

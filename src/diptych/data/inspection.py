@@ -18,7 +18,8 @@ from diptych.data.census import Look, look_over
 from diptych.data.folders import KNOWN, SPLITS, Ref, Split, find_data, take_half
 from diptych.data.formats import read_pixels
 from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
-from diptych.data.listing import find_images, open_folder, spelling
+from diptych.data.listing import find_images, open_folder
+from diptych.data.pairing import match
 from diptych.data.registration import GRID, Shift, cross_power, edges, find_shift, find_turn, grid_scale, side_traits
 from diptych.errors import DataError
 from diptych.messages import show
@@ -101,7 +102,7 @@ def list_data(sources: Sequence[str | Path], paired: bool | None = None) -> List
         return Listing(description, kept, how, {name: Split(side.a, side.b, kept) for name, side in splits.items()})
     if paired is False:
         return Listing(loose.description, False, "as told", splits)
-    matched = {name: _matched(name, split, roots) for name, split in splits.items()}
+    matched = {name: _matched(name, split) for name, split in splits.items()}
     same, most = sum(len(pairs.a) for pairs, *_ in matched.values()), sum(min(len(s.a), len(s.b)) for s in splits.values())
     how = "as told" if paired else f"as {same:,} of {most:,} names are the same on both sides"
     if paired is None and same * 2 < most:
@@ -118,38 +119,14 @@ def list_data(sources: Sequence[str | Path], paired: bool | None = None) -> List
     return Listing(description, True, how, {name: pairs for name, (pairs, *_) in matched.items()}, orphans, twins, problem)
 
 
-def _matched(split: str, found: Split, roots: Sequence[Path]) -> tuple[Split, list[Place], list[tuple[Place, ...]]]:
-    """The pairs of one split by their stems, the images without a partner, and those of one name on one side."""
-    sides: list[dict[str, list[Ref]]] = [{}, {}]
-    for refs, stems in zip((found.a, found.b), sides, strict=True):
-        for ref in refs:
-            stems.setdefault(_stem(ref.path, roots), []).append(ref)
-    a, b = sides
-    common = [stem for stem in a if stem in b]
-    alone = [
-        Place(split, side, ref)
-        for side, own, other in (("A", a, b), ("B", b, a))
-        for s in own
-        if s not in other
-        for ref in own[s]
-    ]
+def _matched(name: str, split: Split) -> tuple[Split, list[Place], list[tuple[Place, ...]]]:
+    """The pairs of one split by their names, the images without a partner, and those of one name on one side."""
+    found = match(split)
+    alone = [Place(name, side, ref) for side, refs in zip("AB", found.alone, strict=True) for ref in refs]
     twins = [
-        tuple(Place(split, side, ref) for ref in refs)
-        for side, stems in zip("AB", sides, strict=True)
-        for refs in stems.values()
-        if len(refs) > 1
+        tuple(Place(name, side, ref) for ref in refs) for side, groups in zip("AB", found.twins, strict=True) for refs in groups
     ]
-    return Split(tuple(a[stem][0] for stem in common), tuple(b[stem][0] for stem in common), paired=True), alone, twins
-
-
-def _stem(path: Path, roots: Sequence[Path]) -> str:
-    """The name that the two files of a pair share: relative to the folder of their split and side, without the suffix."""
-    folder = next(root for root in roots if path.is_relative_to(root))
-    parts = list(path.relative_to(folder).with_suffix("").parts)
-    for _ in range(3 - len(roots)):  # A/, trainA/ or train/A/; in two folders only train/
-        if len(parts) > 1 and _plain(parts[0]) in KNOWN:
-            del parts[0]
-    return spelling("/".join(parts))
+    return found.paired(split), alone, twins
 
 
 def _plain(folder: str) -> str:
@@ -157,17 +134,20 @@ def _plain(folder: str) -> str:
 
 
 def _salvaged(roots: Sequence[Path]) -> dict[str, Split]:
-    """All images under folders that are no layout, each where the names of its folders say; side A where they say nothing."""
+    """All images under folders that are no layout, each where the names of its folders say; side A where they say nothing.
+
+    The outermost folder that names a split decides, and the outermost that names a side: ``trainA/b/1.png`` is of A.
+    """
     words = {word: name for name, words in SPLITS.items() for word in words}
     found: dict[str, tuple[list[Ref], list[Ref]]] = {}
-    for side, root in enumerate(roots):
+    for root_side, root in enumerate(roots):
         for path in find_images(root):
-            split = ""
+            split, side = "", -1 if len(roots) == 1 else root_side
             for part in map(_plain, path.relative_to(root).parts[:-1]):
-                word = part[:-1] if part in KNOWN and part not in words else part
-                split = words.get(word, split)
-                side = "ab".index(part[-1]) if part in KNOWN and part not in words else side
-            found.setdefault(split, ([], []))[side].append(Ref(path))
+                sided = part in KNOWN and part not in words
+                split = split or words.get(part[:-1] if sided else part, "")
+                side = "ab".index(part[-1]) if sided and side < 0 else side
+            found.setdefault(split, ([], []))[max(side, 0)].append(Ref(path))
     inside = {name: found[name] for name in (*SPLITS, "") if name in found}
     return {name: Split(tuple(dict.fromkeys(a)), tuple(dict.fromkeys(b)), False) for name, (a, b) in inside.items()}
 
