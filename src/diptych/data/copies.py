@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 
+from diptych.data.equal_files import equal_files, file_digest, grouped
 from diptych.data.findings import Case, Finding
 from diptych.data.folders import Ref, Split
 from diptych.data.inspection import Inspection, Listing, Place
@@ -19,9 +16,6 @@ from diptych.data.likeness import Likeness, aligned_likeness, near_copies
 ALIKE, DETAIL = 0.93, 0.95  # of near copies, see aligned_likeness; copies cropped by 3 % a side have 0.96 or more
 PARTNER = 0.85  # of the other sides of two pairs that are near copies
 ALONE = 0.985  # of details, to call images near copies whose partners differ
-ENDS = 4096  # bytes at both ends of a file that are compared before all of it is
-
-T = TypeVar("T")
 
 
 def places_of(splits: Mapping[str, Split]) -> list[tuple[Place, ...]]:
@@ -42,14 +36,11 @@ def find_copies(listing: Listing, inspection: Inspection) -> list[Finding]:
 
 
 def same_files(splits: Mapping[str, Split]) -> list[Finding]:
-    """Copies that are equal byte for byte, found by size, then both ends, then SHA-256: most files are never opened."""
+    """Find images whose files are equal byte for byte; most files are never opened."""
     units = places_of(splits)
-    paths = dict.fromkeys(place.ref.path for unit in units for place in unit)
-    equal: list[list[Path]] = [list(paths)]
-    for key in (_size, _ends, _digest):
-        equal = [group for groups in equal for group in _grouped(groups, key)]
-    digest = {path: number for number, group in enumerate(equal) for path in group}
-    keys = {p.ref: (digest[p.ref.path], p.ref.half) for unit in units for p in unit if p.ref.path in digest}
+    equal = equal_files(place.ref.path for unit in units for place in unit)
+    number = {path: index for index, group in enumerate(equal) for path in group}
+    keys = {p.ref: (number[p.ref.path], p.ref.half) for unit in units for p in unit if p.ref.path in number}
     return _findings(_equal(units, keys))
 
 
@@ -69,7 +60,7 @@ def _rule(places: Sequence[Place], near: str = "") -> str:
 def _exact(units: Sequence[tuple[Place, ...]], looked: Mapping[Ref, Likeness]) -> Iterator[tuple[str, Case]]:
     for rule, case in _equal(units, {ref: likeness.digest for ref, likeness in looked.items()}):
         paths = {place.ref.path for place in case.places}
-        files = "the same file" if sum(map(len, _grouped(paths, _digest))) == len(paths) else "equal pixels"
+        files = "the same file" if sum(map(len, grouped(paths, file_digest))) == len(paths) else "equal pixels"
         yield rule, Case(case.places, ", ".join(filter(None, [case.note, files])))
 
 
@@ -77,7 +68,7 @@ def _equal(units: Sequence[tuple[Place, ...]], keys: Mapping[Ref, Hashable]) -> 
     """The places of equal keys together; pairs that are equal on both sides are one case, not two."""
     numbered = [(number, place) for number, unit in enumerate(units) for place in unit if place.ref in keys]
     sides: dict[frozenset[int], list[list[Place]]] = defaultdict(list)
-    for group in _grouped(numbered, lambda item: keys[item[1].ref]):
+    for group in grouped(numbered, lambda item: keys[item[1].ref]):
         places = [place for _, place in group]
         if len(units[group[0][0]]) == 1:
             yield _rule(places), Case(tuple(places))
@@ -134,36 +125,3 @@ def _partners(pairs: Sequence[tuple[Likeness, Likeness]]) -> list[bool]:
         alike, detail = aligned_likeness(x, y)
         agree += ((alike >= PARTNER) & (detail >= PARTNER)).tolist()
     return agree
-
-
-def _grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
-    """Items of one key together, where there are several."""
-    groups: dict[Hashable, list[T]] = defaultdict(list)
-    for item in items:
-        groups[key(item)].append(item)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _size(path: Path) -> Hashable:
-    try:
-        return path.stat().st_size or path  # empty files are alike in nothing that matters
-    except OSError:
-        return path
-
-
-def _ends(path: Path) -> Hashable:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(ENDS)
-            file.seek(-min(ENDS, path.stat().st_size), os.SEEK_END)
-            return head, file.read()
-    except OSError:
-        return path
-
-
-def _digest(path: Path) -> Hashable:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
-        return path

@@ -215,7 +215,7 @@ def read_data(
 def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
     """The census with a validation split: the val folder's usable images, or some set aside from training."""
     if layout.val is None:
-        train, held_out = hold_out(census.split, recipe.data.holdout, recipe.train.seed)
+        train, held_out = hold_out(census.split, recipe.data, recipe.train.seed)
         return replace(census, split=train, val=held_out)
     refuse_test(layout.val, layout.test)
     found = take_census(layout.val)
