@@ -1,6 +1,6 @@
 """What training draws from two sides of images: sample k of an endless, shuffled, augmented sequence.
 
-Sample k is fully determined by the seed and k: the order of each epoch comes from (seed, epoch), augmentation from (seed, k).
+Sample k is fully determined by the seed and k: the orders of each epoch come from (seed, epoch), augmentation from (seed, k).
 So the position in the data is one number, and neither worker processes nor restarts change what is seen. Where the pixels come
 from, their files or what was kept of them (see diptych.data.cache), is no part of it.
 """
@@ -70,6 +70,7 @@ class DataConfig:
         return split.swapped() if self.direction == "b2a" else split
 
 
+SIDE_STREAMS = 0, 3  # of random numbers for the orders of a and b; 1 is that of augmentation, 2 that of the hold-out
 Opened = dict[Path, np.ndarray]
 """Files that were decoded for the sample at hand: both halves of a side-by-side file come from one reading."""
 
@@ -128,16 +129,16 @@ class Sample(NamedTuple):
 class Crops(Dataset[Sample]):
     """Sample k of the shuffled, augmented sequence over a census of images; an epoch has ``len`` samples.
 
-    Paired items share crop and mirroring. Unpaired, an epoch visits the larger side once; the other side is drawn at random,
-    and each is augmented alone; ``config.pairs`` of the samples are known pairs in their place, drawn at random. Raises
-    ConfigError when none are known.
+    Paired items share crop and mirroring. Unpaired, each side has its own order, so that an epoch visits every image of the
+    larger side once and those of the smaller side equally often (see ``epoch_order``), and each is augmented alone;
+    ``config.pairs`` of the samples are known pairs in their place, drawn at random. Raises ConfigError when none are known.
     """
 
     def __init__(self, census: Census, config: DataConfig, seed: int, source: Source | None = None) -> None:
         self.census, self.config, self.seed = census, config, seed
         self.source = source or Files(census, config)
         self.known = known_pairs(census.split) if config.pairs and not census.split.paired else ()
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+        self._orders = [(-1, np.empty(0))] * 2  # by side: the epoch, and its order
 
     def over(self, source: Source) -> Crops:
         """The same sequence with images from somewhere else."""
@@ -163,20 +164,23 @@ class Crops(Dataset[Sample]):
             chances = random.random(3)
             index_a, index_b = self.known[int(random.integers(len(self.known)))]
             return self._drawn(index_a, chances), self._drawn(index_b, chances)
-        split, index = self.census.split, int(self._epoch_order(epoch)[(position + attempt) % len(self)])
-        index_b = index if split.paired else int(random.integers(len(split.b)))
+        paired, place = self.census.split.paired, (position + attempt) % len(self)
+        index_a = int(self._order(0, epoch)[place])
+        index_b = index_a if paired else int(self._order(1, epoch)[place])
         chances_a = random.random(3)
-        chances_b = chances_a if split.paired else random.random(3)
-        return self._drawn(index % len(split.a), chances_a), self._drawn(index_b, chances_b)
+        chances_b = chances_a if paired else random.random(3)
+        return self._drawn(index_a, chances_a), self._drawn(index_b, chances_b)
 
     def _drawn(self, index: int, chances: np.ndarray) -> Draw:
         x, y, side = chances.tolist()
         return Draw(index, x, y, self.config.flip and side < 0.5)
 
-    def _epoch_order(self, epoch: int) -> np.ndarray:
-        if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng((self.seed, 0, epoch)).permutation(len(self))
-        return self._order[1]
+    def _order(self, side: int, epoch: int) -> np.ndarray:
+        """The images of a side in the order of an epoch; the last one asked for is kept."""
+        if self._orders[side][0] != epoch:
+            size = len((self.census.split.a, self.census.split.b)[side])
+            self._orders[side] = epoch, epoch_order(size, len(self), (self.seed, SIDE_STREAMS[side]), epoch)
+        return self._orders[side][1]
 
     def _sample(self, drawn: tuple[Draw, Draw], problems: tuple[str, ...]) -> Sample:
         opened: Opened = {}
@@ -190,6 +194,20 @@ class Crops(Dataset[Sample]):
         if not draw.mirrored:
             return pixels
         return mirror(pixels) if self.source.resident else mirror_alone(pixels)
+
+
+def epoch_order(size: int, length: int, seed: tuple[int, int], epoch: int) -> np.ndarray:
+    """``length`` draws among ``size`` images, shuffled: a function of seed and epoch, (length,) of indices.
+
+    Each image is drawn ``length // size`` times, and some once more so that the epoch is full. Those take turns from epoch to
+    epoch: over any number of epochs no image was drawn more than once oftener than another.
+    """
+    rounds, more = divmod(length, size)
+    turns = np.random.default_rng((*seed, 0, 1)).permutation(size)
+    extra = turns[(epoch * more + np.arange(more)) % size]
+    draws = np.concatenate([np.tile(np.arange(size), rounds), extra])
+    order: np.ndarray = draws[np.random.default_rng((*seed, epoch)).permutation(length)]
+    return order
 
 
 def known_pairs(split: Split) -> tuple[tuple[int, int], ...]:
