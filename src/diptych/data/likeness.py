@@ -1,7 +1,8 @@
 """Find copies of an image: exact ones by a digest of the pixels, near ones by a perceptual hash and a second look.
 
 Near copies are resized, encoded again or slightly cropped. The search compares the 64-bit hashes of all pairs, n^2 / 2 xor and
-popcount operations in blocks (20,000 images: about a second), and looks again, aligned, only at the nearest of them.
+popcount operations in blocks (20,000 images: about a second), and looks again, aligned, only at the nearest of them. Its memory
+grows with n.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ COLOUR = 0.1  # in which the mean colours of near copies differ at most, of 0..1
 PLAIN = 0.012  # the deviation of grays below which there is nothing to compare
 SECOND_LOOKS = 20  # for each image on average; where all images are much alike, the farther candidates are not looked at
 ALIKE_AT_ALL = 0.85  # the least correlation of interest
-BLOCK = 512
+BLOCK = 512  # pairs that are aligned at a time
+COMPARED = 2**21  # pairs whose hashes are compared at a time
 
 
 @dataclass(frozen=True)
@@ -98,21 +100,31 @@ def near_copies(images: Sequence[Likeness]) -> list[tuple[int, int, float, float
 
 
 def _candidates(images: Sequence[Likeness], contrast: np.ndarray) -> np.ndarray:
-    """Pairs (m, 2) whose hashes and mean colours are near, nearest first, at most SECOND_LOOKS for each image."""
+    """Pairs (m, 2) whose hashes and mean colours are near, nearest first, at most SECOND_LOOKS for each image.
+
+    Memory is in proportion to the number of images, also where nearly all pairs are near: farther ones are dropped on the way.
+    """
     hashes = np.array([image.hash for image in images], np.uint64)
     colours = np.array([image.colour for image in images], np.float32)
-    pairs, distances = [], []
-    for start in range(0, len(hashes), BLOCK):
-        block = slice(start, start + BLOCK)
-        apart = np.bitwise_count(hashes[block, None] ^ hashes[None, start:])
-        i, j = np.nonzero(apart <= BITS)
-        i, j, apart = i + start, j + start, apart[i, j]
+    limit, within = SECOND_LOOKS * len(images), BITS  # bits in which hashes may differ to be among the nearest
+    pairs, distances = np.empty((0, 2), np.int32), np.empty(0, np.uint8)
+    start = 0
+    while start < len(hashes):
+        rows = max(1, COMPARED // (len(hashes) - start))
+        apart = np.bitwise_count(hashes[start : start + rows, None] ^ hashes[None, start:])
+        i, j = (index.astype(np.int32) for index in np.nonzero(apart <= within))
+        apart, i, j = apart[i, j], i + start, j + start
         ratio = contrast[i] / contrast[j]
         keep = (i < j) & (np.abs(colours[i] - colours[j]).max(1) <= COLOUR) & (ratio > 0.75) & (ratio < 1 / 0.75)
-        pairs.append(np.stack([i[keep], j[keep]], 1))
-        distances.append(apart[keep])
-    nearest = np.argsort(np.concatenate(distances), kind="stable")[: SECOND_LOOKS * len(images)]
-    return np.concatenate(pairs)[nearest]
+        pairs = np.concatenate([pairs, np.stack([i[keep], j[keep]], 1)])
+        distances = np.concatenate([distances, apart[keep]])
+        start += rows
+        if len(pairs) > 2 * limit or start >= len(hashes):
+            nearest = np.argsort(distances, kind="stable")[:limit]
+            pairs, distances = pairs[nearest], distances[nearest]
+            if len(pairs) == limit:
+                within = int(distances[-1]) - 1  # of those as far as the last, the first that were found stay
+    return pairs
 
 
 def aligned_likeness(x: Float[Tensor, "n 64 64"], y: Float[Tensor, "n 64 64"]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
