@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from diptych.data import census as module
-from diptych.data.census import Census, Skipped, fit, take_census
+from diptych.data import kinds as module
+from diptych.data.census import Census, Skipped, take_census
 from diptych.data.folders import Ref, Split
+from diptych.data.kinds import fit
 from diptych.errors import ConfigError, DataError
 from diptych.pixels import Domain
 from tests.data.bad_images import RGB, RGB16, npy

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.census import TOLERATED, Kind, Look, judge
+from diptych.data.census import TOLERATED
 from diptych.data.copies import find_copies, places_of, same_files
 from diptych.data.findings import Case, Finding, in_order
-from diptych.data.folders import Ref, Split
 from diptych.data.inspection import Facts, Inspection, Listing, Place, inspect, list_data
+from diptych.data.kinds import Kind, Look, mark_unusable
 from diptych.data.registration import Shift, exchanged, grid_scale
+from diptych.data.splits import Ref, Split
 from diptych.errors import DataError
 from diptych.messages import show
 
@@ -160,7 +161,7 @@ def _judged(
     if not (split.a and split.b):
         return {}, kinds, ""
     try:
-        kinds, a, b = judge(split, looks, kinds)
+        kinds, a, b = mark_unusable(split, looks, kinds)
     except DataError as error:
         return {}, kinds, str(error)
     bad = [[bool(look.reason) for look in side] for side in (a, b)]

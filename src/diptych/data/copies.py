@@ -9,9 +9,9 @@ import torch
 
 from diptych.data.equal_files import equal_files, file_digest, grouped
 from diptych.data.findings import Case, Finding
-from diptych.data.folders import Ref, Split
 from diptych.data.inspection import Inspection, Listing, Place
 from diptych.data.likeness import Likeness, aligned_likeness, near_copies
+from diptych.data.splits import Ref, Split
 
 ALIKE, DETAIL = 0.93, 0.95  # of near copies, see aligned_likeness; copies cropped by 3 % a side have 0.96 or more
 PARTNER = 0.85  # of the other sides of two pairs that are near copies

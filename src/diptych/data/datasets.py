@@ -17,11 +17,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from diptych.data.augment import crop, mirror, mirror_alone, resize_for, to_tensor
-from diptych.data.census import Census, fit
-from diptych.data.folders import Ref, Split, take_half
+from diptych.data.census import Census
 from diptych.data.formats import read_pixels
+from diptych.data.kinds import fit
 from diptych.data.pairing import match
 from diptych.data.ranges import parse_range
+from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 from diptych.pixels import Domain

@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diptych.data.census import Look, look_over
-from diptych.data.folders import KNOWN, SPLITS, Ref, Split, find_data, take_half
+from diptych.data.folders import KNOWN, SPLITS, find_data
 from diptych.data.formats import read_pixels
+from diptych.data.kinds import Look, look_over
 from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
 from diptych.data.listing import find_images, open_folder
 from diptych.data.pairing import match
 from diptych.data.registration import GRID, Shift, cross_power, edges, find_shift, find_turn, grid_scale, side_traits
+from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import DataError
 from diptych.messages import show
 
