@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from diptych.data import kinds as module
-from diptych.data.census import Census, Skipped, take_census
+from diptych.data.census import Census, Skipped, still_usable, take_census
 from diptych.data.folders import Ref, Split
 from diptych.data.kinds import fit
 from diptych.errors import ConfigError, DataError
@@ -205,6 +205,17 @@ def test_more_than_5_percent_bad_images_need_a_decision(tmp_path: Path) -> None:
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}/A: 3 of 40 images cannot be used, more than 5%: {split.a[0].path}: is empty")
     assert message.count("is empty") == 3 and message.isprintable()
+
+
+def test_a_census_like_another_judges_by_the_others_domains(tmp_path: Path) -> None:
+    trained = take_census(unpaired(tmp_path, [hot(0)] * 2))
+    (tmp_path / "val").mkdir()
+    val = unpaired(tmp_path / "val", [*([hot(0) // 2] * 40), *some(1, 1, "float32"), *some(1, 1)])
+    found = take_census(val, like=trained)
+    assert (found.a, found.b) == (trained.a, trained.b) and [item.path for item in found.skipped] == [val.a[40].path]
+    val.a[3].path.unlink()
+    left, lost = still_usable(found.split, trained)
+    assert [item.path for item in lost] == [val.a[3].path] and len(left.a) == 40 and left.b == val.b
 
 
 def test_strict_allows_no_bad_image(tmp_path: Path) -> None:

@@ -117,6 +117,7 @@ def _sizes(split: Split, written: dict[str, Any]) -> dict[Ref, tuple[int, int]]:
 def take_census(
     split: Split,
     *,
+    like: Census | None = None,
     strict: bool = False,
     value_range: ValueRange = "full",
     threads: int = 2,
@@ -126,34 +127,52 @@ def take_census(
 
     The most common channels and dtype of a side are its domain; images that neither are of it nor can be made so by ``fit``
     are left out, and so are pairs of which one image is, or whose sizes differ. uint16 and float32 get the range of values that
-    ``value_range`` says: all that were found, the robust range (see diptych.data.ranges), or a given one.
-    Unpaired, each side is judged alone. The result does not depend on ``threads``. ``on_progress`` gets (done, total) files.
+    ``value_range`` says: all that were found, the robust range (see diptych.data.ranges), or a given one. With ``like``, another
+    census, the domains are the other's. Unpaired, each side is judged alone.
+
+    The result does not depend on ``threads``. ``on_progress`` gets (done, total) files.
 
     Raises DataError when nothing is left, more than 5 % are unusable, or, if ``strict``, any is; ConfigError when a range is
     given that a side cannot have.
     """
     looks = look_at_all([*split.a, *split.b], threads, on_progress)
-    kinds, a, b = mark_unusable(split, looks)
+    kinds, kept, (skipped_a, skipped_b) = _sift(split, looks, like)
+    skipped = _unique([*skipped_a, *skipped_b])
+    if split.paired:
+        _decide("pairs", split.a, kept.a, skipped, strict)
+    else:
+        _decide("images", split.a, kept.a, skipped_a, strict)
+        _decide("images", split.b, kept.b, skipped_b, strict)
+    flat = _unique(ref.path for ref in (*kept.a, *kept.b) if looks[ref].flat)
+    sizes = {ref: (looks[ref].height, looks[ref].width) for ref in (*kept.a, *kept.b)}
+    if like:
+        return Census(kept, like.a, like.b, skipped, flat, sizes=sizes)
+    if isinstance(value_range, tuple) and kinds[0][1] == kinds[1][1] == "uint8":
+        raise ConfigError("data.range: both sides hold 8 bits, which always range from 0 to 255; set data.range full")
+    (domain_a, outliers_a), (domain_b, outliers_b) = (
+        _domain(kind, [looks[ref] for ref in refs], refs, value_range) for kind, refs in zip(kinds, (kept.a, kept.b), strict=True)
+    )
+    outliers = _unique([*outliers_a, *outliers_b])
+    return Census(kept, domain_a, domain_b, skipped, flat, outliers=outliers, sizes=sizes)
+
+
+def still_usable(split: Split, census: Census) -> tuple[Split, tuple[Skipped, ...]]:
+    """The images of a split that can be read at this moment and brought to the domains of a census, and the others."""
+    _, kept, (skipped_a, skipped_b) = _sift(split, look_at_all([*split.a, *split.b]), census)
+    return kept, _unique([*skipped_a, *skipped_b])
+
+
+def _sift(
+    split: Split, looks: Mapping[Ref, Look], like: Census | None
+) -> tuple[tuple[Kind, Kind], Split, tuple[tuple[Skipped, ...], tuple[Skipped, ...]]]:
+    """The kinds of the sides, the images (or pairs) that can be used, and by side those that cannot be."""
+    given = ((like.a.channels, like.a.dtype), (like.b.channels, like.b.dtype)) if like else None
+    kinds, a, b = mark_unusable(split, looks, given)
     good_a, good_b = [not look.reason for look in a], [not look.reason for look in b]
     if split.paired:
         good_a = good_b = [both == (True, True) for both in zip(good_a, good_b, strict=True)]
-    skipped = _skipped(split.a, a), _skipped(split.b, b)
-    if split.paired:
-        _decide("pairs", split.a, good_a, _unique([*skipped[0], *skipped[1]]), strict)
-    else:
-        _decide("images", split.a, good_a, skipped[0], strict)
-        _decide("images", split.b, good_b, skipped[1], strict)
     kept = Split(tuple(compress(split.a, good_a)), tuple(compress(split.b, good_b)), split.paired)
-    if isinstance(value_range, tuple) and kinds[0][1] == kinds[1][1] == "uint8":
-        raise ConfigError("data.range: both sides hold 8 bits, which always range from 0 to 255; set data.range full")
-    sides = [
-        _domain(kind, [looks[ref] for ref in refs], refs, value_range) for kind, refs in zip(kinds, (kept.a, kept.b), strict=True)
-    ]
-    flat = _unique(ref.path for ref in (*kept.a, *kept.b) if looks[ref].flat)
-    sizes = {ref: (looks[ref].height, looks[ref].width) for ref in (*kept.a, *kept.b)}
-    (domain_a, outliers_a), (domain_b, outliers_b) = sides
-    outliers = _unique([*outliers_a, *outliers_b])
-    return Census(kept, domain_a, domain_b, _unique([*skipped[0], *skipped[1]]), flat, outliers=outliers, sizes=sizes)
+    return kinds, kept, (_skipped(split.a, a), _skipped(split.b, b))
 
 
 def _skipped(refs: Sequence[Ref], looks: Sequence[Look]) -> tuple[Skipped, ...]:
@@ -164,9 +183,9 @@ def _unique(items: Iterable[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(items))
 
 
-def _decide(what: str, refs: Sequence[Ref], good: Sequence[bool], skipped: Sequence[Skipped], strict: bool) -> None:
+def _decide(what: str, refs: Sequence[Ref], kept: Sequence[Ref], skipped: Sequence[Skipped], strict: bool) -> None:
     """Raise DataError when what is left is too little to go on without a person."""
-    bad, total = good.count(False), len(good)
+    bad, total = len(refs) - len(kept), len(refs)
     where = f"{show(refs[0].path.parent)}: {bad} of {total} {what} cannot be used"
     examples = ", and ".join(str(item) for item in skipped[:3])
     if bad == total:

@@ -218,10 +218,10 @@ def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
         train, held_out = hold_out(census.split, recipe.data, recipe.train.seed)
         return replace(census, split=train, val=held_out)
     refuse_test(layout.val, layout.test)
-    found = take_census(layout.val)
+    found = take_census(recipe.data.oriented(layout.val), like=census)
     for skipped in found.skipped:
         log.warning("skipped: %s", skipped)
-    return replace(census, val=recipe.data.oriented(found.split))
+    return replace(census, val=found.split)
 
 
 def build_method(recipe: Recipe, census: Census, here: World) -> Method:
