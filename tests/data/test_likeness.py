@@ -13,7 +13,7 @@ from PIL import Image
 from diptych.data import likeness as module
 from diptych.data.folders import find_data
 from diptych.data.likeness import Likeness, aligned_likeness, eight_bits, likeness, near_copies, perceptual_hash, shrunk
-from diptych.data.registration import TURNS, cross_power, edges, exchanged, find_shift, find_turn, side_traits
+from diptych.data.registration import TURNS, cross_power, edges, find_shift, find_turn
 from tests.data.scenes import scene
 
 RELIEF = find_data(["relief"], paired=True).train
@@ -158,22 +158,3 @@ def test_a_turned_image_is_told_with_what_turns_it_back(turn: str) -> None:
 
 def test_no_embedded_pair_is_taken_for_a_turned_one() -> None:
     assert {find_turn(edges(a.read()), edges(b.read())) for a, b in zip(RELIEF.a, RELIEF.b, strict=True)} == {""}
-
-
-def traits(seeds: range) -> tuple[np.ndarray, np.ndarray]:
-    sides = [[side_traits(shrunk(image, 64, 64)) for image in scene(seed)] for seed in seeds]
-    return tuple(np.array(side) for side in zip(*sides, strict=True))
-
-
-@pytest.mark.parametrize("wrong", [(), (3,), (0, 7, 8, 9, 20, 39)])
-def test_pairs_the_other_way_round_are_named(wrong: tuple[int, ...]) -> None:
-    a, b = traits(range(40))
-    a[list(wrong)], b[list(wrong)] = b[list(wrong)], a[list(wrong)]
-    assert tuple(np.flatnonzero(exchanged(a, b))) == wrong
-
-
-def test_sides_of_one_kind_are_never_called_exchanged() -> None:
-    for count in (2, 16, 20, 60):
-        a, _ = traits(range(count))
-        b, _ = traits(range(100, 100 + count))
-        assert not exchanged(a, b).any()

@@ -18,7 +18,8 @@ from diptych.data.copies import find_copies, places_of, same_files
 from diptych.data.findings import Case, Finding, in_order
 from diptych.data.inspection import Facts, Inspection, Listing, Place, inspect, list_data
 from diptych.data.kinds import Kind, Look, mark_unusable
-from diptych.data.registration import Shift, exchanged, grid_scale
+from diptych.data.registration import Shift, grid_scale
+from diptych.data.sides import exchanged
 from diptych.data.splits import Ref, Split
 from diptych.errors import DataError
 from diptych.messages import show
@@ -186,6 +187,8 @@ def _sizes(unit: Sequence[Place], looks: Mapping[Ref, Look], *, turned: bool = F
 def _of_pairs(listing: Listing, inspection: Inspection) -> list[Finding]:
     """How the images of pairs lie on one another, and which pairs are the other way round."""
     units = [unit for unit in places_of(listing.splits) if (unit[0].ref, unit[1].ref) in inspection.pairs]
+    if not units:
+        return []
     whole, turned, shifted = inspection.shift, [], []
     for unit in units:
         a = inspection.facts[unit[0].ref].look

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,11 +21,22 @@ from diptych.data.kinds import Look, look_over
 from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
 from diptych.data.listing import find_images, open_folder
 from diptych.data.pairing import match
-from diptych.data.registration import GRID, Shift, cross_power, edges, find_shift, find_turn, grid_scale, side_traits
+from diptych.data.registration import (
+    GRID,
+    Shift,
+    cross_power,
+    edges,
+    find_common_shift,
+    find_shift,
+    find_turn,
+    grid_scale,
+)
+from diptych.data.sides import side_traits
 from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import DataError
 from diptych.messages import show
 
+LEAST_SIDE = 16  # pixels of the grid: below it, edges do not tell how images lie on one another
 SIDES = {"left": ", left half", "right": ", right half", "whole": ""}
 
 
@@ -158,22 +170,47 @@ def inspect(listing: Listing, *, threads: int = 2, on_progress: Callable[[int, i
     units = list(_units(listing))
     facts: dict[Ref, Facts] = {}
     pairs: dict[tuple[Ref, Ref], PairFacts] = {}
-    total, scales = torch.zeros(GRID, GRID // 2 + 1, dtype=torch.complex64), []
+    overlay = Overlay()
     with ThreadPool(threads) as pool:  # Pillow, imagecodecs and NumPy release the GIL where it takes time
         for done, (refs, found, pair) in enumerate(pool.imap(partial(_examine, listing.paired), units, chunksize=4), start=1):
             facts.update(zip(refs, found, strict=True))
             if pair:
                 pairs[refs[0], refs[1]], power = pair
-                if power is not None:
-                    total += power
-                scales.append((grid_scale(found[0].look.height, found[0].look.width), found[0].look))
+                overlay.add(found[0].look, power)
             if on_progress:
                 on_progress(done, len(units))
-    if not pairs:
-        return Inspection(facts)
-    scale = float(np.median([scale for scale, _ in scales]))
-    extent = round(float(np.median([min(look.height, look.width) * scale for scale, look in scales])))
-    return Inspection(facts, pairs, find_shift(total / len(pairs), scale, (extent, extent)))
+    return Inspection(facts, pairs, overlay.shift())
+
+
+class Overlay:
+    """All pairs laid on one another: the sums of their cross powers, apart by how much their images were reduced."""
+
+    def __init__(self) -> None:
+        self.sums: dict[int, tuple[Tensor, float, int]] = {}  # by eighths of an octave: the sum, and that of the scales; how many
+        self.sizes: list[tuple[float, float]] = []  # of all pairs: the scale, and the shorter side on the grid
+
+    def add(self, look: Look, power: Tensor | None) -> None:
+        """Add a pair, whose cross power is None where only its sizes are known."""
+        scale = grid_scale(look.height, look.width)
+        self.sizes.append((scale, min(look.height, look.width) * scale))
+        if power is not None:
+            key = round(8 * math.log2(scale))
+            total, scales, count = self.sums.get(key, (torch.zeros_like(power), 0.0, 0))
+            self.sums[key] = total.add_(power), scales + scale, count + 1
+
+    def shift(self) -> Shift:
+        """The shift of all pairs, by as many pixels of the grid; or else by as many pixels of the images."""
+        if not self.sizes:
+            return Shift()
+        scale, extent = (float(value) for value in np.median(np.array(self.sizes), axis=0))
+        size = round(extent), round(extent)
+        whole = torch.zeros(GRID, GRID // 2 + 1, dtype=torch.complex64)
+        for total, _, _ in self.sums.values():
+            whole += total
+        found = find_shift(whole / len(self.sizes), scale, size)
+        if found.clear or len(self.sums) < 2:
+            return found
+        return find_common_shift([(total, scales / count) for total, scales, count in self.sums.values()], size)
 
 
 def _units(listing: Listing) -> Iterator[tuple[Ref, ...]]:
@@ -216,7 +253,10 @@ def _examine(paired: bool, refs: tuple[Ref, ...]) -> tuple[tuple[Ref, ...], list
 
 
 def _compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | None:
+    """How b lies on a, and the cross power of their edges; None where they are too small, or too unlike in size, to tell."""
     edges_a, edges_b = edges(a), edges(b)
+    if min(*edges_a.shape, *edges_b.shape) < LEAST_SIDE:
+        return None
     if edges_a.shape != edges_b.shape:
         if edges_a.shape != edges_b.shape[::-1]:
             return None

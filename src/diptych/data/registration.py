@@ -1,4 +1,4 @@
-"""How the two images of a pair lie on one another: shifted, turned, or with the sides exchanged.
+"""How the two images of a pair lie on one another: shifted or turned.
 
 Shifts come from the phase correlation of gradient magnitudes (Kuglin and Hines 1975), which needs edges in common and not
 colours, so it works between a photograph and a label map. Averaged over many pairs, it also works where no single pair is clear.
@@ -6,6 +6,7 @@ colours, so it works between a photograph and a label map. Averaged over many pa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,8 +22,6 @@ GRID = 256  # pixels a side at most; larger images are compared reduced
 REACH = 64  # pixels of the grid by which images may be shifted at most
 BANDWIDTH = 0.1  # of the cross power that is used, cycles a pixel. It and the whitening were chosen on the embedded pairs
 CLEAR, DISTINCT = 9.0, 1.5  # a peak's height in deviations, and over the next: of 200 such in shifted pairs none was wrong
-TOLD_APART = 2.5  # mean over deviation of how clearly pairs are one way round or the other; of sides of one kind 1.3
-LEAST_PAIRS = 16  # to tell the sides apart
 AROUND = 4  # pixels of the grid that are one peak
 
 TURNS = {  # what makes B lie on A again after an EXIF orientation was lost, or applied to one of them only
@@ -76,8 +75,35 @@ def cross_power(a: Float[np.ndarray, "y x"], b: Float[np.ndarray, "y x"]) -> Pow
 
 def find_shift(power: Power, scale: float, extent: tuple[int, int]) -> Shift:
     """Where a cross power has its peak, in pixels of the images; ``extent`` is the edges' size, ``scale`` their reduction."""
-    reach = max(2, min(REACH, min(extent) // 3))
-    around = _correlation(power, reach).numpy()
+    reach = _reach(extent)
+    return _peak(_correlation(power, reach), scale)
+
+
+def find_common_shift(powers: Sequence[tuple[Power, float]], extent: tuple[int, int]) -> Shift:
+    """Find one shift, in pixels, of images that were reduced by different scales: (cross power, scale) of each.
+
+    A shift of as many pixels everywhere lies elsewhere on each grid, so the correlations are brought to pixels of the median
+    scale, and then added up. ``extent`` is the size of the edges at that scale.
+    """
+    reach, median = _reach(extent), float(np.median([scale for _, scale in powers]))
+    total = torch.zeros(2 * reach + 1, 2 * reach + 1)
+    for power, scale in powers:
+        here = reach * scale / median  # pixels of this grid
+        own_reach = min(math.ceil(here), GRID // 2 - 1)
+        place = torch.linspace(-here / own_reach, here / own_reach, 2 * reach + 1)
+        grid = torch.stack([place.expand(len(place), -1), place[:, None].expand(-1, len(place))], -1)
+        surface = _correlation(power, own_reach)
+        total += F.grid_sample(surface[None, None], grid[None], align_corners=True)[0, 0]
+    return _peak(total, median)
+
+
+def _reach(extent: tuple[int, int]) -> int:
+    return max(2, min(REACH, min(extent) // 3))
+
+
+def _peak(correlation: Float[Tensor, "n n"], scale: float) -> Shift:
+    """The highest place of a correlation at shifts of -reach..reach pixels of the grid, and whether it stands out."""
+    around, reach = correlation.numpy(), len(correlation) // 2
     y, x = np.unravel_index(around.argmax(), around.shape)
     top = around[y, x]
     rest = around.copy()
@@ -145,45 +171,3 @@ def _correlation(power: Tensor, reach: int) -> Tensor:
     size = power.shape[-2]
     surface = torch.fft.irfft2(power * LOW_PASS[size], (size, size)).roll((reach, reach), (-2, -1))
     return surface[..., : 2 * reach + 1, : 2 * reach + 1]
-
-
-def side_traits(small: UInt8[np.ndarray, "64 64 3"]) -> Float[np.ndarray, " 12"]:
-    """What tells a kind of image, such as photographs, from another, such as drawings: colours, contrast, edges, plainness."""
-    rgb = small[::2, ::2].astype(np.float32) / 255
-    gray, colour = rgb.mean(2), rgb.max(2) - rgb.min(2)
-    steps = np.abs(np.diff(gray, axis=0)[:, :-1]) + np.abs(np.diff(gray, axis=1)[:-1])
-    more = (colour.mean(), colour.std(), steps.mean(), (steps < 0.02).mean(), (gray > 0.95).mean(), (gray < 0.05).mean())
-    return np.array([*rgb.mean((0, 1)), *rgb.std((0, 1)), *more], np.float32)
-
-
-def exchanged(a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "n d"]) -> np.ndarray:
-    """Which of n pairs are the other way round than most, (n,) of bool, by the traits of their sides.
-
-    Fisher's discriminant of the differences within pairs, those that look exchanged turned back until none changes, and each
-    pair judged by the others. Where the sides look too much alike to tell, no pair is named.
-    """
-    if len(a) < LEAST_PAIRS:
-        return np.zeros(len(a), bool)
-    difference = (a - b) / (np.concatenate([a, b]).std(0) + 1e-3)
-    sign = np.sign(_discriminated(difference, np.median(difference, axis=0), difference))
-    score = np.empty(len(a))
-    for fold in range(8):
-        held_out = np.arange(len(a)) % 8 == fold
-        others = sign[~held_out, None] * difference[~held_out]
-        score[held_out] = _discriminated(others, others.mean(0), difference[held_out])
-    size = np.minimum(np.abs(score), 2 * np.median(np.abs(score)))
-    if size.mean() < TOLD_APART * size.std():
-        return np.zeros(len(a), bool)
-    return score * np.sign(np.median(score)) < -0.4 * np.median(size)
-
-
-def _discriminated(sample: np.ndarray, center: np.ndarray, values: np.ndarray) -> np.ndarray:
-    sign = np.ones(len(sample))
-    for _ in range(10):
-        spread = np.cov((sign[:, None] * sample - center).T) + np.eye(sample.shape[1])
-        direction = np.linalg.solve(spread, center)
-        turned = np.where(sample @ direction < 0, -1.0, 1.0)
-        if (turned == sign).all():
-            break
-        sign, center = turned, (turned[:, None] * sample).mean(0)
-    return values @ direction
