@@ -125,6 +125,7 @@ def _of_listing(listing: Listing) -> list[Finding]:
     found = [
         Finding("orphan", tuple(Case((place,)) for place in listing.orphans)),
         Finding("twin", tuple(Case(group) for group in listing.twins), "name"),
+        Finding("unused", detail=listing.unused),
     ]
     told = listing.orphans or listing.twins  # then the layout's own message says no more
     return found if told else [*found, Finding("layout", detail=listing.problem)]

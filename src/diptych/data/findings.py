@@ -27,6 +27,7 @@ RULES: dict[str, Rule] = {  # the gravest first
         "{n} without a partner of the same name", "add the missing ones, remove these, or train unpaired", blocks=True
     ),
     "twin": Rule("{n} with several images on one side", "remove or rename all but one", blocks=True),
+    "unused": Rule("images that the layout does not use", "move them to where the layout has its splits, or out of the folder"),
     "leakage": Rule(
         "{n} of equal images in two splits", "remove them from one: a score on images that were trained on tells nothing"
     ),

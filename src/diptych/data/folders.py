@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,22 @@ KNOWN = {"a", "b", *(word + side for words in SPLITS.values() for word in words 
 
 @dataclass(frozen=True)
 class Layout:
-    """What was found: a sentence for people, and the splits."""
+    """What was found: a sentence for people, the splits, and what is in none of them.
+
+    ``unused`` are folders beside those of the splits, or single files, and how many images are in each.
+    """
 
     description: str
     train: Split
     val: Split | None
     test: Split | None
+    unused: Mapping[Path, int] = field(default_factory=dict)
+
+    @property
+    def leftovers(self) -> str:
+        """What is not used, in words: the first three of it."""
+        named = [f"{show(path)} ({number:,} image{'s' if number > 1 else ''})" for path, number in list(self.unused.items())[:3]]
+        return ", ".join(named) + (f" and {len(self.unused) - 3} more" if len(self.unused) > 3 else "")
 
 
 def find_data(sources: Sequence[str | Path], *, paired: bool) -> Layout:
@@ -49,12 +60,27 @@ def find_data(sources: Sequence[str | Path], *, paired: bool) -> Layout:
     if len(roots) == 2:
         a, b = roots
         _refuse_nesting(a, b)
-        return _from_sides(a, b, f"{show(a)} (A) and {show(b)} (B)", paired)
+        return _with_unused(_from_sides(a, b, f"{show(a)} (A) and {show(b)} (B)", paired), roots)
     root, names = roots[0], _subfolders(roots[0])
     for recognise in (_suffixed, _sided, _split_first, _side_by_side):
         if layout := recognise(root, names, paired):
-            return layout
+            return _with_unused(layout, roots)
     raise DataError(_explain(root, names))
+
+
+def _with_unused(layout: Layout, roots: Sequence[Path]) -> Layout:
+    """The layout with what it leaves out of the folders that were given: images of another layout, masks, previews."""
+    splits = [split for split in (layout.train, layout.val, layout.test) if split]
+    used = {ref.path for split in splits for ref in (*split.a, *split.b)}
+    above = {folder for path in used for folder in path.parents}
+    unused: Counter[Path] = Counter()
+    for root in roots:
+        for path in find_images(root):
+            inside = [part for part in (*reversed(path.parents), path) if part.is_relative_to(root)]
+            if path not in used:
+                unused[next(part for part in inside if part not in above)] += 1
+    layout = replace(layout, unused=dict(unused))
+    return replace(layout, description=f"{layout.description}; not used: {layout.leftovers}") if unused else layout
 
 
 def _refuse_nesting(a: Path, b: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diptych.data.folders import KNOWN, SPLITS, find_data
+from diptych.data.folders import KNOWN, SPLITS, Layout, find_data
 from diptych.data.formats import read_pixels
 from diptych.data.kinds import Look, look_over
 from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
@@ -58,7 +58,7 @@ class Listing:
     """What was found in the folders: a sentence, the splits, and what is wrong with them.
 
     ``how`` says how it was decided whether there are pairs. Orphans have no partner of their name, twins are images of one name;
-    both are in no split. ``problem`` is what a training would stop at, or empty.
+    both are in no split. ``problem`` is what a training would stop at, or empty. ``unused`` names what lies beside the splits.
     """
 
     description: str
@@ -68,6 +68,7 @@ class Listing:
     orphans: tuple[Place, ...] = ()
     twins: tuple[tuple[Place, ...], ...] = ()
     problem: str = ""
+    unused: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,11 @@ def list_data(sources: Sequence[str | Path], paired: bool | None = None) -> List
         loose = find_data(sources, paired=False)
     except DataError as error:
         return Listing("", False, "as the layout is not known", _salvaged(roots), problem=str(error))
+    return replace(_listed(sources, paired, loose), unused=loose.leftovers)
+
+
+def _listed(sources: Sequence[str | Path], paired: bool | None, loose: Layout) -> Listing:
+    """What is in a known layout, as pairs or not."""
     splits = {name: split for name in SPLITS if (split := getattr(loose, name))}
     if loose.train.a[0].half != "whole":
         how = "as told" if paired is not None else "as the images are side by side"

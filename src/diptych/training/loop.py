@@ -204,6 +204,8 @@ def read_data(
         whole = take_census(train, strict=strict, value_range=parse_range(recipe.data.range), on_progress=counted)
         census = with_validation(whole, layout, recipe)
         run.keep_census(census)
+        if layout.unused:
+            log.warning("not used, as it is not part of the layout: %s", layout.leftovers)
         for remark in census.remarks():
             log.warning("%s", remark)
         for finding in quick_check({"train": census.split, "val": census.val, "test": layout.test}):
