@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from diptych.data.copies import find_copies, places_of, same_files
 from diptych.data.findings import Case, Finding, in_order
 from diptych.data.inspection import Facts, Inspection, Listing, Place, inspect, list_data
 from diptych.data.kinds import Kind, Look, mark_unusable
+from diptych.data.ranges import stretching
 from diptych.data.registration import Shift, grid_scale
 from diptych.data.sides import exchanged
 from diptych.data.splits import Ref, Split
@@ -105,7 +107,8 @@ def check(
     """
     listing = list_data(sources, paired)
     inspection = inspect(listing, threads=threads, on_progress=on_progress)
-    findings = [*_of_listing(listing), *_of_images(listing, inspection), *find_copies(listing, inspection)]
+    findings = [*_of_listing(listing), *_of_images(listing, inspection), _of_values(listing, inspection)]
+    findings += find_copies(listing, inspection)
     if listing.paired:
         findings += _of_pairs(listing, inspection)
     rows = [row for name, split in listing.splits.items() for row in _rows(name, split, inspection.facts)]
@@ -154,6 +157,19 @@ def _of_images(listing: Listing, inspection: Inspection) -> list[Finding]:
     units = {"pair size": "pair", "turned": "pair"}
     found = [Finding(rule, tuple(some), units.get(rule, "image")) for rule, some in cases.items()]
     return [*found, Finding("too many", detail=", and ".join(refused))]
+
+
+def _of_values(listing: Listing, inspection: Inspection) -> Finding:
+    """Name the images of 16 bits or floats with values far beyond those of the others of their side, in any split."""
+    cases: list[Case] = []
+    for side in "AB":
+        places = [place for unit in places_of(listing.splits) for place in unit if place.side == side]
+        usable = [(place, inspection.facts[place.ref].look) for place in places if not inspection.facts[place.ref].look.reason]
+        for dtype in ("uint16", "float32"):
+            own = [(place, look) for place, look in usable if look.dtype == dtype]
+            outlying = compress(own, stretching([look for _, look in own]))
+            cases += [Case((place,), f"values {look.low:g} to {look.high:g}") for place, look in outlying]
+    return Finding("range", tuple(cases))
 
 
 def _judged(

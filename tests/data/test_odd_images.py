@@ -1,4 +1,4 @@
-"""Pairs of many sizes lie on one another by pixels of the images; the smallest are no reason to stop."""
+"""The check of unusual images: pairs of many sizes, of a few pixels, and with values far beyond the rest."""
 
 from pathlib import Path
 
@@ -32,3 +32,16 @@ def test_one_shift_of_pairs_of_two_sizes_is_found_in_pixels(shift: tuple[int, in
     found = check([tmp_path])
     assert found.shift and found.shift.clear and abs(found.shift.dx - dx) <= 2 and abs(found.shift.dy - dy) <= 2
     assert [finding.rule for finding in found.findings] == (["misaligned"] if any(shift) else [])
+
+
+def test_images_whose_values_stretch_the_range_are_named(tmp_path: Path) -> None:
+    for i in range(20):
+        picture, labels = scene(i)
+        deep = picture[..., 0].astype(np.uint16) * 16
+        if i == 7:
+            deep[3, 5] = 65535
+        save(tmp_path / "A" / f"{i}.png", deep)
+        save(tmp_path / "B" / f"{i}.png", labels)
+    (finding,) = check([tmp_path]).findings
+    assert (finding.rule, finding.blocks, [case.places[0].ref.path.name for case in finding.cases]) == ("range", False, ["7.png"])
+    assert finding.cases[0].note.endswith(" to 65535")
