@@ -68,7 +68,7 @@ def drawings(number: int, flips: int) -> list[Likeness]:
 @pytest.mark.parametrize(("looks", "compared"), [(20, 2**21), (3, 1000), (3, 1), (200, 5000)])
 def test_the_nearest_pairs_are_looked_at_of_equally_near_ones_the_first(looks, compared, monkeypatch) -> None:
     monkeypatch.setattr(module, "SECOND_LOOKS", looks)
-    monkeypatch.setattr(module, "COMPARED", compared)
+    monkeypatch.setattr(module, "COMPARED_AT_ONCE", compared)
     images = drawings(120, 10)
     apart = [(bin(images[i].hash ^ images[j].hash).count("1"), i, j) for i in range(120) for j in range(i + 1, 120)]
     expected = [[i, j] for distance, i, j in sorted(apart) if distance <= 16][: looks * 120]

@@ -1,4 +1,4 @@
-"""Resizing of native pixels, arrays (h, w, c), and their crops and mirror images, tensors (c, h, w): uint8, uint16 or float32."""
+"""Resize native pixels, arrays (h, w, c), and crop and mirror them as tensors (c, h, w): uint8, uint16 or float32."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def resize_for(pixels: np.ndarray, how: Resizing, size: int, *, at_least: int) -
 
 
 def resized(height: int, width: int, how: Resizing, size: int, at_least: int) -> tuple[int, int]:
-    """The height and width that resize_for brings an image to."""
+    """Compute the height and width that resize_for brings an image to."""
     if how == "square":
         return size, size
     scale = size / min(height, width) if how == "aspect" else max(1.0, at_least / min(height, width))
@@ -46,24 +46,24 @@ def resized(height: int, width: int, how: Resizing, size: int, at_least: int) ->
 
 
 def crop(pixels: Shaped[Tensor, "c h w"], size: int, x: float, y: float) -> Shaped[Tensor, "c size size"]:
-    """A size x size window; x and y in [0, 1) choose its place between the left and right, top and bottom edges."""
+    """Cut out a size x size window; x and y in [0, 1) choose its place between the left and right, top and bottom edges."""
     height, width = pixels.shape[1:]
     left, top = int(x * (width - size + 1)), int(y * (height - size + 1))
     return pixels[:, top : top + size, left : left + size]
 
 
 def mirror(pixels: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "c h w"]:
-    """The mirror image, left for right, wherever the pixels are."""
+    """Exchange left and right, on whichever device the pixels are."""
     if pixels.dtype == torch.uint16:  # which torch cannot flip; the bits are moved all the same
         return pixels.view(torch.int16).flip(2).view(torch.uint16)
     return pixels.flip(2)
 
 
-def mirror_alone(pixels: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "c h w"]:
-    """The same on the CPU by one thread: torch would wake all of its threads for so little, and training needs them."""
+def mirror_by_one_thread(pixels: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "c h w"]:
+    """Mirror on the CPU by one thread: torch would wake all of its threads for so little, and training needs them."""
     return torch.from_numpy(np.ascontiguousarray(pixels.numpy()[:, :, ::-1]))
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
-    """(h, w, c) array to (c, h, w) tensor of the same dtype, contiguous."""
+    """Turn an (h, w, c) array into a contiguous (c, h, w) tensor of the same dtype."""
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -20,12 +20,12 @@ from diptych.messages import show
 from diptych.pixels import Domain
 
 T = TypeVar("T")
-TOLERATED = 0.05  # the share of unusable images above which training on the rest needs a person's decision
+TOLERATED_SHARE = 0.05  # the share of unusable images above which training on the rest needs a person's decision
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that is left out, and why."""
+    """Names an image that is left out, and why."""
 
     path: Path
     reason: str
@@ -53,7 +53,7 @@ class Census:
     sizes: Mapping[Ref, tuple[int, int]] = field(default_factory=dict, compare=False)  # says nothing that the files do not
 
     def remarks(self) -> Iterator[str]:
-        """What a person should know of the data before a training begins, one line each."""
+        """Say what a person should know of the data before a training begins, one line each."""
         yield from (f"skipped: {skipped}" for skipped in self.skipped)
         for path in self.flat:
             yield f"{show(path)}: one flat colour, which InstanceNorm amplifies; consider removing it"
@@ -67,7 +67,7 @@ class Census:
             )
 
     def to_json(self) -> str:
-        """One line of ASCII; names of any bytes survive, as JSON escapes lone surrogates."""
+        """Write one line of ASCII; names of any bytes survive, as JSON escapes lone surrogates."""
         return json.dumps(
             {
                 **_written(self.split),
@@ -82,7 +82,7 @@ class Census:
 
     @classmethod
     def from_json(cls, text: str) -> Census:
-        """What to_json wrote. Raises DataError when the text is not that."""
+        """Read what to_json wrote. Raises DataError when the text is anything else."""
         try:
             found = json.loads(text)
             val = _understood(found["val"]) if found.get("val") else None
@@ -103,13 +103,13 @@ def _written(split: Split) -> dict[str, Any]:
 
 
 def _understood(written: dict[str, Any]) -> Split:
-    """The split that was written down; older censuses have no keys."""
+    """Read a split that was written down; older censuses have no keys."""
     a, b = (tuple(Ref(Path(path), *more) for path, *more in side) for side in written["sides"])
     return Split(a, b, written["paired"])
 
 
 def _sizes(split: Split, written: dict[str, Any]) -> dict[Ref, tuple[int, int]]:
-    """Of the images whose size was written down: older censuses have none."""
+    """Read the sizes of the images; older censuses have none."""
     sides = zip((split.a, split.b), written.get("sizes", ((), ())), strict=True)
     return {ref: (size[0], size[1]) for refs, sizes in sides for ref, size in zip(refs, sizes, strict=bool(sizes)) if size}
 
@@ -157,7 +157,7 @@ def take_census(
 
 
 def still_usable(split: Split, census: Census) -> tuple[Split, tuple[Skipped, ...]]:
-    """The images of a split that can be read at this moment and brought to the domains of a census, and the others."""
+    """Part the images of a split that can be read now and brought to the domains of a census from the others."""
     _, kept, (skipped_a, skipped_b) = _sift(split, look_at_all([*split.a, *split.b]), census)
     return kept, _unique([*skipped_a, *skipped_b])
 
@@ -165,7 +165,7 @@ def still_usable(split: Split, census: Census) -> tuple[Split, tuple[Skipped, ..
 def _sift(
     split: Split, looks: Mapping[Ref, Look], like: Census | None
 ) -> tuple[tuple[Kind, Kind], Split, tuple[tuple[Skipped, ...], tuple[Skipped, ...]]]:
-    """The kinds of the sides, the images (or pairs) that can be used, and by side those that cannot be."""
+    """Return the kinds of the sides, the images (or pairs) that can be used, and by side those that cannot be."""
     given = ((like.a.channels, like.a.dtype), (like.b.channels, like.b.dtype)) if like else None
     kinds, a, b = mark_unusable(split, looks, given)
     good_a, good_b = [not look.reason for look in a], [not look.reason for look in b]
@@ -192,8 +192,8 @@ def _decide(what: str, refs: Sequence[Ref], kept: Sequence[Ref], skipped: Sequen
         raise DataError(f"{where}, so none is left: {examples}")
     if bad and strict:
         raise DataError(f"{where}, and strict allows none: {skipped[0]}")
-    if bad > TOLERATED * total:
-        raise DataError(f"{where}, more than {TOLERATED:.0%}: {examples}")
+    if bad > TOLERATED_SHARE * total:
+        raise DataError(f"{where}, more than {TOLERATED_SHARE:.0%}: {examples}")
 
 
 def _domain(kind: Kind, looks: Sequence[Look], refs: Sequence[Ref], value_range: ValueRange) -> tuple[Domain, Iterator[Path]]:

@@ -13,13 +13,13 @@ from diptych.data.inspection import Inspection, Listing, Place
 from diptych.data.likeness import Likeness, aligned_likeness, near_copies
 from diptych.data.splits import Ref, Split
 
-ALIKE, DETAIL = 0.93, 0.95  # of near copies, see aligned_likeness; copies cropped by 3 % a side have 0.96 or more
-PARTNER = 0.85  # of the other sides of two pairs that are near copies
-ALONE = 0.985  # of details, to call images near copies whose partners differ
+MIN_LIKENESS, MIN_DETAIL = 0.93, 0.95  # of near copies (aligned_likeness); copies cropped by 3 % a side have 0.96 or more
+MIN_PARTNER = 0.85  # likeness of the other sides of two pairs that are near copies
+MIN_DETAIL_ALONE = 0.985  # above it, images are near copies even where their partners differ
 
 
 def places_of(splits: Mapping[str, Split]) -> list[tuple[Place, ...]]:
-    """Every image with its place: pairs together, other images alone."""
+    """List every image with its place: pairs together, other images alone."""
     found: list[tuple[Place, ...]] = []
     for name, split in splits.items():
         a, b = ([Place(name, side, ref) for ref in refs] for side, refs in (("A", split.a), ("B", split.b)))
@@ -28,7 +28,7 @@ def places_of(splits: Mapping[str, Split]) -> list[tuple[Place, ...]]:
 
 
 def find_copies(listing: Listing, inspection: Inspection) -> list[Finding]:
-    """Exact and near copies among the images that could be read; images of one flat colour are left to their own finding."""
+    """Find exact and near copies among the images that could be read; those of one flat colour have their own rule."""
     units = places_of(listing.splits)
     looked = {ref: facts.likeness for ref, facts in inspection.facts.items() if facts.likeness and not facts.look.flat}
     found = [*_exact(units, looked), *(_near_pairs if listing.paired else _near_images)(units, looked)]
@@ -65,7 +65,7 @@ def _exact(units: Sequence[tuple[Place, ...]], looked: Mapping[Ref, Likeness]) -
 
 
 def _equal(units: Sequence[tuple[Place, ...]], keys: Mapping[Ref, Hashable]) -> Iterator[tuple[str, Case]]:
-    """The places of equal keys together; pairs that are equal on both sides are one case, not two."""
+    """Group the places of equal keys; pairs that are equal on both sides are one case, not two."""
     numbered = [(number, place) for number, unit in enumerate(units) for place in unit if place.ref in keys]
     sides: dict[frozenset[int], list[list[Place]]] = defaultdict(list)
     for group in grouped(numbered, lambda item: keys[item[1].ref]):
@@ -86,7 +86,7 @@ def _equal(units: Sequence[tuple[Place, ...]], keys: Mapping[Ref, Hashable]) -> 
 def _of_pairs(
     numbers: Iterable[int], sides: Sequence[Sequence[Place]], units: Sequence[tuple[Place, ...]], near: str, note: str
 ) -> tuple[str, Case]:
-    """A case of pairs that are alike on one side or on both."""
+    """Make a case of pairs that are alike on one side or on both."""
     if len(sides) == 2:
         places = tuple(place for number in sorted(numbers) for place in units[number])
         return _rule([units[number][0] for number in numbers], near), Case(places, f"both A and B{note}")
@@ -97,21 +97,25 @@ def _near_images(units: Sequence[tuple[Place, ...]], looked: Mapping[Ref, Likene
     places = {looked[unit[0].ref].digest: unit[0] for unit in reversed(units) if unit[0].ref in looked}  # one of equal ones
     ordered = list(reversed(places.values()))
     for i, j, alike, detail in near_copies([looked[place.ref] for place in ordered]):
-        if alike >= ALIKE and detail >= DETAIL:
+        if alike >= MIN_LIKENESS and detail >= MIN_DETAIL:
             yield _rule((ordered[i], ordered[j]), "near "), Case((ordered[i], ordered[j]), f"{detail:.0%} alike")
 
 
 def _near_pairs(units: Sequence[tuple[Place, ...]], looked: Mapping[Ref, Likeness]) -> Iterator[tuple[str, Case]]:
-    """Pairs are near copies when one side is and the other agrees, or when one side is beyond doubt."""
+    """Find pairs that are near copies: one side is and the other agrees, or one side is beyond doubt."""
     units = [unit for unit in units if all(place.ref in looked for place in unit)]
     sides: dict[frozenset[int], list[list[Place]]] = defaultdict(list)
     details: dict[frozenset[int], float] = {}
     for side in (0, 1):
         likenesses = [looked[unit[side].ref] for unit in units]
-        found = [(i, j, alike, detail) for i, j, alike, detail in near_copies(likenesses) if alike >= ALIKE and detail >= DETAIL]
+        found = [
+            (i, j, alike, detail)
+            for i, j, alike, detail in near_copies(likenesses)
+            if alike >= MIN_LIKENESS and detail >= MIN_DETAIL
+        ]
         agree = _partners([(looked[units[i][1 - side].ref], looked[units[j][1 - side].ref]) for i, j, *_ in found])
         for (i, j, _, detail), agrees in zip(found, agree, strict=True):
-            if likenesses[i].digest != likenesses[j].digest and (agrees or detail >= ALONE):
+            if likenesses[i].digest != likenesses[j].digest and (agrees or detail >= MIN_DETAIL_ALONE):
                 sides[frozenset((i, j))].append([units[i][side], units[j][side]])
                 details[frozenset((i, j))] = detail
     for numbers, groups in sides.items():
@@ -123,5 +127,5 @@ def _partners(pairs: Sequence[tuple[Likeness, Likeness]]) -> list[bool]:
     for start in range(0, len(pairs), 256):
         x, y = (torch.stack([torch.from_numpy(pair[k].gray) for pair in pairs[start : start + 256]]) / 255 for k in (0, 1))
         alike, detail = aligned_likeness(x, y)
-        agree += ((alike >= PARTNER) & (detail >= PARTNER)).tolist()
+        agree += ((alike >= MIN_PARTNER) & (detail >= MIN_PARTNER)).tolist()
     return agree

@@ -1,8 +1,8 @@
-"""What training draws from two sides of images: sample k of an endless, shuffled, augmented sequence.
+"""Draw the samples of a training from two sides of images: sample k of an endless, shuffled, augmented sequence.
 
 Sample k is fully determined by the seed and k: the orders of each epoch come from (seed, epoch), augmentation from (seed, k).
 So the position in the data is one number, and neither worker processes nor restarts change what is seen. Where the pixels come
-from, their files or what was kept of them (see diptych.data.cache), is no part of it.
+from, their files or decoded images that were kept (see diptych.data.cache), makes no difference.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from diptych.data.augment import crop, mirror, mirror_alone, resize_for, to_tensor
+from diptych.data.augment import crop, mirror, mirror_by_one_thread, resize_for, to_tensor
 from diptych.data.census import Census
 from diptych.data.formats import read_pixels
 from diptych.data.kinds import fit
@@ -73,23 +73,23 @@ class DataConfig:
 
 SIDE_STREAMS = 0, 3  # of random numbers for the orders of a and b; 1 is that of augmentation, 2 that of the hold-out
 Opened = dict[Path, np.ndarray]
-"""Files that were decoded for the sample at hand: both halves of a side-by-side file come from one reading."""
+"""The files that were decoded for the current sample: both halves of a side-by-side file come from one reading."""
 
 
 class Source(Protocol):
-    """Where the images of both sides come from, decoded and resized; ``side`` is 0 for a, 1 for b.
+    """Provides the images of both sides, decoded and resized; ``side`` is 0 for a, 1 for b.
 
-    ``resident``: they lie on the device that trains, so that nothing is gained by worker processes.
+    ``resident`` says that they lie on the device that trains, so that worker processes would gain nothing.
     """
 
     resident: bool
 
     def image(self, side: int, index: int, opened: Opened) -> Shaped[Tensor, "c h w"]:
-        """Native pixels, not to be written to. Raises DataError that begins with the path."""
+        """Return native pixels, which must not be written to. Raises DataError that begins with the path."""
 
 
 class Files:
-    """Images read from their files, each time."""
+    """Reads images from their files each time."""
 
     resident = False
 
@@ -142,7 +142,7 @@ class Crops(Dataset[Sample]):
         self._orders = [(-1, np.empty(0))] * 2  # by side: the epoch, and its order
 
     def over(self, source: Source) -> Crops:
-        """The same sequence with images from somewhere else."""
+        """Draw the same sequence of images from another source."""
         return Crops(self.census, self.config, self.seed, source)
 
     def __len__(self) -> int:
@@ -194,7 +194,7 @@ class Crops(Dataset[Sample]):
         pixels = crop(pixels, self.config.crop_size, draw.x, draw.y)
         if not draw.mirrored:
             return pixels
-        return mirror(pixels) if self.source.resident else mirror_alone(pixels)
+        return mirror(pixels) if self.source.resident else mirror_by_one_thread(pixels)
 
 
 def epoch_order(size: int, length: int, seed: tuple[int, int], epoch: int) -> np.ndarray:
@@ -232,7 +232,7 @@ def known_pairs(split: Split) -> tuple[tuple[int, int], ...]:
 
 
 def read_as(ref: Ref, domain: Domain) -> np.ndarray:
-    """An image's native pixels (h, w, c) in a domain's channels and dtype. Raises DataError that begins with the path."""
+    """Read an image as native pixels (h, w, c) in a domain's channels and dtype. Raises DataError that begins with the path."""
     return _fitted(ref.read(), ref, domain)
 
 
@@ -244,7 +244,7 @@ def _fitted(pixels: np.ndarray, ref: Ref, domain: Domain) -> np.ndarray:
 
 
 def view(ref: Ref, domain: Domain, config: DataConfig) -> Tensor:
-    """An image as a test sees it, (c, h, w) native pixels.
+    """Read an image as tests and previews see it: native pixels (c, h, w).
 
     It is brought to crop_size as training brings it to load_size, without chance. Nothing is cut off, except that
     ``resize: none`` shows the middle crop of crop_size.

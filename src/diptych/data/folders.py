@@ -30,7 +30,7 @@ KNOWN = {"a", "b", *(word + side for words in SPLITS.values() for word in words 
 
 @dataclass(frozen=True)
 class Layout:
-    """What was found: a sentence for people, the splits, and what is in none of them.
+    """Holds what was found: a sentence for people, the splits, and what is in none of them.
 
     ``unused`` are folders beside those of the splits, or single files, and how many images are in each.
     """
@@ -43,7 +43,7 @@ class Layout:
 
     @property
     def leftovers(self) -> str:
-        """What is not used, in words: the first three of it."""
+        """Name what is not used, at most three of it."""
         named = [f"{show(path)} ({number:,} image{'s' if number > 1 else ''})" for path, number in list(self.unused.items())[:3]]
         return ", ".join(named) + (f" and {len(self.unused) - 3} more" if len(self.unused) > 3 else "")
 
@@ -93,7 +93,7 @@ def _refuse_nesting(a: Path, b: Path) -> None:
 
 
 def _subfolders(root: Path) -> dict[str, Path]:
-    """Folders by their names without case and separators. Raises DataError when two of them then have one name."""
+    """Return folders by their names without case and separators. Raises DataError when two of them then have one name."""
     found: dict[str, Path] = {}
     try:
         entries = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -108,7 +108,7 @@ def _subfolders(root: Path) -> dict[str, Path]:
 
 
 def _splits(names: dict[str, Path], ending: str = "") -> dict[str, Path]:
-    """The folders of train, val and test among them, by those three names."""
+    """Return the folders of train, val and test among them, by those three names."""
     found = {}
     for split, words in SPLITS.items():
         here = [names[word + ending] for word in words if word + ending in names]
@@ -120,7 +120,7 @@ def _splits(names: dict[str, Path], ending: str = "") -> dict[str, Path]:
 
 
 def _suffixed(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
-    """``trainA/ trainB/`` and the like."""
+    """Recognise ``trainA/ trainB/`` and the like."""
     a, b = _splits(names, "a"), _splits(names, "b")
     if not a and not b:
         return None
@@ -129,7 +129,7 @@ def _suffixed(root: Path, names: dict[str, Path], paired: bool) -> Layout | None
 
 
 def _sided(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
-    """``A/ B/``, perhaps with ``train/ val/ test/`` inside each."""
+    """Recognise ``A/ B/``, perhaps with ``train/ val/ test/`` inside each."""
     if "a" not in names and "b" not in names:
         return None
     a, b = ({"train": names[side]} if side in names else {} for side in "ab")
@@ -146,7 +146,7 @@ def _from_sides(a: Path, b: Path, where: str, paired: bool) -> Layout:
 
 
 def _split_first(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
-    """``train/A train/B`` and the like."""
+    """Recognise ``train/A train/B`` and the like."""
     inside = {split: _subfolders(folder) for split, folder in _splits(names).items()}
     if not any(side in subfolders for subfolders in inside.values() for side in "ab"):
         return None
@@ -156,7 +156,7 @@ def _split_first(root: Path, names: dict[str, Path], paired: bool) -> Layout | N
 
 
 def _side_by_side(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
-    """One folder of images A|B, perhaps in ``train/ val/ test/``."""
+    """Recognise one folder of images A|B, perhaps in ``train/ val/ test/``."""
     folders = _splits(names)
     if not folders and any(path.suffix.lower() in SUFFIXES and path.is_file() for path in root.iterdir() if path.name[0] != "."):
         folders = {"train": root}
@@ -173,7 +173,7 @@ def _side_by_side(root: Path, names: dict[str, Path], paired: bool) -> Layout | 
 
 
 def _doubt(path: Path) -> str:
-    """A remark when an image is not wide, as two images side by side would be."""
+    """Remark on an image that is not wide, as two images side by side would be."""
     try:
         height, width = read_pixels(path).shape[:2]
     except DataError:  # the census names every image that cannot be read
@@ -245,7 +245,7 @@ def _names(paths: Sequence[Path]) -> str:
 
 
 def _explain(root: Path, names: dict[str, Path]) -> str:
-    """Why a folder is no layout, with the nearest thing that would be."""
+    """Say why a folder is no known layout, with the nearest thing that would be one."""
     if not names:
         find_images(root)  # raises, and says what is there instead
     expected = f"{show(root)}: expected trainA and trainB, A and B, or side-by-side images, found the folders "

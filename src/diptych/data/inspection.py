@@ -1,4 +1,4 @@
-"""Find all images of a data set, in spite of what is wrong with its layout, and look at each once."""
+"""Find all images of a data set, even where its layout is wrong, and look at each once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import DataError
 from diptych.messages import show
 
-LEAST_SIDE = 16  # pixels of the grid: below it, edges do not tell how images lie on one another
+MIN_SIDE = 16  # pixels of the grid: below it, edges do not tell how images lie on one another
 SIDES = {"left": ", left half", "right": ", right half", "whole": ""}
 
 
@@ -73,7 +73,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Facts:
-    """What one look at an image told; only ``look`` where it cannot be read. ``mode`` is Pillow's word, or empty."""
+    """Holds what one look at an image told; only ``look`` where it cannot be read. ``mode`` is Pillow's word, or empty."""
 
     look: Look
     mode: str = ""
@@ -112,7 +112,7 @@ def list_data(sources: Sequence[str | Path], paired: bool | None = None) -> List
 
 
 def _listed(sources: Sequence[str | Path], paired: bool | None, loose: Layout) -> Listing:
-    """What is in a known layout, as pairs or not."""
+    """List a layout that was recognised, as pairs or not."""
     splits = {name: split for name in SPLITS if (split := getattr(loose, name))}
     if loose.train.a[0].half != "whole":
         how = "as told" if paired is not None else "as the images are side by side"
@@ -139,7 +139,7 @@ def _listed(sources: Sequence[str | Path], paired: bool | None, loose: Layout) -
 
 
 def _matched(name: str, split: Split) -> tuple[Split, list[Place], list[tuple[Place, ...]]]:
-    """The pairs of one split by their names, the images without a partner, and those of one name on one side."""
+    """Return the pairs of one split by their names, the images without a partner, and those of one name on one side."""
     found = match(split)
     alone = [Place(name, side, ref) for side, refs in zip("AB", found.alone, strict=True) for ref in refs]
     twins = [
@@ -153,7 +153,7 @@ def _plain(folder: str) -> str:
 
 
 def _salvaged(roots: Sequence[Path]) -> dict[str, Split]:
-    """All images under folders that are no layout, each where the names of its folders say; side A where they say nothing.
+    """Sort all images of an unknown layout by the names of their folders, into side A where those say nothing.
 
     The outermost folder that names a split decides, and the outermost that names a side: ``trainA/b/1.png`` is of A.
     """
@@ -189,7 +189,7 @@ def inspect(listing: Listing, *, threads: int = 2, on_progress: Callable[[int, i
 
 
 class Overlay:
-    """All pairs laid on one another: the sums of their cross powers, apart by how much their images were reduced."""
+    """Lays all pairs on one another: sums of their cross powers, one sum for each scale by which images were reduced."""
 
     def __init__(self) -> None:
         self.sums: dict[int, tuple[Tensor, float, int]] = {}  # by eighths of an octave: the sum, and that of the scales; how many
@@ -205,7 +205,7 @@ class Overlay:
             self.sums[key] = total.add_(power), scales + scale, count + 1
 
     def shift(self) -> Shift:
-        """The shift of all pairs, by as many pixels of the grid; or else by as many pixels of the images."""
+        """Find a shift of all pairs by equally many pixels of the grid, or else by equally many pixels of the images."""
         if not self.sizes:
             return Shift()
         scale, extent = (float(value) for value in np.median(np.array(self.sizes), axis=0))
@@ -220,7 +220,7 @@ class Overlay:
 
 
 def _units(listing: Listing) -> Iterator[tuple[Ref, ...]]:
-    """Images to be looked at together: the two of a pair, or all that are in one file."""
+    """Group the images that are looked at together: the two of a pair, or all that are in one file."""
     for split in listing.splits.values():
         if split.paired:
             yield from zip(split.a, split.b, strict=True)
@@ -259,9 +259,9 @@ def _examine(paired: bool, refs: tuple[Ref, ...]) -> tuple[tuple[Ref, ...], list
 
 
 def _compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | None:
-    """How b lies on a, and the cross power of their edges; None where they are too small, or too unlike in size, to tell."""
+    """Measure how b lies on a, and the cross power of their edges; None where they are too small or too unlike in size."""
     edges_a, edges_b = edges(a), edges(b)
-    if min(*edges_a.shape, *edges_b.shape) < LEAST_SIDE:
+    if min(*edges_a.shape, *edges_b.shape) < MIN_SIDE:
         return None
     if edges_a.shape != edges_b.shape:
         if edges_a.shape != edges_b.shape[::-1]:
@@ -273,7 +273,7 @@ def _compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | 
 
 
 def _mode(path: Path) -> str:
-    """Pillow's mode of a file that was read; empty where Pillow does not know the format."""
+    """Return Pillow's mode of a file that was read; empty where Pillow does not know the format."""
     try:
         with Image.open(path, formats=("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")) as image:
             return image.mode

@@ -1,4 +1,4 @@
-"""How the two images of a pair lie on one another: shifted or turned.
+"""Measure how the two images of a pair lie on one another: shifted or turned.
 
 Shifts come from the phase correlation of gradient magnitudes (Kuglin and Hines 1975), which needs edges in common and not
 colours, so it works between a photograph and a label map. Averaged over many pairs, it also works where no single pair is clear.
@@ -18,11 +18,11 @@ from jaxtyping import Complex, Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-GRID = 256  # pixels a side at most; larger images are compared reduced
-REACH = 64  # pixels of the grid by which images may be shifted at most
+GRID = 256  # pixels a side; larger images are reduced to that before they are compared
+MAX_SHIFT = 64  # pixels of the grid; larger shifts are not found
 BANDWIDTH = 0.1  # of the cross power that is used, cycles a pixel. It and the whitening were chosen on the embedded pairs
-CLEAR, DISTINCT = 9.0, 1.5  # a peak's height in deviations, and over the next: of 200 such in shifted pairs none was wrong
-AROUND = 4  # pixels of the grid that are one peak
+MIN_HEIGHT, MIN_LEAD = 9.0, 1.5  # of a clear peak, in deviations and over the next: of 200 in shifted pairs none was wrong
+PEAK_RADIUS = 4  # pixels of the grid that belong to one peak
 
 TURNS = {  # what makes B lie on A again after an EXIF orientation was lost, or applied to one of them only
     "turn B by 90 degrees to the left": lambda b: np.rot90(b, 1),
@@ -52,7 +52,7 @@ class Shift:
 
 
 def edges(pixels: UInt8[np.ndarray, "h w c"]) -> Float[np.ndarray, "y x"]:
-    """The square root of the gradient's magnitude, of an 8-bit image reduced to at most 256 pixels a side."""
+    """Compute the square root of the gradient's magnitude, of an 8-bit image reduced to at most 256 pixels a side."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else np.ascontiguousarray(pixels)).convert("L")
     scale = grid_scale(*pixels.shape[:2])
     if scale < 1:
@@ -63,18 +63,18 @@ def edges(pixels: UInt8[np.ndarray, "h w c"]) -> Float[np.ndarray, "y x"]:
 
 
 def grid_scale(height: int, width: int) -> float:
-    """Pixels of the grid for a pixel of an image."""
+    """Return how many pixels of the grid one pixel of an image becomes, at most 1."""
     return min(1.0, GRID / max(height, width))
 
 
 def cross_power(a: Float[np.ndarray, "y x"], b: Float[np.ndarray, "y x"]) -> Power:
-    """The whitened cross power spectrum of the edges of two images of one size; the mean over pairs is again one."""
+    """Compute the whitened cross power spectrum of the edges of two images of one size; the mean over pairs is again one."""
     spectrum_a, spectrum_b = _spectra([a, b], GRID)
     return _whitened(spectrum_a.conj() * spectrum_b)
 
 
 def find_shift(power: Power, scale: float, extent: tuple[int, int]) -> Shift:
-    """Where a cross power has its peak, in pixels of the images; ``extent`` is the edges' size, ``scale`` their reduction."""
+    """Find the peak of a cross power, in pixels of the images; ``extent`` is the edges' size, ``scale`` their reduction."""
     reach = _reach(extent)
     return _peak(_correlation(power, reach), scale)
 
@@ -98,7 +98,7 @@ def find_common_shift(powers: Sequence[tuple[Power, float]], extent: tuple[int, 
 
 
 def _reach(extent: tuple[int, int]) -> int:
-    return max(2, min(REACH, min(extent) // 3))
+    return max(2, min(MAX_SHIFT, min(extent) // 3))
 
 
 def _peak(correlation: Float[Tensor, "n n"], scale: float) -> Shift:
@@ -107,17 +107,17 @@ def _peak(correlation: Float[Tensor, "n n"], scale: float) -> Shift:
     y, x = np.unravel_index(around.argmax(), around.shape)
     top = around[y, x]
     rest = around.copy()
-    rest[max(0, y - AROUND) : y + AROUND + 1, max(0, x - AROUND) : x + AROUND + 1] = -np.inf
+    rest[max(0, y - PEAK_RADIUS) : y + PEAK_RADIUS + 1, max(0, x - PEAK_RADIUS) : x + PEAK_RADIUS + 1] = -np.inf
     unmoved = around[reach - 2 : reach + 3, reach - 2 : reach + 3].max()
     moved = max(abs(x - reach), abs(y - reach)) > 2
-    clear = top >= CLEAR * around.std() > 0 and top >= DISTINCT * rest.max() and (not moved or top >= DISTINCT * unmoved)
+    clear = top >= MIN_HEIGHT * around.std() > 0 and top >= MIN_LEAD * rest.max() and (not moved or top >= MIN_LEAD * unmoved)
     return Shift((int(x) - reach) / scale, (int(y) - reach) / scale, bool(clear), scale)
 
 
 def find_turn(a: Float[np.ndarray, "y x"], b: Float[np.ndarray, "v u"]) -> str:
-    """What to do to the second image so that its edges lie on those of the first; nothing where that is not clear."""
+    """Find what to do to the second image so that its edges lie on those of the first; empty where that is not clear."""
     turned = ""
-    for size, clear, distinct in ((GRID // 4, 4.5, 1.15), (GRID // 2, 8.0, DISTINCT)):  # nearly all end at the small pictures
+    for size, clear, distinct in ((GRID // 4, 4.5, 1.15), (GRID // 2, 8.0, MIN_LEAD)):  # nearly all end at the small pictures
         factor = -(-max(a.shape) // size)
         small_a, small_b = _reduced(a, factor), _reduced(b, factor)
         tried = {"": small_b} | {name: turn(small_b) for name, turn in TURNS.items()}
@@ -140,7 +140,7 @@ def _reduced(image: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _whitened(power: Tensor) -> Tensor:
-    """Divided by its magnitude to the power of 3/4; 1 would be pure phase, 0 plain correlation."""
+    """Divide by the magnitude to the power of 3/4; 1 would be pure phase, 0 plain correlation."""
     root = (power.real**2 + power.imag**2 + 1e-18).sqrt_().rsqrt_()  # magnitude to the power of -1/2
     return power * (root * root.sqrt())
 
@@ -151,7 +151,7 @@ def _window(height: int, width: int) -> Tensor:
 
 
 def _spectra(images: Sequence[np.ndarray], size: int) -> Tensor:
-    """Of images of one size without their means, faded out to their borders, on a grid of size x size."""
+    """Transform images of one size, without their means and faded out to their borders, on a grid of size x size."""
     window = _window(*images[0].shape)
     faded = torch.stack([torch.from_numpy(np.ascontiguousarray(image)) for image in images]) * window
     faded -= window * (faded.sum((1, 2), keepdim=True) / window.sum().clamp_min(1e-6))
@@ -167,7 +167,7 @@ LOW_PASS = {size: _low_pass(size) for size in (GRID, GRID // 2, GRID // 4)}
 
 
 def _correlation(power: Tensor, reach: int) -> Tensor:
-    """The correlation at shifts of -reach..reach pixels, (..., 2 reach + 1, 2 reach + 1)."""
+    """Compute the correlation at shifts of -reach..reach pixels, (..., 2 reach + 1, 2 reach + 1)."""
     size = power.shape[-2]
     surface = torch.fft.irfft2(power * LOW_PASS[size], (size, size)).roll((reach, reach), (-2, -1))
     return surface[..., : 2 * reach + 1, : 2 * reach + 1]

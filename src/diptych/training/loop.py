@@ -25,7 +25,6 @@ from diptych.data.stream import NativeBatch, batches
 from diptych.device import pick_device, pick_precision, repeatable_kernels, workers_for
 from diptych.errors import ConfigError, Interrupted, TrainingError
 from diptych.files import write_atomic
-from diptych.messages import show
 from diptych.methods import Batch, Method
 from diptych.recipe import Recipe
 from diptych.run import Run
