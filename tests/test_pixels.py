@@ -63,6 +63,14 @@ def test_values_beyond_the_range_are_clipped(dtype):
     assert (low, high) == (domain.low, domain.high)
 
 
+@pytest.mark.parametrize("domain", [Domain(1, "uint16", 100.0, 1000.0), Domain(1, "float32", -2.0, 3.0)])
+def test_pixels_beyond_the_range_are_clipped_to_it(domain):
+    dtype = {"uint16": torch.uint16, "float32": torch.float32}[domain.dtype]
+    pixels = torch.tensor([0, domain.high, 60000], dtype=torch.float64).to(dtype).view(1, 1, 1, 3)
+    expected = [-1.0, 1.0, 1.0] if domain.dtype == "uint16" else [-0.2, 1.0, 1.0]  # 0 is 2/5 of the way from -2 to 3
+    assert domain.encode(pixels).flatten().tolist() == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_decoding_takes_every_float_type(dtype):
     assert Domain().decode(torch.zeros(1, 3, 2, 2, dtype=dtype)).unique().tolist() == [128]
@@ -89,6 +97,8 @@ def test_pixels_of_another_domain_are_refused_with_both_kinds_named(pixels, foun
         ({"dtype": "int8"}, "domain: dtype must be one of uint8, uint16, float32, found 'int8'"),
         ({"low": 5.0, "high": 5.0}, "domain: low must be below high, found low=5 high=5"),
         ({"low": 5.0, "high": 1.0}, "domain: low must be below high, found low=5 high=1"),
+        ({"dtype": "uint16", "low": -20.0, "high": 80.0}, "uint16 holds values from 0 to 65535, found low=-20 high=80"),
+        ({"dtype": "uint8", "high": 256.0}, "domain: uint8 holds values from 0 to 255, found low=0 high=256"),
         ({"low": float("nan"), "high": 1.0}, "domain: low must be below high, found low=nan high=1"),
     ],
 )

@@ -25,8 +25,8 @@ class Domain:
     """What one side of a translation looks like.
 
     ``low`` and ``high`` are the native values that become -1 and 1. Both zero means the full range of the pixel type
-    (0-255, 0-65535, and 0-1 for float32). Training measures the range of uint16 and float32 images from the data, so
-    that 12-bit images in 16-bit files do not come out black.
+    (0-255, 0-65535, and 0-1 for float32). Training measures the range of uint16 and float32 images from the data (see
+    data.range), so that 12-bit images in 16-bit files do not come out black.
     """
 
     channels: int = 3
@@ -45,6 +45,16 @@ class Domain:
             object.__setattr__(self, "high", high)
         if not self.low < self.high:
             raise ConfigError(f"domain: low must be below high, found low={self.low:g} high={self.high:g}")
+        low, high = FULL_RANGE[self.dtype]
+        if self.dtype != "float32" and not low <= self.low < self.high <= high:
+            raise ConfigError(
+                f"domain: {self.dtype} holds values from {low:g} to {high:g}, found low={self.low:g} high={self.high:g}"
+            )
+
+    @property
+    def clips(self) -> bool:
+        """Whether the pixel type has values outside of low..high, which ``encode`` clips."""
+        return self.dtype == "float32" or (self.low, self.high) != FULL_RANGE[self.dtype]
 
     @property
     def kind(self) -> Literal["gray", "rgb", "multiband"]:
@@ -62,10 +72,14 @@ class Domain:
             raise ConfigError(f"the model takes images of {self.channels} x {self.dtype}, found {found}; convert them first")
 
     def encode(self, pixels: Shaped[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Native pixels to floats in [-1, 1], on the device where the pixels are. Raises ConfigError where check does."""
+        """Native pixels to floats in [-1, 1], on the device where the pixels are; values outside of low..high are clipped.
+
+        Raises ConfigError where check does.
+        """
         self.check(pixels)
         unit = (pixels.to(torch.float32) - self.low) / (self.high - self.low)
-        return (unit - 0.5) / 0.5  # in this order it is bit-equal to ToTensor + Normalize(0.5, 0.5) of the published code
+        x = (unit - 0.5) / 0.5  # in this order it is bit-equal to ToTensor + Normalize(0.5, 0.5) of the published code
+        return x.clamp_(-1.0, 1.0) if self.clips else x  # in place: a copy could have another memory layout
 
     def decode(self, x: Float[Tensor, "n c h w"]) -> Shaped[Tensor, "n c h w"]:
         """Floats in [-1, 1] to native pixels: clipped to the range, and rounded (not truncated) for integers."""

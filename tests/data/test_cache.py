@@ -19,7 +19,7 @@ import torch
 from diptych.cli import load
 from diptych.data import cache as module
 from diptych.data import datasets
-from diptych.data.cache import CACHES, choose, kept, reserved, shared_memory
+from diptych.data.cache import CACHES, choose_place, kept, reserved, shared_memory
 from diptych.data.census import Census
 from diptych.data.datasets import Crops, DataConfig
 from diptych.data.slots import Mapped, Slots
@@ -307,7 +307,7 @@ def test_where_images_are_kept_is_a_matter_of_memory_and_is_said(
 ):
     free(monkeypatch, ram, gpu)
     with caplog.at_level(logging.INFO, "diptych"):
-        assert choose(cache, slots, Path("runs/x/cache"), device) == chosen
+        assert choose_place(cache, slots, Path("runs/x/cache"), device) == chosen
     assert caplog.messages == [note]
 
 
@@ -315,7 +315,7 @@ def test_where_images_are_kept_is_a_matter_of_memory_and_is_said(
 def test_what_does_not_fit_where_it_was_asked_to_be_is_an_error(cache, name, slots, monkeypatch):
     free(monkeypatch, 100_000, 100_000)
     with pytest.raises(ConfigError) as error:
-        choose(cache, slots, Path("runs/x/cache"), CUDA)
+        choose_place(cache, slots, Path("runs/x/cache"), CUDA)
     assert str(error.value) == (
         f"cache {cache}: images do not fit {name} (54.7 kB, at most half of 100 kB free); "
         "--cache disk keeps them decoded in runs/x/cache (54.7 kB), --cache off reads them each time"
@@ -331,7 +331,7 @@ def test_without_the_sizes_of_an_older_census_nothing_is_kept_and_that_is_said(t
         assert_same(samples(cached), expected)
     assert caplog.messages == ["images are read from their files each time: this run's census holds no sizes of images"]
     with pytest.raises(ConfigError, match=r"^cache ram: this run's census holds no sizes .*; start anew with another --out, or "):
-        choose("ram", None, tmp_path, CPU)
+        choose_place("ram", None, tmp_path, CPU)
 
 
 def test_off_says_nothing_and_an_unknown_choice_is_an_error(tmp_path, caplog):

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from diptych.data import census as module
-from diptych.data.census import Census, Skipped, fit, take_census
+from diptych.data import kinds as module
+from diptych.data.census import Census, Skipped, still_usable, take_census
 from diptych.data.folders import Ref, Split
-from diptych.errors import DataError
+from diptych.data.kinds import fit
+from diptych.errors import ConfigError, DataError
 from diptych.pixels import Domain
 from tests.data.bad_images import RGB, RGB16, npy
 
@@ -49,6 +51,61 @@ def test_the_range_of_16_bit_and_float_images_is_measured(tmp_path: Path) -> Non
     floats = [np.full((2, 2, 1), value, np.float32) for value in (-2.5, 0.25)]
     found = take_census(unpaired(tmp_path, twelve_bits, floats))
     assert (found.a, found.b) == (Domain(1, "uint16", 60, 4095), Domain(1, "float32", -2.5, 0.25))
+
+
+def test_8_bits_among_12_are_brought_to_the_same_scale(tmp_path: Path) -> None:
+    twelve_bits = np.array([[40, 4095], [1000, 2000]], np.uint16)[..., None]
+    eight_bits = np.array([[0, 255], [51, 102]], np.uint8)[..., None]
+    found = take_census(unpaired(tmp_path, [twelve_bits, eight_bits, twelve_bits]))
+    assert found.a == Domain(1, "uint16", 40, 4095)
+    fitted = fit(eight_bits, found.a)
+    assert fitted.tolist() == [[[40], [4095]], [[851], [1662]]]  # 40 + 4055 * (0, 1, 1/5, 2/5)
+    seen = found.a.encode(torch.from_numpy(fitted.transpose(2, 0, 1))[None])
+    assert np.allclose(seen[0, 0], [[-1, 1], [-0.6, -0.2]], atol=1 / 4055)  # as if all were 8 bits
+
+
+def hot(value: int) -> np.ndarray:
+    pixels = np.linspace(0, 1000, 2000).astype(np.uint16).reshape(40, 50, 1)
+    pixels[7, 9] = value
+    return pixels
+
+
+def test_an_image_that_stretches_the_range_is_named_and_robust_leaves_its_values_out(tmp_path: Path) -> None:
+    images = [hot(0)] * 8 + [hot(65535)] + [np.full((40, 50, 1), 60000, np.uint16)]
+    split = unpaired(tmp_path, images)
+    full, robust = (take_census(split, value_range=how) for how in ("full", "robust"))
+    assert full.a == Domain(1, "uint16", 0, 65535)
+    assert full.outliers == robust.outliers == (split.a[8].path, split.a[9].path)
+    *_, remark = full.remarks()
+    assert remark.startswith(f"{split.a[8].path}, {split.a[9].path}: values far beyond those of the other images")
+    # Of 2,000 values 2 at each end are left out: of ... 998, 999, 1000 that leaves 998; of ... 999, 1000, 65535 it leaves 999.
+    assert robust.a == Domain(1, "uint16", 0, 999)
+    seen = robust.a.encode(torch.from_numpy(images[8].transpose(2, 0, 1))[None])
+    assert seen.max() == 1 and seen.median() == pytest.approx(0, abs=0.01)
+
+
+def test_a_range_can_be_given_and_what_lies_beyond_is_named(tmp_path: Path) -> None:
+    split = unpaired(tmp_path, [hot(0), hot(4000)], some(3))
+    given = take_census(split, value_range=(0.0, 2000.0))
+    assert (given.a, given.b, given.outliers) == (Domain(1, "uint16", 0, 2000), Domain(3), (split.a[1].path,))
+    with pytest.raises(
+        ConfigError, match=r"data\.range -5,90, for the images of .*A: domain: uint16 holds values from 0 to 65535"
+    ):
+        take_census(split, value_range=(-5.0, 90.0))
+    with pytest.raises(ConfigError, match=r"data\.range: both sides hold 8 bits"):
+        take_census(replace(split, a=split.b), value_range=(0.0, 90.0))
+
+
+def test_images_of_unlike_exposures_are_no_outliers_and_robust_keeps_their_range(tmp_path: Path) -> None:
+    images = [(hot(0) * factor).astype(np.float32) for factor in (1, 1, 1.5, 2, 2.5, 3)]
+    found = take_census(unpaired(tmp_path, images), value_range="robust")
+    assert found.outliers == () and found.a.high == 3 * 998
+
+
+def test_an_image_that_is_nearly_all_empty_keeps_its_few_values(tmp_path: Path) -> None:
+    stars = np.zeros((100, 100, 1), np.float32)
+    stars[50, 50] = 7
+    assert take_census(unpaired(tmp_path, [stars] * 3), value_range="robust").a == Domain(1, "float32", 0, 7)
 
 
 def test_damaged_images_are_left_out_with_their_reason(tmp_path: Path) -> None:
@@ -90,13 +147,16 @@ def test_both_halves_of_a_side_by_side_file_come_from_one_reading(tmp_path: Path
     assert len(found.split.a) == 30 and [item.path for item in found.skipped] == [paths[30]]
 
 
+FULL16 = RGB16.copy()
+FULL16[0, 0], FULL16[0, 1] = 0, 65535
+
 MINORITIES: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray | None]] = {
     # one of the majority, another image, and what it becomes, or None where something would be lost
     "gray in rgb": (RGB, RGB[..., :1], RGB[..., :1].repeat(3, axis=2)),
     "rgb without colour in gray": (RGB[..., :1], RGB[..., :1].repeat(3, axis=2), RGB[..., :1]),
     "rgb in gray": (RGB[..., :1], RGB, None),
-    "8 bits in 16": (RGB16, RGB, RGB.astype(np.uint16) * 257),
-    "8-bit gray in 16-bit rgb": (RGB16, RGB[..., :1], RGB[..., :1].repeat(3, axis=2).astype(np.uint16) * 257),
+    "8 bits in 16": (FULL16, RGB, RGB.astype(np.uint16) * 257),
+    "8-bit gray in 16-bit rgb": (FULL16, RGB[..., :1], RGB[..., :1].repeat(3, axis=2).astype(np.uint16) * 257),
     "16 bits in 8": (RGB, RGB16, None),
     "8 bits in float": (RGB.astype(np.float32), RGB, None),
     "4 bands in rgb": (RGB, np.dstack([RGB, RGB[..., :1]]), None),
@@ -147,6 +207,17 @@ def test_more_than_5_percent_bad_images_need_a_decision(tmp_path: Path) -> None:
     assert message.count("is empty") == 3 and message.isprintable()
 
 
+def test_a_census_like_another_judges_by_the_others_domains(tmp_path: Path) -> None:
+    trained = take_census(unpaired(tmp_path, [hot(0)] * 2))
+    (tmp_path / "val").mkdir()
+    val = unpaired(tmp_path / "val", [*([hot(0) // 2] * 40), *some(1, 1, "float32"), *some(1, 1)])
+    found = take_census(val, like=trained)
+    assert (found.a, found.b) == (trained.a, trained.b) and [item.path for item in found.skipped] == [val.a[40].path]
+    val.a[3].path.unlink()
+    left, lost = still_usable(found.split, trained)
+    assert [item.path for item in lost] == [val.a[3].path] and len(left.a) == 40 and left.b == val.b
+
+
 def test_strict_allows_no_bad_image(tmp_path: Path) -> None:
     split = unpaired(tmp_path, some(3), [*some(99), b""])
     assert take_census(split).skipped
@@ -178,12 +249,13 @@ def test_the_census_survives_json_whatever_the_names(tmp_path: Path) -> None:
     folder = tmp_path / "odd \n\udcff🦓"
     folder.mkdir()
     found = take_census(unpaired(folder, [*some(30, dtype="float32"), b"", np.ones((4, 4, 3), np.float32)]))
+    found = replace(found, outliers=found.flat)
     text = found.to_json()
-    assert found.skipped and found.flat
+    assert found.skipped and found.flat and found.outliers
     assert Census.from_json(text) == found and text.isascii() and "\n" not in text
     assert found.sizes.keys() == {*found.split.a, *found.split.b} and Census.from_json(text).sizes == found.sizes
-    older = {key: value for key, value in json.loads(text).items() if key != "sizes"}
-    assert Census.from_json(json.dumps(older)) == found and not Census.from_json(json.dumps(older)).sizes
+    older = {key: value for key, value in json.loads(text).items() if key not in ("sizes", "outliers")}
+    assert Census.from_json(json.dumps(older)) == replace(found, outliers=()) and not Census.from_json(json.dumps(older)).sizes
     for damaged in (text[:-9], "[]", "{}", text.replace("float32", "float99")):
         with pytest.raises(DataError, match=r"^census: damaged .*; remove it and start again$"):
             Census.from_json(damaged)

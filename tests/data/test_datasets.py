@@ -1,6 +1,7 @@
 """Sample k of the training sequence: fixed by the seed and k, the same wherever the pixels come from."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +9,13 @@ import torch
 
 from diptych.data import datasets
 from diptych.data.augment import resize_for
+from diptych.data.census import Census
 from diptych.data.datasets import Crops, DataConfig, Files
-from diptych.data.folders import Split
+from diptych.data.folders import Ref, Split
+from diptych.data.ranges import parse_range
 from diptych.data.stream import collate
 from diptych.errors import ConfigError, DataError
+from diptych.pixels import Domain
 from tests.data.pictures import side_by_side, two_sides
 
 KINDS = (3, "uint16"), (1, "float32")
@@ -20,11 +24,16 @@ CONFIGS = [DataConfig(resize=how, load_size=36, crop_size=32) for how in ("squar
 
 def as_published(census, config, seed, k):
     """Sample k in the order of its definition: each image read alone, cropped and mirrored as an array (h, w, c)."""
-    split = census.split
-    epoch, place = divmod(k, max(len(split.a), len(split.b)))
-    index = int(np.random.default_rng((seed, 0, epoch)).permutation(max(len(split.a), len(split.b)))[place])
+    split, length = census.split, max(len(census.split.a), len(census.split.b))
+    epoch, place = divmod(k, length)
+    indices = []
+    for side, stream in ((split.a, 0), (split.b, 3)):
+        fill = length % len(side)  # images that are drawn once more; they take turns
+        turns = np.random.default_rng((seed, stream, 0, 1)).permutation(len(side)).tolist() * 2000
+        draws = [*range(len(side))] * (length // len(side)) + turns[epoch * fill : (epoch + 1) * fill]
+        indices.append(draws[np.random.default_rng((seed, stream, epoch)).permutation(length)[place]])
+    ref_a, ref_b = split.a[indices[0]], split.b[indices[0 if split.paired else 1]]
     random = np.random.default_rng((seed, 1, k, 0))
-    ref_a, ref_b = split.a[index % len(split.a)], split.b[index if split.paired else random.integers(len(split.b))]
     draw_a = random.random(3)
     draw_b = draw_a if split.paired else random.random(3)
     found = []
@@ -50,6 +59,31 @@ def test_sample_k_is_the_one_that_its_definition_says(paired, counts, config, tm
     assert 3 < mirrored < 18  # so that both ways were seen
 
 
+@pytest.mark.parametrize("counts", [(10, 23), (23, 10), (12, 12), (1, 5), (7, 8)])
+def test_every_image_is_drawn_equally_often_in_every_epoch_and_over_all(counts):
+    split = Split(*(tuple(Ref(Path(f"{side}{i}")) for i in range(n)) for side, n in zip("ab", counts, strict=True)), False)
+    crops = Crops(Census(split, Domain(), Domain()), CONFIGS[0], 4)
+    length = max(counts)
+    total = [np.zeros(n, int) for n in counts]
+    partners = set()
+    for epoch in range(9):
+        drawn = [crops.draw(k) for k in range(epoch * length, (epoch + 1) * length)]
+        for side, n in enumerate(counts):
+            often = np.bincount([draw[side].image for draw in drawn], minlength=n)
+            assert often.min() == length // n and often.max() == -(-length // n)
+            total[side] += often
+            assert np.ptp(total[side]) <= 1  # those drawn once more are others in the next epoch
+        partners |= {(a.image, b.image) for a, b in drawn}
+    assert len(partners) > 0.4 * min(9 * length, counts[0] * counts[1])  # the sides do not go together
+
+
+def test_a_sample_does_not_depend_on_which_were_drawn_before(tmp_path):
+    census = two_sides(tmp_path, paired=False, counts=(7, 4))
+    there, back = Crops(census, CONFIGS[0], 5), Crops(census, CONFIGS[0], 5)
+    forwards = [there.draw(k) for k in range(40)]
+    assert [back.draw(k) for k in reversed(range(40))] == forwards[::-1]
+
+
 def test_a_share_of_unpaired_samples_are_known_pairs_cropped_alike(tmp_path):
     census = two_sides(tmp_path, paired=False, counts=(7, 4), kinds=KINDS)
     names_b = {ref.name for ref in census.split.b}
@@ -73,6 +107,20 @@ def test_pairs_that_nobody_knows_are_refused(tmp_path):
         Crops(strangers, replace(CONFIGS[0], pairs=0.1), 0)
     with pytest.raises(ConfigError, match=r"data\.pairs is a share"):
         DataConfig(pairs=1.5)
+
+
+@pytest.mark.parametrize("text", ["", "most", "1", "1,2,3", "5,5", "9,1", "nan,1", "0,inf", "a,b"])
+def test_a_range_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError, match=r"data\.range must be full, robust, or LOW,HIGH with LOW below HIGH such as 0,4095"):
+        DataConfig(range=text)
+
+
+def test_ranges_are_words_or_two_numbers():
+    assert [parse_range(DataConfig(range=text).range) for text in ("full", "robust", "-20,80.5")] == [
+        "full",
+        "robust",
+        (-20, 80.5),
+    ]
 
 
 def test_halves_of_one_file_are_those_read_alone_and_the_file_is_decoded_once(tmp_path, monkeypatch):

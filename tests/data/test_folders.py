@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from diptych.data.checkup import check
 from diptych.data.folders import Layout, Ref, Split, find_data, find_images
 from diptych.data.formats import write_pixels
 from diptych.errors import DataError
@@ -52,6 +53,36 @@ def test_each_layout_is_found(names: tuple[str, ...], paired: bool, tmp_path: Pa
     assert layout.train.paired is paired
     assert str(tmp_path) in layout.description
     assert ("train on 1 pairs" if paired else "train on 1 + 1 images") in layout.description
+
+
+UNUSED: dict[str, tuple[tuple[str, ...], list[str], str]] = {
+    "another layout": (("A/1.png", "B/1.png", "test/A/1.png", "test/A/2.png"), [""], "{}/test (2 images)"),
+    "other folders": (("trainA/1.png", "trainB/1.png", "masks/x/1.png", "x.png"), [""], "{}/masks (1 image), {}/x.png (1 image)"),
+    "in a side": (("p/train/1.png", "q/train/1.png", "q/more/a/1.png", "q/2.png"), ["p", "q"], "{}/q/2.png (1 image), {}/q/more"),
+    "in a split": (("train/A/1.png", "train/B/1.png", "train/C/1.png"), [""], "{}/train/C (1 image)"),
+    "many": (
+        ("A/1.png", "B/1.png", *(f"{i}/1.png" for i in "cdefg")),
+        [""],
+        "{}/c (1 image), {}/d (1 image), {}/e (1 image) and 2 more",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNUSED)
+def test_what_a_layout_does_not_use_is_named(case: str, tmp_path: Path) -> None:
+    names, sources, expected = UNUSED[case]
+    touch(tmp_path, *names)
+    roots = [tmp_path / source for source in sources]
+    layout = find_data(roots, paired=True)
+    assert layout.leftovers.startswith(expected.replace("{}", str(tmp_path)))
+    assert layout.description.endswith(f"; not used: {layout.leftovers}")
+    (finding,) = [finding for finding in check(roots, paired=True).findings if finding.rule == "unused"]
+    assert finding.detail.startswith(expected.replace("{}", str(tmp_path))) and not finding.blocks
+
+
+@pytest.mark.parametrize("names", LAYOUTS.values(), ids=LAYOUTS)
+def test_of_a_layout_nothing_is_unused(names: tuple[str, ...], tmp_path: Path) -> None:
+    assert find_data([touch(tmp_path, *names, "notes.txt")], paired=False).leftovers == ""
 
 
 def test_two_folders_and_their_splits_are_found(tmp_path: Path) -> None:
@@ -191,7 +222,7 @@ MISTAKES: dict[str, tuple[list[str], list[str], str]] = {
         [""],
         "whose names all differ, such as 1_A and 1_B; give the two of a pair one name",
     ),
-    "twins": ([*pairs(1), "trainA/0.jpg"], [""], "{}/trainA: two images of one name, 0.jpg, 0.png; remove or rename one"),
+    "twins": ([*pairs(1), "trainA/0.jpg"], [""], "{}/trainA: 2 images of one name, 0.jpg, 0.png; remove or rename all but one"),
     "the same folder": (["x/1.png"], ["x", "x/../x"], "{}/x: A and B are the same folder; pass two folders"),
     "A in B": (
         ["x/1.png", "x/y/1.png"],

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from diptych.data import likeness as module
 from diptych.data.folders import find_data
 from diptych.data.likeness import Likeness, aligned_likeness, eight_bits, likeness, near_copies, perceptual_hash, shrunk
-from diptych.data.registration import TURNS, cross_power, edges, exchanged, find_shift, find_turn, side_traits
+from diptych.data.registration import TURNS, cross_power, edges, find_shift, find_turn
 from tests.data.scenes import scene
 
 RELIEF = find_data(["relief"], paired=True).train
@@ -50,6 +52,36 @@ def test_a_near_copy_is_found_among_other_images(kind: str) -> None:
 def test_no_two_of_the_embedded_images_are_taken_for_copies() -> None:
     for side in (RELIEF.a, RELIEF.b):
         assert near_copies([of(ref.read()) for ref in side]) == []
+
+
+def drawings(number: int, flips: int) -> list[Likeness]:
+    """Images whose hashes differ in at most 2 * flips + 1 bits: lines on white."""
+    gray = np.zeros((64, 64), np.uint8)
+    gray[::4] = 255
+    hashes = np.full(number, 0x123456789ABCDEF0, np.uint64)
+    for bits in np.random.default_rng(0).integers(0, 64, (flips, number)):
+        hashes ^= np.uint64(1) << bits.astype(np.uint64)
+    hashes[::2] ^= np.uint64(1)  # so that odd distances occur
+    return [Likeness(b"%d" % i, int(one), (0.9, 0.9, 0.9), gray) for i, one in enumerate(hashes)]
+
+
+@pytest.mark.parametrize(("looks", "compared"), [(20, 2**21), (3, 1000), (3, 1), (200, 5000)])
+def test_the_nearest_pairs_are_looked_at_of_equally_near_ones_the_first(looks, compared, monkeypatch) -> None:
+    monkeypatch.setattr(module, "SECOND_LOOKS", looks)
+    monkeypatch.setattr(module, "COMPARED_AT_ONCE", compared)
+    images = drawings(120, 10)
+    apart = [(bin(images[i].hash ^ images[j].hash).count("1"), i, j) for i in range(120) for j in range(i + 1, 120)]
+    expected = [[i, j] for distance, i, j in sorted(apart) if distance <= 16][: looks * 120]
+    assert module._candidates(images, np.full(120, 0.2)).tolist() == expected and len(expected) > 300
+
+
+def test_images_that_are_all_alike_take_no_memory_in_proportion_to_their_pairs() -> None:
+    images = drawings(6000, 6)
+    tracemalloc.start()
+    found = module._candidates(images, np.full(6000, 0.2))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(found) == 120_000 and most < 150e6  # 18 million pairs of 16 bytes, several times over, before
 
 
 def test_the_digest_tells_pixels_shape_and_type_apart() -> None:
@@ -126,22 +158,3 @@ def test_a_turned_image_is_told_with_what_turns_it_back(turn: str) -> None:
 
 def test_no_embedded_pair_is_taken_for_a_turned_one() -> None:
     assert {find_turn(edges(a.read()), edges(b.read())) for a, b in zip(RELIEF.a, RELIEF.b, strict=True)} == {""}
-
-
-def traits(seeds: range) -> tuple[np.ndarray, np.ndarray]:
-    sides = [[side_traits(shrunk(image, 64, 64)) for image in scene(seed)] for seed in seeds]
-    return tuple(np.array(side) for side in zip(*sides, strict=True))
-
-
-@pytest.mark.parametrize("wrong", [(), (3,), (0, 7, 8, 9, 20, 39)])
-def test_pairs_the_other_way_round_are_named(wrong: tuple[int, ...]) -> None:
-    a, b = traits(range(40))
-    a[list(wrong)], b[list(wrong)] = b[list(wrong)], a[list(wrong)]
-    assert tuple(np.flatnonzero(exchanged(a, b))) == wrong
-
-
-def test_sides_of_one_kind_are_never_called_exchanged() -> None:
-    for count in (2, 16, 20, 60):
-        a, _ = traits(range(count))
-        b, _ = traits(range(100, 100 + count))
-        assert not exchanged(a, b).any()

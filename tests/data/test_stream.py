@@ -1,5 +1,7 @@
 """Batches are the samples in their order: from any position, shared out over ranks, by any number of worker processes."""
 
+import tracemalloc
+
 import pytest
 import torch
 
@@ -54,5 +56,16 @@ def test_no_random_state_is_drawn_from_and_a_batch_is_nobodys_else(workers, crop
 def test_an_error_of_the_loader_is_raised_where_its_batch_is_due(workers, crops):
     for ref in crops.census.split.a:
         ref.path.unlink()
-    with pytest.raises(DataError, match="10 images in a row could not be read"):
+    with pytest.raises(DataError, match=r"^10 images in a row could not be read") as error:
         next(batches(crops, 0, 8, 2, workers=workers))
+    assert type(error.value) is DataError and str(error.value).isprintable()  # one line
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_training_of_any_length_takes_no_memory_for_its_batches(workers, crops):
+    tracemalloc.start()
+    found = batches(crops, 0, 40_000_000, 1, workers=workers)
+    next(found)
+    grown = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert grown < 10e6  # a list of them takes 4.7 GB

@@ -1,13 +1,14 @@
 """The doctor looks without touching anything, and finds every one of ten failures that are made on purpose."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from diptych.data.census import take_census
-from diptych.data.folders import find_data
+from diptych.data.folders import Split, find_data
 from diptych.methods import Batch
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
@@ -16,6 +17,7 @@ from diptych.training.loop import build_method
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from tests.contract.test_methods import assert_equal_trees
+from tests.data.pictures import two_sides
 from tests.training.patients import FAILURES, break_on_purpose, run, small_recipe, write_pictures
 
 CPU = torch.device("cpu")
@@ -230,3 +232,15 @@ def test_a_healthy_training_is_left_alone(method, tmp_path):
     source = write_pictures(tmp_path, "seasons", paired=method == "pix2pix", count=112, seed=5)
     course = run(small_recipe(method, source), 2)
     assert len([line for line in course.lines if "health" in line]) == 4 and not course.verdicts()
+
+
+def test_held_out_images_need_no_known_pair(tmp_path):
+    census = two_sides(tmp_path, paired=False, counts=(20, 20))
+    known, strangers = (
+        Split(census.split.a[:9], census.split.b[:9], False),
+        Split(census.split.a[9:13], census.split.b[13:], False),
+    )
+    data = {"load_size": 32, "crop_size": 32, "pairs": 0.5}
+    recipe = Recipe.create("cyclegan", {"data": data})
+    doctor = Doctor(None, recipe, replace(census, split=known, val=strangers), torch.device("cpu"))
+    assert doctor.held_out is not None and len(doctor.held_out.a) == 7

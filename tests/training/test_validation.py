@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from diptych.data.datasets import read_as
 from diptych.errors import DataError, Interrupted
 from diptych.recipe import Recipe
 from diptych.run import Run
@@ -166,3 +168,49 @@ def test_without_a_val_folder_a_share_of_training_is_held_out_and_never_trained_
 
 def test_steps_are_spread_evenly_and_end_with_the_last():
     assert evenly(4, 100) == {25, 50, 75, 100} and evenly(0, 100) == set() and evenly(20, 3) == {1, 2, 3}
+
+
+def counting(losing):
+    """A validation whose score is the number of pairs that it could read; ``losing`` are files to remove first, by step."""
+
+    def score(snapshot, census, poll):
+        for path in losing.pop(snapshot.about["images"], ()):
+            path.unlink()
+        for ref, domain in [(ref, census.a) for ref in census.val.a] + [(ref, census.b) for ref in census.val.b]:
+            read_as(ref, domain)
+        return {"lpips": float(len(census.val.a))}
+
+    return Validation(score, "lpips", higher_is_better=False)
+
+
+def test_validation_images_that_go_bad_are_left_out_and_said_and_the_training_goes_on(images, tmp_path, caplog):
+    shutil.copytree(images, tmp_path / "data")
+    lost = {12: [tmp_path / "data" / "valB" / "1.png"], 18: [tmp_path / "data" / "valA" / f"{k}.png" for k in (0, 2)]}
+    lines = run_of(tmp_path / "data", tmp_path / "run", counting(dict(lost)))
+    assert [line["validation"]["lpips"] for line in lines if "validation" in line] == [3, 2]
+    said = [message for message in caplog.messages if "validation" in message]
+    assert said[0].startswith(f"left out of validation from now on: {lost[12][0]}: does not exist") and len(said) == 4
+    assert said[3] == "no validation images are left; the training goes on without validation"
+    assert lines[-1]["images"] == 24
+
+
+def test_an_error_that_is_not_of_an_image_is_raised(images, tmp_path):
+    def score(snapshot, census, poll):
+        raise DataError("no scores today")
+
+    with pytest.raises(DataError, match="no scores today"):
+        run_of(images, tmp_path / "run", Validation(score, "lpips", higher_is_better=False))
+
+
+@pytest.mark.parametrize("direction", ["a2b", "b2a"])
+def test_val_images_are_of_the_kind_of_the_training_images_or_refused_before_it_begins(direction, images, tmp_path):
+    for side in ("trainA", "trainB", "valA", "valB"):
+        shutil.copytree(images / side, tmp_path / "data" / side)
+    deep = np.zeros((SIZE, SIZE), np.uint16)
+    for k in range(3):
+        Image.fromarray(deep).save(tmp_path / "data" / "valA" / f"{k}.png")
+    with pytest.raises(
+        DataError,
+        match=r"val[AB]: 3 of 3 pairs cannot be used, so none is left: .*valA/0.png: is 1 x uint16 among images of 3 x uint8",
+    ):
+        train(recipe_of(tmp_path / "data", direction=direction), tmp_path / "run", device="cpu")

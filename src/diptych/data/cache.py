@@ -1,6 +1,6 @@
-"""Decode every image once: whether its pixels are kept in RAM, in a file or on the device, what that takes, and what is said.
+"""Decode every image once and keep its pixels in RAM, in a file or on the device.
 
-What is kept are native pixels after the resizing, which is the same every time, and before crop and mirroring, which are not.
+Native pixels are kept after the resizing, which is the same every time, and before crop and mirroring, which are not.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from diptych.memory import available_memory, in_words
 
 log = logging.getLogger(__name__)
 CACHES: tuple[Cache, ...] = get_args(Cache)
-SHARE = 0.5  # of the memory that is available: the rest is for training, and for who else is there
-SMALL = 0.1  # of a GPU's free memory: below it, auto keeps images there
-FORMAT = 1  # of the file on disk; one of another format is not used
+MAX_MEMORY_SHARE = 0.5  # of the available memory for images: the rest is for training and for other programs
+AUTO_DEVICE_SHARE = 0.1  # of a GPU's free memory: auto keeps images there that take no more
+FILE_FORMAT = 1  # a file on disk of another format is not used
 Place = tuple[Cache, str]
-"""Where images are kept, and the path of the file that they are mapped from."""
+"""The place where images are kept, and the path of the file that they are mapped from."""
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def kept(
     once: Callable[[Callable[[], Place]], Place] = lambda make: make(),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Crops]:
-    """The same samples, with every image decoded once while this lasts.
+    """Give the same samples, with every image decoded once inside of the ``with`` block.
 
     ``disk`` keeps a file in ``folder``/cache, which outlives an interrupted training and goes when one ends well. Processes of
     one machine share what is kept: ``once`` gives all of them what one of them made. ``on_progress`` gets (done, total) where
@@ -58,7 +58,7 @@ def kept(
     with ExitStack() as stack:
 
         def make() -> Place:
-            chosen = choose(cache, slots, folder / "cache", device)
+            chosen = choose_place(cache, slots, folder / "cache", device)
             if slots and chosen == "ram":
                 return chosen, stack.enter_context(shared_memory(Mapped.size_for(slots)))
             if slots and chosen == "disk":
@@ -73,12 +73,12 @@ def kept(
         yield crops
     for file in (folder / "cache").glob("*.pixels"):
         file.unlink(missing_ok=True)
-    with suppress(OSError):  # it never was, or holds what is not ours
+    with suppress(OSError):  # it does not exist, or holds other files
         (folder / "cache").rmdir()
 
 
-def choose(cache: Cache, slots: Slots | None, folder: Path, device: torch.device) -> Cache:
-    """Where images are kept, which is said in one line; never ``auto``. Raises ConfigError when they do not fit as asked."""
+def choose_place(cache: Cache, slots: Slots | None, folder: Path, device: torch.device) -> Cache:
+    """Choose where images are kept, never ``auto``, and log it in one line. Raises ConfigError when they do not fit as asked."""
     if cache == "off":
         return "off"
     if slots is None:
@@ -91,7 +91,9 @@ def choose(cache: Cache, slots: Slots | None, folder: Path, device: torch.device
     if cache == "disk":
         log.info("images are kept in %s once decoded: %s", folder, need)
         return "disk"
-    parts = {"auto": {"device": SMALL, "ram": SHARE} if device.type == "cuda" else {"ram": SHARE}}.get(cache, {cache: SHARE})
+    parts = {
+        "auto": {"device": AUTO_DEVICE_SHARE, "ram": MAX_MEMORY_SHARE} if device.type == "cuda" else {"ram": MAX_MEMORY_SHARE}
+    }.get(cache, {cache: MAX_MEMORY_SHARE})
     for place, part in parts.items():
         free = available_memory(device if place == "device" else torch.device("cpu"))
         name = f"on {device}" if place == "device" else "in RAM"
@@ -108,7 +110,7 @@ def choose(cache: Cache, slots: Slots | None, folder: Path, device: torch.device
 
 @contextmanager
 def shared_memory(nbytes: int) -> Iterator[str]:
-    """The path of a file of zeros in RAM, for other processes to map; gone when this process is, however it ends.
+    """Make a file of zeros in RAM that other processes can map; it is gone when this process is, however it ends.
 
     Linux counts it as the process's memory, and /dev/shm, which is tiny in containers, has no part in it. Elsewhere it is a
     temporary file, which a killed process leaves behind.
@@ -132,10 +134,10 @@ def shared_memory(nbytes: int) -> Iterator[str]:
 
 
 def key_of(crops: Crops, slots: Slots) -> str:
-    """A name for the decoded pixels of these files at this size: another one as soon as any file or setting is another."""
+    """Name the decoded pixels of these files at this size; the name changes with any file or setting."""
     census, config = crops.census, crops.config
     files = [(str(ref.path), ref.half, *_stamp(ref.path)) for ref in (*census.split.a, *census.split.b)]
-    settings = FORMAT, config.resize, config.load_size, config.crop_size, census.a, census.b, slots.shapes
+    settings = FILE_FORMAT, config.resize, config.load_size, config.crop_size, census.a, census.b, slots.shapes
     digest = hashlib.sha256(repr((settings, files)).encode("utf-8", "backslashreplace")).hexdigest()
     return f"{re.sub(r'[^a-zA-Z0-9]', '_', socket.gethostname())}-{digest[:16]}"  # no two machines map one file
 
@@ -144,12 +146,12 @@ def _stamp(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
         return status.st_size, status.st_mtime_ns
-    except OSError:  # it is said when a sample needs the image
+    except OSError:  # the error is raised when a sample needs the image
         return 0, 0
 
 
 def reserved(folder: Path, key: str, nbytes: int) -> str:
-    """The path of a file of this key, as a stopped run left it, or new and with all its space taken on the disk.
+    """Find the file of this key that a stopped run left, or make one that takes all its space on the disk at once.
 
     Files that this machine left for other keys are removed. Raises StorageError when the disk refuses.
     """
@@ -174,7 +176,7 @@ def reserved(folder: Path, key: str, nbytes: int) -> str:
 
 
 def _take_space(path: Path, nbytes: int) -> None:
-    """All of it now: a disk that fills up later would end the process by SIGBUS, with no message."""
+    """Take all space now: a disk that fills up later would end the process by SIGBUS, with no message."""
     with open(path, "wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, nbytes)

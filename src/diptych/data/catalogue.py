@@ -15,7 +15,7 @@ EMBEDDED: dict[str, str] = {
 
 
 def embedded(name: str) -> Path:
-    """The folder of embedded data. Raises DataError that names the near one when there is none of this name."""
+    """Return the folder of embedded data. Raises DataError that names the near one when there is none of this name."""
     if name not in EMBEDDED:
         near = difflib.get_close_matches(name.lower(), EMBEDDED, n=1)
         hint = f"did you mean {near[0]}?" if near else "pass one of these names, or a folder"

@@ -6,30 +6,26 @@ A run that has begun should not stop at night because of one damaged file; nor s
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import compress
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import numpy as np
-
-from diptych.data.folders import Ref, Split, take_half
-from diptych.data.formats import read_pixels
+from diptych.data.kinds import Kind, Look, look_at_all, mark_unusable
+from diptych.data.ranges import ValueRange, full_range, robust_range, stretching
+from diptych.data.splits import Ref, Split
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
-from diptych.pixels import TORCH_DTYPES, Domain, PixelType
+from diptych.pixels import Domain
 
 T = TypeVar("T")
-Kind = tuple[int, PixelType]  # channels and dtype
-TOLERATED = 0.05  # the share of unusable images above which training on the rest needs a person's decision
+TOLERATED_SHARE = 0.05  # the share of unusable images above which training on the rest needs a person's decision
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image that is left out, and why."""
+    """Names an image that is left out, and why."""
 
     path: Path
     reason: str
@@ -43,7 +39,8 @@ class Census:
     """The usable images of a split, the domain of each side, what was left out, and images of one flat colour.
 
     ``val`` are images that validate a training and are never trained on. Flat images are kept, but instance normalisation
-    divides by their standard deviation, so they can blow up gradients. ``sizes`` are heights and widths of the split's images.
+    divides by their standard deviation, so they can blow up gradients. ``outliers`` are images with values far beyond those of
+    the others, or beyond a given range, which clips them. ``sizes`` are heights and widths of the split's images.
     """
 
     split: Split
@@ -52,10 +49,25 @@ class Census:
     skipped: tuple[Skipped, ...] = ()
     flat: tuple[Path, ...] = ()
     val: Split | None = None
+    outliers: tuple[Path, ...] = ()
     sizes: Mapping[Ref, tuple[int, int]] = field(default_factory=dict, compare=False)  # says nothing that the files do not
 
+    def remarks(self) -> Iterator[str]:
+        """Say what a person should know of the data before a training begins, one line each."""
+        yield from (f"skipped: {skipped}" for skipped in self.skipped)
+        for path in self.flat:
+            yield f"{show(path)}: one flat colour, which InstanceNorm amplifies; consider removing it"
+        if self.outliers:
+            more = f" and {len(self.outliers) - 3:,} more" if len(self.outliers) > 3 else ""
+            yield (
+                f"{', '.join(map(show, self.outliers[:3]))}{more}: "
+                "values far beyond those of the other images, or beyond data.range; "
+                f"training maps A from {self.a.low:g}..{self.a.high:g} and B from {self.b.low:g}..{self.b.high:g} to -1..1; "
+                "repair these images, or leave such values out with data.range robust or LOW,HIGH"
+            )
+
     def to_json(self) -> str:
-        """One line of ASCII; names of any bytes survive, as JSON escapes lone surrogates."""
+        """Write one line of ASCII; names of any bytes survive, as JSON escapes lone surrogates."""
         return json.dumps(
             {
                 **_written(self.split),
@@ -63,181 +75,104 @@ class Census:
                 "domains": [[d.channels, d.dtype, d.low, d.high] for d in (self.a, self.b)],
                 "skipped": [[str(item.path), item.reason] for item in self.skipped],
                 "flat": [str(path) for path in self.flat],
+                "outliers": [str(path) for path in self.outliers],
                 "sizes": [[self.sizes.get(ref) for ref in side] for side in (self.split.a, self.split.b)],
             }
         )
 
     @classmethod
     def from_json(cls, text: str) -> Census:
-        """What to_json wrote. Raises DataError when the text is not that."""
+        """Read what to_json wrote. Raises DataError when the text is anything else."""
         try:
             found = json.loads(text)
             val = _understood(found["val"]) if found.get("val") else None
             domain_a, domain_b = (Domain(*values) for values in found["domains"])
             skipped = tuple(Skipped(Path(path), reason) for path, reason in found["skipped"])
             split = _understood(found)
-            return cls(split, domain_a, domain_b, skipped, tuple(map(Path, found["flat"])), val, _sizes(split, found))
+            flat, outliers = (tuple(map(Path, found.get(name, ()))) for name in ("flat", "outliers"))
+            return cls(split, domain_a, domain_b, skipped, flat, val, outliers, _sizes(split, found))
         except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"census: damaged ({type(error).__name__}: {error}); remove it and start again") from error
 
 
 def _written(split: Split) -> dict[str, Any]:
-    return {"paired": split.paired, "sides": [[[str(ref.path), ref.half] for ref in side] for side in (split.a, split.b)]}
+    return {
+        "paired": split.paired,
+        "sides": [[[str(ref.path), ref.half, ref.key] for ref in side] for side in (split.a, split.b)],
+    }
 
 
 def _understood(written: dict[str, Any]) -> Split:
-    a, b = (tuple(Ref(Path(path), half) for path, half in side) for side in written["sides"])
+    """Read a split that was written down; older censuses have no keys."""
+    a, b = (tuple(Ref(Path(path), *more) for path, *more in side) for side in written["sides"])
     return Split(a, b, written["paired"])
 
 
 def _sizes(split: Split, written: dict[str, Any]) -> dict[Ref, tuple[int, int]]:
-    """Of the images whose size was written down: older censuses have none."""
+    """Read the sizes of the images; older censuses have none."""
     sides = zip((split.a, split.b), written.get("sizes", ((), ())), strict=True)
     return {ref: (size[0], size[1]) for refs, sizes in sides for ref, size in zip(refs, sizes, strict=bool(sizes)) if size}
 
 
-@dataclass(frozen=True)
-class Look:
-    """What one image turned out to be. ``gray``: all channels are equal. ``reason``: why it cannot be used, or empty."""
-
-    height: int = 0
-    width: int = 0
-    channels: int = 0
-    dtype: PixelType = "uint8"
-    low: float = 0.0
-    high: float = 0.0
-    gray: bool = False
-    flat: bool = False
-    reason: str = ""
-
-
 def take_census(
-    split: Split, *, strict: bool = False, threads: int = 2, on_progress: Callable[[int, int], None] | None = None
+    split: Split,
+    *,
+    like: Census | None = None,
+    strict: bool = False,
+    value_range: ValueRange = "full",
+    threads: int = 2,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Census:
     """Read every file of a split once and decide what each side is and what must be left out.
 
     The most common channels and dtype of a side are its domain; images that neither are of it nor can be made so by ``fit``
-    are left out, and so are pairs of which one image is, or whose sizes differ. uint16 and float32 get the range of values found.
-    Unpaired, each side is judged alone. The result does not depend on ``threads``. ``on_progress`` gets (done, total) files.
+    are left out, and so are pairs of which one image is, or whose sizes differ. uint16 and float32 get the range of values that
+    ``value_range`` says: all that were found, the robust range (see diptych.data.ranges), or a given one. With ``like``, another
+    census, the domains are the other's. Unpaired, each side is judged alone.
 
-    Raises DataError when nothing is left, more than 5 % are unusable, or, if ``strict``, any is.
+    The result does not depend on ``threads``. ``on_progress`` gets (done, total) files.
+
+    Raises DataError when nothing is left, more than 5 % are unusable, or, if ``strict``, any is; ConfigError when a range is
+    given that a side cannot have.
     """
-    looks = _look_at_all([*split.a, *split.b], threads, on_progress)
-    kinds, a, b = judge(split, looks)
+    looks = look_at_all([*split.a, *split.b], threads, on_progress)
+    kinds, kept, (skipped_a, skipped_b) = _sift(split, looks, like)
+    skipped = _unique([*skipped_a, *skipped_b])
+    if split.paired:
+        _decide("pairs", split.a, kept.a, skipped, strict)
+    else:
+        _decide("images", split.a, kept.a, skipped_a, strict)
+        _decide("images", split.b, kept.b, skipped_b, strict)
+    flat = _unique(ref.path for ref in (*kept.a, *kept.b) if looks[ref].flat)
+    sizes = {ref: (looks[ref].height, looks[ref].width) for ref in (*kept.a, *kept.b)}
+    if like:
+        return Census(kept, like.a, like.b, skipped, flat, sizes=sizes)
+    if isinstance(value_range, tuple) and kinds[0][1] == kinds[1][1] == "uint8":
+        raise ConfigError("data.range: both sides hold 8 bits, which always range from 0 to 255; set data.range full")
+    (domain_a, outliers_a), (domain_b, outliers_b) = (
+        _domain(kind, [looks[ref] for ref in refs], refs, value_range) for kind, refs in zip(kinds, (kept.a, kept.b), strict=True)
+    )
+    outliers = _unique([*outliers_a, *outliers_b])
+    return Census(kept, domain_a, domain_b, skipped, flat, outliers=outliers, sizes=sizes)
+
+
+def still_usable(split: Split, census: Census) -> tuple[Split, tuple[Skipped, ...]]:
+    """Part the images of a split that can be read now and brought to the domains of a census from the others."""
+    _, kept, (skipped_a, skipped_b) = _sift(split, look_at_all([*split.a, *split.b]), census)
+    return kept, _unique([*skipped_a, *skipped_b])
+
+
+def _sift(
+    split: Split, looks: Mapping[Ref, Look], like: Census | None
+) -> tuple[tuple[Kind, Kind], Split, tuple[tuple[Skipped, ...], tuple[Skipped, ...]]]:
+    """Return the kinds of the sides, the images (or pairs) that can be used, and by side those that cannot be."""
+    given = ((like.a.channels, like.a.dtype), (like.b.channels, like.b.dtype)) if like else None
+    kinds, a, b = mark_unusable(split, looks, given)
     good_a, good_b = [not look.reason for look in a], [not look.reason for look in b]
     if split.paired:
         good_a = good_b = [both == (True, True) for both in zip(good_a, good_b, strict=True)]
-    skipped = _skipped(split.a, a), _skipped(split.b, b)
-    if split.paired:
-        _decide("pairs", split.a, good_a, _unique([*skipped[0], *skipped[1]]), strict)
-    else:
-        _decide("images", split.a, good_a, skipped[0], strict)
-        _decide("images", split.b, good_b, skipped[1], strict)
     kept = Split(tuple(compress(split.a, good_a)), tuple(compress(split.b, good_b)), split.paired)
-    domain_a, domain_b = _domain(kinds[0], compress(a, good_a), kept.a), _domain(kinds[1], compress(b, good_b), kept.b)
-    flat = _unique(ref.path for ref in (*kept.a, *kept.b) if looks[ref].flat)
-    sizes = {ref: (looks[ref].height, looks[ref].width) for ref in (*kept.a, *kept.b)}
-    return Census(kept, domain_a, domain_b, _unique([*skipped[0], *skipped[1]]), flat, sizes=sizes)
-
-
-def judge(
-    split: Split, looks: Mapping[Ref, Look], kinds: tuple[Kind, Kind] | None = None
-) -> tuple[tuple[Kind, Kind], list[Look], list[Look]]:
-    """The kind of each side, the most common unless given, and the looks at a and b, with a reason where one cannot be used.
-
-    Raises DataError when no image of a side can be read.
-    """
-    a, b = ([looks[ref] for ref in side] for side in (split.a, split.b))
-    kind_a, kind_b = kinds or (_majority(a, split.a), _majority(b, split.b))
-    a, b = [_judge(look, kind_a) for look in a], [_judge(look, kind_b) for look in b]
-    if split.paired:
-        b = [_match(look_a, look_b, ref) for look_a, look_b, ref in zip(a, b, split.a, strict=True)]
-    return (kind_a, kind_b), a, b
-
-
-def fit(pixels: np.ndarray, domain: Domain) -> np.ndarray:
-    """Bring an image (h, w, c) into the channels and dtype of a domain where nothing is lost by it.
-
-    Gray becomes RGB; RGB whose channels are equal becomes gray; 8 bits become 16 (times 257, so that white stays white).
-    Raises DataError for everything else.
-    """
-    channels, dtype = pixels.shape[2], str(pixels.dtype)
-    gray = channels == 3 and domain.channels == 1 and _is_gray(pixels)
-    if reason := _misfit(channels, dtype, gray, domain.channels, domain.dtype):
-        raise DataError(reason)
-    if dtype != domain.dtype:
-        pixels = pixels.astype(np.uint16) * np.uint16(257)
-    if channels > domain.channels:
-        pixels = pixels[..., :1]
-    return np.require(np.broadcast_to(pixels, (*pixels.shape[:2], domain.channels)), requirements=["C", "W"])
-
-
-def _misfit(channels: int, dtype: str, gray: bool, to_channels: int, to_dtype: str) -> str:
-    """Why ``fit`` cannot bring one kind of image to another, or nothing when it can."""
-    same_type = dtype == to_dtype or (dtype, to_dtype) == ("uint8", "uint16")
-    same_channels = channels == to_channels or (channels, to_channels) == (1, 3) or (gray and to_channels == 1)
-    if same_type and same_channels:
-        return ""
-    return f"is {channels} x {dtype} among images of {to_channels} x {to_dtype}; convert it, or remove it"
-
-
-def _is_gray(pixels: np.ndarray) -> bool:
-    return bool((pixels[..., :1] == pixels[..., 1:]).all())
-
-
-def _look_at_all(refs: Sequence[Ref], threads: int, on_progress: Callable[[int, int], None] | None) -> dict[Ref, Look]:
-    halves: dict[Path, list[Ref]] = {}
-    for ref in refs:  # both halves of a side-by-side file come from one reading
-        halves.setdefault(ref.path, []).append(ref)
-    looks: dict[Ref, Look] = {}
-    with ThreadPool(threads) as pool:  # Pillow, imagecodecs and NumPy release the GIL where it takes time
-        for done, found in enumerate(pool.imap(_look_at, halves.items(), chunksize=8), start=1):
-            looks.update(found)
-            if on_progress:
-                on_progress(done, len(halves))
-    return looks
-
-
-def _look_at(item: tuple[Path, list[Ref]]) -> dict[Ref, Look]:
-    path, refs = item
-    try:
-        pixels = read_pixels(path)
-        return {ref: look_over(take_half(pixels, ref)) for ref in refs}
-    except DataError as error:
-        return dict.fromkeys(refs, Look(reason=str(error).removeprefix(f"{show(path)}: ")))
-
-
-def look_over(pixels: np.ndarray) -> Look:
-    """What native pixels (h, w, c) are."""
-    height, width, channels = pixels.shape
-    low, high = float(pixels.min()), float(pixels.max())
-    # A few pixels rule out nearly every image before all of it is compared.
-    gray = channels == 3 and _is_gray(pixels[::16, ::16]) and _is_gray(pixels)
-    flat = bool((pixels[:8, :8] == pixels[0, 0]).all() and (pixels == pixels[0, 0]).all())
-    return Look(height, width, channels, cast(PixelType, str(pixels.dtype)), low, high, gray, flat)
-
-
-def _majority(looks: Sequence[Look], refs: Sequence[Ref]) -> Kind:
-    """The most common (channels, dtype); of equally common ones the richer, which more images can be brought to."""
-    counts = Counter((look.channels, look.dtype) for look in looks if not look.reason)
-    if not counts:
-        where = f"{show(refs[0].path.parent)}: none of {len(refs)} images can be used"
-        raise DataError(f"{where}; the first: {Skipped(refs[0].path, looks[0].reason)}")
-    return max(counts, key=lambda kind: (counts[kind], kind[0], list(TORCH_DTYPES).index(kind[1])))
-
-
-def _judge(look: Look, kind: Kind) -> Look:
-    return look if look.reason else replace(look, reason=_misfit(look.channels, look.dtype, look.gray, *kind))
-
-
-def _match(a: Look, b: Look, ref: Ref) -> Look:
-    """The look at b, with a reason when it is usable but does not match its partner's size."""
-    if a.reason or b.reason or (a.height, a.width) == (b.height, b.width):
-        return b
-    sizes = f"is {b.width} x {b.height}, its partner {show(ref.path)} is {a.width} x {a.height}"
-    if (a.height, a.width) == (b.width, b.height):
-        return replace(b, reason=f"{sizes}, turned by 90 degrees; rotate one of them (was its EXIF orientation lost?)")
-    return replace(b, reason=f"{sizes}; bring both to one size")
+    return kinds, kept, (_skipped(split.a, a), _skipped(split.b, b))
 
 
 def _skipped(refs: Sequence[Ref], looks: Sequence[Look]) -> tuple[Skipped, ...]:
@@ -248,26 +183,39 @@ def _unique(items: Iterable[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(items))
 
 
-def _decide(what: str, refs: Sequence[Ref], good: Sequence[bool], skipped: Sequence[Skipped], strict: bool) -> None:
+def _decide(what: str, refs: Sequence[Ref], kept: Sequence[Ref], skipped: Sequence[Skipped], strict: bool) -> None:
     """Raise DataError when what is left is too little to go on without a person."""
-    bad, total = good.count(False), len(good)
+    bad, total = len(refs) - len(kept), len(refs)
     where = f"{show(refs[0].path.parent)}: {bad} of {total} {what} cannot be used"
     examples = ", and ".join(str(item) for item in skipped[:3])
     if bad == total:
         raise DataError(f"{where}, so none is left: {examples}")
     if bad and strict:
         raise DataError(f"{where}, and strict allows none: {skipped[0]}")
-    if bad > TOLERATED * total:
-        raise DataError(f"{where}, more than {TOLERATED:.0%}: {examples}")
+    if bad > TOLERATED_SHARE * total:
+        raise DataError(f"{where}, more than {TOLERATED_SHARE:.0%}: {examples}")
 
 
-def _domain(kind: Kind, looks: Iterable[Look], refs: Sequence[Ref]) -> Domain:
+def _domain(kind: Kind, looks: Sequence[Look], refs: Sequence[Ref], value_range: ValueRange) -> tuple[Domain, Iterator[Path]]:
+    """The domain of a side, and its images whose values lie far beyond those of the others or beyond a given range.
+
+    Images of 8 bits among those of 16 say nothing of the range: ``fit`` brings them into it.
+    """
     channels, dtype = kind
     if dtype == "uint8":
-        return Domain(channels, "uint8")
-    ranges = [(look.low * 257, look.high * 257) if look.dtype != dtype else (look.low, look.high) for look in looks]
-    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+        return Domain(channels, "uint8"), iter(())
+    own = [(look, ref.path) for look, ref in zip(looks, refs, strict=True) if look.dtype == dtype]
+    measured = [look for look, _ in own]
+    if isinstance(value_range, tuple):
+        low, high = value_range
+        outlying = [look.low < low or look.high > high for look in measured]
+    else:
+        low, high = (robust_range if value_range == "robust" else full_range)(measured)
+        outlying = stretching(measured)
+    where = show(refs[0].path.parent)
     if low == high:
-        where = show(refs[0].path.parent)
         raise DataError(f"{where}: every value of every image is {low:g}, there is nothing to learn; check how they were made")
-    return Domain(channels, dtype, low, high)
+    try:
+        return Domain(channels, dtype, low, high), compress((path for _, path in own), outlying)
+    except ConfigError as error:
+        raise ConfigError(f"data.range {low:g},{high:g}, for the images of {where}: {error}") from error

@@ -1,4 +1,4 @@
-"""The dataset doctor: what in a data set would spoil a training or its scores, named image by image.
+"""Check a data set: name, image by image, what would spoil a training or its scores.
 
 ``check`` looks at every image (`diptych check`); ``quick_check`` compares files alone, in a second or two, before a training.
 """
@@ -8,28 +8,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diptych.data.census import TOLERATED, Kind, Look, judge
+from diptych.data.census import TOLERATED_SHARE
 from diptych.data.copies import find_copies, places_of, same_files
 from diptych.data.findings import Case, Finding, in_order
-from diptych.data.folders import Ref, Split
 from diptych.data.inspection import Facts, Inspection, Listing, Place, inspect, list_data
-from diptych.data.registration import Shift, exchanged, grid_scale
+from diptych.data.kinds import Kind, Look, mark_unusable
+from diptych.data.ranges import stretching
+from diptych.data.registration import Shift, grid_scale
+from diptych.data.sides import exchanged
+from diptych.data.splits import Ref, Split
 from diptych.errors import DataError
 from diptych.messages import show
 
 VERDICTS = ("nothing found", "usable, with findings", "not usable as it is")
-APART = 3  # pixels of the grid by which a pair must be shifted more than the rest
-MISALIGNED = 2  # pixels of the grid that all pairs together must be shifted
+MIN_PAIR_SHIFT = 3  # pixels of the grid by which a pair must be shifted more than the rest
+MIN_COMMON_SHIFT = 2  # pixels of the grid by which all pairs together must be shifted
 
 
 @dataclass(frozen=True)
 class Row:
-    """The images of one side of one split, in words: how many, their kinds, sizes, file types."""
+    """Describes the images of one side of one split in words: how many, their kinds, sizes, file types."""
 
     split: str
     side: str
@@ -41,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Checkup:
-    """All that was found. ``shift`` is that of the pairs as a whole; None without pairs that could be compared."""
+    """Holds all that was found. ``shift`` is that of the pairs as a whole; None without pairs that could be compared."""
 
     sources: tuple[str, ...]
     listing: Listing
@@ -61,17 +65,17 @@ class Checkup:
 
     @property
     def layout(self) -> str:
-        """What was found in the folders, in words."""
+        """Describe the layout of the folders in words."""
         return self.listing.description or f"{' and '.join(map(show, self.sources))}: not a known layout"
 
     @property
     def pairing(self) -> str:
-        """Whether there are pairs, and why."""
+        """Say whether there are pairs, and why."""
         return f"{'pairs' if self.listing.paired else 'no pairs'}, {self.listing.how}"
 
     @property
     def alignment(self) -> str:
-        """How the pairs as a whole lie on one another, in words; empty where there are none."""
+        """Say how the pairs as a whole lie on one another; empty where there are none."""
         if self.shift is None:
             return ""
         if not self.shift.clear:
@@ -81,7 +85,7 @@ class Checkup:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, in types that JSON knows."""
+        """Convert to types that JSON knows."""
         shift = {"dx": self.shift.dx, "dy": self.shift.dy, "clear": self.shift.clear} if self.shift else None
         known = {"sources": list(self.sources), "layout": self.layout, "paired": self.listing.paired}
         known |= {"how": self.listing.how, "images": self.images, "verdict": VERDICTS[self.verdict], "exit_code": self.verdict}
@@ -103,7 +107,8 @@ def check(
     """
     listing = list_data(sources, paired)
     inspection = inspect(listing, threads=threads, on_progress=on_progress)
-    findings = [*_of_listing(listing), *_of_images(listing, inspection), *find_copies(listing, inspection)]
+    findings = [*_of_listing(listing), *_of_images(listing, inspection), _of_values(listing, inspection)]
+    findings += find_copies(listing, inspection)
     if listing.paired:
         findings += _of_pairs(listing, inspection)
     rows = [row for name, split in listing.splits.items() for row in _rows(name, split, inspection.facts)]
@@ -112,9 +117,9 @@ def check(
 
 
 def quick_check(splits: Mapping[str, Split | None]) -> list[Finding]:
-    """Files that are equal byte for byte between train, val and test, between A and B, or within a split, by rule.
+    """Find files that are equal byte for byte between train, val and test, between A and B, or within a split.
 
-    For a training that has just taken its census: reads only files of one size, so 10,000 take about a second.
+    It is meant for a training that has just taken its census: only files of one size are read, so 10,000 take about a second.
     """
     return list(in_order(same_files({name: split for name, split in splits.items() if split})))
 
@@ -123,18 +128,19 @@ def _of_listing(listing: Listing) -> list[Finding]:
     found = [
         Finding("orphan", tuple(Case((place,)) for place in listing.orphans)),
         Finding("twin", tuple(Case(group) for group in listing.twins), "name"),
+        Finding("unused", detail=listing.unused),
     ]
     told = listing.orphans or listing.twins  # then the layout's own message says no more
     return found if told else [*found, Finding("layout", detail=listing.problem)]
 
 
 def _of_images(listing: Listing, inspection: Inspection) -> list[Finding]:
-    """What is wrong with single images, and with the sizes of two."""
+    """Find what is wrong with single images, and pairs whose sizes differ."""
     looks = {ref: facts.look for ref, facts in inspection.facts.items()}
     cases: dict[str, list[Case]] = {rule: [] for rule in ("unreadable", "kind", "pair size", "turned", "flat")}
     refused, kinds = [], None
     for name, split in listing.splits.items():
-        reasons, kinds, problem = _judged(split, looks, kinds)
+        reasons, kinds, problem = _unusable(split, looks, kinds)
         refused += [f"{name}: {problem}"] if problem else []
         for unit in places_of({name: split}):
             for place in unit:
@@ -153,14 +159,27 @@ def _of_images(listing: Listing, inspection: Inspection) -> list[Finding]:
     return [*found, Finding("too many", detail=", and ".join(refused))]
 
 
-def _judged(
+def _of_values(listing: Listing, inspection: Inspection) -> Finding:
+    """Name the images of 16 bits or floats with values far beyond those of the others of their side, in any split."""
+    cases: list[Case] = []
+    for side in "AB":
+        places = [place for unit in places_of(listing.splits) for place in unit if place.side == side]
+        usable = [(place, inspection.facts[place.ref].look) for place in places if not inspection.facts[place.ref].look.reason]
+        for dtype in ("uint16", "float32"):
+            own = [(place, look) for place, look in usable if look.dtype == dtype]
+            outlying = compress(own, stretching([look for _, look in own]))
+            cases += [Case((place,), f"values {look.low:g} to {look.high:g}") for place, look in outlying]
+    return Finding("range", tuple(cases))
+
+
+def _unusable(
     split: Split, looks: Mapping[Ref, Look], kinds: tuple[Kind, Kind] | None
 ) -> tuple[dict[Ref, str], tuple[Kind, Kind] | None, str]:
-    """The reasons why images cannot be used, the kinds of the sides, and why the split as a whole cannot, or nothing."""
+    """Return why images cannot be used, the kinds of the sides, and why the split as a whole cannot be used (empty if it can)."""
     if not (split.a and split.b):
         return {}, kinds, ""
     try:
-        kinds, a, b = judge(split, looks, kinds)
+        kinds, a, b = mark_unusable(split, looks, kinds)
     except DataError as error:
         return {}, kinds, str(error)
     bad = [[bool(look.reason) for look in side] for side in (a, b)]
@@ -169,13 +188,13 @@ def _judged(
         if split.paired
         else [("images of A", bad[0]), ("images of B", bad[1])]
     )
-    problems = [f"{sum(some)} of {len(some)} {what}" for what, some in counts if sum(some) > TOLERATED * len(some)]
+    problems = [f"{sum(some)} of {len(some)} {what}" for what, some in counts if sum(some) > TOLERATED_SHARE * len(some)]
     reasons = {ref: look.reason for refs, side in ((split.a, a), (split.b, b)) for ref, look in zip(refs, side, strict=True)}
     return {ref: reason for ref, reason in reasons.items() if reason}, kinds, " and ".join(problems)
 
 
 def _sizes(unit: Sequence[Place], looks: Mapping[Ref, Look], *, turned: bool = False) -> bool:
-    """Whether the images of a pair differ in size; or, if ``turned``, have width and height exchanged."""
+    """Tell whether the images of a pair differ in size; or, if ``turned``, have width and height exchanged."""
     if len(unit) < 2:
         return False
     a, b = (looks[place.ref] for place in unit)
@@ -183,8 +202,10 @@ def _sizes(unit: Sequence[Place], looks: Mapping[Ref, Look], *, turned: bool = F
 
 
 def _of_pairs(listing: Listing, inspection: Inspection) -> list[Finding]:
-    """How the images of pairs lie on one another, and which pairs are the other way round."""
+    """Find pairs that are turned, shifted or exchanged, and a shift of all pairs together."""
     units = [unit for unit in places_of(listing.splits) if (unit[0].ref, unit[1].ref) in inspection.pairs]
+    if not units:
+        return []
     whole, turned, shifted = inspection.shift, [], []
     for unit in units:
         a = inspection.facts[unit[0].ref].look
@@ -193,9 +214,9 @@ def _of_pairs(listing: Listing, inspection: Inspection) -> list[Finding]:
         if pair.turn and not _sizes(unit, {place.ref: inspection.facts[place.ref].look for place in unit}):
             turned.append(Case(unit, pair.turn))
         apart = max(abs(pair.shift.dx - (whole.dx if whole.clear else 0)), abs(pair.shift.dy - (whole.dy if whole.clear else 0)))
-        if pair.shift.clear and apart * scale >= APART:
+        if pair.shift.clear and apart * scale >= MIN_PAIR_SHIFT:
             shifted.append(Case(unit, f"B lies {pair.shift}"))
-    detail = f"B lies {whole} of A" if whole.clear and max(abs(whole.dx), abs(whole.dy)) * whole.scale >= MISALIGNED else ""
+    detail = f"B lies {whole} of A" if whole.clear and max(abs(whole.dx), abs(whole.dy)) * whole.scale >= MIN_COMMON_SHIFT else ""
     traits = [np.array([inspection.facts[unit[side].ref].traits for unit in units]) for side in (0, 1)]
     other_way = exchanged(*traits).tolist()
     swapped = tuple(Case(unit) for unit, is_other in zip(units, other_way, strict=True) if is_other)

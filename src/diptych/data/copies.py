@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
 import torch
 
+from diptych.data.equal_files import equal_files, file_digest, grouped
 from diptych.data.findings import Case, Finding
-from diptych.data.folders import Ref, Split
 from diptych.data.inspection import Inspection, Listing, Place
 from diptych.data.likeness import Likeness, aligned_likeness, near_copies
+from diptych.data.splits import Ref, Split
 
-ALIKE, DETAIL = 0.93, 0.95  # of near copies, see aligned_likeness; copies cropped by 3 % a side have 0.96 or more
-PARTNER = 0.85  # of the other sides of two pairs that are near copies
-ALONE = 0.985  # of details, to call images near copies whose partners differ
-ENDS = 4096  # bytes at both ends of a file that are compared before all of it is
-
-T = TypeVar("T")
+MIN_LIKENESS, MIN_DETAIL = 0.93, 0.95  # of near copies (aligned_likeness); copies cropped by 3 % a side have 0.96 or more
+MIN_PARTNER = 0.85  # likeness of the other sides of two pairs that are near copies
+MIN_DETAIL_ALONE = 0.985  # above it, images are near copies even where their partners differ
 
 
 def places_of(splits: Mapping[str, Split]) -> list[tuple[Place, ...]]:
-    """Every image with its place: pairs together, other images alone."""
+    """List every image with its place: pairs together, other images alone."""
     found: list[tuple[Place, ...]] = []
     for name, split in splits.items():
         a, b = ([Place(name, side, ref) for ref in refs] for side, refs in (("A", split.a), ("B", split.b)))
@@ -34,7 +28,7 @@ def places_of(splits: Mapping[str, Split]) -> list[tuple[Place, ...]]:
 
 
 def find_copies(listing: Listing, inspection: Inspection) -> list[Finding]:
-    """Exact and near copies among the images that could be read; images of one flat colour are left to their own finding."""
+    """Find exact and near copies among the images that could be read; those of one flat colour have their own rule."""
     units = places_of(listing.splits)
     looked = {ref: facts.likeness for ref, facts in inspection.facts.items() if facts.likeness and not facts.look.flat}
     found = [*_exact(units, looked), *(_near_pairs if listing.paired else _near_images)(units, looked)]
@@ -42,14 +36,11 @@ def find_copies(listing: Listing, inspection: Inspection) -> list[Finding]:
 
 
 def same_files(splits: Mapping[str, Split]) -> list[Finding]:
-    """Copies that are equal byte for byte, found by size, then both ends, then SHA-256: most files are never opened."""
+    """Find images whose files are equal byte for byte; most files are never opened."""
     units = places_of(splits)
-    paths = dict.fromkeys(place.ref.path for unit in units for place in unit)
-    equal: list[list[Path]] = [list(paths)]
-    for key in (_size, _ends, _digest):
-        equal = [group for groups in equal for group in _grouped(groups, key)]
-    digest = {path: number for number, group in enumerate(equal) for path in group}
-    keys = {p.ref: (digest[p.ref.path], p.ref.half) for unit in units for p in unit if p.ref.path in digest}
+    equal = equal_files(place.ref.path for unit in units for place in unit)
+    number = {path: index for index, group in enumerate(equal) for path in group}
+    keys = {p.ref: (number[p.ref.path], p.ref.half) for unit in units for p in unit if p.ref.path in number}
     return _findings(_equal(units, keys))
 
 
@@ -69,15 +60,15 @@ def _rule(places: Sequence[Place], near: str = "") -> str:
 def _exact(units: Sequence[tuple[Place, ...]], looked: Mapping[Ref, Likeness]) -> Iterator[tuple[str, Case]]:
     for rule, case in _equal(units, {ref: likeness.digest for ref, likeness in looked.items()}):
         paths = {place.ref.path for place in case.places}
-        files = "the same file" if sum(map(len, _grouped(paths, _digest))) == len(paths) else "equal pixels"
+        files = "the same file" if sum(map(len, grouped(paths, file_digest))) == len(paths) else "equal pixels"
         yield rule, Case(case.places, ", ".join(filter(None, [case.note, files])))
 
 
 def _equal(units: Sequence[tuple[Place, ...]], keys: Mapping[Ref, Hashable]) -> Iterator[tuple[str, Case]]:
-    """The places of equal keys together; pairs that are equal on both sides are one case, not two."""
+    """Group the places of equal keys; pairs that are equal on both sides are one case, not two."""
     numbered = [(number, place) for number, unit in enumerate(units) for place in unit if place.ref in keys]
     sides: dict[frozenset[int], list[list[Place]]] = defaultdict(list)
-    for group in _grouped(numbered, lambda item: keys[item[1].ref]):
+    for group in grouped(numbered, lambda item: keys[item[1].ref]):
         places = [place for _, place in group]
         if len(units[group[0][0]]) == 1:
             yield _rule(places), Case(tuple(places))
@@ -95,7 +86,7 @@ def _equal(units: Sequence[tuple[Place, ...]], keys: Mapping[Ref, Hashable]) -> 
 def _of_pairs(
     numbers: Iterable[int], sides: Sequence[Sequence[Place]], units: Sequence[tuple[Place, ...]], near: str, note: str
 ) -> tuple[str, Case]:
-    """A case of pairs that are alike on one side or on both."""
+    """Make a case of pairs that are alike on one side or on both."""
     if len(sides) == 2:
         places = tuple(place for number in sorted(numbers) for place in units[number])
         return _rule([units[number][0] for number in numbers], near), Case(places, f"both A and B{note}")
@@ -106,21 +97,25 @@ def _near_images(units: Sequence[tuple[Place, ...]], looked: Mapping[Ref, Likene
     places = {looked[unit[0].ref].digest: unit[0] for unit in reversed(units) if unit[0].ref in looked}  # one of equal ones
     ordered = list(reversed(places.values()))
     for i, j, alike, detail in near_copies([looked[place.ref] for place in ordered]):
-        if alike >= ALIKE and detail >= DETAIL:
+        if alike >= MIN_LIKENESS and detail >= MIN_DETAIL:
             yield _rule((ordered[i], ordered[j]), "near "), Case((ordered[i], ordered[j]), f"{detail:.0%} alike")
 
 
 def _near_pairs(units: Sequence[tuple[Place, ...]], looked: Mapping[Ref, Likeness]) -> Iterator[tuple[str, Case]]:
-    """Pairs are near copies when one side is and the other agrees, or when one side is beyond doubt."""
+    """Find pairs that are near copies: one side is and the other agrees, or one side is beyond doubt."""
     units = [unit for unit in units if all(place.ref in looked for place in unit)]
     sides: dict[frozenset[int], list[list[Place]]] = defaultdict(list)
     details: dict[frozenset[int], float] = {}
     for side in (0, 1):
         likenesses = [looked[unit[side].ref] for unit in units]
-        found = [(i, j, alike, detail) for i, j, alike, detail in near_copies(likenesses) if alike >= ALIKE and detail >= DETAIL]
+        found = [
+            (i, j, alike, detail)
+            for i, j, alike, detail in near_copies(likenesses)
+            if alike >= MIN_LIKENESS and detail >= MIN_DETAIL
+        ]
         agree = _partners([(looked[units[i][1 - side].ref], looked[units[j][1 - side].ref]) for i, j, *_ in found])
         for (i, j, _, detail), agrees in zip(found, agree, strict=True):
-            if likenesses[i].digest != likenesses[j].digest and (agrees or detail >= ALONE):
+            if likenesses[i].digest != likenesses[j].digest and (agrees or detail >= MIN_DETAIL_ALONE):
                 sides[frozenset((i, j))].append([units[i][side], units[j][side]])
                 details[frozenset((i, j))] = detail
     for numbers, groups in sides.items():
@@ -132,38 +127,5 @@ def _partners(pairs: Sequence[tuple[Likeness, Likeness]]) -> list[bool]:
     for start in range(0, len(pairs), 256):
         x, y = (torch.stack([torch.from_numpy(pair[k].gray) for pair in pairs[start : start + 256]]) / 255 for k in (0, 1))
         alike, detail = aligned_likeness(x, y)
-        agree += ((alike >= PARTNER) & (detail >= PARTNER)).tolist()
+        agree += ((alike >= MIN_PARTNER) & (detail >= MIN_PARTNER)).tolist()
     return agree
-
-
-def _grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
-    """Items of one key together, where there are several."""
-    groups: dict[Hashable, list[T]] = defaultdict(list)
-    for item in items:
-        groups[key(item)].append(item)
-    return [group for group in groups.values() if len(group) > 1]
-
-
-def _size(path: Path) -> Hashable:
-    try:
-        return path.stat().st_size or path  # empty files are alike in nothing that matters
-    except OSError:
-        return path
-
-
-def _ends(path: Path) -> Hashable:
-    try:
-        with open(path, "rb") as file:
-            head = file.read(ENDS)
-            file.seek(-min(ENDS, path.stat().st_size), os.SEEK_END)
-            return head, file.read()
-    except OSError:
-        return path
-
-
-def _digest(path: Path) -> Hashable:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
-        return path

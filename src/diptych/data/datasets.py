@@ -1,8 +1,8 @@
-"""What training draws from two sides of images: sample k of an endless, shuffled, augmented sequence.
+"""Draw the samples of a training from two sides of images: sample k of an endless, shuffled, augmented sequence.
 
-Sample k is fully determined by the seed and k: the order of each epoch comes from (seed, epoch), augmentation from (seed, k).
+Sample k is fully determined by the seed and k: the orders of each epoch come from (seed, epoch), augmentation from (seed, k).
 So the position in the data is one number, and neither worker processes nor restarts change what is seen. Where the pixels come
-from, their files or what was kept of them (see diptych.data.cache), is no part of it.
+from, their files or decoded images that were kept (see diptych.data.cache), makes no difference.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from diptych.data.augment import crop, mirror, mirror_alone, resize_for, to_tensor
-from diptych.data.census import Census, fit
-from diptych.data.folders import Ref, Split, take_half
+from diptych.data.augment import crop, mirror, mirror_by_one_thread, resize_for, to_tensor
+from diptych.data.census import Census
 from diptych.data.formats import read_pixels
+from diptych.data.kinds import fit
+from diptych.data.pairing import match
+from diptych.data.ranges import parse_range
+from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 from diptych.pixels import Domain
@@ -34,7 +37,9 @@ class DataConfig:
     own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a mirror image half of the time
     if ``flip``. ``pairs`` is the share of samples of an unpaired training that are known pairs: images of one name on both
     sides. ``holdout`` is the share of the training images set aside for validation where there is no val folder (see
-    diptych.data.holdout); the papers trained on all, 0.
+    diptych.data.holdout); the papers trained on all, 0. ``range`` says which values of 16-bit and float images become -1 and 1:
+    the lowest and highest of the training images (``full``), the same without outliers (``robust``, see diptych.data.ranges),
+    or given ones (``LOW,HIGH``); values beyond are clipped.
     """
 
     source: tuple[str, ...] = ()
@@ -45,8 +50,10 @@ class DataConfig:
     flip: bool = True
     pairs: float = 0.0
     holdout: float = 0.05
+    range: str = "full"
 
     def __post_init__(self) -> None:
+        parse_range(self.range)
         if not 0.0 <= self.holdout <= 0.5:
             raise ConfigError(f"data.holdout must be between 0 and 0.5, found {self.holdout}")
         if not 0.0 <= self.pairs <= 1.0:
@@ -64,24 +71,25 @@ class DataConfig:
         return split.swapped() if self.direction == "b2a" else split
 
 
+SIDE_STREAMS = 0, 3  # of random numbers for the orders of a and b; 1 is that of augmentation, 2 that of the hold-out
 Opened = dict[Path, np.ndarray]
-"""Files that were decoded for the sample at hand: both halves of a side-by-side file come from one reading."""
+"""The files that were decoded for the current sample: both halves of a side-by-side file come from one reading."""
 
 
 class Source(Protocol):
-    """Where the images of both sides come from, decoded and resized; ``side`` is 0 for a, 1 for b.
+    """Provides the images of both sides, decoded and resized; ``side`` is 0 for a, 1 for b.
 
-    ``resident``: they lie on the device that trains, so that nothing is gained by worker processes.
+    ``resident`` says that they lie on the device that trains, so that worker processes would gain nothing.
     """
 
     resident: bool
 
     def image(self, side: int, index: int, opened: Opened) -> Shaped[Tensor, "c h w"]:
-        """Native pixels, not to be written to. Raises DataError that begins with the path."""
+        """Return native pixels, which must not be written to. Raises DataError that begins with the path."""
 
 
 class Files:
-    """Images read from their files, each time."""
+    """Reads images from their files each time."""
 
     resident = False
 
@@ -126,19 +134,19 @@ class Sample(NamedTuple):
 class Crops(Dataset[Sample]):
     """Sample k of the shuffled, augmented sequence over a census of images; an epoch has ``len`` samples.
 
-    Paired items share crop and mirroring. Unpaired, an epoch visits the larger side once; the other side is drawn at random,
-    and each is augmented alone; ``config.pairs`` of the samples are known pairs in their place, drawn at random. Raises
-    ConfigError when none are known.
+    Paired items share crop and mirroring. Unpaired, each side has its own order, so that an epoch visits every image of the
+    larger side once and those of the smaller side equally often (see ``epoch_order``), and each is augmented alone;
+    ``config.pairs`` of the samples are known pairs in their place, drawn at random. Raises ConfigError when none are known.
     """
 
     def __init__(self, census: Census, config: DataConfig, seed: int, source: Source | None = None) -> None:
         self.census, self.config, self.seed = census, config, seed
         self.source = source or Files(census, config)
-        self.known = known_pairs(census.split) if config.pairs and not census.split.paired else []
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0))
+        self.known = known_pairs(census.split) if config.pairs and not census.split.paired else ()
+        self._orders = [(-1, np.empty(0))] * 2  # by side: the epoch, and its order
 
     def over(self, source: Source) -> Crops:
-        """The same sequence with images from somewhere else."""
+        """Draw the same sequence of images from another source."""
         return Crops(self.census, self.config, self.seed, source)
 
     def __len__(self) -> int:
@@ -161,20 +169,23 @@ class Crops(Dataset[Sample]):
             chances = random.random(3)
             index_a, index_b = self.known[int(random.integers(len(self.known)))]
             return self._drawn(index_a, chances, known=True), self._drawn(index_b, chances, known=True)
-        split, index = self.census.split, int(self._epoch_order(epoch)[(position + attempt) % len(self)])
-        index_b = index if split.paired else int(random.integers(len(split.b)))
+        paired, place = self.census.split.paired, (position + attempt) % len(self)
+        index_a = int(self._order(0, epoch)[place])
+        index_b = index_a if paired else int(self._order(1, epoch)[place])
         chances_a = random.random(3)
-        chances_b = chances_a if split.paired else random.random(3)
-        return self._drawn(index % len(split.a), chances_a), self._drawn(index_b, chances_b)
+        chances_b = chances_a if paired else random.random(3)
+        return self._drawn(index_a, chances_a), self._drawn(index_b, chances_b)
 
     def _drawn(self, index: int, chances: np.ndarray, known: bool = False) -> Draw:
         x, y, side = chances.tolist()
         return Draw(index, x, y, self.config.flip and side < 0.5, known)
 
-    def _epoch_order(self, epoch: int) -> np.ndarray:
-        if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng((self.seed, 0, epoch)).permutation(len(self))
-        return self._order[1]
+    def _order(self, side: int, epoch: int) -> np.ndarray:
+        """The images of a side in the order of an epoch; the last one asked for is kept."""
+        if self._orders[side][0] != epoch:
+            size = len((self.census.split.a, self.census.split.b)[side])
+            self._orders[side] = epoch, epoch_order(size, len(self), (self.seed, SIDE_STREAMS[side]), epoch)
+        return self._orders[side][1]
 
     def _sample(self, drawn: tuple[Draw, Draw], problems: tuple[str, ...]) -> Sample:
         opened: Opened = {}
@@ -187,23 +198,45 @@ class Crops(Dataset[Sample]):
         pixels = crop(pixels, self.config.crop_size, draw.x, draw.y)
         if not draw.mirrored:
             return pixels
-        return mirror(pixels) if self.source.resident else mirror_alone(pixels)
+        return mirror(pixels) if self.source.resident else mirror_by_one_thread(pixels)
 
 
-def known_pairs(split: Split) -> list[tuple[int, int]]:
-    """The indices of images that have the same name on both sides. Raises ConfigError when there are none."""
-    of_name = {ref.name: index for index, ref in enumerate(split.b)}
-    found = [(index, of_name[ref.name]) for index, ref in enumerate(split.a) if ref.name in of_name]
-    if not found:
+def epoch_order(size: int, length: int, seed: tuple[int, int], epoch: int) -> np.ndarray:
+    """``length`` draws among ``size`` images, shuffled: a function of seed and epoch, (length,) of indices.
+
+    Each image is drawn ``length // size`` times, and some once more so that the epoch is full. Those take turns from epoch to
+    epoch: over any number of epochs no image was drawn more than once oftener than another.
+    """
+    rounds, more = divmod(length, size)
+    turns = np.random.default_rng((*seed, 0, 1)).permutation(size)
+    extra = turns[(epoch * more + np.arange(more)) % size]
+    draws = np.concatenate([np.tile(np.arange(size), rounds), extra])
+    order: np.ndarray = draws[np.random.default_rng((*seed, epoch)).permutation(length)]
+    return order
+
+
+def known_pairs(split: Split) -> tuple[tuple[int, int], ...]:
+    """The indices of images that belong together by their names, among images that are not paired.
+
+    Raises ConfigError when there are none, DataError when a name does not say which image is meant.
+    """
+    found = match(split)
+    if not found.pairs:
         raise ConfigError(
             f"data.pairs asks for pairs, but of {len(split.a)} + {len(split.b)} images none has a name of the other side; "
             "give the two images of a pair one name, or set data.pairs 0"
         )
-    return found
+    partners = {split.a[i].key for i, _ in found.pairs}
+    for twins in (group for side in found.twins for group in side if group[0].key in partners):
+        raise DataError(
+            f"{show(twins[0].path)} and {show(twins[1].path)}: have one name on one side, so data.pairs cannot tell which "
+            "belongs to the image of the other side; rename or remove one"
+        )
+    return found.pairs
 
 
 def read_as(ref: Ref, domain: Domain) -> np.ndarray:
-    """An image's native pixels (h, w, c) in a domain's channels and dtype. Raises DataError that begins with the path."""
+    """Read an image as native pixels (h, w, c) in a domain's channels and dtype. Raises DataError that begins with the path."""
     return _fitted(ref.read(), ref, domain)
 
 
@@ -215,7 +248,7 @@ def _fitted(pixels: np.ndarray, ref: Ref, domain: Domain) -> np.ndarray:
 
 
 def view(ref: Ref, domain: Domain, config: DataConfig) -> Tensor:
-    """An image as a test sees it, (c, h, w) native pixels.
+    """Read an image as tests and previews see it: native pixels (c, h, w).
 
     It is brought to crop_size as training brings it to load_size, without chance. Nothing is cut off, except that
     ``resize: none`` shows the middle crop of crop_size.

@@ -45,7 +45,7 @@ def refuse_foreign(head: bytes) -> None:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """The pixels in a whole file, (h, w, c) of uint8, uint16 or float32; see read_pixels for what becomes of each kind."""
+    """Decode a whole file to pixels, (h, w, c) of uint8, uint16 or float32; see read_pixels for each kind of file."""
     decoder = _decoder(data)
     assert decoder is not None, "foreign files are refused before they are read"
     name, read = decoder
@@ -171,7 +171,7 @@ def _over_white(pixels: np.ndarray, *, premultiplied: bool = False) -> np.ndarra
 
 
 def _native(pixels: np.ndarray) -> np.ndarray:
-    """One of the three native dtypes, (h, w, c). Raises DataError where values would be lost, or are not finite."""
+    """Convert to one of the three native dtypes, (h, w, c). Raises DataError where values would be lost, or are not finite."""
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     dtype = pixels.dtype.newbyteorder("=")
     if pixels.shape[2] < 1:
@@ -193,7 +193,7 @@ def _native(pixels: np.ndarray) -> np.ndarray:
 
 
 def first_line(error: Exception) -> str:
-    """What a library or the system said, as part of a one-line message."""
+    """Shorten what a library or the system said to part of a one-line message."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, Image.UnidentifiedImageError) or not reason:
         return "unreadable header" if reason else type(error).__name__

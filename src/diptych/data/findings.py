@@ -1,4 +1,4 @@
-"""What can be wrong with a data set, as one table, and how it is said."""
+"""The table of what can be wrong with a data set, and the sentences that say so."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ RULES: dict[str, Rule] = {  # the gravest first
         "{n} without a partner of the same name", "add the missing ones, remove these, or train unpaired", blocks=True
     ),
     "twin": Rule("{n} with several images on one side", "remove or rename all but one", blocks=True),
+    "unused": Rule("images that the layout does not use", "move them to where the layout has its splits, or out of the folder"),
     "leakage": Rule(
         "{n} of equal images in two splits", "remove them from one: a score on images that were trained on tells nothing"
     ),
@@ -45,6 +46,10 @@ RULES: dict[str, Rule] = {  # the gravest first
     "exchanged": Rule("{n} with A and B exchanged, by the look of the other pairs", "exchange them back"),
     "misaligned": Rule("the pairs as a whole do not lie on one another", "shift or crop one side by as much, at all pairs"),
     "shifted": Rule("{n} shifted against one another more than the rest", "register them again, or remove them"),
+    "range": Rule(
+        "{n} with values far beyond those of the rest",
+        "repair them, or train with --data.range robust or LOW,HIGH: they squeeze the others into a small part of it",
+    ),
     "flat": Rule(
         "{n} of one flat colour", "remove those that mean nothing; instance norm divides by their deviation, which is 0"
     ),
@@ -55,7 +60,7 @@ RULES: dict[str, Rule] = {  # the gravest first
 
 @dataclass(frozen=True)
 class Case:
-    """The images that one finding is about, together, and what is to be said of them."""
+    """Holds images that are one case of a finding, such as two copies, and a note on them."""
 
     places: tuple[Place, ...]
     note: str = ""
@@ -80,7 +85,7 @@ class Finding:
 
     @property
     def title(self) -> str:
-        """The finding in a few words, with its number."""
+        """Say in a few words what was found, and how often."""
         number = f"{len(self.cases):,} {self.unit}{'' if len(self.cases) == 1 else 's'}"
         return RULES[self.rule].title.format(n=number)
 
@@ -90,13 +95,13 @@ class Finding:
         return RULES[self.rule].advice
 
     def __str__(self) -> str:
-        """One line: what, the first few images, what to do."""
+        """Say in one line what was found, in which images (the first few), and what to do."""
         more = f" and {len(self.cases) - 3:,} more" if len(self.cases) > 3 else ""
         which = ", ".join(map(str, self.cases[:3])) + more
         return f"{self.title}{': ' + self.detail if self.detail else ''}{': ' + which if which else ''}; {self.advice}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, in types that JSON knows."""
+        """Convert to types that JSON knows."""
         cases = [
             {
                 "note": case.note,
@@ -109,7 +114,7 @@ class Finding:
 
 
 def in_order(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Those that found anything, the gravest first; cases of one rule become one finding."""
+    """Join the findings of each rule, leave out empty ones, and put the gravest first."""
     joined: dict[str, Finding] = {}
     for found in findings:
         first = joined.get(found.rule)

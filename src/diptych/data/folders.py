@@ -9,80 +9,43 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any
 
 from diptych.data.formats import SUFFIXES, read_pixels
-from diptych.data.listing import find_images, images_by_stem, open_folder
+from diptych.data.listing import find_images, open_folder
+from diptych.data.pairing import key_in, match
+from diptych.data.splits import Half, Ref, Split, take_half
 from diptych.errors import DataError
 from diptych.messages import show
 
-__all__ = ["Half", "Layout", "Ref", "Split", "find_data", "find_images", "take_half"]
+__all__ = ["Half", "Layout", "Ref", "Split", "find_data", "find_images", "take_half"]  # found here by all other rooms
 
-Half = Literal["whole", "left", "right"]
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 KNOWN = {"a", "b", *(word + side for words in SPLITS.values() for word in words for side in ("a", "b", ""))}
 
 
 @dataclass(frozen=True)
-class Ref:
-    """One image of one domain: a file, or the left or right half of a side-by-side file."""
-
-    path: Path
-    half: Half = "whole"
-
-    @property
-    def name(self) -> str:
-        """The file's stem, exactly as on disk, to name what is made from it."""
-        return self.path.stem
-
-    def read(self) -> np.ndarray:
-        """Native pixels (h, w, c). Raises DataError as read_pixels does."""
-        return take_half(read_pixels(self.path), self)
-
-
-def take_half(pixels: np.ndarray, ref: Ref) -> np.ndarray:
-    """The part of a file's pixels that a Ref means: halves are cut at w // 2 as published, an odd last column is in neither."""
-    middle = pixels.shape[1] // 2
-    if ref.half == "whole":
-        return pixels
-    if middle < 1:
-        raise DataError(f"{show(ref.path)}: is one pixel wide, expected A and B side by side; remove it")
-    columns = slice(0, middle) if ref.half == "left" else slice(middle, 2 * middle)
-    return np.ascontiguousarray(pixels[:, columns])
-
-
-@dataclass(frozen=True)
-class Split:
-    """The images of both domains; when paired, a[i] belongs to b[i]."""
-
-    a: tuple[Ref, ...]
-    b: tuple[Ref, ...]
-    paired: bool
-
-    def __post_init__(self) -> None:
-        assert not self.paired or len(self.a) == len(self.b), f"{len(self.a)} and {len(self.b)} images cannot be pairs"
-
-    def swapped(self) -> Split:
-        """The same images with a and b exchanged."""
-        return Split(self.b, self.a, self.paired)
-
-    def __str__(self) -> str:
-        return f"{len(self.a)} pairs" if self.paired else f"{len(self.a)} + {len(self.b)} images"
-
-
-@dataclass(frozen=True)
 class Layout:
-    """What was found: a sentence for people, and the splits."""
+    """Holds what was found: a sentence for people, the splits, and what is in none of them.
+
+    ``unused`` are folders beside those of the splits, or single files, and how many images are in each.
+    """
 
     description: str
     train: Split
     val: Split | None
     test: Split | None
+    unused: Mapping[Path, int] = field(default_factory=dict)
+
+    @property
+    def leftovers(self) -> str:
+        """Name what is not used, at most three of it."""
+        named = [f"{show(path)} ({number:,} image{'s' if number > 1 else ''})" for path, number in list(self.unused.items())[:3]]
+        return ", ".join(named) + (f" and {len(self.unused) - 3} more" if len(self.unused) > 3 else "")
 
 
 def find_data(sources: Sequence[str | Path], *, paired: bool) -> Layout:
@@ -97,12 +60,27 @@ def find_data(sources: Sequence[str | Path], *, paired: bool) -> Layout:
     if len(roots) == 2:
         a, b = roots
         _refuse_nesting(a, b)
-        return _from_sides(a, b, f"{show(a)} (A) and {show(b)} (B)", paired)
+        return _with_unused(_from_sides(a, b, f"{show(a)} (A) and {show(b)} (B)", paired), roots)
     root, names = roots[0], _subfolders(roots[0])
     for recognise in (_suffixed, _sided, _split_first, _side_by_side):
         if layout := recognise(root, names, paired):
-            return layout
+            return _with_unused(layout, roots)
     raise DataError(_explain(root, names))
+
+
+def _with_unused(layout: Layout, roots: Sequence[Path]) -> Layout:
+    """The layout with what it leaves out of the folders that were given: images of another layout, masks, previews."""
+    splits = [split for split in (layout.train, layout.val, layout.test) if split]
+    used = {ref.path for split in splits for ref in (*split.a, *split.b)}
+    above = {folder for path in used for folder in path.parents}
+    unused: Counter[Path] = Counter()
+    for root in roots:
+        for path in find_images(root):
+            inside = [part for part in (*reversed(path.parents), path) if part.is_relative_to(root)]
+            if path not in used:
+                unused[next(part for part in inside if part not in above)] += 1
+    layout = replace(layout, unused=dict(unused))
+    return replace(layout, description=f"{layout.description}; not used: {layout.leftovers}") if unused else layout
 
 
 def _refuse_nesting(a: Path, b: Path) -> None:
@@ -115,7 +93,7 @@ def _refuse_nesting(a: Path, b: Path) -> None:
 
 
 def _subfolders(root: Path) -> dict[str, Path]:
-    """Folders by their names without case and separators. Raises DataError when two of them then have one name."""
+    """Return folders by their names without case and separators. Raises DataError when two of them then have one name."""
     found: dict[str, Path] = {}
     try:
         entries = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
@@ -130,7 +108,7 @@ def _subfolders(root: Path) -> dict[str, Path]:
 
 
 def _splits(names: dict[str, Path], ending: str = "") -> dict[str, Path]:
-    """The folders of train, val and test among them, by those three names."""
+    """Return the folders of train, val and test among them, by those three names."""
     found = {}
     for split, words in SPLITS.items():
         here = [names[word + ending] for word in words if word + ending in names]
@@ -142,7 +120,7 @@ def _splits(names: dict[str, Path], ending: str = "") -> dict[str, Path]:
 
 
 def _suffixed(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
-    """``trainA/ trainB/`` and the like."""
+    """Recognise ``trainA/ trainB/`` and the like."""
     a, b = _splits(names, "a"), _splits(names, "b")
     if not a and not b:
         return None
@@ -151,7 +129,7 @@ def _suffixed(root: Path, names: dict[str, Path], paired: bool) -> Layout | None
 
 
 def _sided(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
-    """``A/ B/``, perhaps with ``train/ val/ test/`` inside each."""
+    """Recognise ``A/ B/``, perhaps with ``train/ val/ test/`` inside each."""
     if "a" not in names and "b" not in names:
         return None
     a, b = ({"train": names[side]} if side in names else {} for side in "ab")
@@ -168,7 +146,7 @@ def _from_sides(a: Path, b: Path, where: str, paired: bool) -> Layout:
 
 
 def _split_first(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
-    """``train/A train/B`` and the like."""
+    """Recognise ``train/A train/B`` and the like."""
     inside = {split: _subfolders(folder) for split, folder in _splits(names).items()}
     if not any(side in subfolders for subfolders in inside.values() for side in "ab"):
         return None
@@ -178,7 +156,7 @@ def _split_first(root: Path, names: dict[str, Path], paired: bool) -> Layout | N
 
 
 def _side_by_side(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
-    """One folder of images A|B, perhaps in ``train/ val/ test/``."""
+    """Recognise one folder of images A|B, perhaps in ``train/ val/ test/``."""
     folders = _splits(names)
     if not folders and any(path.suffix.lower() in SUFFIXES and path.is_file() for path in root.iterdir() if path.name[0] != "."):
         folders = {"train": root}
@@ -188,15 +166,14 @@ def _side_by_side(root: Path, names: dict[str, Path], paired: bool) -> Layout | 
         raise DataError(f"{show(root)}: no folder train, found {_names(list(names.values()))}; rename the one to train on")
 
     def halves(folder: Path) -> Split:
-        images = find_images(folder)
-        return Split(tuple(Ref(path, "left") for path in images), tuple(Ref(path, "right") for path in images), paired)
+        return Split(_refs(folder, "left"), _refs(folder, "right"), paired)
 
     layout = _layout(f"{show(root)} with A|B side by side", folders, halves)
     return Layout(layout.description + _doubt(layout.train.a[0].path), layout.train, layout.val, layout.test)
 
 
 def _doubt(path: Path) -> str:
-    """A remark when an image is not wide, as two images side by side would be."""
+    """Remark on an image that is not wide, as two images side by side would be."""
     try:
         height, width = read_pixels(path).shape[:2]
     except DataError:  # the census names every image that cannot be read
@@ -231,27 +208,35 @@ def _layout(where: str, folders: dict[str, Any], make: Callable[[Any], Split]) -
 def _two_folders(folders: tuple[Path, Path], paired: bool) -> Split:
     a, b = folders
     _refuse_nesting(a, b)
-    if paired:
-        return _pair(a, b)
-    return Split(tuple(map(Ref, find_images(a))), tuple(map(Ref, find_images(b))), paired=False)
+    split = Split(_refs(a), _refs(b), paired=False)
+    return _paired(a, b, split) if paired else split
 
 
-def _pair(a: Path, b: Path) -> Split:
-    """Pair by stem, relative to the two folders; suffixes may differ. Raises DataError that names orphans and twins."""
-    in_a, in_b = images_by_stem(a), images_by_stem(b)
-    alone = [path for stem, path in in_a.items() if stem not in in_b] + [path for stem, path in in_b.items() if stem not in in_a]
-    if len(alone) == len(in_a) + len(in_b):
-        examples = f"{show(next(iter(in_a)))} and {show(next(iter(in_b)))}"
+def _refs(folder: Path, half: Half = "whole") -> tuple[Ref, ...]:
+    return tuple(Ref(path, half, key_in(folder, path)) for path in find_images(folder))
+
+
+def _paired(a: Path, b: Path, split: Split) -> Split:
+    """The images of two folders as pairs. Raises DataError that names images without a partner and several of one name."""
+    found = match(split)
+    for folder, twins in zip((a, b), found.twins, strict=True):
+        if twins:
+            names = _names([ref.path for ref in twins[0]])
+            raise DataError(f"{show(folder)}: {len(twins[0])} images of one name, {names}; remove or rename all but one")
+    if not found.pairs:
+        examples = f"{show(split.a[0].key)} and {show(split.b[0].key)}"
         raise DataError(
             f"{show(a)}: no image has a partner in {show(b)}, whose names all differ, such as {examples}; "
             "give the two of a pair one name, or train unpaired"
         )
+    alone = [ref.path for side in found.alone for ref in side]
     if alone:
         raise DataError(
-            f"{show(a)} and {show(b)}: {len(in_a)} and {len(in_b)} images, {len(alone)} without a partner of the same name: "
-            f"{_names(alone)}; add the missing ones, remove these, or train unpaired"
+            f"{show(a)} and {show(b)}: {len(split.a)} and {len(split.b)} images, "
+            f"{len(alone)} without a partner of the same name: {_names(alone)}; "
+            "add the missing ones, remove these, or train unpaired"
         )
-    return Split(tuple(map(Ref, in_a.values())), tuple(Ref(in_b[stem]) for stem in in_a), paired=True)
+    return found.paired(split)
 
 
 def _names(paths: Sequence[Path]) -> str:
@@ -260,7 +245,7 @@ def _names(paths: Sequence[Path]) -> str:
 
 
 def _explain(root: Path, names: dict[str, Path]) -> str:
-    """Why a folder is no layout, with the nearest thing that would be."""
+    """Say why a folder is no known layout, with the nearest thing that would be one."""
     if not names:
         find_images(root)  # raises, and says what is there instead
     expected = f"{show(root)}: expected trainA and trainB, A and B, or side-by-side images, found the folders "

@@ -29,7 +29,7 @@ MAX_BYTES = 2**31
 
 
 def read_pixels(path: str | Path) -> np.ndarray:
-    """The pixels of an image file: (h, w, c), C-contiguous and writable, of dtype uint8, uint16 or float32.
+    """Read the pixels of an image file: (h, w, c), C-contiguous and writable, of dtype uint8, uint16 or float32.
 
     Values are the file's own: 12 bits in a 16-bit file stay 0..4095, ICC profiles are not applied. EXIF orientation is.
     Palettes, CMYK and LAB become RGB; 1-bit becomes gray 0 and 255; transparency is composited over white and dropped. TIFF and
@@ -92,7 +92,7 @@ HOLDS: dict[str, dict[str, tuple[int, ...]]] = {
 
 
 def output_suffix(suffix: str, channels: int, dtype: str | np.dtype) -> str:
-    """The suffix for pixels that came out of a file with this suffix: the same where it can hold them, else .png, else .tiff."""
+    """Choose the suffix for pixels of a file with this suffix: the same where it can hold them, else .png, else .tiff."""
     return next(s for s in (suffix, ".png", ".tiff") if _holds(s, channels, dtype))
 
 

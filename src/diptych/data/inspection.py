@@ -1,10 +1,11 @@
-"""Find all images of a data set, in spite of what is wrong with its layout, and look at each once."""
+"""Find all images of a data set, even where its layout is wrong, and look at each once."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -14,15 +15,28 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diptych.data.census import Look, look_over
-from diptych.data.folders import KNOWN, SPLITS, Ref, Split, find_data, take_half
+from diptych.data.folders import KNOWN, SPLITS, Layout, find_data
 from diptych.data.formats import read_pixels
+from diptych.data.kinds import Look, look_over
 from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
-from diptych.data.listing import find_images, open_folder, spelling
-from diptych.data.registration import GRID, Shift, cross_power, edges, find_shift, find_turn, grid_scale, side_traits
+from diptych.data.listing import find_images, open_folder
+from diptych.data.pairing import match
+from diptych.data.registration import (
+    GRID,
+    Shift,
+    cross_power,
+    edges,
+    find_common_shift,
+    find_shift,
+    find_turn,
+    grid_scale,
+)
+from diptych.data.sides import side_traits
+from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import DataError
 from diptych.messages import show
 
+MIN_SIDE = 16  # pixels of the grid: below it, edges do not tell how images lie on one another
 SIDES = {"left": ", left half", "right": ", right half", "whole": ""}
 
 
@@ -44,7 +58,7 @@ class Listing:
     """What was found in the folders: a sentence, the splits, and what is wrong with them.
 
     ``how`` says how it was decided whether there are pairs. Orphans have no partner of their name, twins are images of one name;
-    both are in no split. ``problem`` is what a training would stop at, or empty.
+    both are in no split. ``problem`` is what a training would stop at, or empty. ``unused`` names what lies beside the splits.
     """
 
     description: str
@@ -54,11 +68,12 @@ class Listing:
     orphans: tuple[Place, ...] = ()
     twins: tuple[tuple[Place, ...], ...] = ()
     problem: str = ""
+    unused: str = ""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What one look at an image told; only ``look`` where it cannot be read. ``mode`` is Pillow's word, or empty."""
+    """Holds what one look at an image told; only ``look`` where it cannot be read. ``mode`` is Pillow's word, or empty."""
 
     look: Look
     mode: str = ""
@@ -93,6 +108,11 @@ def list_data(sources: Sequence[str | Path], paired: bool | None = None) -> List
         loose = find_data(sources, paired=False)
     except DataError as error:
         return Listing("", False, "as the layout is not known", _salvaged(roots), problem=str(error))
+    return replace(_listed(sources, paired, loose), unused=loose.leftovers)
+
+
+def _listed(sources: Sequence[str | Path], paired: bool | None, loose: Layout) -> Listing:
+    """List a layout that was recognised, as pairs or not."""
     splits = {name: split for name in SPLITS if (split := getattr(loose, name))}
     if loose.train.a[0].half != "whole":
         how = "as told" if paired is not None else "as the images are side by side"
@@ -101,7 +121,7 @@ def list_data(sources: Sequence[str | Path], paired: bool | None = None) -> List
         return Listing(description, kept, how, {name: Split(side.a, side.b, kept) for name, side in splits.items()})
     if paired is False:
         return Listing(loose.description, False, "as told", splits)
-    matched = {name: _matched(name, split, roots) for name, split in splits.items()}
+    matched = {name: _matched(name, split) for name, split in splits.items()}
     same, most = sum(len(pairs.a) for pairs, *_ in matched.values()), sum(min(len(s.a), len(s.b)) for s in splits.values())
     how = "as told" if paired else f"as {same:,} of {most:,} names are the same on both sides"
     if paired is None and same * 2 < most:
@@ -118,38 +138,14 @@ def list_data(sources: Sequence[str | Path], paired: bool | None = None) -> List
     return Listing(description, True, how, {name: pairs for name, (pairs, *_) in matched.items()}, orphans, twins, problem)
 
 
-def _matched(split: str, found: Split, roots: Sequence[Path]) -> tuple[Split, list[Place], list[tuple[Place, ...]]]:
-    """The pairs of one split by their stems, the images without a partner, and those of one name on one side."""
-    sides: list[dict[str, list[Ref]]] = [{}, {}]
-    for refs, stems in zip((found.a, found.b), sides, strict=True):
-        for ref in refs:
-            stems.setdefault(_stem(ref.path, roots), []).append(ref)
-    a, b = sides
-    common = [stem for stem in a if stem in b]
-    alone = [
-        Place(split, side, ref)
-        for side, own, other in (("A", a, b), ("B", b, a))
-        for s in own
-        if s not in other
-        for ref in own[s]
-    ]
+def _matched(name: str, split: Split) -> tuple[Split, list[Place], list[tuple[Place, ...]]]:
+    """Return the pairs of one split by their names, the images without a partner, and those of one name on one side."""
+    found = match(split)
+    alone = [Place(name, side, ref) for side, refs in zip("AB", found.alone, strict=True) for ref in refs]
     twins = [
-        tuple(Place(split, side, ref) for ref in refs)
-        for side, stems in zip("AB", sides, strict=True)
-        for refs in stems.values()
-        if len(refs) > 1
+        tuple(Place(name, side, ref) for ref in refs) for side, groups in zip("AB", found.twins, strict=True) for refs in groups
     ]
-    return Split(tuple(a[stem][0] for stem in common), tuple(b[stem][0] for stem in common), paired=True), alone, twins
-
-
-def _stem(path: Path, roots: Sequence[Path]) -> str:
-    """The name that the two files of a pair share: relative to the folder of their split and side, without the suffix."""
-    folder = next(root for root in roots if path.is_relative_to(root))
-    parts = list(path.relative_to(folder).with_suffix("").parts)
-    for _ in range(3 - len(roots)):  # A/, trainA/ or train/A/; in two folders only train/
-        if len(parts) > 1 and _plain(parts[0]) in KNOWN:
-            del parts[0]
-    return spelling("/".join(parts))
+    return found.paired(split), alone, twins
 
 
 def _plain(folder: str) -> str:
@@ -157,17 +153,20 @@ def _plain(folder: str) -> str:
 
 
 def _salvaged(roots: Sequence[Path]) -> dict[str, Split]:
-    """All images under folders that are no layout, each where the names of its folders say; side A where they say nothing."""
+    """Sort all images of an unknown layout by the names of their folders, into side A where those say nothing.
+
+    The outermost folder that names a split decides, and the outermost that names a side: ``trainA/b/1.png`` is of A.
+    """
     words = {word: name for name, words in SPLITS.items() for word in words}
     found: dict[str, tuple[list[Ref], list[Ref]]] = {}
-    for side, root in enumerate(roots):
+    for root_side, root in enumerate(roots):
         for path in find_images(root):
-            split = ""
+            split, side = "", -1 if len(roots) == 1 else root_side
             for part in map(_plain, path.relative_to(root).parts[:-1]):
-                word = part[:-1] if part in KNOWN and part not in words else part
-                split = words.get(word, split)
-                side = "ab".index(part[-1]) if part in KNOWN and part not in words else side
-            found.setdefault(split, ([], []))[side].append(Ref(path))
+                sided = part in KNOWN and part not in words
+                split = split or words.get(part[:-1] if sided else part, "")
+                side = "ab".index(part[-1]) if sided and side < 0 else side
+            found.setdefault(split, ([], []))[max(side, 0)].append(Ref(path))
     inside = {name: found[name] for name in (*SPLITS, "") if name in found}
     return {name: Split(tuple(dict.fromkeys(a)), tuple(dict.fromkeys(b)), False) for name, (a, b) in inside.items()}
 
@@ -177,26 +176,51 @@ def inspect(listing: Listing, *, threads: int = 2, on_progress: Callable[[int, i
     units = list(_units(listing))
     facts: dict[Ref, Facts] = {}
     pairs: dict[tuple[Ref, Ref], PairFacts] = {}
-    total, scales = torch.zeros(GRID, GRID // 2 + 1, dtype=torch.complex64), []
+    overlay = Overlay()
     with ThreadPool(threads) as pool:  # Pillow, imagecodecs and NumPy release the GIL where it takes time
         for done, (refs, found, pair) in enumerate(pool.imap(partial(_examine, listing.paired), units, chunksize=4), start=1):
             facts.update(zip(refs, found, strict=True))
             if pair:
                 pairs[refs[0], refs[1]], power = pair
-                if power is not None:
-                    total += power
-                scales.append((grid_scale(found[0].look.height, found[0].look.width), found[0].look))
+                overlay.add(found[0].look, power)
             if on_progress:
                 on_progress(done, len(units))
-    if not pairs:
-        return Inspection(facts)
-    scale = float(np.median([scale for scale, _ in scales]))
-    extent = round(float(np.median([min(look.height, look.width) * scale for scale, look in scales])))
-    return Inspection(facts, pairs, find_shift(total / len(pairs), scale, (extent, extent)))
+    return Inspection(facts, pairs, overlay.shift())
+
+
+class Overlay:
+    """Lays all pairs on one another: sums of their cross powers, one sum for each scale by which images were reduced."""
+
+    def __init__(self) -> None:
+        self.sums: dict[int, tuple[Tensor, float, int]] = {}  # by eighths of an octave: the sum, and that of the scales; how many
+        self.sizes: list[tuple[float, float]] = []  # of all pairs: the scale, and the shorter side on the grid
+
+    def add(self, look: Look, power: Tensor | None) -> None:
+        """Add a pair, whose cross power is None where only its sizes are known."""
+        scale = grid_scale(look.height, look.width)
+        self.sizes.append((scale, min(look.height, look.width) * scale))
+        if power is not None:
+            key = round(8 * math.log2(scale))
+            total, scales, count = self.sums.get(key, (torch.zeros_like(power), 0.0, 0))
+            self.sums[key] = total.add_(power), scales + scale, count + 1
+
+    def shift(self) -> Shift:
+        """Find a shift of all pairs by equally many pixels of the grid, or else by equally many pixels of the images."""
+        if not self.sizes:
+            return Shift()
+        scale, extent = (float(value) for value in np.median(np.array(self.sizes), axis=0))
+        size = round(extent), round(extent)
+        whole = torch.zeros(GRID, GRID // 2 + 1, dtype=torch.complex64)
+        for total, _, _ in self.sums.values():
+            whole += total
+        found = find_shift(whole / len(self.sizes), scale, size)
+        if found.clear or len(self.sums) < 2:
+            return found
+        return find_common_shift([(total, scales / count) for total, scales, count in self.sums.values()], size)
 
 
 def _units(listing: Listing) -> Iterator[tuple[Ref, ...]]:
-    """Images to be looked at together: the two of a pair, or all that are in one file."""
+    """Group the images that are looked at together: the two of a pair, or all that are in one file."""
     for split in listing.splits.values():
         if split.paired:
             yield from zip(split.a, split.b, strict=True)
@@ -235,7 +259,10 @@ def _examine(paired: bool, refs: tuple[Ref, ...]) -> tuple[tuple[Ref, ...], list
 
 
 def _compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | None:
+    """Measure how b lies on a, and the cross power of their edges; None where they are too small or too unlike in size."""
     edges_a, edges_b = edges(a), edges(b)
+    if min(*edges_a.shape, *edges_b.shape) < MIN_SIDE:
+        return None
     if edges_a.shape != edges_b.shape:
         if edges_a.shape != edges_b.shape[::-1]:
             return None
@@ -246,7 +273,7 @@ def _compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | 
 
 
 def _mode(path: Path) -> str:
-    """Pillow's mode of a file that was read; empty where Pillow does not know the format."""
+    """Return Pillow's mode of a file that was read; empty where Pillow does not know the format."""
     try:
         with Image.open(path, formats=("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")) as image:
             return image.mode

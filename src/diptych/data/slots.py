@@ -1,6 +1,6 @@
-"""Decoded images in one run of bytes, each at a place that is known before any is read.
+"""Keep decoded images in one block of bytes, each at a place that is known before any is read.
 
-The bytes are a file that several processes map, or memory of the device that trains. Who asks for an image gets a view.
+The block is a file that several processes map, or memory of the device that trains. Asking for an image gives a view of it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from diptych.data.datasets import DataConfig, Opened, Source
 from diptych.errors import DataError, StorageError
 from diptych.pixels import TORCH_DTYPES
 
-ALIGNED = 64  # bytes: slots begin where any pixel type may
-PRESENT = 1 << 32  # beside a checksum, so that the zeros of a new file are none
+ALIGNMENT = 64  # bytes: any pixel type may begin there
+PRESENT = 1 << 32  # set beside every checksum, so that the zeros of a new file are not taken for one
 
 
 class Slots:
-    """Shape and place of the images of both sides, at the size they are kept in: those of a first, then those of b."""
+    """The shape and place of each image at the size in which it is kept: those of a first, then those of b."""
 
     def __init__(self, census: Census, config: DataConfig, sizes: list[tuple[int, int]]) -> None:
         counts = len(census.split.a), len(census.split.b)
@@ -38,12 +38,12 @@ class Slots:
         resizing = config.resize, config.load_size, config.crop_size
         self.shapes = [(c, *resized(height, width, *resizing)) for c, (height, width) in zip(channels, sizes, strict=True)]
         lengths = [c * h * w * kind.itemsize for (c, h, w), kind in zip(self.shapes, types, strict=True)]
-        self.starts = list(accumulate((-(-length // ALIGNED) * ALIGNED for length in lengths), initial=0))
+        self.starts = list(accumulate((-(-length // ALIGNMENT) * ALIGNMENT for length in lengths), initial=0))
         self.stops = [start + length for start, length in zip(self.starts, lengths, strict=False)]
 
     @classmethod
     def of(cls, census: Census, config: DataConfig) -> Slots | None:
-        """The slots of a census, None where they depend on sizes that it does not hold."""
+        """Lay out the slots of a census; None where they depend on sizes that it does not hold."""
         square = (config.load_size, config.load_size) if config.resize == "square" else None
         sizes = [square or census.sizes.get(ref) for ref in (*census.split.a, *census.split.b)]
         known = [size for size in sizes if size]
@@ -58,23 +58,23 @@ class Slots:
         return self.starts[-1]
 
     def number(self, side: int, index: int) -> int:
-        """Which slot is an image's."""
+        """Return the slot of an image."""
         return side * self.counts[0] + index
 
     def bytes_of(self, slot: int, data: UInt8[Tensor, " n"]) -> UInt8[Tensor, " m"]:
-        """A slot's part of all bytes."""
+        """Return the bytes of a slot."""
         return data[self.starts[slot] : self.stops[slot]]
 
     def view(self, slot: int, data: UInt8[Tensor, " n"]) -> Shaped[Tensor, "c h w"]:
-        """A slot's part of all bytes as the image that lies there."""
+        """Return the bytes of a slot as the image that lies there."""
         return self.bytes_of(slot, data).view(self.types[slot]).view(self.shapes[slot])
 
 
 class Mapped:
-    """Images kept in a file that every process maps: read from ``source`` once, whoever asks first.
+    """Keeps images in a file that every process maps; the first process that needs one reads it from ``source``.
 
-    Nothing is locked, as whoever fills a slot writes the same bytes. A slot counts only after its checksum was seen to match:
-    what a crash left half-written, or another process writes at this moment, is read from the source again. The file is
+    Nothing is locked, as every process would write the same bytes. A slot counts only after its checksum was seen to match:
+    one that a crash left half-written, or that another process writes at this moment, is read from the source again. The file is
     ``size_for`` bytes long and begins as zeros. Raises StorageError when it cannot be mapped.
     """
 
@@ -91,13 +91,13 @@ class Mapped:
         self._seen = np.zeros(len(slots), bool)  # by this process, to match its checksum
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A process that is started afresh maps the file itself."""
+        """Let a new process map the file itself."""
         return Mapped, (self.source, self.slots, self.path)
 
     @staticmethod
     def size_for(slots: Slots) -> int:
-        """Bytes of the file: a checksum for each slot, then the slots."""
-        return -(-8 * len(slots) // ALIGNED) * ALIGNED + slots.nbytes
+        """Count the bytes of the file: a checksum for each slot, then the slots."""
+        return -(-8 * len(slots) // ALIGNMENT) * ALIGNMENT + slots.nbytes
 
     def image(self, side: int, index: int, opened: Opened) -> Shaped[Tensor, "c h w"]:
         """See Source."""
@@ -107,7 +107,7 @@ class Mapped:
             self._seen[slot] = True
             return kept
         pixels = self.source.image(side, index, opened)
-        if pixels.shape == kept.shape:  # or the file has another size than at the census
+        if pixels.shape == kept.shape:  # unless the image file has changed its size since the census
             kept.numpy()[:] = pixels.numpy()
             self._sums[slot] = self._sum(slot)
             self._seen[slot] = True
@@ -118,7 +118,7 @@ class Mapped:
 
 
 class Resident:
-    """All images in the memory of a device, read before the first is asked for; what could not be read is tried again then."""
+    """Keeps all images in the memory of a device, read beforehand; one that could not be read is tried again when needed."""
 
     resident = True
 
@@ -144,14 +144,14 @@ class Resident:
         return self.source.image(side, index, opened).to(self.device)
 
     def _read(self, index: int) -> list[tuple[int, Tensor]]:
-        """What can be read of the two images of one index."""
+        """Read those of the two images of one index that can be read."""
         opened: Opened = {}
         found = []
         for side, count in enumerate(self.slots.counts):
             try:
                 if index < count:
                     found.append((self.slots.number(side, index), self.source.image(side, index, opened)))
-            except DataError:  # it is said when a sample needs the image
+            except DataError:  # the error is raised when a sample needs the image
                 continue
         return found
 

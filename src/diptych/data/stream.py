@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from diptych.data.datasets import Crops, Sample
+from diptych.errors import DataError
 
 
 class NativeBatch(NamedTuple):
@@ -43,23 +45,56 @@ def _stack(images: list[Tensor]) -> Tensor:
     return torch.from_numpy(np.stack([image.numpy() for image in images]))
 
 
+@dataclass(frozen=True)
+class Shares:
+    """The samples of one rank, batch after batch, made one at a time: a list for a long training would fill gigabytes."""
+
+    start: int
+    stop: int
+    batch_size: int
+    rank: int = 0
+    world: int = 1
+
+    def __iter__(self) -> Iterator[range]:
+        share = self.batch_size // self.world
+        for first in range(self.start, self.stop - self.batch_size + 1, self.batch_size):
+            yield range(first + self.rank * share, first + (self.rank + 1) * share)
+
+
+class Tolerant(Dataset[Sample | DataError]):
+    """Samples, with a DataError as a value: torch's own way to pass one on from a worker process adds fifteen lines to it."""
+
+    def __init__(self, crops: Crops) -> None:
+        self.crops = crops
+
+    def __getitem__(self, k: int) -> Sample | DataError:
+        try:
+            return self.crops[k]
+        except DataError as error:
+            return error
+
+
+def _collate_tolerant(samples: list[Sample | DataError]) -> NativeBatch | DataError:
+    errors = [sample for sample in samples if isinstance(sample, DataError)]
+    return errors[0] if errors else collate(cast("list[Sample]", samples))
+
+
 def batches(
     crops: Crops, start: int, stop: int, batch_size: int, *, rank: int = 0, world: int = 1, workers: int = 0, pin: bool = False
 ) -> Iterator[NativeBatch]:
     """Samples start, start + 1, ... below stop, batch_size at a time over all ranks together; this rank gets its share of each.
 
     Epochs follow one another without a seam, so no sample is dropped; a last incomplete batch is. Images that lie on the device
-    are cropped there, without worker processes. Without such a batch is read when it is due: beside a training that uses all
-    cores, a thread that reads ahead gets in its way.
+    are cropped there, without worker processes. Without workers a batch is read when it is due: beside a training that uses
+    all cores, a thread that reads ahead gets in its way. Raises DataError where a sample cannot be had.
     """
-    share = batch_size // world
-    keys = [range(first + rank * share, first + (rank + 1) * share) for first in range(start, stop - batch_size + 1, batch_size)]
+    shares = Shares(start, stop, batch_size, rank, world)
     if crops.source.resident or not workers:
-        return map(partial(_load, crops, pin and not crops.source.resident), keys)
-    loader: DataLoader[Sample] = DataLoader(
-        crops,
-        batch_sampler=keys,  # type: ignore[arg-type]
-        collate_fn=collate,
+        return map(partial(_load, crops, pin and not crops.source.resident), shares)
+    loader: DataLoader[Sample | DataError] = DataLoader(
+        Tolerant(crops),
+        batch_sampler=shares,  # type: ignore[arg-type]
+        collate_fn=_collate_tolerant,
         num_workers=workers,
         pin_memory=pin,
         generator=torch.Generator(),  # its own: the global generator's state belongs to the training
@@ -67,7 +102,13 @@ def batches(
         prefetch_factor=4,
         worker_init_fn=_leave_signals_to_parent,
     )
-    return iter(loader)
+    return map(_or_raise, loader)
+
+
+def _or_raise(batch: NativeBatch | DataError) -> NativeBatch:
+    if isinstance(batch, DataError):
+        raise batch
+    return batch
 
 
 def _load(crops: Crops, pin: bool, keys: range) -> NativeBatch:

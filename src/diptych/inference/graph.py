@@ -140,7 +140,7 @@ def _encode(add: Nodes, domain: Domain) -> str:
     numbers = (domain.low, domain.high - domain.low, 0.5, 0.5)
     for operator, number in zip(("Sub", "Div", "Sub", "Div"), numbers, strict=True):
         x = add(operator, x, add.constant(number, np.float32))
-    return x
+    return add("Clip", x, add.constant(-1.0, np.float32), add.constant(1.0, np.float32)) if domain.clips else x
 
 
 def _decode(add: Nodes, domain: Domain) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diptych.choices import WorkingSize
 from diptych.data.augment import resize, to_tensor
-from diptych.data.census import fit
+from diptych.data.kinds import fit
 from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
 from diptych.inference.backends import Backend, ComputingPrecision, onnx_run, openvino_run

@@ -1,4 +1,4 @@
-"""Do outputs have the colours of the truth, wherever they stand: histogram intersection in Lab, as pix2pix measured it."""
+"""Measure whether outputs have the colours of the truth, wherever they are: histogram intersection in Lab, as in pix2pix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NUM_BINS = 256
 
 
 def lab_histograms(images: UInt8[Tensor, "n 3 h w"]) -> Int64[np.ndarray, "n 3 256"]:
-    """How many pixels of each 8-bit sRGB image fall on each whole number of L (0..100), a and b (-128..127).
+    """Count the pixels of each 8-bit sRGB image at each whole number of L (0..100), a and b (-128..127).
 
     CIE Lab of D65. Numbers are rounded as in 8-bit Lab, so that the a and b of grey lie in the middle of a bin and no
     rounding moves them. The histograms of a set that does not fit in memory come batch by batch: concatenate them.
@@ -33,7 +33,7 @@ def lab_histograms(images: UInt8[Tensor, "n 3 h w"]) -> Int64[np.ndarray, "n 3 2
 
 
 def histogram_intersection(x: Int64[np.ndarray, "n 3 256"], y: Int64[np.ndarray, "m 3 256"]) -> tuple[float, float, float]:
-    """Share that the colours of two sets have in common, for L, a and b: 0 (nothing) to 1 (the same histogram).
+    """Compute the share that the colours of two sets have in common, for L, a and b: 0 (nothing) to 1 (the same histogram).
 
     x and y are ``lab_histograms``. All pixels of a set go into one histogram of each channel, which sums to 1; the
     intersection is the sum of the smaller of two bins (Isola et al. 2017, section 4.2, figure 7; the paper does not
@@ -83,7 +83,7 @@ def intersection_estimates(
 
 
 def _intersection(x: Float[np.ndarray, "r 3 256"], y: Float[np.ndarray, "r 3 256"]) -> Float[np.ndarray, "r 3"]:
-    """Of each pair of histograms (pixel counts), each made to sum to 1 first."""
+    """Intersect each pair of histograms (pixel counts), after each was made to sum to 1."""
     return np.minimum(x / x.sum(axis=-1, keepdims=True), y / y.sum(axis=-1, keepdims=True)).sum(axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""How far two sets of images are apart as distributions: FID and KID of their features, with honest intervals.
+"""Measure how far two sets of images are apart as distributions: FID and KID of their features, with intervals.
 
 Both take features (one row per image) of any network; the published numbers are of ``features.inception``. NumPy or
 CPU tensors; all arithmetic is in double precision.
@@ -77,7 +77,7 @@ def kid_estimate(
 
 
 def _features(x: np.ndarray | Tensor, y: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Both in double precision, found fit to compare."""
+    """Convert both sets of features to double precision, after checking that they can be compared."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     assert x.ndim == y.ndim == 2 and x.shape[1] == y.shape[1], f"features of one network, found {x.shape} and {y.shape}"
     if min(len(x), len(y)) < 2:
@@ -91,7 +91,7 @@ def _features(x: np.ndarray | Tensor, y: np.ndarray | Tensor) -> tuple[np.ndarra
 
 
 def _moments(x: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, " d"], Float[np.ndarray, "n d"]]:
-    """The mean, and the deviations scaled so that their Gram matrix over images is the unbiased covariance."""
+    """Compute the mean, and the deviations scaled so that their Gram matrix over images is the unbiased covariance."""
     mean = x.mean(axis=0)
     return mean, (x - mean) / np.sqrt(len(x) - 1)
 
@@ -99,7 +99,7 @@ def _moments(x: Float[np.ndarray, "n d"]) -> tuple[Float[np.ndarray, " d"], Floa
 def _frechet(
     mean_x: np.ndarray, a: np.ndarray, mean_y: np.ndarray, b: np.ndarray, slopes: bool = False
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """The squared Frechet distance of Gaussians with covariances a'a and b'b, and its slope at each row of a and b.
+    """Compute the squared Frechet distance of Gaussians with covariances a'a and b'b, and its slope at each row of a and b.
 
     tr (S_x S_y)^(1/2) is the sum of the singular values of a b', a matrix of images x images; where there are more
     images than dimensions, QR brings a and b down to dimensions first. No d x d root is taken, nothing can be complex.
@@ -125,7 +125,7 @@ def _frechet(
 
 
 def _reduce(a: Float[np.ndarray, "n d"]) -> tuple[np.ndarray | None, np.ndarray]:
-    """Orthonormal q and small r with a = q r and at most d rows of r; q is None where a is small itself."""
+    """Find an orthonormal q and a small r with a = q r and at most d rows of r; q is None where a is small itself."""
     if len(a) <= a.shape[1]:
         return None, a
     basis, small = np.linalg.qr(a)
@@ -133,7 +133,7 @@ def _reduce(a: Float[np.ndarray, "n d"]) -> tuple[np.ndarray | None, np.ndarray]
 
 
 def _drawn_apart(random: np.random.Generator, n: int, resamples: int) -> Iterator[np.ndarray]:
-    """Draws with replacement in which not all images are the same one, for a pair of different images is needed."""
+    """Draw with replacement, leaving out draws of one image alone: a pair of different images is needed."""
     for counts in resample(random, n, resamples):
         while (counts > 0).sum() < 2:
             counts = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)
@@ -141,7 +141,7 @@ def _drawn_apart(random: np.random.Generator, n: int, resamples: int) -> Iterato
 
 
 def _mmd(x: np.ndarray, y: np.ndarray, counts_x: np.ndarray, counts_y: np.ndarray) -> Float[np.ndarray, " r"]:
-    """Unbiased MMD^2 of each row of counts, which say how often each image is in the set; images x images in blocks."""
+    """Compute the unbiased MMD^2 for each row of counts, which say how often each image is in the set, block by block."""
     return (
         _mean_kernel(x, x, counts_x, counts_x, apart=True)
         + _mean_kernel(y, y, counts_y, counts_y, apart=True)
@@ -152,7 +152,7 @@ def _mmd(x: np.ndarray, y: np.ndarray, counts_x: np.ndarray, counts_y: np.ndarra
 def _mean_kernel(
     x: np.ndarray, y: np.ndarray, counts_x: np.ndarray, counts_y: np.ndarray, apart: bool = False
 ) -> Float[np.ndarray, " r"]:
-    """Mean of (x_i . y_j / d + 1)^3 over pairs of images, ``apart``: of different images."""
+    """Average (x_i . y_j / d + 1)^3 over pairs of images, with ``apart`` only over pairs of different images."""
     total, pairs = np.zeros(len(counts_x)), counts_x.sum(axis=1) * counts_y.sum(axis=1)
     for start in range(0, len(y), BLOCK):
         block = slice(start, start + BLOCK)

@@ -1,4 +1,4 @@
-"""A number with its uncertainty: 95 % intervals from the images themselves, the same digits every time."""
+"""Estimate a number together with its uncertainty: 95 % intervals from the images themselves, reproducible to the digit."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 from diptych.errors import DataError
 
 COVERAGE = 0.95
-NORMAL_QUANTILE = 1.959963984540054  # of (1 + COVERAGE) / 2
+NORMAL_QUANTILE = 1.959963984540054  # the quantile at (1 + COVERAGE) / 2
 BLOCK = 2**20  # random indices that are held in memory at a time
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval and the number of images it is of.
+    """Holds a number with its 95 % interval, and the number of images that it was computed from.
 
     ``low`` and ``high`` are NaN where the images say nothing about the uncertainty (a single one): no interval is
     better than a false one.
@@ -34,7 +34,7 @@ class Estimate:
 
 
 def mean_estimate(values: Sequence[float] | np.ndarray | Tensor, *, seed: int = 0, resamples: int = 1000) -> Estimate:
-    """The mean over images of one number per image, with its percentile bootstrap interval (Efron 1979, 1981).
+    """Average one number per image over the images, with its percentile bootstrap interval (Efron 1979, 1981).
 
     The images are drawn again with replacement ``resamples`` times; the interval runs from the 2.5 % to the 97.5 %
     quantile of the means (order statistics, rounded outwards). One image has no interval (NaN).
@@ -59,7 +59,7 @@ def mean_estimate(values: Sequence[float] | np.ndarray | Tensor, *, seed: int = 
 
 
 def bootstrap(statistic: Callable[[np.ndarray], float], n: int, *, seed: int = 0, resamples: int = 1000) -> Estimate:
-    """Any statistic of n images with its percentile bootstrap interval.
+    """Estimate any statistic of n images with its percentile bootstrap interval.
 
     ``statistic`` takes an array of n indices of images, with repetitions, and is called ``resamples`` + 1 times.
     Raises DataError when n is 0 or a result is NaN.
@@ -77,14 +77,14 @@ def bootstrap(statistic: Callable[[np.ndarray], float], n: int, *, seed: int = 0
 
 
 def resample(random: np.random.Generator, n: int, resamples: int) -> Iterator[np.ndarray[Any, np.dtype[np.float64]]]:
-    """How often each of n images is drawn, for each of ``resamples`` draws with replacement; the first is each once."""
+    """Count how often each of n images is drawn, in ``resamples`` draws with replacement; the first draw has each image once."""
     yield np.ones(n)
     for _ in range(resamples):
         yield np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)
 
 
 def percentile_interval(value: float, drawn: np.ndarray, n: int) -> Estimate:
-    """The estimate with the 95 % percentile interval of resampled values; infinite values are allowed."""
+    """Make an estimate with the 95 % percentile interval of resampled values, which may be infinite."""
     if n < 2:
         return Estimate(value, float("nan"), float("nan"), n)
     ordered, last = np.sort(drawn), len(drawn) - 1
@@ -93,7 +93,7 @@ def percentile_interval(value: float, drawn: np.ndarray, n: int) -> Estimate:
 
 
 def normal_interval(value: float, deviation: float, n: int, *, least: float = -np.inf, most: float = np.inf) -> Estimate:
-    """The estimate with value +- 1.96 standard errors, cut at the statistic's least and most possible value."""
+    """Make an estimate of value +- 1.96 standard errors, cut at the lowest and highest value that the statistic can have."""
     if n < 2:
         return Estimate(value, float("nan"), float("nan"), n)
     half = NORMAL_QUANTILE * deviation

@@ -1,4 +1,4 @@
-"""Networks that turn images into features, in which FID and KID measure: the published Inception, and a random VGG16."""
+"""Networks that turn images into features, on which FID and KID are computed: the published Inception, and a random VGG16."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ About = Mapping[str, str | int]
 
 
 class Extractor(Protocol):
-    """8-bit RGB images of any size to one row of features each.
+    """Turns 8-bit RGB images of any size into one row of features each.
 
     ``name``, ``sha256`` (of the weight file, or of the weights where there is no file) and ``about`` (resize, size,
     layer, features) are what a number measured with it has to state.
@@ -66,7 +66,7 @@ class NetworkExtractor:
 
 
 def inception(path: Path, device: torch.device | str = "cpu") -> Extractor:
-    """The network of published FID and KID, from ``pt_inception-2015-12-05-6726825d.pth``: 2048 features.
+    """Load the network of published FID and KID from ``pt_inception-2015-12-05-6726825d.pth``: 2048 features.
 
     Raises WeightsError naming the first tensor that is missing when the file holds another network.
     """
@@ -78,7 +78,7 @@ def inception(path: Path, device: torch.device | str = "cpu") -> Extractor:
 
 
 def random_vgg(seed: int = 0, device: torch.device | str = "cpu") -> Extractor:
-    """A VGG16 that has learnt nothing, for which no file is needed: 64 features (after Naeem et al. 2020, "R64").
+    """Make an untrained VGG16, which needs no file of weights: 64 features (after Naeem et al. 2020, "R64").
 
     Random features tell sets apart without a bias towards ImageNet: for watching a training, or images unlike photos.
     Numbers compare only among themselves (same seed, same release of torch: see ``sha256``), never with

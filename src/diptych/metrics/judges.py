@@ -1,4 +1,4 @@
-"""Networks that judge translations, and that diptych does not bring along: segmenters for FCN-score, classifiers for target rate.
+"""Networks of other tools that judge translations: segmenters for the FCN-score, and classifiers for the target rate.
 
 A judge is named by a spec:
 
@@ -69,7 +69,7 @@ class Judge:
         return classes.clone().to(images.device)  # an ordinary tensor again
 
     def index(self, wanted: str | int) -> int:
-        """The number of a class by its number or name. Raises ConfigError that names the nearest when there is none."""
+        """Find the number of a class by its number or name. Raises ConfigError that names the nearest when there is none."""
         text = str(wanted).strip()
         if text.removeprefix("-").isdecimal():
             number = int(text)
@@ -101,12 +101,12 @@ def _plain(name: str) -> set[str]:
 
 
 def _synonyms(name: str) -> set[str]:
-    """The names in "tabby, tabby cat", as ImageNet's classes have them."""
+    """Split a name such as "tabby, tabby cat", as ImageNet's classes have them."""
     return {word for part in name.split(",") for word in _plain(part) if word}
 
 
 def load_segmenter(spec: str | Callable[..., Any], *, device: str | torch.device = "cpu") -> Judge:
-    """The segmenter that a spec names, or that a callable of the protocol is.
+    """Load the segmenter that a spec names, or wrap a callable that follows the protocol.
 
     Raises ConfigError for a spec of another form or a callable that cannot be imported, WeightsError for files that hold no
     such network, MissingExtraError when its library is not installed.
@@ -115,7 +115,7 @@ def load_segmenter(spec: str | Callable[..., Any], *, device: str | torch.device
 
 
 def load_classifier(spec: str | Callable[..., Any], *, device: str | torch.device = "cpu") -> Judge:
-    """The classifier that a spec names, or that a callable of the protocol is; raises what load_segmenter does."""
+    """Load the classifier that a spec names, or wrap a callable that follows the protocol; raises what load_segmenter does."""
     return _load(spec, "classifier", classes_of_images, torch.device(device))
 
 
@@ -145,7 +145,7 @@ def _network(spec: str | Callable[..., Any], task: Task, device: torch.device) -
 
 
 def _python_network(spec: str) -> Network:
-    """The callable in a module; without a hash of its own it has that of the module's source."""
+    """Import the callable of a module; where it has no hash of its own, the hash is that of the module's source."""
     module, _, attribute = spec.partition(":")
     try:
         code = importlib.import_module(module)
@@ -168,7 +168,7 @@ def _callable_network(judge: Callable[..., Any], name: str, sha256: str) -> Netw
 
 
 def classes_of_images(answer: Tensor, images: UInt8[Tensor, "n 3 h w"]) -> Int64[Tensor, " n"]:
-    """What a classifier's answer says: the greatest of float (n, k), or int (n,) as it is. Raises DataError for another shape."""
+    """Read classes from a classifier's answer: the greatest of float (n, k), or int (n,). Raises DataError for another shape."""
     if answer.is_floating_point() and answer.ndim == 2 and len(answer) == len(images) and answer.shape[1] > 1:
         return _finite(answer).argmax(dim=1)
     if _is_whole(answer) and answer.shape == images.shape[:1]:
@@ -177,7 +177,7 @@ def classes_of_images(answer: Tensor, images: UInt8[Tensor, "n 3 h w"]) -> Int64
 
 
 def classes_of_pixels(answer: Tensor, images: UInt8[Tensor, "n 3 h w"]) -> Int64[Tensor, "n h w"]:
-    """What a segmenter's answer says: the greatest of float (n, k, h', w') after bilinear resizing, or int (n, h, w) as it is.
+    """Read classes from a segmenter's answer: the greatest of float (n, k, h', w') after bilinear resizing, or int (n, h, w).
 
     Raises DataError for another shape.
     """
@@ -210,7 +210,7 @@ def _misfit(answer: Tensor, expected: str, task: Task) -> DataError:
 
 
 def target_rate(classes: Int[np.ndarray | Tensor, " n"], target: int) -> Estimate:
-    """The share of images that a classifier takes for the target class, with its 95 % interval (Wilson 1927).
+    """Compute the share of images that a classifier takes for the target class, with its 95 % interval (Wilson 1927).
 
     The score interval and no bootstrap, because drawing again from five successes in five gives an interval without width.
     Raises DataError when there are no images.

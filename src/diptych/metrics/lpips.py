@@ -40,7 +40,7 @@ class LPIPS(nn.Module):
 
     @classmethod
     def load(cls, backbone: Literal["alex", "vgg"], weights: str | Path | None = None, *, fetch: bool = True) -> LPIPS:
-        """LPIPS with the weights in a file, or with the published ones of `find_weights`; in eval mode on the CPU.
+        """Load LPIPS with the weights in a file, or with the published ones of `find_weights`; in eval mode on the CPU.
 
         A file is taken as it is: `find_weights` is what verifies one, and ``sha256`` says which it was. Raises WeightsError when
         the weights cannot be had or are another network's.
@@ -70,5 +70,5 @@ def _distance(a: Float[Tensor, "n c h w"], b: Float[Tensor, "n c h w"], head: Fl
 
 
 def _unit(features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """Unit length over the channels of each place; zero where nothing is active, for which 1e-10 is the authors' divisor."""
+    """Scale to unit length over the channels of each place; zero where nothing is active (the authors add 1e-10)."""
     return features / (features.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)

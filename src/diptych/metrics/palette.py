@@ -1,4 +1,4 @@
-"""Label maps that are pictures: which colour stands for which class, told by a file or found in the pictures."""
+"""Read label maps that are pictures: a file says which colour stands for which class, or the pictures themselves show it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from torch import Tensor
 from diptych.errors import ConfigError, DataError
 from diptych.files import write_atomic
 
-NO_CLASS = -1  # of a pixel
+NO_CLASS = -1  # the class of a pixel that has none
 IGNORED = 255  # the same, in files that hold bytes
 IGNORE = "ignore"  # the name of colours that are no class
-MOST_COLOURS = 256
-MAX_BYTES = 2**20  # of a palette file
-MOST_PIXELS = 2**20  # of a picture of a palette
-CELLS = 32  # of the histogram of colours, in each channel
-ROUNDS = 100  # of k-means, which ends by itself after about ten
+MAX_COLOURS = 256
+MAX_BYTES = 2**20  # a palette file may have so many
+MAX_PIXELS = 2**20  # a picture of a palette may have so many
+CELLS = 32  # bins of the histogram of colours in each channel
+MAX_ROUNDS = 100  # of k-means, which usually ends after about ten
 FLAT = 6  # the greatest step to a neighbour inside a class, in 0..255: JPEG noise stays below, edges do not
 FORMS = 'a .txt of lines "r g b name", a .json list of [r, g, b, name], or a .png of its colours'
 
@@ -54,9 +54,9 @@ class Palette:
             table.flags.writeable = False
             object.__setattr__(self, part, table)
         object.__setattr__(self, "names", tuple(self.names))
-        if not 2 <= self.num_classes <= MOST_COLOURS or len(self.ignored) > MOST_COLOURS:
+        if not 2 <= self.num_classes <= MAX_COLOURS or len(self.ignored) > MAX_COLOURS:
             raise ConfigError(
-                f"a palette has from 2 to {MOST_COLOURS} classes, found {self.num_classes} and {len(self.ignored)} ignored"
+                f"a palette has from 2 to {MAX_COLOURS} classes, found {self.num_classes} and {len(self.ignored)} ignored"
             )
         if self.names and len(self.names) != self.num_classes:
             raise ConfigError(
@@ -72,7 +72,7 @@ class Palette:
         return len(self.colours)
 
     def labels(self, images: UInt8[Tensor, "n 3 h w"]) -> Int64[Tensor, "n h w"]:
-        """The class of the colour nearest to each pixel (Euclidean in RGB, the first of equals); -1 where that one is ignored."""
+        """Find the class of the colour nearest to each pixel (Euclidean in RGB, first of equals); -1 where it is ignored."""
         red, green, blue = images.to(torch.int32).unbind(1)
         count, keys = len(self._table()), torch.full_like(red, 2**31 - 1)
         for index, (r, g, b) in enumerate(self._table().tolist()):
@@ -84,7 +84,7 @@ class Palette:
         return classes.masked_fill_(classes >= self.num_classes, NO_CLASS)
 
     def paint(self, classes: Int64[Tensor, "n h w"]) -> UInt8[Tensor, "n 3 h w"]:
-        """Classes as RGB images; pixels of no class take the first ignored colour, or black."""
+        """Draw classes as RGB images; pixels of no class take the first ignored colour, or black."""
         other = self.ignored[:1] if len(self.ignored) else np.zeros((1, 3), np.uint8)
         table = torch.from_numpy(np.concatenate([self.colours, other])).to(classes.device)
         known = (classes >= 0) & (classes < self.num_classes)
@@ -92,7 +92,7 @@ class Palette:
 
     @classmethod
     def from_images(cls, images: Iterable[UInt8[Tensor, "3 h w"]], num_classes: int) -> Palette:
-        """The colours of label maps that carry JPEG noise, most frequent first; the same images give the same palette.
+        """Find the colours of label maps that carry JPEG noise, most frequent first; the same images give the same palette.
 
         Only pixels whose four neighbours have nearly their colour are looked at: what lies on an edge is a blend of two classes.
         K-means over their histogram, begun at its highest peak and then, again and again, at the peak whose frequency
@@ -100,8 +100,8 @@ class Palette:
         Continuous tints are cut into bands. A class that is nowhere three pixels wide and high is not found.
         Raises DataError when there are fewer flat colours than classes, ConfigError for fewer than two classes.
         """
-        if not 2 <= num_classes <= MOST_COLOURS:
-            raise ConfigError(f"a palette has from 2 to {MOST_COLOURS} classes, found {num_classes}")
+        if not 2 <= num_classes <= MAX_COLOURS:
+            raise ConfigError(f"a palette has from 2 to {MAX_COLOURS} classes, found {num_classes}")
         frequency, sums = np.zeros(CELLS**3), np.zeros((CELLS**3, 3))
         for image in images:
             pixels = _flat_pixels(image.movedim(0, -1).cpu().numpy())
@@ -124,7 +124,7 @@ class Palette:
 
     @classmethod
     def load(cls, path: str | Path) -> Palette:
-        """A palette of a .txt, .json or .png file; colours by the name "ignore" are no class.
+        """Read a palette from a .txt, .json or .png file; colours named "ignore" are no class.
 
         .txt: a line "r g b" or "r g b name" for each class. .json: a list of [r, g, b] or [r, g, b, name], or an object of names
         and colours. .png: the palette of a palette image, or else the colours of any small image in reading order.
@@ -166,7 +166,7 @@ class Palette:
 
 
 def _colour(given: Any) -> list[int]:
-    """Three whole numbers from 0 to 255."""
+    """Read three whole numbers from 0 to 255."""
     try:
         numbers = [operator.index(number) for number in given]
     except TypeError:  # not a list, or not of whole numbers
@@ -177,7 +177,7 @@ def _colour(given: Any) -> list[int]:
 
 
 def _flat_pixels(image: UInt8[np.ndarray, "h w 3"]) -> Real[np.ndarray, "pixels 3"]:
-    """The pixels that differ from none of their four neighbours by more than FLAT in any channel."""
+    """Select the pixels that differ from none of their four neighbours by more than FLAT in any channel."""
     pixels = image.astype(np.int64)
     flat = np.ones(pixels.shape[:2], dtype=bool)
     for axis in (0, 1):
@@ -188,7 +188,7 @@ def _flat_pixels(image: UInt8[np.ndarray, "h w 3"]) -> Real[np.ndarray, "pixels 
 
 
 def _peaks(frequency: Real[np.ndarray, " cells"]) -> Bool[np.ndarray, " cells"]:
-    """Which cells of the histogram of colours are no less frequent than the 26 around them."""
+    """Select the cells of the histogram of colours that are no less frequent than the 26 around them."""
     cube = torch.from_numpy(frequency).reshape(1, *[CELLS] * 3)
     return (F.max_pool3d(cube, 3, stride=1, padding=1) == cube).flatten().numpy()
 
@@ -202,7 +202,7 @@ def _cluster(
     while len(centres) < num_classes:
         distance = _squared_distances(colours, centres).min(axis=1)
         centres = np.concatenate([centres, colours[[(weight * distance).argmax()]]])
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         nearest = _squared_distances(colours, centres).argmin(axis=1)
         weight = np.bincount(nearest, frequency, num_classes)
         sums = [np.bincount(nearest, frequency * channel, num_classes) for channel in colours.T]
@@ -250,10 +250,8 @@ def _from_png(data: bytes) -> list[Entry]:
                 while table[-1] in table[:-1]:  # padding
                     table.pop()
                 return table
-            if image.width * image.height > MOST_PIXELS:
-                raise ConfigError(
-                    f"has {image.width} x {image.height} pixels; a picture of a palette has at most {MOST_PIXELS:,}"
-                )
+            if image.width * image.height > MAX_PIXELS:
+                raise ConfigError(f"has {image.width} x {image.height} pixels; a picture of a palette has at most {MAX_PIXELS:,}")
             pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ConfigError(f"is not a PNG that can be read ({error}); save it again, or give {FORMS}") from error

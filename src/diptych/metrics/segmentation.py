@@ -1,4 +1,4 @@
-"""FCN-score: do the classes that are seen in an image stand where they should? (Isola et al. 2017, section 4; Long et al. 2015)
+"""FCN-score: are the classes that a segmenter sees where they should be? (Isola et al. 2017, section 4; Long et al. 2015)
 
 A segmenter looks at a synthesised photo, and what it sees is compared with the label map that the photo was made from.
 """
@@ -35,7 +35,7 @@ class SegmentationScores:
 def confusion(
     predicted: Int64[Tensor, "n h w"], true: Int64[Tensor, "n h w"], num_classes: int
 ) -> Int64[Tensor, "n {num_classes} {num_classes+1}"]:
-    """How many pixels of each true class (rows) were taken for each class (columns), for each image alone.
+    """Count the pixels of each true class (rows) that were taken for each class (columns), for each image alone.
 
     Pixels whose truth is no class (-1; 255 where there are fewer classes) count nowhere, as in the published evaluation. Those
     that are predicted as no class stand in the last column: to abstain is to be wrong. Raises DataError for any other number
@@ -79,7 +79,7 @@ def class_iou(counts: Real[np.ndarray, "k columns"]) -> Real[np.ndarray, " k"]:
 
 
 def scores(counts: Real[np.ndarray, "k columns"]) -> SegmentationScores:
-    """The three scores of one confusion matrix, which is the sum over a whole set as published (Long et al. 2015, section 5).
+    """Compute the three scores of a confusion matrix, summed over a whole set as published (Long et al. 2015, section 5).
 
     A class that never occurs in the truth is left out of the mean accuracy, and one that is neither true nor predicted is left
     out of the mean IoU, as in the code of Long et al.; one that is predicted without being there has an IoU of 0. The script of

@@ -30,7 +30,7 @@ class StyleDistance(nn.Module):
 
     @classmethod
     def load(cls, weights: str | Path | None = None, *, fetch: bool = True) -> StyleDistance:
-        """With the weights in a file, or with the published ones of `find_weights`; in eval mode on the CPU.
+        """Load the weights in a file, or the published ones of `find_weights`; in eval mode on the CPU.
 
         A file is taken as it is: `find_weights` is what verifies one, and ``sha256`` says which it was. Raises WeightsError when
         the weights cannot be had or are another network's.

@@ -88,7 +88,7 @@ WEIGHTS: dict[str, WeightFile] = {
 def find_weights(
     name: str, given: str | Path | None = None, *, fetch: bool = True, watch: Watch = lambda done, total: None
 ) -> Path:
-    """The path of a weight file of `WEIGHTS` whose SHA-256 is the published one.
+    """Find a weight file of `WEIGHTS` whose SHA-256 is the published one.
 
     A file that is ``given`` is the only one looked at. One of other bytes, such as weights that you converted, is given with its
     own hash as ``FILE#sha256=...``: nothing unstated is used, and the hash belongs beside every number made with it.
@@ -109,7 +109,7 @@ def find_weights(
 
 
 def cached(name: str) -> Path | None:
-    """The verified file in the cache folder or in torch.hub's, without the network. One of other bytes is named in the log."""
+    """Find the verified file in the cache folder or in torch.hub's, without the network. A file of other bytes is logged."""
     file = WEIGHTS[name]
     hub = Path(os.environ.get("TORCH_HOME") or _user_cache("torch"), "hub", "checkpoints")
     for path in (cache_folder() / file.filename, *(hub / filename for filename in (file.filename, *file.also))):
@@ -122,12 +122,12 @@ def cached(name: str) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """$DIPTYCH_WEIGHTS, else ``diptych/weights`` in the platform's folder for caches."""
+    """Return $DIPTYCH_WEIGHTS, else ``diptych/weights`` in the platform's folder for caches."""
     return Path(os.environ.get("DIPTYCH_WEIGHTS") or Path(_user_cache("diptych"), "weights"))
 
 
 def address(file: WeightFile) -> str:
-    """Where a file is fetched from: the published address, or its name below $DIPTYCH_WEIGHTS_URL, a mirror.
+    """Return the address that a file is fetched from: the published address, or its name below $DIPTYCH_WEIGHTS_URL, a mirror.
 
     A mirror is https, a folder as file:///..., or http on this very machine; anything else raises ConfigError.
     """
@@ -162,7 +162,7 @@ def _given(file: WeightFile, given: str) -> Path:
 
 
 def _allowed(url: str) -> bool:
-    """Whether nobody on the way can listen or change anything: https, files, and http to this very machine."""
+    """Tell whether nobody on the way can listen or change anything: https, files, and http to this very machine."""
     parts = urlsplit(url)
     if parts.scheme == "http":
         return _is_here(parts.hostname or "")
@@ -177,7 +177,7 @@ def _is_here(host: str) -> bool:
 
 
 class _Cut(Exception):
-    """The other side refused, fell silent or hung up, and why. What came before stays."""
+    """The other side refused, fell silent or hung up; what came before is kept."""
 
 
 def _fetch(file: WeightFile, url: str, target: Path, watch: Watch) -> None:

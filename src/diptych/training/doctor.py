@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from diptych.data.census import Census
 from diptych.data.datasets import Crops
+from diptych.data.pairing import match
 from diptych.methods import Batch, Method
 from diptych.methods.base import frozen
 from diptych.nets.modes import applied
@@ -122,7 +123,8 @@ def _crops(census: Census, recipe: Recipe, device: torch.device) -> Batch:
 
     Two that are mirrored alike resemble each other by that alone.
     """
-    crops = Crops(census, replace(recipe.data, load_size=recipe.data.crop_size, flip=False), recipe.train.seed)
+    pairs = recipe.data.pairs if match(census.split).pairs else 0.0  # held-out images may hold no known pair
+    crops = Crops(census, replace(recipe.data, load_size=recipe.data.crop_size, flip=False, pairs=pairs), recipe.train.seed)
     samples = [crops[k] for k in range(max(2, min(SHOWN, len(crops))))]
     a, b = torch.stack([s.a for s in samples]).to(device), torch.stack([s.b for s in samples]).to(device)
     return Batch(census.a.encode(a), census.b.encode(b))

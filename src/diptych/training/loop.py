@@ -20,11 +20,11 @@ from diptych.data.checkup import quick_check
 from diptych.data.datasets import Crops
 from diptych.data.folders import Layout, Split, find_data
 from diptych.data.holdout import hold_out
+from diptych.data.ranges import parse_range
 from diptych.data.stream import NativeBatch, batches
 from diptych.device import pick_device, pick_precision, repeatable_kernels, workers_for
 from diptych.errors import ConfigError, Interrupted, TrainingError
 from diptych.files import write_atomic
-from diptych.messages import show
 from diptych.methods import Batch, Method
 from diptych.recipe import Recipe
 from diptych.run import Run
@@ -199,14 +199,14 @@ def read_data(
             raise Interrupted("stopped before training began; run the same command to begin", interrupts.signum)
 
     if run and census is None:
-        census = with_validation(
-            take_census(recipe.data.oriented(layout.train), strict=strict, on_progress=counted), layout, recipe
-        )
+        train = recipe.data.oriented(layout.train)
+        whole = take_census(train, strict=strict, value_range=parse_range(recipe.data.range), on_progress=counted)
+        census = with_validation(whole, layout, recipe)
         run.keep_census(census)
-        for skipped in census.skipped:
-            log.warning("skipped: %s", skipped)
-        for path in census.flat:
-            log.warning("%s: one flat colour, which InstanceNorm amplifies; consider removing it", show(path))
+        if layout.unused:
+            log.warning("not used, as it is not part of the layout: %s", layout.leftovers)
+        for remark in census.remarks():
+            log.warning("%s", remark)
         for finding in quick_check({"train": census.split, "val": census.val, "test": layout.test}):
             log.warning("%s", finding)
     census = share(census, here)
@@ -216,13 +216,13 @@ def read_data(
 def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
     """The census with a validation split: the val folder's usable images, or some set aside from training."""
     if layout.val is None:
-        train, held_out = hold_out(census.split, recipe.data.holdout, recipe.train.seed)
+        train, held_out = hold_out(census.split, recipe.data, recipe.train.seed)
         return replace(census, split=train, val=held_out)
     refuse_test(layout.val, layout.test)
-    found = take_census(layout.val)
+    found = take_census(recipe.data.oriented(layout.val), like=census)
     for skipped in found.skipped:
         log.warning("skipped: %s", skipped)
-    return replace(census, val=recipe.data.oriented(found.split))
+    return replace(census, val=found.split)
 
 
 def build_method(recipe: Recipe, census: Census, here: World) -> Method:

@@ -17,7 +17,7 @@ from diptych.training.diagnosis import Verdict, diagnose
 from diptych.training.doctor import Doctor
 from diptych.training.signals import Interrupts
 from diptych.training.trainee import Trainee
-from diptych.training.validation import Selection, Validation
+from diptych.training.validation import Selection, Validation, usable_scores
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ class Observer:
         validation = self.selection.validation
         snapshot = snapshot_of(trainee, self.recipe, self.census, "a candidate")
         with torch.random.fork_rng([trainee.device] if trainee.device.type == "cuda" else []):
-            return {"validation": validation.score(snapshot, self.census, self._poll)}
+            scores, self.census = usable_scores(validation, snapshot, self.census, self._poll)
+        return {"validation": scores} if scores else {}
 
     def note(self, trainee: Trainee, line: dict[str, Any]) -> None:
         """Write a line of statistics, with the doctor's look where one is due; keep the snapshot if its scores are the best."""

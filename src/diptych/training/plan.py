@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -135,8 +135,8 @@ def plan(recipe: Recipe, device: torch.device, watch: Watch = lambda: None) -> P
     layout = find_data(recipe.data.source, paired=recipe.method.paired)
     train = recipe.data.oriented(layout.train)
     census = take_census(sampled(train))
-    trained = train if layout.val else hold_out(train, recipe.data.holdout, recipe.train.seed)[0]
-    reading = seconds_to_read(Crops(census, recipe.data, recipe.train.seed))
+    trained = train if layout.val else hold_out(train, recipe.data, recipe.train.seed)[0]
+    reading = seconds_to_read(Crops(census, replace(recipe.data, pairs=0.0), recipe.train.seed))  # a sample may hold no pair
     available = room_for_a_training(device)
     watch()
     with Bench(recipe, (census.a, census.b), device) as bench:

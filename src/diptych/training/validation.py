@@ -5,17 +5,19 @@ Training knows no metrics: whoever starts it says how a snapshot is scored.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from diptych.data.census import Census
+from diptych.data.census import Census, still_usable
 from diptych.data.folders import Split
 from diptych.errors import DataError
 from diptych.messages import show
 from diptych.snapshot import Snapshot
 
+log = logging.getLogger(__name__)
 Poll = Callable[[], None]
 """Called now and then in long work; raises Interrupted when a signal asked to stop."""
 
@@ -51,6 +53,28 @@ class Selection:
             self.best = value
             return True
         return False
+
+
+def usable_scores(validation: Validation, snapshot: Snapshot, census: Census, poll: Poll) -> tuple[dict[str, float], Census]:
+    """The scores of a snapshot, and the census without the validation images that went bad since it was taken.
+
+    Those are left out of the scores with a warning. Where they leave nothing on a side there are no scores, and no more
+    validation. Raises DataError where every image can be read.
+    """
+    if census.val is None:
+        return {}, census
+    try:
+        return validation.score(snapshot, census, poll), census
+    except DataError:
+        left, lost = still_usable(census.val, census)
+        if not lost:
+            raise
+        for skipped in lost:
+            log.warning("left out of validation from now on: %s", skipped)
+    if not (left.a and left.b):
+        log.warning("no validation images are left; the training goes on without validation")
+        return {}, replace(census, val=None)
+    return usable_scores(validation, snapshot, replace(census, val=left), poll)
 
 
 def refuse_test(val: Split, test: Split | None) -> None:
