@@ -139,3 +139,16 @@ def test_the_expression_that_compilers_get_is_the_same_function(monkeypatch, lay
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     x = (5 + torch.randn(2, 3, 6, 5, dtype=torch.float64)).to(memory_format=layout)
     compare(InstanceNorm(3).double(), nn.InstanceNorm2d(3).double(), x)
+
+
+@pytest.mark.parametrize("layer", [fast.Conv2d, fast.ConvTranspose2d])
+def test_a_product_has_the_precision_of_the_convolution_and_takes_an_empty_batch(monkeypatch, layer):
+    monkeypatch.setattr(fast, "MANY", 1)
+    own, base = layer(3, 5, 4, 2, 1), layer.__mro__[1](3, 5, 4, 2, 1)
+    base.load_state_dict(own.state_dict())
+    for images in (torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8, dtype=torch.bfloat16)):
+        with torch.autocast("cpu", torch.bfloat16):
+            y, expected = own(images), base(images)
+        assert y.dtype == expected.dtype == torch.bfloat16
+        torch.testing.assert_close(y, expected, rtol=0.02, atol=0.02)
+    assert own(torch.randn(0, 3, 8, 8)).shape == base(torch.randn(0, 3, 8, 8)).shape

@@ -20,7 +20,8 @@ FEW, MANY = 256, 2**20  # positions of the coarse map over the whole batch; weig
 
 def better_as_product(x: Tensor, weight: Tensor, positions: int) -> bool:
     """Whether a convolution with so many positions on its coarse side is faster as one matrix product."""
-    return x.device.type == "cpu" and positions <= FEW and weight.numel() >= MANY and not torch.compiler.is_compiling()
+    few = 0 < positions <= FEW
+    return x.device.type == "cpu" and few and weight.numel() >= MANY and not torch.compiler.is_compiling()
 
 
 def square(layer: nn.Conv2d | nn.ConvTranspose2d) -> tuple[int, int, int]:
@@ -57,4 +58,5 @@ class ConvTranspose2d(nn.ConvTranspose2d):
         patches = F.linear(x.permute(0, 2, 3, 1).flatten(0, 2), self.weight.flatten(1).t()).view(n, h * w, -1)  # (n, h w, d k k)
         y = F.fold(patches.transpose(1, 2), size, k, padding=pad, stride=s)
         y = y if self.bias is None else y + self.bias[:, None, None]
+        y = y.to(patches.dtype)  # autocast adds up the patches in float32; the base class rounds after that too
         return y.contiguous(memory_format=torch.channels_last) if channels_innermost(x) else y
