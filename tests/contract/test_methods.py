@@ -535,3 +535,33 @@ def test_swapping_the_sides_of_cyclegan_swaps_its_losses(case):
         assert {mirrored(name): term.item() for name, term in terms.items()} == pytest.approx(
             {name: term.item() for name, term in swapped.items()}, rel=1e-5
         )
+
+
+@pytest.mark.parametrize(("gan", "share"), [("vanilla", 0.5), ("lsgan", 0.5), ("hinge", 0.5), ("wgan", 1.0)])
+def test_a_discriminator_is_halved_but_not_a_critic(gan, share):
+    class Constant(nn.Module):
+        """Judges real images as 3 and fakes as -1, whose channels are 1 and 0."""
+
+        def forward(self, x):
+            return x.mean(dim=(1, 2, 3), keepdim=True) * 4 - 1
+
+    terms = discriminator_terms(Constant(), torch.ones(2, 1, 4, 4), torch.zeros(2, 1, 4, 4), gan, lambda_gp=10.0, lambda_r1=0.0)
+    by_hand = {
+        "vanilla": (0.048587, 0.313262),  # log(1 + e^-3), log(1 + e^-1)
+        "lsgan": (4.0, 1.0),  # (3 - 1)^2, (-1)^2
+        "hinge": (0.0, 0.0),  # max(0, 1 - 3), max(0, 1 - 1)
+        "wgan": (-3.0, -1.0),
+    }[gan]
+    assert terms["real"].item() == pytest.approx(share * by_hand[0], abs=1e-5)
+    assert terms["fake"].item() == pytest.approx(share * by_hand[1], abs=1e-5)
+    if gan == "wgan":  # the gradient is 4/16 for each of 16 values: its norm is 1, so there is nothing to penalise
+        assert terms["gp"].item() == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("config", [Pix2PixConfig, CycleGANConfig])
+def test_a_critic_with_batch_norm_is_refused(config):
+    with pytest.raises(
+        ConfigError, match=r"method\.gan wgan penalises .* which BatchNorm mixes with others'; set method\.norm instance"
+    ):
+        config(gan="wgan", norm="batch")
+    assert config(gan="wgan", norm="instance").gan == "wgan"

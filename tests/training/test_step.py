@@ -77,7 +77,11 @@ def test_parts_that_are_not_equal_are_refused():
 
 
 CHECKPOINTED = {
-    "pix2pix": [{}, {"norm": "batch", "dropout": True, "generator": "unet_6"}, {"gan": "wgan", "lambda_r1": 1.0}],
+    "pix2pix": [
+        {},
+        {"norm": "batch", "dropout": True, "generator": "unet_6"},
+        {"gan": "wgan", "norm": "instance", "lambda_r1": 1.0},
+    ],
     "cyclegan": [{}, {"norm": "batch", "dropout": True}, {"generator": "unet_3", "upsample": "pixelshuffle"}],
 }
 

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from diptych.errors import ConfigError
 from diptych.losses import Gan, discriminator_loss, gradient_penalty, r1_penalty
 from diptych.methods.extra import ExtraLosses
-from diptych.nets import apply_each
+from diptych.nets import Norm, apply_each
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 
@@ -86,13 +87,23 @@ def frozen(*nets: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def discriminator_terms(D: nn.Module, real: Tensor, fake: Tensor, gan: Gan, lambda_gp: float, lambda_r1: float) -> Terms:
-    """A discriminator's objective, halved as in both papers, with wgan's gradient penalty and R1 where it is asked for.
+def check_critic(gan: Gan, norm: Norm) -> None:
+    """Raise ConfigError for wgan with BatchNorm: its penalty is on each sample's own gradient (Gulrajani et al. 2017)."""
+    if gan == "wgan" and norm == "batch":
+        raise ConfigError(
+            "method.gan wgan penalises each image's own gradient, which BatchNorm mixes with others'; set method.norm instance"
+        )
 
-    real and fake are what D takes, (n, c, h, w); fake must come without gradient.
+
+def discriminator_terms(D: nn.Module, real: Tensor, fake: Tensor, gan: Gan, lambda_gp: float, lambda_r1: float) -> Terms:
+    """A discriminator's objective, with wgan's gradient penalty and R1 where it is asked for.
+
+    It is halved as in both papers to slow D against G, except for wgan, whose critic should be ahead and whose penalty has the
+    published weight against the whole of it. real and fake are what D takes, (n, c, h, w); fake must come without gradient.
     """
     on_fake, on_real = apply_each(D, fake, real)
-    terms = {"real": discriminator_loss(on_real, True, gan) / 2, "fake": discriminator_loss(on_fake, False, gan) / 2}
+    share = 1.0 if gan == "wgan" else 0.5
+    terms = {"real": share * discriminator_loss(on_real, True, gan), "fake": share * discriminator_loss(on_fake, False, gan)}
     if gan == "wgan":
         terms["gp"] = lambda_gp * gradient_penalty(D, real, fake)
     if lambda_r1:

@@ -23,7 +23,7 @@ from torch import nn
 
 from diptych.errors import ConfigError
 from diptych.losses import L1, Gan, PixelLoss, generator_loss
-from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
+from diptych.methods.base import Batch, Method, Terms, check_critic, discriminator_terms, frozen
 from diptych.methods.pool import ImagePool
 from diptych.nets import GeneratorName, Init, Norm, PatchGAN, Upsample, apply_side_by_side, generator, initialise
 from diptych.nets.modes import Mode
@@ -69,6 +69,7 @@ class CycleGANConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "method")
+        check_critic(self.gan, self.norm)
         if not (self.lambda_gan or self.lambda_cycle_a or self.lambda_cycle_b):
             raise ConfigError(
                 "cyclegan: lambda_gan, lambda_cycle_a and lambda_cycle_b are all 0, so there is nothing to learn; set one"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.losses import L1, Gan, PixelLoss, generator_loss
-from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
+from diptych.methods.base import Batch, Method, Terms, check_critic, discriminator_terms, frozen
 from diptych.nets import GeneratorName, Init, Norm, PatchGAN, Upsample, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
@@ -59,6 +59,7 @@ class Pix2PixConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "method")
+        check_critic(self.gan, self.norm)
         if not (self.lambda_gan or self.lambda_l1):
             raise ConfigError("pix2pix: lambda_gan and lambda_l1 are both 0, so there is nothing to learn; set one of them")
 
