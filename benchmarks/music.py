@@ -16,9 +16,9 @@ from pathlib import Path
 import diptych
 from diptych.inference.translator import Translator
 from diptych.music.build import BuildConfig, build
-from diptych.music.judge import Built, baseline, judge
+from diptych.music.evaluate import Built, baseline, judge
 from diptych.music.recipes import music_read
-from diptych.music.scores import find_scores
+from diptych.music.score_files import find_scores
 
 LEAST, AHEAD = 0.75, 0.3
 EPOCHS = 4

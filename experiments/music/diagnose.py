@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from diptych.inference.translator import Translator
-from diptych.music.judge import Built, from_json
+from diptych.music.evaluate import Built, from_json
+from diptych.music.note_metrics import Counts, compare, summarise
 from diptych.music.notes import CLEFS, sounding
 from diptych.music.roll import read
-from diptych.music.score import Counts, compare, summarise
 
 
 def renamed(seen, clefs):

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from diptych.music.judge import Built, baseline, judge
+from diptych.music.evaluate import Built, baseline, judge
 
 
 def main(built, free, most="1000"):

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diptych.music.judge import Built, from_json
+from diptych.music.evaluate import Built, from_json
+from diptych.music.note_metrics import Counts, compare, summarise
 from diptych.music.notes import Note
-from diptych.music.score import Counts, compare, summarise
 from diptych.music.spelling import spell
 
 SIDE, PITCHES = 256, 128

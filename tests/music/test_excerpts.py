@@ -16,7 +16,7 @@ from diptych.music.excerpts import excerpts
 from diptych.music.layout import Layout
 from diptych.music.notes import CLEFS, sounding
 from diptych.music.roll import column_of, read
-from diptych.music.scores import find_scores, load_mei, parts, read_text, tunes
+from diptych.music.score_files import find_scores, load_mei, parts, read_text, tunes
 from tests.music.songs import CONTAINER, attributes, melody, mxl, note, score
 
 

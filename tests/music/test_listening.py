@@ -8,7 +8,7 @@ from fractions import Fraction
 import mido
 import numpy as np
 
-from diptych.music.judge import Example
+from diptych.music.evaluate import Example
 from diptych.music.listening import BPM, write_page
 from diptych.music.notes import Note, System
 

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from diptych.music.processes import AHEAD, in_processes
-from tests.music.chores import process_of, square, touch
+from tests.music.process_tasks import process_of, square, touch
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

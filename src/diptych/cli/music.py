@@ -190,7 +190,7 @@ def score(args: argparse.Namespace) -> int:
     from diptych.data.formats import read_pixels
     from diptych.errors import ConfigError
     from diptych.evaluation.results import finite
-    from diptych.music.judge import Built, baseline, judge
+    from diptych.music.evaluate import Built, baseline, judge
     from diptych.music.listening import write_page
     from diptych.run import write_json
 

@@ -30,7 +30,7 @@ from diptych.music.excerpts import Excerpt, composer_of, excerpts
 from diptych.music.layout import Layout
 from diptych.music.notes import CLEFS, Note, System
 from diptych.music.processes import in_processes
-from diptych.music.scores import find_scores, tunes
+from diptych.music.score_files import find_scores, tunes
 
 BACKGROUNDS = {"sheet": 255, "roll": 0}
 KINDS = tuple(BACKGROUNDS)
@@ -81,7 +81,7 @@ class BuildConfig:
 class Work:
     """A score, who wrote it, the split its composer is in, and the pictures that are kept; ``name`` begins their names.
 
-    ``tune`` is its place in a file of several (see diptych.music.scores.tunes).
+    ``tune`` is its place in a file of several (see diptych.music.score_files.tunes).
     """
 
     path: Path

@@ -1,7 +1,7 @@
 """Engrave one part with verovio, in one line without end and with time proportional to length; measure by measure, as SVG.
 
 With ``spacingNonLinear`` 1 verovio advances by the same length for every quarter, unless notes need more room. Only the gaps
-at bar lines vary, so a measure is shifted as a whole to where its time zero belongs (diptych.music.pictures). No glyph is scaled.
+at bar lines vary, so a measure is shifted as a whole to where its time zero belongs (diptych.music.sheet_image). No glyph is scaled.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from diptych.errors import DataError
 from diptych.music.beams import SIMPLE, meter_in
 from diptych.music.notes import ALTERS, CLEFS, Mark, Note, step_of
-from diptych.music.scores import ID, plain_xml, toolkit
+from diptych.music.score_files import ID, plain_xml, toolkit
 
 UNITS = 180  # of verovio in a staff space
 SPACING = 25_600  # units a quarter per spacingLinear

@@ -17,9 +17,9 @@ from diptych.music.beams import beamed
 from diptych.music.engrave import Engraving, Measure, engrave
 from diptych.music.layout import QUARTERS, Layout
 from diptych.music.notes import CLEFS, Note, System, parted, sounding
-from diptych.music.pictures import Sheet, sheet
 from diptych.music.roll import Roll, draw, read
-from diptych.music.scores import load_mei, parts, reduced
+from diptych.music.score_files import load_mei, parts, reduced
+from diptych.music.sheet_image import Sheet, sheet
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Excerpt:
 def excerpts(path: Path, layout: Layout, font: str = "Leipzig", tune: int = 0) -> tuple[list[Excerpt], Counter[str]]:
     """The systems of all parts with as many staves as the layout, and the measures that were left out by reason.
 
-    ``tune`` chooses among the scores of one file (see diptych.music.scores.tunes).
+    ``tune`` chooses among the scores of one file (see diptych.music.score_files.tunes).
 
     Raises DataError, in one line that begins with the path, for a file without such a part.
     """

@@ -14,7 +14,7 @@ from PIL import Image
 
 from diptych.extras import extra
 from diptych.metrics.estimate import Estimate
-from diptych.music.judge import Example
+from diptych.music.evaluate import Example
 from diptych.music.midi import midi_bytes
 from diptych.music.notes import System
 from diptych.music.staves import to_song

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped, UInt8
 
 from diptych.music.layout import GUTTER, HEADER, Layout
+from diptych.music.note_metrics import f1
 from diptych.music.notes import CLEFS, System
 from diptych.music.roll import column_of
-from diptych.music.score import f1
 
 ALIKE = 0.8  # the least normalised correlation of a head
 KINDS = (Fraction(2), Fraction(4))  # shorter notes have black heads, those from here on white ones, and whole notes no stem

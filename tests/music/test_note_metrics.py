@@ -6,10 +6,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from diptych.music.heads import Heads, match, true_heads
 from diptych.music.layout import Layout
+from diptych.music.note_metrics import SCORES, Counts, compare, summarise
+from diptych.music.noteheads import Heads, match, true_heads
 from diptych.music.notes import Note, System
-from diptych.music.score import SCORES, Counts, compare, summarise
 
 TRUTH = System(
     ("G2",), 1, (Fraction(4),), 6,

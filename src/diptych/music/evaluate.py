@@ -18,11 +18,11 @@ from diptych.errors import DataError
 from diptych.metrics.estimate import Estimate, bootstrap
 from diptych.music.baselines import Translate, blank, copy, nearest
 from diptych.music.build import from_json
-from diptych.music.heads import Heads, Places, head_f1, heads_at, match, true_heads
 from diptych.music.layout import Layout
+from diptych.music.note_metrics import Counts, compare, summarise
+from diptych.music.noteheads import Heads, Places, head_f1, heads_at, match, true_heads
 from diptych.music.notes import System
 from diptych.music.roll import SURE, read
-from diptych.music.score import Counts, compare, summarise
 
 Task = Literal["read", "draw"]
 Page = UInt8[np.ndarray, "h w c"]
