@@ -16,8 +16,7 @@ from pathlib import Path
 import diptych
 from diptych.inference.translator import Translator
 from diptych.music.build import BuildConfig, build
-from diptych.music.evaluate import Built, baseline, judge
-from diptych.music.recipes import music_read
+from diptych.music.evaluate import MusicDataset, baseline, evaluate
 from diptych.music.score_files import find_scores
 
 LEAST, AHEAD = 0.75, 0.3
@@ -42,10 +41,10 @@ def main() -> int:
         start = time.perf_counter()
         diptych.train(recipe, Path(name) / "run", num_previews=0, num_validations=0)
         print(f"trained  {time.perf_counter() - start:5.0f} s", flush=True)
-        built = Built.load(out)
+        built = MusicDataset.load(out)
         reader = Translator.load(Path(name) / "run" / "snapshot.safetensors").pixels
-        found = judge(built, "read", reader).scores()["f1"]
-        near = judge(built, "read", baseline("nearest", built, "read"), by_system=True).scores()["f1"]
+        found = evaluate(built, "read", reader).scores()["f1"]
+        near = evaluate(built, "read", baseline("nearest", built, "read"), by_system=True).scores()["f1"]
     print(f"reader   F1 {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
     print(f"nearest  F1 {near.value:.3f} [{near.low:.3f}, {near.high:.3f}]")
     return int(not (found.value > LEAST and found.value > near.value + AHEAD))

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from diptych.inference.translator import Translator
-from diptych.music.evaluate import Built, from_json
-from diptych.music.note_metrics import Counts, compare, summarise
-from diptych.music.notes import CLEFS, sounding
-from diptych.music.roll import read
+from diptych.music.evaluate import MusicDataset, from_json
+from diptych.music.note_metrics import NoteCounts, count_matches, summarise
+from diptych.music.notes import CLEFS, apply_accidentals
+from diptych.music.roll import read_roll
 
 
 def renamed(seen, clefs):
@@ -23,26 +23,26 @@ def renamed(seen, clefs):
 
 def unmarked(system):
     """The same system without keys and accidentals: what is left are places."""
-    return sounding(replace(system, fifths=0, notes=tuple(replace(note, mark="") for note in system.notes)))
+    return apply_accidentals(replace(system, fifths=0, notes=tuple(replace(note, accidental="") for note in system.notes)))
 
 
 def main(folder, snapshot, split="val", most="300", threshold="0.5"):
-    built, translate = Built.load(Path(folder)), Translator.load(snapshot).pixels
+    built, translate = MusicDataset.load(Path(folder)), Translator.load(snapshot).pixels
     kinds = ("as read", "true clef", "true clef and key", "places alone")
     scores, keys, clefs = {kind: {} for kind in kinds}, Counter(), Counter()
     for name, records in built.pages(split, int(most)).items():
         page = translate(built.page("sheet", split, name))
         for record in records:
             truth = from_json(record)
-            seen = read(built.row(page, record), built.layout, float(threshold))
+            seen = read_roll(built.row(page, record), built.layout, float(threshold))
             clear = renamed(seen, truth.clefs)
             keys[truth.fifths, seen.fifths] += 1
             clefs[truth.clefs, seen.clefs] += 1
-            readings = (seen, sounding(clear), sounding(replace(clear, fifths=truth.fifths)), unmarked(clear))
+            readings = (seen, apply_accidentals(clear), apply_accidentals(replace(clear, fifths=truth.fifths)), unmarked(clear))
             for kind, reading in zip(kinds, readings, strict=True):
                 true = unmarked(truth) if kind == "places alone" else truth
                 work = scores[kind]
-                work[record["work"]] = work.get(record["work"], Counts()) + compare(true, reading)
+                work[record["work"]] = work.get(record["work"], NoteCounts()) + count_matches(true, reading)
     for kind, by_work in scores.items():
         print(f"{kind:<20}" + "  ".join(f"{k} {v.value:.3f}" for k, v in list(summarise(by_work).items())[:4]))
     print("keys (true, read):", keys.most_common(12))

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diptych.music.evaluate import Built, from_json
-from diptych.music.note_metrics import Counts, compare, summarise
+from diptych.music.evaluate import MusicDataset, from_json
+from diptych.music.note_metrics import NoteCounts, count_matches, summarise
 from diptych.music.notes import Note
 from diptych.music.spelling import spell
 
@@ -22,7 +22,7 @@ SIDE, PITCHES = 256, 128
 
 def array_of(system):
     """128 pitches, the highest on top, by 128 equal parts of the system's time."""
-    length, array = system.starts[-1], np.zeros((PITCHES, PITCHES), np.uint8)
+    length, array = system.measure_starts[-1], np.zeros((PITCHES, PITCHES), np.uint8)
     for note in system.notes:
         first, last = (round(time / length * PITCHES) for time in (note.onset, note.offset))
         array[127 - note.midi, first : max(last, first + 1)] = 255
@@ -31,7 +31,7 @@ def array_of(system):
 
 def notes_of(array, system, threshold):
     """Runs of lit cells as notes."""
-    length, found = system.starts[-1], []
+    length, found = system.measure_starts[-1], []
     for pitch in range(PITCHES):
         lit = np.concatenate([[0], array[127 - pitch] >= 255 * threshold, [0]]).astype(int)
         for first, last in zip(np.flatnonzero(np.diff(lit) > 0), np.flatnonzero(np.diff(lit) < 0), strict=True):
@@ -42,7 +42,7 @@ def notes_of(array, system, threshold):
 
 
 def build(voice, out):
-    built = Built.load(voice)
+    built = MusicDataset.load(voice)
     for split in ("train", "test"):
         for name, records in built.pages(split, 0 if split == "train" else 1000).items():
             sheet = built.page("sheet", split, name)
@@ -55,13 +55,13 @@ def build(voice, out):
 
 
 def score(voice, predictions, threshold=0.5):
-    built, by_work = Built.load(voice), {}
+    built, by_work = MusicDataset.load(voice), {}
     for records in built.pages("test", 1000).values():
         for record in records:
             truth = from_json(record)
             image = Image.open(next(predictions.glob(f"{record['id']}*.png"))).convert("L")
             found = notes_of(np.asarray(image.resize((PITCHES, PITCHES), Image.Resampling.BOX)), truth, float(threshold))
-            by_work[record["work"]] = by_work.get(record["work"], Counts()) + compare(truth, found)
+            by_work[record["work"]] = by_work.get(record["work"], NoteCounts()) + count_matches(truth, found)
     for name, estimate in summarise(by_work).items():
         print(f"{name:<20}{estimate.value:.3f}  [{estimate.low:.3f}, {estimate.high:.3f}]")
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from diptych.data.formats import read_pixels, write_pixels
-from diptych.music.build import BuildConfig, assign, person
+from diptych.music.build import BuildConfig, assign_splits, composer_key
 from diptych.music.listening import BPM, sound
-from diptych.music.midi import Played, Song, midi_bytes, read_midi
+from diptych.music.midi import PlayedNote, Song, midi_bytes, read_midi
 from diptych.music.notes import Note, System
 from tests.cli.pictures import diptych
 from tests.music.songs import melody, mxl, score
@@ -85,7 +85,7 @@ def test_two_processes_build_the_same(scores, built, tmp_path):
 
 def test_composers_are_in_one_split_each_and_the_seed_chooses_them(scores):
     files = sorted(scores.glob("work*"))
-    found = [{work.composer: work.split for work in assign(files, BuildConfig(seed=seed, test=0.25))} for seed in range(6)]
+    found = [{work.composer: work.split for work in assign_splits(files, BuildConfig(seed=seed, test=0.25))} for seed in range(6)]
     assert all(list(split.values()).count("test") == 2 for split in found)
     assert len({tuple(sorted(split.items())) for split in found}) > 1
 
@@ -93,7 +93,7 @@ def test_composers_are_in_one_split_each_and_the_seed_chooses_them(scores):
 def test_works_of_one_composer_are_split_each_by_itself(tmp_path):
     for k in range(8):
         (tmp_path / f"{k}.mxl").write_bytes(mxl(score(melody(k), composer="J. S. Bach")))
-    splits = [work.split for work in assign(sorted(tmp_path.iterdir()), BuildConfig(test=0.25, val=0.125))]
+    splits = [work.split for work in assign_splits(sorted(tmp_path.iterdir()), BuildConfig(test=0.25, val=0.125))]
     assert (splits.count("test"), splits.count("val"), splits.count("train")) == (2, 1, 5)
 
 
@@ -107,8 +107,12 @@ def test_works_of_one_composer_are_split_each_by_itself(tmp_path):
     ids=lambda names: names[0],
 )
 def test_a_composer_is_one_person_however_spelled(names):
-    assert len({person(name) for name in names}) == 1
-    assert person("Clara Schumann") != person("Robert Schumann") and person("") == "" and person("作曲者") == "作曲者"
+    assert len({composer_key(name) for name in names}) == 1
+    assert (
+        composer_key("Clara Schumann") != composer_key("Robert Schumann")
+        and composer_key("") == ""
+        and composer_key("作曲者") == "作曲者"
+    )
 
 
 def test_the_truth_scores_one_and_baselines_little(built, capsys):
@@ -228,7 +232,7 @@ def test_the_translators_that_come_with_diptych_draw_a_song_and_read_it_again(tm
     pitches = (62, 66, 69, 74, 73, 71, 69, 68, 69, 67, 66, 64, 62, 61, 62, 57, 62, 69, 66, 62)  # D major, with a g sharp
     lengths = [Fraction(each) for each in (1, 1, 1, 1, Fraction(1, 2), Fraction(1, 2), 1, 2, Fraction(3, 2), Fraction(1, 2))] * 2
     starts = list(accumulate(lengths, initial=Fraction(0)))
-    notes = tuple(Played(a, b, pitch, 64, 0) for pitch, (a, b) in zip(pitches, pairwise(starts), strict=True))
+    notes = tuple(PlayedNote(a, b, pitch, 64, 0) for pitch, (a, b) in zip(pitches, pairwise(starts), strict=True))
     (tmp_path / "song.mid").write_bytes(midi_bytes(Song(notes, fifths=2)))
     assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "song.png") == 0
     assert diptych("music", "read", tmp_path / "song.png", "--out", tmp_path / "back.mid") == 0

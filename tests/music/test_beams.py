@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from diptych.music.beams import beamed, beat_of
+from diptych.music.beams import beat_of, rebeam
 
 METERS = {"4/4": Fraction(1), "6/8": Fraction(3, 2), "3/4": Fraction(1), "9/8": Fraction(3, 2), "4/8": Fraction(1)}
 
@@ -54,10 +54,10 @@ def groups(mei):
 def test_beams_follow_the_beats_and_nothing_else(meter, events, expected):
     mei = layer(meter, events)
     notes = [dict(note.attrib) for note in mei.iter("note")]
-    assert groups(beamed(mei)) == expected
+    assert groups(rebeam(mei)) == expected
     assert [dict(note.attrib) for note in mei.iter("note")] == notes
     again = ET.tostring(mei)
-    assert ET.tostring(beamed(mei)) == again
+    assert ET.tostring(rebeam(mei)) == again
 
 
 @pytest.mark.parametrize(("meter", "beat"), METERS.items())
@@ -70,4 +70,4 @@ def test_a_meter_holds_until_the_next():
     mei.append(ET.fromstring('<scoreDef meter.count="6" meter.unit="8"/>'))
     for measure in layer("4/4", "8 8 8 8 8 8").iter("measure"):
         mei.append(measure)
-    assert groups(beamed(mei)) == [3, 3]
+    assert groups(rebeam(mei)) == [3, 3]

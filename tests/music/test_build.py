@@ -5,7 +5,7 @@ import json
 import pytest
 
 from diptych.errors import ConfigError
-from diptych.music.build import BuildConfig, assign, build, person
+from diptych.music.build import BuildConfig, assign_splits, build, composer_key
 from tests.music.songs import melody, mxl, score
 
 CONFIG = BuildConfig(test=0, val=0)
@@ -62,7 +62,7 @@ def test_a_build_goes_on_only_with_the_scores_it_began_with(tmp_path):
 def test_each_tune_of_a_file_is_a_work_with_a_name_of_its_own(tmp_path):
     (tmp_path / "x.abc").write_text("".join(f"X:{k}\nC:{name} Jig\nK:C\nC|\n\n" for k, name in enumerate("FGA")))
     (tmp_path / "x-2.abc").write_text("X:1\nK:C\nC|\n")
-    works = assign(sorted(tmp_path.iterdir()), CONFIG)
+    works = assign_splits(sorted(tmp_path.iterdir()), CONFIG)
     found = [(work.name, work.tune, work.composer) for work in works]
     assert found == [("x-2", 0, tmp_path.name), ("x-1", 0, "F Jig"), ("x-2-1", 1, "G Jig"), ("x-3", 2, "A Jig")]
 
@@ -79,13 +79,13 @@ def test_each_tune_of_a_file_is_a_work_with_a_name_of_its_own(tmp_path):
     ],
 )  # fmt: skip
 def test_a_person_is_known_through_what_stands_beside_the_name(name, who):
-    assert person(name) == who
+    assert composer_key(name) == who
 
 
 def test_a_family_name_alone_is_the_one_person_of_that_family(tmp_path):
     files = songs(
         tmp_path, "Franz Schubert", "Schubert", "Clara Schumann", "Robert Schumann", "Schumann", "Jacobs", "A. Jacobs-Bond"
     )
-    splits = [[work.split for work in assign(files, BuildConfig(seed=seed, test=0.6))] for seed in range(40)]
+    splits = [[work.split for work in assign_splits(files, BuildConfig(seed=seed, test=0.6))] for seed in range(40)]
     assert all(split[0] == split[1] for split in splits) and {split[0] for split in splits} == {"test", "train"}
     assert all(any(split[k] != split[other] for split in splits) for k, other in ((2, 4), (3, 4), (5, 6)))

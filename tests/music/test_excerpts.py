@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from diptych.errors import DataError
-from diptych.music.beams import beamed
-from diptych.music.engrave import _joined
+from diptych.music.beams import rebeam
+from diptych.music.engrave import _merge_ties
 from diptych.music.excerpts import excerpts
 from diptych.music.layout import Layout
-from diptych.music.notes import CLEFS, sounding
-from diptych.music.roll import column_of, read
+from diptych.music.notes import CLEFS, apply_accidentals
+from diptych.music.roll import column_of, read_roll
 from diptych.music.score_files import find_scores, load_mei, parts, read_text, tunes
 from tests.music.songs import CONTAINER, attributes, melody, mxl, note, score
 
@@ -35,7 +35,7 @@ def test_all_measures_come_back_as_they_are_written(tmp_path):
     first = found[0].system
     assert (first.clefs, first.fifths, first.measures[0]) == (("G2",), 1, 4)
     assert [n.midi for n in first.notes[:4]] == [67, 69, 71, 72]
-    sharp = [n for each in found for n in each.system.notes if n.mark == "s"]
+    sharp = [n for each in found for n in each.system.notes if n.accidental == "s"]
     assert [n.midi for n in sharp] == [73, 73]
 
 
@@ -43,19 +43,19 @@ def test_all_measures_come_back_as_they_are_written(tmp_path):
 def test_every_head_stands_on_its_note_of_the_roll(layout, tmp_path):
     found, _ = made(tmp_path, melody(), layout=layout)
     for each in found:
-        zeros = layout.time_zeros(each.system.measures, each.system.quarter)
+        zeros = layout.downbeat_columns(each.system.measures, each.system.quarter_width)
         for n in each.system.notes:
-            rows = layout.rows(0, n.step - CLEFS["G2"])
+            rows = layout.step_rows(0, n.step - CLEFS["G2"])
             column = column_of(n.onset, each.system, layout, zeros)
             head = each.sheet[rows, column : column + layout.space]
             beside = each.sheet[rows, column - layout.space : column - 1]
             assert head.mean() < 128, (n, column)
-            assert n.mark or head.mean() + 60 < beside.mean(), (n, column)
+            assert n.accidental or head.mean() + 60 < beside.mean(), (n, column)
 
 
 def test_the_roll_says_what_the_system_says(tmp_path):
     for each in made(tmp_path, melody())[0]:
-        assert read(each.roll, Layout()) == each.system == sounding(each.system)
+        assert read_roll(each.roll, Layout()) == each.system == apply_accidentals(each.system)
 
 
 def test_a_tied_note_is_one_and_no_system_begins_or_ends_in_it(tmp_path):
@@ -76,7 +76,7 @@ def test_a_tied_note_is_one_and_no_system_begins_or_ends_in_it(tmp_path):
 def test_ties_in_a_circle_come_to_an_end():
     times = {name: (Fraction(k), Fraction(k + 1)) for k, name in enumerate("abcd")}
     ties = "".join(f'<tie startid="#{a}" endid="#{b}"/>' for a, b in ("ab", "ba", "cd"))
-    held = _joined(times, ET.fromstring(f"<mei>{ties}</mei>"))
+    held = _merge_ties(times, ET.fromstring(f"<mei>{ties}</mei>"))
     assert held == {"a", "b", "d"} and times["c"] == (2, 4) and times["a"] == (0, 1)
 
 
@@ -133,7 +133,7 @@ def test_a_tuplet_of_no_notes_lasts_as_verovio_counts(tmp_path):
     path = written(tmp_path / "x.mei", text)
     (each,), _ = excerpts(path, Layout())
     assert [n.onset for n in each.system.notes] == [0, 1, 2, 2.5]
-    assert [len(beam) for beam in beamed(load_mei(path)).iter("beam")] == [2, 2]
+    assert [len(beam) for beam in rebeam(load_mei(path)).iter("beam")] == [2, 2]
 
 
 def test_a_piano_has_two_panels_in_their_own_clefs(tmp_path):
@@ -154,10 +154,10 @@ def test_a_piano_has_two_panels_in_their_own_clefs(tmp_path):
 def test_staff_lines_and_bar_lines_are_crisp(tmp_path):
     each = made(tmp_path, melody())[0][0]
     layout = Layout()
-    assert (each.sheet[layout.lines(0)] == 0).all()
-    between = each.sheet[layout.lines(0)[0] + 2]
+    assert (each.sheet[layout.line_rows(0)] == 0).all()
+    between = each.sheet[layout.line_rows(0)[0] + 2]
     assert set(np.flatnonzero(between == 0)) >= {
-        layout.bar(z) for z in layout.time_zeros(each.system.measures, each.system.quarter)[1:]
+        layout.barline_column(z) for z in layout.downbeat_columns(each.system.measures, each.system.quarter_width)[1:]
     }
 
 
@@ -175,7 +175,7 @@ def test_abc_is_read_too(tmp_path):
     path = written(tmp_path / "tune.abc", "X:1\nT:Tune\nC:Trad.\nM:4/4\nL:1/4\nK:G\nGABc|d2B2|A^cde|G4|\n")
     found, _ = excerpts(path, Layout())
     assert [n.midi for n in found[0].system.notes][:4] == [67, 69, 71, 72]
-    assert any(n.mark == "s" for each in found for n in each.system.notes)
+    assert any(n.accidental == "s" for each in found for n in each.system.notes)
 
 
 def test_each_tune_of_an_abc_file_is_a_score_under_its_header(tmp_path):

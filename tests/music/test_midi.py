@@ -11,9 +11,9 @@ import pytest
 
 from diptych.errors import DataError
 from diptych.music.layout import Layout
-from diptych.music.midi import Meter, Played, Song, midi_bytes, read_midi
+from diptych.music.midi import Meter, PlayedNote, Song, midi_bytes, read_midi
 from diptych.music.pages import stacked, unstacked
-from diptych.music.staves import systems, to_song
+from diptych.music.staves import to_song, to_systems
 
 METERS = Meter(length=Fraction(3)), Meter(length=Fraction(3), beat=Fraction(3, 2))  # 3/4 and 6/8
 
@@ -29,7 +29,7 @@ def song(seed=0, staves=1):
         while time < 20:
             length = Fraction(dice.choice([1, 2, 3, 4, 8]), 4)
             for pitch in dice.sample(range(62, 80) if not staff else range(40, 58), dice.randint(0, 2)):
-                notes.append(Played(time, time + length, pitch, dice.randint(1, 127), staff))
+                notes.append(PlayedNote(time, time + length, pitch, dice.randint(1, 127), staff))
             time += length
     return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), (METERS[seed % 2],))
 
@@ -43,7 +43,7 @@ def file(path, song_):
 def test_midi_to_roll_and_back_is_exact(layout, tmp_path):
     for seed in range(20):
         before = read_midi(file(tmp_path / "x.mid", song(seed, layout.staves)))
-        picture = stacked(systems(before, layout), layout)
+        picture = stacked(to_systems(before, layout), layout)
         after = to_song(unstacked(picture, layout))
         kept = [sorted((n.onset, n.end, n.pitch, n.velocity) for n in each.notes) for each in (before, after)]
         assert kept[0] == kept[1]
@@ -51,11 +51,11 @@ def test_midi_to_roll_and_back_is_exact(layout, tmp_path):
 
 
 def test_a_note_over_many_systems_comes_back_as_one_and_a_repeated_one_as_two():
-    notes = Played(Fraction(0), Fraction(60), 64, 80, 0), Played(Fraction(0), Fraction(20), 72, 80, 0)
-    notes += (Played(Fraction(20), Fraction(40), 72, 80, 0), Played(Fraction(60), Fraction(61), 64, 80, 0))
+    notes = PlayedNote(Fraction(0), Fraction(60), 64, 80, 0), PlayedNote(Fraction(0), Fraction(20), 72, 80, 0)
+    notes += (PlayedNote(Fraction(20), Fraction(40), 72, 80, 0), PlayedNote(Fraction(60), Fraction(61), 64, 80, 0))
     layout = Layout()
-    found = systems(Song(notes), layout)
-    assert len(found) > 4 and sum(note.held for system in found for note in system.notes) > 4
+    found = to_systems(Song(notes), layout)
+    assert len(found) > 4 and sum(note.continued for system in found for note in system.notes) > 4
     back = to_song(unstacked(stacked(found, layout), layout))
     assert back.notes == tuple(sorted(notes, key=lambda n: (n.onset, n.pitch)))
 
@@ -95,33 +95,33 @@ def test_a_bad_file_is_one_line(name, message, tmp_path):
 
 
 def test_a_note_that_no_staff_holds_is_refused_with_what_helps():
-    low = Song((Played(Fraction(0), Fraction(1), 20, 64, 0), Played(Fraction(1), Fraction(2), 90, 64, 0)))
+    low = Song((PlayedNote(Fraction(0), Fraction(1), 20, 64, 0), PlayedNote(Fraction(1), Fraction(2), 90, 64, 0)))
     with pytest.raises(DataError, match=r"the note 20 at quarter 0 stands \d+ steps from the middle of its staff, at most 15"):
-        systems(low, Layout())
+        to_systems(low, Layout())
 
 
 def test_a_note_that_no_staff_holds_under_its_other_name_is_refused():
-    high = Song(tuple(Played(Fraction(0), Fraction(1), pitch, 64, 0) for pitch in (96, 97)), fifths=0)
+    high = Song(tuple(PlayedNote(Fraction(0), Fraction(1), pitch, 64, 0) for pitch in (96, 97)), fifths=0)
     with pytest.raises(DataError, match="the note 97 at quarter 0 stands 16 steps from the middle of its staff, at most 15"):
-        systems(high, Layout())
+        to_systems(high, Layout())
 
 
 def test_two_tracks_have_a_staff_each_also_where_they_cross():
     spans = [(0, 60, 0), (0, 55, 1), (1, 62, 0), (1, 64, 1)]
-    song_ = Song(tuple(Played(Fraction(t), Fraction(t + 1), pitch, 64, track) for t, pitch, track in spans))
-    (system,) = systems(song_, Layout(2))
+    song_ = Song(tuple(PlayedNote(Fraction(t), Fraction(t + 1), pitch, 64, track) for t, pitch, track in spans))
+    (system,) = to_systems(song_, Layout(2))
     assert [(note.onset, note.staff, note.midi) for note in system.notes] == [(0, 0, 60), (0, 1, 55), (1, 0, 62), (1, 1, 64)]
 
 
 def test_rests_between_notes_keep_their_time_through_a_roll():
-    far = Song(tuple(Played(Fraction(t), Fraction(t + 1), 72, 64, 0) for t in (0, 40)))
-    back = to_song(unstacked(stacked(systems(far, Layout()), Layout()), Layout()))
+    far = Song(tuple(PlayedNote(Fraction(t), Fraction(t + 1), 72, 64, 0) for t in (0, 40)))
+    back = to_song(unstacked(stacked(to_systems(far, Layout()), Layout()), Layout()))
     assert [note.onset for note in back.notes] == [0, 40]
 
 
 def test_a_note_held_over_many_systems_is_in_each_of_them():
-    long = Song((Played(Fraction(0), Fraction(40), 72, 64, 0), Played(Fraction(20), Fraction(21), 65, 64, 0)))
-    found = systems(long, Layout())
+    long = Song((PlayedNote(Fraction(0), Fraction(40), 72, 64, 0), PlayedNote(Fraction(20), Fraction(21), 65, 64, 0)))
+    found = to_systems(long, Layout())
     assert len(found) > 3 and all(any(note.midi == 72 for note in system.notes) for system in found)
 
 
@@ -172,7 +172,7 @@ def test_every_note_on_is_a_note_and_the_oldest_ends_first(kind, messages, spans
 
 
 def test_overlaps_of_one_pitch_are_written_and_read_again(tmp_path):
-    notes = tuple(Played(Fraction(a), Fraction(b), A, 64, 0) for a, b in [(0, 2), (1, 4), (4, 5)])
+    notes = tuple(PlayedNote(Fraction(a), Fraction(b), A, 64, 0) for a, b in [(0, 2), (1, 4), (4, 5)])
     assert read_midi(file(tmp_path / "x.mid", Song(notes))).notes == tuple(replace(n, track=1) for n in notes)
 
 
@@ -202,7 +202,7 @@ def test_a_meter_off_the_grid_is_none(numerator, denominator, tmp_path):
     path = saved(tmp_path / "x.mid", [(0, meter(3, 4)), (72, meter(numerator, denominator))], [(0, on(A)), (144, off(A))])
     song_ = read_midi(path)
     assert song_.meters == (Meter(length=Fraction(3)),)
-    assert [system.measures for system in systems(song_, Layout())] == [(3, 3)]
+    assert [system.measures for system in to_systems(song_, Layout())] == [(3, 3)]
 
 
 def test_a_meter_of_any_unit_comes_back_from_a_roll(tmp_path):
@@ -211,7 +211,7 @@ def test_a_meter_of_any_unit_comes_back_from_a_roll(tmp_path):
     changes = [(start, meter(*each)) for start, each in zip(starts, meters, strict=False)]
     notes = [event for a, b in pairwise(starts) for event in ((a, on(A)), (b, off(A)))]
     before = read_midi(saved(tmp_path / "x.mid", changes, notes))
-    after = to_song(unstacked(stacked(systems(before, Layout()), Layout()), Layout()))
+    after = to_song(unstacked(stacked(to_systems(before, Layout()), Layout()), Layout()))
     kept = read_midi(file(tmp_path / "y.mid", after))
     assert [kept.meters, after.meters] == [before.meters, before.meters] and len(kept.notes) == len(meters)
 
@@ -221,7 +221,7 @@ def test_a_meter_for_each_measure_takes_no_longer(tmp_path):
     for changes in ([], [(96 * k, meter(*((4, 4), (8, 8))[k % 2])) for k in range(num)]):
         song_ = read_midi(saved(tmp_path / "x.mid", changes, [(0, on(A)), (96 * num, off(A))]))
         started = time.process_time()
-        assert sum(len(system.measures) for system in systems(song_, Layout())) == num
+        assert sum(len(system.measures) for system in to_systems(song_, Layout())) == num
         seconds.append(time.process_time() - started)
     assert seconds[1] < 2 * seconds[0]
 
@@ -233,7 +233,7 @@ def test_a_meter_of_nothing_and_a_song_without_end_are_no_trap(tmp_path):
     track.append(mido.Message("note_on", note=70, velocity=90, time=0))
     track.append(mido.Message("note_off", note=70, time=4))
     midi.save(tmp_path / "zero.mid")
-    assert len(systems(read_midi(tmp_path / "zero.mid"), Layout())) == 1
+    assert len(to_systems(read_midi(tmp_path / "zero.mid"), Layout())) == 1
     track[-1].time = 2**27
     midi.save(tmp_path / "long.mid")
     with pytest.raises(DataError, match=r"long\.mid: lasts 134,217,728 quarters, at most 20,000 are read"):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from diptych.music.layout import Layout
-from diptych.music.note_metrics import SCORES, Counts, compare, summarise
-from diptych.music.noteheads import Heads, match, true_heads
+from diptych.music.note_metrics import METRICS, NoteCounts, count_matches, summarise
+from diptych.music.noteheads import NoteheadTemplates, heads_of, match_heads
 from diptych.music.notes import Note, System
 
 TRUTH = System(
@@ -22,8 +22,8 @@ def with_notes(*notes):
 
 
 def test_the_truth_finds_itself():
-    counts = compare(TRUTH, TRUTH)
-    assert counts == Counts(4, 4, 4, 4, outside=2, outside_found=2, perfect=1, systems=1)
+    counts = count_matches(TRUTH, TRUTH)
+    assert counts == NoteCounts(4, 4, 4, 4, outside=2, outside_found=2, perfect=1, systems=1)
 
 
 @pytest.mark.parametrize(
@@ -36,40 +36,40 @@ def test_the_truth_finds_itself():
 )  # fmt: skip
 def test_pitch_is_exact_and_time_within_50_ms(changes, found, held):
     first, *others = TRUTH.notes
-    counts = compare(TRUTH, with_notes(replace(first, **changes), *others))
+    counts = count_matches(TRUTH, with_notes(replace(first, **changes), *others))
     assert (counts.found, counts.held) == (found, held)
 
 
 def test_a_note_twice_is_found_once():
-    counts = compare(TRUTH, with_notes(*TRUTH.notes, TRUTH.notes[0]))
+    counts = count_matches(TRUTH, with_notes(*TRUTH.notes, TRUTH.notes[0]))
     assert (counts.read, counts.found, counts.perfect) == (5, 4, 0)
 
 
 def test_intervals_are_by_work():
-    scores = summarise({"a": Counts(10, 10, 10, 10, 2, 2, 1, 1), "b": Counts(10, 10, 0, 0, 2, 0, 0, 1)})
+    scores = summarise({"a": NoteCounts(10, 10, 10, 10, 2, 2, 1, 1), "b": NoteCounts(10, 10, 0, 0, 2, 0, 0, 1)})
     assert scores["f1"].value == 0.5 and (scores["f1"].low, scores["f1"].high) == (0.0, 1.0) and scores["f1"].n == 2
-    assert all(score(Counts()) == 0 for score in SCORES.values())
+    assert all(score(NoteCounts()) == 0 for score in METRICS.values())
 
 
 def sheet_with(heads, layout):
     """A page with lines, and an oval for each head."""
     sheet = np.full((layout.height, layout.width), 255, np.uint8)
-    sheet[layout.lines(0)] = 0
+    sheet[layout.line_rows(0)] = 0
     y, x = np.mgrid[-2:3, -2.5:2.6]
     oval = (y / 2.2) ** 2 + (x / 2.7) ** 2 < 1
     for staff, position, column in heads:
-        top = layout.middle(staff) - position * layout.half - 2
+        top = layout.middle_row(staff) - position * layout.step_height - 2
         sheet[top : top + 5, column : column + oval.shape[1]][oval] = 0
     return sheet
 
 
 def test_heads_are_found_where_they_stand_and_nowhere_on_an_empty_page():
     layout = Layout()
-    true = true_heads(TRUTH, layout)
-    heads = Heads.learn(layout, [(TRUTH, sheet_with(true, layout), [])])
+    true = heads_of(TRUTH, layout)
+    heads = NoteheadTemplates.learn(layout, [(TRUTH, sheet_with(true, layout), [])])
     assert sorted(heads.find(sheet_with(true, layout))) == sorted(true)
     assert heads.find(sheet_with([], layout)) == []
     faint = 255 - (255 - sheet_with(true, layout)) // 5
     assert heads.find(faint) == []
     moved = [(staff, position + 1, column) for staff, position, column in true]
-    assert match(true, heads.find(sheet_with(moved, layout)), [], layout)[0] == 0
+    assert match_heads(true, heads.find(sheet_with(moved, layout)), [], layout)[0] == 0

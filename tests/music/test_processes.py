@@ -9,43 +9,49 @@ from functools import partial
 
 import pytest
 
-from diptych.music.processes import AHEAD, in_processes
+from diptych.music.processes import MAX_PENDING_PER_WORKER, map_in_processes
 from tests.music.process_tasks import process_of, square, touch
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_item_that_ends_its_process_is_none_and_all_others_are_done(jobs):
     expected = [(k, None if k % 5 == 3 else k * k) for k in range(14)]
-    assert list(in_processes(square, range(14), jobs)) == expected
+    assert list(map_in_processes(square, range(14), jobs)) == expected
 
 
 def test_what_the_function_raises_is_raised():
-    found = in_processes(square, [1, 2, 100, 4], 1)
+    found = map_in_processes(square, [1, 2, 100, 4], 1)
     assert [next(found), next(found)] == [(1, 1), (2, 4)]
     with pytest.raises(ValueError, match="100 is no number"):
         next(found)
 
 
 def test_few_results_wait_for_who_takes_them(tmp_path):
-    found = in_processes(partial(touch, tmp_path), range(60), 1)
+    found = map_in_processes(partial(touch, tmp_path), range(60), 1)
     next(found)
     time.sleep(1)
-    assert len(list(tmp_path.iterdir())) <= AHEAD + 1
+    assert len(list(tmp_path.iterdir())) <= MAX_PENDING_PER_WORKER + 1
     assert len(list(found)) == 59
 
 
 def test_where_no_process_can_start_no_item_is_blamed(tmp_path):
     script = tmp_path / "unguarded.py"
-    script.write_text("from diptych.music.processes import in_processes\nprint(list(in_processes(abs, [1, 2], 1)))\n")
+    script.write_text("from diptych.music.processes import map_in_processes\nprint(list(map_in_processes(abs, [1, 2], 1)))\n")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert done.returncode != 0 and "BrokenProcessPool" in done.stderr and "None" not in done.stdout
 
 
 def test_a_process_that_ends_with_nothing_to_do_is_no_items_fault():
-    found = in_processes(process_of, range(AHEAD + 1), 1)  # the last is taken when the first has been asked for
+    found = map_in_processes(
+        process_of, range(MAX_PENDING_PER_WORKER + 1), 1
+    )  # the last is taken when the first has been asked for
     first = next(found)[1]
     time.sleep(0.5)  # it has done all that it took
     os.kill(first, signal.SIGKILL)
     time.sleep(0.5)
     rest = [pid for _, pid in found]
-    assert len(rest) == AHEAD and rest[:-1] == [first] * (AHEAD - 1) and rest[-1] not in (None, first)
+    assert (
+        len(rest) == MAX_PENDING_PER_WORKER
+        and rest[:-1] == [first] * (MAX_PENDING_PER_WORKER - 1)
+        and rest[-1] not in (None, first)
+    )

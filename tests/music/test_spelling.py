@@ -8,11 +8,11 @@ import pytest
 
 from diptych.errors import DataError
 from diptych.music.layout import Layout
-from diptych.music.midi import Played, Song
+from diptych.music.midi import PlayedNote, Song
 from diptych.music.notes import LETTERS, midi_pitch
 from diptych.music.pages import stacked, unstacked
-from diptych.music.spelling import key_of, spell
-from diptych.music.staves import count_changed, systems, to_song
+from diptych.music.spelling import estimate_key, spell
+from diptych.music.staves import count_changed, to_song, to_systems
 
 
 def test_every_pitch_has_a_name_in_every_key():
@@ -32,13 +32,13 @@ def test_spelling_follows_the_key(pitch, fifths, name):
 
 
 def test_the_key_is_found_from_what_sounds():
-    scale = [Played(Fraction(k), Fraction(k + 1), pitch, 64, 0) for k, pitch in enumerate([62, 64, 66, 67, 69, 71, 73, 74])]
-    assert key_of(scale) == 2
+    scale = [PlayedNote(Fraction(k), Fraction(k + 1), pitch, 64, 0) for k, pitch in enumerate([62, 64, 66, 67, 69, 71, 73, 74])]
+    assert estimate_key(scale) == 2
 
 
 def song(*spans, fifths=0):
     """Notes of (onset, end, pitch)."""
-    return Song(tuple(Played(Fraction(a), Fraction(b), pitch, 64, 0) for a, b, pitch in sorted(spans)), fifths=fifths)
+    return Song(tuple(PlayedNote(Fraction(a), Fraction(b), pitch, 64, 0) for a, b, pitch in sorted(spans)), fifths=fifths)
 
 
 def spans(song_):
@@ -46,13 +46,13 @@ def spans(song_):
 
 
 def names(song_):
-    (system,) = systems(song_, Layout())
+    (system,) = to_systems(song_, Layout())
     return [f"{LETTERS[note.step % 7]}{note.alter:+d}" for note in sorted(system.notes, key=lambda note: (note.onset, note.midi))]
 
 
 def through_rolls(song_):
     layout = Layout()
-    return to_song(unstacked(stacked(systems(song_, layout), layout), layout))
+    return to_song(unstacked(stacked(to_systems(song_, layout), layout), layout))
 
 
 OVER = Fraction(1, 24)  # quarters that a player's legato overlaps
@@ -62,13 +62,13 @@ def test_legato_over_semitones_without_names_ends_the_note_before_the_next():
     legato = song((0, 1 + OVER, 67), (1, 2 + OVER, 68), (2, 3, 69))
     assert names(legato) == ["g+0", "a-1", "a+0"]
     assert spans(through_rolls(legato)) == [(0, 1 + OVER, 67), (1, 2, 68), (2, 3, 69)]
-    assert count_changed(legato, systems(legato, Layout())) == 1
+    assert count_changed(legato, to_systems(legato, Layout())) == 1
 
 
 @pytest.mark.parametrize("onset", [20, 24])  # within a system, and where one begins
 def test_a_note_that_is_ended_early_is_not_there_in_the_next_system(onset):
     long = song((0, 40, 67), (10, 60, 68), (onset, 60, 69), (0, 60, 80))
-    found = systems(long, Layout())
+    found = to_systems(long, Layout())
     assert len(found) > 4 and all(note.duration > 0 for system in found for note in system.notes)
     assert spans(through_rolls(long)) == [(0, 40, 67), (0, 60, 80), (10, onset, 68), (onset, 60, 69)]
 
@@ -113,7 +113,7 @@ def test_a_chord_is_refused_where_no_names_are_left_and_nowhere_else():
 def test_notes_that_cannot_be_named_are_refused_with_their_place():
     rule = r"the notes 67, 68 and 69 begin at once at quarter 4\.5 and there are no steps for all; leave one of them out"
     with pytest.raises(DataError, match=rule):
-        systems(song((0, 4, 60), *((Fraction(9, 2), 5, pitch) for pitch in (67, 68, 69, 74))), Layout())
+        to_systems(song((0, 4, 60), *((Fraction(9, 2), 5, pitch) for pitch in (67, 68, 69, 74))), Layout())
 
 
 def test_any_melody_can_be_played_legato():
@@ -124,6 +124,6 @@ def test_any_melody_can_be_played_legato():
             *((Fraction(a, 6), Fraction(b, 6) + dice.choice((OVER, 1, 3)), dice.randint(62, 74)) for a, b in pairwise(times)),
             fifths=dice.randint(-6, 6),
         )
-        heard = to_song(systems(melody, Layout()))
+        heard = to_song(to_systems(melody, Layout()))
         assert [(n.onset, n.pitch) for n in heard.notes] == [(n.onset, n.pitch) for n in melody.notes]
         assert all(after.end <= before.end for before, after in zip(melody.notes, heard.notes, strict=True))

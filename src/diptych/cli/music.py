@@ -190,7 +190,7 @@ def score(args: argparse.Namespace) -> int:
     from diptych.data.formats import read_pixels
     from diptych.errors import ConfigError
     from diptych.evaluation.results import finite
-    from diptych.music.evaluate import Built, baseline, judge
+    from diptych.music.evaluate import MusicDataset, baseline, evaluate
     from diptych.music.listening import write_page
     from diptych.run import write_json
 
@@ -199,7 +199,7 @@ def score(args: argparse.Namespace) -> int:
         raise ConfigError(f"score takes one of --snapshot, --baseline and --pred, found {' and '.join(given) or 'none'}")
     if args.reader and args.task == "read":
         raise ConfigError("--reader reads what was drawn; leave it out, or score with --task draw")
-    built = Built.load(args.data)
+    built = MusicDataset.load(args.data)
     if args.baseline:
         translate: Any = baseline(args.baseline, built, args.task)
     elif args.pred:
@@ -210,7 +210,7 @@ def score(args: argparse.Namespace) -> int:
     reader = translator(args.reader, args.device, "read") if args.reader else None
     with bar("pages") as progress:
         task = progress.add_task("scoring", total=None, note="")
-        found = judge(
+        found = evaluate(
             built,
             args.task,
             translate,
@@ -263,13 +263,13 @@ def systems_of(args: argparse.Namespace, layout: Layout) -> Any:
     from diptych.cli.console import notes
     from diptych.errors import DataError
     from diptych.music.midi import GRID, read_midi
-    from diptych.music.staves import count_changed, systems
+    from diptych.music.staves import count_changed, to_systems
 
     song = read_midi(args.midi)
     if song.moved:
         notes.print(f"{song.moved:,} of {len(song.notes):,} notes moved to the nearest 1/{GRID} of a quarter", soft_wrap=True)
     try:
-        found = systems(song, layout)
+        found = to_systems(song, layout)
     except DataError as error:
         raise DataError(f"{args.midi}: {error}") from error
     if changed := count_changed(song, found):

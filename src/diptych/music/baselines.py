@@ -13,7 +13,7 @@ Picture = UInt8[np.ndarray, "h w c"]
 Translated = UInt8[np.ndarray, "h w d"]
 Translate = Callable[[np.ndarray], np.ndarray]
 """A picture of native pixels, (h, w, c), to one of the other side, (h, w, d)."""
-SHRUNK = 4  # pictures are compared at a quarter of their size, so that a note near its place counts as near
+POOL_SIZE = 4  # pictures are compared at a quarter of their size, so that a note near its place counts as near
 
 
 def blank(channels: int, background: int) -> Translate:
@@ -40,4 +40,4 @@ def nearest(inputs: Sequence[Picture], outputs: Sequence[np.ndarray]) -> Transla
 
 def _shrunk(picture: Picture) -> torch.Tensor:
     x = torch.from_numpy(picture.astype(np.float32) / 255).permute(2, 0, 1)[None]
-    return F.avg_pool2d(x, SHRUNK).flatten()
+    return F.avg_pool2d(x, POOL_SIZE).flatten()

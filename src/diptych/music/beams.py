@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import groupby
 
-BEAMED = ("8", "16", "32", "64", "128")  # durations with flags
+FLAGGED_DURATIONS = ("8", "16", "32", "64", "128")  # durations with flags
 EVENTS = ("note", "chord", "rest", "space")
 SIMPLE, COMPOUND = BEATS = (Fraction(1), Fraction(3, 2))  # quarters a beat; COMPOUND in 3/8, 6/8, 9/8, 12/8
 Timed = tuple[ET.Element, Fraction]
@@ -19,7 +19,7 @@ def beat_of(count: int, unit: int) -> Fraction:
     return COMPOUND if unit == 8 and count % 3 == 0 else SIMPLE
 
 
-def meter_in(element: ET.Element) -> Fraction | None:
+def beat_in(element: ET.Element) -> Fraction | None:
     """The beat that a scoreDef or staffDef of MEI sets, None where it says nothing of a meter."""
     signature = element.find("meterSig")
     found = signature if signature is not None else element
@@ -28,12 +28,12 @@ def meter_in(element: ET.Element) -> Fraction | None:
     return beat_of(int(count), int(unit)) if count.isdecimal() and unit.isdecimal() else None
 
 
-def beamed(mei: ET.Element) -> ET.Element:
+def rebeam(mei: ET.Element) -> ET.Element:
     """The same score, changed in place: notes with flags that follow each other within one beat, or in one tuplet, are joined."""
     beat = SIMPLE
     for element in mei.iter():
         if element.tag in ("scoreDef", "staffDef"):
-            beat = meter_in(element) or beat
+            beat = beat_in(element) or beat
         elif element.tag == "layer":
             element[:] = _joined(_timed(_unbeamed(element), Fraction(0), Fraction(1))[0], beat)
     return mei
@@ -77,7 +77,7 @@ def _joined(events: Iterable[Timed], beat: Fraction | None) -> list[ET.Element]:
 
     def place(event: Timed) -> tuple[bool, int]:
         element, time = event
-        flagged = element.tag in ("note", "chord") and element.get("dur") in BEAMED
+        flagged = element.tag in ("note", "chord") and element.get("dur") in FLAGGED_DURATIONS
         return flagged, int(time // beat) if beat else 0
 
     found: list[ET.Element] = []

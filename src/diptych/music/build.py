@@ -29,7 +29,7 @@ from diptych.files import write_atomic
 from diptych.music.excerpts import Excerpt, composer_of, excerpts
 from diptych.music.layout import Layout
 from diptych.music.notes import CLEFS, Note, System
-from diptych.music.processes import in_processes
+from diptych.music.processes import map_in_processes
 from diptych.music.score_files import find_scores, tunes
 
 BACKGROUNDS = {"sheet": 255, "roll": 0}
@@ -37,7 +37,7 @@ KINDS = tuple(BACKGROUNDS)
 SPLITS = ("test", "val", "train")  # in this order, so that a system that comes twice stays where it is scored
 NOISE = re.compile(r"\(.*?\)|\[.*?\]|\b(arr|arranged|comp|composed|music)\b[.:]?\s*(by\b)?|\d")
 """What stands beside a composer's name."""
-Watch = Callable[[int, int, str], None]
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,15 @@ class Work:
     tune: int = 0
 
 
-def build(sources: Sequence[str], out: Path, config: BuildConfig, *, jobs: int = 2, watch: Watch | None = None) -> dict[str, Any]:
+def build(
+    sources: Sequence[str], out: Path, config: BuildConfig, *, jobs: int = 2, watch: Progress | None = None
+) -> dict[str, Any]:
     """Build or go on building; returns the manifest. ``watch`` hears of works done, works in all, and the last one's name.
 
     Raises DataError for sources without scores or when nothing could be used, ConfigError when ``out`` holds another build: of
     other settings, or of other scores, since what a work is named and where it stands depends on all of them.
     """
-    works = assign(find_scores(list(sources)), config)
+    works = assign_splits(find_scores(list(sources)), config)
     out.mkdir(parents=True, exist_ok=True)
     settings = {"config": asdict(config), "versions": {name: version(name) for name in ("diptych", "verovio", "resvg-py")}}
     _check(out / "build.json", settings | {"scores": _digest(works)})
@@ -109,7 +111,7 @@ def build(sources: Sequence[str], out: Path, config: BuildConfig, *, jobs: int =
     seen = {record["digest"] for record in records}
     waiting = [work for split in SPLITS for work in works if work.split == split and work.name not in done]
     with open(out / "notes.jsonl", "a") as notes, open(out / "works.jsonl", "a") as finished:
-        for place, (work, result) in enumerate(in_processes(partial(_one, config), waiting, max(1, jobs)), len(done) + 1):
+        for place, (work, result) in enumerate(map_in_processes(partial(_one, config), waiting, max(1, jobs)), len(done) + 1):
             found, left_out = result or ([], Counter({"verovio crashed on it": 1}))
             kept = spread(_unseen(found, seen, left_out), config.most)
             seen.update(each.digest for each in kept)
@@ -129,7 +131,7 @@ def build(sources: Sequence[str], out: Path, config: BuildConfig, *, jobs: int =
     return manifest
 
 
-def assign(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
+def assign_splits(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
     """Each score with its split: composers, in an order that the seed chooses, go to test and validation until these are full.
 
     Of a file of several scores, each is a work.
@@ -166,7 +168,7 @@ def _freed(works: Sequence[Work], people: Mapping[str, str], order: Sequence[str
     ]
 
 
-def person(name: str) -> str:
+def composer_key(name: str) -> str:
     """A composer's family name and initial, the same in ``Brahms, J.`` as in ``Johannes Brahms 1833-1897``; or family alone."""
     plain = unicodedata.normalize("NFKD", html.unescape(name).lower()).encode("ascii", "ignore").decode()
     listed = [re.findall(r"\S*[a-z]\S*", part) for part in NOISE.sub(" ", plain).split(",")]
@@ -177,7 +179,7 @@ def person(name: str) -> str:
 
 def _people(works: Sequence[Work]) -> dict[str, str]:
     """The person behind each work, by its name: a family name alone is the one person of that family, where there is one."""
-    people = {work.name: person(work.composer) for work in works}
+    people = {work.name: composer_key(work.composer) for work in works}
     families: dict[str, set[str]] = {}
     for each in people.values():
         if each[-2:-1] == " ":
@@ -241,8 +243,8 @@ def spread(items: Sequence[Excerpt], most: int) -> list[Excerpt]:
 
 def _write_pages(found: Sequence[Excerpt], work: Work, out: Path, layout: Layout) -> Iterator[dict[str, Any]]:
     """Write a work's systems as pages, one below the other; yields the record of each system."""
-    for page, first in enumerate(range(0, len(found), layout.systems)):
-        systems = found[first : first + layout.systems]
+    for page, first in enumerate(range(0, len(found), layout.systems_per_page)):
+        systems = found[first : first + layout.systems_per_page]
         name = f"{work.name}-{page:03d}.png"
         for kind in work.kinds:
             pictures = [getattr(each, kind) for each in systems]
@@ -259,7 +261,7 @@ def _write_pages(found: Sequence[Excerpt], work: Work, out: Path, layout: Layout
 def page_of(pictures: Sequence[np.ndarray], layout: Layout, background: int) -> np.ndarray:
     """Pictures of systems one below the other on a square page, (h, w, c)."""
     pictures = [picture.reshape(layout.height, layout.width, -1) for picture in pictures]
-    page = np.full((layout.systems * layout.height, layout.width, pictures[0].shape[2]), background, np.uint8)
+    page = np.full((layout.systems_per_page * layout.height, layout.width, pictures[0].shape[2]), background, np.uint8)
     for row, picture in enumerate(pictures):
         page[row * layout.height : (row + 1) * layout.height] = picture
     return page
@@ -267,10 +269,10 @@ def page_of(pictures: Sequence[np.ndarray], layout: Layout, background: int) -> 
 
 def to_json(system: System) -> dict[str, Any]:
     """A system as plain values: times are fractions as text, notes lists in the order of Note's fields."""
-    notes = [[str(n.onset), n.staff, n.step, n.alter, str(n.duration), n.mark, n.velocity] for n in system.notes]
+    notes = [[str(n.onset), n.staff, n.step, n.alter, str(n.duration), n.accidental, n.velocity] for n in system.notes]
     measures = [str(length) for length in system.measures]
     signs = {"clefs": system.clefs, "fifths": system.fifths, "beat": str(system.beat)}
-    return signs | {"measures": measures, "quarter": system.quarter, "notes": notes}
+    return signs | {"measures": measures, "quarter": system.quarter_width, "notes": notes}
 
 
 def from_json(record: dict[str, Any]) -> System:

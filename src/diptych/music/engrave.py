@@ -17,17 +17,17 @@ from itertools import pairwise
 from typing import Any
 
 from diptych.errors import DataError
-from diptych.music.beams import SIMPLE, meter_in
-from diptych.music.notes import ALTERS, CLEFS, Mark, Note, step_of
-from diptych.music.score_files import ID, plain_xml, toolkit
+from diptych.music.beams import SIMPLE, beat_in
+from diptych.music.notes import ALTERS, CLEFS, Accidental, Note, step_of
+from diptych.music.score_files import ID, plain_xml, verovio_toolkit
 
-UNITS = 180  # of verovio in a staff space
-SPACING = 25_600  # units a quarter per spacingLinear
-NEAR = 0.19  # staff spaces that a note head may be off its time
-HEAD = 1.6  # staff spaces: heads of a second stand beside their chord, by less than this
-MOST_FIFTHS = 7  # sharps or flats of a key signature
-OCTAVE = ' dis="8" dis.place="below"'
-OPTIONS: dict[str, Any] = {
+UNITS_PER_SPACE = 180  # of verovio in a staff space
+UNITS_PER_QUARTER = 25_600  # units a quarter per spacingLinear
+MAX_ONSET_SHIFT = 0.19  # staff spaces that a note head may be off its time
+MAX_HEAD_SHIFT = 1.6  # staff spaces: heads of a second stand beside their chord, by less than this
+MAX_FIFTHS = 7  # sharps or flats of a key signature
+OCTAVE_BELOW = ' dis="8" dis.place="below"'
+VEROVIO_OPTIONS: dict[str, Any] = {
     "breaks": "none",
     "header": "none",
     "footer": "none",
@@ -80,10 +80,10 @@ class Engraving:
     glyphs: list[ET.Element] = field(default_factory=list)
 
 
-def engrave(mei: ET.Element, quarter: int, font: str = "Leipzig") -> Engraving:
+def engrave(mei: ET.Element, quarter_width: int, font: str = "Leipzig") -> Engraving:
     """The measures of a reduced score of one part, at ``quarter`` staff spaces a quarter. Raises DataError when it has none."""
-    engraver = toolkit()
-    engraver.setOptions(OPTIONS | {"spacingLinear": quarter * UNITS / SPACING, "font": font})
+    engraver = verovio_toolkit()
+    engraver.setOptions(VEROVIO_OPTIONS | {"spacingLinear": quarter_width * UNITS_PER_SPACE / UNITS_PER_QUARTER, "font": font})
     if not engraver.loadData(ET.tostring(mei, encoding="unicode")):
         raise DataError("verovio cannot engrave it")
     if engraver.getPageCount() != 1:
@@ -92,12 +92,12 @@ def engrave(mei: ET.Element, quarter: int, font: str = "Leipzig") -> Engraving:
     timemap = engraver.renderToTimemap({"includeMeasures": True})
     groups = {g.get("id", ""): g for g in root.iter("g") if g.get("class", "").split(" ")[0] == "measure"}
     times = _times(timemap)
-    held = _joined(times, mei)
-    walked = [each for each in _walk(mei) if each[0].get(ID, "") in groups and each[0].get(ID, "") in times]
+    held = _merge_ties(times, mei)
+    walked = [each for each in _measures_with_signs(mei) if each[0].get(ID, "") in groups and each[0].get(ID, "") in times]
     if not walked:
         raise DataError("it has no measures")
-    measures = [_measure(element, signs, groups[element.get(ID, "")], times, held, quarter) for element, signs in walked]
-    _hold(measures)
+    measures = [_measure(element, signs, groups[element.get(ID, "")], times, held, quarter_width) for element, signs in walked]
+    _mark_ties_across_barlines(measures)
     return Engraving(measures, [*root.iter("defs"), *header_glyphs(font)])
 
 
@@ -105,13 +105,13 @@ def engrave(mei: ET.Element, quarter: int, font: str = "Leipzig") -> Engraving:
 def header_glyphs(font: str) -> tuple[ET.Element, ...]:
     """The outlines of all clefs and of the accidentals of key signatures, which a part's own pictures need not hold."""
     staves = "".join(
-        f'<staffDef n="{n}" lines="5"><clef shape="{clef[0]}" line="{clef[1]}"{OCTAVE if clef[2:] else ""}/>'
+        f'<staffDef n="{n}" lines="5"><clef shape="{clef[0]}" line="{clef[1]}"{OCTAVE_BELOW if clef[2:] else ""}/>'
         f'<keySig sig="{"7s" if n % 2 else "7f"}"/></staffDef>'
         for n, clef in enumerate(CLEFS, 1)
     )
     measure = "".join(f'<staff n="{n}"><layer><mRest/></layer></staff>' for n, _ in enumerate(CLEFS, 1))
-    engraver = toolkit()
-    engraver.setOptions(OPTIONS | {"font": font})
+    engraver = verovio_toolkit()
+    engraver.setOptions(VEROVIO_OPTIONS | {"font": font})
     engraver.loadData(
         f'<mei xmlns="http://www.music-encoding.org/ns/mei"><music><body><mdiv><score><scoreDef><staffGrp>{staves}</staffGrp>'
         f"</scoreDef><section><measure>{measure}</measure></section></score></mdiv></body></music></mei>"
@@ -141,7 +141,7 @@ def _times(timemap: list[dict[str, Any]]) -> Times:
     return times
 
 
-def _joined(times: Times, mei: ET.Element) -> set[str]:
+def _merge_ties(times: Times, mei: ET.Element) -> set[str]:
     """Let the first of tied notes last to the end of the last; the names of all the others."""
     follow = {tie.get("startid", "#")[1:]: tie.get("endid", "#")[1:] for tie in mei.iter("tie")}
     held = set(follow.values())
@@ -154,7 +154,7 @@ def _joined(times: Times, mei: ET.Element) -> set[str]:
     return held
 
 
-def _hold(measures: list[Measure]) -> None:
+def _mark_ties_across_barlines(measures: list[Measure]) -> None:
     """Mark the measures that notes are held out of and into."""
     for index, measure in enumerate(measures):
         longest = max((note.offset for note in measure.notes), default=Fraction(0)) - measure.length
@@ -168,7 +168,7 @@ Signs = tuple[Fraction, tuple[str, ...], int]
 """The beat, the clefs and the key in force."""
 
 
-def _walk(mei: ET.Element) -> Iterator[tuple[ET.Element, Signs]]:
+def _measures_with_signs(mei: ET.Element) -> Iterator[tuple[ET.Element, Signs]]:
     """Every measure with what is in force at its beginning; what changes inside it holds after it."""
     numbers = [staff.get("n", "") for staff in mei.iter("staffDef")]
     numbers = list(dict.fromkeys(numbers))
@@ -185,7 +185,7 @@ def _walk(mei: ET.Element) -> Iterator[tuple[ET.Element, Signs]]:
             key = element.find("keySig")
             signature = element.get("keysig") or element.get("key.sig") or (key.get("sig") if key is not None else None)
             fifths = _fifths(signature) if signature else fifths
-            beat = meter_in(element) or beat
+            beat = beat_in(element) or beat
         elif tag == "measure":
             yield element, (beat, tuple(clefs[n] for n in numbers), fifths)
             for staff in element.iter("staff"):
@@ -208,7 +208,7 @@ def _fifths(signature: str) -> int:
     return (int(found[1]) * (1 if found[2] == "s" else -1)) if found else 0
 
 
-def _measure(element: ET.Element, signs: Signs, group: ET.Element, times: Times, held: set[str], quarter: int) -> Measure:
+def _measure(element: ET.Element, signs: Signs, group: ET.Element, times: Times, held: set[str], quarter_width: int) -> Measure:
     start, end = times[element.get(ID, "")]
     staves = [child for child in group if child.get("class", "").split(" ")[0] == "staff"]
     measure, clefs = Measure(end - start, *signs, [], staves, []), signs[1]
@@ -231,7 +231,7 @@ def _measure(element: ET.Element, signs: Signs, group: ET.Element, times: Times,
                 measure.problem = "a note is not printed or not timed"
                 return measure
             found, (x, y) = _note(note, name, staff, start, times), _head(pictures[name])
-            expected = measure.middles[staff] - (found.step - CLEFS[clefs[staff]]) * UNITS / 2
+            expected = measure.middles[staff] - (found.step - CLEFS[clefs[staff]]) * UNITS_PER_SPACE / 2
             if abs(y - expected) > 1:
                 measure.problem = "a note stands on another step than it sounds"
                 return measure
@@ -239,8 +239,8 @@ def _measure(element: ET.Element, signs: Signs, group: ET.Element, times: Times,
                 measure.held.append((found.onset, staff, found.step))
             else:
                 measure.notes.append(found)
-            heads.append((staff, found.onset, x - float(found.onset) * quarter * UNITS))
-    measure.problem = _placed(measure, heads)
+            heads.append((staff, found.onset, x - float(found.onset) * quarter_width * UNITS_PER_SPACE))
+    measure.problem = _align(measure, heads)
     arcs = {g.get("id", ""): g for g in group if g.get("class", "").split(" ")[0] == "tie"}
     for tie in element.iter("tie"):
         start_id, end_id = tie.get("startid", "#")[1:], tie.get("endid", "#")[1:]
@@ -262,8 +262,8 @@ def _problem(element: ET.Element, measure: Measure) -> str:
         return "of no usual length"
     if any(clef not in CLEFS for clef in measure.clefs):
         return "another clef"
-    if abs(measure.fifths) > MOST_FIFTHS:
-        return f"a key of more than {MOST_FIFTHS} accidentals"
+    if abs(measure.fifths) > MAX_FIFTHS:
+        return f"a key of more than {MAX_FIFTHS} accidentals"
     for inner in element.iter():
         tag = inner.tag
         if tag in ("clef", "keySig"):
@@ -286,7 +286,7 @@ def _note(note: ET.Element, name: str, staff: int, start: Fraction, times: Times
     implied = note.get("accid.ges") or (accid.get("accid.ges") if accid is not None else None) or printed
     alter = {"s": 1, "f": -1}.get(implied[:1], 0) * (2 if implied in ("ss", "ff", "x") else 1)
     step = step_of(note.get("pname", "c"), int(note.get("oct.ges") or note.get("oct") or 4))
-    mark: Mark = next((mark for mark in ALTERS if mark == printed), "")
+    mark: Accidental = next((mark for mark in ALTERS if mark == printed), "")
     return Note(began - start, staff, step, alter, ended - began, mark)
 
 
@@ -297,15 +297,15 @@ def _head(picture: ET.Element) -> tuple[float, float]:
     return (float(found[1]), float(found[2])) if found else (float("nan"), float("nan"))
 
 
-def _placed(measure: Measure, heads: list[tuple[int, Fraction, float]]) -> str:
+def _align(measure: Measure, heads: list[tuple[int, Fraction, float]]) -> str:
     """Set the measure's zero; not every head need stand on its time, but one of each staff's at each time must."""
     if not heads:
         return ""
     measure.zero = statistics.median(x for _, _, x in heads)
     best: dict[tuple[int, Fraction], float] = {}
     for staff, onset, x in heads:
-        off = abs(x - measure.zero) / UNITS
+        off = abs(x - measure.zero) / UNITS_PER_SPACE
         best[staff, onset] = min(best.get((staff, onset), off), off)
-        if not off < HEAD:
+        if not off < MAX_HEAD_SHIFT:
             return "notes do not stand at their time"
-    return "" if max(best.values()) <= NEAR else "notes do not stand at their time"
+    return "" if max(best.values()) <= MAX_ONSET_SHIFT else "notes do not stand at their time"

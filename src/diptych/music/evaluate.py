@@ -19,21 +19,21 @@ from diptych.metrics.estimate import Estimate, bootstrap
 from diptych.music.baselines import Translate, blank, copy, nearest
 from diptych.music.build import from_json
 from diptych.music.layout import Layout
-from diptych.music.note_metrics import Counts, compare, summarise
-from diptych.music.noteheads import Heads, Places, head_f1, heads_at, match, true_heads
+from diptych.music.note_metrics import NoteCounts, count_matches, summarise
+from diptych.music.noteheads import NoteheadTemplates, Places, head_f1, heads_at, heads_of, match_heads
 from diptych.music.notes import System
-from diptych.music.roll import SURE, read
+from diptych.music.roll import DEFAULT_THRESHOLD, read_roll
 
 Task = Literal["read", "draw"]
 Page = UInt8[np.ndarray, "h w c"]
 Row = UInt8[np.ndarray, "row w c"]
 Translated = UInt8[np.ndarray, "rows w d"]
 Kind = Literal["roll", "sheet"]
-Watch = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Built:
+class MusicDataset:
     """A folder that `diptych music build` wrote; ``clef`` where it was asked for one, which readers then know."""
 
     folder: Path
@@ -43,7 +43,7 @@ class Built:
     clef: str = ""
 
     @classmethod
-    def load(cls, folder: Path) -> Built:
+    def load(cls, folder: Path) -> MusicDataset:
         """Raises DataError when it is no such folder."""
         try:
             config = json.loads((folder / "manifest.json").read_text())["config"]
@@ -90,14 +90,14 @@ class Example:
     target: Translated
     truth: System
     read: System | None
-    counts: Counts | None
+    counts: NoteCounts | None
 
 
 @dataclass
-class Judged:
+class Evaluation:
     """Notes by work, and for drawn sheets also heads by work: rows of found, seen and true ones; some systems to look at."""
 
-    notes: dict[str, Counts] = field(default_factory=dict)
+    notes: dict[str, NoteCounts] = field(default_factory=dict)
     heads: dict[str, np.ndarray] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
 
@@ -110,19 +110,19 @@ class Judged:
         return found
 
 
-def judge(
-    built: Built,
+def evaluate(
+    built: MusicDataset,
     task: Task,
     translate: Translate,
     *,
     reader: Translate | None = None,
     split: str = "test",
     most: int = 0,
-    threshold: float = SURE,
+    threshold: float = DEFAULT_THRESHOLD,
     by_system: bool = False,
     num_examples: int = 0,
-    watch: Watch = lambda done, total: None,
-) -> Judged:
+    watch: Progress = lambda done, total: None,
+) -> Evaluation:
     """Translate the pages of a split and score every system.
 
     ``read``: sheets into rolls, whose notes are compared. ``draw``: rolls into sheets; ``reader`` turns these into rolls, whose
@@ -130,8 +130,8 @@ def judge(
     ``num_examples``: first systems of so many pages, evenly spread, are kept as they are.
     """
     pages = built.pages(split, most)
-    heads = learn_heads(built) if task == "draw" else None
-    judged = Judged()
+    heads = learn_templates(built) if task == "draw" else None
+    evaluation = Evaluation()
     shown = {int(k * len(pages) / num_examples) for k in range(min(num_examples, len(pages)))}
     kinds: tuple[Kind, Kind] = ("sheet", "roll") if task == "read" else ("roll", "sheet")
     for done, (name, records) in enumerate(pages.items()):
@@ -147,25 +147,25 @@ def judge(
             truth, work = from_json(record), record["work"]
             found, counts = None, None
             if rolls is not None:
-                found = read(built.row(rolls, record), built.layout, threshold, built.clef)
-                counts = compare(truth, found)
-                judged.notes[work] = judged.notes.get(work, Counts()) + counts
+                found = read_roll(built.row(rolls, record), built.layout, threshold, built.clef)
+                counts = count_matches(truth, found)
+                evaluation.notes[work] = evaluation.notes.get(work, NoteCounts()) + counts
             if done in shown and record is records[0]:
                 given, made, wanted = (built.row(page, record) for page in (source, out, true))
-                judged.examples.append(Example(record["id"], given, made, wanted, truth, found, counts))
+                evaluation.examples.append(Example(record["id"], given, made, wanted, truth, found, counts))
             if heads:
                 held = heads_at(held_in(record), truth, built.layout)
                 seen = heads.find(built.row(out, record)[..., 0])
-                row = np.array(match(true_heads(truth, built.layout), seen, held, built.layout))
-                judged.heads[work] = judged.heads.get(work, np.zeros(3, int)) + row
+                row = np.array(match_heads(heads_of(truth, built.layout), seen, held, built.layout))
+                evaluation.heads[work] = evaluation.heads.get(work, np.zeros(3, int)) + row
         watch(done + 1, len(pages))
-    return judged
+    return evaluation
 
 
-def _row_by_row(built: Built, source: Page, records: Iterable[Mapping[str, Any]], translate: Translate) -> Translated:
+def _row_by_row(built: MusicDataset, source: Page, records: Iterable[Mapping[str, Any]], translate: Translate) -> Translated:
     rows = {record["row"]: translate(built.row(source, record)) for record in records}
     shape = next(iter(rows.values())).shape
-    page = np.zeros((built.layout.systems * shape[0], *shape[1:]), np.uint8)
+    page = np.zeros((built.layout.systems_per_page * shape[0], *shape[1:]), np.uint8)
     for index, row in rows.items():
         page[index * shape[0] : (index + 1) * shape[0]] = row
     return page
@@ -176,7 +176,7 @@ def held_in(record: Mapping[str, Any]) -> list[tuple[Fraction, int, int]]:
     return [(Fraction(onset), staff, step) for onset, staff, step in record["held"]]
 
 
-def examples(built: Built, split: str, most: int) -> Iterator[tuple[System, np.ndarray, np.ndarray, Places]]:
+def examples(built: MusicDataset, split: str, most: int) -> Iterator[tuple[System, np.ndarray, np.ndarray, Places]]:
     """Systems with their sheets, their rolls, and the heads that a tie leads to."""
     for name, records in built.pages(split, most).items():
         sheet, roll = built.page("sheet", split, name), built.page("roll", split, name)
@@ -184,13 +184,13 @@ def examples(built: Built, split: str, most: int) -> Iterator[tuple[System, np.n
             yield from_json(record), built.row(sheet, record), built.row(roll, record), held_in(record)
 
 
-def learn_heads(built: Built, most: int = 400) -> Heads:
+def learn_templates(built: MusicDataset, most: int = 400) -> NoteheadTemplates:
     """Templates of note heads from training sheets; of a free build, whose training has no pairs, from validation's."""
     found = examples(built, "val" if built.free else "train", most)
-    return Heads.learn(built.layout, ((system, sheet[..., 0], held) for system, sheet, _, held in found))
+    return NoteheadTemplates.learn(built.layout, ((system, sheet[..., 0], held) for system, sheet, _, held in found))
 
 
-def baseline(name: Literal["blank", "copy", "nearest"], built: Built, task: Task) -> Translate:
+def baseline(name: Literal["blank", "copy", "nearest"], built: MusicDataset, task: Task) -> Translate:
     """``blank``, ``copy`` or ``nearest``; for judge(by_system=True)."""
     channels, background = (3, 0) if task == "read" else (1, 255)
     if name == "blank":

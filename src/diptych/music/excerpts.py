@@ -13,13 +13,13 @@ from itertools import accumulate
 from pathlib import Path
 
 from diptych.errors import DataError
-from diptych.music.beams import beamed
+from diptych.music.beams import rebeam
 from diptych.music.engrave import Engraving, Measure, engrave
-from diptych.music.layout import QUARTERS, Layout
-from diptych.music.notes import CLEFS, Note, System, parted, sounding
-from diptych.music.roll import Roll, draw, read
-from diptych.music.score_files import load_mei, parts, reduced
-from diptych.music.sheet_image import Sheet, sheet
+from diptych.music.layout import QUARTER_WIDTHS, Layout
+from diptych.music.notes import CLEFS, Note, System, apply_accidentals, without_overlaps
+from diptych.music.roll import Roll, draw_roll, read_roll
+from diptych.music.score_files import load_mei, parts, select_staves
+from diptych.music.sheet_image import Sheet, draw_sheet
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,10 @@ class Excerpt:
     @property
     def digest(self) -> str:
         """The same for the same notes in the same place, wherever they come from."""
-        notes = [(n.onset, n.staff, n.step, n.alter, n.duration, n.mark) for n in self.system.notes]
-        return hashlib.sha256(repr((self.system.clefs, self.system.fifths, self.system.quarter, notes)).encode()).hexdigest()
+        notes = [(n.onset, n.staff, n.step, n.alter, n.duration, n.accidental) for n in self.system.notes]
+        return hashlib.sha256(
+            repr((self.system.clefs, self.system.fifths, self.system.quarter_width, notes)).encode()
+        ).hexdigest()
 
 
 def excerpts(path: Path, layout: Layout, font: str = "Leipzig", tune: int = 0) -> tuple[list[Excerpt], Counter[str]]:
@@ -55,7 +57,7 @@ def excerpts(path: Path, layout: Layout, font: str = "Leipzig", tune: int = 0) -
     found: list[Excerpt] = []
     left_out: Counter[str] = Counter()
     for part, staves in enumerate(chosen):
-        alone = beamed(reduced(mei, staves))
+        alone = rebeam(select_staves(mei, staves))
         try:
             found.extend(_part(alone, part, layout, font, left_out))
         except DataError as error:
@@ -64,15 +66,15 @@ def excerpts(path: Path, layout: Layout, font: str = "Leipzig", tune: int = 0) -
 
 
 def _part(mei: ET.Element, part: int, layout: Layout, font: str, left_out: Counter[str]) -> Iterator[Excerpt]:
-    narrow = engrave(mei, QUARTERS[0], font)
-    engravings: dict[int, Engraving] = {QUARTERS[0]: narrow}
+    narrow = engrave(mei, QUARTER_WIDTHS[0], font)
+    engravings: dict[int, Engraving] = {QUARTER_WIDTHS[0]: narrow}
     index = 0
     while index < len(narrow.measures):
         reason, taken = "", None
-        for quarter in QUARTERS:
-            if quarter not in engravings:
-                engravings[quarter] = engrave(mei, quarter, font)
-            taken, reason = _window(engravings[quarter], index, layout, quarter)
+        for quarter_width in QUARTER_WIDTHS:
+            if quarter_width not in engravings:
+                engravings[quarter_width] = engrave(mei, quarter_width, font)
+            taken, reason = _window(engravings[quarter_width], index, layout, quarter_width)
             if taken or not narrow.measures[index].notes:
                 break
         if taken is None:
@@ -80,14 +82,16 @@ def _part(mei: ET.Element, part: int, layout: Layout, font: str, left_out: Count
             index += 1
             continue
         measures, system = taken
-        picture = sheet(engravings[system.quarter], measures, layout, system.quarter)
-        starts = zip(system.starts, measures, strict=False)
+        picture = draw_sheet(engravings[system.quarter_width], measures, layout, system.quarter_width)
+        starts = zip(system.measure_starts, measures, strict=False)
         held = tuple((start + onset, staff, step) for start, measure in starts for onset, staff, step in measure.held)
-        yield Excerpt(part, index, system, draw(system, layout), picture, held)
+        yield Excerpt(part, index, system, draw_roll(system, layout), picture, held)
         index += len(measures)
 
 
-def _window(engraving: Engraving, first: int, layout: Layout, quarter: int) -> tuple[tuple[list[Measure], System] | None, str]:
+def _window(
+    engraving: Engraving, first: int, layout: Layout, quarter_width: int
+) -> tuple[tuple[list[Measure], System] | None, str]:
     """As many measures from one on as fit, end at a bar that no note is held over, and can be used; else why not even one."""
     start = engraving.measures[first]
     if start.tied_in:
@@ -95,7 +99,7 @@ def _window(engraving: Engraving, first: int, layout: Layout, quarter: int) -> t
     measures: list[Measure] = []
     for measure in engraving.measures[first:]:
         same = (measure.clefs, measure.fifths, measure.beat) == (start.clefs, start.fifths, start.beat)
-        if measure.problem or not same or not layout.fits([m.length for m in [*measures, measure]], quarter):
+        if measure.problem or not same or not layout.fits([m.length for m in [*measures, measure]], quarter_width):
             break
         measures.append(measure)
     if not measures:
@@ -103,14 +107,14 @@ def _window(engraving: Engraving, first: int, layout: Layout, quarter: int) -> t
     reason = "no end without a held note"
     while measures:
         if not measures[-1].tied_out:
-            system, reason = _system(measures, layout, quarter)
+            system, reason = _system(measures, layout, quarter_width)
             if system:
                 return (measures, system), ""
         measures.pop()
     return None, reason
 
 
-def _system(measures: Sequence[Measure], layout: Layout, quarter: int) -> tuple[System | None, str]:
+def _system(measures: Sequence[Measure], layout: Layout, quarter_width: int) -> tuple[System | None, str]:
     """The measures as one system, on the grid of its pixels; else why not."""
     lengths = tuple(measure.length for measure in measures)
     starts = accumulate(lengths, initial=Fraction(0))
@@ -118,25 +122,25 @@ def _system(measures: Sequence[Measure], layout: Layout, quarter: int) -> tuple[
     if not notes:
         return None, "no notes"
     clefs = measures[0].clefs
-    if any(abs(note.step - CLEFS[clefs[note.staff]]) > layout.reach for note in notes):
+    if any(abs(note.step - CLEFS[clefs[note.staff]]) > layout.max_position for note in notes):
         return None, "notes too far from their staff"
     alters: dict[tuple[int, int, Fraction], int] = {}
     for note in notes:
         if alters.setdefault((note.staff, note.step, note.onset), note.alter) != note.alter:
             return None, "two notes on one step at once"
-    system = System(clefs, measures[0].fifths, lengths, quarter, parted(notes), measures[0].beat)
-    if sounding(system) != system:
+    system = System(clefs, measures[0].fifths, lengths, quarter_width, without_overlaps(notes), measures[0].beat)
+    if apply_accidentals(system) != system:
         return None, "accidentals that do not say how it sounds"
-    seen = read(draw(system, layout), layout)
+    seen = read_roll(draw_roll(system, layout), layout)
     if [_place(note) for note in seen.notes] != [_place(note) for note in system.notes]:
         return None, "notes too close in time"
-    tick = Fraction(1, quarter * layout.space)
+    tick = Fraction(1, quarter_width * layout.space)
     moved = max(abs(a.onset - b.onset) for a, b in zip(seen.notes, system.notes, strict=True))
     return (replace(seen, measures=lengths, beat=system.beat), "") if moved <= tick else (None, "notes too close in time")
 
 
 def _place(note: Note) -> tuple[int, int, int, str]:
-    return note.staff, note.step, note.alter, note.mark
+    return note.staff, note.step, note.alter, note.accidental
 
 
 def composer_of(text: str) -> str:

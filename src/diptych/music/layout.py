@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-QUARTERS = (6, 12)
+QUARTER_WIDTHS = (6, 12)
 """The staff spaces that a quarter is wide: the narrow one where all notes of a system have room, else the wide one."""
 
-HEADER, GUTTER, WIDTH = 12, 3, 80  # staff spaces: clef and key signature; the room before each measure; the whole picture
-CLEF_AT, KEY_AT, KEY_STEP = 0.5, 4.0, 1.0  # staff spaces from the left: the clef; the first accidental of the key, and each next
-PANELS = {1: 16, 2: 20}  # staff spaces that each of so many staves has from top to bottom
+HEADER_WIDTH, GUTTER_WIDTH, SYSTEM_WIDTH = (
+    12,
+    3,
+    80,
+)  # staff spaces: clef and key signature; the room before each measure; the whole picture
+CLEF_X, KEY_X, KEY_SPACING = 0.5, 4.0, 1.0  # staff spaces from the left: the clef; the first accidental of the key, and each next
+PANEL_HEIGHTS = {1: 16, 2: 20}  # staff spaces that each of so many staves has from top to bottom
 
 
 @dataclass(frozen=True)
@@ -27,62 +31,62 @@ class Layout:
     @property
     def width(self) -> int:
         """Of every picture, in pixels."""
-        return WIDTH * self.space
+        return SYSTEM_WIDTH * self.space
 
     @property
-    def panel(self) -> int:
+    def panel_height(self) -> int:
         """The height of one staff's panel in pixels."""
-        return PANELS[self.staves] * self.space
+        return PANEL_HEIGHTS[self.staves] * self.space
 
     @property
     def height(self) -> int:
         """Of one system."""
-        return self.staves * self.panel
+        return self.staves * self.panel_height
 
     @property
-    def systems(self) -> int:
+    def systems_per_page(self) -> int:
         """How many stand one below the other on a page, which is square."""
         return self.width // self.height
 
     @property
-    def half(self) -> int:
+    def step_height(self) -> int:
         """The pixels of a step."""
         return self.space // 2
 
-    def middle(self, staff: int) -> int:
+    def middle_row(self, staff: int) -> int:
         """The row of a staff's middle line."""
-        return staff * self.panel + self.panel // 2
+        return staff * self.panel_height + self.panel_height // 2
 
-    def lines(self, staff: int) -> list[int]:
+    def line_rows(self, staff: int) -> list[int]:
         """The rows of its five lines."""
-        return [self.middle(staff) + k * self.space for k in range(-2, 3)]
+        return [self.middle_row(staff) + k * self.space for k in range(-2, 3)]
 
-    def rows(self, staff: int, position: int) -> slice:
+    def step_rows(self, staff: int, position: int) -> slice:
         """The rows of a step, counted from the middle line upwards."""
-        top = self.middle(staff) - position * self.half
-        return slice(top, top + self.half)
+        top = self.middle_row(staff) - position * self.step_height
+        return slice(top, top + self.step_height)
 
     @property
-    def reach(self) -> int:
+    def max_position(self) -> int:
         """The highest position that fits in a panel; the lowest is its negative."""
-        return self.panel // self.space - 1
+        return self.panel_height // self.space - 1
 
-    def time_zeros(self, measures: Sequence[Fraction], quarter: int) -> list[int]:
+    def downbeat_columns(self, measures: Sequence[Fraction], quarter_width: int) -> list[int]:
         """The column at which each measure's first beat stands, and the one after the end where the next would."""
-        column, zeros = (HEADER + GUTTER) * self.space, []
+        column, zeros = (HEADER_WIDTH + GUTTER_WIDTH) * self.space, []
         for length in measures:
             zeros.append(column)
-            column += self.columns(length, quarter) + GUTTER * self.space
+            column += self.width_of(length, quarter_width) + GUTTER_WIDTH * self.space
         return [*zeros, column]
 
-    def columns(self, quarters: Fraction, quarter: int) -> int:
+    def width_of(self, quarters: Fraction, quarter_width: int) -> int:
         """The width of a time in pixels, to the nearest one."""
-        return round(quarters * quarter * self.space)
+        return round(quarters * quarter_width * self.space)
 
-    def bar(self, zero: int) -> int:
+    def barline_column(self, zero: int) -> int:
         """The column of the bar line before a measure whose first beat stands at a column."""
-        return zero - (GUTTER - 1) * self.space
+        return zero - (GUTTER_WIDTH - 1) * self.space
 
-    def fits(self, measures: Sequence[Fraction], quarter: int) -> bool:
+    def fits(self, measures: Sequence[Fraction], quarter_width: int) -> bool:
         """Whether so many measures fit on a system, with the bar line that ends them."""
-        return self.bar(self.time_zeros(measures, quarter)[-1]) < self.width
+        return self.barline_column(self.downbeat_columns(measures, quarter_width)[-1]) < self.width

@@ -31,7 +31,7 @@ def sound(system: System) -> bytes:
     """The sound of a system as a WAV file of 8 bits and one channel. Each note begins loud and fades."""
     sonify = extra("mir_eval", "music", "sound").sonify
     seconds = 60 / BPM / TICKS
-    length = round(system.starts[-1] * TICKS) + TICKS
+    length = round(system.measure_starts[-1] * TICKS) + TICKS
     pitches = sorted({note.midi for note in system.notes})
     gram = np.zeros((len(pitches), length))
     for note in system.notes:

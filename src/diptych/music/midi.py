@@ -14,15 +14,15 @@ from diptych.errors import DataError
 from diptych.extras import extra
 from diptych.music.beams import SIMPLE, beat_of
 
-MOST_TRACKS, MOST_NOTES, MOST_QUARTERS, MOST_BYTES = 256, 200_000, 20_000, 16_000_000
+MAX_TRACKS, MAX_NOTES, MAX_QUARTERS, MAX_BYTES = 256, 200_000, 20_000, 16_000_000
 GRID = 24  # parts of a quarter that onsets and ends are brought to: a pixel where a quarter is narrow
-LEAST = Fraction(1, 8)  # quarters that a note lasts
-DRUMS = 9
-PPQ = 480
+MIN_DURATION = Fraction(1, 8)  # quarters that a note lasts
+DRUM_CHANNEL = 9
+TICKS_PER_QUARTER = 480
 
 
 @dataclass(frozen=True)
-class Played:
+class PlayedNote:
     """A note of a MIDI file: onset and end in quarters."""
 
     onset: Fraction
@@ -45,7 +45,7 @@ class Meter:
 class Song:
     """A MIDI file's notes by onset, its meters in their order, and its key in sharps where it says one."""
 
-    notes: tuple[Played, ...]
+    notes: tuple[PlayedNote, ...]
     meters: tuple[Meter, ...] = (Meter(),)
     fifths: int | None = None
     moved: int = 0
@@ -60,15 +60,15 @@ def read_midi(path: Path) -> Song:
     """
     mido = extra("mido", "music", "MIDI files")
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise DataError(f"{path}: has {path.stat().st_size:,} bytes, at most {MOST_BYTES:,} are read")
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: has {path.stat().st_size:,} bytes, at most {MAX_BYTES:,} are read")
         file = mido.MidiFile(path, clip=True)
     except OSError as error:
         raise DataError(f"{path}: cannot be read or is no MIDI file ({error.strerror or error}); give a MIDI file") from error
     except (EOFError, ValueError, KeyError, IndexError, TypeError, mido.KeySignatureError) as error:
         raise DataError(f"{path}: is damaged or no MIDI file ({type(error).__name__}: {error}); export it again") from error
-    if len(file.tracks) > MOST_TRACKS:
-        raise DataError(f"{path}: has {len(file.tracks):,} tracks, at most {MOST_TRACKS} are read; export the ones to print")
+    if len(file.tracks) > MAX_TRACKS:
+        raise DataError(f"{path}: has {len(file.tracks):,} tracks, at most {MAX_TRACKS} are read; export the ones to print")
     if file.type == 2 and len(file.tracks) > 1:
         raise DataError(
             f"{path}: holds several songs, {len(file.tracks)} tracks of MIDI type 2, and one can be read; export one by itself"
@@ -79,22 +79,22 @@ def read_midi(path: Path) -> Song:
 
 
 def _song(path: Path, file: Any) -> Song:
-    notes: list[Played] = []
+    notes: list[PlayedNote] = []
     moved = 0
     for track, messages in enumerate(file.tracks):
         for start, stop, pitch, velocity in _spans(messages):
             onset = _quarters(start, file)
             moved += onset * file.ticks_per_beat != start
-            notes.append(Played(onset, max(_quarters(stop, file), onset + LEAST), pitch, velocity, track))
-        if len(notes) > MOST_NOTES:
-            raise DataError(f"{path}: has more than {MOST_NOTES:,} notes; cut it into songs")
+            notes.append(PlayedNote(onset, max(_quarters(stop, file), onset + MIN_DURATION), pitch, velocity, track))
+        if len(notes) > MAX_NOTES:
+            raise DataError(f"{path}: has more than {MAX_NOTES:,} notes; cut it into songs")
     if not notes:
-        drums = any(m.type == "note_on" and m.channel == DRUMS for messages in file.tracks for m in messages)
+        drums = any(m.type == "note_on" and m.channel == DRUM_CHANNEL for messages in file.tracks for m in messages)
         what = "percussion alone, which has no pitches" if drums else "no notes"
         raise DataError(f"{path}: holds {what}; there is nothing to print")
     last = max(note.end for note in notes)
-    if last > MOST_QUARTERS:
-        raise DataError(f"{path}: lasts {float(last):,.0f} quarters, at most {MOST_QUARTERS:,} are read; cut it into songs")
+    if last > MAX_QUARTERS:
+        raise DataError(f"{path}: lasts {float(last):,.0f} quarters, at most {MAX_QUARTERS:,} are read; cut it into songs")
     meters, fifths = _signatures(file)
     return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch, n.track))), meters, fifths, moved)
 
@@ -105,7 +105,7 @@ def _spans(messages: Iterable[Any]) -> Iterator[tuple[int, int, int, int]]:
     sounding: defaultdict[tuple[int, int], deque[tuple[int, int]]] = defaultdict(deque)  # by channel and pitch, the oldest first
     for message in messages:
         ticks += message.time
-        if message.type not in ("note_on", "note_off") or message.channel == DRUMS:
+        if message.type not in ("note_on", "note_off") or message.channel == DRUM_CHANNEL:
             continue
         queue = sounding[message.channel, message.note]
         if message.type == "note_on" and message.velocity:
@@ -147,7 +147,7 @@ def _quarters(ticks: int, file: Any) -> Fraction:
 def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
     """A song as a MIDI file, a track for each staff; it sets a tempo where ``bpm``, quarters a minute, is given."""
     mido = extra("mido", "music", "MIDI files")
-    file = mido.MidiFile(ticks_per_beat=PPQ)
+    file = mido.MidiFile(ticks_per_beat=TICKS_PER_QUARTER)
     first = mido.MidiTrack()
     if bpm is not None:
         first.append(mido.MetaMessage("set_tempo", tempo=round(60e6 / bpm)))
@@ -157,7 +157,7 @@ def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
     time = 0
     for meter in song.meters:
         signature = _signature(meter)
-        ticks = round(meter.onset * PPQ)
+        ticks = round(meter.onset * TICKS_PER_QUARTER)
         if signature:
             first.append(mido.MetaMessage("time_signature", numerator=signature[0], denominator=signature[1], time=ticks - time))
             time = ticks
@@ -166,8 +166,8 @@ def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
         events = []
         for note in song.notes:
             if note.track == number:
-                events.append((round(note.end * PPQ), 0, note.pitch, 0))
-                events.append((round(note.onset * PPQ), 1, note.pitch, note.velocity))
+                events.append((round(note.end * TICKS_PER_QUARTER), 0, note.pitch, 0))
+                events.append((round(note.onset * TICKS_PER_QUARTER), 1, note.pitch, note.velocity))
         track, time = mido.MidiTrack(), 0
         for ticks, on, pitch, velocity in sorted(events):
             kind = "note_on" if on else "note_off"

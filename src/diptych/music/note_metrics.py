@@ -15,12 +15,12 @@ from diptych.extras import extra
 from diptych.metrics.estimate import Estimate, bootstrap
 from diptych.music.notes import Note, System
 
-SECONDS = 0.5  # a quarter at 120 a minute
+SECONDS_PER_QUARTER = 0.5  # a quarter at 120 a minute
 Counting = Callable[[np.ndarray], float]
 
 
 @dataclass(frozen=True)
-class Counts:
+class NoteCounts:
     """Notes of some systems: true ones, read ones, found ones, those found with their ends; and of the true ones, out of key.
 
     ``perfect`` of ``systems`` have every note found and none too many.
@@ -35,21 +35,21 @@ class Counts:
     perfect: int = 0
     systems: int = 0
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: NoteCounts) -> NoteCounts:
+        return NoteCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-def compare(truth: System, read: System) -> Counts:
+def count_matches(truth: System, read: System) -> NoteCounts:
     """What was found of one system, staff by staff."""
-    total = Counts(systems=1)
+    total = NoteCounts(systems=1)
     for staff in range(len(truth.clefs)):
         true = [note for note in truth.notes if note.staff == staff]
         seen = [note for note in read.notes if note.staff == staff]
         pairs, held = _matches(true, seen, offsets=False), _matches(true, seen, offsets=True)
         found = {index for index, _ in pairs}
-        outside = [k for k, note in enumerate(true) if note.alter != truth.key_of(note)]
-        total += Counts(len(true), len(seen), len(pairs), len(held), len(outside), len(found.intersection(outside)))
-    return total + Counts(perfect=int(total.truth == total.read == total.found))
+        outside = [k for k, note in enumerate(true) if note.alter != truth.key_alter_of(note)]
+        total += NoteCounts(len(true), len(seen), len(pairs), len(held), len(outside), len(found.intersection(outside)))
+    return total + NoteCounts(perfect=int(total.truth == total.read == total.found))
 
 
 def _matches(true: list[Note], seen: list[Note], *, offsets: bool) -> list[tuple[int, int]]:
@@ -63,7 +63,7 @@ def _matches(true: list[Note], seen: list[Note], *, offsets: bool) -> list[tuple
 def _intervals(notes: Iterable[Note]) -> tuple[np.ndarray, np.ndarray]:
     """Onsets and offsets in seconds, and frequencies, as mir_eval takes them."""
     notes = list(notes)
-    times = np.array([(float(n.onset) * SECONDS, float(n.offset) * SECONDS) for n in notes])
+    times = np.array([(float(n.onset) * SECONDS_PER_QUARTER, float(n.offset) * SECONDS_PER_QUARTER) for n in notes])
     return times, 440.0 * 2.0 ** ((np.array([n.midi for n in notes]) - 69) / 12)
 
 
@@ -72,7 +72,7 @@ def f1(found: float, read: float, truth: float) -> float:
     return 2 * found / (read + truth) if read + truth else 0.0
 
 
-SCORES: dict[str, Callable[[Counts], float]] = {
+METRICS: dict[str, Callable[[NoteCounts], float]] = {
     "precision": lambda c: c.found / c.read if c.read else 0.0,
     "recall": lambda c: c.found / c.truth if c.truth else 0.0,
     "f1": lambda c: f1(c.found, c.read, c.truth),
@@ -83,11 +83,11 @@ SCORES: dict[str, Callable[[Counts], float]] = {
 }
 
 
-def summarise(by_work: Mapping[str, Counts]) -> dict[str, Estimate]:
+def summarise(by_work: Mapping[str, NoteCounts]) -> dict[str, Estimate]:
     """Every score over all systems, with a 95 % interval from the works, drawn again with replacement."""
     rows = np.array([astuple(counts) for counts in by_work.values()], np.float64)
 
-    def of(score: Callable[[Counts], float]) -> Counting:
-        return lambda drawn: score(Counts(*rows[drawn].sum(0)))
+    def of(score: Callable[[NoteCounts], float]) -> Counting:
+        return lambda drawn: score(NoteCounts(*rows[drawn].sum(0)))
 
-    return {name: bootstrap(of(score), len(rows)) for name, score in SCORES.items()}
+    return {name: bootstrap(of(score), len(rows)) for name, score in METRICS.items()}

@@ -8,10 +8,10 @@ from fractions import Fraction
 from itertools import accumulate, pairwise
 from typing import Literal
 
-Mark = Literal["", "s", "f", "n"]
+Accidental = Literal["", "s", "f", "n"]
 """A printed accidental, as MEI writes them: none, sharp, flat, natural."""
 
-ALTERS: dict[Mark, int] = {"s": 1, "f": -1, "n": 0}
+ALTERS: dict[Accidental, int] = {"s": 1, "f": -1, "n": 0}
 SEMITONES = (0, 2, 4, 5, 7, 9, 11)  # of C D E F G A B above C
 LETTERS = "cdefgab"
 SHARPS = (3, 0, 4, 1, 5, 2, 6)  # letters in the order in which key signatures raise them: F C G D A E B
@@ -50,9 +50,9 @@ class Note:
     step: int
     alter: int
     duration: Fraction
-    mark: Mark = ""
+    accidental: Accidental = ""
     velocity: int = 64
-    held: bool = False
+    continued: bool = False
 
     @property
     def offset(self) -> Fraction:
@@ -76,30 +76,30 @@ class System:
     clefs: tuple[str, ...]
     fifths: int
     measures: tuple[Fraction, ...]
-    quarter: int
+    quarter_width: int
     notes: tuple[Note, ...]
     beat: Fraction = Fraction(1)
 
     @property
-    def starts(self) -> list[Fraction]:
+    def measure_starts(self) -> list[Fraction]:
         """Where each measure begins, in quarters, and where the last one ends."""
         return list(accumulate(self.measures, initial=Fraction(0)))
 
     def measure_of(self, onset: Fraction) -> int:
         """The index of the measure in which a time lies."""
-        return max(index for index, start in enumerate(self.starts[:-1]) if start <= onset)
+        return max(index for index, start in enumerate(self.measure_starts[:-1]) if start <= onset)
 
-    def key_of(self, note: Note) -> int:
+    def key_alter_of(self, note: Note) -> int:
         """What the key signature says of a note's step."""
         return key_alter(note.step, self.fifths)
 
 
-def marks_needed(notes: Iterable[tuple[int, int, int, int]], fifths: int) -> Iterator[Mark]:
+def accidentals_needed(notes: Iterable[tuple[int, int, int, int]], fifths: int) -> Iterator[Accidental]:
     """The accidentals that (measure, staff, step, alter) need in order of onset: by the key, and by what the measure had before.
 
     An accidental holds for its step and octave to the end of the measure, for its staff alone.
     """
-    names: dict[int, Mark] = {alter: mark for mark, alter in ALTERS.items()}
+    names: dict[int, Accidental] = {alter: mark for mark, alter in ALTERS.items()}
     state: dict[tuple[int, int, int], int] = {}
     for measure, staff, step, alter in notes:
         here = measure, staff, step
@@ -107,27 +107,27 @@ def marks_needed(notes: Iterable[tuple[int, int, int, int]], fifths: int) -> Ite
         state[here] = alter
 
 
-def marked(system: System) -> System:
+def with_accidentals(system: System) -> System:
     """The same music with the accidentals that a printer would set."""
     ordered = sorted(system.notes)
     places = [(system.measure_of(note.onset), note.staff, note.step, note.alter) for note in ordered]
-    marks = marks_needed(places, system.fifths)
-    return replace(system, notes=tuple(replace(note, mark=mark) for note, mark in zip(ordered, marks, strict=True)))
+    marks = accidentals_needed(places, system.fifths)
+    return replace(system, notes=tuple(replace(note, accidental=mark) for note, mark in zip(ordered, marks, strict=True)))
 
 
-def sounding(system: System) -> System:
+def apply_accidentals(system: System) -> System:
     """The same notes with ``alter`` as the printed accidentals, those before them in the measure, and the key say."""
     state: dict[tuple[int, int, int], int] = {}
     notes = []
     for note in sorted(system.notes):
         here = system.measure_of(note.onset), note.staff, note.step
-        if note.mark:
-            state[here] = ALTERS[note.mark]
-        notes.append(replace(note, alter=state.get(here, system.key_of(note))))
+        if note.accidental:
+            state[here] = ALTERS[note.accidental]
+        notes.append(replace(note, alter=state.get(here, system.key_alter_of(note))))
     return replace(system, notes=tuple(notes))
 
 
-def parted(notes: Sequence[Note]) -> tuple[Note, ...]:
+def without_overlaps(notes: Sequence[Note]) -> tuple[Note, ...]:
     """No two notes of one staff step at once, as in a roll: the later one ends the earlier, the longer hides its twin."""
     by_step: dict[tuple[int, int], list[Note]] = {}
     for note in sorted(notes, key=lambda n: (n.onset, -n.duration)):

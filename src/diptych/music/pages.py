@@ -13,9 +13,9 @@ from PIL import Image
 
 from diptych.errors import DataError
 from diptych.files import write_atomic
-from diptych.music.layout import WIDTH, Layout
+from diptych.music.layout import SYSTEM_WIDTH, Layout
 from diptych.music.notes import System
-from diptych.music.roll import SURE, draw, read
+from diptych.music.roll import DEFAULT_THRESHOLD, draw_roll, read_roll
 
 Picture = UInt8[np.ndarray, "h w c"]
 Translated = UInt8[np.ndarray, "h w d"]
@@ -26,7 +26,7 @@ CHANNELS = {"sheet": 1, "roll": 3}
 
 def stacked(systems: Sequence[System], layout: Layout) -> Picture:
     """The roll of a whole song."""
-    return np.concatenate([draw(system, layout) for system in systems])
+    return np.concatenate([draw_roll(system, layout) for system in systems])
 
 
 def by_page(picture: Picture, layout: Layout, translate: Callable[[np.ndarray], np.ndarray]) -> Translated:
@@ -34,16 +34,16 @@ def by_page(picture: Picture, layout: Layout, translate: Callable[[np.ndarray], 
 
     The last page is filled up with the background, the colour of the first corner: statistics of a page are those of training.
     """
-    high = layout.systems * layout.height
+    high = layout.systems_per_page * layout.height
     filled = np.broadcast_to(picture[0, 0], (-(-len(picture) // high) * high, *picture.shape[1:])).copy()
     filled[: len(picture)] = picture
     return np.concatenate([translate(filled[top : top + high]) for top in range(0, len(filled), high)])[: len(picture)]
 
 
-def unstacked(picture: Picture, layout: Layout, threshold: float = SURE, clef: str = "") -> list[System]:
+def unstacked(picture: Picture, layout: Layout, threshold: float = DEFAULT_THRESHOLD, clef: str = "") -> list[System]:
     """The systems that a picture of rolls shows, to the last that has a note: those of rests in between take their time."""
     rows = [picture[top : top + layout.height] for top in range(0, len(picture), layout.height)]
-    found = [read(row, layout, threshold, clef) for row in rows]
+    found = [read_roll(row, layout, threshold, clef) for row in rows]
     last = max((index for index, system in enumerate(found) if system.notes), default=-1)
     return found[: last + 1]
 
@@ -54,7 +54,7 @@ def layout_by_size(path: Path, pixels: np.ndarray, staves: int, kind: Literal["s
     if pixels.dtype != np.uint8 or channels != CHANNELS[kind]:
         found = f"{channels} channel(s) of {pixels.dtype}"
         raise DataError(f"{path}: has {found}, a {kind} has {CHANNELS[kind]} of uint8; give the {kind} that diptych wrote")
-    layout = Layout(staves, 8 if width > 4 * WIDTH else 4)
+    layout = Layout(staves, 8 if width > 4 * SYSTEM_WIDTH else 4)
     if width != layout.width or height % layout.height:
         kinds = [Layout(staves, space) for space in (4, 8)]
         sizes = " or ".join(f"{k.width} wide and a multiple of {k.height} high" for k in kinds)

@@ -11,12 +11,12 @@ from itertools import cycle
 from multiprocessing import get_context
 from typing import Generic, TypeVar
 
-AHEAD = 4  # items a process that wait or are finished: enough to keep it busy, few enough for memory
+MAX_PENDING_PER_WORKER = 4  # items a process that wait or are finished: enough to keep it busy, few enough for memory
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_processes(function: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[tuple[T, R | None]]:
+def map_in_processes(function: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[tuple[T, R | None]]:
     """Each item with what the function makes of it, in order; None for one that ended its process.
 
     What the function raises is raised here.
@@ -26,7 +26,7 @@ def in_processes(function: Callable[[T], R], items: Iterable[T], jobs: int) -> I
     turns, order = cycle(workers), deque[_Worker[T, R]]()
     try:
         while waiting or order:
-            while waiting and len(order) < AHEAD * jobs:
+            while waiting and len(order) < MAX_PENDING_PER_WORKER * jobs:
                 order.append(next(turns))
                 order[-1].take(waiting.popleft())
             yield order.popleft().next()

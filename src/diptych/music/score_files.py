@@ -18,22 +18,31 @@ from diptych.errors import DataError
 from diptych.extras import extra
 
 SUFFIXES = (".mxl", ".musicxml", ".xml", ".abc", ".mei")
-MOST_BYTES = 64_000_000  # of a score once unpacked: the longest operas are smaller
+MAX_BYTES = 64_000_000  # of a score once unpacked: the longest operas are smaller
 ID = "{http://www.w3.org/XML/1998/namespace}id"
 CONTAINER = "META-INF/container.xml"  # names the score in an archive
-KEPT = {  # elements of MEI that a picture of notes needs; all others go, with what is in them
+KEPT_ELEMENTS = {  # elements of MEI that a picture of notes needs; all others go, with what is in them
     *("mei", "music", "body", "mdiv", "score", "scoreDef", "staffGrp", "staffDef", "section", "measure", "staff", "layer"),
     *("clef", "keySig", "keyAccid", "meterSig", "beam", "tuplet", "chord", "note", "rest", "mRest", "space", "mSpace"),
     *("accid", "dot", "tie", "pb", "sb"),
 }
-DROPPED = {  # attributes that print more than the notes, or print them by a source's taste
+DROPPED_ATTRIBUTES = {  # attributes that print more than the notes, or print them by a source's taste
     *("grace", "artic", "fermata", "stem.mod", "left", "right", "symbol", "label", "ornam", "slur", "lv"),
     *("stem.dir", "stem.len", "ploc", "oloc", "ho", "vo", "curvedir", "bulge"),
     *("bracket.visible", "bracket.place", "num.visible", "num.place", "num.format"),
 }
-DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, EOFError, ValueError, OSError)
+ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    OSError,
+)
 """What reading a damaged archive raises."""
-HIDDEN = {"rest": "space", "mRest": "mSpace"}
+INVISIBLE_RESTS = {"rest": "space", "mRest": "mSpace"}
 
 
 def find_scores(sources: list[str]) -> list[Path]:
@@ -43,7 +52,7 @@ def find_scores(sources: list[str]) -> list[Path]:
     """
     found: list[Path] = []
     for source in sources:
-        root = corpus(source.partition(":")[2]) if source.startswith("music21:") else Path(source)
+        root = music21_folder(source.partition(":")[2]) if source.startswith("music21:") else Path(source)
         if not root.exists():
             raise DataError(f"{source}: no such file or folder; give scores ({' '.join(SUFFIXES)}) or folders of them")
         files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
@@ -53,7 +62,7 @@ def find_scores(sources: list[str]) -> list[Path]:
     return found
 
 
-def corpus(name: str) -> Path:
+def music21_folder(name: str) -> Path:
     """A folder of the corpus that comes with the package music21. Raises DataError where it has none of that name."""
     package = Path(extra("music21", "music-corpus", "its corpus").__file__).parent / "corpus"
     if not (name and (package / name).is_dir()):
@@ -65,8 +74,8 @@ def corpus(name: str) -> Path:
 def read_text(path: Path) -> str:
     """The score in a file, unpacked. Raises DataError, in one line that begins with the path."""
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise DataError(f"{path}: {path.stat().st_size:,} bytes of score, at most {MOST_BYTES:,} are read")
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: {path.stat().st_size:,} bytes of score, at most {MAX_BYTES:,} are read")
         data = path.read_bytes()
         if data[:2] == b"PK":
             data = _unpacked(data, path)
@@ -93,20 +102,20 @@ def _unpacked(data: bytes, path: Path) -> bytes:
             if not found:
                 raise DataError(f"{path}: holds no score")
             return _member(archive, found[0], path)
-    except DAMAGE as error:
+    except ARCHIVE_ERRORS as error:
         raise DataError(f"{path}: damaged: {error}") from error
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     with archive.open(name) as file:
-        data = file.read(MOST_BYTES + 1)  # never more, whatever the archive says of its size
-    if len(data) > MOST_BYTES:
-        raise DataError(f"{path}: unpacks to more than {MOST_BYTES:,} bytes, as no score does")
+        data = file.read(MAX_BYTES + 1)  # never more, whatever the archive says of its size
+    if len(data) > MAX_BYTES:
+        raise DataError(f"{path}: unpacks to more than {MAX_BYTES:,} bytes, as no score does")
     return data
 
 
 @lru_cache(maxsize=1)
-def toolkit() -> Any:
+def verovio_toolkit() -> Any:
     """Verovio's engraver, silent. Raises MissingExtraError without the package."""
     verovio = extra("verovio", "music", "music")
     verovio.enableLog(verovio.LOG_OFF)
@@ -138,7 +147,7 @@ def _with_fields(tune: str, fields: list[str]) -> str:
 def load_mei(path: Path, tune: int = 0) -> ET.Element:
     """A score as MEI, whole; ``tune`` chooses among several in one file. Raises DataError when verovio finds no music in it."""
     text = tunes(path)[tune]
-    engraver = toolkit()
+    engraver = verovio_toolkit()
     engraver.setOptions({"xmlIdSeed": 1, "breaks": "none", "xmlIdChecksum": False})
     if not engraver.loadData(text):
         raise DataError(f"{path}: cannot be read as a score")
@@ -180,7 +189,7 @@ def parts(mei: ET.Element) -> list[list[str]]:
     return grouped
 
 
-def reduced(mei: ET.Element, staves: list[str]) -> ET.Element:
+def select_staves(mei: ET.Element, staves: list[str]) -> ET.Element:
     """A copy with these staves alone, and of them what KEPT names."""
     root = copy.deepcopy(mei)
     _reduce(root, set(staves))
@@ -188,10 +197,10 @@ def reduced(mei: ET.Element, staves: list[str]) -> ET.Element:
 
 
 def _reduce(element: ET.Element, staves: set[str]) -> None:
-    for name in DROPPED & element.attrib.keys():
+    for name in DROPPED_ATTRIBUTES & element.attrib.keys():
         del element.attrib[name]
-    if element.tag in HIDDEN and element.get("visible") == "false":
-        element.tag = HIDDEN[element.tag]
+    if element.tag in INVISIBLE_RESTS and element.get("visible") == "false":
+        element.tag = INVISIBLE_RESTS[element.tag]
         del element.attrib["visible"]
     kept: list[ET.Element] = []
     for child in list(element):
@@ -206,7 +215,7 @@ def _reduce(element: ET.Element, staves: set[str]) -> None:
 
 
 def _stays(child: ET.Element, tag: str, staves: set[str]) -> bool:
-    if tag not in KEPT or child.get("grace"):
+    if tag not in KEPT_ELEMENTS or child.get("grace"):
         return False
     if tag in ("staff", "staffDef"):
         return child.get("n") in staves

@@ -13,56 +13,56 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from diptych.extras import extra
-from diptych.music.engrave import UNITS, Engraving, Measure
-from diptych.music.layout import CLEF_AT, KEY_AT, KEY_STEP, Layout
-from diptych.music.notes import Mark
+from diptych.music.engrave import UNITS_PER_SPACE, Engraving, Measure
+from diptych.music.layout import CLEF_X, KEY_SPACING, KEY_X, Layout
+from diptych.music.notes import Accidental
 from diptych.music.roll import key_position
 
 HREF = "{http://www.w3.org/1999/xlink}href"
 Sheet = UInt8[np.ndarray, "h w"]
 NOT_PRINTED = {"clef", "keySig", "meterSig", "barLine"}  # of a measure: the header has its own, bar lines are drawn crisp
 CLEF_GLYPHS = {"G2": "E050", "G2_8": "E052", "F4": "E062", "C3": "E05C", "C4": "E05C"}  # SMuFL
-KEY_GLYPHS: dict[Mark, str] = {"s": "E262", "f": "E260"}
+KEY_GLYPHS: dict[Accidental, str] = {"s": "E262", "f": "E260"}
 CLEF_LINES = {"G2": -2, "G2_8": -2, "F4": 2, "C3": 0, "C4": 2}  # positions from the middle line up
 
 
-def sheet(engraving: Engraving, measures: Sequence[Measure], layout: Layout, quarter: int) -> Sheet:
+def draw_sheet(engraving: Engraving, measures: Sequence[Measure], layout: Layout, quarter_width: int) -> Sheet:
     """The picture of whole measures of one engraving, (layout.height, layout.width), 255 white."""
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "width": str(layout.width), "height": str(layout.height)})
     svg.extend(engraving.glyphs)
     ink = ET.SubElement(svg, "g", {"color": "black", "stroke": "black"})
     glyph_ids = {g.get("id", "").split("-")[0]: g.get("id", "") for defs in engraving.glyphs for g in defs}
-    zeros = layout.time_zeros([measure.length for measure in measures], quarter)
-    places = [zero - measure.zero * layout.space / UNITS for zero, measure in zip(zeros, measures, strict=False)]
+    zeros = layout.downbeat_columns([measure.length for measure in measures], quarter_width)
+    places = [zero - measure.zero * layout.space / UNITS_PER_SPACE for zero, measure in zip(zeros, measures, strict=False)]
     for index, measure in enumerate(measures):
         for staff, group in enumerate(measure.staves):
-            _place(ink, _printed(group, measure, quarter), places[index], measure.middles[staff], staff, layout)
+            _place(ink, _printed(group, measure, quarter_width), places[index], measure.middles[staff], staff, layout)
         for staff, crosses, tie in measure.ties:
             moved = 0.0
             if crosses and index + 1 < len(measures):
-                moved = (places[index + 1] - places[index]) * UNITS / layout.space
+                moved = (places[index + 1] - places[index]) * UNITS_PER_SPACE / layout.space
             _place(ink, _stretched(tie, moved), places[index], measure.middles[staff], staff, layout)
     first = measures[0]
     for staff, clef in enumerate(first.clefs):
         _draw_header(ink, clef, first.fifths, staff, layout, glyph_ids)
     pixels = _raster(svg)
     for staff in range(layout.staves):
-        pixels[layout.lines(staff)] = 0
+        pixels[layout.line_rows(staff)] = 0
         for zero in zeros[1:]:
-            lines = layout.lines(staff)
-            pixels[lines[0] : lines[-1] + 1, layout.bar(zero)] = 0
+            lines = layout.line_rows(staff)
+            pixels[lines[0] : lines[-1] + 1, layout.barline_column(zero)] = 0
     return pixels
 
 
 def _place(ink: ET.Element, group: ET.Element, x: float, middle: int, staff: int, layout: Layout) -> None:
     """Put verovio's drawing where its time zero and its middle line belong; a line's row is half a pixel below its top."""
-    scale = layout.space / UNITS
-    y = layout.middle(staff) + 0.5 - middle * scale
+    scale = layout.space / UNITS_PER_SPACE
+    y = layout.middle_row(staff) + 0.5 - middle * scale
     place = ET.SubElement(ink, "g", {"transform": f"translate({x:.4f} {y:.4f}) scale({scale:.8f})"})
     place.append(group)
 
 
-def _printed(staff: ET.Element, measure: Measure, quarter: int) -> ET.Element:
+def _printed(staff: ET.Element, measure: Measure, quarter_width: int) -> ET.Element:
     """A staff's picture without its lines, clef and signatures; a measure's rest goes to its middle."""
     kept = copy.deepcopy(staff)
     for child in list(kept):
@@ -71,7 +71,7 @@ def _printed(staff: ET.Element, measure: Measure, quarter: int) -> ET.Element:
     for rest in kept.iter("g"):
         if rest.get("class", "").split(" ")[0] == "mRest":
             for use in rest.iter("use"):
-                x = measure.zero + float(measure.length) * quarter * UNITS / 2 - UNITS / 2
+                x = measure.zero + float(measure.length) * quarter_width * UNITS_PER_SPACE / 2 - UNITS_PER_SPACE / 2
                 use.set("transform", re.sub(r"translate\([^,]+,", f"translate({x:.0f},", use.get("transform", "")))
     return kept
 
@@ -92,15 +92,15 @@ def _stretched(tie: ET.Element, moved: float) -> ET.Element:
 
 def _draw_header(ink: ET.Element, clef: str, fifths: int, staff: int, layout: Layout, glyph_ids: dict[str, str]) -> None:
     def stamp(code: str, x: float, position: int) -> None:
-        scale = layout.space / UNITS
-        y = layout.middle(staff) + 0.5 - position * layout.space / 2
+        scale = layout.space / UNITS_PER_SPACE
+        y = layout.middle_row(staff) + 0.5 - position * layout.space / 2
         where = f"translate({x * layout.space:.4f} {y:.4f}) scale({0.72 * scale:.8f})"
         ET.SubElement(ink, "use", {HREF: f"#{glyph_ids[code]}", "transform": where})
 
-    stamp(CLEF_GLYPHS[clef], CLEF_AT, CLEF_LINES[clef])
-    mark: Mark = "s" if fifths > 0 else "f"
+    stamp(CLEF_GLYPHS[clef], CLEF_X, CLEF_LINES[clef])
+    mark: Accidental = "s" if fifths > 0 else "f"
     for index in range(abs(fifths)):
-        stamp(KEY_GLYPHS[mark], KEY_AT + index * KEY_STEP, key_position(mark, index, clef))
+        stamp(KEY_GLYPHS[mark], KEY_X + index * KEY_SPACING, key_position(mark, index, clef))
 
 
 def _raster(svg: ET.Element) -> Sheet:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from fractions import Fraction
 
 from diptych.errors import DataError
-from diptych.music.midi import Played
+from diptych.music.midi import PlayedNote
 from diptych.music.notes import SEMITONES, Note
 
 
-def key_of(notes: Iterable[Played]) -> int:
+def estimate_key(notes: Iterable[PlayedNote]) -> int:
     """The key signature, -6 to 6 sharps, whose scale holds the most of what sounds; the one with fewer accidentals on a tie."""
     weights = [0.0] * 12
     for note in notes:
@@ -34,7 +34,7 @@ def spell(pitch: int, fifths: int) -> tuple[int, int]:
     raise AssertionError(pitch)  # every pitch has a name between F flat and B sharp
 
 
-def apart(notes: Iterable[Note]) -> list[Note]:
+def separate_steps(notes: Iterable[Note]) -> list[Note]:
     """The notes with names such that those of different pitches are on different steps as long as they sound.
 
     No pitch may be twice at once on a staff. For each note that comes, as few as possible are renamed; where names don't suffice,

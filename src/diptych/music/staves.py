@@ -10,43 +10,43 @@ from itertools import pairwise
 from statistics import fmean
 
 from diptych.errors import DataError
-from diptych.music.layout import QUARTERS, WIDTH, Layout
-from diptych.music.midi import Meter, Played, Song
-from diptych.music.notes import CLEFS, Note, System, marked, parted
-from diptych.music.spelling import apart, key_of, spell
+from diptych.music.layout import QUARTER_WIDTHS, SYSTEM_WIDTH, Layout
+from diptych.music.midi import Meter, PlayedNote, Song
+from diptych.music.notes import CLEFS, Note, System, with_accidentals, without_overlaps
+from diptych.music.spelling import estimate_key, separate_steps, spell
 
-CLOSE = Fraction(1, 3)  # quarters: onsets nearer than this need a wide quarter
-TOP, BOTTOM = ("G2", "F4")
-SPLIT = 60  # middle C: where one stream of notes is parted onto two staves
+MIN_NARROW_GAP = Fraction(1, 3)  # quarters: onsets nearer than this need a wide quarter
+TREBLE, BASS = ("G2", "F4")
+MIDDLE_C = 60  # middle C: where one stream of notes is parted onto two staves
 
 
-def systems(song: Song, layout: Layout) -> list[System]:
+def to_systems(song: Song, layout: Layout) -> list[System]:
     """The song as systems one after another, with the accidentals that a printer would set.
 
     Where notes that sound at once have no names on steps of their own, the earlier one ends as the later begins. Raises DataError
     when they begin at once, a measure is longer than a system, or a note is too far from its staff.
     """
-    fifths = song.fifths if song.fifths is not None and abs(song.fifths) <= 7 else key_of(song.notes)
-    clefs = (TOP, BOTTOM) if layout.staves == 2 else (_clef(song.notes),)
+    fifths = song.fifths if song.fifths is not None and abs(song.fifths) <= 7 else estimate_key(song.notes)
+    clefs = (TREBLE, BASS) if layout.staves == 2 else (_clef(song.notes),)
     notes = _staved(song, fifths, layout.staves)  # by onset, as the song's
     bars, beats = _bars(song)
     found: list[System] = []
     held: list[Note] = []  # from the systems before
     index = 0
     while index < len(bars) - 1:
-        near = notes[_first(notes, bars[index]) : _first(notes, bars[min(index + WIDTH, len(bars) - 1)])]
-        alike = next((k for k, beat in enumerate(beats[index : index + WIDTH]) if beat != beats[index]), WIDTH)
-        taken, quarter = _fitting(bars[index : index + alike + 1], near, layout)
+        near = notes[_first(notes, bars[index]) : _first(notes, bars[min(index + SYSTEM_WIDTH, len(bars) - 1)])]
+        alike = next((k for k, beat in enumerate(beats[index : index + SYSTEM_WIDTH]) if beat != beats[index]), SYSTEM_WIDTH)
+        taken, quarter_width = _fitting(bars[index : index + alike + 1], near, layout)
         if not taken:
             length = bars[index + 1] - bars[index]
             raise DataError(f"a measure of {length} quarters is longer than a system; give a MIDI file with shorter measures")
         start, end = bars[index], bars[index + taken]
         lengths = tuple(b - a for a, b in pairwise(bars[index : index + taken + 1]))
-        sounding = apart([*held, *(note for note in near if note.onset < end)])
+        sounding = separate_steps([*held, *(note for note in near if note.onset < end)])
         here = [_within_reach(note, clefs, layout) for note in sounding]
         held = [note for note in here if note.offset > end]
         shown = tuple(_cut(note, start, end) for note in here if note.offset > start)
-        found.append(marked(System(clefs, fifths, lengths, quarter, shown, beats[index])))
+        found.append(with_accidentals(System(clefs, fifths, lengths, quarter_width, shown, beats[index])))
         index += taken
     return found
 
@@ -56,9 +56,9 @@ def _first(notes: Sequence[Note], time: Fraction) -> int:
     return bisect_left(notes, time, key=lambda note: note.onset)
 
 
-def _clef(notes: Sequence[Played]) -> str:
+def _clef(notes: Sequence[PlayedNote]) -> str:
     mean = sum(note.pitch for note in notes) / len(notes)
-    return TOP if mean >= SPLIT - 3 else BOTTOM
+    return TREBLE if mean >= MIDDLE_C - 3 else BASS
 
 
 def _staved(song: Song, fifths: int, staves: int) -> list[Note]:
@@ -71,20 +71,20 @@ def _staved(song: Song, fifths: int, staves: int) -> list[Note]:
     )
     lines: dict[tuple[int, int], list[Note]] = {}
     for note in song.notes:
-        staff = int(note.pitch < SPLIT if lower is None else note.track == lower) if staves == 2 else 0
+        staff = int(note.pitch < MIDDLE_C if lower is None else note.track == lower) if staves == 2 else 0
         step, alter = spell(note.pitch, fifths)
         line = lines.setdefault((staff, note.pitch), [])
         line.append(Note(note.onset, staff, step, alter, note.end - note.onset, "", note.velocity))
-    return sorted(note for line in lines.values() for note in parted(line))
+    return sorted(note for line in lines.values() for note in without_overlaps(line))
 
 
 def _within_reach(note: Note, clefs: Sequence[str], layout: Layout) -> Note:
     """The note. Raises DataError where it has no rows."""
     away = abs(note.step - CLEFS[clefs[note.staff]])
-    if away > layout.reach:
+    if away > layout.max_position:
         raise DataError(
             f"the note {note.midi} at quarter {float(note.onset):g} stands {away} steps from the middle of its staff, at most "
-            f"{layout.reach} can be drawn; transpose it, or choose --layout grand"
+            f"{layout.max_position} can be drawn; transpose it, or choose --layout grand"
         )
     return note
 
@@ -105,33 +105,33 @@ def _bars(song: Song) -> tuple[list[Fraction], list[Fraction]]:
 
 def _fitting(bars: Sequence[Fraction], notes: Sequence[Note], layout: Layout) -> tuple[int, int]:
     """How many measures from the first on fit on one system, and the width of a quarter that their notes need."""
-    best = 0, QUARTERS[0]
+    best = 0, QUARTER_WIDTHS[0]
     for count in range(1, len(bars)):
         lengths = [b - a for a, b in pairwise(bars[: count + 1])]
         inside = [note for note in notes if bars[0] <= note.onset < bars[count]]
-        quarter = _width(inside, lengths, layout)
-        if not layout.fits(lengths, quarter):
+        quarter_width = _width(inside, lengths, layout)
+        if not layout.fits(lengths, quarter_width):
             break
-        best = count, quarter
+        best = count, quarter_width
     return best
 
 
 def _width(notes: Sequence[Note], lengths: Sequence[Fraction], layout: Layout) -> int:
     """The narrow quarter unless onsets come too close for it, and the wide one would fit."""
     times = sorted({note.onset for note in notes})
-    close = any(b - a < CLOSE for a, b in pairwise(times))
-    return QUARTERS[1] if close and layout.fits(lengths[:1], QUARTERS[1]) else QUARTERS[0]
+    close = any(b - a < MIN_NARROW_GAP for a, b in pairwise(times))
+    return QUARTER_WIDTHS[1] if close and layout.fits(lengths[:1], QUARTER_WIDTHS[1]) else QUARTER_WIDTHS[0]
 
 
 def _cut(note: Note, start: Fraction, end: Fraction) -> Note:
     """The part of a note inside a system, timed from its beginning."""
     onset, offset = max(note.onset, start), min(note.offset, end)
-    return replace(note, onset=onset - start, duration=offset - onset, held=note.onset < start)
+    return replace(note, onset=onset - start, duration=offset - onset, continued=note.onset < start)
 
 
 def to_song(found: Iterable[System]) -> Song:
     """Systems one after another as a song; a note that goes on from the system before is one with it."""
-    notes: list[Played] = []
+    notes: list[PlayedNote] = []
     sounding: dict[tuple[int, int], int] = {}
     """The index of the last note of each pitch on each track."""
     meters: list[Meter] = []
@@ -139,18 +139,18 @@ def to_song(found: Iterable[System]) -> Song:
     fifths = None
     for system in found:
         fifths = system.fifths if fifths is None else fifths
-        for begin, length in zip(system.starts, system.measures, strict=False):
+        for begin, length in zip(system.measure_starts, system.measures, strict=False):
             if not meters or (meters[-1].length, meters[-1].beat) != (length, system.beat):
                 meters.append(Meter(start + begin, length, system.beat))
         for note in system.notes:
-            played = Played(start + note.onset, start + note.offset, note.midi, note.velocity, note.staff)
-            before = sounding.get((played.pitch, played.track)) if note.held else None
+            played = PlayedNote(start + note.onset, start + note.offset, note.midi, note.velocity, note.staff)
+            before = sounding.get((played.pitch, played.track)) if note.continued else None
             if before is not None and notes[before].end == played.onset:
                 notes[before] = replace(notes[before], end=played.end)
             else:
                 sounding[played.pitch, played.track] = len(notes)
                 notes.append(played)
-        start += system.starts[-1]
+        start += system.measure_starts[-1]
     return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), tuple(meters), fifths)
 
 
