@@ -16,7 +16,8 @@ from pathlib import Path
 import diptych
 from diptych.inference.translator import Translator
 from diptych.music.build import BuildConfig, build
-from diptych.music.evaluate import MusicDataset, baseline, evaluate
+from diptych.music.dataset import MusicDataset
+from diptych.music.evaluate import baseline, evaluate
 from diptych.music.score_files import find_scores
 
 LEAST, AHEAD = 0.75, 0.3

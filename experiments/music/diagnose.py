@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from diptych.inference.translator import Translator
-from diptych.music.evaluate import MusicDataset, from_json
+from diptych.music.dataset import MusicDataset, from_json
 from diptych.music.note_metrics import NoteCounts, count_matches, summarise
 from diptych.music.notes import CLEFS, apply_accidentals
 from diptych.music.roll import read_roll

@@ -7,7 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from diptych.music.evaluate import MusicDataset, baseline, evaluate
+from diptych.music.dataset import MusicDataset
+from diptych.music.evaluate import baseline, evaluate
 
 
 def main(built, free, most="1000"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diptych.music.evaluate import MusicDataset, from_json
+from diptych.music.dataset import MusicDataset, from_json
 from diptych.music.note_metrics import NoteCounts, count_matches, summarise
 from diptych.music.notes import Note
 from diptych.music.spelling import spell

@@ -190,7 +190,8 @@ def score(args: argparse.Namespace) -> int:
     from diptych.data.formats import read_pixels
     from diptych.errors import ConfigError
     from diptych.evaluation.results import finite
-    from diptych.music.evaluate import MusicDataset, baseline, evaluate
+    from diptych.music.dataset import MusicDataset
+    from diptych.music.evaluate import baseline, evaluate
     from diptych.music.listening import write_page
     from diptych.run import write_json
 

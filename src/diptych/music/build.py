@@ -14,7 +14,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
 from functools import partial
 from importlib.metadata import version
 from itertools import count
@@ -26,9 +25,10 @@ import numpy as np
 from diptych.data.formats import write_pixels
 from diptych.errors import ConfigError, DataError
 from diptych.files import write_atomic
+from diptych.music.dataset import to_json
 from diptych.music.excerpts import Excerpt, composer_of, excerpts
 from diptych.music.layout import Layout
-from diptych.music.notes import CLEFS, Note, System
+from diptych.music.notes import CLEFS
 from diptych.music.processes import map_in_processes
 from diptych.music.score_files import find_scores, tunes
 
@@ -265,23 +265,6 @@ def page_of(pictures: Sequence[np.ndarray], layout: Layout, background: int) -> 
     for row, picture in enumerate(pictures):
         page[row * layout.height : (row + 1) * layout.height] = picture
     return page
-
-
-def to_json(system: System) -> dict[str, Any]:
-    """A system as plain values: times are fractions as text, notes lists in the order of Note's fields."""
-    notes = [[str(n.onset), n.staff, n.step, n.alter, str(n.duration), n.accidental, n.velocity] for n in system.notes]
-    measures = [str(length) for length in system.measures]
-    signs = {"clefs": system.clefs, "fifths": system.fifths, "beat": str(system.beat)}
-    return signs | {"measures": measures, "quarter": system.quarter_width, "notes": notes}
-
-
-def from_json(record: dict[str, Any]) -> System:
-    """Undo to_json."""
-    notes = tuple(
-        Note(Fraction(o), staff, step, alter, Fraction(d), *rest) for o, staff, step, alter, d, *rest in record["notes"]
-    )
-    measures = tuple(Fraction(length) for length in record["measures"])
-    return System(tuple(record["clefs"]), record["fifths"], measures, record["quarter"], notes, Fraction(record["beat"]))
 
 
 def summary(works: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,99 @@
+"""The data set that ``diptych music build`` writes: pages of systems, and the record of each system."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+from diptych.data.formats import read_pixels
+from diptych.errors import DataError
+from diptych.music.layout import Layout
+from diptych.music.noteheads import Places
+from diptych.music.notes import Note, System
+
+Page = UInt8[np.ndarray, "h w c"]
+Row = UInt8[np.ndarray, "row w c"]
+Kind = Literal["roll", "sheet"]
+
+
+@dataclass(frozen=True)
+class MusicDataset:
+    """A folder that `diptych music build` wrote; ``clef`` where it was asked for one, which readers then know."""
+
+    folder: Path
+    layout: Layout
+    records: tuple[dict[str, Any], ...]
+    free: bool = False
+    clef: str = ""
+
+    @classmethod
+    def load(cls, folder: Path) -> MusicDataset:
+        """Raises DataError when it is no such folder."""
+        try:
+            config = json.loads((folder / "manifest.json").read_text())["config"]
+            records = tuple(json.loads(line) for line in (folder / "notes.jsonl").read_text().splitlines())
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{folder}: is not what `diptych music build` writes ({error}); give its --out") from error
+        return cls(folder, Layout(config["staves"], config["space"]), records, config.get("free", False), config.get("clef", ""))
+
+    def pages(self, split: str, most: int = 0) -> dict[str, list[dict[str, Any]]]:
+        """The records of a split by page, in the order of rows; at most so many systems, evenly spread over pages, 0 for all."""
+        pages: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for record in self.records:
+            if record["split"] == split:
+                pages[record["page"]].append(record)
+        if not pages:
+            raise DataError(f"{self.folder}: has no systems in {split}; build it with a larger share for {split}")
+        total = sum(map(len, pages.values()))
+        if most and total > most:
+            names = sorted(pages)
+            step = total / most
+            pages = {names[int(k * step)]: pages[names[int(k * step)]] for k in range(max(1, int(len(names) / step)))}
+        return {name: sorted(found, key=lambda record: record["row"]) for name, found in sorted(pages.items())}
+
+    def page(self, kind: Kind, split: str, name: str) -> Page:
+        """The picture of a page."""
+        return read_pixels(self.folder / kind / split / name)
+
+    def row(self, page: Page, record: Mapping[str, Any]) -> Row:
+        """One system's part of a page."""
+        top = record["row"] * self.layout.height
+        return page[top : top + self.layout.height]
+
+
+def held_in(record: Mapping[str, Any]) -> list[tuple[Fraction, int, int]]:
+    """Onset, staff and step of the heads of a system that a tie leads to."""
+    return [(Fraction(onset), staff, step) for onset, staff, step in record["held"]]
+
+
+def examples(built: MusicDataset, split: str, most: int) -> Iterator[tuple[System, np.ndarray, np.ndarray, Places]]:
+    """Systems with their sheets, their rolls, and the heads that a tie leads to."""
+    for name, records in built.pages(split, most).items():
+        sheet, roll = built.page("sheet", split, name), built.page("roll", split, name)
+        for record in records:
+            yield from_json(record), built.row(sheet, record), built.row(roll, record), held_in(record)
+
+
+def to_json(system: System) -> dict[str, Any]:
+    """A system as plain values: times are fractions as text, notes lists in the order of Note's fields."""
+    notes = [[str(n.onset), n.staff, n.step, n.alter, str(n.duration), n.accidental, n.velocity] for n in system.notes]
+    measures = [str(length) for length in system.measures]
+    signs = {"clefs": system.clefs, "fifths": system.fifths, "beat": str(system.beat)}
+    return signs | {"measures": measures, "quarter": system.quarter_width, "notes": notes}
+
+
+def from_json(record: dict[str, Any]) -> System:
+    """Undo to_json."""
+    notes = tuple(
+        Note(Fraction(o), staff, step, alter, Fraction(d), *rest) for o, staff, step, alter, d, *rest in record["notes"]
+    )
+    measures = tuple(Fraction(length) for length in record["measures"])
+    return System(tuple(record["clefs"]), record["fifths"], measures, record["quarter"], notes, Fraction(record["beat"]))
