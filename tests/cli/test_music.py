@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from diptych.data.formats import read_pixels, write_pixels
-from diptych.music.build import BuildConfig, assign_splits, composer_key
+from diptych.music.build import BuildConfig, assign_splits
+from diptych.music.composers import composer_key
 from diptych.music.listening import BPM, sound
 from diptych.music.midi import PlayedNote, Song, midi_bytes, read_midi
 from diptych.music.notes import Note, System

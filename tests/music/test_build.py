@@ -5,7 +5,8 @@ import json
 import pytest
 
 from diptych.errors import ConfigError
-from diptych.music.build import BuildConfig, assign_splits, build, composer_key
+from diptych.music.build import BuildConfig, assign_splits, build
+from diptych.music.composers import composer_key
 from tests.music.songs import melody, mxl, score
 
 CONFIG = BuildConfig(test=0, val=0)

@@ -7,10 +7,8 @@ as they are; DIR/notes.jsonl the notes of every system, DIR/works.jsonl what bec
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
@@ -25,8 +23,9 @@ import numpy as np
 from diptych.data.formats import write_pixels
 from diptych.errors import ConfigError, DataError
 from diptych.files import write_atomic
+from diptych.music.composers import composer_of, group_by_composer
 from diptych.music.dataset import to_json
-from diptych.music.excerpts import Excerpt, composer_of, excerpts
+from diptych.music.excerpts import Excerpt, excerpts
 from diptych.music.layout import Layout
 from diptych.music.notes import CLEFS
 from diptych.music.processes import map_in_processes
@@ -35,8 +34,6 @@ from diptych.music.score_files import find_scores, tunes
 BACKGROUNDS = {"sheet": 255, "roll": 0}
 KINDS = tuple(BACKGROUNDS)
 SPLITS = ("test", "val", "train")  # in this order, so that a system that comes twice stays where it is scored
-NOISE = re.compile(r"\(.*?\)|\[.*?\]|\b(arr|arranged|comp|composed|music)\b[.:]?\s*(by\b)?|\d")
-"""What stands beside a composer's name."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -141,7 +138,7 @@ def assign_splits(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
     assigned each by itself.
     """
     works = _works(paths)
-    people = _people(works)
+    people = group_by_composer({work.name: work.composer for work in works})
     if len(set(people.values())) < len(SPLITS):
         people = {work.name: work.name for work in works}
     counts = Counter(people.values())
@@ -166,29 +163,6 @@ def _freed(works: Sequence[Work], people: Mapping[str, str], order: Sequence[str
         replace(work, kinds=(kind_of[people[work.name]],)) if work.split == "train" and work.name not in both else work
         for work in works
     ]
-
-
-def composer_key(name: str) -> str:
-    """A composer's family name and initial, the same in ``Brahms, J.`` as in ``Johannes Brahms 1833-1897``; or family alone."""
-    plain = unicodedata.normalize("NFKD", html.unescape(name).lower()).encode("ascii", "ignore").decode()
-    listed = [re.findall(r"\S*[a-z]\S*", part) for part in NOISE.sub(" ", plain).split(",")]
-    parts = [words for words in listed if words] or [[]]
-    family, given = (parts[0], parts[1]) if len(parts) > 1 else (parts[0][-1:], parts[0][:-1])
-    return " ".join([*re.findall(r"[a-z]+", " ".join(family)), *re.findall(r"[a-z]", " ".join(given))[:1]]) or name
-
-
-def _people(works: Sequence[Work]) -> dict[str, str]:
-    """The person behind each work, by its name: a family name alone is the one person of that family, where there is one."""
-    people = {work.name: composer_key(work.composer) for work in works}
-    families: dict[str, set[str]] = {}
-    for each in people.values():
-        if each[-2:-1] == " ":
-            families.setdefault(each[:-2], set()).add(each)
-    for name, each in people.items():
-        if each[-2:-1] != " ":
-            known = families.get(each, set())
-            people[name] = min(known) if len(known) == 1 else f"{each} {each[:1]}"  # one of its own, with an initial as all have
-    return people
 
 
 def _works(paths: Sequence[Path]) -> list[Work]:

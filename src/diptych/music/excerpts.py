@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -141,9 +140,3 @@ def _system(measures: Sequence[Measure], layout: Layout, quarter_width: int) -> 
 
 def _place(note: Note) -> tuple[int, int, int, str]:
     return note.staff, note.step, note.alter, note.accidental
-
-
-def composer_of(text: str) -> str:
-    """Who wrote a score, as MusicXML or ABC say it; empty where they don't."""
-    found = re.search(r'<creator[^>]*type="composer"[^>]*>([^<]+)<', text) or re.search(r"^C:(.+)$", text, re.MULTILINE)
-    return " ".join(found[1].split()) if found else ""
