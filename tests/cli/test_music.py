@@ -246,7 +246,7 @@ def test_the_translators_that_come_with_diptych_draw_a_song_and_read_it_again(tm
     assert "--clef must be one of G2, F4" in capsys.readouterr().err
     capsys.readouterr()
     assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "x.png", "--layout", "grand") == 2
-    assert "diptych brings a translator for 1 staff at 4 pixels a space, not for 2 at 4" in capsys.readouterr().err
+    assert "diptych ships a translator for 1 staff at 4 pixels a space, not for 2 at 4" in capsys.readouterr().err
 
 
 def test_a_midi_file_is_drawn_as_a_roll_and_read_back(tmp_path, capsys):

@@ -43,10 +43,10 @@ def test_all_measures_come_back_as_they_are_written(tmp_path):
 def test_every_head_stands_on_its_note_of_the_roll(layout, tmp_path):
     found, _ = made(tmp_path, melody(), layout=layout)
     for each in found:
-        zeros = layout.downbeat_columns(each.system.measures, each.system.quarter_width)
+        downbeats = layout.downbeat_columns(each.system.measures, each.system.quarter_width)
         for n in each.system.notes:
             rows = layout.step_rows(0, n.step - CLEFS["G2"])
-            column = column_of(n.onset, each.system, layout, zeros)
+            column = column_of(n.onset, each.system, layout, downbeats)
             head = each.sheet[rows, column : column + layout.space]
             beside = each.sheet[rows, column - layout.space : column - 1]
             assert head.mean() < 128, (n, column)

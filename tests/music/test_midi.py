@@ -82,7 +82,7 @@ def bad(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("empty", "holds no notes"), ("drums", "holds percussion alone"), ("tracks", "10,001 tracks, at most 256"),
+        ("empty", "holds no notes"), ("drums", "holds only percussion"), ("tracks", "10,001 tracks, at most 256"),
         ("text", "no MIDI file"),
         ("torn", "damaged or no MIDI file|cannot be read"), ("huge", "17,000,000 bytes, at most"),
     ],

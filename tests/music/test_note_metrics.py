@@ -23,7 +23,7 @@ def with_notes(*notes):
 
 def test_the_truth_finds_itself():
     counts = count_matches(TRUTH, TRUTH)
-    assert counts == NoteCounts(4, 4, 4, 4, outside=2, outside_found=2, perfect=1, systems=1)
+    assert counts == NoteCounts(4, 4, 4, 4, out_of_key=2, out_of_key_matched=2, perfect=1, systems=1)
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,12 @@ def test_the_truth_finds_itself():
 def test_pitch_is_exact_and_time_within_50_ms(changes, found, held):
     first, *others = TRUTH.notes
     counts = count_matches(TRUTH, with_notes(replace(first, **changes), *others))
-    assert (counts.found, counts.held) == (found, held)
+    assert (counts.matched, counts.matched_with_offset) == (found, held)
 
 
 def test_a_note_twice_is_found_once():
     counts = count_matches(TRUTH, with_notes(*TRUTH.notes, TRUTH.notes[0]))
-    assert (counts.read, counts.found, counts.perfect) == (5, 4, 0)
+    assert (counts.estimated, counts.matched, counts.perfect) == (5, 4, 0)
 
 
 def test_intervals_are_by_work():

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from diptych.music.processes import MAX_PENDING_PER_WORKER, map_in_processes
+from diptych.music.processes import MAX_PENDING, map_in_processes
 from tests.music.process_tasks import process_of, square, touch
 
 
@@ -30,7 +30,7 @@ def test_few_results_wait_for_who_takes_them(tmp_path):
     found = map_in_processes(partial(touch, tmp_path), range(60), 1)
     next(found)
     time.sleep(1)
-    assert len(list(tmp_path.iterdir())) <= MAX_PENDING_PER_WORKER + 1
+    assert len(list(tmp_path.iterdir())) <= MAX_PENDING + 1
     assert len(list(found)) == 59
 
 
@@ -42,16 +42,10 @@ def test_where_no_process_can_start_no_item_is_blamed(tmp_path):
 
 
 def test_a_process_that_ends_with_nothing_to_do_is_no_items_fault():
-    found = map_in_processes(
-        process_of, range(MAX_PENDING_PER_WORKER + 1), 1
-    )  # the last is taken when the first has been asked for
+    found = map_in_processes(process_of, range(MAX_PENDING + 1), 1)  # the last is taken when the first has been asked for
     first = next(found)[1]
     time.sleep(0.5)  # it has done all that it took
     os.kill(first, signal.SIGKILL)
     time.sleep(0.5)
     rest = [pid for _, pid in found]
-    assert (
-        len(rest) == MAX_PENDING_PER_WORKER
-        and rest[:-1] == [first] * (MAX_PENDING_PER_WORKER - 1)
-        and rest[-1] not in (None, first)
-    )
+    assert len(rest) == MAX_PENDING and rest[:-1] == [first] * (MAX_PENDING - 1) and rest[-1] not in (None, first)

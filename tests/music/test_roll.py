@@ -73,8 +73,8 @@ def test_a_bar_line_where_no_measure_can_end_is_none(after, spaces, layout):
         System(("G2",) * layout.staves, 0, (Fraction(4),) * 2, 6, (Note(Fraction(5), 0, 30, 0, Fraction(1)),))
     )
     roll = draw_roll(system, layout)
-    zero = layout.downbeat_columns(system.measures, 6)[after]
-    column = layout.barline_column(zero) + round(spaces * layout.space)
+    downbeat = layout.downbeat_columns(system.measures, 6)[after]
+    column = layout.barline_column(downbeat) + round(spaces * layout.space)
     for staff in range(layout.staves):
         roll[layout.line_rows(staff)[0] : layout.line_rows(staff)[-1] + 1, column, 2] = 255
     assert read_roll(roll, layout) == system

@@ -111,7 +111,7 @@ def test_a_chord_is_refused_where_no_names_are_left_and_nowhere_else():
 
 
 def test_notes_that_cannot_be_named_are_refused_with_their_place():
-    rule = r"the notes 67, 68 and 69 begin at once at quarter 4\.5 and there are no steps for all; leave one of them out"
+    rule = r"the notes 67, 68 and 69 begin together at quarter 4\.5 and have no staff steps of their own; leave one of them out"
     with pytest.raises(DataError, match=rule):
         to_systems(song((0, 4, 60), *((Fraction(9, 2), 5, pitch) for pitch in (67, 68, 69, 74))), Layout())
 

@@ -227,7 +227,7 @@ def score(args: argparse.Namespace) -> int:
     for name, e in scores:
         interval = "" if math.isnan(e.low) else f"  [{e.low:.3f}, {e.high:.3f}]"  # none of a single work
         console.print(f"{name:<26}{e.value:.3f}{interval}", soft_wrap=True)
-    notes = sum(c.truth for c in found.notes.values()) or sum(int(row[2]) for row in found.heads.values())
+    notes = sum(c.reference for c in found.notes.values()) or sum(int(row[2]) for row in found.heads.values())
     facts = f"{notes:,} notes of {len(found.notes or found.heads):,} works; 95 % intervals by work"
     console.print(facts, soft_wrap=True)
     if args.report:

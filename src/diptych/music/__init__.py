@@ -1,4 +1,4 @@
-"""Music: rolls of notes and sheets of music as the two domains. A roll and its sheet line up in every column and every row.
+"""Music: piano rolls and sheet music as the two domains. A roll and its sheet line up column by column and row by row.
 
-notes.py and layout.py say what a system of music is and where its notes lie; roll.py draws and reads rolls.
+notes.py defines a system of music, layout.py where its notes lie in a picture; roll.py draws and reads rolls.
 """

@@ -1,4 +1,4 @@
-"""What scores are worth nothing: an empty page, the input itself, and the nearest of the training examples."""
+"""Baselines that a translator must beat: an empty page, the input itself, and the nearest training example."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from jaxtyping import UInt8
 Picture = UInt8[np.ndarray, "h w c"]
 Translated = UInt8[np.ndarray, "h w d"]
 Translate = Callable[[np.ndarray], np.ndarray]
-"""A picture of native pixels, (h, w, c), to one of the other side, (h, w, d)."""
-POOL_SIZE = 4  # pictures are compared at a quarter of their size, so that a note near its place counts as near
+"""A function from a picture of native pixels, (h, w, c), to one of the other domain, (h, w, d)."""
+POOL_SIZE = 4  # pictures are compared at a quarter of their size, so that a note close to its place still counts
 
 
 def blank(channels: int, background: int) -> Translate:
-    """An empty picture of so many channels for every input."""
+    """Return a translator that gives an empty picture for every input."""
     return lambda picture: np.full((*picture.shape[:2], channels), background, np.uint8)
 
 
 def copy(channels: int) -> Translate:
-    """The input, light for dark as the other side has it: the mean of its channels in all channels."""
+    """Return a translator that gives the inverted mean of the input's channels in every channel."""
     return lambda picture: np.repeat(255 - picture.mean(2, keepdims=True), channels, 2).astype(np.uint8)
 
 
 def nearest(inputs: Sequence[Picture], outputs: Sequence[np.ndarray]) -> Translate:
-    """The output of the training input that has the least squared difference."""
+    """Return a translator that gives the output of the training input with the least squared difference."""
     known = torch.stack([_shrunk(picture) for picture in inputs])
     norms = known.square().sum(1)
 

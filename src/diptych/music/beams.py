@@ -1,4 +1,4 @@
-"""Beam notes by the beat, as far as a roll can tell: how a source groups them, by syllable or by taste, no roll shows."""
+"""Beam notes by the beat. A roll cannot show how a source groups them, by syllable or by taste."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import groupby
 
-FLAGGED_DURATIONS = ("8", "16", "32", "64", "128")  # durations with flags
+FLAGGED_DURATIONS = ("8", "16", "32", "64", "128")
 EVENTS = ("note", "chord", "rest", "space")
 SIMPLE, COMPOUND = BEATS = (Fraction(1), Fraction(3, 2))  # quarters a beat; COMPOUND in 3/8, 6/8, 9/8, 12/8
 Timed = tuple[ET.Element, Fraction]
@@ -15,12 +15,12 @@ Timed = tuple[ET.Element, Fraction]
 
 
 def beat_of(count: int, unit: int) -> Fraction:
-    """The quarters between beats of a meter: 3/2 where eighths go in threes, else 1."""
+    """Return the length of a beat of a meter in quarters: 3/2 where eighths go in threes, else 1."""
     return COMPOUND if unit == 8 and count % 3 == 0 else SIMPLE
 
 
 def beat_in(element: ET.Element) -> Fraction | None:
-    """The beat that a scoreDef or staffDef of MEI sets, None where it says nothing of a meter."""
+    """Return the beat of the meter that a scoreDef or staffDef of MEI sets, or None where it sets no meter."""
     signature = element.find("meterSig")
     found = signature if signature is not None else element
     prefix = "" if signature is not None else "meter."
@@ -29,13 +29,13 @@ def beat_in(element: ET.Element) -> Fraction | None:
 
 
 def rebeam(mei: ET.Element) -> ET.Element:
-    """The same score, changed in place: notes with flags that follow each other within one beat, or in one tuplet, are joined."""
+    """Beam the notes with flags that follow each other within one beat or one tuplet. The score is changed in place."""
     beat = SIMPLE
     for element in mei.iter():
         if element.tag in ("scoreDef", "staffDef"):
             beat = beat_in(element) or beat
         elif element.tag == "layer":
-            element[:] = _joined(_timed(_unbeamed(element), Fraction(0), Fraction(1))[0], beat)
+            element[:] = _grouped(_timed(_unbeamed(element), Fraction(0), Fraction(1))[0], beat)
     return mei
 
 
@@ -48,20 +48,20 @@ def _unbeamed(parent: ET.Element) -> Iterator[ET.Element]:
 
 
 def _timed(children: Iterable[ET.Element], start: Fraction, scale: Fraction) -> tuple[list[Timed], Fraction]:
-    """Each element with its onset, and where the last one ends; inside tuplets notes are beamed on the way."""
+    """Return each element with its onset, and the end of the last one. Notes inside tuplets are beamed on the way."""
     found, time = [], start
     for child in children:
         found.append((child, time))
         if child.tag == "tuplet":
             inner, time = _timed(_unbeamed(child), time, scale * _ratio(child))
-            child[:] = _joined(inner, None)
+            child[:] = _grouped(inner, None)
         else:
             time += _length(child, scale)
     return found, time
 
 
 def _ratio(tuplet: ET.Element) -> Fraction:
-    """How much of its written length a note in a tuplet lasts; what is less than 1 verovio takes for 1."""
+    """Return the factor from written to sounding length in a tuplet. Like verovio, it takes numbers below 1 as 1."""
     return Fraction(max(1, int(tuplet.get("numbase", 2))), max(1, int(tuplet.get("num", 3))))
 
 
@@ -72,8 +72,8 @@ def _length(event: ET.Element, scale: Fraction) -> Fraction:
     return Fraction(4, int(event.get("dur", 4))) * (2 - Fraction(1, 2**dots)) * scale
 
 
-def _joined(events: Iterable[Timed], beat: Fraction | None) -> list[ET.Element]:
-    """The elements with a beam around each two or more that belong together; within a tuplet there are no beats."""
+def _grouped(events: Iterable[Timed], beat: Fraction | None) -> list[ET.Element]:
+    """Put a beam around each run of notes with flags in one beat; ``beat`` is None inside a tuplet, which is one group."""
 
     def place(event: Timed) -> tuple[bool, int]:
         element, time = event

@@ -63,7 +63,7 @@ class Measure:
     staves: list[ET.Element]
     ties: list[tuple[int, bool, ET.Element]]
     """The staff of each tie, whether it ends in the next measure, and its path."""
-    zero: float = 0.0
+    downbeat_x: float = 0.0
     middles: tuple[int, ...] = ()
     held: list[tuple[Fraction, int, int]] = field(default_factory=list)
     """Onset, staff and step of the heads that a tie leads to: printed, but no notes of their own."""
@@ -301,10 +301,10 @@ def _align(measure: Measure, heads: list[tuple[int, Fraction, float]]) -> str:
     """Set the measure's zero; not every head need stand on its time, but one of each staff's at each time must."""
     if not heads:
         return ""
-    measure.zero = statistics.median(x for _, _, x in heads)
+    measure.downbeat_x = statistics.median(x for _, _, x in heads)
     best: dict[tuple[int, Fraction], float] = {}
     for staff, onset, x in heads:
-        off = abs(x - measure.zero) / UNITS_PER_SPACE
+        off = abs(x - measure.downbeat_x) / UNITS_PER_SPACE
         best[staff, onset] = min(best.get((staff, onset), off), off)
         if not off < MAX_HEAD_SHIFT:
             return "notes do not stand at their time"

@@ -87,9 +87,9 @@ def _difference(example: Example) -> str:
     counts = example.counts
     if not counts:
         return ""
-    wrong = [f"{counts.truth - counts.found} missed"] if counts.found < counts.truth else []
-    wrong += [f"{counts.read - counts.found} too many"] if counts.found < counts.read else []
-    return f"{counts.found} of {counts.truth} notes" + (f", {', '.join(wrong)}" if wrong else ", no error")
+    wrong = [f"{counts.reference - counts.matched} missed"] if counts.matched < counts.reference else []
+    wrong += [f"{counts.estimated - counts.matched} too many"] if counts.matched < counts.estimated else []
+    return f"{counts.matched} of {counts.reference} notes" + (f", {', '.join(wrong)}" if wrong else ", no error")
 
 
 def _png(pixels: np.ndarray) -> bytes:

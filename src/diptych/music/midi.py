@@ -1,4 +1,4 @@
-"""MIDI files read and written: notes on a grid, meters and a key."""
+"""Read and write MIDI files as songs: notes on a grid, meters and a key."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from diptych.extras import extra
 from diptych.music.beams import SIMPLE, beat_of
 
 MAX_TRACKS, MAX_NOTES, MAX_QUARTERS, MAX_BYTES = 256, 200_000, 20_000, 16_000_000
-GRID = 24  # parts of a quarter that onsets and ends are brought to: a pixel where a quarter is narrow
-MIN_DURATION = Fraction(1, 8)  # quarters that a note lasts
-DRUM_CHANNEL = 9
-TICKS_PER_QUARTER = 480
+GRID = 24  # onsets and ends are rounded to 1/24 of a quarter, one pixel of a narrow quarter
+MIN_DURATION = Fraction(1, 8)  # of a note, in quarters
+DRUM_CHANNEL = 9  # percussion in General MIDI, counted from 0
+TICKS_PER_QUARTER = 480  # of written files
 
 
 @dataclass(frozen=True)
 class PlayedNote:
-    """A note of a MIDI file: onset and end in quarters."""
+    """A note of a MIDI file, with onset and end in quarters."""
 
     onset: Fraction
     end: Fraction
@@ -34,7 +34,7 @@ class PlayedNote:
 
 @dataclass(frozen=True, order=True)
 class Meter:
-    """From ``onset`` on, measures have a length and beats, all in quarters."""
+    """The length of measures and of beats from ``onset`` on, all in quarters."""
 
     onset: Fraction = Fraction(0)
     length: Fraction = Fraction(4)
@@ -43,20 +43,20 @@ class Meter:
 
 @dataclass(frozen=True)
 class Song:
-    """A MIDI file's notes by onset, its meters in their order, and its key in sharps where it says one."""
+    """The notes of a MIDI file by onset, its meters in order, and its key in fifths where it names one."""
 
     notes: tuple[PlayedNote, ...]
     meters: tuple[Meter, ...] = (Meter(),)
     fifths: int | None = None
     moved: int = 0
-    """Notes that were off the grid and were brought to it."""
+    """The number of notes whose onset was rounded to the grid."""
 
 
 def read_midi(path: Path) -> Song:
-    """The pitched notes of a MIDI file, on the grid. Raises DataError, in one line that begins with the path.
+    """Read the pitched notes of a MIDI file, rounded to the grid. Raises DataError, in one line that begins with the path.
 
-    Where notes of one pitch overlap, a note-off ends the oldest; without one, a note lasts to the end of its track. Meters that
-    the grid cannot hold, such as 1/64, are passed over.
+    Where notes of one pitch overlap, a note-off ends the oldest; without a note-off, a note lasts to the end of its track.
+    Meters whose measures are no multiple of the grid, such as 1/64, are ignored.
     """
     mido = extra("mido", "music", "MIDI files")
     try:
@@ -68,13 +68,13 @@ def read_midi(path: Path) -> Song:
     except (EOFError, ValueError, KeyError, IndexError, TypeError, mido.KeySignatureError) as error:
         raise DataError(f"{path}: is damaged or no MIDI file ({type(error).__name__}: {error}); export it again") from error
     if len(file.tracks) > MAX_TRACKS:
-        raise DataError(f"{path}: has {len(file.tracks):,} tracks, at most {MAX_TRACKS} are read; export the ones to print")
+        raise DataError(f"{path}: has {len(file.tracks):,} tracks, at most {MAX_TRACKS} are read; export only those to print")
     if file.type == 2 and len(file.tracks) > 1:
         raise DataError(
-            f"{path}: holds several songs, {len(file.tracks)} tracks of MIDI type 2, and one can be read; export one by itself"
+            f"{path}: holds several songs, {len(file.tracks)} tracks of MIDI type 2, and one can be read; export one alone"
         )
     if file.ticks_per_beat <= 0:
-        raise DataError(f"{path}: counts time in frames of film, not in beats; export it with a tempo")
+        raise DataError(f"{path}: counts time in SMPTE frames, not in beats; export it with ticks per beat")
     return _song(path, file)
 
 
@@ -87,22 +87,24 @@ def _song(path: Path, file: Any) -> Song:
             moved += onset * file.ticks_per_beat != start
             notes.append(PlayedNote(onset, max(_quarters(stop, file), onset + MIN_DURATION), pitch, velocity, track))
         if len(notes) > MAX_NOTES:
-            raise DataError(f"{path}: has more than {MAX_NOTES:,} notes; cut it into songs")
+            raise DataError(f"{path}: has more than {MAX_NOTES:,} notes; split it into shorter files")
     if not notes:
         drums = any(m.type == "note_on" and m.channel == DRUM_CHANNEL for messages in file.tracks for m in messages)
-        what = "percussion alone, which has no pitches" if drums else "no notes"
+        what = "only percussion, which has no pitches" if drums else "no notes"
         raise DataError(f"{path}: holds {what}; there is nothing to print")
     last = max(note.end for note in notes)
     if last > MAX_QUARTERS:
-        raise DataError(f"{path}: lasts {float(last):,.0f} quarters, at most {MAX_QUARTERS:,} are read; cut it into songs")
+        raise DataError(
+            f"{path}: lasts {float(last):,.0f} quarters, at most {MAX_QUARTERS:,} are read; split it into shorter files"
+        )
     meters, fifths = _signatures(file)
     return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch, n.track))), meters, fifths, moved)
 
 
 def _spans(messages: Iterable[Any]) -> Iterator[tuple[int, int, int, int]]:
-    """The notes of a track: first and last tick, pitch, velocity."""
+    """Yield the notes of a track: first tick, last tick, pitch, velocity."""
     ticks = 0
-    sounding: defaultdict[tuple[int, int], deque[tuple[int, int]]] = defaultdict(deque)  # by channel and pitch, the oldest first
+    sounding: defaultdict[tuple[int, int], deque[tuple[int, int]]] = defaultdict(deque)  # by channel and pitch, oldest first
     for message in messages:
         ticks += message.time
         if message.type not in ("note_on", "note_off") or message.channel == DRUM_CHANNEL:
@@ -119,7 +121,7 @@ def _spans(messages: Iterable[Any]) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _signatures(file: Any) -> tuple[tuple[Meter, ...], int | None]:
-    """The meters of all tracks that the grid can hold, and the first key in sharps."""
+    """Return the meters of all tracks that lie on the grid, and the first key signature in fifths."""
     meters = {Fraction(0): Meter()}
     fifths = None
     for messages in file.tracks:
@@ -145,7 +147,7 @@ def _quarters(ticks: int, file: Any) -> Fraction:
 
 
 def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
-    """A song as a MIDI file, a track for each staff; it sets a tempo where ``bpm``, quarters a minute, is given."""
+    """Encode a song as a MIDI file with a track for each staff, and a tempo where ``bpm`` (quarters per minute) is given."""
     mido = extra("mido", "music", "MIDI files")
     file = mido.MidiFile(ticks_per_beat=TICKS_PER_QUARTER)
     first = mido.MidiTrack()
@@ -180,7 +182,7 @@ def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
 
 
 def _signature(meter: Meter) -> tuple[int, int] | None:
-    """The numbers of a meter: eighths where beats are three of them; quarters where it is whole ones, else eighths or shorter."""
+    """Return numerator and denominator of a meter: eighths for compound beats, else the longest unit that divides the measure."""
     for unit in (4, 8, 16, 32) if meter.beat == SIMPLE else (8,):
         count = meter.length * unit / 4
         if count.denominator == 1 and 0 < count < 256:

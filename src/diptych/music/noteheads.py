@@ -106,8 +106,8 @@ def heads_of(system: System, layout: Layout) -> list[Head]:
 
 def heads_at(places: Places, system: System, layout: Layout) -> list[Head]:
     """The heads at onsets, staves and steps of a system."""
-    zeros = layout.downbeat_columns(system.measures, system.quarter_width)
-    return [(s, step - CLEFS[system.clefs[s]], column_of(onset, system, layout, zeros)) for onset, s, step in places]
+    downbeats = layout.downbeat_columns(system.measures, system.quarter_width)
+    return [(s, step - CLEFS[system.clefs[s]], column_of(onset, system, layout, downbeats)) for onset, s, step in places]
 
 
 def match_heads(true: list[Head], found: list[Head], held: list[Head], layout: Layout) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""What stands on a system of music: notes by staff step and accidental, as they are written and as they sound."""
+"""A system of music and its notes: staff step and accidental as written, pitch as it sounds."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from itertools import accumulate, pairwise
 from typing import Literal
 
 Accidental = Literal["", "s", "f", "n"]
-"""A printed accidental, as MEI writes them: none, sharp, flat, natural."""
+"""A printed accidental as MEI abbreviates it: none, sharp, flat, natural."""
 
 ALTERS: dict[Accidental, int] = {"s": 1, "f": -1, "n": 0}
-SEMITONES = (0, 2, 4, 5, 7, 9, 11)  # of C D E F G A B above C
+SEMITONES = (0, 2, 4, 5, 7, 9, 11)  # from C up to C D E F G A B
 LETTERS = "cdefgab"
-SHARPS = (3, 0, 4, 1, 5, 2, 6)  # letters in the order in which key signatures raise them: F C G D A E B
+SHARPS = (3, 0, 4, 1, 5, 2, 6)  # indices of LETTERS in the order of sharps: F C G D A E B
 CLEFS: dict[str, int] = {"G2": 34, "F4": 22, "C3": 28, "C4": 26, "G2_8": 27}
-"""The staff step on the middle line. Clefs are shape and line; _8 sounds an octave lower."""
+"""The diatonic step of the middle line by clef. A clef is its shape and its line; _8 sounds an octave lower."""
 
 
 def step_of(letter: str, octave: int) -> int:
-    """The diatonic step of a pitch: 28 is middle C, 29 the D above it."""
+    """Return the diatonic step of a letter in an octave: 28 is middle C (C4), 29 the D above it."""
     return 7 * octave + LETTERS.index(letter)
 
 
 def midi_pitch(step: int, alter: int) -> int:
-    """The MIDI number of a step with so many semitones added: 60 is middle C."""
+    """Return the MIDI pitch of a diatonic step altered by so many semitones: 60 is middle C."""
     octave, letter = divmod(step, 7)
     return 12 * (octave + 1) + SEMITONES[letter] + alter
 
 
 def key_alter(step: int, fifths: int) -> int:
-    """What a key signature of so many sharps (flats are negative) does to a step: 1, -1 or 0."""
+    """Return the alteration, 1, -1 or 0, that a key signature of ``fifths`` sharps (negative: flats) gives a step."""
     if fifths >= 0:
         return int(step % 7 in SHARPS[:fifths])
     return -int(step % 7 in SHARPS[fifths:])
@@ -39,10 +39,10 @@ def key_alter(step: int, fifths: int) -> int:
 
 @dataclass(frozen=True, order=True)
 class Note:
-    """One note of a system. Onset and duration are in quarters, the onset from the beginning of the system's first measure.
+    """One note of a system. Times are in quarters; the onset counts from the system's first downbeat.
 
-    ``alter`` is how it sounds, ``mark`` the accidental printed before it. Tied notes are one; ``held`` says that a note goes on
-    from the system before.
+    ``alter`` is the sounding alteration in semitones, ``accidental`` the sign printed before the note. Notes joined by ties are
+    one note; ``continued`` says that the note is tied over from the previous system.
     """
 
     onset: Fraction
@@ -56,21 +56,21 @@ class Note:
 
     @property
     def offset(self) -> Fraction:
-        """Where it ends, in quarters."""
+        """The end of the note in quarters."""
         return self.onset + self.duration
 
     @property
     def midi(self) -> int:
-        """Its MIDI number."""
+        """The MIDI pitch of the note."""
         return midi_pitch(self.step, self.alter)
 
 
 @dataclass(frozen=True)
 class System:
-    """Some whole measures on one or two staves, in one key and with one clef a staff.
+    """Whole measures on one or two staves, in one key and with one clef per staff.
 
-    ``measures`` are their lengths in quarters; ``quarter`` the staff spaces that a quarter is wide (see diptych.music.layout);
-    ``beat`` the quarters between beats, 3/2 in 6/8.
+    ``measures`` are the lengths of the measures in quarters, ``quarter_width`` is the width of a quarter in staff spaces (see
+    diptych.music.layout), and ``beat`` is the length of a beat in quarters, 3/2 in 6/8.
     """
 
     clefs: tuple[str, ...]
@@ -82,22 +82,22 @@ class System:
 
     @property
     def measure_starts(self) -> list[Fraction]:
-        """Where each measure begins, in quarters, and where the last one ends."""
+        """The onset of each measure in quarters, followed by the end of the last one."""
         return list(accumulate(self.measures, initial=Fraction(0)))
 
     def measure_of(self, onset: Fraction) -> int:
-        """The index of the measure in which a time lies."""
+        """Return the index of the measure that contains a time in quarters."""
         return max(index for index, start in enumerate(self.measure_starts[:-1]) if start <= onset)
 
     def key_alter_of(self, note: Note) -> int:
-        """What the key signature says of a note's step."""
+        """Return the alteration that the key signature gives a note's step."""
         return key_alter(note.step, self.fifths)
 
 
 def accidentals_needed(notes: Iterable[tuple[int, int, int, int]], fifths: int) -> Iterator[Accidental]:
-    """The accidentals that (measure, staff, step, alter) need in order of onset: by the key, and by what the measure had before.
+    """Yield the accidental that each (measure, staff, step, alter), in order of onset, needs in a key.
 
-    An accidental holds for its step and octave to the end of the measure, for its staff alone.
+    An accidental is valid for its step, octave and staff until the end of the measure.
     """
     names: dict[int, Accidental] = {alter: mark for mark, alter in ALTERS.items()}
     state: dict[tuple[int, int, int], int] = {}
@@ -108,7 +108,7 @@ def accidentals_needed(notes: Iterable[tuple[int, int, int, int]], fifths: int) 
 
 
 def with_accidentals(system: System) -> System:
-    """The same music with the accidentals that a printer would set."""
+    """Set the accidentals that an engraver would print; ``alter`` stays."""
     ordered = sorted(system.notes)
     places = [(system.measure_of(note.onset), note.staff, note.step, note.alter) for note in ordered]
     marks = accidentals_needed(places, system.fifths)
@@ -116,7 +116,7 @@ def with_accidentals(system: System) -> System:
 
 
 def apply_accidentals(system: System) -> System:
-    """The same notes with ``alter`` as the printed accidentals, those before them in the measure, and the key say."""
+    """Set ``alter`` from the printed accidentals, those earlier in the measure, and the key signature."""
     state: dict[tuple[int, int, int], int] = {}
     notes = []
     for note in sorted(system.notes):
@@ -128,16 +128,19 @@ def apply_accidentals(system: System) -> System:
 
 
 def without_overlaps(notes: Sequence[Note]) -> tuple[Note, ...]:
-    """No two notes of one staff step at once, as in a roll: the later one ends the earlier, the longer hides its twin."""
+    """Let no two notes of one staff step sound at once, as a roll requires.
+
+    A later onset shortens the earlier note; of two notes with one onset the longer stays.
+    """
     by_step: dict[tuple[int, int], list[Note]] = {}
     for note in sorted(notes, key=lambda n: (n.onset, -n.duration)):
         line = by_step.setdefault((note.staff, note.step), [])
         if not line or line[-1].onset != note.onset:
             line.append(note)
-    ended = (
+    shortened = (
         replace(note, duration=min(note.duration, after.onset - note.onset)) if after else note
         for line in by_step.values()
         for note, after in pairwise([*line, None])
         if note
     )
-    return tuple(sorted(ended))
+    return tuple(sorted(shortened))

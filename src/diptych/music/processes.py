@@ -1,4 +1,4 @@
-"""Work in processes of its own, in order, so that what ends a process costs one item and not the run."""
+"""Map a function over items in worker processes, so that a crash of a worker costs one item and not the run."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from itertools import cycle
 from multiprocessing import get_context
 from typing import Generic, TypeVar
 
-MAX_PENDING_PER_WORKER = 4  # items a process that wait or are finished: enough to keep it busy, few enough for memory
+MAX_PENDING = 4  # items per worker that wait or are done: enough to keep it busy, few enough for memory
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def map_in_processes(function: Callable[[T], R], items: Iterable[T], jobs: int) -> Iterator[tuple[T, R | None]]:
-    """Each item with what the function makes of it, in order; None for one that ended its process.
+    """Yield each item with its result, in order; the result is None for an item that crashed its process.
 
-    What the function raises is raised here.
+    An exception that the function raises is raised here.
     """
     waiting = deque(items)
     workers = [_Worker(function) for _ in range(min(jobs, len(waiting)))]
     turns, order = cycle(workers), deque[_Worker[T, R]]()
     try:
         while waiting or order:
-            while waiting and len(order) < MAX_PENDING_PER_WORKER * jobs:
+            while waiting and len(order) < MAX_PENDING * jobs:
                 order.append(next(turns))
                 order[-1].take(waiting.popleft())
             yield order.popleft().next()
@@ -36,9 +36,9 @@ def map_in_processes(function: Callable[[T], R], items: Iterable[T], jobs: int) 
 
 
 class _Worker(Generic[T, R]):
-    """One process that takes items in order, so that the first without a result is the one that ended it.
+    """One process that takes items in order, so that the first item without a result is the one that crashed it.
 
-    An executor of many processes cannot say which item did, and can wait for ever for one that starts as another ends.
+    An executor of many processes cannot say which item crashed it, and can hang when one process starts as another ends.
     """
 
     def __init__(self, function: Callable[[T], R]) -> None:
@@ -47,19 +47,19 @@ class _Worker(Generic[T, R]):
         self.start()
 
     def start(self) -> None:
-        """A fresh process for the items that are there. Raises BrokenProcessPool where not even an empty one runs."""
+        """Start a new process for the pending items. Raises BrokenProcessPool where even an idle process crashes."""
         self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
         self.pool.submit(callable, self.function).result()
         self.futures: deque[Future[R]] = deque(self.pool.submit(self.function, item) for item in self.items)
 
     def take(self, item: T) -> None:
-        """One more item to do, after the others."""
+        """Queue one more item."""
         self.items.append(item)
-        with suppress(BrokenProcessPool):  # then next() starts it again, with all that are left
+        with suppress(BrokenProcessPool):  # next() starts a new process for what is left
             self.futures.append(self.pool.submit(self.function, item))
 
     def next(self) -> tuple[T, R | None]:
-        """The item that was taken first, and its result; None where it ended the process."""
+        """Return the oldest pending item and its result, None where it crashed the process."""
         if not self.futures:
             self.start()
         try:
@@ -70,5 +70,5 @@ class _Worker(Generic[T, R]):
             return self.items.popleft(), None
 
     def stop(self) -> None:
-        """End the process, whatever it does."""
+        """Stop the process without waiting for pending items."""
         self.pool.shutdown(cancel_futures=True)

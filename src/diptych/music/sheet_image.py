@@ -32,8 +32,11 @@ def draw_sheet(engraving: Engraving, measures: Sequence[Measure], layout: Layout
     svg.extend(engraving.glyphs)
     ink = ET.SubElement(svg, "g", {"color": "black", "stroke": "black"})
     glyph_ids = {g.get("id", "").split("-")[0]: g.get("id", "") for defs in engraving.glyphs for g in defs}
-    zeros = layout.downbeat_columns([measure.length for measure in measures], quarter_width)
-    places = [zero - measure.zero * layout.space / UNITS_PER_SPACE for zero, measure in zip(zeros, measures, strict=False)]
+    downbeats = layout.downbeat_columns([measure.length for measure in measures], quarter_width)
+    places = [
+        downbeat - measure.downbeat_x * layout.space / UNITS_PER_SPACE
+        for downbeat, measure in zip(downbeats, measures, strict=False)
+    ]
     for index, measure in enumerate(measures):
         for staff, group in enumerate(measure.staves):
             _place(ink, _printed(group, measure, quarter_width), places[index], measure.middles[staff], staff, layout)
@@ -48,9 +51,9 @@ def draw_sheet(engraving: Engraving, measures: Sequence[Measure], layout: Layout
     pixels = _raster(svg)
     for staff in range(layout.staves):
         pixels[layout.line_rows(staff)] = 0
-        for zero in zeros[1:]:
+        for downbeat in downbeats[1:]:
             lines = layout.line_rows(staff)
-            pixels[lines[0] : lines[-1] + 1, layout.barline_column(zero)] = 0
+            pixels[lines[0] : lines[-1] + 1, layout.barline_column(downbeat)] = 0
     return pixels
 
 
@@ -71,7 +74,7 @@ def _printed(staff: ET.Element, measure: Measure, quarter_width: int) -> ET.Elem
     for rest in kept.iter("g"):
         if rest.get("class", "").split(" ")[0] == "mRest":
             for use in rest.iter("use"):
-                x = measure.zero + float(measure.length) * quarter_width * UNITS_PER_SPACE / 2 - UNITS_PER_SPACE / 2
+                x = measure.downbeat_x + float(measure.length) * quarter_width * UNITS_PER_SPACE / 2 - UNITS_PER_SPACE / 2
                 use.set("transform", re.sub(r"translate\([^,]+,", f"translate({x:.0f},", use.get("transform", "")))
     return kept
 

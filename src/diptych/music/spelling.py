@@ -1,4 +1,4 @@
-"""How pitches are written: the key that fits them, their names in it, and a step of its own for each note that sounds."""
+"""Spell pitches: estimate the key, name pitches in it, and give simultaneous notes different staff steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diptych.music.notes import SEMITONES, Note
 
 
 def estimate_key(notes: Iterable[PlayedNote]) -> int:
-    """The key signature, -6 to 6 sharps, whose scale holds the most of what sounds; the one with fewer accidentals on a tie."""
+    """Return the key signature, -6 to 6 fifths, whose scale covers most of the sounding time; ties go to fewer accidentals."""
     weights = [0.0] * 12
     for note in notes:
         weights[note.pitch % 12] += float(note.end - note.onset)
@@ -21,9 +21,9 @@ def estimate_key(notes: Iterable[PlayedNote]) -> int:
 
 
 def spell(pitch: int, fifths: int) -> tuple[int, int]:
-    """The staff step of a MIDI pitch, and its alteration (-1, 0 or 1), in a key.
+    """Return the staff step of a MIDI pitch and its alteration (-1, 0 or 1) in a key.
 
-    From the twelve neighbours of the key on the line of fifths: flat second, third, sixth and seventh, raised fourth.
+    Names come from a window of twelve on the line of fifths: flat second, third, sixth and seventh, raised fourth.
     """
     for nearness in (range(fifths - 4, fifths + 8), range(-8, 13)):
         for tonal in nearness:  # -1 is F, 0 C, 1 G
@@ -31,43 +31,43 @@ def spell(pitch: int, fifths: int) -> tuple[int, int]:
             if (7 * tonal - pitch) % 12 == 0 and abs(alter) <= 1:
                 octave = (pitch - SEMITONES[letter] - alter) // 12 - 1
                 return 7 * octave + letter, alter
-    raise AssertionError(pitch)  # every pitch has a name between F flat and B sharp
+    raise AssertionError(pitch)  # unreachable: every pitch has a name between F flat and B sharp
 
 
 def separate_steps(notes: Iterable[Note]) -> list[Note]:
-    """The notes with names such that those of different pitches are on different steps as long as they sound.
+    """Respell notes so that different pitches that sound together on a staff stand on different steps.
 
-    No pitch may be twice at once on a staff. For each note that comes, as few as possible are renamed; where names don't suffice,
-    those in its way end as it begins. Raises DataError where they begin at once.
+    No pitch may sound twice at once on a staff. Each note respells as few earlier ones as possible. Where respelling is not
+    enough, the earlier notes on its step end at its onset. Raises DataError where such notes begin together.
     """
     placed: list[Note] = []
     for note in sorted(notes):
-        named = _named(placed, note)
-        if named is None:
-            chord = _named([other for other in placed if other.onset == note.onset], note)
+        spelled = _respelled(placed, note)
+        if spelled is None:
+            chord = _respelled([other for other in placed if other.onset == note.onset], note)
             if chord is None:
-                raise DataError(_crowd(placed, note))
+                raise DataError(_crowded_chord_message(placed, note))
             before = [other for other in placed if other.onset < note.onset]
-            named = [
+            spelled = [
                 _until(other, note.onset) if any(_clash(other, each) for each in chord) else other for other in before
             ] + chord
-        placed = named
+        placed = spelled
     return placed
 
 
-def _named(placed: Sequence[Note], note: Note) -> list[Note] | None:
-    """The placed notes and one more, with the fewest renamed; None where no names are left.
+def _respelled(placed: Sequence[Note], note: Note) -> list[Note] | None:
+    """Return the placed notes and one more with the fewest respelled, or None where no spelling works.
 
-    A pitch has at most two names, so this is 2-satisfiability with one variable added to a solution: it is enough to follow what
-    each of the two names forces.
+    A pitch has at most two spellings, so this is 2-satisfiability with one variable added to a solution: it is enough to follow
+    what each of the two spellings forces.
     """
     notes = [*placed, note]
-    possible = [named for name in (_renamed(note), note) if (named := _forced(notes, name)) is not None]
-    return min(possible, key=lambda named: sum(a is not b for a, b in zip(named, notes, strict=True)), default=None)
+    possible = [spelled for name in (_other_spelling(note), note) if (spelled := _forced(notes, name)) is not None]
+    return min(possible, key=lambda spelled: sum(a is not b for a, b in zip(spelled, notes, strict=True)), default=None)
 
 
 def _forced(notes: Sequence[Note], name: Note) -> list[Note] | None:
-    """The notes once the last has a name: what is in its way takes its other name, and so on; None where one would need both."""
+    """Spell the last note as given and respell what clashes with it, and so on; None where a note would need both spellings."""
     names, waiting = {len(notes) - 1: name}, [name]
     while waiting:
         name = waiting.pop()
@@ -75,7 +75,7 @@ def _forced(notes: Sequence[Note], name: Note) -> list[Note] | None:
             if _clash(names.get(index, note), name):
                 if index in names:
                     return None
-                names[index] = _renamed(note)
+                names[index] = _other_spelling(note)
                 waiting.append(names[index])
     return [names.get(index, note) for index, note in enumerate(notes)]
 
@@ -84,8 +84,8 @@ def _clash(a: Note, b: Note) -> bool:
     return a.step == b.step and a.staff == b.staff and a.alter != b.alter and a.onset < b.offset and b.onset < a.offset
 
 
-def _renamed(note: Note) -> Note:
-    """The same pitch on a neighbouring step, where it has a name there."""
+def _other_spelling(note: Note) -> Note:
+    """Return the same pitch on a neighbouring step, or the note itself where there is no such spelling."""
     others = (replace(note, step=step, alter=alter) for step in (note.step - 1, note.step + 1) for alter in (-1, 0, 1))
     return next((other for other in others if other.midi == note.midi), note)
 
@@ -94,10 +94,10 @@ def _until(note: Note, end: Fraction) -> Note:
     return replace(note, duration=end - note.onset)
 
 
-def _crowd(placed: Iterable[Note], note: Note) -> str:
+def _crowded_chord_message(placed: Iterable[Note], note: Note) -> str:
     near = {other.midi for other in placed if (other.onset, other.staff) == (note.onset, note.staff)} | {note.midi}
     *pitches, last = sorted(pitch for pitch in near if abs(pitch - note.midi) <= 2)
     return (
-        f"the notes {', '.join(map(str, pitches))} and {last} begin at once at quarter {float(note.onset):g} and there are no "
-        f"steps for all; leave one of them out"
+        f"the notes {', '.join(map(str, pitches))} and {last} begin together at quarter {float(note.onset):g} and have no staff "
+        f"steps of their own; leave one of them out"
     )

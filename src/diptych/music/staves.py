@@ -1,4 +1,4 @@
-"""Songs on staves and back: clefs, staves, and whole measures that fit on a system."""
+"""Set a song on systems of whole measures, with clefs and staves, and turn systems back into a song."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from diptych.music.midi import Meter, PlayedNote, Song
 from diptych.music.notes import CLEFS, Note, System, with_accidentals, without_overlaps
 from diptych.music.spelling import estimate_key, separate_steps, spell
 
-MIN_NARROW_GAP = Fraction(1, 3)  # quarters: onsets nearer than this need a wide quarter
-TREBLE, BASS = ("G2", "F4")
-MIDDLE_C = 60  # middle C: where one stream of notes is parted onto two staves
+MIN_NARROW_GAP = Fraction(1, 3)  # of onsets in quarters; closer ones need wide quarters
+TREBLE, BASS = "G2", "F4"
+MIDDLE_C = 60
 
 
 def to_systems(song: Song, layout: Layout) -> list[System]:
-    """The song as systems one after another, with the accidentals that a printer would set.
+    """Set a song on systems, one after another, with the accidentals that an engraver would print.
 
-    Where notes that sound at once have no names on steps of their own, the earlier one ends as the later begins. Raises DataError
-    when they begin at once, a measure is longer than a system, or a note is too far from its staff.
+    Where notes that sound together have no spelling on different steps, the earlier one ends as the later begins. Raises
+    DataError where such notes begin together, where a measure is longer than a system, or where a note is too far from its staff.
     """
     fifths = song.fifths if song.fifths is not None and abs(song.fifths) <= 7 else estimate_key(song.notes)
     clefs = (TREBLE, BASS) if layout.staves == 2 else (_clef(song.notes),)
-    notes = _staved(song, fifths, layout.staves)  # by onset, as the song's
+    notes = _staved(song, fifths, layout.staves)  # by onset
     bars, beats = _bars(song)
     found: list[System] = []
-    held: list[Note] = []  # from the systems before
+    held: list[Note] = []  # notes that go on after the systems so far
     index = 0
     while index < len(bars) - 1:
         near = notes[_first(notes, bars[index]) : _first(notes, bars[min(index + SYSTEM_WIDTH, len(bars) - 1)])]
@@ -52,7 +52,7 @@ def to_systems(song: Song, layout: Layout) -> list[System]:
 
 
 def _first(notes: Sequence[Note], time: Fraction) -> int:
-    """The index of the first note that begins at a time or later."""
+    """Return the index of the first note with an onset at a time or later."""
     return bisect_left(notes, time, key=lambda note: note.onset)
 
 
@@ -62,7 +62,10 @@ def _clef(notes: Sequence[PlayedNote]) -> str:
 
 
 def _staved(song: Song, fifths: int, staves: int) -> list[Note]:
-    """Every note spelled, no pitch twice at once, on its staff: by track where two tracks have notes, else parted at middle C."""
+    """Spell every note and put it on its staff, by track where two tracks have notes, else by side of middle C.
+
+    No pitch sounds twice at once on a staff.
+    """
     tracks = sorted({note.track for note in song.notes})
     lower = (
         min(reversed(tracks), key=lambda track: fmean(n.pitch for n in song.notes if n.track == track))
@@ -79,7 +82,7 @@ def _staved(song: Song, fifths: int, staves: int) -> list[Note]:
 
 
 def _within_reach(note: Note, clefs: Sequence[str], layout: Layout) -> Note:
-    """The note. Raises DataError where it has no rows."""
+    """Return the note. Raises DataError where it lies outside its staff's panel."""
     away = abs(note.step - CLEFS[clefs[note.staff]])
     if away > layout.max_position:
         raise DataError(
@@ -90,7 +93,7 @@ def _within_reach(note: Note, clefs: Sequence[str], layout: Layout) -> Note:
 
 
 def _bars(song: Song) -> tuple[list[Fraction], list[Fraction]]:
-    """Where measures begin, to the end of the last that has a note, and the beat of each."""
+    """Return the onsets of measures, up to the end of the last one that has a note, and the beat of each."""
     end = max(note.end for note in song.notes)
     bars, beats = [Fraction(0)], []
     meter, *later = song.meters
@@ -104,7 +107,7 @@ def _bars(song: Song) -> tuple[list[Fraction], list[Fraction]]:
 
 
 def _fitting(bars: Sequence[Fraction], notes: Sequence[Note], layout: Layout) -> tuple[int, int]:
-    """How many measures from the first on fit on one system, and the width of a quarter that their notes need."""
+    """Return how many measures from the first on fit on one system, and the quarter width that their notes need."""
     best = 0, QUARTER_WIDTHS[0]
     for count in range(1, len(bars)):
         lengths = [b - a for a, b in pairwise(bars[: count + 1])]
@@ -117,23 +120,23 @@ def _fitting(bars: Sequence[Fraction], notes: Sequence[Note], layout: Layout) ->
 
 
 def _width(notes: Sequence[Note], lengths: Sequence[Fraction], layout: Layout) -> int:
-    """The narrow quarter unless onsets come too close for it, and the wide one would fit."""
+    """Choose the narrow quarter, unless onsets are too close for it and the wide one fits."""
     times = sorted({note.onset for note in notes})
     close = any(b - a < MIN_NARROW_GAP for a, b in pairwise(times))
     return QUARTER_WIDTHS[1] if close and layout.fits(lengths[:1], QUARTER_WIDTHS[1]) else QUARTER_WIDTHS[0]
 
 
 def _cut(note: Note, start: Fraction, end: Fraction) -> Note:
-    """The part of a note inside a system, timed from its beginning."""
+    """Return the part of a note inside a system, timed from the system's first downbeat."""
     onset, offset = max(note.onset, start), min(note.offset, end)
     return replace(note, onset=onset - start, duration=offset - onset, continued=note.onset < start)
 
 
 def to_song(found: Iterable[System]) -> Song:
-    """Systems one after another as a song; a note that goes on from the system before is one with it."""
+    """Join systems, one after another, into a song; a note that is tied over from the previous system is one note."""
     notes: list[PlayedNote] = []
     sounding: dict[tuple[int, int], int] = {}
-    """The index of the last note of each pitch on each track."""
+    """The index in ``notes`` of the last note of each pitch on each track."""
     meters: list[Meter] = []
     start = Fraction(0)
     fifths = None
@@ -155,6 +158,6 @@ def to_song(found: Iterable[System]) -> Song:
 
 
 def count_changed(song: Song, found: Iterable[System]) -> int:
-    """How many notes of a song end earlier on its systems, or are hidden there by a longer one of their pitch."""
+    """Count the notes of a song that are shorter on its systems, or that a longer note of their pitch replaces there."""
     shown = {(note.onset, note.end, note.pitch) for note in to_song(found).notes}
     return sum((note.onset, note.end, note.pitch) not in shown for note in song.notes)
