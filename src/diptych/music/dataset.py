@@ -26,7 +26,10 @@ Kind = Literal["roll", "sheet"]
 
 @dataclass(frozen=True)
 class MusicDataset:
-    """A folder that `diptych music build` wrote; ``clef`` where it was asked for one, which readers then know."""
+    """A folder that `diptych music build` wrote.
+
+    ``free`` says that its training split is unpaired, ``clef`` is the only clef of first staves, or empty for all.
+    """
 
     folder: Path
     layout: Layout
@@ -36,16 +39,21 @@ class MusicDataset:
 
     @classmethod
     def load(cls, folder: Path) -> MusicDataset:
-        """Raises DataError when it is no such folder."""
+        """Load the records of a folder. Raises DataError where `diptych music build` did not write it."""
         try:
             config = json.loads((folder / "manifest.json").read_text())["config"]
             records = tuple(json.loads(line) for line in (folder / "notes.jsonl").read_text().splitlines())
         except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{folder}: is not what `diptych music build` writes ({error}); give its --out") from error
+            raise DataError(
+                f"{folder}: is not what `diptych music build` writes ({error}); give the folder of its --out"
+            ) from error
         return cls(folder, Layout(config["staves"], config["space"]), records, config.get("free", False), config.get("clef", ""))
 
     def pages(self, split: str, most: int = 0) -> dict[str, list[dict[str, Any]]]:
-        """The records of a split by page, in the order of rows; at most so many systems, evenly spread over pages, 0 for all."""
+        """Return the records of a split by page, in the order of rows.
+
+        ``most`` limits the number of systems, evenly spread over pages; 0 keeps all. Raises DataError for an empty split.
+        """
         pages: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for record in self.records:
             if record["split"] == split:
@@ -60,30 +68,30 @@ class MusicDataset:
         return {name: sorted(found, key=lambda record: record["row"]) for name, found in sorted(pages.items())}
 
     def page(self, kind: Kind, split: str, name: str) -> Page:
-        """The picture of a page."""
+        """Read the picture of a page."""
         return read_pixels(self.folder / kind / split / name)
 
     def row(self, page: Page, record: Mapping[str, Any]) -> Row:
-        """One system's part of a page."""
+        """Crop one system from a page."""
         top = record["row"] * self.layout.height
         return page[top : top + self.layout.height]
 
 
-def held_in(record: Mapping[str, Any]) -> list[tuple[Fraction, int, int]]:
-    """Onset, staff and step of the heads of a system that a tie leads to."""
+def tied_heads(record: Mapping[str, Any]) -> list[tuple[Fraction, int, int]]:
+    """Return onset, staff and step of the heads of a record's system that a tie leads to."""
     return [(Fraction(onset), staff, step) for onset, staff, step in record["held"]]
 
 
 def examples(built: MusicDataset, split: str, most: int) -> Iterator[tuple[System, np.ndarray, np.ndarray, Places]]:
-    """Systems with their sheets, their rolls, and the heads that a tie leads to."""
+    """Yield systems with their sheets, their rolls, and the heads that a tie leads to."""
     for name, records in built.pages(split, most).items():
         sheet, roll = built.page("sheet", split, name), built.page("roll", split, name)
         for record in records:
-            yield from_json(record), built.row(sheet, record), built.row(roll, record), held_in(record)
+            yield from_json(record), built.row(sheet, record), built.row(roll, record), tied_heads(record)
 
 
 def to_json(system: System) -> dict[str, Any]:
-    """A system as plain values: times are fractions as text, notes lists in the order of Note's fields."""
+    """Encode a system as plain values. Times are fractions as text, notes are lists in the order of Note's fields."""
     notes = [[str(n.onset), n.staff, n.step, n.alter, str(n.duration), n.accidental, n.velocity] for n in system.notes]
     measures = [str(length) for length in system.measures]
     signs = {"clefs": system.clefs, "fifths": system.fifths, "beat": str(system.beat)}
@@ -91,7 +99,7 @@ def to_json(system: System) -> dict[str, Any]:
 
 
 def from_json(record: dict[str, Any]) -> System:
-    """Undo to_json."""
+    """Decode what to_json encoded."""
     notes = tuple(
         Note(Fraction(o), staff, step, alter, Fraction(d), *rest) for o, staff, step, alter, d, *rest in record["notes"]
     )

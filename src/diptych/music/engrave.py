@@ -1,7 +1,7 @@
-"""Engrave one part with verovio, in one line without end and with time proportional to length; measure by measure, as SVG.
+"""Engrave one part with verovio as a single endless line with space proportional to time, and return it measure by measure.
 
 With ``spacingNonLinear`` 1 verovio advances by the same length for every quarter, unless notes need more room. Only the gaps
-at bar lines vary, so a measure is shifted as a whole to where its time zero belongs (diptych.music.sheet_image). No glyph is scaled.
+at bar lines vary, so diptych.music.sheet_image shifts each measure as a whole to its downbeat. No glyph is scaled.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from diptych.music.beams import SIMPLE, beat_in
 from diptych.music.notes import ALTERS, CLEFS, Accidental, Note, step_of
 from diptych.music.score_files import ID, plain_xml, verovio_toolkit
 
-UNITS_PER_SPACE = 180  # of verovio in a staff space
-UNITS_PER_QUARTER = 25_600  # units a quarter per spacingLinear
-MAX_ONSET_SHIFT = 0.19  # staff spaces that a note head may be off its time
-MAX_HEAD_SHIFT = 1.6  # staff spaces: heads of a second stand beside their chord, by less than this
-MAX_FIFTHS = 7  # sharps or flats of a key signature
+UNITS_PER_SPACE = 180  # verovio's units in a staff space
+UNITS_PER_QUARTER = 25_600  # verovio's units in a quarter at spacingLinear 1
+MAX_ONSET_SHIFT = 0.19  # staff spaces between the notehead nearest to its time and that time
+MAX_HEAD_SHIFT = 1.6  # staff spaces; in a chord with a second, heads on the other side of the stem are shifted by less
+MAX_FIFTHS = 7  # accidentals of a key signature
 OCTAVE_BELOW = ' dis="8" dis.place="below"'
 VEROVIO_OPTIONS: dict[str, Any] = {
     "breaks": "none",
@@ -48,11 +48,10 @@ VEROVIO_OPTIONS: dict[str, Any] = {
 
 @dataclass
 class Measure:
-    """One engraved measure: its length and its beat in quarters, clefs, key, notes (from its own beginning), picture, and its
-    problem if any.
+    """One engraved measure: length and beat in quarters, clefs, key, notes timed from its downbeat, and its drawing.
 
-    ``zero``: the x of its first beat in verovio's units; ``middles``: the y of each staff's middle line. ``tied_in`` and
-    ``tied_out``: whether a tie leads into it and out of it.
+    ``downbeat_x`` is the x of its downbeat and ``middles`` the y of each staff's middle line, in verovio's units. ``tied_in`` and
+    ``tied_out`` say whether a note is tied into it and out of it. ``reject_reason`` is empty for a measure that can be used.
     """
 
     length: Fraction
@@ -62,48 +61,50 @@ class Measure:
     notes: list[Note]
     staves: list[ET.Element]
     ties: list[tuple[int, bool, ET.Element]]
-    """The staff of each tie, whether it ends in the next measure, and its path."""
+    """The staff of each tie, whether it ends in the next measure, and its curve."""
     downbeat_x: float = 0.0
     middles: tuple[int, ...] = ()
     held: list[tuple[Fraction, int, int]] = field(default_factory=list)
-    """Onset, staff and step of the heads that a tie leads to: printed, but no notes of their own."""
+    """Onset, staff and step of the heads that a tie leads to, which are printed but are no notes of their own."""
     tied_in: bool = False
     tied_out: bool = False
-    problem: str = ""
+    reject_reason: str = ""
 
 
 @dataclass
 class Engraving:
-    """All measures of a part, and the glyphs that their pictures use."""
+    """All measures of a part, and the glyphs that their drawings use."""
 
     measures: list[Measure]
     glyphs: list[ET.Element] = field(default_factory=list)
 
 
 def engrave(mei: ET.Element, quarter_width: int, font: str = "Leipzig") -> Engraving:
-    """The measures of a reduced score of one part, at ``quarter`` staff spaces a quarter. Raises DataError when it has none."""
+    """Engrave a score of one part (see select_staves) at a quarter width in staff spaces. Raises DataError without measures."""
     engraver = verovio_toolkit()
     engraver.setOptions(VEROVIO_OPTIONS | {"spacingLinear": quarter_width * UNITS_PER_SPACE / UNITS_PER_QUARTER, "font": font})
     if not engraver.loadData(ET.tostring(mei, encoding="unicode")):
         raise DataError("verovio cannot engrave it")
     if engraver.getPageCount() != 1:
-        raise DataError("it has no music, or is longer than one line can be")
+        raise DataError("it has no music, or is longer than verovio can set on one line")
     root = plain_xml(engraver.renderToSVG(1))
     timemap = engraver.renderToTimemap({"includeMeasures": True})
     groups = {g.get("id", ""): g for g in root.iter("g") if g.get("class", "").split(" ")[0] == "measure"}
     times = _times(timemap)
     held = _merge_ties(times, mei)
-    walked = [each for each in _measures_with_signs(mei) if each[0].get(ID, "") in groups and each[0].get(ID, "") in times]
+    walked = [each for each in _measures_with_signatures(mei) if each[0].get(ID, "") in groups and each[0].get(ID, "") in times]
     if not walked:
         raise DataError("it has no measures")
-    measures = [_measure(element, signs, groups[element.get(ID, "")], times, held, quarter_width) for element, signs in walked]
+    measures = [
+        _measure(element, signatures, groups[element.get(ID, "")], times, held, quarter_width) for element, signatures in walked
+    ]
     _mark_ties_across_barlines(measures)
     return Engraving(measures, [*root.iter("defs"), *header_glyphs(font)])
 
 
 @lru_cache(maxsize=8)
 def header_glyphs(font: str) -> tuple[ET.Element, ...]:
-    """The outlines of all clefs and of the accidentals of key signatures, which a part's own pictures need not hold."""
+    """Return the glyphs of all clefs and of a key's accidentals, which the drawing of a part need not contain."""
     staves = "".join(
         f'<staffDef n="{n}" lines="5"><clef shape="{clef[0]}" line="{clef[1]}"{OCTAVE_BELOW if clef[2:] else ""}/>'
         f'<keySig sig="{"7s" if n % 2 else "7f"}"/></staffDef>'
@@ -120,7 +121,7 @@ def header_glyphs(font: str) -> tuple[ET.Element, ...]:
 
 
 Times = dict[str, tuple[Fraction, Fraction]]
-"""Onset and offset in quarters by id, of notes and of measures."""
+"""Onset and end in quarters by id, of notes and of measures."""
 
 
 def _times(timemap: list[dict[str, Any]]) -> Times:
@@ -142,12 +143,12 @@ def _times(timemap: list[dict[str, Any]]) -> Times:
 
 
 def _merge_ties(times: Times, mei: ET.Element) -> set[str]:
-    """Let the first of tied notes last to the end of the last; the names of all the others."""
+    """Extend the first of tied notes to the end of the last; return the ids of the other tied notes."""
     follow = {tie.get("startid", "#")[1:]: tie.get("endid", "#")[1:] for tie in mei.iter("tie")}
     held = set(follow.values())
     for first in follow.keys() - held:
         last = first
-        while last in follow:  # each tie once, so that a damaged score with ties in a circle comes to an end
+        while last in follow:  # follow each tie once, so that ties in a circle, in a damaged score, end
             last = follow.pop(last)
         if first in times and last in times:
             times[first] = times[first][0], times[last][1]
@@ -155,7 +156,7 @@ def _merge_ties(times: Times, mei: ET.Element) -> set[str]:
 
 
 def _mark_ties_across_barlines(measures: list[Measure]) -> None:
-    """Mark the measures that notes are held out of and into."""
+    """Mark the measures that notes are tied out of and into."""
     for index, measure in enumerate(measures):
         longest = max((note.offset for note in measure.notes), default=Fraction(0)) - measure.length
         while longest > 0 and index + 1 < len(measures):
@@ -164,12 +165,12 @@ def _mark_ties_across_barlines(measures: list[Measure]) -> None:
             longest -= measures[index].length
 
 
-Signs = tuple[Fraction, tuple[str, ...], int]
-"""The beat, the clefs and the key in force."""
+Signatures = tuple[Fraction, tuple[str, ...], int]
+"""The beat, clefs and key that apply."""
 
 
-def _measures_with_signs(mei: ET.Element) -> Iterator[tuple[ET.Element, Signs]]:
-    """Every measure with what is in force at its beginning; what changes inside it holds after it."""
+def _measures_with_signatures(mei: ET.Element) -> Iterator[tuple[ET.Element, Signatures]]:
+    """Yield every measure with the signatures that apply at its beginning; changes inside it apply after it."""
     numbers = [staff.get("n", "") for staff in mei.iter("staffDef")]
     numbers = list(dict.fromkeys(numbers))
     clefs: dict[str, str] = dict.fromkeys(numbers, "G2")
@@ -190,7 +191,7 @@ def _measures_with_signs(mei: ET.Element) -> Iterator[tuple[ET.Element, Signs]]:
             yield element, (beat, tuple(clefs[n] for n in numbers), fifths)
             for staff in element.iter("staff"):
                 for clef in staff.iter("clef"):
-                    if clef.get("shape"):  # else it repeats another layer's
+                    if clef.get("shape"):  # otherwise it repeats the clef of another layer
                         clefs[staff.get("n", "")] = _clef(clef, "")
             for key in element.iter("keySig"):
                 fifths = _fifths(key.get("sig") or "0")
@@ -208,17 +209,19 @@ def _fifths(signature: str) -> int:
     return (int(found[1]) * (1 if found[2] == "s" else -1)) if found else 0
 
 
-def _measure(element: ET.Element, signs: Signs, group: ET.Element, times: Times, held: set[str], quarter_width: int) -> Measure:
+def _measure(
+    element: ET.Element, signatures: Signatures, group: ET.Element, times: Times, held: set[str], quarter_width: int
+) -> Measure:
     start, end = times[element.get(ID, "")]
     staves = [child for child in group if child.get("class", "").split(" ")[0] == "staff"]
-    measure, clefs = Measure(end - start, *signs, [], staves, []), signs[1]
+    measure, clefs = Measure(end - start, *signatures, [], staves, []), signatures[1]
     middles = [_middle(staff) for staff in staves]
     if any(middle is None for middle in middles) or len(staves) != len(clefs):
-        measure.problem = "a staff is not there"
+        measure.reject_reason = "a staff is not there"
         return measure
     measure.middles = tuple(middle for middle in middles if middle is not None)
-    measure.problem = _problem(element, measure)
-    if measure.problem:
+    measure.reject_reason = _reason_to_reject(element, measure)
+    if measure.reject_reason:
         return measure
     owner: dict[str, int] = {}
     heads: list[tuple[int, Fraction, float]] = []
@@ -228,19 +231,19 @@ def _measure(element: ET.Element, signs: Signs, group: ET.Element, times: Times,
             name = note.get(ID, "")
             owner[name] = staff
             if name not in times or name not in pictures:
-                measure.problem = "a note is not printed or not timed"
+                measure.reject_reason = "a note is not printed or not timed"
                 return measure
-            found, (x, y) = _note(note, name, staff, start, times), _head(pictures[name])
+            found, (x, y) = _note(note, name, staff, start, times), _head_position(pictures[name])
             expected = measure.middles[staff] - (found.step - CLEFS[clefs[staff]]) * UNITS_PER_SPACE / 2
             if abs(y - expected) > 1:
-                measure.problem = "a note stands on another step than it sounds"
+                measure.reject_reason = "a note stands on another step than it sounds"
                 return measure
             if name in held:
                 measure.held.append((found.onset, staff, found.step))
             else:
                 measure.notes.append(found)
             heads.append((staff, found.onset, x - float(found.onset) * quarter_width * UNITS_PER_SPACE))
-    measure.problem = _align(measure, heads)
+    measure.reject_reason = _align(measure, heads)
     arcs = {g.get("id", ""): g for g in group if g.get("class", "").split(" ")[0] == "tie"}
     for tie in element.iter("tie"):
         start_id, end_id = tie.get("startid", "#")[1:], tie.get("endid", "#")[1:]
@@ -250,14 +253,14 @@ def _measure(element: ET.Element, signs: Signs, group: ET.Element, times: Times,
 
 
 def _middle(staff: ET.Element) -> int | None:
-    """The y of the third of the five lines."""
+    """Return the y of the third of five staff lines, or None for other staves."""
     lines = [path.get("d", "") for path in staff if path.tag == "path"]
     third = re.fullmatch(r"M-?\d+ (-?\d+) L-?\d+ -?\d+", lines[2]) if len(lines) == 5 else None
     return int(third[1]) if third else None
 
 
-def _problem(element: ET.Element, measure: Measure) -> str:
-    """Why a measure cannot be used, by what is in it."""
+def _reason_to_reject(element: ET.Element, measure: Measure) -> str:
+    """Return why a measure cannot be used because of its content, or an empty string."""
     if not 0 < measure.length <= 16:
         return "of no usual length"
     if any(clef not in CLEFS for clef in measure.clefs):
@@ -290,15 +293,18 @@ def _note(note: ET.Element, name: str, staff: int, start: Fraction, times: Times
     return Note(began - start, staff, step, alter, ended - began, mark)
 
 
-def _head(picture: ET.Element) -> tuple[float, float]:
-    """Left edge and middle of a note's head."""
+def _head_position(picture: ET.Element) -> tuple[float, float]:
+    """Return x of the left edge and y of the middle of a note's head, NaN where it has none."""
     use = picture.find("g[@class='notehead']/use")
     found = re.match(r"translate\((-?[\d.]+),? (-?[\d.]+)\)", use.get("transform", "") if use is not None else "")
     return (float(found[1]), float(found[2])) if found else (float("nan"), float("nan"))
 
 
 def _align(measure: Measure, heads: list[tuple[int, Fraction, float]]) -> str:
-    """Set the measure's zero; not every head need stand on its time, but one of each staff's at each time must."""
+    """Set the measure's downbeat and return why heads don't line up with it, or an empty string.
+
+    At each onset one head of each staff must stand at its time; others may stand on the other side of a stem.
+    """
     if not heads:
         return ""
     measure.downbeat_x = statistics.median(x for _, _, x in heads)

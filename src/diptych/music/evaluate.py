@@ -1,4 +1,4 @@
-"""Score a translator on systems of works it never saw: sheets read into rolls, and rolls drawn as sheets."""
+"""Evaluate a translator, note by note, on systems of works it never saw: sheets read as rolls, or rolls drawn as sheets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from diptych.errors import DataError
 from diptych.metrics.estimate import Estimate, bootstrap
 from diptych.music.baselines import Translate, blank, copy, nearest
-from diptych.music.dataset import Kind, MusicDataset, Page, Row, examples, from_json, held_in
+from diptych.music.dataset import Kind, MusicDataset, Page, Row, examples, from_json, tied_heads
 from diptych.music.note_metrics import NoteCounts, count_matches, summarise
 from diptych.music.noteheads import NoteheadTemplates, head_f1, heads_at, heads_of, match_heads
 from diptych.music.notes import System
@@ -25,9 +25,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Example:
-    """One system as it was scored: what the translator was given, what it made of it, and what it should have.
+    """One evaluated system: the translator's input and output, and the target.
 
-    ``read`` and ``counts`` are None where nothing read the notes.
+    ``read`` and ``counts`` are None where no reader read the notes.
     """
 
     name: str
@@ -41,14 +41,14 @@ class Example:
 
 @dataclass
 class Evaluation:
-    """Notes by work, and for drawn sheets also heads by work: rows of found, seen and true ones; some systems to look at."""
+    """Note counts by work; for drawn sheets also head counts by work (matched, found, true); and some systems to look at."""
 
     notes: dict[str, NoteCounts] = field(default_factory=dict)
     heads: dict[str, np.ndarray] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
 
     def scores(self) -> dict[str, Estimate]:
-        """All of it with 95 % intervals by work."""
+        """Return all metrics with 95 % intervals by work."""
         found = summarise(self.notes) if self.notes else {}
         if self.heads:
             rows = np.stack(list(self.heads.values()))
@@ -57,7 +57,7 @@ class Evaluation:
 
 
 def evaluate(
-    built: MusicDataset,
+    dataset: MusicDataset,
     task: Task,
     translate: Translate,
     *,
@@ -69,70 +69,83 @@ def evaluate(
     num_examples: int = 0,
     watch: Progress = lambda done, total: None,
 ) -> Evaluation:
-    """Translate the pages of a split and score every system.
+    """Translate the pages of a split and evaluate every system.
 
-    ``read``: sheets into rolls, whose notes are compared. ``draw``: rolls into sheets; ``reader`` turns these into rolls, whose
-    notes are compared, and heads are found by templates of training sheets. ``by_system``: the translator takes single systems.
-    ``num_examples``: first systems of so many pages, evenly spread, are kept as they are.
+    For the task ``read`` sheets become rolls, whose notes are compared. For ``draw`` rolls become sheets: ``reader``, if any,
+    reads them, its notes are compared, and noteheads are found by templates of training sheets.
+
+    Args:
+        dataset: the data set.
+        task: the direction of ``translate``.
+        translate: maps a page to a page of the other domain, or with ``by_system`` a system to a system.
+        reader: for ``draw``, maps a page of sheets to a page of rolls.
+        split: ``train``, ``val`` or ``test``.
+        most: the limit on the number of systems, evenly spread; 0 for all.
+        threshold: the share of full intensity from which a roll counts as drawn (see read_roll).
+        by_system: the translator takes single systems.
+        num_examples: the number of pages, evenly spread, whose first system is kept as an example.
+        watch: is called with the number of pages done and of all pages.
+
+    Raises DataError where the output has another shape than a page of the other domain.
     """
-    pages = built.pages(split, most)
-    heads = learn_templates(built) if task == "draw" else None
+    pages = dataset.pages(split, most)
+    templates = learn_templates(dataset) if task == "draw" else None
     evaluation = Evaluation()
     shown = {int(k * len(pages) / num_examples) for k in range(min(num_examples, len(pages)))}
     kinds: tuple[Kind, Kind] = ("sheet", "roll") if task == "read" else ("roll", "sheet")
     for done, (name, records) in enumerate(pages.items()):
-        source = built.page(kinds[0], split, name)
-        true = built.page(kinds[1], split, name)
-        out = translate(source) if not by_system else _row_by_row(built, source, records, translate)
-        if out.shape != true.shape:
+        source = dataset.page(kinds[0], split, name)
+        target = dataset.page(kinds[1], split, name)
+        output = translate(source) if not by_system else _row_by_row(dataset, source, records, translate)
+        if output.shape != target.shape:
             raise DataError(
-                f"{name}: was translated to {out.shape}, a page of a {kinds[1]} is {true.shape} (height, width, channels)"
+                f"{name}: was translated to {output.shape}, a page of a {kinds[1]} is {target.shape} (height, width, channels)"
             )
-        rolls = out if task == "read" else reader(out) if reader else None
+        rolls = output if task == "read" else reader(output) if reader else None
         for record in records:
             truth, work = from_json(record), record["work"]
             found, counts = None, None
             if rolls is not None:
-                found = read_roll(built.row(rolls, record), built.layout, threshold, built.clef)
+                found = read_roll(dataset.row(rolls, record), dataset.layout, threshold, dataset.clef)
                 counts = count_matches(truth, found)
                 evaluation.notes[work] = evaluation.notes.get(work, NoteCounts()) + counts
             if done in shown and record is records[0]:
-                given, made, wanted = (built.row(page, record) for page in (source, out, true))
+                given, made, wanted = (dataset.row(page, record) for page in (source, output, target))
                 evaluation.examples.append(Example(record["id"], given, made, wanted, truth, found, counts))
-            if heads:
-                held = heads_at(held_in(record), truth, built.layout)
-                seen = heads.find(built.row(out, record)[..., 0])
-                row = np.array(match_heads(heads_of(truth, built.layout), seen, held, built.layout))
+            if templates:
+                tied = heads_at(tied_heads(record), truth, dataset.layout)
+                seen = templates.find(dataset.row(output, record)[..., 0])
+                row = np.array(match_heads(heads_of(truth, dataset.layout), seen, tied, dataset.layout))
                 evaluation.heads[work] = evaluation.heads.get(work, np.zeros(3, int)) + row
         watch(done + 1, len(pages))
     return evaluation
 
 
-def _row_by_row(built: MusicDataset, source: Page, records: Iterable[Mapping[str, Any]], translate: Translate) -> Translated:
-    rows = {record["row"]: translate(built.row(source, record)) for record in records}
+def _row_by_row(dataset: MusicDataset, source: Page, records: Iterable[Mapping[str, Any]], translate: Translate) -> Translated:
+    rows = {record["row"]: translate(dataset.row(source, record)) for record in records}
     shape = next(iter(rows.values())).shape
-    page = np.zeros((built.layout.systems_per_page * shape[0], *shape[1:]), np.uint8)
+    page = np.zeros((dataset.layout.systems_per_page * shape[0], *shape[1:]), np.uint8)
     for index, row in rows.items():
         page[index * shape[0] : (index + 1) * shape[0]] = row
     return page
 
 
-def learn_templates(built: MusicDataset, most: int = 400) -> NoteheadTemplates:
-    """Templates of note heads from training sheets; of a free build, whose training has no pairs, from validation's."""
-    found = examples(built, "val" if built.free else "train", most)
-    return NoteheadTemplates.learn(built.layout, ((system, sheet[..., 0], held) for system, sheet, _, held in found))
+def learn_templates(dataset: MusicDataset, most: int = 400) -> NoteheadTemplates:
+    """Learn notehead templates from training sheets, or, where training is unpaired, from validation sheets."""
+    found = examples(dataset, "val" if dataset.free else "train", most)
+    return NoteheadTemplates.learn(dataset.layout, ((system, sheet[..., 0], held) for system, sheet, _, held in found))
 
 
-def baseline(name: Literal["blank", "copy", "nearest"], built: MusicDataset, task: Task) -> Translate:
-    """``blank``, ``copy`` or ``nearest``; for judge(by_system=True)."""
+def baseline(name: Literal["blank", "copy", "nearest"], dataset: MusicDataset, task: Task) -> Translate:
+    """Return a baseline translator for ``evaluate(by_system=True)``. Raises DataError for ``nearest`` without pairs."""
     channels, background = (3, 0) if task == "read" else (1, 255)
     if name == "blank":
         return blank(channels, background)
     if name == "copy":
         return copy(channels)
-    if built.free:
+    if dataset.free:
         raise DataError(
-            f"{built.folder}: was built --free, so training has no pairs to take the nearest of; choose blank or copy"
+            f"{dataset.folder}: was built --free, so nearest has no training pairs to choose from; take blank or copy"
         )
-    known = [(s, r) if task == "read" else (r, s) for _, s, r, _ in examples(built, "train", 0)]
+    known = [(s, r) if task == "read" else (r, s) for _, s, r, _ in examples(dataset, "train", 0)]
     return nearest([source for source, _ in known], [target for _, target in known])

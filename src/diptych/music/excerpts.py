@@ -98,11 +98,11 @@ def _window(
     measures: list[Measure] = []
     for measure in engraving.measures[first:]:
         same = (measure.clefs, measure.fifths, measure.beat) == (start.clefs, start.fifths, start.beat)
-        if measure.problem or not same or not layout.fits([m.length for m in [*measures, measure]], quarter_width):
+        if measure.reject_reason or not same or not layout.fits([m.length for m in [*measures, measure]], quarter_width):
             break
         measures.append(measure)
     if not measures:
-        return None, start.problem or "too long for a system"
+        return None, start.reject_reason or "too long for a system"
     reason = "no end without a held note"
     while measures:
         if not measures[-1].tied_out:

@@ -1,4 +1,4 @@
-"""Sheets: some engraved measures as one gray picture that lines up with their roll, staff by staff and measure by measure."""
+"""Draw engraved measures as one gray sheet that lines up with its roll, staff by staff and measure by measure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from diptych.music.roll import key_position
 
 HREF = "{http://www.w3.org/1999/xlink}href"
 Sheet = UInt8[np.ndarray, "h w"]
-NOT_PRINTED = {"clef", "keySig", "meterSig", "barLine"}  # of a measure: the header has its own, bar lines are drawn crisp
+NOT_PRINTED = {"clef", "keySig", "meterSig", "barLine"}  # the header has its own signs; bar lines are drawn crisp
 CLEF_GLYPHS = {"G2": "E050", "G2_8": "E052", "F4": "E062", "C3": "E05C", "C4": "E05C"}  # SMuFL
 KEY_GLYPHS: dict[Accidental, str] = {"s": "E262", "f": "E260"}
-CLEF_LINES = {"G2": -2, "G2_8": -2, "F4": 2, "C3": 0, "C4": 2}  # positions from the middle line up
+CLEF_LINES = {"G2": -2, "G2_8": -2, "F4": 2, "C3": 0, "C4": 2}  # positions upwards from the middle line
 
 
 def draw_sheet(engraving: Engraving, measures: Sequence[Measure], layout: Layout, quarter_width: int) -> Sheet:
-    """The picture of whole measures of one engraving, (layout.height, layout.width), 255 white."""
+    """Draw whole measures of one engraving as a picture of one system, (layout.height, layout.width), 255 white."""
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "width": str(layout.width), "height": str(layout.height)})
     svg.extend(engraving.glyphs)
     ink = ET.SubElement(svg, "g", {"color": "black", "stroke": "black"})
@@ -58,7 +58,10 @@ def draw_sheet(engraving: Engraving, measures: Sequence[Measure], layout: Layout
 
 
 def _place(ink: ET.Element, group: ET.Element, x: float, middle: int, staff: int, layout: Layout) -> None:
-    """Put verovio's drawing where its time zero and its middle line belong; a line's row is half a pixel below its top."""
+    """Place verovio's drawing so that its downbeat and its middle line coincide with the layout's.
+
+    A line fills a row of pixels, so its centre is half a pixel below the row's top.
+    """
     scale = layout.space / UNITS_PER_SPACE
     y = layout.middle_row(staff) + 0.5 - middle * scale
     place = ET.SubElement(ink, "g", {"transform": f"translate({x:.4f} {y:.4f}) scale({scale:.8f})"})
@@ -66,7 +69,7 @@ def _place(ink: ET.Element, group: ET.Element, x: float, middle: int, staff: int
 
 
 def _printed(staff: ET.Element, measure: Measure, quarter_width: int) -> ET.Element:
-    """A staff's picture without its lines, clef and signatures; a measure's rest goes to its middle."""
+    """Copy a staff's drawing without lines, bar lines, clef and signatures, and centre a whole-measure rest."""
     kept = copy.deepcopy(staff)
     for child in list(kept):
         if child.tag == "path" or child.get("class", "").split(" ")[0] in NOT_PRINTED:
@@ -80,7 +83,7 @@ def _printed(staff: ET.Element, measure: Measure, quarter_width: int) -> ET.Elem
 
 
 def _stretched(tie: ET.Element, moved: float) -> ET.Element:
-    """A tie whose end moves by so many units; an arc is no glyph."""
+    """Stretch a tie so that its end moves by so many units. Ties are curves, so no glyph is scaled."""
     if not moved:
         return tie
     kept = copy.deepcopy(tie)
@@ -101,9 +104,9 @@ def _draw_header(ink: ET.Element, clef: str, fifths: int, staff: int, layout: La
         ET.SubElement(ink, "use", {HREF: f"#{glyph_ids[code]}", "transform": where})
 
     stamp(CLEF_GLYPHS[clef], CLEF_X, CLEF_LINES[clef])
-    mark: Accidental = "s" if fifths > 0 else "f"
+    accidental: Accidental = "s" if fifths > 0 else "f"
     for index in range(abs(fifths)):
-        stamp(KEY_GLYPHS[mark], KEY_X + index * KEY_SPACING, key_position(mark, index, clef))
+        stamp(KEY_GLYPHS[accidental], KEY_X + index * KEY_SPACING, key_position(accidental, index, clef))
 
 
 def _raster(svg: ET.Element) -> Sheet:
