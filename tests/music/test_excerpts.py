@@ -14,9 +14,10 @@ from diptych.music.beams import rebeam
 from diptych.music.engrave import _merge_ties
 from diptych.music.excerpts import excerpts
 from diptych.music.layout import Layout
+from diptych.music.mei import load_mei, parts
 from diptych.music.notes import CLEFS, apply_accidentals
 from diptych.music.roll import column_of, read_roll
-from diptych.music.score_files import find_scores, load_mei, parts, read_text, tunes
+from diptych.music.score_files import find_scores, read_text, tunes
 from tests.music.songs import CONTAINER, attributes, melody, mxl, note, score
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from diptych.errors import DataError
 from diptych.music.beams import SIMPLE, beat_in
+from diptych.music.mei import ID, plain_xml, verovio_toolkit
 from diptych.music.notes import ALTERS, CLEFS, Accidental, Note, step_of
-from diptych.music.score_files import ID, plain_xml, verovio_toolkit
 
 UNITS_PER_SPACE = 180  # verovio's units in a staff space
 UNITS_PER_QUARTER = 25_600  # verovio's units in a quarter at spacingLinear 1

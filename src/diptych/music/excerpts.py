@@ -15,9 +15,9 @@ from diptych.errors import DataError
 from diptych.music.beams import rebeam
 from diptych.music.engrave import Engraving, Measure, engrave
 from diptych.music.layout import QUARTER_WIDTHS, Layout
+from diptych.music.mei import load_mei, parts, select_staves
 from diptych.music.notes import CLEFS, Note, System, apply_accidentals, without_overlaps
 from diptych.music.roll import Roll, draw_roll, read_roll
-from diptych.music.score_files import load_mei, parts, select_staves
 from diptych.music.sheet_image import Sheet, draw_sheet
 
 
