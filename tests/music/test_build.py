@@ -53,10 +53,10 @@ def test_a_build_goes_on_only_with_the_scores_it_began_with(tmp_path):
     assert json.loads((out / "manifest.json").read_text()) == manifest
     (tmp_path / "book-2.abc").write_text("X:1\nK:C\nC|\n")
     with pytest.raises(
-        ConfigError, match=r"out: holds a build of other settings \(not the same scores\); give the same to go on"
+        ConfigError, match=r"out: holds a build with other settings \(differing: scores\); give the same to continue"
     ):
         build([str(tmp_path)], out, CONFIG)
-    with pytest.raises(ConfigError, match=r"\(not the same config and scores\)"):
+    with pytest.raises(ConfigError, match=r"\(differing: config and scores\)"):
         build([str(tmp_path)], out, BuildConfig(test=0, val=0, most=1))
 
 

@@ -1,7 +1,8 @@
-"""Build a data set of rolls and sheets from scores: split by composer, no system on both sides, everything left out counted.
+"""Build a data set of rolls and sheets from scores, split by composer, without duplicates across splits.
 
-DIR/roll/{train,val,test}/ID.png and DIR/sheet/... hold pages of systems, which ``diptych train pix2pix DIR/sheet DIR/roll`` takes
-as they are; DIR/notes.jsonl the notes of every system, DIR/works.jsonl what became of every score, DIR/manifest.json the counts.
+DIR/roll/{train,val,test}/ID.png and DIR/sheet/... hold pages of systems, ready for ``diptych train pix2pix DIR/sheet DIR/roll``.
+DIR/notes.jsonl holds the notes of every system, DIR/works.jsonl what came of every score and what was left out by its reason, and
+DIR/manifest.json the counts.
 """
 
 from __future__ import annotations
@@ -33,18 +34,25 @@ from diptych.music.score_files import find_scores, tunes
 
 BACKGROUNDS = {"sheet": 255, "roll": 0}
 KINDS = tuple(BACKGROUNDS)
-SPLITS = ("test", "val", "train")  # in this order, so that a system that comes twice stays where it is scored
+SPLITS = ("test", "val", "train")  # in this order, so that a duplicate stays in the split that is evaluated
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """What is built: one staff or a piano's two at so many pixels a staff space, and the share of works for test and validation.
+    """Settings of a build.
 
-    ``most`` limits the systems of one work, evenly spread, 0 for all. ``seed`` chooses the composers of test and validation.
-    ``free`` is for unpaired training: sheets of half of the training's composers, rolls of the other half, and both only of
-    ``pairs`` works. ``clef`` keeps only systems whose first staff has it, all for the empty name: what a clef means cannot be
-    learned without pairs.
+    Args:
+        staves: 1 for single staves, 2 for a piano's two.
+        space: pixels per staff space, 4 or 8.
+        test: the share of works for test.
+        val: the share of works for validation.
+        most: the limit on systems of one work, evenly spread; 0 for all.
+        seed: chooses the composers of test and validation.
+        font: verovio's music font.
+        free: builds for unpaired training: sheets of one half of the training composers, rolls of the other half.
+        pairs: with ``free``, the number of works that have both.
+        clef: keeps only systems whose first staff has this clef, or all for ''. The meaning of a clef cannot be learned unpaired.
     """
 
     staves: int = 1
@@ -60,25 +68,25 @@ class BuildConfig:
 
     def __post_init__(self) -> None:
         if self.staves not in (1, 2) or self.space not in (4, 8):
-            raise ConfigError(f"a layout has 1 or 2 staves and 4 or 8 pixels a space, found {self.staves} and {self.space}")
+            raise ConfigError(f"staves must be 1 or 2 and space 4 or 8 pixels, found {self.staves} and {self.space}")
         if self.clef not in ("", *CLEFS):
             raise ConfigError(f"clef must be one of {', '.join(CLEFS)}, found {self.clef!r}")
         if self.pairs < 0 or (self.pairs and not self.free):
-            raise ConfigError(f"pairs is the number of works of a free build that are on both sides, found {self.pairs}")
+            raise ConfigError(f"pairs must be 0 or more and needs --free, found {self.pairs}")
         if not (self.test >= 0 and self.val >= 0 and self.test + self.val < 1):
-            raise ConfigError(f"test and val are shares of the works that leave some to train, found {self.test} and {self.val}")
+            raise ConfigError(f"test and val must be shares that leave works for training, found {self.test} and {self.val}")
 
     @property
     def layout(self) -> Layout:
-        """Its geometry."""
+        """The geometry of the pictures."""
         return Layout(self.staves, self.space)
 
 
 @dataclass(frozen=True)
 class Work:
-    """A score, who wrote it, the split its composer is in, and the pictures that are kept; ``name`` begins their names.
+    """A score to build: file, unique name, composer, split, the kinds of pictures to keep, and its index among a file's tunes.
 
-    ``tune`` is its place in a file of several (see diptych.music.score_files.tunes).
+    Names of pages begin with ``name`` (for tunes see diptych.music.score_files.tunes).
     """
 
     path: Path
@@ -92,25 +100,29 @@ class Work:
 def build(
     sources: Sequence[str], out: Path, config: BuildConfig, *, jobs: int = 2, watch: Progress | None = None
 ) -> dict[str, Any]:
-    """Build or go on building; returns the manifest. ``watch`` hears of works done, works in all, and the last one's name.
+    """Build, or continue a build, and return the manifest.
 
-    Raises DataError for sources without scores or when nothing could be used, ConfigError when ``out`` holds another build: of
-    other settings, or of other scores, since what a work is named and where it stands depends on all of them.
+    ``watch`` is called with the number of works done, of all works, and the name of the last one.
+
+    Raises DataError for sources without scores or where no system can be used. Raises ConfigError where ``out`` holds a build
+    with other settings or other scores, since names and splits depend on all scores.
     """
     works = assign_splits(find_scores(list(sources)), config)
     out.mkdir(parents=True, exist_ok=True)
     settings = {"config": asdict(config), "versions": {name: version(name) for name in ("diptych", "verovio", "resvg-py")}}
-    _check(out / "build.json", settings | {"scores": _digest(works)})
+    _check_same_build(out / "build.json", settings | {"scores": _digest(works)})
     done = {line["work"]: line for line in _lines(out / "works.jsonl")}
-    _rewrite(out / "works.jsonl", list(done.values()))  # without a line that was torn
+    _rewrite(out / "works.jsonl", list(done.values()))  # drops a line that was cut off
     records = [line for line in _lines(out / "notes.jsonl") if line["work"] in done]
     _rewrite(out / "notes.jsonl", records)
     seen = {record["digest"] for record in records}
     waiting = [work for split in SPLITS for work in works if work.split == split and work.name not in done]
     with open(out / "notes.jsonl", "a") as notes, open(out / "works.jsonl", "a") as finished:
-        for place, (work, result) in enumerate(map_in_processes(partial(_one, config), waiting, max(1, jobs)), len(done) + 1):
+        for place, (work, result) in enumerate(
+            map_in_processes(partial(_excerpts_of, config), waiting, max(1, jobs)), len(done) + 1
+        ):
             found, left_out = result or ([], Counter({"verovio crashed on it": 1}))
-            kept = spread(_unseen(found, seen, left_out), config.most)
+            kept = spread(_new_excerpts(found, seen, left_out), config.most)
             seen.update(each.digest for each in kept)
             for record in _write_pages(kept, work, out, config.layout):
                 notes.write(json.dumps(record) + "\n")
@@ -124,18 +136,16 @@ def build(
     manifest = settings | summary(_lines(out / "works.jsonl"), _lines(out / "notes.jsonl"))
     write_atomic(out / "manifest.json", json.dumps(manifest, indent=1).encode())
     if not manifest["systems"].get("train"):
-        raise DataError(f"{out}: nothing to train on could be built; works.jsonl in it says why, measure by measure")
+        raise DataError(f"{out}: no system for training could be built; works.jsonl in it counts the reasons")
     return manifest
 
 
 def assign_splits(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
-    """Each score with its split: composers, in an order that the seed chooses, go to test and validation until these are full.
+    """Assign a split to each score; a file of several scores gives several works.
 
-    Of a file of several scores, each is a work.
-
-    A composer of more than half of what a split still needs is passed over. A score that names none counts as its folder's; a
-    composer is one person in all spellings that `person` sees through. Where there are fewer composers than splits, works are
-    assigned each by itself.
+    Composers, in an order that the seed chooses, go to test and validation until these are full. A composer with more than half
+    of the works that a split still needs is skipped. A score without a composer counts under its folder's name; spellings of one
+    name count as one composer (see composer_key). With fewer composers than splits, works are assigned individually.
     """
     works = _works(paths)
     people = group_by_composer({work.name: work.composer for work in works})
@@ -151,11 +161,11 @@ def assign_splits(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
                 split_of[name] = split
                 room -= counts[name]
     works = [replace(work, split=split_of.get(people[work.name], "train")) for work in works]
-    return _freed(works, people, order, config.pairs) if config.free else works
+    return _unpair(works, people, order, config.pairs) if config.free else works
 
 
-def _freed(works: Sequence[Work], people: Mapping[str, str], order: Sequence[str], pairs: int) -> list[Work]:
-    """Training's works with one kind of picture each, alternating by composer, but for so many works with both."""
+def _unpair(works: Sequence[Work], people: Mapping[str, str], order: Sequence[str], pairs: int) -> list[Work]:
+    """Keep one kind of picture of each training work, alternating by composer, except for ``pairs`` works that keep both."""
     trained = sorted((work for work in works if work.split == "train"), key=lambda work: order.index(people[work.name]))
     both = {work.name for work in trained[:: max(1, len(trained) // max(1, pairs))][:pairs]}
     kind_of = {name: KINDS[place % 2] for place, name in enumerate(dict.fromkeys(people[work.name] for work in trained))}
@@ -166,7 +176,7 @@ def _freed(works: Sequence[Work], people: Mapping[str, str], order: Sequence[str
 
 
 def _works(paths: Sequence[Path]) -> list[Work]:
-    """Every score in these files, under a name that no other has; all are in training yet."""
+    """List every score in these files under a unique name, all of them in the training split."""
     works: list[Work] = []
     taken: set[str] = set()
     for path in paths:
@@ -184,11 +194,11 @@ def _texts(path: Path) -> list[str]:
     try:
         return tunes(path)
     except DataError:
-        return [""]  # it is counted as unreadable when its turn comes
+        return [""]  # counted as unreadable when it is built
 
 
-def _one(config: BuildConfig, work: Work) -> tuple[list[Excerpt], Counter[str]]:
-    """The systems of one score; a score that cannot be read is one reason among the others."""
+def _excerpts_of(config: BuildConfig, work: Work) -> tuple[list[Excerpt], Counter[str]]:
+    """Return the systems of one score and counts of what was left out; an unreadable score is one of the reasons."""
     try:
         found, left_out = excerpts(work.path, config.layout, config.font, work.tune)
     except DataError as error:
@@ -197,8 +207,8 @@ def _one(config: BuildConfig, work: Work) -> tuple[list[Excerpt], Counter[str]]:
     return kept, left_out + Counter({"another clef than asked for": len(found) - len(kept)})
 
 
-def _unseen(found: Iterable[Excerpt], seen: Set[str], left_out: Counter[str]) -> list[Excerpt]:
-    """Those that no work before had, each once."""
+def _new_excerpts(found: Iterable[Excerpt], seen: Set[str], left_out: Counter[str]) -> list[Excerpt]:
+    """Return the excerpts that no earlier work had, each once."""
     fresh: dict[str, Excerpt] = {}
     for excerpt in found:
         if excerpt.digest in seen or excerpt.digest in fresh:
@@ -209,14 +219,14 @@ def _unseen(found: Iterable[Excerpt], seen: Set[str], left_out: Counter[str]) ->
 
 
 def spread(items: Sequence[Excerpt], most: int) -> list[Excerpt]:
-    """At most so many, evenly spread; all for 0."""
+    """Choose at most ``most`` items, evenly spread; 0 chooses all."""
     if not most or len(items) <= most:
         return list(items)
     return [items[round(k * (len(items) - 1) / max(1, most - 1))] for k in range(most)]
 
 
 def _write_pages(found: Sequence[Excerpt], work: Work, out: Path, layout: Layout) -> Iterator[dict[str, Any]]:
-    """Write a work's systems as pages, one below the other; yields the record of each system."""
+    """Write the systems of a work as pages and yield the record of each system."""
     for page, first in enumerate(range(0, len(found), layout.systems_per_page)):
         systems = found[first : first + layout.systems_per_page]
         name = f"{work.name}-{page:03d}.png"
@@ -233,7 +243,7 @@ def _write_pages(found: Sequence[Excerpt], work: Work, out: Path, layout: Layout
 
 
 def page_of(pictures: Sequence[np.ndarray], layout: Layout, background: int) -> np.ndarray:
-    """Pictures of systems one below the other on a square page, (h, w, c)."""
+    """Stack pictures of systems on a square page, (h, w, c)."""
     pictures = [picture.reshape(layout.height, layout.width, -1) for picture in pictures]
     page = np.full((layout.systems_per_page * layout.height, layout.width, pictures[0].shape[2]), background, np.uint8)
     for row, picture in enumerate(pictures):
@@ -242,7 +252,7 @@ def page_of(pictures: Sequence[np.ndarray], layout: Layout, background: int) -> 
 
 
 def summary(works: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Counts by split, and what was left out by reason."""
+    """Return counts by split, and of what was left out by reason."""
     left_out: Counter[str] = Counter()
     for work in works:
         left_out.update(work["left_out"])
@@ -257,25 +267,25 @@ def summary(works: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) 
 
 
 def _digest(works: Sequence[Work]) -> str:
-    """The same for the same scores in the same place, named and split alike."""
+    """Return a hash of the scores, their paths, names and splits."""
     listed = [[str(work.path.resolve()), work.tune, work.name, work.composer, work.split, work.kinds] for work in works]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
-def _check(path: Path, settings: dict[str, Any]) -> None:
-    """Refuse to go on with a build of other settings or scores."""
+def _check_same_build(path: Path, settings: dict[str, Any]) -> None:
+    """Write the settings of a build. Raises ConfigError where the file holds other settings or scores."""
     asked = json.loads(json.dumps(settings))
     held = json.loads(path.read_text()) if path.exists() else asked
     other = " and ".join(name for name in asked if held.get(name) != asked[name])
     if other:
         raise ConfigError(
-            f"{path.parent}: holds a build of other settings (not the same {other}); give the same to go on, or another --out"
+            f"{path.parent}: holds a build with other settings (differing: {other}); give the same to continue, or another --out"
         )
     write_atomic(path, json.dumps(settings, indent=1).encode())
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file of JSON lines; none when it is not there."""
+    """Read the complete lines of a file of JSON lines; a missing file has none."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]

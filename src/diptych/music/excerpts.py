@@ -1,4 +1,4 @@
-"""Cut a score into systems of whole measures, each with its roll and its sheet; what cannot be used is counted by reason."""
+"""Cut a score into systems of whole measures, each with its roll and its sheet, and count what cannot be used by its reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from diptych.music.sheet_image import Sheet, draw_sheet
 
 @dataclass(frozen=True)
 class Excerpt:
-    """One system of a score: its notes, its two pictures, and where it begins (measures counted from 0)."""
+    """One system of a score: the part and the first measure, counted from 0, its notes, and its two pictures."""
 
     part: int
     measure: int
@@ -35,7 +35,7 @@ class Excerpt:
 
     @property
     def digest(self) -> str:
-        """The same for the same notes in the same place, wherever they come from."""
+        """A hash of the notes and their places, equal for equal music from different scores."""
         notes = [(n.onset, n.staff, n.step, n.alter, n.duration, n.accidental) for n in self.system.notes]
         return hashlib.sha256(
             repr((self.system.clefs, self.system.fifths, self.system.quarter_width, notes)).encode()
@@ -43,11 +43,10 @@ class Excerpt:
 
 
 def excerpts(path: Path, layout: Layout, font: str = "Leipzig", tune: int = 0) -> tuple[list[Excerpt], Counter[str]]:
-    """The systems of all parts with as many staves as the layout, and the measures that were left out by reason.
+    """Return the systems of all parts with as many staves as the layout, and counts of unused measures by reason.
 
-    ``tune`` chooses among the scores of one file (see diptych.music.score_files.tunes).
-
-    Raises DataError, in one line that begins with the path, for a file without such a part.
+    ``tune`` chooses among the scores of one file (see diptych.music.score_files.tunes). Raises DataError, in one line that
+    begins with the path, for a file without such a part.
     """
     mei = load_mei(path, tune)
     chosen = [staves for staves in parts(mei) if len(staves) == layout.staves]
@@ -91,7 +90,7 @@ def _part(mei: ET.Element, part: int, layout: Layout, font: str, left_out: Count
 def _window(
     engraving: Engraving, first: int, layout: Layout, quarter_width: int
 ) -> tuple[tuple[list[Measure], System] | None, str]:
-    """As many measures from one on as fit, end at a bar that no note is held over, and can be used; else why not even one."""
+    """Take as many usable measures as fit from ``first`` on, up to a bar line that no tie crosses, or say why none can be."""
     start = engraving.measures[first]
     if start.tied_in:
         return None, "begins in a held note"
@@ -114,7 +113,7 @@ def _window(
 
 
 def _system(measures: Sequence[Measure], layout: Layout, quarter_width: int) -> tuple[System | None, str]:
-    """The measures as one system, on the grid of its pixels; else why not."""
+    """Return measures as one system, with times on its grid of pixels, or None and the reason."""
     lengths = tuple(measure.length for measure in measures)
     starts = accumulate(lengths, initial=Fraction(0))
     notes = [replace(n, onset=n.onset + start) for measure, start in zip(measures, starts, strict=False) for n in measure.notes]
@@ -131,12 +130,12 @@ def _system(measures: Sequence[Measure], layout: Layout, quarter_width: int) -> 
     if apply_accidentals(system) != system:
         return None, "accidentals that do not say how it sounds"
     seen = read_roll(draw_roll(system, layout), layout)
-    if [_place(note) for note in seen.notes] != [_place(note) for note in system.notes]:
+    if [_written(note) for note in seen.notes] != [_written(note) for note in system.notes]:
         return None, "notes too close in time"
     tick = Fraction(1, quarter_width * layout.space)
     moved = max(abs(a.onset - b.onset) for a, b in zip(seen.notes, system.notes, strict=True))
     return (replace(seen, measures=lengths, beat=system.beat), "") if moved <= tick else (None, "notes too close in time")
 
 
-def _place(note: Note) -> tuple[int, int, int, str]:
+def _written(note: Note) -> tuple[int, int, int, str]:
     return note.staff, note.step, note.alter, note.accidental

@@ -14,12 +14,12 @@ from diptych.extras import extra
 from diptych.music.score_files import is_xml, tunes
 
 ID = "{http://www.w3.org/XML/1998/namespace}id"
-KEPT_ELEMENTS = {  # elements of MEI that a picture of notes needs; all others go, with what is in them
+KEPT_ELEMENTS = {  # elements of MEI that a picture of notes needs; all others are removed with their content
     *("mei", "music", "body", "mdiv", "score", "scoreDef", "staffGrp", "staffDef", "section", "measure", "staff", "layer"),
     *("clef", "keySig", "keyAccid", "meterSig", "beam", "tuplet", "chord", "note", "rest", "mRest", "space", "mSpace"),
     *("accid", "dot", "tie", "pb", "sb"),
 }
-DROPPED_ATTRIBUTES = {  # attributes that print more than the notes, or print them by a source's taste
+DROPPED_ATTRIBUTES = {  # attributes that print more than the notes, or that depend on the taste of a source
     *("grace", "artic", "fermata", "stem.mod", "left", "right", "symbol", "label", "ornam", "slur", "lv"),
     *("stem.dir", "stem.len", "ploc", "oloc", "ho", "vo", "curvedir", "bulge"),
     *("bracket.visible", "bracket.place", "num.visible", "num.place", "num.format"),
@@ -29,14 +29,14 @@ INVISIBLE_RESTS = {"rest": "space", "mRest": "mSpace"}
 
 @lru_cache(maxsize=1)
 def verovio_toolkit() -> Any:
-    """Verovio's engraver, silent. Raises MissingExtraError without the package."""
+    """Return verovio's toolkit, with its log turned off. Raises MissingExtraError where verovio is not installed."""
     verovio = extra("verovio", "music", "music")
     verovio.enableLog(verovio.LOG_OFF)
     return verovio.toolkit()
 
 
 def load_mei(path: Path, tune: int = 0) -> ET.Element:
-    """A score as MEI, whole; ``tune`` chooses among several in one file. Raises DataError when verovio finds no music in it."""
+    """Load a whole score as MEI; ``tune`` chooses among several in one file. Raises DataError where verovio cannot read it."""
     text = tunes(path)[tune]
     engraver = verovio_toolkit()
     engraver.setOptions({"xmlIdSeed": 1, "breaks": "none", "xmlIdChecksum": False})
@@ -47,18 +47,18 @@ def load_mei(path: Path, tune: int = 0) -> ET.Element:
     except ET.ParseError as error:
         raise DataError(f"{path}: cannot be read as a score ({error})") from error
     if not is_xml(text) and mei.find(".//*[@keysig]") is None:
-        for note in mei.iter("note"):  # verovio keeps the key of the ABC that it read before, where one has no sharps or flats
+        for note in mei.iter("note"):  # without a key signature, verovio applies that of the ABC it read before
             note.attrib.pop("accid.ges", None)
     return mei
 
 
 def plain_xml(text: str) -> ET.Element:
-    """Parsed with names as they are written, without the document's namespace."""
+    """Parse XML without its default namespace, so that elements have the names that are written."""
     return ET.fromstring(re.sub(r' xmlns="[^"]*"', "", text, count=1))  # noqa: S314 - verovio wrote it
 
 
 def parts(mei: ET.Element) -> list[list[str]]:
-    """The staves of each part by their numbers: staves joined by a brace are one part."""
+    """Return the staff numbers of each part. Staves joined by a brace are one part."""
     grouped: list[list[str]] = []
 
     def walk(group: ET.Element) -> None:
@@ -81,7 +81,7 @@ def parts(mei: ET.Element) -> list[list[str]]:
 
 
 def select_staves(mei: ET.Element, staves: list[str]) -> ET.Element:
-    """A copy with these staves alone, and of them what KEPT names."""
+    """Copy a score with only these staves, and of them only what KEPT_ELEMENTS names."""
     root = copy.deepcopy(mei)
     _reduce(root, set(staves))
     return root
@@ -96,7 +96,7 @@ def _reduce(element: ET.Element, staves: set[str]) -> None:
     kept: list[ET.Element] = []
     for child in list(element):
         tag = child.tag if isinstance(child.tag, str) else ""
-        if tag in ("ending", "choice", "app", "corr", "sic"):  # wrappers: what is in them stays
+        if tag in ("ending", "choice", "app", "corr", "sic"):  # wrappers, whose content stays
             _reduce(child, staves)
             kept.extend(child)
         elif _stays(child, tag, staves):

@@ -1,4 +1,4 @@
-"""Read scores (MusicXML, .mxl, ABC, MEI) through verovio, and keep what a roll can say: notes, rests, ties, keys, clefs."""
+"""Find score files (MusicXML, .mxl, ABC, MEI) and read their text."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from diptych.errors import DataError
 from diptych.extras import extra
 
 SUFFIXES = (".mxl", ".musicxml", ".xml", ".abc", ".mei")
-MAX_BYTES = 64_000_000  # of a score once unpacked: the longest operas are smaller
-CONTAINER = "META-INF/container.xml"  # names the score in an archive
+MAX_BYTES = 64_000_000  # of an unpacked score; the longest operas are smaller
+CONTAINER = "META-INF/container.xml"  # names the score inside an .mxl archive
 ARCHIVE_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -26,13 +26,13 @@ ARCHIVE_ERRORS = (
     ValueError,
     OSError,
 )
-"""What reading a damaged archive raises."""
+"""Exceptions that reading a damaged archive can raise."""
 
 
 def find_scores(sources: list[str]) -> list[Path]:
-    """The score files among files and folders, sorted; ``music21:NAME`` is a part of music21's corpus, such as bach.
+    """Find the score files among files and folders, sorted. ``music21:NAME`` is a folder of music21's corpus, such as bach.
 
-    Raises DataError where a source is not there or holds no score.
+    Raises DataError where a source does not exist or contains no score.
     """
     found: list[Path] = []
     for source in sources:
@@ -47,7 +47,7 @@ def find_scores(sources: list[str]) -> list[Path]:
 
 
 def music21_folder(name: str) -> Path:
-    """A folder of the corpus that comes with the package music21. Raises DataError where it has none of that name."""
+    """Return a folder of the corpus in the package music21. Raises DataError where there is none of that name."""
     package = Path(extra("music21", "music-corpus", "its corpus").__file__).parent / "corpus"
     if not (name and (package / name).is_dir()):
         known = sorted(p.name for p in package.iterdir() if p.is_dir() and p.name[0] not in "_.")
@@ -56,10 +56,10 @@ def music21_folder(name: str) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """The score in a file, unpacked. Raises DataError, in one line that begins with the path."""
+    """Read the score in a file, unpacked, as text. Raises DataError, in one line that begins with the path."""
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: {path.stat().st_size:,} bytes of score, at most {MAX_BYTES:,} are read")
+            raise DataError(f"{path}: has {path.stat().st_size:,} bytes, at most {MAX_BYTES:,} are read; split the score")
         data = path.read_bytes()
         if data[:2] == b"PK":
             data = _unpacked(data, path)
@@ -70,11 +70,11 @@ def read_text(path: Path) -> str:
             return data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise DataError(f"{path}: is no text")
+    raise DataError(f"{path}: is not text; give a score as {' '.join(SUFFIXES)}")
 
 
 def _unpacked(data: bytes, path: Path) -> bytes:
-    """The score inside a compressed MusicXML file: what its container names, else the first XML file in it."""
+    """Return the score in a compressed MusicXML file: the file that its container names, else the first XML file."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
@@ -84,22 +84,22 @@ def _unpacked(data: bytes, path: Path) -> bytes:
                 named = re.search(r"""full-path\s*=\s*(["'])(.*?)\1""", text)
                 found = [n for n in names if named and n == html.unescape(named[2])] or found
             if not found:
-                raise DataError(f"{path}: holds no score")
+                raise DataError(f"{path}: holds no score; export it again")
             return _member(archive, found[0], path)
     except ARCHIVE_ERRORS as error:
-        raise DataError(f"{path}: damaged: {error}") from error
+        raise DataError(f"{path}: is damaged ({error}); export it again") from error
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     with archive.open(name) as file:
-        data = file.read(MAX_BYTES + 1)  # never more, whatever the archive says of its size
+        data = file.read(MAX_BYTES + 1)  # whatever size the archive states
     if len(data) > MAX_BYTES:
-        raise DataError(f"{path}: unpacks to more than {MAX_BYTES:,} bytes, as no score does")
+        raise DataError(f"{path}: unpacks to more than {MAX_BYTES:,} bytes, at most that many are read; split the score")
     return data
 
 
 def tunes(path: Path) -> list[str]:
-    """The scores in a file as text: one, but of ABC each ``X:`` begins another, which the fields before the first hold for.
+    """Return the scores in a file as text. An ABC file holds a tune for each ``X:``; fields before the first apply to all.
 
     Raises DataError, in one line that begins with the path.
     """
@@ -110,11 +110,12 @@ def tunes(path: Path) -> list[str]:
 
 
 def is_xml(text: str) -> bool:
+    """Return whether a score is MusicXML or MEI, not ABC."""
     return text.lstrip().startswith("<")
 
 
 def _with_fields(tune: str, fields: list[str]) -> str:
-    """A tune of ABC with these fields after its first line, but for those that its own header has."""
+    """Insert header fields after the first line of an ABC tune, except those that the tune sets itself."""
     number, _, rest = tune.partition("\n")
     own = {line[:2] for line in rest.partition("\nK:")[0].splitlines()}
     return "".join([number, "\n", *(field for field in fields if field[:2] not in own), rest])
