@@ -1,4 +1,4 @@
-"""Put trained music translators into the package: 16-bit weights, and where they come from.
+"""Put trained music translators into the package as 16-bit weights with a note on their origin.
 
 python tools/ship_music.py READ.safetensors DRAW.safetensors
 """
