@@ -1,10 +1,10 @@
-"""What processes do in tests: they find it here, where a test's own module is not theirs to import."""
+"""Tasks for worker processes in tests. Workers can import this module, but not a test module."""
 
 import os
 
 
 def square(number):
-    """Its square; some numbers are too much."""
+    """Square a number; some numbers crash the process."""
     if number % 5 == 3:
         os.abort()
     if number == 100:
@@ -13,10 +13,10 @@ def square(number):
 
 
 def touch(folder, number):
-    """Leave a file."""
+    """Create a file named after the number."""
     (folder / str(number)).touch()
 
 
 def process_of(number):
-    """Who does it."""
+    """The id of the process that runs this."""
     return os.getpid()

@@ -1,4 +1,4 @@
-"""Notes with flags are beamed by the beat, whatever their source had."""
+"""Notes with flags are beamed by the beat, whatever the source has."""
 
 import xml.etree.ElementTree as ET
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""A build is the same in one go or several, whatever its scores are like."""
+"""A build gives the same result in one run or in several, whatever its scores are like."""
 
 import json
 

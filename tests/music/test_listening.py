@@ -1,4 +1,4 @@
-"""The page of a score: what its files hold."""
+"""The HTML page of a score: what its embedded files contain."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""MIDI files become systems and come back: the same notes, meters and velocities."""
+"""MIDI files become systems and come back with the same notes, meters and velocities."""
 
 import io
 import time

@@ -1,4 +1,4 @@
-"""Scores of read music: what counts as found, and that nothing worthless scores."""
+"""Note metrics: what counts as a match, and that empty or wrong sheets score nothing."""
 
 from dataclasses import replace
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Work in processes comes back in order, whatever ends a process."""
+"""Worker processes return results in order, even if some of them crash."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Pitches get names by their key, and notes that sound at once get steps of their own."""
+"""Pitches are spelled by their key, and notes that sound together stand on different steps."""
 
 import random
 from fractions import Fraction
