@@ -9,11 +9,11 @@ from itertools import accumulate, pairwise
 import mido
 import pytest
 
-from diptych.errors import DataError
+from diptych.errors import ConfigError, DataError
 from diptych.music.layout import Layout
-from diptych.music.midi import Meter, PlayedNote, Song, midi_bytes, read_midi
+from diptych.music.midi import Key, Meter, PlayedNote, Song, Track, choose_tracks, midi_bytes, read_midi
 from diptych.music.pages import stacked, unstacked
-from diptych.music.staves import to_song, to_systems
+from diptych.music.staves import measures_of, to_song, to_systems
 
 METERS = Meter(length=Fraction(3)), Meter(length=Fraction(3), beat=Fraction(3, 2))  # 3/4 and 6/8
 
@@ -238,3 +238,40 @@ def test_a_meter_of_nothing_and_a_song_without_end_are_no_trap(tmp_path):
     midi.save(tmp_path / "long.mid")
     with pytest.raises(DataError, match=r"long\.mid: lasts 134,217,728 quarters, at most 20,000 are read"):
         read_midi(tmp_path / "long.mid")
+
+
+def test_tracks_have_names_programs_and_numbers_and_percussion_is_counted(tmp_path):
+    name, drums = mido.MetaMessage("track_name", name="  Flute  1 "), [(0, on(40, 9)), (24, off(40, 9)), (24, on(41, 9))]
+    path = saved(
+        tmp_path / "x.mid",
+        [(0, mido.MetaMessage("track_name", name="Title")), (0, mido.MetaMessage("set_tempo", tempo=625_000))],
+        [(0, name), (0, mido.Message("program_change", program=73)), (0, on(A)), (24, off(A))],
+        drums,
+        [
+            (0, on(A, 2)),
+            (0, on(B, 3)),
+            (0, mido.Message("program_change", channel=3, program=40)),
+            (24, off(A, 2)),
+            (24, off(B, 3)),
+        ],
+    )
+    song_ = read_midi(path)
+    assert song_.tracks == (Track(1, "Flute 1", 73), Track(3), Track(6, "", 40))
+    assert [(n.pitch, n.track) for n in song_.notes] == [(A, 1), (A, 3), (B, 6)]
+    assert (song_.percussion, song_.title, song_.bpm) == (2, "Title", 96)
+    assert choose_tracks(song_, ["2", "flute 1"]).tracks == song_.tracks[:2]
+    assert [n.pitch for n in choose_tracks(song_, ["3"]).notes] == [B]
+    with pytest.raises(ConfigError, match="there is no pitched track 'Oboe'; choose from 1 Flute 1, 2, 3, by number or by name"):
+        choose_tracks(song_, ["1", "Oboe"])
+
+
+def test_every_key_stands_where_it_begins(tmp_path):
+    keys = [(k * 96, mido.MetaMessage("key_signature", key=key)) for k, key in enumerate(("C", "E", "Cm"))]
+    song_ = read_midi(saved(tmp_path / "x.mid", keys, [(0, on(A)), (288, off(A))]))
+    assert song_.keys == (Key(Fraction(0), 0), Key(Fraction(4), 4), Key(Fraction(8), -3, minor=True)) and song_.fifths == 0
+
+
+def test_a_meter_that_begins_in_a_measure_ends_it(tmp_path):
+    path = saved(tmp_path / "x.mid", [(0, meter(4, 4)), (144, meter(3, 4))], [(0, on(A)), (288, off(A))])
+    assert [start for start, *_ in measures_of(read_midi(path))] == [0, 4, 6, 9]
+    assert [m for system in to_systems(read_midi(path), Layout()) for m in system.measures] == [4, 2, 3, 3]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from diptych.errors import DataError
+from diptych.errors import ConfigError, DataError
 from diptych.extras import extra
 from diptych.music.beams import SIMPLE, beat_of
 
@@ -34,22 +34,51 @@ class PlayedNote:
 
 @dataclass(frozen=True, order=True)
 class Meter:
-    """The length of measures and of beats from ``onset`` on, all in quarters."""
+    """The length of measures and of beats from ``onset`` on, all in quarters; ``unit`` is the denominator, 0 if unknown."""
 
     onset: Fraction = Fraction(0)
     length: Fraction = Fraction(4)
     beat: Fraction = SIMPLE
+    unit: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """The key signature from ``onset`` (in quarters) on: fifths, and whether the key is minor."""
+
+    onset: Fraction
+    fifths: int
+    minor: bool = False
+
+
+@dataclass(frozen=True)
+class Track:
+    """A pitched track of a MIDI file: ``PlayedNote.track`` of its notes, its name, and its General MIDI program (0 to 127)."""
+
+    track: int
+    name: str = ""
+    program: int | None = None
 
 
 @dataclass(frozen=True)
 class Song:
-    """The notes of a MIDI file by onset, its meters in order, and its key in fifths where it names one."""
+    """The notes of a MIDI file by onset, its meters in order, and its first key in fifths where it names one.
+
+    ``keys`` are all key signatures in order, ``tracks`` the tracks that have pitched notes, ``percussion`` is the number of notes
+    on the percussion channel, which are left out, ``title`` the name of the file's first track where that has no notes, and
+    ``bpm`` the first tempo in quarters per minute.
+    """
 
     notes: tuple[PlayedNote, ...]
     meters: tuple[Meter, ...] = (Meter(),)
     fifths: int | None = None
     moved: int = 0
     """The number of notes whose onset was rounded to the grid."""
+    keys: tuple[Key, ...] = ()
+    tracks: tuple[Track, ...] = ()
+    percussion: int = 0
+    title: str = ""
+    bpm: float | None = None
 
 
 def read_midi(path: Path) -> Song:
@@ -80,29 +109,83 @@ def read_midi(path: Path) -> Song:
 
 def _song(path: Path, file: Any) -> Song:
     notes: list[PlayedNote] = []
+    tracks: list[Track] = []
     moved = 0
-    for track, messages in enumerate(file.tracks):
-        for start, stop, pitch, velocity in _spans(messages):
+    for index, messages in enumerate(file.tracks):
+        channels: dict[int, int] = {}  # the number of the track that each channel is read as
+        for channel, start, stop, pitch, velocity in _spans(messages):
+            # a further channel of one MIDI track is a track of its own, numbered after those of the file
+            number = channels.setdefault(channel, len(file.tracks) + len(tracks) + len(channels) if channels else index)
             onset = _quarters(start, file)
             moved += onset * file.ticks_per_beat != start
-            notes.append(PlayedNote(onset, max(_quarters(stop, file), onset + MIN_DURATION), pitch, velocity, track))
+            notes.append(PlayedNote(onset, max(_quarters(stop, file), onset + MIN_DURATION), pitch, velocity, number))
+        tracks.extend(Track(number, _name(messages), _program(messages, channel)) for channel, number in channels.items())
         if len(notes) > MAX_NOTES:
             raise DataError(f"{path}: has more than {MAX_NOTES:,} notes; split it into shorter files")
+    percussion = sum(_strikes(message) for messages in file.tracks for message in messages)
     if not notes:
-        drums = any(m.type == "note_on" and m.channel == DRUM_CHANNEL for messages in file.tracks for m in messages)
-        what = "only percussion, which has no pitches" if drums else "no notes"
+        what = "only percussion, which has no pitches" if percussion else "no notes"
         raise DataError(f"{path}: holds {what}; there is nothing to print")
     last = max(note.end for note in notes)
     if last > MAX_QUARTERS:
         raise DataError(
             f"{path}: lasts {float(last):,.0f} quarters, at most {MAX_QUARTERS:,} are read; split it into shorter files"
         )
-    meters, fifths = _signatures(file)
-    return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch, n.track))), meters, fifths, moved)
+    meters, keys = _signatures(file)
+    title = "" if tracks[0].track == 0 else _name(file.tracks[0])
+    tempo = next((message.tempo for messages in file.tracks for message in messages if message.type == "set_tempo"), 0)
+    return Song(
+        tuple(sorted(notes, key=lambda n: (n.onset, n.pitch, n.track))),
+        meters,
+        keys[0].fifths if keys else None,
+        moved,
+        keys,
+        tuple(tracks),
+        percussion,
+        title,
+        60e6 / tempo if tempo else None,
+    )
 
 
-def _spans(messages: Iterable[Any]) -> Iterator[tuple[int, int, int, int]]:
-    """Yield the notes of a track: first tick, last tick, pitch, velocity."""
+def _strikes(message: Any) -> bool:
+    """Return whether a message begins a note of percussion."""
+    return bool(message.type == "note_on" and message.channel == DRUM_CHANNEL and message.velocity)
+
+
+def _name(messages: Iterable[Any]) -> str:
+    return next((" ".join(message.name.split()) for message in messages if message.type == "track_name"), "")
+
+
+def _program(messages: Iterable[Any], channel: int) -> int | None:
+    """Return the first program that a track gives a channel."""
+    return next((m.program for m in messages if m.type == "program_change" and m.channel == channel), None)
+
+
+def choose_tracks(song: Song, wanted: Sequence[str]) -> Song:
+    """Keep the tracks that are named, or numbered from 1 in the order of ``song.tracks``.
+
+    Raises ConfigError, with a list of the tracks, for a name or a number that no track has.
+    """
+    kept: set[int] = set()
+    for each in wanted:
+        found = {
+            track.track
+            for number, track in enumerate(song.tracks, 1)
+            if each == str(number) or each.casefold() == track.name.casefold()
+        }
+        if not found:
+            known = ", ".join(f"{number} {track.name}".rstrip() for number, track in enumerate(song.tracks, 1))
+            raise ConfigError(f"tracks: there is no pitched track {each!r}; choose from {known}, by number or by name")
+        kept |= found
+    return replace(
+        song,
+        notes=tuple(note for note in song.notes if note.track in kept),
+        tracks=tuple(track for track in song.tracks if track.track in kept),
+    )
+
+
+def _spans(messages: Iterable[Any]) -> Iterator[tuple[int, int, int, int, int]]:
+    """Yield the notes of a track: channel, first tick, last tick, pitch, velocity."""
     ticks = 0
     sounding: defaultdict[tuple[int, int], deque[tuple[int, int]]] = defaultdict(deque)  # by channel and pitch, oldest first
     for message in messages:
@@ -114,28 +197,30 @@ def _spans(messages: Iterable[Any]) -> Iterator[tuple[int, int, int, int]]:
             queue.append((ticks, message.velocity))
         elif queue:
             start, velocity = queue.popleft()
-            yield start, ticks, message.note, velocity
-    for (_, pitch), queue in sounding.items():
+            yield message.channel, start, ticks, message.note, velocity
+    for (channel, pitch), queue in sounding.items():
         for start, velocity in queue:
-            yield start, ticks, pitch, velocity
+            yield channel, start, ticks, pitch, velocity
 
 
-def _signatures(file: Any) -> tuple[tuple[Meter, ...], int | None]:
-    """Return the meters of all tracks that lie on the grid, and the first key signature in fifths."""
+def _signatures(file: Any) -> tuple[tuple[Meter, ...], tuple[Key, ...]]:
+    """Return the meters of all tracks that lie on the grid, and all key signatures."""
     meters = {Fraction(0): Meter()}
-    fifths = None
+    keys: dict[Fraction, Key] = {}
     for messages in file.tracks:
         ticks = 0
         for message in messages:
             ticks += message.time
+            onset = _quarters(ticks, file)
             if message.type == "time_signature":
-                onset, count, unit = _quarters(ticks, file), message.numerator, message.denominator
+                count, unit = message.numerator, message.denominator
                 length = Fraction(4 * count, unit)
                 if length and (length * GRID).denominator == 1:
-                    meters[onset] = Meter(onset, length, beat_of(count, unit))
-            elif message.type == "key_signature" and fifths is None:
-                fifths = _KEYS[message.key.removesuffix("m")] - 3 * message.key.endswith("m")
-    return tuple(sorted(meters.values())), fifths
+                    meters[onset] = Meter(onset, length, beat_of(count, unit), unit)
+            elif message.type == "key_signature":
+                minor = message.key.endswith("m")
+                keys.setdefault(onset, Key(onset, _KEYS[message.key.removesuffix("m")] - 3 * minor, minor))
+    return tuple(sorted(meters.values())), tuple(sorted(keys.values()))
 
 
 _KEYS = {"Cb": -7, "Gb": -6, "Db": -5, "Ab": -4, "Eb": -3, "Bb": -2, "F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5}
@@ -158,7 +243,7 @@ def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
         first.append(mido.MetaMessage("key_signature", key=names[song.fifths]))
     time = 0
     for meter in song.meters:
-        signature = _signature(meter)
+        signature = signature_of(meter)
         ticks = round(meter.onset * TICKS_PER_QUARTER)
         if signature:
             first.append(mido.MetaMessage("time_signature", numerator=signature[0], denominator=signature[1], time=ticks - time))
@@ -181,8 +266,13 @@ def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def _signature(meter: Meter) -> tuple[int, int] | None:
-    """Return numerator and denominator of a meter: eighths for compound beats, else the longest unit that divides the measure."""
+def signature_of(meter: Meter) -> tuple[int, int] | None:
+    """Return numerator and denominator of a meter.
+
+    Where the denominator is unknown, it is an eighth for compound beats, else the longest note that divides the measure.
+    """
+    if meter.unit:
+        return int(meter.length * meter.unit / 4), meter.unit
     for unit in (4, 8, 16, 32) if meter.beat == SIMPLE else (8,):
         count = meter.length * unit / 4
         if count.denominator == 1 and 0 < count < 256:

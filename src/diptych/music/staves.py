@@ -94,16 +94,27 @@ def _within_reach(note: Note, clefs: Sequence[str], layout: Layout) -> Note:
 
 def _bars(song: Song) -> tuple[list[Fraction], list[Fraction]]:
     """Return the onsets of measures, up to the end of the last one that has a note, and the beat of each."""
+    found = measures_of(song)
+    return [*(start for start, _, _ in found), sum(found[-1][:2], Fraction(0))], [meter.beat for *_, meter in found]
+
+
+def measures_of(song: Song) -> list[tuple[Fraction, Fraction, Meter]]:
+    """Return onset, length and meter of each measure, up to the end of the last one that has a note.
+
+    A meter that begins inside a measure ends it there.
+    """
     end = max(note.end for note in song.notes)
-    bars, beats = [Fraction(0)], []
+    found: list[tuple[Fraction, Fraction, Meter]] = []
+    start = Fraction(0)
     meter, *later = song.meters
     later.reverse()
-    while bars[-1] < end:
-        while later and later[-1].onset <= bars[-1]:
+    while start < end:
+        while later and later[-1].onset <= start:
             meter = later.pop()
-        bars.append(bars[-1] + meter.length)
-        beats.append(meter.beat)
-    return bars, beats
+        length = min(meter.length, later[-1].onset - start) if later else meter.length
+        found.append((start, length, meter))
+        start += length
+    return found
 
 
 def _fitting(bars: Sequence[Fraction], notes: Sequence[Note], layout: Layout) -> tuple[int, int]:
