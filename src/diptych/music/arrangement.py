@@ -1,0 +1,151 @@
+"""Arrange the tracks of a song as the parts of a score: one staff or a keyboard's two, clefs, and spelled notes."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import groupby
+from statistics import fmean
+from typing import Literal
+
+from diptych.music.clefs import CHOICES, KEYBOARDS, USUAL, Placement, choose_clefs
+from diptych.music.hands import split_hands
+from diptych.music.midi import Key, Meter, PlayedNote, Song, Track
+from diptych.music.notes import CLEFS, Note
+from diptych.music.spelling import estimate_key, spell
+from diptych.music.staves import measures_of
+
+Staves = Literal["auto", "staff", "grand"]
+COMFORTABLE = 9  # steps from the middle line: two ledger lines
+MAX_FAR = 0.05  # share of the notes of one staff that may be farther away
+MAX_SPAN, MAX_WIDE = 16, 0.02  # semitones from the lowest to the highest note that sound, and the share of onsets with more
+
+
+@dataclass(frozen=True)
+class ScoreMeasure:
+    """One measure: onset and length in quarters, its meter, and its key signature in fifths."""
+
+    start: Fraction
+    length: Fraction
+    meter: Meter
+    fifths: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part: for each of its staves and each measure, the notes that sound in it, and the placement.
+
+    Notes are timed from the beginning of the piece; one that goes on into the next measures is in each of them.
+    """
+
+    name: str
+    staves: tuple[tuple[tuple[Note, ...], ...], ...]
+    placements: tuple[tuple[Placement, ...], ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """All parts, which share measures. ``estimated_key`` says that the key is not the file's but was found from the notes."""
+
+    parts: tuple[Part, ...]
+    measures: tuple[ScoreMeasure, ...]
+    title: str = ""
+    bpm: float | None = None
+    estimated_key: bool = False
+
+
+def arrange(song: Song, staves: Staves = "auto") -> Score:
+    """Arrange each track as a part, from the first to the last.
+
+    With ``auto``, a keyboard's track has two staves where one would need many ledger lines, and so has a track without a program;
+    two tracks that follow each other are a keyboard's hands where they have one program and one name, or where they are all there
+    is. ``staff`` gives every track one staff, ``grand`` every track two.
+    """
+    keys = song.keys or (Key(Fraction(0), estimate_key(song.notes)),)
+    measures = tuple(
+        ScoreMeasure(start, length, meter, _key_at(start, keys).fifths) for start, length, meter in measures_of(song)
+    )
+    tracks = song.tracks or tuple(Track(number) for number in sorted({note.track for note in song.notes}))
+    parts: list[Part] = []
+    for group in _grouped(tracks, staves):
+        found = _on_staves(group, song, staves)
+        inside = [_in_measures([_spelled(note, k, keys) for note in notes], measures) for k, notes in enumerate(found)]
+        placements = [
+            tuple(choose_clefs(notes, _clefs(group[0]) if len(inside) == 1 else (USUAL[k], USUAL[1 - k])))
+            for k, notes in enumerate(inside)
+        ]
+        parts.append(Part(group[0].name, tuple(inside), tuple(placements)))
+    return Score(tuple(parts), measures, song.title, song.bpm, not song.keys)
+
+
+def _key_at(time: Fraction, keys: Sequence[Key]) -> Key:
+    return keys[max(bisect_right(keys, time, key=lambda key: key.onset) - 1, 0)]
+
+
+def _spelled(note: PlayedNote, staff: int, keys: Sequence[Key]) -> Note:
+    step, alter = spell(note.pitch, _key_at(note.onset, keys).fifths)
+    return Note(note.onset, staff, step, alter, note.end - note.onset, "", note.velocity)
+
+
+def _clefs(track: Track) -> tuple[str, ...]:
+    """Return the clefs for the single staff of a track, the usual one first."""
+    return USUAL if track.program is None else CHOICES.get(track.program, USUAL)
+
+
+def _in_measures(notes: Iterable[Note], measures: Sequence[ScoreMeasure]) -> tuple[tuple[Note, ...], ...]:
+    """Return the notes that sound in each measure."""
+    starts = [measure.start for measure in measures]
+    found: list[list[Note]] = [[] for _ in measures]
+    for note in sorted(notes):
+        for index in range(bisect_right(starts, note.onset) - 1, bisect_left(starts, note.offset)):
+            found[index].append(note)
+    return tuple(map(tuple, found))
+
+
+def _grouped(tracks: Sequence[Track], staves: Staves) -> list[tuple[Track, ...]]:
+    """Return the tracks of each part, one, or two where they are the hands of a keyboard."""
+    groups: list[tuple[Track, ...]] = []
+    for track in tracks:
+        before = groups[-1] if groups else ()
+        if staves != "staff" and len(before) == 1 and _are_hands(before[0], track, alone=len(tracks) == 2):
+            groups[-1] = (before[0], track)
+        else:
+            groups.append((track,))
+    return groups
+
+
+def _are_hands(first: Track, second: Track, *, alone: bool) -> bool:
+    if alone:
+        return all(track.program is None or track.program in KEYBOARDS for track in (first, second))
+    return first.program in KEYBOARDS and first.program == second.program and second.name in ("", first.name)
+
+
+def _on_staves(group: Sequence[Track], song: Song, staves: Staves) -> list[list[PlayedNote]]:
+    """Return the notes of each staff of a part, the upper one first."""
+    tracks = [[note for note in song.notes if note.track == track.track] for track in group]
+    if len(tracks) == 2:
+        return sorted(tracks, key=lambda notes: -fmean(note.pitch for note in notes))
+    (notes,) = tracks
+    keyboard = group[0].program is None or group[0].program in KEYBOARDS
+    if staves == "staff" or (staves == "auto" and not (keyboard and _needs_two_staves(notes))):
+        return [notes]
+    left = split_hands(notes)
+    return [[note for note, is_left in zip(notes, left, strict=True) if is_left == side] for side in (False, True)]
+
+
+def _needs_two_staves(notes: Sequence[PlayedNote]) -> bool:
+    """Return whether many notes are far from one staff, in either usual clef, or many chords are wide."""
+    steps = [spell(note.pitch, 0)[0] for note in notes]
+    far = min(sum(abs(step - CLEFS[clef]) > COMFORTABLE for step in steps) for clef in USUAL) / len(notes)
+    if far > MAX_FAR:
+        return True
+    wide = onsets = 0
+    sounding: list[PlayedNote] = []
+    for onset, group in groupby(notes, lambda note: note.onset):
+        sounding = [note for note in sounding if note.end > onset] + list(group)
+        pitches = [note.pitch for note in sounding]
+        wide += max(pitches) - min(pitches) > MAX_SPAN
+        onsets += 1
+    return wide / onsets > MAX_WIDE

@@ -1,0 +1,115 @@
+"""Bring played onsets and ends to note values that can be printed, and count what moves."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import groupby
+
+from diptych.music.beams import COMPOUND, SIMPLE
+from diptych.music.midi import GRID, PlayedNote, Song
+from diptych.music.staves import measures_of
+
+TICK = Fraction(1, GRID)
+DIVISIONS = {
+    SIMPLE: {1: 0.0, 2: 0.5, 4: 1.0, 3: 1.2, 8: 2.5, 6: 2.5},
+    COMPOUND: {1: 0.0, 3: 0.5, 6: 1.0, 2: 1.2, 12: 2.5, 4: 2.5},
+}
+"""Equal parts of a beat, and what each costs, in ticks of error, beside a simpler one."""
+SIXTEENTH, TRIPLET, THIRTY_SECOND = Fraction(1, 4), Fraction(1, 3), Fraction(1, 8)
+MAX_GAP = Fraction(1, 4)  # of the time to the next onset: a shorter gap before it is articulation, not a rest
+MAX_OVERLAP = Fraction(1, 12)  # in quarters: a shorter overlap with the next onset is legato, not a chord
+NOTABLE = Fraction(1, 12)  # in quarters: smaller moves are not counted
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A song on printable note values, and how many of its notes have an onset or an end more than NOTABLE away from it."""
+
+    song: Song
+    onsets_moved: int
+    ends_moved: int
+
+
+def quantize(song: Song) -> Quantized:
+    """Move onsets to simple divisions of the beat, track by track, and ends to the next onset or the nearest note value.
+
+    Onsets of a song that all lie on 32nds or on triplets of sixteenths stay where they are, and so do ends that all do.
+    """
+    exact = all(_is_printable(note.onset) for note in song.notes)
+    if exact and all(_is_printable(note.end) for note in song.notes):
+        return Quantized(song, 0, 0)
+    beats = _beats(song)
+    before: list[PlayedNote] = []
+    after: list[PlayedNote] = []
+    for track in sorted({note.track for note in song.notes}):
+        notes = [note for note in song.notes if note.track == track]
+        moved = notes if exact else _on_divisions(notes, beats)
+        onsets = sorted({note.onset for note in moved})
+        triplets = {onset // 1 for onset in onsets if not _is_straight(onset)}
+        before += notes
+        after += [replace(note, end=_end(note, onsets, triplets)) for note in moved]
+    pairs = sorted(zip(before, after, strict=True), key=lambda pair: (pair[1].onset, pair[1].pitch, pair[1].track))
+    return Quantized(
+        replace(song, notes=tuple(note for _, note in pairs)),
+        sum(abs(old.onset - new.onset) > NOTABLE for old, new in pairs),
+        sum(abs(old.end - new.end) > NOTABLE for old, new in pairs),
+    )
+
+
+def _is_printable(time: Fraction) -> bool:
+    return _is_straight(time) or (time / (TRIPLET / 2)).denominator == 1
+
+
+def _is_straight(time: Fraction) -> bool:
+    return (time / THIRTY_SECOND).denominator == 1
+
+
+def _beats(song: Song) -> list[tuple[Fraction, Fraction]]:
+    """Return onset and length of all beats."""
+    return [
+        (start + k * meter.beat, meter.beat)
+        for start, length, meter in measures_of(song)
+        for k in range(-(-length // meter.beat))
+    ]
+
+
+def _on_divisions(notes: Sequence[PlayedNote], beats: Sequence[tuple[Fraction, Fraction]]) -> list[PlayedNote]:
+    """Move the onsets in each beat to the division with the least error and cost."""
+    found: list[PlayedNote] = []
+    for index, group in groupby(notes, lambda note: bisect_right(beats, note.onset, key=lambda beat: beat[0]) - 1):
+        inside = list(group)
+        start, length = beats[index]
+        shares = [(note.onset - start) / length for note in inside]
+        costs = DIVISIONS[length]
+
+        def cost(parts: int, shares: Set[Fraction] = frozenset(shares), costs: dict[int, float] = costs) -> float:
+            return costs[parts] + float(sum(abs(share - _nearest(share, parts)) for share in shares) / TICK)
+
+        parts = min(costs, key=cost)
+        for note, share in zip(inside, shares, strict=True):
+            onset = start + _nearest(share, parts) * length
+            found.append(replace(note, onset=onset, end=max(note.end, onset + TICK)))
+    return found
+
+
+def _nearest(share: Fraction, parts: int) -> Fraction:
+    return Fraction(round(share * parts), parts)
+
+
+def _end(note: PlayedNote, onsets: Sequence[Fraction], triplets: Set[int]) -> Fraction:
+    """Return the end of a note as it is printed, given all onsets of its track, and the quarters that have triplets."""
+    index = bisect_left(onsets, note.end)
+    later = onsets[index] if index < len(onsets) else None
+    earlier = onsets[index - 1] if index and onsets[index - 1] > note.onset else None
+    if earlier is not None and note.end - earlier <= min(MAX_OVERLAP, MAX_GAP * (note.end - note.onset)):
+        return earlier
+    if later is not None and later - note.end < MAX_GAP * (later - note.onset):
+        return later
+    in_triplets = note.end // 1 in triplets
+    if _is_straight(note.end) or (in_triplets and _is_printable(note.end)):
+        return note.end
+    unit = TRIPLET if in_triplets else SIXTEENTH
+    return max(round(note.end / unit) * unit, note.onset + unit)

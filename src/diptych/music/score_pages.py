@@ -1,0 +1,97 @@
+"""Engrave a MusicXML score with verovio on A4 pages, as SVG, PNG or PDF."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from diptych.errors import ConfigError, DataError
+from diptych.extras import extra
+from diptych.files import write_atomic
+from diptych.music.mei import verovio_toolkit
+
+DPI = 300
+A4 = (2100, 2970)  # in tenths of a millimetre, verovio's units
+MARGIN = 150
+MUSIC_TEXT = re.compile(r'font-family="[^"]*"([^>]*)>\uECA5<')
+"""The quarter of a tempo mark, in a font that only verovio has."""
+SUFFIXES = (".musicxml", ".svg", ".png", ".pdf")
+OPTIONS: dict[str, Any] = {
+    "pageWidth": A4[0],
+    "pageHeight": A4[1],
+    **dict.fromkeys(("pageMarginLeft", "pageMarginRight", "pageMarginTop", "pageMarginBottom"), MARGIN),
+    "breaks": "auto",
+    "footer": "none",
+    "header": "auto",
+    "adjustPageHeight": False,
+    "scale": 50,
+    "scaleToPageSize": True,
+    "svgViewBox": True,
+    "justifyVertically": False,
+    "xmlIdSeed": 1,
+}
+
+
+def write_score(path: Path, text: str) -> int:
+    """Write a MusicXML score as the file that its suffix asks for; return the number of pages, 0 for MusicXML.
+
+    PNG and SVG hold one page each: further pages go to NAME-2.png and so on. Raises ConfigError for another suffix, and DataError
+    where verovio cannot engrave the score.
+    """
+    suffix = check_suffix(path)
+    if suffix == ".musicxml":
+        write_atomic(path, text.encode())
+        return 0
+    pages = engrave_pages(text)
+    if suffix == ".pdf":
+        images = [_raster(page) for page in pages]
+        buffer = io.BytesIO()
+        images[0].save(buffer, "PDF", save_all=True, append_images=images[1:], resolution=DPI)
+        write_atomic(path, buffer.getvalue())
+        return len(pages)
+    for number, page in enumerate(pages, 1):
+        name = path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+        if suffix == ".svg":
+            write_atomic(name, page.encode())
+        else:
+            buffer = io.BytesIO()
+            _raster(page).save(buffer, "PNG", dpi=(DPI, DPI))
+            write_atomic(name, buffer.getvalue())
+    return len(pages)
+
+
+def check_suffix(path: Path) -> str:
+    """Return the suffix of a path. Raises ConfigError for one that no score is written as."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        kinds = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        raise ConfigError(f"{path}: a score is written as {kinds}, found {suffix or 'no suffix'}")
+    return suffix
+
+
+def engrave_pages(text: str) -> list[str]:
+    """Engrave a MusicXML score; return its pages as SVG. Raises DataError where verovio cannot read it."""
+    engraver = verovio_toolkit()
+    engraver.resetOptions()
+    engraver.setOptions(OPTIONS)
+    if not engraver.loadData(text):
+        raise DataError("verovio cannot engrave the score")
+    pages = [_with_plain_text(engraver.renderToSVG(number)) for number in range(1, engraver.getPageCount() + 1)]
+    engraver.resetOptions()
+    return pages
+
+
+def _with_plain_text(page: str) -> str:
+    """Replace the quarter note of a tempo mark, which only verovio's fonts have, by Unicode's."""
+    return MUSIC_TEXT.sub("\\1>\u2669<", page)
+
+
+def _raster(page: str) -> Image.Image:
+    resvg = extra("resvg_py", "music", "music")
+    width = round(A4[0] / 254 * DPI)
+    png = bytes(resvg.svg_to_bytes(svg_string=page, background="white", width=width))
+    return Image.open(io.BytesIO(png)).convert("L")

@@ -1,0 +1,134 @@
+"""Songs are arranged on staves: hands, clefs and octave signs, parts, and no note is out of range."""
+
+from fractions import Fraction
+
+import pytest
+
+from diptych.music.arrangement import arrange
+from diptych.music.clefs import Placement, choose_clefs
+from diptych.music.hands import split_hands
+from diptych.music.midi import PlayedNote, Song, Track
+from diptych.music.notes import Note
+from diptych.music.spelling import spell
+
+
+def chord(onset, *pitches, track=0, length=1):
+    return [PlayedNote(Fraction(onset), Fraction(onset + length), pitch, 64, track) for pitch in sorted(pitches)]
+
+
+def song(*chords, tracks=()):
+    notes = sorted((note for each in chords for note in each), key=lambda n: (n.onset, n.pitch, n.track))
+    return Song(tuple(notes), tracks=tuple(tracks))
+
+
+def pitches(part):
+    """The pitches on each staff of a part, each once."""
+    return [sorted({note.midi for measure in staff for note in measure}) for staff in part.staves]
+
+
+# --- hands ---
+
+
+def test_hands_follow_the_music_over_middle_c():
+    low, high = [48, 55, 60], [67, 72, 76]  # both hands go up by an octave, a semitone a chord, and down again
+    shifts = [min(k, 24 - k) for k in range(24)]
+    notes = [note for k, shift in enumerate(shifts) for note in chord(k, *(p + shift for p in low + high))]
+    expected = [note.pitch - shifts[int(note.onset)] in low for note in notes]
+    assert split_hands(notes) == expected
+    assert [note.pitch < 60 for note in notes] != expected
+
+
+def test_no_hand_spans_more_than_it_must():
+    notes = chord(0, 40, 47, 52, 64, 68, 71)
+    assert split_hands(notes) == [True, True, True, False, False, False]
+
+
+def test_a_melody_alone_in_its_register_is_one_hand():
+    assert split_hands([n for k, p in enumerate((72, 74, 76, 77, 79, 81)) for n in chord(k, p)]) == [False] * 6
+    assert split_hands([n for k, p in enumerate((48, 50, 52, 53, 43, 41)) for n in chord(k, p)]) == [True] * 6
+
+
+# --- clefs ---
+
+
+def measures(*names):
+    """A measure for each of some pitches by MIDI number."""
+    return [[Note(Fraction(k), 0, *spell(pitch, 0), Fraction(1)) for pitch in each] for k, each in enumerate(names)]
+
+
+G, F, G8, F8 = Placement("G2"), Placement("F4"), Placement("G2", 1), Placement("F4", -1)
+
+
+@pytest.mark.parametrize(
+    ("music", "expected"),
+    [
+        ([[60, 64, 67], [72, 76]], [G, G]),
+        ([[72] * 4, [48] * 4, [45] * 4, [43] * 4, [72] * 4], [G, F, F, F, G]),
+        ([[72] * 4, [57], [72] * 4], [G, G, G]),  # one low note is worth ledger lines, not a clef
+        ([[76] * 4, [98] * 4, [100] * 4, [76] * 4], [G, G8, G8, G]),
+        ([[43] * 4, [24] * 4, [22] * 4, [43] * 4], [F, F8, F8, F]),
+        ([[72] * 4, [], [], [74] * 4], [G] * 4),
+    ],
+)
+def test_clefs_and_octave_signs_save_ledger_lines(music, expected):
+    assert choose_clefs(measures(*music), ("G2", "F4")) == expected
+
+
+def test_a_viola_reads_alto_clef_and_treble_when_high():
+    assert [p.clef for p in choose_clefs(measures([55, 60], [60, 64], [84] * 4, [86] * 4), ("C3", "G2"))] == [
+        "C3",
+        "C3",
+        "G2",
+        "G2",
+    ]
+
+
+def test_every_pitch_of_midi_has_a_place():
+    for pitch in range(128):
+        score = arrange(song(chord(0, 60), chord(1, pitch), chord(2, 60)))
+        assert sorted({60, pitch}) == sorted(p for part in score.parts for staff in pitches(part) for p in staff)
+
+
+# --- parts ---
+
+
+def test_each_track_is_a_part_in_its_clef():
+    found = arrange(song(chord(0, 76), chord(0, 60, track=1), chord(0, 43, track=2), tracks=STRINGS))
+    assert [part.name for part in found.parts] == ["Violin", "Viola", "Cello"]
+    assert [[staff[0].clef for staff in part.placements] for part in found.parts] == [["G2"], ["C3"], ["F4"]]
+
+
+STRINGS = Track(0, "Violin", 40), Track(1, "Viola", 41), Track(2, "Cello", 42)
+WIDE = [chord(k, 43, 50, 67, 71, 74) for k in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("music", "tracks", "staves"),
+    [
+        (WIDE, [], [2]),  # no program: may be a keyboard
+        (WIDE, [Track(0, "", 0)], [2]),
+        (WIDE, [Track(0, "Guitar", 24)], [1]),
+        ([chord(k, 60 + k) for k in range(12)], [Track(0, "", 0)], [1]),  # a melody needs one staff, whoever plays it
+        ([chord(0, 72), chord(0, 48, track=1)], [Track(0), Track(1)], [2]),
+        ([chord(0, 72), chord(0, 48, track=1)], [Track(0, "Flute", 73), Track(1, "Bassoon", 70)], [1, 1]),
+        ([chord(0, 72), chord(0, 48, track=1), *WIDE], [Track(1, "Piano", 0), Track(0, "Piano", 0)], [2]),
+        (
+            [chord(0, 72, track=1), chord(0, 60, track=2), chord(0, 48, track=3)],
+            [Track(1, "Voice", 52), Track(2, "Piano", 0), Track(3, "Piano", 0)],
+            [1, 2],
+        ),
+    ],
+)
+def test_staves_are_chosen_by_what_is_played(music, tracks, staves):
+    found = arrange(song(*music, tracks=tracks))
+    assert [len(part.staves) for part in found.parts] == staves
+    assert sum(len(p) for part in found.parts for p in pitches(part)) >= len({n.pitch for each in music for n in each})
+
+
+def test_staves_are_as_asked():
+    assert [len(part.staves) for part in arrange(song(*WIDE), "staff").parts] == [1]
+    assert [len(part.staves) for part in arrange(song(*WIDE, chord(0, 72, track=1)), "grand").parts] == [2]
+
+
+def test_a_key_that_no_file_names_is_said_to_be_estimated():
+    assert arrange(song(chord(0, 60))).estimated_key
