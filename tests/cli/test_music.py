@@ -8,6 +8,7 @@ import wave
 from fractions import Fraction
 from itertools import accumulate, pairwise
 
+import mido
 import numpy as np
 import pytest
 
@@ -235,7 +236,8 @@ def test_the_translators_that_come_with_diptych_draw_a_song_and_read_it_again(tm
     starts = list(accumulate(lengths, initial=Fraction(0)))
     notes = tuple(PlayedNote(a, b, pitch, 64, 0) for pitch, (a, b) in zip(pitches, pairwise(starts), strict=True))
     (tmp_path / "song.mid").write_bytes(midi_bytes(Song(notes, fifths=2)))
-    assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "song.png") == 0
+    network = ["--engine", "network"]
+    assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "song.png", *network) == 0
     assert diptych("music", "read", tmp_path / "song.png", "--out", tmp_path / "back.mid") == 0
     back = {(n.onset, n.pitch) for n in read_midi(tmp_path / "back.mid").notes}
     assert len(back & {(n.onset, n.pitch) for n in notes}) >= 18 and len(back) <= 22
@@ -245,7 +247,7 @@ def test_the_translators_that_come_with_diptych_draw_a_song_and_read_it_again(tm
     assert diptych("music", "read", tmp_path / "song.png", "--out", tmp_path / "x.mid", "--clef", "treble") == 2
     assert "--clef must be one of G2, F4" in capsys.readouterr().err
     capsys.readouterr()
-    assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "x.png", "--layout", "grand") == 2
+    assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "x.png", "--layout", "grand", *network) == 2
     assert "diptych ships a translator for 1 staff at 4 pixels a space, not for 2 at 4" in capsys.readouterr().err
 
 
@@ -263,3 +265,29 @@ def test_a_picture_of_another_size_is_refused(shape, tmp_path, capsys):
     write_pixels(tmp_path / "x.png", np.zeros(shape, np.uint8))
     assert diptych("music", "roll2midi", tmp_path / "x.png", "--out", tmp_path / "x.mid") == 2
     assert "error: " in capsys.readouterr().err and not (tmp_path / "x.mid").exists()
+
+
+def test_a_midi_file_is_engraved_on_the_staves_that_it_needs(tmp_path, capsys):
+    midi = mido.MidiFile(ticks_per_beat=24)
+    pitches = {"Flute": [72, 76, 79, 84], "Piano": [21, 43, 74, 108], "Drums": [36, 38, 36, 38]}
+    for channel, (name, notes) in zip((0, 1, 9), pitches.items(), strict=True):
+        track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
+        track.append(mido.Message("program_change", channel=channel, program={"Flute": 73}.get(name, 0)))
+        for note in notes:
+            track.append(mido.Message("note_on", channel=channel, note=note, velocity=64))
+            track.append(mido.Message("note_off", channel=channel, note=note, time=22))
+            track[-1].time, track[-2].time = 22, 2 * (note != notes[0])
+        midi.tracks.append(track)
+    midi.save(tmp_path / "band.mid")
+    assert diptych("music", "sheet", tmp_path / "band.mid", "--out", tmp_path / "band.musicxml") == 0
+    said = capsys.readouterr()
+    assert "8 notes: Flute (1 staff), Piano (2 staves)" in said.out
+    assert "percussion left out: 4 notes" in said.err and "the key signature was estimated" in said.err
+    text = (tmp_path / "band.musicxml").read_text()
+    assert re.findall(r"<staff>(\d)</staff>", text) and text.count("<part-name>") == 2
+    assert diptych("music", "sheet", tmp_path / "band.mid", "--out", tmp_path / "flute.png", "--tracks", "flute") == 0
+    assert "4 notes on 1 pages: Flute (1 staff)" in capsys.readouterr().out and read_pixels(tmp_path / "flute.png").min() == 0
+    assert diptych("music", "sheet", tmp_path / "band.mid", "--out", tmp_path / "x.pdf", "--tracks", "3") == 2
+    assert "there is no pitched track '3'; choose from 1 Flute, 2 Piano, by number or by name" in capsys.readouterr().err
+    assert diptych("music", "sheet", tmp_path / "band.mid", "--out", tmp_path / "x.doc") == 2
+    assert "a score is written as .musicxml, .svg, .png or .pdf, found .doc" in capsys.readouterr().err

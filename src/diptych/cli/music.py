@@ -62,15 +62,22 @@ def parser() -> argparse.ArgumentParser:
     m.add_argument("midi", metavar="FILE.mid", type=Path)
     r = action("roll2midi", "read a roll back into a MIDI file", roll2midi)
     r.add_argument("roll", metavar="FILE.png", type=Path)
-    s = action("sheet", "draw a MIDI file as sheet music, through a translator", sheet)
+    s = action("sheet", "engrave a MIDI file as sheet music, or draw it through a translator", sheet)
     s.add_argument("midi", metavar="FILE.mid", type=Path)
     e = action("read", "read a sheet that diptych drew into a MIDI file, through a translator", read)
     e.add_argument("sheet", metavar="PAGE.png", type=Path)
     e.add_argument("--clef", default="", metavar="CLEF", help="of the first staff, where it is known (default: as it is read)")
-    for a, what in ((m, "FILE.png"), (r, "FILE.mid"), (s, "FILE.png|pdf"), (e, "FILE.mid")):
+    for a, what in ((m, "FILE.png"), (r, "FILE.mid"), (s, "FILE.pdf|png|svg|musicxml"), (e, "FILE.mid")):
         a.add_argument("--out", type=Path, required=True, metavar=what, help="what to write")
-        a.add_argument("--layout", choices=LAYOUTS, default="staff", help="single staves, or a piano's two (default: staff)")
+        layouts, default = (("auto", *LAYOUTS), "auto") if a is s else (tuple(LAYOUTS), "staff")
+        a.add_argument("--layout", choices=layouts, default=default, help=f"single staves, or a piano's two (default: {default})")
+    s.add_argument(
+        "--engine",
+        choices=("verovio", "network"),
+        help="engrave a score, or let a translator draw the page (default: verovio, or network with --snapshot)",
+    )
     for a in (m, s):
+        a.add_argument("--tracks", default="", metavar="LIST", help="numbers or names, such as 1,3 or Flute (default: all)")
         a.add_argument("--space", type=int, choices=(4, 8), default=4, help="pixels a staff space (default: 4)")
 
     c = action("score", "score a reader or a drawer of sheets, note by note, on works it never saw", score)
@@ -151,6 +158,10 @@ def roll2midi(args: argparse.Namespace) -> int:
 
 def sheet(args: argparse.Namespace) -> int:
     """MIDI to sheet music."""
+    if args.engine == "verovio" or not (args.engine or args.snapshot):
+        from diptych.cli.engraving import engrave
+
+        return engrave(args)
     from diptych.data.formats import write_pixels
     from diptych.errors import ConfigError
     from diptych.music.pages import by_page, stacked, write_pdf
@@ -256,19 +267,17 @@ def layout_of(args: argparse.Namespace) -> Layout:
     """The geometry that the options ask for."""
     from diptych.music.layout import Layout
 
-    return Layout(LAYOUTS[args.layout], args.space)
+    return Layout(LAYOUTS.get(args.layout, 1), args.space)  # a translator draws single staves unless asked
 
 
 def systems_of(args: argparse.Namespace, layout: Layout) -> Any:
     """A MIDI file's systems; what was moved to the grid, and what ends earlier than it should, is said."""
     from diptych.cli.console import notes
+    from diptych.cli.engraving import read_song
     from diptych.errors import DataError
-    from diptych.music.midi import GRID, read_midi
     from diptych.music.staves import count_changed, to_systems
 
-    song = read_midi(args.midi)
-    if song.moved:
-        notes.print(f"{song.moved:,} of {len(song.notes):,} notes moved to the nearest 1/{GRID} of a quarter", soft_wrap=True)
+    song = read_song(args)
     try:
         found = to_systems(song, layout)
     except DataError as error:

@@ -1,0 +1,50 @@
+"""Part of `diptych music sheet`: engrave a MIDI file as a score that a musician can play from."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the real import waits until the command runs
+    from diptych.music.midi import Song
+
+
+def engrave(args: argparse.Namespace) -> int:
+    """Arrange, engrave and write a MIDI file; say what was left out, chosen or moved."""
+    from diptych.cli.console import console, notes
+    from diptych.music.arrangement import arrange
+    from diptych.music.musicxml import to_musicxml
+    from diptych.music.quantize import NOTABLE, quantize
+    from diptych.music.score_pages import check_suffix, write_score
+
+    check_suffix(args.out)
+    song = read_song(args)
+    quantized = quantize(song)
+    for moved, what in ((quantized.onsets_moved, "onsets"), (quantized.ends_moved, "ends")):
+        if moved:
+            text = f"{what} of {moved:,} of {len(song.notes):,} notes moved by more than {NOTABLE} of a quarter to note values"
+            notes.print(text, soft_wrap=True)
+    score = arrange(quantized.song, args.layout)
+    if score.estimated_key:
+        notes.print("the file names no key; the key signature was estimated from the notes", soft_wrap=True)
+    pages = write_score(args.out, to_musicxml(score))
+    parts = ", ".join(
+        f"{part.name or 'unnamed'} ({len(part.staves)} {'staff' if len(part.staves) == 1 else 'staves'})" for part in score.parts
+    )
+    console.print(f"{len(song.notes):,} notes{f' on {pages} pages' if pages else ''}: {parts}", soft_wrap=True)
+    return 0
+
+
+def read_song(args: argparse.Namespace) -> Song:
+    """Read the tracks of a MIDI file that the options ask for; say what percussion is left out and what the grid moved."""
+    from diptych.cli.console import notes
+    from diptych.music.midi import GRID, choose_tracks, read_midi
+
+    song = read_midi(args.midi)
+    if song.percussion:
+        notes.print(f"percussion left out: {song.percussion:,} notes, which have no pitch", soft_wrap=True)
+    if song.moved:
+        notes.print(f"{song.moved:,} of {len(song.notes):,} notes moved to the nearest 1/{GRID} of a quarter", soft_wrap=True)
+    if args.tracks:
+        song = choose_tracks(song, [each.strip() for each in args.tracks.split(",")])
+    return song
