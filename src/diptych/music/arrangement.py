@@ -10,7 +10,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import Literal
 
-from diptych.music.clefs import CHOICES, KEYBOARDS, USUAL, Placement, choose_clefs
+from diptych.music.clefs import KEYBOARDS, USUAL, Placement, choose_clefs, usual_clefs
 from diptych.music.hands import split_hands
 from diptych.music.midi import Key, Meter, PlayedNote, Song, Track
 from diptych.music.notes import CLEFS, Note
@@ -72,8 +72,11 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
     for group in _grouped(tracks, staves):
         found = _on_staves(group, song, staves)
         inside = [_in_measures([_spelled(note, k, keys) for note in notes], measures) for k, notes in enumerate(found)]
+        clefs = usual_clefs(group[0].name, group[0].program)
         placements = [
-            tuple(choose_clefs(notes, _clefs(group[0]) if len(inside) == 1 else (USUAL[k], USUAL[1 - k])))
+            tuple(
+                choose_clefs(notes, clefs if len(inside) == 1 else (USUAL[k], USUAL[1 - k]), keyboard=_may_be_keyboard(group[0]))
+            )
             for k, notes in enumerate(inside)
         ]
         parts.append(Part(group[0].name, tuple(inside), tuple(placements)))
@@ -87,11 +90,6 @@ def _key_at(time: Fraction, keys: Sequence[Key]) -> Key:
 def _spelled(note: PlayedNote, staff: int, keys: Sequence[Key]) -> Note:
     step, alter = spell(note.pitch, _key_at(note.onset, keys).fifths)
     return Note(note.onset, staff, step, alter, note.end - note.onset, "", note.velocity)
-
-
-def _clefs(track: Track) -> tuple[str, ...]:
-    """Return the clefs for the single staff of a track, the usual one first."""
-    return USUAL if track.program is None else CHOICES.get(track.program, USUAL)
 
 
 def _in_measures(notes: Iterable[Note], measures: Sequence[ScoreMeasure]) -> tuple[tuple[Note, ...], ...]:
@@ -118,7 +116,7 @@ def _grouped(tracks: Sequence[Track], staves: Staves) -> list[tuple[Track, ...]]
 
 def _are_hands(first: Track, second: Track, *, alone: bool) -> bool:
     if alone:
-        return all(track.program is None or track.program in KEYBOARDS for track in (first, second))
+        return _may_be_keyboard(first) and _may_be_keyboard(second)
     return first.program in KEYBOARDS and first.program == second.program and second.name in ("", first.name)
 
 
@@ -128,11 +126,14 @@ def _on_staves(group: Sequence[Track], song: Song, staves: Staves) -> list[list[
     if len(tracks) == 2:
         return sorted(tracks, key=lambda notes: -fmean(note.pitch for note in notes))
     (notes,) = tracks
-    keyboard = group[0].program is None or group[0].program in KEYBOARDS
-    if staves == "staff" or (staves == "auto" and not (keyboard and _needs_two_staves(notes))):
+    if staves == "staff" or (staves == "auto" and not (_may_be_keyboard(group[0]) and _needs_two_staves(notes))):
         return [notes]
     left = split_hands(notes)
     return [[note for note, is_left in zip(notes, left, strict=True) if is_left == side] for side in (False, True)]
+
+
+def _may_be_keyboard(track: Track) -> bool:
+    return track.program is None or track.program in KEYBOARDS
 
 
 def _needs_two_staves(notes: Sequence[PlayedNote]) -> bool:

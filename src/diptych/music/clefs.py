@@ -8,14 +8,29 @@ from dataclasses import dataclass
 from diptych.music.notes import CLEFS, Note
 
 EDGE = 5  # staff steps from the middle line that need no ledger line
-CLEF_CHANGE, OTHER_CLEF, OCTAVE_SIGN = 12.0, 1.0, 10.0
-"""Costs, in ledger lines: a change of clef, a measure in another clef than the usual one, and an 8va that begins."""
-OCTAVES = (0.0, 1.0, 16.0)
+CLEF_CHANGE, OTHER_CLEF = 12.0, 1.0
+"""Costs of a change of clef, and of a measure in another clef than the usual one."""
+OCTAVE_SIGN = {True: 10.0, False: 60.0}
+"""The cost of an octave sign that begins, for keyboards, and for others, whose players read ledger lines."""
+OCTAVES = (0.0, 4.0, 24.0)
 """The cost of a measure without an octave sign, with 8va, and with 15ma."""
+NEAR_LINE, FAR_LINE = 0.25, 2.25
+"""The cost of a note for each of its first two ledger lines, and for each further one."""
 KEYBOARDS = {*range(0, 9), *range(16, 24), 46}  # General MIDI programs from 0: pianos, celesta, organs, harp
-CHOICES = {41: ("C3", "G2"), 42: ("F4", "C4", "G2"), 57: ("F4", "C4"), 70: ("F4", "C4")}
-"""Clefs by General MIDI program from 0, the usual one first: viola, cello, trombone, bassoon."""
-USUAL = ("G2", "F4")
+USUAL, ALTO, TENOR = ("G2", "F4"), ("C3", "G2"), ("F4", "C4")
+CHOICES = {41: ALTO, 42: (*TENOR, "G2"), 43: ("F4", "G2"), 57: TENOR, 70: TENOR}
+"""Clefs by General MIDI program from 0, the usual one first: viola, cello, double bass, trombone, bassoon."""
+NAMES = {
+    "viola": 41,
+    "bratsche": 41,
+    "cello": 42,
+    "contrabass": 43,
+    "double bass": 43,
+    "trombone": 57,
+    "bassoon": 70,
+    "fagott": 70,
+}
+"""The programs of instruments by what their names contain, for files that play them by another program."""
 
 
 @dataclass(frozen=True)
@@ -30,25 +45,26 @@ class Placement:
         return note.step - 7 * self.octaves - CLEFS[self.clef]
 
 
-def choose_clefs(measures: Sequence[Sequence[Note]], clefs: Sequence[str]) -> list[Placement]:
+def usual_clefs(name: str, program: int | None) -> tuple[str, ...]:
+    """Return the clefs of an instrument, by its name, else by its General MIDI program."""
+    named = next((number for part, number in NAMES.items() if part in name.casefold()), program)
+    return USUAL if named is None else CHOICES.get(named, USUAL)
+
+
+def choose_clefs(measures: Sequence[Sequence[Note]], clefs: Sequence[str], *, keyboard: bool = True) -> list[Placement]:
     """Choose a placement for each measure of a staff from these clefs, the usual one first.
 
-    The choice minimises the number of ledger lines and of changes (Viterbi); a measure without notes keeps what is there. Treble
-    clef may be raised by one or two octaves, bass clef lowered.
+    The choice minimises a sum of costs for ledger lines and changes (Viterbi). Treble clef may be raised by one or two octaves,
+    bass clef lowered; for other instruments than keyboards this costs more.
     """
+    sign = OCTAVE_SIGN[keyboard]
     states = [Placement(clef, octaves) for clef in clefs for octaves in {"G2": (0, 1, 2), "F4": (0, -1, -2)}.get(clef, (0,))]
-    totals = [_change(Placement(clefs[0]), state) for state in states]
+    totals = [_change(Placement(clefs[0]), state, sign) for state in states]
     history: list[list[int]] = []
     for notes in measures:
-        best = [
-            min(range(len(states)), key=lambda k, state=state: totals[k] + _change(states[k], state))  # type: ignore[misc]
-            for state in states
-        ]
-        history.append(best)
-        totals = [
-            totals[k] + _change(states[k], state) + _cost(notes, state) + OTHER_CLEF * (state.clef != clefs[0])
-            for k, state in zip(best, states, strict=True)
-        ]
+        ways = [[total + _change(before, after, sign) for total, before in zip(totals, states, strict=True)] for after in states]
+        history.append([min(range(len(states)), key=each.__getitem__) for each in ways])
+        totals = [min(each) + _cost(notes, state, clefs[0]) for each, state in zip(ways, states, strict=True)]
     index = min(range(len(states)), key=totals.__getitem__)
     found: list[Placement] = []
     for best in reversed(history):
@@ -57,11 +73,12 @@ def choose_clefs(measures: Sequence[Sequence[Note]], clefs: Sequence[str]) -> li
     return found[::-1]
 
 
-def _change(before: Placement, after: Placement) -> float:
-    return CLEF_CHANGE * (before.clef != after.clef) + OCTAVE_SIGN * (after.octaves not in (0, before.octaves))
+def _change(before: Placement, after: Placement, sign: float) -> float:
+    return CLEF_CHANGE * (before.clef != after.clef) + sign * (after.octaves not in (0, before.octaves))
 
 
-def _cost(notes: Sequence[Note], placement: Placement) -> float:
-    """Return the cost of a measure's notes: their ledger lines, each beyond the third counting three times."""
+def _cost(notes: Sequence[Note], placement: Placement, usual: str) -> float:
+    """Return the cost of a measure in a placement."""
     lines = [max(0, (abs(placement.position(note)) - EDGE + 1) // 2) for note in notes]
-    return OCTAVES[abs(placement.octaves)] + sum(each + 2 * max(0, each - 3) for each in lines)
+    heights = sum(NEAR_LINE * min(each, 2) + FAR_LINE * max(0, each - 2) for each in lines)
+    return heights + OCTAVES[abs(placement.octaves)] + OTHER_CLEF * (placement.clef != usual)

@@ -6,7 +6,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, pairwise
+from statistics import median
 
 from diptych.music.beams import COMPOUND, SIMPLE
 from diptych.music.midi import GRID, PlayedNote, Song
@@ -20,6 +21,8 @@ DIVISIONS = {
 """Equal parts of a beat, and what each costs, in ticks of error, beside a simpler one."""
 SIXTEENTH, TRIPLET, THIRTY_SECOND = Fraction(1, 4), Fraction(1, 3), Fraction(1, 8)
 MAX_GAP = Fraction(1, 4)  # of the time to the next onset: a shorter gap before it is articulation, not a rest
+MAX_DETACHED_GAP = Fraction(1, 2)  # the same in a track that is played detached
+DETACHED = 0.85  # a track is where half of its notes sound for less than this share of the time to the next onset
 MAX_OVERLAP = Fraction(1, 12)  # in quarters: a shorter overlap with the next onset is legato, not a chord
 NOTABLE = Fraction(1, 12)  # in quarters: smaller moves are not counted
 
@@ -49,8 +52,9 @@ def quantize(song: Song) -> Quantized:
         moved = notes if exact else _on_divisions(notes, beats)
         onsets = sorted({note.onset for note in moved})
         triplets = {onset // 1 for onset in onsets if not _is_straight(onset)}
+        detached = _is_detached(moved, onsets)
         before += notes
-        after += [replace(note, end=_end(note, onsets, triplets)) for note in moved]
+        after += [replace(note, end=_end(note, onsets, triplets, detached=detached)) for note in moved]
     pairs = sorted(zip(before, after, strict=True), key=lambda pair: (pair[1].onset, pair[1].pitch, pair[1].track))
     return Quantized(
         replace(song, notes=tuple(note for _, note in pairs)),
@@ -99,16 +103,31 @@ def _nearest(share: Fraction, parts: int) -> Fraction:
     return Fraction(round(share * parts), parts)
 
 
-def _end(note: PlayedNote, onsets: Sequence[Fraction], triplets: Set[int]) -> Fraction:
-    """Return the end of a note as it is printed, given all onsets of its track, and the quarters that have triplets."""
+def _is_detached(notes: Sequence[PlayedNote], onsets: Sequence[Fraction]) -> bool:
+    """Return whether most notes of a track end well before the next onset; the last chord has none and does not count."""
+    following = dict(pairwise(onsets))
+    shares = [(note.end - note.onset) / (following[note.onset] - note.onset) for note in notes if note.onset in following]
+    return bool(shares) and float(median(shares)) < DETACHED
+
+
+def _end(note: PlayedNote, onsets: Sequence[Fraction], triplets: Set[int], *, detached: bool) -> Fraction:
+    """Return the end of a note as it is printed.
+
+    It depends on all onsets of its track, on the quarters that have triplets, and on whether the track is played detached.
+    """
     index = bisect_left(onsets, note.end)
     later = onsets[index] if index < len(onsets) else None
     earlier = onsets[index - 1] if index and onsets[index - 1] > note.onset else None
     if earlier is not None and note.end - earlier <= min(MAX_OVERLAP, MAX_GAP * (note.end - note.onset)):
         return earlier
-    if later is not None and later - note.end < MAX_GAP * (later - note.onset):
+    if later is not None and later - note.end < (MAX_DETACHED_GAP if detached else MAX_GAP) * (later - note.onset):
         return later
     in_triplets = note.end // 1 in triplets
+    if detached and not in_triplets:  # the longest simple value of which it sounds for more than half
+        for unit in (4 * SIXTEENTH, 2 * SIXTEENTH, SIXTEENTH):
+            end = -(-note.end // unit) * unit
+            if note.end - note.onset > (end - note.onset) / 2 and (later is None or end <= later):
+                return end
     if _is_straight(note.end) or (in_triplets and _is_printable(note.end)):
         return note.end
     unit = TRIPLET if in_triplets else SIXTEENTH

@@ -19,6 +19,8 @@ A4 = (2100, 2970)  # in tenths of a millimetre, verovio's units
 MARGIN = 150
 MUSIC_TEXT = re.compile(r'font-family="[^"]*"([^>]*)>\uECA5<')
 """The quarter of a tempo mark, in a font that only verovio has."""
+TOOLTIP = re.compile(r'<title class="labelAttr">[^<]*</title>')
+"""A tooltip inside a text, for which resvg forgets where the text stands."""
 SUFFIXES = (".musicxml", ".svg", ".png", ".pdf")
 OPTIONS: dict[str, Any] = {
     "pageWidth": A4[0],
@@ -86,8 +88,8 @@ def engrave_pages(text: str) -> list[str]:
 
 
 def _with_plain_text(page: str) -> str:
-    """Replace the quarter note of a tempo mark, which only verovio's fonts have, by Unicode's."""
-    return MUSIC_TEXT.sub("\\1>\u2669<", page)
+    """Replace the quarter note of a tempo mark by Unicode's, and remove tooltips from texts."""
+    return TOOLTIP.sub("", MUSIC_TEXT.sub("\\1>\u2669<", page))
 
 
 def _raster(page: str) -> Image.Image:

@@ -1,0 +1,65 @@
+"""Played times become note values, and what moves is counted."""
+
+from dataclasses import replace
+from fractions import Fraction
+from itertools import accumulate, pairwise
+
+import pytest
+
+from diptych.music.midi import Meter, PlayedNote, Song
+from diptych.music.quantize import quantize
+
+LENGTHS = [Fraction(each) for each in ("1", "1/2", "1/2", "3/2", "1/2", "1/4", "1/4", "1/2", "1/3", "1/3", "1/3", "1", "2")]
+SIX_EIGHT = Meter(length=Fraction(3), beat=Fraction(3, 2), unit=8)
+
+
+def song(shares=1, shifts=0, lengths=LENGTHS, meter=None):
+    """A melody whose notes sound for a share of their lengths, on the grid, and begin some 24ths of a quarter off."""
+    starts = list(accumulate(lengths, initial=Fraction(0)))
+    notes = []
+    for k, (start, end) in enumerate(pairwise(starts)):
+        onset = max(start + Fraction(shifts and (-1) ** k * shifts, 24), Fraction(0))
+        sounding = max(Fraction(round((end - start) * Fraction(shares) * 24), 24), Fraction(1, 8))
+        notes.append(PlayedNote(onset, onset + sounding, 60 + k, 64, 0))
+    return Song(tuple(notes), (meter or Meter(),))
+
+
+def spans(song_):
+    return [(n.onset, n.end) for n in song_.notes]
+
+
+def test_exact_note_values_stay():
+    rests = replace(song(), notes=song().notes[::2])
+    for exact in (song(), rests):
+        assert quantize(exact).song == exact and quantize(exact).ends_moved == 0
+
+
+@pytest.mark.parametrize("share", ["0.95", "0.9", "0.8", "0.6"])
+def test_notes_that_end_early_are_printed_up_to_the_next(share):
+    found = quantize(song(share))
+    assert spans(found.song)[:-1] == spans(song())[:-1] and found.onsets_moved == 0
+
+
+@pytest.mark.parametrize("meter", [Meter(), SIX_EIGHT])
+def test_onsets_a_little_off_come_to_the_beat(meter):
+    lengths = [Fraction(each) for each in ("1/2", "1/2", "1/2", "1", "1/2", "3/2", "1/4", "1/4", "1/2", "1/2", "3")]
+    assert spans(quantize(song("0.95", 1, lengths, meter)).song)[:-1] == spans(song(1, 0, lengths, meter))[:-1]
+
+
+def test_rests_stay_where_notes_are_played_in_full():
+    eighths = replace(song(), notes=tuple(PlayedNote(Fraction(k), k + Fraction(11, 24), 60, 64, 0) for k in range(8)))
+    whole = PlayedNote(Fraction(8), Fraction(12) - Fraction(1, 24), 60, 64, 0)
+    full = tuple(PlayedNote(12 + Fraction(k, 2), 12 + Fraction(k + 1, 2), 60, 64, 0) for k in range(12))
+    found = quantize(replace(eighths, notes=(*eighths.notes, whole, *full)))
+    assert spans(found.song)[:9] == [*((k, k + Fraction(1, 2)) for k in range(8)), (8, 12)]
+
+
+def test_a_little_overlap_is_no_chord_and_a_large_one_stays():
+    notes = [(0, Fraction(13, 12), 60), (1, Fraction(49, 24), 62), (2, 4, 64), (3, 4, 67)]
+    found = quantize(Song(tuple(PlayedNote(Fraction(a), Fraction(b), pitch, 64, 0) for a, b, pitch in notes)))
+    assert spans(found.song) == [(0, 1), (1, 2), (2, 4), (3, 4)]
+
+
+def test_what_moves_by_more_than_a_twelfth_is_counted():
+    found = quantize(song("0.8"))  # a quarter ends 0.2 early, an eighth 1/12
+    assert (found.onsets_moved, found.ends_moved) == (0, sum(length >= 1 for length in LENGTHS)) == (0, 4)
