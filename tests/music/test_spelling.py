@@ -127,3 +127,15 @@ def test_any_melody_can_be_played_legato():
         heard = to_song(to_systems(melody, Layout()))
         assert [(n.onset, n.pitch) for n in heard.notes] == [(n.onset, n.pitch) for n in melody.notes]
         assert all(after.end <= before.end for before, after in zip(melody.notes, heard.notes, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("pitch", "fifths", "minor", "name"),
+    [
+        (68, 0, False, "g+1"), (71, -3, False, "b+0"), (71, -3, True, "b+0"),
+        (63, 0, False, "e-1"), (63, 0, True, "d+1"), (66, 0, True, "f+1"),
+    ],
+)  # fmt: skip
+def test_leading_notes_of_minor_keys_are_raised(pitch, fifths, minor, name):
+    step, alter = spell(pitch, fifths, minor)
+    assert f"{LETTERS[step % 7]}{alter:+d}" == name

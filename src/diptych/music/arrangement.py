@@ -88,7 +88,8 @@ def _key_at(time: Fraction, keys: Sequence[Key]) -> Key:
 
 
 def _spelled(note: PlayedNote, staff: int, keys: Sequence[Key]) -> Note:
-    step, alter = spell(note.pitch, _key_at(note.onset, keys).fifths)
+    key = _key_at(note.onset, keys)
+    step, alter = spell(note.pitch, key.fifths, key.minor)
     return Note(note.onset, staff, step, alter, note.end - note.onset, "", note.velocity)
 
 

@@ -20,12 +20,14 @@ def estimate_key(notes: Iterable[PlayedNote]) -> int:
     return max(scales, key=lambda fifths: (sum(weights[pitch] for pitch in scales[fifths]), -abs(fifths)))
 
 
-def spell(pitch: int, fifths: int) -> tuple[int, int]:
+def spell(pitch: int, fifths: int, minor: bool = False) -> tuple[int, int]:
     """Return the staff step of a MIDI pitch and its alteration (-1, 0 or 1) in a key.
 
-    Names come from a window of twelve on the line of fifths: flat second, third, sixth and seventh, raised fourth.
+    Names come from twelve neighbours on the line of fifths. In C major they are the key's own notes, E flat, B flat, F sharp, C
+    sharp and G sharp, the leading note of A minor; in A minor D sharp takes the place of E flat.
     """
-    for nearness in (range(fifths - 4, fifths + 8), range(-8, 13)):
+    lowest = fifths - (2 if minor else 3)
+    for nearness in (range(lowest, lowest + 12), range(-8, 13)):
         for tonal in nearness:  # -1 is F, 0 C, 1 G
             letter, alter = (4 * tonal) % 7, (tonal + 1) // 7
             if (7 * tonal - pitch) % 12 == 0 and abs(alter) <= 1:
