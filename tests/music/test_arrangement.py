@@ -83,6 +83,12 @@ def test_a_viola_reads_alto_clef_and_treble_when_high():
     ]
 
 
+def test_an_octave_sign_prints_notes_an_octave_nearer():
+    c7 = Note(Fraction(0), 0, 49, 0, Fraction(1))
+    assert [Placement("G2", octaves).position(c7) for octaves in (0, 1, 2)] == [15, 8, 1]
+    assert Placement("F4", -1).position(Note(Fraction(0), 0, 7, 0, Fraction(1))) == -8
+
+
 def test_every_pitch_of_midi_has_a_place():
     for pitch in range(128):
         score = arrange(song(chord(0, 60), chord(1, pitch), chord(2, 60)))
@@ -116,6 +122,11 @@ WIDE = [chord(k, 43, 50, 67, 71, 74) for k in range(8)]
             [chord(0, 72, track=1), chord(0, 60, track=2), chord(0, 48, track=3)],
             [Track(1, "Voice", 52), Track(2, "Piano", 0), Track(3, "Piano", 0)],
             [1, 2],
+        ),
+        (
+            [chord(0, 72, track=1), chord(0, 60, track=2), chord(0, 48, track=3)],
+            [Track(1, "Voice", 52), Track(2, "Piano I", 0), Track(3, "Piano II", 0)],
+            [1, 1, 1],
         ),
     ],
 )

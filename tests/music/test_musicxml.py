@@ -175,3 +175,15 @@ def test_a_title_stands_in_the_middle_of_its_page(tmp_path):
         title = np.asarray(page)[:130] < 128
     columns = np.flatnonzero(title.any(0))
     assert abs(columns.min() + columns.max() - page.width) < 40 and columns.max() - columns.min() > 200
+
+
+@pytest.mark.parametrize(("pitch", "place", "printed"), [(103, "above", 6), (101, "above", 6), (21, "below", 1)])
+def test_an_octave_sign_says_which_way_it_goes(pitch, place, printed):
+    song = Song(tuple(PlayedNote(Fraction(k), Fraction(k + 1), each, 64, 0) for k, each in enumerate([60] * 4 + [pitch] * 12)))
+    engraver = verovio_toolkit()
+    engraver.resetOptions()
+    assert engraver.loadData(to_musicxml(arrange(song, "grand")))
+    mei = plain_xml(engraver.getMEI())
+    assert [(sign.get("dis"), sign.get("dis.place")) for sign in mei.iter("octave")] == [("8", place)]
+    octaves = {(note.get("oct"), note.get("oct.ges")) for note in mei.iter("note")} - {("4", None)}
+    assert octaves == {(str(printed), str(pitch // 12 - 1))}

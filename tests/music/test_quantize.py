@@ -58,6 +58,15 @@ def test_a_little_overlap_is_no_chord_and_a_large_one_stays():
     notes = [(0, Fraction(13, 12), 60), (1, Fraction(49, 24), 62), (2, 4, 64), (3, 4, 67)]
     found = quantize(Song(tuple(PlayedNote(Fraction(a), Fraction(b), pitch, 64, 0) for a, b, pitch in notes)))
     assert spans(found.song) == [(0, 1), (1, 2), (2, 4), (3, 4)]
+    sharp = Fraction(3, 8)  # a dotted sixteenth, which no rounding to sixteenths would give
+    notes = [(0, sharp + Fraction(1, 24), 60), (sharp, 1, 62), (1, 2, 64)]
+    found = quantize(Song(tuple(PlayedNote(Fraction(a), Fraction(b), pitch, 64, 0) for a, b, pitch in notes)))
+    assert spans(found.song) == [(0, sharp), (sharp, 1), (1, 2)]
+
+
+def test_a_beat_is_divided_no_finer_than_it_must():
+    late = song("0.95", 2, [Fraction(1)] * 8)  # every other quarter comes a twelfth late, the others a twelfth early
+    assert [n.onset for n in quantize(late).song.notes] == list(range(8))
 
 
 def test_what_moves_by_more_than_a_twelfth_is_counted():
