@@ -286,7 +286,7 @@ def test_a_midi_file_is_engraved_on_the_staves_that_it_needs(tmp_path, capsys):
     text = (tmp_path / "band.musicxml").read_text()
     assert re.findall(r"<staff>(\d)</staff>", text) and text.count("<part-name>") == 2
     assert diptych("music", "sheet", tmp_path / "band.mid", "--out", tmp_path / "flute.png", "--tracks", "flute") == 0
-    assert "4 notes on 1 pages: Flute (1 staff)" in capsys.readouterr().out and read_pixels(tmp_path / "flute.png").min() == 0
+    assert "4 notes on 1 page: Flute (1 staff)" in capsys.readouterr().out and read_pixels(tmp_path / "flute.png").min() == 0
     assert diptych("music", "sheet", tmp_path / "band.mid", "--out", tmp_path / "x.pdf", "--tracks", "3") == 2
     assert "there is no pitched track '3'; choose from 1 Flute, 2 Piano, by number or by name" in capsys.readouterr().err
     assert diptych("music", "sheet", tmp_path / "band.mid", "--out", tmp_path / "x.doc") == 2

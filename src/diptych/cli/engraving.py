@@ -31,7 +31,8 @@ def engrave(args: argparse.Namespace) -> int:
     parts = ", ".join(
         f"{part.name or 'unnamed'} ({len(part.staves)} {'staff' if len(part.staves) == 1 else 'staves'})" for part in score.parts
     )
-    console.print(f"{len(song.notes):,} notes{f' on {pages} pages' if pages else ''}: {parts}", soft_wrap=True)
+    where = f" on {pages} page{'s' * (pages > 1)}" if pages else ""
+    console.print(f"{len(song.notes):,} notes{where}: {parts}", soft_wrap=True)
     return 0
 
 

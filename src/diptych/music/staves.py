@@ -23,11 +23,13 @@ MIDDLE_C = 60
 def to_systems(song: Song, layout: Layout) -> list[System]:
     """Set a song on systems, one after another, with the accidentals that an engraver would print.
 
+    A system whose notes are out of reach in its usual clef has another clef, or fewer measures so that one clef is enough.
     Where notes that sound together have no spelling on different steps, the earlier one ends as the later begins. Raises
-    DataError where such notes begin together, where a measure is longer than a system, or where a note is too far from its staff.
+    DataError where such notes begin together, where a measure is longer than a system, or where it has a note that is too far
+    from its staff in every clef.
     """
     fifths = song.fifths if song.fifths is not None and abs(song.fifths) <= 7 else estimate_key(song.notes)
-    clefs = (TREBLE, BASS) if layout.staves == 2 else (_clef(song.notes),)
+    usual = (TREBLE, BASS) if layout.staves == 2 else (_clef(song.notes),)
     notes = _staved(song, fifths, layout.staves)  # by onset
     bars, beats = _bars(song)
     found: list[System] = []
@@ -40,10 +42,16 @@ def to_systems(song: Song, layout: Layout) -> list[System]:
         if not taken:
             length = bars[index + 1] - bars[index]
             raise DataError(f"a measure of {length} quarters is longer than a system; give a MIDI file with shorter measures")
+        here = separate_steps([*held, *(note for note in near if note.onset < bars[index + taken])])
+        clefs = _clefs_within_reach(here, usual, layout)
+        while clefs is None and taken > 1:
+            taken, quarter_width = _fitting(bars[index : index + taken], near, layout)
+            here = separate_steps([*held, *(note for note in near if note.onset < bars[index + taken])])
+            clefs = _clefs_within_reach(here, usual, layout)
+        if clefs is None:
+            raise DataError(_out_of_reach_message(here, usual, layout))
         start, end = bars[index], bars[index + taken]
         lengths = tuple(b - a for a, b in pairwise(bars[index : index + taken + 1]))
-        sounding = separate_steps([*held, *(note for note in near if note.onset < end)])
-        here = [_within_reach(note, clefs, layout) for note in sounding]
         held = [note for note in here if note.offset > end]
         shown = tuple(_cut(note, start, end) for note in here if note.offset > start)
         found.append(with_accidentals(System(clefs, fifths, lengths, quarter_width, shown, beats[index])))
@@ -81,15 +89,25 @@ def _staved(song: Song, fifths: int, staves: int) -> list[Note]:
     return sorted(note for line in lines.values() for note in without_overlaps(line))
 
 
-def _within_reach(note: Note, clefs: Sequence[str], layout: Layout) -> Note:
-    """Return the note. Raises DataError where it lies outside its staff's panel."""
-    away = abs(note.step - CLEFS[clefs[note.staff]])
-    if away > layout.max_position:
-        raise DataError(
-            f"the note {note.midi} at quarter {float(note.onset):g} stands {away} steps from the middle of its staff, at most "
-            f"{layout.max_position} can be drawn; transpose it, or choose --layout grand"
-        )
-    return note
+def _clefs_within_reach(notes: Sequence[Note], usual: Sequence[str], layout: Layout) -> tuple[str, ...] | None:
+    """Return the clef of each staff: the usual one where it reaches all notes, else the first that does; None where none does."""
+    found: list[str] = []
+    for staff, clef in enumerate(usual):
+        steps = [note.step for note in notes if note.staff == staff]
+        fitting = (each for each in (clef, *CLEFS) if all(abs(step - CLEFS[each]) <= layout.max_position for step in steps))
+        found.append(next(fitting, ""))
+    return tuple(found) if all(found) else None
+
+
+def _out_of_reach_message(notes: Sequence[Note], usual: Sequence[str], layout: Layout) -> str:
+    """Name the note of a measure that is farthest from its staff in the usual clef."""
+    note = max(notes, key=lambda note: abs(note.step - CLEFS[usual[note.staff]]))
+    away = abs(note.step - CLEFS[usual[note.staff]])
+    return (
+        f"the note {note.midi} at quarter {float(note.onset):g} stands {away} steps from the middle of its staff, at most "
+        f"{layout.max_position} can be drawn, and no clef reaches all notes of its measure; engrave it with "
+        f"`diptych music sheet`, which has no limit, or choose --layout grand"
+    )
 
 
 def _bars(song: Song) -> tuple[list[Fraction], list[Fraction]]:
