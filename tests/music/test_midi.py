@@ -96,9 +96,8 @@ def test_a_bad_file_is_one_line(name, message, tmp_path):
 
 def test_a_note_that_no_staff_holds_is_refused_with_what_helps():
     low = Song((PlayedNote(Fraction(0), Fraction(1), 20, 64, 0), PlayedNote(Fraction(1), Fraction(2), 90, 64, 0)))
-    with pytest.raises(
-        DataError, match=r"the note 90 at quarter 1 stands 23 steps from the middle of its staff, at most 15 .* engrave it"
-    ):
+    rule = "the note 90 at quarter 1 stands 23 steps from the middle of its staff, at most 15 .* engrave it"
+    with pytest.raises(DataError, match=rule):
         to_systems(low, Layout())
 
 
