@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from diptych.music.arrangement import arrange
+from diptych.music.arrangement import arrange, count_changed
 from diptych.music.clefs import Placement, choose_clefs
 from diptych.music.hands import split_hands
 from diptych.music.midi import PlayedNote, Song, Track
@@ -143,3 +143,9 @@ def test_staves_are_as_asked():
 
 def test_a_key_that_no_file_names_is_said_to_be_estimated():
     assert arrange(song(chord(0, 60))).estimated_key
+
+
+@pytest.mark.parametrize(("voices", "changed"), [(1, 0), (4, 0), (5, 1), (6, 2)])
+def test_notes_that_no_voice_is_free_for_are_counted(voices, changed):
+    held = [PlayedNote(Fraction(k, 2), Fraction(8), 60 + 3 * k, 64, 0) for k in range(voices)]  # over two measures
+    assert count_changed(arrange(Song(tuple(held)), "staff")) == changed

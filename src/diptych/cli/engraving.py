@@ -12,8 +12,9 @@ if TYPE_CHECKING:  # the real import waits until the command runs
 def engrave(args: argparse.Namespace) -> int:
     """Arrange, engrave and write a MIDI file; say what was left out, chosen or moved."""
     from diptych.cli.console import console, notes
-    from diptych.music.arrangement import arrange
+    from diptych.music.arrangement import arrange, count_changed
     from diptych.music.musicxml import to_musicxml
+    from diptych.music.note_values import MAX_VOICES
     from diptych.music.quantize import NOTABLE, quantize
     from diptych.music.score_pages import check_suffix, write_score
 
@@ -27,6 +28,9 @@ def engrave(args: argparse.Namespace) -> int:
     score = arrange(quantized.song, args.layout)
     if score.estimated_key:
         notes.print("the file names no key; the key signature was estimated from the notes", soft_wrap=True)
+    if changed := count_changed(score):
+        text = f"{changed:,} of {len(song.notes):,} notes have another length in print: a staff has {MAX_VOICES} voices at most"
+        notes.print(text, soft_wrap=True)
     pages = write_score(args.out, to_musicxml(score))
     parts = ", ".join(
         f"{part.name or 'unnamed'} ({len(part.staves)} {'staff' if len(part.staves) == 1 else 'staves'})" for part in score.parts

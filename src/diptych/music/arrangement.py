@@ -13,6 +13,7 @@ from typing import Literal
 from diptych.music.clefs import KEYBOARDS, USUAL, Placement, choose_clefs, usual_clefs
 from diptych.music.hands import split_hands
 from diptych.music.midi import Key, Meter, PlayedNote, Song, Track
+from diptych.music.note_values import changed_notes
 from diptych.music.notes import CLEFS, Note
 from diptych.music.spelling import estimate_key, spell
 from diptych.music.staves import measures_of
@@ -81,6 +82,16 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
         ]
         parts.append(Part(group[0].name, tuple(inside), tuple(placements)))
     return Score(tuple(parts), measures, song.title, song.bpm, not song.keys)
+
+
+def count_changed(score: Score) -> int:
+    """Count the notes that are printed shorter or longer than they are, since a staff has no voice for them."""
+    changed: set[tuple[int, Note]] = set()
+    for number, part in enumerate(score.parts):
+        for staff in part.staves:
+            for measure, notes in zip(score.measures, staff, strict=True):
+                changed.update((number, note) for note in changed_notes(notes, measure.start, measure.length))
+    return len(changed)
 
 
 def _key_at(time: Fraction, keys: Sequence[Key]) -> Key:

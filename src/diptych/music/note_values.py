@@ -50,17 +50,30 @@ def write_measure(notes: Iterable[Note], start: Fraction, length: Fraction, beat
     ``notes`` are timed from the beginning of the piece; parts of them outside the measure are tied to. No staff has more than
     MAX_VOICES: a note for which none is free shortens the one before it, or takes the length of the chord that begins with it.
     """
+    return [_valued(_filled(voice, length), length, beat) for voice in _voices(_chords(notes, start, length)) or [[]]]
+
+
+def changed_notes(notes: Sequence[Note], start: Fraction, length: Fraction) -> list[Note]:
+    """Return the notes of a measure that ``write_measure`` does not give their own length, since no voice is free for them."""
+    voices = _voices(_chords(notes, start, length))
+    printed = {
+        (event.onset + start, event.offset + start, note.midi) for voice in voices for event in voice for note in event.notes
+    }
+    return [note for note in notes if (max(note.onset, start), min(note.offset, start + length), note.midi) not in printed]
+
+
+def _chords(notes: Iterable[Note], start: Fraction, length: Fraction) -> list[Event]:
+    """Return the notes of a measure, those with one onset and one end as one event, each pitch once."""
     chords: dict[tuple[Fraction, Fraction, bool, bool], dict[int, Note]] = {}
     for note in notes:
         onset, offset = max(note.onset, start), min(note.offset, start + length)
         if onset < offset:
             chord = onset - start, offset - start, note.onset < start, note.offset > start + length
             chords.setdefault(chord, {})[note.midi] = note
-    events = [
+    return [
         Event(onset, offset - onset, Fraction(0), notes=tuple(found[midi] for midi in sorted(found)), tied_in=into, tied_out=out)
         for (onset, offset, into, out), found in chords.items()
     ]
-    return [_valued(_filled(voice, length), length, beat) for voice in _voices(events) or [[]]]
 
 
 def _voices(events: Iterable[Event]) -> list[list[Event]]:
