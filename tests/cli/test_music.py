@@ -194,7 +194,7 @@ def test_few_systems_are_at_least_one_page_and_no_fewer_than_none(built, capsys)
     assert "F1                        1.000\n" in capsys.readouterr().out  # of one work, so without an interval
     assert json.loads((built / "few.json").read_text())["f1"] == {"value": 1.0, "low": "nan", "high": "nan", "n": 1}
     assert diptych("music", "score", built, "--baseline", "blank", "--most", -2) == 2
-    assert "--most: invalid count value: '-2'" in capsys.readouterr().err
+    assert "--most: must be a whole number of at least 0, found '-2'" in capsys.readouterr().err
 
 
 def test_what_cannot_be_the_task_is_refused_in_one_line(built, snapshots, tmp_path, capsys):
