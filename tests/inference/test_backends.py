@@ -12,6 +12,7 @@ from PIL import Image
 
 from diptych.errors import ConfigError, MissingExtraError
 from diptych.inference import choice as module
+from diptych.inference import translator
 from diptych.inference.backends import installed
 from diptych.inference.batch import plan
 from diptych.inference.choice import BATCH_VALUES, ChosenTranslator, candidates, choose_translator, difference
@@ -91,13 +92,18 @@ def test_bf16_leaves_the_network_of_the_snapshot_as_it_is():
     [
         ({"backend": "onnx", "precision": "bf16"}, "backend onnx computes in fp32, found precision bf16; choose --backend torch"),
         ({"backend": "onnx", "mode": "paper"}, "backend onnx has no mode paper .* choose --backend torch or --mode eval"),
-        ({"backend": "onnx", "device": "meta"}, "backend onnx computes on the cpu, found device 'meta'; choose --backend torch"),
         ({"backend": "openvino", "mode": "paper"}, "backend openvino has no mode paper"),
     ],
 )
 def test_what_a_backend_cannot_do_is_refused(how, message):
     with pytest.raises(ConfigError, match=message):
         Translator(snapshot("unet_5", norm="batch"), **how)
+
+
+def test_a_graph_on_another_device_than_the_cpu_is_refused(monkeypatch):
+    monkeypatch.setattr(translator, "pick_device", torch.device)  # which refuses meta itself, the only other device everywhere
+    with pytest.raises(ConfigError, match="backend onnx computes on the cpu, found device 'meta'; choose --backend torch"):
+        Translator(snapshot("unet_5", norm="batch"), backend="onnx", device="meta")
 
 
 @pytest.mark.parametrize(("backend", "package"), [("onnx", "onnxruntime"), ("onnx", "onnx"), ("openvino", "openvino")])
