@@ -20,6 +20,7 @@ from diptych.losses import (
     r1_penalty,
 )
 from diptych.nets import PatchGAN
+from diptych.nets.blocks import bounded
 
 
 def logits(seed=0, scale=3.0):
@@ -257,3 +258,19 @@ def test_every_loss_of_the_table_is_a_scalar_whose_gradient_reaches_the_first_im
     term = LOSSES[loss]()(x, y)
     term.backward()
     assert term.shape == () and term > 0 and x.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("logit", [-30.0, -9.0, -3.0, 0.0, 0.5, 9.0, 30.0])
+@pytest.mark.parametrize("target", [-1.0, 1.0])
+def test_a_confidently_wrong_pixel_is_corrected_as_from_its_logit(logit, target):
+    z = torch.full((1, 1, 1, 1), logit, requires_grad=True)
+    (found,) = torch.autograd.grad(PixelLoss("bce")(bounded(z), torch.full_like(z, target).detach()), z)
+    exact = torch.tensor(2 * logit, dtype=torch.float64, requires_grad=True)  # (tanh z + 1) / 2 is the sigmoid of 2 z
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(exact, torch.tensor((target + 1) / 2, dtype=torch.float64))
+    (expected,) = torch.autograd.grad(loss, exact)
+    assert found.item() == pytest.approx(2 * expected.item(), rel=0.05, abs=1e-5)
+
+
+def test_a_bounded_image_is_a_tanh():
+    z = torch.linspace(-20, 20, 401)[None, None, None]
+    assert torch.equal(bounded(z), torch.tanh(z)) and torch.equal(bounded(z.requires_grad_()), torch.tanh(z))

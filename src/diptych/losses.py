@@ -21,7 +21,7 @@ Gan = Literal["vanilla", "lsgan", "hinge", "wgan"]
 Logits = Float[Tensor, "n 1 p q"]
 Images = Float[Tensor, "n c h w"]
 Correlation = Annotated[float, Rule(lambda r: -1.0 <= r <= 1.0, "between -1 and 1, as correlations are")]
-SMALLEST_PROBABILITY = 1e-7  # its logarithm is still a number in float32
+SMALLEST_PROBABILITY = 2.0**-23  # next to 1 in float32; its logarithm is still a number
 
 
 def check_gan(kind: str) -> None:
@@ -112,7 +112,9 @@ class PixelLoss:
     def __call__(self, x: Images, y: Images, counts: Float[Tensor, " n"] | None = None) -> Float[Tensor, ""]:
         """The loss of images x against targets y, both in [-1, 1]; ``counts`` weights each image, 1 where it is not given."""
         if self.kind == "bce":
-            p, t = ((x + 1) / 2).clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY), (y + 1) / 2
+            p, t = (x + 1) / 2, (y + 1) / 2
+            # A saturated probability is kept from 0 and 1, and its gradient passes: nets.blocks.bounded makes it the logit's.
+            p = p + (p.clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY) - p).detach()
             losses = -(t * p.log() + (1 - t) * (1 - p).log())
         else:
             losses = (x - y).abs()

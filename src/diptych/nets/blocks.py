@@ -114,6 +114,22 @@ def full_precision(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+LEAST_SLOPE = 2.0**-21
+
+
+def bounded(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    """tanh, whose slope never vanishes: where float32 rounds 1 - tanh^2 to 0, a wrong pixel could not be corrected any more.
+
+    LEAST_SLOPE is 4 p (1 - p) for the probability p = (tanh + 1) / 2 next to 1, so that the gradient of a cross-entropy
+    (diptych.losses.PixelLoss) reaches a saturated logit as if it was computed from it.
+    """
+    y = torch.tanh(x)
+    if not torch.is_grad_enabled():
+        return y
+    missing = (LEAST_SLOPE - (1.0 - y.detach().square())).clamp(min=0.0)
+    return y + missing * (x - x.detach())
+
+
 def apply_each(net: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
     """Apply one network to several batches, in one joined call where that is the same mathematics.
 

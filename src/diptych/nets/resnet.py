@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -10,6 +9,7 @@ from diptych.nets.blocks import (
     Norm,
     ReflectionPad2d,
     Upsample,
+    bounded,
     crop_centre,
     full_precision,
     norm_layer,
@@ -81,4 +81,4 @@ class ResNet(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
         padded = pad_to_multiple(x, self.multiple, smallest=self.smallest)
         features = self.up(self.blocks(self.down(self.stem(padded))))
-        return crop_centre(torch.tanh(full_precision(self.head(features))), *x.shape[-2:])
+        return crop_centre(bounded(full_precision(self.head(features))), *x.shape[-2:])

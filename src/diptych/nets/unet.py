@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.nets.blocks import Norm, Upsample, crop_centre, full_precision, norm_layer, pad_to_multiple, upsampling
+from diptych.nets.blocks import Norm, Upsample, bounded, crop_centre, full_precision, norm_layer, pad_to_multiple, upsampling
 from diptych.nets.convolutions import Conv2d
 from diptych.nets.stage import Stage
 
@@ -76,4 +76,4 @@ class UNet(nn.Module):
             y = up(y)
             skip = encoded.pop()
             y = torch.cat([skip, y], 1) if self.skips else y
-        return crop_centre(torch.tanh(full_precision(self.head(y))), *x.shape[-2:])
+        return crop_centre(bounded(full_precision(self.head(y))), *x.shape[-2:])
