@@ -23,7 +23,7 @@ from diptych.device import describe
 from diptych.recipe import Recipe
 from diptych.recipes import preset
 from diptych.training.distributed import World
-from diptych.training.doctor import Doctor, look_steps
+from diptych.training.health.doctor import Doctor, look_steps
 from diptych.training.loop import build_method, to_device
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee

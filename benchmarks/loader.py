@@ -35,8 +35,8 @@ from diptych.data.stream import NativeBatch, batches
 from diptych.device import pick_device, pick_precision, workers_for
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
+from diptych.training.execution.cuda_graph import RecordedStep
 from diptych.training.loop import build_method, to_device
-from diptych.training.recorded import RecordedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 

@@ -28,9 +28,9 @@ from diptych.memory import in_words, peak_memory
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.recipes import preset
-from diptych.training.footprint import Bench
 from diptych.training.loop import train
-from diptych.training.plan import plan
+from diptych.training.planning.footprint import Bench
+from diptych.training.planning.plan import plan
 
 SMALL = {"ngf": 16, "ndf": 16}
 CASES: dict[str, tuple[str, dict, dict, int, int]] = {  # method, preset or settings, crop and batch

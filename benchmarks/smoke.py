@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.step import LAYOUTS, Case, disagreement, matmul_peak
 from diptych.training.distributed import World
-from diptych.training.recorded import RecordedStep
+from diptych.training.execution.cuda_graph import RecordedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 

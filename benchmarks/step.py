@@ -36,7 +36,7 @@ from diptych.methods import Batch, Method
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
-from diptych.training.recorded import RecordedStep
+from diptych.training.execution.cuda_graph import RecordedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 

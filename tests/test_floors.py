@@ -17,7 +17,6 @@ FLOORS = {
         "pixels",
         "nets",
         "losses",
-        "ema",
         "device",
         "diffaugment",
         "sheets",

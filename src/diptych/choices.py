@@ -18,7 +18,7 @@ Cache = Literal["auto", "ram", "disk", "device", "off"]
 """Where images stay once decoded, see diptych.data.cache."""
 
 Compile = Literal["auto", "on", "off"]
-"""Whether kernels are generated for the networks, see diptych.training.compiling."""
+"""Whether kernels are generated for the networks, see diptych.training.execution.compiling."""
 
 OnNaN = Literal["stop", "skip", "rollback"]
 """What follows an update that is not finite, see diptych.training.loop."""

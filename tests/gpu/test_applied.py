@@ -18,7 +18,7 @@ from diptych.inference.translator import Translator
 from diptych.nets import generator, initialise
 from diptych.pixels import Domain
 from diptych.snapshot import Snapshot
-from diptych.training.doctor import measure
+from diptych.training.health.doctor import measure
 from tests.cli.pictures import PIX2PIX, diptych, folder
 from tests.gpu.tiny import STILL, batch_of, pictures, recipe_of, trainee_of
 

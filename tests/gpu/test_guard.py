@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from diptych.methods import METHODS, Batch
-from diptych.training.guard import LAG
+from diptych.training.health.nonfinite import LAG
 from tests.gpu.tiny import batch_of, differing, plain_step, recorded_step, trainee_of, weights_of
 
 pytestmark = pytest.mark.gpu

@@ -17,9 +17,9 @@ from diptych.data.datasets import Crops
 from diptych.data.folders import find_data
 from diptych.data.stream import batches
 from diptych.recipe import Recipe
-from diptych.training.diagnosis import Verdict, diagnose
 from diptych.training.distributed import World
-from diptych.training.doctor import Doctor
+from diptych.training.health.diagnosis import Verdict, diagnose
+from diptych.training.health.doctor import Doctor
 from diptych.training.loop import build_method, to_device, with_validation
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from diptych.recipe import Recipe, flat
-from diptych.training.diagnosis import MEANING, NEEDED, RULES, diagnose, num_looks
+from diptych.training.health.diagnosis import MEANING, NEEDED, RULES, diagnose, num_looks
 
 PIX2PIX, CYCLEGAN = (Recipe.create(name).to_dict() for name in ("pix2pix", "cyclegan"))
 HEALTHY = {"spread": 0.8, "detail": 0.9, "saturated": 0.01, "saturated_real": 0.02, "checker": 0.01, "checker_real": 0.01}

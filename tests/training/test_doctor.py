@@ -12,7 +12,7 @@ from diptych.data.folders import Split, find_data
 from diptych.methods import Batch
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
-from diptych.training.doctor import Doctor, look_steps, measure
+from diptych.training.health.doctor import Doctor, look_steps, measure
 from diptych.training.loop import build_method
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee

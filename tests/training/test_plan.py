@@ -15,13 +15,13 @@ from diptych.errors import ConfigError, OutOfMemory, out_of_memory
 from diptych.methods import Batch
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
-from diptych.training import plan as planning
 from diptych.training.distributed import World
-from diptych.training.footprint import Bench, Footprint
-from diptych.training.forecast import Forecast
+from diptych.training.execution.out_of_memory import shortage_explained, step_within_memory
 from diptych.training.loop import build_method
-from diptych.training.plan import MARGIN, Plan, measure_sizes, thrifty_ways
-from diptych.training.shortage import shortage_explained, step_within_memory
+from diptych.training.planning import plan as planning
+from diptych.training.planning.footprint import Bench, Footprint
+from diptych.training.planning.forecast import Forecast
+from diptych.training.planning.plan import MARGIN, Plan, measure_sizes, thrifty_ways
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
@@ -173,7 +173,7 @@ def test_a_size_beyond_a_limit_of_memory_is_none_and_the_bench_goes_on():
 import resource, sys, torch
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
-from diptych.training.footprint import Bench
+from diptych.training.planning.footprint import Bench
 recipe = Recipe.create("pix2pix", {"method": %r, "data": {"crop_size": 64, "load_size": 4096}, "train": {"precision": "fp32"}})
 torch.set_num_threads(1)
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30,) * 2)

@@ -9,7 +9,7 @@ from diptych.nets import Stage
 from diptych.pixels import Domain
 from diptych.recipe import Recipe, TrainConfig
 from diptych.training.distributed import World
-from diptych.training.recorded import FIRST, RecordedStep
+from diptych.training.execution.cuda_graph import FIRST, RecordedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from tests.contract.small import NAMES, small, unmixed

@@ -15,7 +15,7 @@ from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.snapshot import Snapshot
 from diptych.training.loop import evenly, train
-from diptych.training.validation import Selection, Validation
+from diptych.training.records.best import Selection, Validation
 from diptych.trees import read_header, read_tree
 from tests.contract.test_methods import assert_equal_trees
 

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.messages import show
     from diptych.recipe import Recipe
     from diptych.run import write_json
-    from diptych.training.diagnosis import NEEDED, diagnose, num_looks
+    from diptych.training.health.diagnosis import NEEDED, diagnose, num_looks
 
     stats = args.run / "stats.jsonl"
     if not stats.exists():

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # the real imports wait until the command runs, so that --hel
     import torch
 
     from diptych.recipe import Recipe
-    from diptych.training.plan import Plan
+    from diptych.training.planning.plan import Plan
 
 EXAMPLES = """\
   diptych plan cyclegan horses/ zebras/ --preset laptop
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 def planned(recipe: Recipe, device: torch.device) -> Plan:
     """Make a plan, with a progress bar."""
     from diptych.cli.console import bar
-    from diptych.training.plan import NUM_TASKS, plan
+    from diptych.training.planning.plan import NUM_TASKS, plan
 
     with bar("") as progress:
         task = progress.add_task("measuring", total=NUM_TASKS, note="")

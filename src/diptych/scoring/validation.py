@@ -8,7 +8,7 @@ from diptych.evaluation.validator import Validator
 from diptych.recipe import Recipe
 from diptych.scoring.snapshots import Loaded
 from diptych.snapshot import Snapshot
-from diptych.training.validation import Poll, Validation
+from diptych.training.records.best import Poll, Validation
 
 
 def validation_of(recipe: Recipe, device: str) -> Validation:

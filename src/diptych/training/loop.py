@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from diptych.choices import OnNaN
+from diptych.choices import Compile, OnNaN
 from diptych.data.cache import Cache, kept
 from diptych.data.census import Census, take_census
 from diptych.data.checkup import quick_check
@@ -28,19 +28,19 @@ from diptych.files import write_atomic
 from diptych.methods import Batch, Method
 from diptych.recipe import Recipe
 from diptych.run import Run
-from diptych.training.compiling import Compile, wants_compiling
 from diptych.training.distributed import World, any_of, once_a_machine, share, world
-from diptych.training.doctor import Doctor
-from diptych.training.guard import Trouble
-from diptych.training.observer import Observer, snapshot_of
-from diptych.training.preview import Preview
-from diptych.training.recorded import RecordedStep
-from diptych.training.scaling import Scaling
-from diptych.training.shortage import shortage_explained, step_within_memory
+from diptych.training.execution.compiling import wants_compiling
+from diptych.training.execution.cuda_graph import RecordedStep
+from diptych.training.execution.out_of_memory import shortage_explained, step_within_memory
+from diptych.training.execution.speedup import Scaling
+from diptych.training.health.doctor import Doctor
+from diptych.training.health.nonfinite import Trouble
+from diptych.training.records.best import Validation, refuse_test
+from diptych.training.records.observer import Observer, snapshot_of
+from diptych.training.records.preview import Preview
 from diptych.training.signals import Interrupts, noticed
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
-from diptych.training.validation import Validation, refuse_test
 
 log = logging.getLogger(__name__)
 CURES = "look for flat images, lower train.lr, or set train.precision fp32"
@@ -84,7 +84,7 @@ def train(
     """Train a recipe in a run folder, or go on where an interrupted run of the same recipe stopped; returns the snapshot's path.
 
     log_every counts steps, save_every seconds. ``workers`` processes read images (default: by device); ``cache`` is where images
-    stay once decoded (see diptych.data.cache). ``compile`` generates kernels for the networks (diptych.training.compiling);
+    stay once decoded (see diptych.data.cache). ``compile`` generates kernels for the networks (diptych.training.execution.compiling);
     ``graph`` records the step as a CUDA graph where one process trains on CUDA. ``strict`` refuses
     any unreadable image. ``validation`` scores snapshots on held-out images ``num_validations`` times and keeps the best one as
     ``snapshot-best.safetensors``. ``on_nan`` says what follows an update that is not finite, which never reaches the weights:

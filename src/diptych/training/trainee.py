@@ -8,14 +8,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from diptych.ema import Ema
 from diptych.errors import ConfigError
 from diptych.methods import Method
 from diptych.nets import recompute_stages
 from diptych.recipe import Recipe
 from diptych.training.distributed import World, gather
-from diptych.training.guard import Guard
-from diptych.training.stats import Stats
+from diptych.training.ema import Ema
+from diptych.training.health.nonfinite import Guard
+from diptych.training.records.averages import Stats
 from diptych.trees import Tree
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The training doctor's looks: a few numbers, now and then, that show what losses alone do not (see diptych.training.diagnosis).
+"""The training doctor's looks: a few numbers, now and then, that show what losses alone do not (see diptych.training.health.diagnosis).
 
 A look costs about as much as training on twelve images, and knows no method: it applies the generators, runs the method's
 losses without an optimizer step, and puts everything back as it was.

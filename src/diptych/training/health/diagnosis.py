@@ -1,6 +1,6 @@
 """From a run's lines of statistics to what is wrong with it: one table of rules, and nothing but numbers in and out.
 
-The numbers are those of diptych.training.doctor and the losses. A rule is broken while its number was beyond its threshold at
+The numbers are those of diptych.training.health.doctor and the losses. A rule is broken while its number was beyond its threshold at
 each of the last few looks; what has healed since is not reported.
 """
 

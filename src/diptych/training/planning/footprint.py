@@ -31,13 +31,13 @@ from diptych.memory import peak_memory, resident_memory
 from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
+from diptych.training.execution.cuda_graph import FIRST, RecordedStep
 from diptych.training.loop import build_method, to_device
-from diptych.training.recorded import FIRST, RecordedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from diptych.trees import write_tree
 
-BENCH = "from diptych.training.footprint import serve; serve()"
+BENCH = "from diptych.training.planning.footprint import serve; serve()"
 MOST_STEPS = 10
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from diptych.training.footprint import Footprint
+from diptych.training.planning.footprint import Footprint
 
 Quantity = Literal["peak", "saving", "seconds"]
 MOST = 4096  # images a batch and pixels a crop: beyond it nobody asks

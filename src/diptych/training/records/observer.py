@@ -13,11 +13,11 @@ from diptych.errors import Interrupted
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.snapshot import Snapshot
-from diptych.training.diagnosis import Verdict, diagnose
-from diptych.training.doctor import Doctor
+from diptych.training.health.diagnosis import Verdict, diagnose
+from diptych.training.health.doctor import Doctor
+from diptych.training.records.best import Selection, Validation, usable_scores
 from diptych.training.signals import Interrupts
 from diptych.training.trainee import Trainee
-from diptych.training.validation import Selection, Validation, usable_scores
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from diptych.device import describe, pick_precision, workers_for
 from diptych.errors import OutOfMemory
 from diptych.memory import available_memory, in_words, resident_memory
 from diptych.recipe import Recipe
-from diptych.training.footprint import Bench, Footprint
-from diptych.training.forecast import Forecast
+from diptych.training.planning.footprint import Bench, Footprint
+from diptych.training.planning.forecast import Forecast
 
 MARGIN = 0.1  # of the available memory that stays free: for other programs, and for what differs from the forecast
 SAMPLED = 100  # images a side that say what the data is like

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from diptych.errors import ConfigError
-from diptych.training import compiling
-from diptych.training.compiling import wants_compiling
 from diptych.training.distributed import World
-from diptych.training.scaling import Scaling, speed_alone
+from diptych.training.execution import compiling
+from diptych.training.execution.compiling import wants_compiling
+from diptych.training.execution.speedup import Scaling, speed_alone
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from tests.contract.test_methods import assert_equal_trees
@@ -41,8 +41,8 @@ def scaling(monkeypatch):
     """Two processes, of which one alone trains 10 images/s."""
     trainee = trainee_of("pix2pix")
     trainee.world = World(0, 2)
-    monkeypatch.setattr("diptych.training.scaling.speed_alone", lambda *_: 10.0)
-    monkeypatch.setattr("diptych.training.scaling.share", lambda value, world: value)
+    monkeypatch.setattr("diptych.training.execution.speedup.speed_alone", lambda *_: 10.0)
+    monkeypatch.setattr("diptych.training.execution.speedup.share", lambda value, world: value)
     return Scaling(trainee, recipe_of("pix2pix"), batch_of(0))
 
 
@@ -102,6 +102,6 @@ def compare_a_compiled_step():
 
 @pytest.mark.slow
 def test_a_compiled_step_computes_what_the_plain_one_does():
-    code = "from tests.training.test_scaling import compare_a_compiled_step; compare_a_compiled_step()"
+    code = "from tests.training.test_speedup import compare_a_compiled_step; compare_a_compiled_step()"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert re.fullmatch(r"equal, in [1-9]\d* compiled graphs\n", ended.stdout), ended.stderr
