@@ -35,7 +35,7 @@ from diptych.data.stream import NativeBatch, batches
 from diptych.device import pick_device, pick_precision, workers_for
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
-from diptych.training.execution.cuda_graph import RecordedStep
+from diptych.training.execution.cuda_graph import GraphedStep
 from diptych.training.loop import build_method, to_device
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
@@ -147,7 +147,7 @@ def training(source: str, name: str, device: torch.device, seconds: float) -> di
     recipe = recipe.replace(**{"train.precision": pick_precision("auto", device)})
     census, cuda = census_of(source), device.type == "cuda"
     trainee = Trainee(build_method(recipe, census, World()), recipe, device, World())
-    step = RecordedStep(trainee) if cuda else partial(train_step, trainee)
+    step = GraphedStep(trainee) if cuda else partial(train_step, trainee)
     files, found = Crops(census, recipe.data, 0), {}
     ways, many = (("ram", "device"), 100) if cuda else (("off", "ram"), 1)
     with ExitStack() as stack:

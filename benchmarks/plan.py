@@ -30,7 +30,7 @@ from diptych.recipe import Recipe
 from diptych.recipes import preset
 from diptych.training.loop import train
 from diptych.training.planning.footprint import Bench
-from diptych.training.planning.plan import plan
+from diptych.training.planning.plan import plan_training
 
 SMALL = {"ngf": 16, "ndf": 16}
 CASES: dict[str, tuple[str, dict, dict, int, int]] = {  # method, preset or settings, crop and batch
@@ -74,7 +74,7 @@ def compare(case: str, device: torch.device, scratch: Path, length: float) -> di
     """The plan's numbers and those of a training of about ``length`` seconds."""
     recipe = recipe_of(case, scratch / "images")
     began = time.perf_counter()
-    planned = plan(recipe, device)
+    planned = plan_training(recipe, device)
     planning = time.perf_counter() - began
     batch, crop = recipe.train.batch_size, recipe.data.crop_size
     epochs = max(1, round(length / planned.seconds * batch / IMAGES))
@@ -82,7 +82,7 @@ def compare(case: str, device: torch.device, scratch: Path, length: float) -> di
     words = [sys.executable, "-c", FRESH, task, str(scratch / "run"), str(device)]
     done = subprocess.run(words, check=True, capture_output=True, text=True)
     real = json.loads(done.stdout.splitlines()[-1])
-    seconds = (planned.seconds + plan(recipe, device).seconds) / 2
+    seconds = (planned.seconds + plan_training(recipe, device).seconds) / 2
     found = {"case": case, "crop": crop, "batch": batch, "steps": real["steps"], "planning": planning}
     found |= {"peak": real["peak"], "planned_peak": planned.peak}
     found |= {"images_s": real["images_s"], "planned_images_s": batch / seconds}

@@ -20,7 +20,7 @@ import torch
 
 from benchmarks.step import LAYOUTS, Case, disagreement, matmul_peak
 from diptych.training.distributed import World
-from diptych.training.execution.cuda_graph import RecordedStep
+from diptych.training.execution.cuda_graph import GraphedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
@@ -68,7 +68,7 @@ class Smoke:
         torch.backends.cudnn.benchmark = benchmark
         layout = LAYOUTS[case.layout] if case.layout else None
         trainee = Trainee(case.build(), case.recipe(), self.device, World(), compiled=case.compiled, layout=layout)
-        recorded = RecordedStep(trainee) if case.graph and self.cuda else None
+        recorded = GraphedStep(trainee) if case.graph and self.cuda else None
         images = case.images()
 
         def step() -> None:

@@ -36,7 +36,7 @@ from diptych.methods import Batch, Method
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
-from diptych.training.execution.cuda_graph import RecordedStep
+from diptych.training.execution.cuda_graph import GraphedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
@@ -90,7 +90,7 @@ class Case:
     def ours(self) -> tuple[Trainee, Callable[[Batch], None]]:
         layout = LAYOUTS[self.layout] if self.layout else None
         trainee = Trainee(self.build(), self.recipe(), self.device, World(), compiled=self.compiled, layout=layout)
-        recorded = RecordedStep(trainee) if self.device.type == "cuda" and self.graph else None
+        recorded = GraphedStep(trainee) if self.device.type == "cuda" and self.graph else None
 
         def step(batch: Batch) -> None:
             (recorded or (lambda b: train_step(trainee, b)))(batch)

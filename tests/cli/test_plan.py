@@ -21,7 +21,7 @@ def test_a_plan_is_printed_and_written_and_trains_nothing(tmp_path, monkeypatch,
 
 
 def test_a_training_that_would_not_fit_exits_with_3_and_says_what_would(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("diptych.training.planning.plan.room_for_a_training", lambda device: 10**8)
+    monkeypatch.setattr("diptych.training.planning.plan.memory_for_training", lambda device: 10**8)
     folder(tmp_path / "data", 4, width=64)
     assert diptych("plan", "pix2pix", tmp_path / "data", *TINY) == 3
     assert "it does not fit; try " in capsys.readouterr().out

@@ -15,7 +15,7 @@ from diptych.methods import Batch, method_config
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
-from diptych.training.execution.cuda_graph import RecordedStep
+from diptych.training.execution.cuda_graph import GraphedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from tests.cli.pictures import folder
@@ -67,13 +67,13 @@ def plain_step(trainee: Trainee) -> Step:
     return lambda batch: train_step(trainee, batch)
 
 
-def recorded_step(trainee: Trainee) -> RecordedStep:
+def recorded_step(trainee: Trainee) -> GraphedStep:
     """The step as a CUDA graph; in a rehearsal on the CPU, what stands in for one there."""
     if trainee.device.type == "cuda":
-        return RecordedStep(trainee)
+        return GraphedStep(trainee)
     from tests.training.test_step import record_on_the_cpu
 
-    return RecordedStep(trainee, record_on_the_cpu(trainee))
+    return GraphedStep(trainee, record_on_the_cpu(trainee))
 
 
 def train_for(trainee: Trainee, step: Step, steps: range, n: int = 2) -> list[dict[str, float]]:

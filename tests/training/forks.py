@@ -21,7 +21,7 @@ from diptych.methods import Batch, method_config
 from diptych.pixels import Domain
 from diptych.recipe import Recipe, TrainConfig
 from diptych.run import Run
-from diptych.training.distributed import world
+from diptych.training.distributed import join_processes
 from diptych.training.loop import train
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
@@ -70,7 +70,7 @@ def train_as_rank(rank: int, size: int, port: int, cases: list[Case], crop: int,
     before = dict(os.environ)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     try:
-        with world(torch.device("cpu")) as here:
+        with join_processes(torch.device("cpu")) as here:
             for index, (name, settings) in enumerate(cases):
                 torch.manual_seed(7)
                 config = method_config(name)(**settings)

@@ -10,7 +10,7 @@ import torch
 from diptych.errors import ConfigError, Interrupted, StorageError
 from diptych.recipe import Recipe
 from diptych.run import Run
-from diptych.training.distributed import World, once_a_machine
+from diptych.training.distributed import World, once_per_machine
 from diptych.training.loop import train
 from tests.contract.test_methods import assert_equal_trees
 from tests.data.pictures import two_sides
@@ -68,9 +68,9 @@ def test_processes_of_one_machine_get_what_its_first_one_made_or_its_error(monke
     monkeypatch.setattr("diptych.training.distributed.gather", lambda value, world: values.append(value) or gathered)
     monkeypatch.setenv("LOCAL_RANK", "1")
     gathered = ["x", None, "y", None]
-    assert once_a_machine(lambda: pytest.fail("only the first makes it"), World(3, 4)) == "y" and values == [None]
+    assert once_per_machine(lambda: pytest.fail("only the first makes it"), World(3, 4)) == "y" and values == [None]
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert once_a_machine(lambda: "made", World(2, 4)) == "y" and values == [None, "made"]
+    assert once_per_machine(lambda: "made", World(2, 4)) == "y" and values == [None, "made"]
 
     def full():
         raise StorageError("full")
@@ -80,6 +80,6 @@ def test_processes_of_one_machine_get_what_its_first_one_made_or_its_error(monke
     for local, make in (("0", full), ("1", lambda: "never")):
         monkeypatch.setenv("LOCAL_RANK", local)
         with pytest.raises(StorageError, match="full"):
-            once_a_machine(make, World(int(local), 2))
+            once_per_machine(make, World(int(local), 2))
     assert torch.distributed.is_initialized() is False
-    assert once_a_machine(lambda: 5, World()) == 5
+    assert once_per_machine(lambda: 5, World()) == 5

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from diptych.recipe import Recipe, flat
-from diptych.training.health.diagnosis import MEANING, NEEDED, RULES, diagnose, num_looks
+from diptych.training.health.diagnosis import MEANING, MIN_LOOKS, RULES, diagnose, num_looks
 
 PIX2PIX, CYCLEGAN = (Recipe.create(name).to_dict() for name in ("pix2pix", "cyclegan"))
 HEALTHY = {"spread": 0.8, "detail": 0.9, "saturated": 0.01, "saturated_real": 0.02, "checker": 0.01, "checker_real": 0.01}
@@ -142,7 +142,7 @@ def test_an_undecided_discriminator_of_every_kind_is_neither_winning_nor_divergi
 def test_young_networks_are_not_judged():
     young = [line(step, epoch=1, spread=0.0) for step in (10, 20, 30, 40)]
     assert problems(young) == set() and num_looks(young) == 0
-    assert num_looks([*young, line(60), line(120)]) == NEEDED == min(rule.looks for rule in RULES if rule.number != "moved")
+    assert num_looks([*young, line(60), line(120)]) == MIN_LOOKS == min(rule.looks for rule in RULES if rule.number != "moved")
 
 
 def test_advice_names_settings_that_exist_and_their_values():

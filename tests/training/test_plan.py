@@ -16,12 +16,12 @@ from diptych.methods import Batch
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
-from diptych.training.execution.out_of_memory import shortage_explained, step_within_memory
+from diptych.training.execution.out_of_memory import explain_out_of_memory, step_within_memory
 from diptych.training.loop import build_method
 from diptych.training.planning import plan as planning
 from diptych.training.planning.footprint import Bench, Footprint
 from diptych.training.planning.forecast import Forecast
-from diptych.training.planning.plan import MARGIN, Plan, measure_sizes, thrifty_ways
+from diptych.training.planning.plan import MARGIN, Plan, measure_sizes, memory_savings
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
@@ -115,12 +115,12 @@ def test_parts_of_a_batch_and_recomputed_activations_are_advised_where_they_fit(
     recipe = RECIPE.replace(**{"train.batch_size": 16, "data.crop_size": 256, "data.load_size": 286})
     bench, forecast = PretendBench(recipe), Forecast((footprint(1, 256), footprint(4, 256)))
     half = forecast.peak(16, 256) - 500 * MB
-    assert thrifty_ways(bench, forecast, 500 * MB + half * 0.55, lambda: None) == [
+    assert memory_savings(bench, forecast, 500 * MB + half * 0.55, lambda: None) == [
         "--train.accumulate 4",
         "--train.checkpoint true",
     ]
-    assert thrifty_ways(bench, forecast, 500 * MB + half * 0.31, lambda: None) == ["--train.accumulate 8"]
-    assert thrifty_ways(bench, forecast, 500 * MB, lambda: None) == []
+    assert memory_savings(bench, forecast, 500 * MB + half * 0.31, lambda: None) == ["--train.accumulate 8"]
+    assert memory_savings(bench, forecast, 500 * MB, lambda: None) == []
 
 
 def planned(available, ways=()):
@@ -275,12 +275,12 @@ def test_when_each_image_goes_alone_there_are_no_more_parts(trainee):
 
 def test_running_out_of_memory_beside_the_steps_is_one_line_too():
     text = r"at crop 32, batch 4, outside of the steps, after a peak of .* [GM]B \(DefaultCPUAllocator: can't .*\); states saved"
-    with pytest.raises(OutOfMemory, match=text) as caught, shortage_explained(RECIPE, CPU):
+    with pytest.raises(OutOfMemory, match=text) as caught, explain_out_of_memory(RECIPE, CPU):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
     assert "\n" not in str(caught.value)
-    with pytest.raises(RuntimeError, match="shape mismatch"), shortage_explained(RECIPE, CPU):
+    with pytest.raises(RuntimeError, match="shape mismatch"), explain_out_of_memory(RECIPE, CPU):
         raise RuntimeError("shape mismatch")
-    with pytest.raises(ConfigError, match="bad_alloc"), shortage_explained(RECIPE, CPU):
+    with pytest.raises(ConfigError, match="bad_alloc"), explain_out_of_memory(RECIPE, CPU):
         raise ConfigError("bad_alloc")  # ours already
 
 
@@ -296,7 +296,7 @@ def test_a_plan_of_embedded_data_is_made_of_all_that(monkeypatch):
     monkeypatch.setattr(planning, "Bench", lambda recipe, domains, device: _Opened(PretendBench(recipe)))
     watched = []
     recipe = Recipe.create("pix2pix", {"data": {"source": ["relief"]}, "train": {"epochs": 1, "decay_epochs": 0}})
-    found = planning.plan(recipe, CPU, lambda: watched.append(1))
+    found = planning.plan_training(recipe, CPU, lambda: watched.append(1))
     assert found.images == found.steps == 230 and 0 < found.reading < 10 and len(watched) == 3
     assert found.to_dict()["measured"][0]["batch"] == 1 and found.to_dict()["peak"] == found.peak
 

@@ -13,7 +13,7 @@ from diptych.errors import ConfigError
 from diptych.training.distributed import World
 from diptych.training.execution import compiling
 from diptych.training.execution.compiling import wants_compiling
-from diptych.training.execution.speedup import Scaling, speed_alone
+from diptych.training.execution.speedup import Speedup, single_process_speed
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from tests.contract.test_methods import assert_equal_trees
@@ -31,7 +31,7 @@ def recipe_of(method):
 def test_measuring_one_process_alone_changes_nothing():
     trainee = trainee_of("cyclegan", {"batch_size": 4, "ema": 0.9})
     before, threads = trainee.state(), torch.get_num_threads()
-    assert speed_alone(trainee, recipe_of("cyclegan"), batch_of(0)) > 0
+    assert single_process_speed(trainee, recipe_of("cyclegan"), batch_of(0)) > 0
     assert_equal_trees(trainee.state(), before)
     assert torch.get_num_threads() == threads
 
@@ -41,9 +41,9 @@ def scaling(monkeypatch):
     """Two processes, of which one alone trains 10 images/s."""
     trainee = trainee_of("pix2pix")
     trainee.world = World(0, 2)
-    monkeypatch.setattr("diptych.training.execution.speedup.speed_alone", lambda *_: 10.0)
-    monkeypatch.setattr("diptych.training.execution.speedup.share", lambda value, world: value)
-    return Scaling(trainee, recipe_of("pix2pix"), batch_of(0))
+    monkeypatch.setattr("diptych.training.execution.speedup.single_process_speed", lambda *_: 10.0)
+    monkeypatch.setattr("diptych.training.execution.speedup.broadcast", lambda value, world: value)
+    return Speedup(trainee, recipe_of("pix2pix"), batch_of(0))
 
 
 def test_efficiency_is_the_speedup_for_each_process(scaling, caplog):

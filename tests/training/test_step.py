@@ -9,7 +9,7 @@ from diptych.nets import Stage
 from diptych.pixels import Domain
 from diptych.recipe import Recipe, TrainConfig
 from diptych.training.distributed import World
-from diptych.training.execution.cuda_graph import FIRST, RecordedStep
+from diptych.training.execution.cuda_graph import NUM_WARM_UP_STEPS, GraphedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from tests.contract.small import NAMES, small, unmixed
@@ -140,12 +140,12 @@ def record_on_the_cpu(trainee):
 
         def replay():
             steps = trainee.stats.steps
-            asked = trainee.guard.take_back()
+            asked = trainee.guard.take_flags()
             step()
             trainee.stats.steps = steps
-            for place, flag in zip(flags, trainee.guard.take_back()[1], strict=True):
+            for place, flag in zip(flags, trainee.guard.take_flags()[1], strict=True):
                 place.copy_(flag)
-            trainee.guard.ask_again(asked)
+            trainee.guard.add_flags(asked)
 
         return replay
 
@@ -162,17 +162,17 @@ def test_a_recorded_step_is_the_step(method, accumulate):
         for optimizer in trainee.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = torch.tensor(group["lr"])  # as on a GPU, where a recording reads it
-    for trainee, step in ((plain, None), (recorded, RecordedStep(recorded, record_on_the_cpu(recorded)))):
+    for trainee, step in ((plain, None), (recorded, GraphedStep(recorded, record_on_the_cpu(recorded)))):
         torch.manual_seed(7)
-        for k in range(FIRST + 4):
+        for k in range(NUM_WARM_UP_STEPS + 4):
             trainee.set_lr(1e-3 / (k + 1))
             batch = batch_of(k)
-            if k == FIRST + 2:
+            if k == NUM_WARM_UP_STEPS + 2:
                 batch.a[0, 0, 0, 0] = float("nan")
             step(batch) if step else train_step(trainee, batch)
             trouble = trainee.guard.read(k, [])
-            assert (trouble is not None) == (k == FIRST + 2)
-    assert plain.stats.steps == recorded.stats.steps == FIRST + 4
+            assert (trouble is not None) == (k == NUM_WARM_UP_STEPS + 2)
+    assert plain.stats.steps == recorded.stats.steps == NUM_WARM_UP_STEPS + 4
     assert_equal_learning(plain, recorded, rtol=0, atol=0, equal_nan=True)
 
 
@@ -184,19 +184,19 @@ def test_a_step_is_recorded_once_and_anew_after_a_restored_state_or_another_spli
         count.append(1)
         return record_on_the_cpu(trainee)(step)
 
-    step = RecordedStep(trainee, record)
+    step = GraphedStep(trainee, record)
     state = None
-    for k in range(FIRST + 3):
+    for k in range(NUM_WARM_UP_STEPS + 3):
         step(batch_of(k))
         trainee.guard.read(k, [])
         state = state or trainee.state()
     assert len(count) == 1
     trainee.restore(state)
-    for k in range(FIRST + 2):
+    for k in range(NUM_WARM_UP_STEPS + 2):
         step(batch_of(k))
     assert len(count) == 2
     trainee.parts = 2
-    for k in range(FIRST + 2):
+    for k in range(NUM_WARM_UP_STEPS + 2):
         step(batch_of(k))
     assert len(count) == 3
 

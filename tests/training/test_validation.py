@@ -14,8 +14,8 @@ from diptych.errors import DataError, Interrupted
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.snapshot import Snapshot
-from diptych.training.loop import evenly, train
-from diptych.training.records.best import Selection, Validation
+from diptych.training.loop import evenly_spaced, train
+from diptych.training.records.best import BestScore, Validation
 from diptych.trees import read_header, read_tree
 from tests.contract.test_methods import assert_equal_trees
 
@@ -135,10 +135,10 @@ def test_the_best_is_remembered_over_a_resume(images, tmp_path):
 
 
 def test_no_score_that_is_not_finite_is_ever_the_best():
-    selection = Selection(scripted({}), [{"validation": {"lpips": float("nan")}}, {"losses": {}}])
+    selection = BestScore(scripted({}), [{"validation": {"lpips": float("nan")}}, {"losses": {}}])
     assert not selection.improves({"lpips": float("inf")}) and not selection.improves({"psnr": 1.0})
     assert selection.improves({"lpips": 3.0}) and not selection.improves({"lpips": 3.0}) and selection.improves({"lpips": 2.0})
-    higher = Selection(Validation(lambda *_: {}, "psnr", higher_is_better=True), [{"validation": {"psnr": 20.0}}])
+    higher = BestScore(Validation(lambda *_: {}, "psnr", higher_is_better=True), [{"validation": {"psnr": 20.0}}])
     assert not higher.improves({"psnr": 19.0}) and higher.improves({"psnr": 21.0})
 
 
@@ -167,7 +167,7 @@ def test_without_a_val_folder_a_share_of_training_is_held_out_and_never_trained_
 
 
 def test_steps_are_spread_evenly_and_end_with_the_last():
-    assert evenly(4, 100) == {25, 50, 75, 100} and evenly(0, 100) == set() and evenly(20, 3) == {1, 2, 3}
+    assert evenly_spaced(4, 100) == {25, 50, 75, 100} and evenly_spaced(0, 100) == set() and evenly_spaced(20, 3) == {1, 2, 3}
 
 
 def counting(losing):

@@ -26,7 +26,7 @@ from diptych.scoring.snapshots import Loaded
 from diptych.scoring.task import Task
 from diptych.snapshot import Snapshot
 from diptych.training.loop import Progress, Watch, train
-from diptych.training.signals import noticed
+from diptych.training.signals import catch_interrupts
 
 TRAINING: dict[str, Any] = {"num_previews": 2}  # what train gets besides recipe, folder and device
 
@@ -95,7 +95,7 @@ def train_all(
             train(trial.recipe, trial.folder, device=devices[0], watch=watch(trial.name), **options)
         return
     waiting, running, failed = list(trials), dict[str, _Worker](), list[str]()
-    with noticed() as interrupts:
+    with catch_interrupts() as interrupts:
         while running or (waiting and not failed and not interrupts.signum):
             for device in devices:
                 if device not in running and waiting and not failed and not interrupts.signum:

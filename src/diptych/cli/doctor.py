@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.messages import show
     from diptych.recipe import Recipe
     from diptych.run import write_json
-    from diptych.training.health.diagnosis import NEEDED, diagnose, num_looks
+    from diptych.training.health.diagnosis import MIN_LOOKS, diagnose, num_looks
 
     stats = args.run / "stats.jsonl"
     if not stats.exists():
@@ -50,13 +50,13 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"{show(stats)}: damaged ({type(error).__name__}: {error}); train again, or restore it") from error
     for verdict in verdicts:
         console.print(str(verdict), soft_wrap=True)
-    if looks < NEEDED:
-        console.print(f"too young to judge: {looks} of the {NEEDED} looks that it takes; only losses were judged")
+    if looks < MIN_LOOKS:
+        console.print(f"too young to judge: {looks} of the {MIN_LOOKS} looks that it takes; only losses were judged")
     elif not verdicts:
         console.print(f"healthy: nothing wrong at the last of {looks} looks, step {lines[-1]['step']:,}")
     if args.json:
         plain = [dataclasses.asdict(verdict) for verdict in verdicts]
         for values in plain:  # JSON knows no NaN
             values |= {name: None for name in ("number", "threshold") if not math.isfinite(values[name])}
-        write_json(args.json, {"looks": looks, "enough": looks >= NEEDED, "verdicts": plain})
+        write_json(args.json, {"looks": looks, "enough": looks >= MIN_LOOKS, "verdicts": plain})
     return 3 if verdicts else 0

@@ -112,14 +112,14 @@ def main(argv: Sequence[str]) -> int:
     from diptych.run import write_json
     from diptych.scoring.task import task_of
     from diptych.scoring.tools import tools_of
-    from diptych.training.signals import noticed
+    from diptych.training.signals import catch_interrupts
 
     show_notes()
     refuse_overwrite(args.json, args.subject, *args.data, args.palette)
     find_own_modules()
     args.device = str(pick_device(args.device))
     metrics = [name.strip() for name in args.metrics.split(",") if name.strip()] if args.metrics else None
-    with noticed() as interrupts, bar("images") as progress:
+    with catch_interrupts() as interrupts, bar("images") as progress:
         watch = watcher(progress, interrupts)
         task = task_of(request_of(args), watch)
         tools = tools_of(task.subjects, **tool_words(args), watch=partial(watch, "fetching"))

@@ -10,7 +10,7 @@ from diptych.evaluation.results import METRICS, Evaluation
 from diptych.evaluation.tables import number
 from diptych.pages.report import write_report
 from diptych.scoring.after_training import score_test_images
-from diptych.training.signals import noticed
+from diptych.training.signals import catch_interrupts
 
 
 def finish(folder: Path, *, device: str = "auto", truth: bool = False, test: bool = True) -> None:
@@ -20,7 +20,7 @@ def finish(folder: Path, *, device: str = "auto", truth: bool = False, test: boo
     the embedded data.
     """
     if test:
-        with noticed() as interrupts, bar("images") as progress:
+        with catch_interrupts() as interrupts, bar("images") as progress:
             watch = watcher(progress, interrupts)
             evaluation = score_test_images(
                 folder, device=device, paired=truth or None, watch=lambda done, total: watch("scoring", done, total)

@@ -54,11 +54,11 @@ def main(argv: Sequence[str]) -> int:
 def planned(recipe: Recipe, device: torch.device) -> Plan:
     """Make a plan, with a progress bar."""
     from diptych.cli.console import bar
-    from diptych.training.planning.plan import NUM_TASKS, plan
+    from diptych.training.planning.plan import NUM_TASKS, plan_training
 
     with bar("") as progress:
         task = progress.add_task("measuring", total=NUM_TASKS, note="")
-        found = plan(recipe, device, lambda: progress.advance(task))
+        found = plan_training(recipe, device, lambda: progress.advance(task))
         progress.update(task, completed=NUM_TASKS)
     return found
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from diptych.errors import DiptychError
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=12)
+TIMEOUT = timedelta(hours=12)
 """How long processes wait for one that works alone (reads the data set, scores, saves); torchrun ends all when one dies."""
 
 
@@ -34,7 +34,7 @@ class World:
 
 
 @contextmanager
-def world(device: torch.device) -> Iterator[World]:
+def join_processes(device: torch.device) -> Iterator[World]:
     """Join the processes that torchrun started; alone without it.
 
     Each restart of a torchrun gets a store prefix of its own: the rendezvous store outlives restarts, and new workers would
@@ -54,7 +54,7 @@ def world(device: torch.device) -> Iterator[World]:
         store=dist.PrefixStore(prefix, store),
         rank=rank,
         world_size=size,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         device_id=device if device.type == "cuda" else None,
     )
     try:
@@ -85,14 +85,14 @@ def mean_over(values: Tensor, world: World) -> Tensor:
     return values
 
 
-def greatest(values: Tensor, world: World) -> Tensor:
+def maximum_over(values: Tensor, world: World) -> Tensor:
     """Element-wise maximum of a tensor over all processes."""
     if world.size > 1:
         dist.all_reduce(values, dist.ReduceOp.MAX)
     return values
 
 
-def any_of(flag: int, world: World, device: torch.device) -> int:
+def highest_flag(flag: int, world: World, device: torch.device) -> int:
     """The greatest of all processes' flags, so that all leave at the same step."""
     if world.size == 1:
         return flag
@@ -110,7 +110,7 @@ def gather(value: Any, world: World) -> list[Any]:
     return values
 
 
-def share(value: Any, world: World) -> Any:
+def broadcast(value: Any, world: World) -> Any:
     """Rank 0's value."""
     values = [value]
     if world.size > 1:
@@ -118,7 +118,7 @@ def share(value: Any, world: World) -> Any:
     return values[0]
 
 
-def once_a_machine(make: Callable[[], T], world: World) -> T:
+def once_per_machine(make: Callable[[], T], world: World) -> T:
     """What the first process of this machine makes, or the error that it raises, in all of its processes."""
     if world.size == 1:
         return make()

@@ -28,23 +28,23 @@ from diptych.files import write_atomic
 from diptych.methods import Batch, Method
 from diptych.recipe import Recipe
 from diptych.run import Run
-from diptych.training.distributed import World, any_of, once_a_machine, share, world
+from diptych.training.distributed import World, broadcast, highest_flag, join_processes, once_per_machine
 from diptych.training.execution.compiling import wants_compiling
-from diptych.training.execution.cuda_graph import RecordedStep
-from diptych.training.execution.out_of_memory import shortage_explained, step_within_memory
-from diptych.training.execution.speedup import Scaling
+from diptych.training.execution.cuda_graph import GraphedStep
+from diptych.training.execution.out_of_memory import explain_out_of_memory, step_within_memory
+from diptych.training.execution.speedup import Speedup
 from diptych.training.health.doctor import Doctor
-from diptych.training.health.nonfinite import Trouble
+from diptych.training.health.nonfinite import NonFinite
 from diptych.training.records.best import Validation, refuse_test
 from diptych.training.records.observer import Observer, snapshot_of
 from diptych.training.records.preview import Preview
-from diptych.training.signals import Interrupts, noticed
+from diptych.training.signals import Interrupts, catch_interrupts
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
 log = logging.getLogger(__name__)
-CURES = "look for flat images, lower train.lr, or set train.precision fp32"
-MOST_TROUBLES = 10  # updates in a row that may be left out before training stops all the same
+ADVICE = "look for flat images, lower train.lr, or set train.precision fp32"
+MAX_SKIPPED_IN_A_ROW = 10  # updates in a row that may be left out before training stops all the same
 
 
 @dataclass(frozen=True)
@@ -96,61 +96,61 @@ def train(
     chosen = pick_device(device)
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, chosen)})
     with ExitStack() as stack:
-        stack.enter_context(shortage_explained(recipe, chosen))
+        stack.enter_context(explain_out_of_memory(recipe, chosen))
         stack.enter_context(repeatable_kernels())
-        interrupts = stack.enter_context(noticed())
-        here = stack.enter_context(world(chosen))
-        run = stack.enter_context(Run.open(Path(out), recipe)) if here.first else None
-        census, shown = read_data(recipe, run, here, strict, interrupts, watch)
+        interrupts = stack.enter_context(catch_interrupts())
+        world = stack.enter_context(join_processes(chosen))
+        run = stack.enter_context(Run.open(Path(out), recipe)) if world.first else None
+        census, shown = read_data(recipe, run, world, strict, interrupts, watch)
         config, batch_size = recipe.train, recipe.train.batch_size
         crops = Crops(census, recipe.data, config.seed)
         total = math.ceil((config.epochs + config.decay_epochs) * len(crops) / batch_size)  # steps
-        method = build_method(recipe, census, here)
-        trainee = Trainee(method, recipe, chosen, here, compiled=wants_compiling(compile, chosen, checkpoint=config.checkpoint))
+        method = build_method(recipe, census, world)
+        trainee = Trainee(method, recipe, chosen, world, compiled=wants_compiling(compile, chosen, checkpoint=config.checkpoint))
         resume(trainee, run)
-        recorded = graph and chosen.type == "cuda" and here.size == 1
-        take_step = RecordedStep(trainee) if recorded else partial(train_step, trainee)
-        scaling: Scaling | None = None
+        recorded = graph and chosen.type == "cuda" and world.size == 1
+        take_step = GraphedStep(trainee) if recorded else partial(train_step, trainee)
+        speedup: Speedup | None = None
         preview = Preview(shown, census, recipe.data)
-        preview_steps = {1, *evenly(num_previews, total)} if num_previews and run else set()
-        doctor, validation_steps = Doctor(method, recipe, census, chosen), evenly(num_validations, total)
+        preview_steps = {1, *evenly_spaced(num_previews, total)} if num_previews and run else set()
+        doctor, validation_steps = Doctor(method, recipe, census, chosen), evenly_spaced(num_validations, total)
         observer = Observer(recipe, census, run, validation if census.val else None, validation_steps, doctor, interrupts)
-        place = {"rank": here.rank, "world": here.size, "workers": workers_for(chosen) if workers is None else workers}
+        place = {"rank": world.rank, "world": world.size, "workers": workers_for(chosen) if workers is None else workers}
 
         def decoded(done: int, images: int) -> None:
             watch(Progress("decoding images", done, images))
 
         cache = cache if trainee.images < total * batch_size else "off"
-        once = partial(once_a_machine, world=here)
+        once = partial(once_per_machine, world=world)
         crops = stack.enter_context(kept(crops, cache, Path(out), chosen, once=once, on_progress=decoded))
         saved = timed = time.monotonic()
         timed_images = trainee.images
 
         def observe(step: int) -> None:
-            """Losses, health and validation of a step as one line, unless a run that stopped here has written it already."""
+            """Losses, health and validation of a step as one line, unless a run that stopped world has written it already."""
             nonlocal timed, timed_images
             scores = observer.scores(trainee, step)
-            losses = trainee.stats.read(here)
+            losses = trainee.stats.read(world)
             now = time.monotonic()
             speed, timed, timed_images = (trainee.images - timed_images) / (now - timed), now, trainee.images
             before = trainee.images - batch_size
             epoch, lr = before // len(crops), config.lr_at(before / len(crops))
             position = {"step": step, "images": trainee.images, "epoch": epoch + 1, "lr": lr}
-            pace = {"images_s": round(speed, 3)} | (scaling.of(speed) if scaling else {})
-            observer.note(trainee, position | {"losses": losses} | pace | scores)
+            pace = {"images_s": round(speed, 3)} | (speedup.of(speed) if speedup else {})
+            observer.write(trainee, position | {"losses": losses} | pace | scores)
             watch(Progress("training", step, total, epoch + 1, speed, losses))
 
         def due(step: int) -> bool:
             return step % log_every == 0 or step == total or observer.due(step)
 
         step = trainee.images // batch_size
-        if due(step) and not share(observer.noted(step), here):
+        if due(step) and not broadcast(observer.has_line(step), world):
             observe(step)
         for native in batches(crops, trainee.images, total * batch_size, batch_size, pin=chosen.type == "cuda", **place):
             trainee.set_lr(config.lr_at(trainee.images / len(crops)))
             batch = to_device(native, census, chosen)
-            if here.size > 1 and scaling is None:
-                scaling = Scaling(trainee, recipe, batch)
+            if world.size > 1 and speedup is None:
+                speedup = Speedup(trainee, recipe, batch)
                 timed = time.monotonic()
             step_within_memory(take_step, batch, trainee, recipe, auto_batch)
             trainee.images += batch_size
@@ -167,8 +167,8 @@ def train(
                 with suppress(Interrupted):  # it stops below, saved, and observes this step when it goes on
                     observe(step)
 
-            wanted = here.first and (step == total or time.monotonic() - saved >= save_every)
-            asked = any_of(max(int(wanted), interrupts.signum), here, chosen)
+            wanted = world.first and (step == total or time.monotonic() - saved >= save_every)
+            asked = highest_flag(max(int(wanted), interrupts.signum), world, chosen)
             if asked:
                 check_weights(trainee, step)
                 save(trainee, run, recipe, census, step)
@@ -178,13 +178,13 @@ def train(
     return Path(out) / "snapshot.safetensors"
 
 
-def evenly(count: int, total: int) -> set[int]:
-    """``count`` steps evenly spread over a training of ``total``, the last among them."""
+def evenly_spaced(count: int, total: int) -> set[int]:
+    """``count`` steps evenly_spaced spread over a training of ``total``, the last among them."""
     return {round(total * (place + 1) / count) for place in range(count)} - {0}
 
 
 def read_data(
-    recipe: Recipe, run: Run | None, here: World, strict: bool, interrupts: Interrupts, watch: Watch
+    recipe: Recipe, run: Run | None, world: World, strict: bool, interrupts: Interrupts, watch: Watch
 ) -> tuple[Census, Split]:
     """The census of the training images, taken once and kept in the run folder, and the split that previews show.
 
@@ -209,7 +209,7 @@ def read_data(
             log.warning("%s", remark)
         for finding in quick_check({"train": census.split, "val": census.val, "test": layout.test}):
             log.warning("%s", finding)
-    census = share(census, here)
+    census = broadcast(census, world)
     return census, census.val or census.split
 
 
@@ -225,18 +225,18 @@ def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
     return replace(census, val=found.split)
 
 
-def build_method(recipe: Recipe, census: Census, here: World) -> Method:
+def build_method(recipe: Recipe, census: Census, world: World) -> Method:
     """The recipe's method, initialised from its seed alike in all processes; from then on each process draws its own chances."""
     torch.manual_seed(recipe.train.seed)
-    portions = here.size * recipe.train.accumulate
+    portions = world.size * recipe.train.accumulate
     if recipe.train.batch_size % portions:
         parts = f" in {recipe.train.accumulate} parts each (train.accumulate)" if recipe.train.accumulate > 1 else ""
         raise ConfigError(
-            f"train.batch_size {recipe.train.batch_size} is shared by {here.size} processes{parts}; "
+            f"train.batch_size {recipe.train.batch_size} is shared by {world.size} processes{parts}; "
             f"make it a multiple of {portions}"
         )
     method = recipe.build(census.a, census.b)
-    torch.manual_seed(recipe.train.seed + here.rank)
+    torch.manual_seed(recipe.train.seed + world.rank)
     return method
 
 
@@ -245,7 +245,7 @@ def resume(trainee: Trainee, run: Run | None) -> None:
     state, problems = run.load_state() if run else (None, [])
     for problem in problems:
         log.warning("%s; using the state before it", problem)
-    state = share(state, trainee.world)
+    state = broadcast(state, trainee.world)
     if state is not None:
         trainee.restore(state)
         log.info("resumed at %s images", f"{trainee.images:,}")
@@ -262,19 +262,19 @@ def save(trainee: Trainee, run: Run | None, recipe: Recipe, census: Census, step
     run.save_state(step, state)  # last: a run whose final state is there has its snapshot too
 
 
-def recover(trainee: Trainee, run: Run | None, trouble: Trouble, on_nan: OnNaN) -> None:
+def recover(trainee: Trainee, run: Run | None, trouble: NonFinite, on_nan: OnNaN) -> None:
     """Go on after an update that was left out, or raise TrainingError; alike in all processes."""
     if on_nan == "stop":
-        raise TrainingError(f"{trouble}; this update was left out and the state before it is kept; {CURES}, or --on-nan skip")
-    if trainee.guard.in_a_row > MOST_TROUBLES:
-        raise TrainingError(f"{trouble}; so did {MOST_TROUBLES} steps in a row before it; {CURES}")
+        raise TrainingError(f"{trouble}; this update was left out and the state before it is kept; {ADVICE}, or --on-nan skip")
+    if trainee.guard.in_a_row > MAX_SKIPPED_IN_A_ROW:
+        raise TrainingError(f"{trouble}; so did {MAX_SKIPPED_IN_A_ROW} steps in a row before it; {ADVICE}")
     trainee.stats.clear()
     if on_nan == "skip" and all(bool(buffer.isfinite().all()) for buffer in trainee.method.buffers()):
         log.warning("%s; this update was left out", trouble)
         return
-    state = share(run.load_state()[0] if run else None, trainee.world)
+    state = broadcast(run.load_state()[0] if run else None, trainee.world)
     if state is None:
-        raise TrainingError(f"{trouble}; no state was saved yet to go back to; {CURES}")
+        raise TrainingError(f"{trouble}; no state was saved yet to go back to; {ADVICE}")
     images = trainee.images
     trainee.restore(state)
     log.warning("%s; went back to the weights of %s images and on with the next batch", trouble, f"{trainee.images:,}")
@@ -291,4 +291,4 @@ def to_device(native: NativeBatch, census: Census, device: torch.device) -> Batc
 def check_weights(trainee: Trainee, step: int) -> None:
     """Never save what cannot go on. Raises TrainingError when a weight is NaN or infinite."""
     if not all(bool(torch.isfinite(weight).all()) for weight in trainee.method.parameters()):
-        raise TrainingError(f"step {step}: weights became NaN or infinite; the state before it is kept; {CURES}")
+        raise TrainingError(f"step {step}: weights became NaN or infinite; the state before it is kept; {ADVICE}")

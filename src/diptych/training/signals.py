@@ -18,7 +18,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.signum = 0
 
-    def note(self, signum: int, frame: FrameType | None = None) -> None:
+    def handle(self, signum: int, frame: FrameType | None = None) -> None:
         """The handler: remember the first signal; let the second one do what it does by default."""
         if self.signum:
             signal.signal(signum, signal.SIG_DFL)
@@ -27,13 +27,13 @@ class Interrupts:
 
 
 @contextmanager
-def noticed() -> Iterator[Interrupts]:
+def catch_interrupts() -> Iterator[Interrupts]:
     """Take the stopping signals while inside, and give them back after; outside the main thread nothing is taken."""
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
-    before = {signum: signal.signal(signum, interrupts.note) for signum in STOPPING}
+    before = {signum: signal.signal(signum, interrupts.handle) for signum in STOPPING}
     try:
         yield interrupts
     finally:

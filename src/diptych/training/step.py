@@ -36,7 +36,7 @@ def train_step(trainee: Trainee, batch: Batch) -> None:
             break
         optimizer = trainee.optimizers[phase]
         average_gradients((p for group in optimizer.param_groups for p in group["params"]), trainee.world)
-        trainee.guard.judge(phase, totals, optimizer)
+        trainee.guard.check(phase, totals, optimizer)
         optimizer.step()
         trainee.stats.add(phase, totals)
     if trainee.ema:

@@ -14,8 +14,8 @@ from diptych.nets import recompute_stages
 from diptych.recipe import Recipe
 from diptych.training.distributed import World, gather
 from diptych.training.ema import Ema
-from diptych.training.health.nonfinite import Guard
-from diptych.training.records.averages import Stats
+from diptych.training.health.nonfinite import NonFiniteGuard
+from diptych.training.records.averages import LossAverages
 from diptych.trees import Tree
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Trainee:
             for phase, nets in method.phases().items()
         }
         self.ema = Ema(nn.ModuleDict(method.generators()), recipe.train.ema) if recipe.train.ema else None
-        self.stats, self.guard = Stats(), Guard(world)
+        self.stats, self.guard = LossAverages(), NonFiniteGuard(world)
         self.images = 0
         self.restored = 0  # counts restores: a recorded CUDA graph still points at the tensors from before
         if recipe.train.checkpoint:

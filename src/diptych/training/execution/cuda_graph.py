@@ -19,7 +19,7 @@ from diptych.training.trainee import Trainee
 
 log = logging.getLogger(__name__)
 Replay = Callable[[], None]
-FIRST = 3  # steps that run without recording, so that every buffer exists and every kernel is chosen
+NUM_WARM_UP_STEPS = 3  # steps that run without recording, so that every buffer exists and every kernel is chosen
 ADVICE = "train with --no-graph, which is slower for small batches"
 
 
@@ -47,7 +47,7 @@ def record(step: Callable[[], None]) -> Replay:
     return replay
 
 
-class RecordedStep:
+class GraphedStep:
     """train_step for batches of one shape: the first few steps run as they are, all others are replays of one recording.
 
     The step is recorded anew when the trainee's state was restored or its batch is split otherwise. A step that waits for the
@@ -65,7 +65,7 @@ class RecordedStep:
         """Update every phase once, as train_step does."""
         if self.made_for != self._state():
             self.replay, self.done, self.made_for = None, 0, self._state()
-        if self.replay is None and self.done == FIRST and not self.waits:
+        if self.replay is None and self.done == NUM_WARM_UP_STEPS and not self.waits:
             self._record(batch)
         if self.replay is None:
             self.done += 1
@@ -76,11 +76,11 @@ class RecordedStep:
                 kept.copy_(new)
         self.replay()
         self.trainee.stats.steps += 1
-        self.trainee.guard.ask_again(self.question)
+        self.trainee.guard.add_flags(self.question)
 
     def _step_unrecorded(self, batch: Batch) -> None:
         """The last step before recording is watched for operations that wait for the device."""
-        if self.done != FIRST or self.trainee.device.type != "cuda":
+        if self.done != NUM_WARM_UP_STEPS or self.trainee.device.type != "cuda":
             train_step(self.trainee, batch)
             return
         mode = torch.cuda.get_sync_debug_mode()
@@ -99,7 +99,7 @@ class RecordedStep:
         """Recording runs train_step's Python once; what it counts there is not yet a step and is taken back."""
         trainee = self.trainee
         self.batch = Batch(batch.a.clone(), batch.b.clone(), None if batch.known is None else batch.known.clone())
-        steps, unread = trainee.stats.steps, trainee.guard.take_back()
+        steps, unread = trainee.stats.steps, trainee.guard.take_flags()
         try:
             self.replay = self.record(lambda: train_step(trainee, self.batch))
         except (torch.OutOfMemoryError, OutOfMemory):
@@ -108,8 +108,8 @@ class RecordedStep:
             reason = str(error).splitlines()[0]
             raise TrainingError(f"the step cannot be recorded as a CUDA graph ({reason}); {ADVICE}") from error
         trainee.stats.steps = steps
-        self.question = trainee.guard.take_back()
-        trainee.guard.ask_again(unread)
+        self.question = trainee.guard.take_flags()
+        trainee.guard.add_flags(unread)
 
     def _state(self) -> tuple[int, int]:
         return self.trainee.restored, self.trainee.parts

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def shortage_explained(recipe: Recipe, device: torch.device) -> Iterator[None]:
+def explain_out_of_memory(recipe: Recipe, device: torch.device) -> Iterator[None]:
     """Raise OutOfMemory where memory runs out inside, but outside of a step: networks are made, a preview, a saved state."""
     try:
         yield
@@ -46,12 +46,12 @@ def step_within_memory(step: Callable[[Batch], None], batch: Batch, trainee: Tra
         size, parts = len(batch.a), trainee.parts
         more = next((n for n in range(2 * parts, size + 1) if size % n == 0), size)
         if not auto or more == parts or trainee.world.size > 1:
-            raise OutOfMemory(describe_shortage(problem, trainee, recipe, more, auto))
+            raise OutOfMemory(out_of_memory_message(problem, trainee, recipe, more, auto))
         trainee.parts = more
         log.warning("image %s: out of memory (%s); the batch now goes in %d parts", f"{trainee.images:,}", problem, more)
 
 
-def describe_shortage(problem: str, trainee: Trainee, recipe: Recipe, more: int, auto: bool) -> str:
+def out_of_memory_message(problem: str, trainee: Trainee, recipe: Recipe, more: int, auto: bool) -> str:
     """The message of OutOfMemory: sizes, peak, and what to change."""
     config, parts = recipe.train, trainee.parts
     batch = f"batch {config.batch_size}" + (f" in {parts} parts" if parts > 1 else "")

@@ -18,9 +18,9 @@ Numbers = dict[str, float]
 
 # What real + fake of one discriminator come to when it answers the same to everything; wgan has no such value.
 UNDECIDED = {"vanilla": math.log(2), "lsgan": 0.25, "hinge": 1.0}
-YOUNGEST = 100  # steps before which networks cannot be judged
-NEEDED = 2  # looks at such networks that the quickest of the rules take
-LATEST = 10  # lines in which a loss that was not finite is still news
+MIN_STEP = 100  # steps before which networks cannot be judged
+MIN_LOOKS = 2  # looks at such networks that the quickest of the rules take
+RECENT_LINES = 10  # lines in which a loss that was not finite is still news
 
 
 MEANING = {
@@ -139,8 +139,8 @@ def diagnose(lines: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> l
 
 
 def num_looks(lines: Sequence[Mapping[str, Any]]) -> int:
-    """How many looks there were at networks that were old enough to be judged; with fewer than NEEDED, a run is too young."""
-    return sum("health" in line and line["step"] >= YOUNGEST // 2 for line in lines)
+    """How many looks there were at networks that were old enough to be judged; with fewer than MIN_LOOKS, a run is too young."""
+    return sum("health" in line and line["step"] >= MIN_STEP // 2 for line in lines)
 
 
 def _looks(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[tuple[int, float, Numbers]]:
@@ -156,7 +156,7 @@ def _looks(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> I
             continue
         health = line["health"]
         means = {name: sum(w.get(name, math.nan) for w in window) / len(window) for name in line["losses"]}
-        if line["step"] >= YOUNGEST // 2:
+        if line["step"] >= MIN_STEP // 2:
             numbers = _of_translations(health, uncycled) | _of_discriminators(health, means, undecided)
             numbers |= _of_weights(before, line)
             numbers |= {f"{name}/worse": value / lowest[name] for name, value in means.items() if lowest.get(name, 0) > 0}
@@ -214,7 +214,7 @@ def _of_weights(before: Mapping[str, Any] | None, line: Mapping[str, Any]) -> Nu
 
 def _not_finite(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[Verdict]:
     since: dict[str, tuple[int, float]] = {}
-    for line in lines[-LATEST:]:
+    for line in lines[-RECENT_LINES:]:
         for name, value in line["losses"].items():
             if not math.isfinite(value):
                 since.setdefault(name, (line["step"], value))

@@ -24,13 +24,13 @@ from diptych.nets.modes import applied
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 
-SHOWN = 16  # images a side whose translations are measured
-JUDGED = 8  # of them, and of the training images, whose losses are taken
-RETURNED = 4  # of them that go there and back again
-FIRST_LOOKS = (0.5, 1.0, 1.5, 2.0)  # in epochs: a failure must be found within two
-SHORTEST = 100  # steps; where an epoch has fewer, networks are too young at its end, and as many are counted for one
-IMAGES_A_LOOK = 1500  # so that looks cost less than a hundredth of the training
-MOST_LOOKS = 100
+NUM_TRANSLATED = 16  # images a side whose translations are measured
+NUM_WITH_LOSSES = 8  # of them, and of the training images, whose losses are taken
+NUM_CYCLED = 4  # of them that go there and back again
+FIRST_LOOK_EPOCHS = (0.5, 1.0, 1.5, 2.0)  # in epochs: a failure must be found within two
+MIN_STEPS_PER_EPOCH = 100  # steps; where an epoch has fewer, networks are too young at its end, and as many are counted for one
+IMAGES_PER_LOOK = 1500  # so that looks cost less than a hundredth of the training
+MAX_LOOKS = 100
 
 Images = Float[Tensor, "n c h w"]
 
@@ -60,9 +60,9 @@ class Doctor:
 
 def look_steps(epoch: int, epochs: int, batch_size: int) -> frozenset[int]:
     """The steps after which to look, in a training of some epochs of ``epoch`` images each; the last step is always one."""
-    total, unit = epoch * epochs, max(epoch, SHORTEST * batch_size)
-    first = [unit * part for part in FIRST_LOOKS if unit * part < total]
-    later = max(1, min(MOST_LOOKS, total // IMAGES_A_LOOK - len(first)))
+    total, unit = epoch * epochs, max(epoch, MIN_STEPS_PER_EPOCH * batch_size)
+    first = [unit * part for part in FIRST_LOOK_EPOCHS if unit * part < total]
+    later = max(1, min(MAX_LOOKS, total // IMAGES_PER_LOOK - len(first)))
     return frozenset(math.ceil(images / batch_size) for images in [*first, *(total * (i + 1) / later for i in range(later))])
 
 
@@ -79,7 +79,7 @@ def measure(method: Method, recipe: Recipe, sample: Batch, held_out: Batch | Non
     found: dict[str, Tensor] = {}
     device = shown.a.device
     with ExitStack() as stack:
-        stack.enter_context(unchanged(method, device))
+        stack.enter_context(left_unchanged(method, device))
         stack.enter_context(torch.autocast(device.type, torch.bfloat16, bf16, cache_enabled=False))
         outputs: dict[str, Tensor] = {}
         nets = method.generators()
@@ -92,7 +92,7 @@ def measure(method: Method, recipe: Recipe, sample: Batch, held_out: Batch | Non
         if nets.keys() == {"a2b", "b2a"}:
             for name, back, x in (("a2b", "b2a", shown.a), ("b2a", "a2b", shown.b)):
                 with applied(nets[back], mode) as translate:
-                    measured = _returns(translate, x[:RETURNED], outputs[name][:RETURNED], size)
+                    measured = _returns(translate, x[:NUM_CYCLED], outputs[name][:NUM_CYCLED], size)
                 found |= {f"{name}/{key}": value for key, value in measured.items()}
         for name, batch in (("train", sample), *((("held_out", held_out),) if held_out else ())):
             found |= {f"{name}/{key}": value for key, value in _losses(method, batch, size).items()}
@@ -105,7 +105,7 @@ def measure(method: Method, recipe: Recipe, sample: Batch, held_out: Batch | Non
 
 
 @contextmanager
-def unchanged(method: Method, device: torch.device) -> Iterator[None]:
+def left_unchanged(method: Method, device: torch.device) -> Iterator[None]:
     """Whatever runs inside needs no graph, and the method's buffers and the random state are put back as they were."""
     buffers = {name: buffer.clone() for name, buffer in method.named_buffers()}
     with torch.random.fork_rng([device] if device.type == "cuda" else []), frozen(method):
@@ -125,7 +125,7 @@ def _crops(census: Census, recipe: Recipe, device: torch.device) -> Batch:
     """
     pairs = recipe.data.pairs if match(census.split).pairs else 0.0  # held-out images may hold no known pair
     crops = Crops(census, replace(recipe.data, load_size=recipe.data.crop_size, flip=False, pairs=pairs), recipe.train.seed)
-    samples = [crops[k] for k in range(max(2, min(SHOWN, len(crops))))]
+    samples = [crops[k] for k in range(max(2, min(NUM_TRANSLATED, len(crops))))]
     a, b = torch.stack([s.a for s in samples]).to(device), torch.stack([s.b for s in samples]).to(device)
     return Batch(census.a.encode(a), census.b.encode(b))
 
@@ -162,8 +162,8 @@ def _translations(x: Images, y: Float[Tensor, "n d h w"], output: Float[Tensor, 
     over that of y to x. When paired, match: see there; error: distance to the own truth, over what one flat mean colour scores.
     """
     found = {
-        "spread": _over(output.std(0).mean(), y.std(0).mean()),
-        "detail": _over(output.std((2, 3)).mean(), y.std((2, 3)).mean()),
+        "spread": _ratio(output.std(0).mean(), y.std(0).mean()),
+        "detail": _ratio(output.std((2, 3)).mean(), y.std((2, 3)).mean()),
         "saturated": (output.abs() > 0.99).double().mean(),
         "saturated_real": (y.abs() > 0.99).double().mean(),
         "checker": _checker(output),
@@ -171,10 +171,10 @@ def _translations(x: Images, y: Float[Tensor, "n d h w"], output: Float[Tensor, 
         "luma": _correlation(x, output),
     }
     if x.shape == y.shape:
-        found["copy"] = _over((output - x).abs().mean(), (y - x).abs().mean())
+        found["copy"] = _ratio((output - x).abs().mean(), (y - x).abs().mean())
     if paired:
         flat = (y.mean((0, 2, 3), keepdim=True) - y).abs().mean()
-        error = _over((output - y).abs().mean(), flat)
+        error = _ratio((output - y).abs().mean(), flat)
         found |= {"luma_real": _correlation(x, y), "match": _match(output, y), "error": error}
     return found
 
@@ -202,22 +202,22 @@ def _returns(back: nn.Module, x: Images, there: Float[Tensor, "n d h w"], size: 
     written = eight_bits.encode(eight_bits.decode(there + noise))
     flat = (x.mean((0, 2, 3), keepdim=True) - x).abs().mean()
     rec, noised = _apply(back, there, size), _apply(back, written, size)
-    return {"cycle": _over((rec - x).abs().mean(), flat), "noised": _over((noised - x).abs().mean(), flat)}
+    return {"cycle": _ratio((rec - x).abs().mean(), flat), "noised": _ratio((noised - x).abs().mean(), flat)}
 
 
 def _losses(method: Method, batch: Batch, size: int) -> dict[str, Tensor]:
     """The mean of every loss over a few images, ``phase/term``, as training computes it."""
     sums: dict[str, Tensor] = {}
-    parts = list(zip(batch.a[:JUDGED].split(size), batch.b[:JUDGED].split(size), strict=True))
+    parts = list(zip(batch.a[:NUM_WITH_LOSSES].split(size), batch.b[:NUM_WITH_LOSSES].split(size), strict=True))
     for a, b in parts:
         for phase, terms in method.losses(Batch(a, b)):
             for name, term in terms.items():
                 key = f"{phase}/{name}"
-                sums[key] = sums.get(key, torch.zeros_like(term)) + term.detach() * len(a) / len(batch.a[:JUDGED])
+                sums[key] = sums.get(key, torch.zeros_like(term)) + term.detach() * len(a) / len(batch.a[:NUM_WITH_LOSSES])
     return sums
 
 
-def _over(value: Tensor, scale: Tensor) -> Tensor:
+def _ratio(value: Tensor, scale: Tensor) -> Tensor:
     """A ratio that means nothing, and is left out, where there is nothing to compare with."""
     return torch.where(scale > 0.01, value / scale, torch.nan)
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from diptych.training.distributed import World, greatest
+from diptych.training.distributed import World, maximum_over
 
-LAG = 2  # steps that a GPU may be behind with its answer
+MAX_STEPS_BEHIND = 2  # steps that a GPU may be behind with its answer
 
 
 @dataclass(frozen=True)
-class Trouble:
+class NonFinite:
     """What was not finite in a step, and the files it trained on."""
 
     step: int
@@ -37,12 +37,12 @@ class _Question:
     flags: Tensor
     arrived: torch.cuda.Event | None
 
-    def answer(self) -> Trouble | None:
+    def answer(self) -> NonFinite | None:
         bad = tuple(name for name, flag in zip(self.names, self.flags.tolist(), strict=True) if flag)
-        return Trouble(self.step, bad, self.files) if bad else None
+        return NonFinite(self.step, bad, self.files) if bad else None
 
 
-class Guard:
+class NonFiniteGuard:
     """Watches losses and gradients of every phase without waiting for the device.
 
     The decision to leave an update out is made where the numbers are: fused Adam takes it as a tensor. The host learns of it at
@@ -57,28 +57,28 @@ class Guard:
         self._questions: deque[_Question] = deque()
 
     @torch.no_grad()
-    def judge(self, phase: str, terms: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    def check(self, phase: str, terms: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
         """Tell a phase's optimizer to leave the weights alone if a term or a gradient is not finite, in any process."""
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.stack(torch._foreach_norm(gradients)).sum()
         values = torch.stack([*(term.detach().to(norm.dtype) for term in terms.values()), norm])
-        bad = greatest((~values.isfinite()).float(), self.world)
+        bad = maximum_over((~values.isfinite()).float(), self.world)
         optimizer.found_inf = bad.amax()  # type: ignore[attr-defined] # a switch that fused Adam has for gradient scalers
         self._names += [*(f"{phase}/{name}" for name in terms), f"gradients of {phase}"]
         self._flags.append(bad)
 
-    def take_back(self) -> tuple[list[str], list[Tensor]]:
+    def take_flags(self) -> tuple[list[str], list[Tensor]]:
         """What was judged since the last reading, which read() then does not ask about."""
         judged = self._names, self._flags
         self._names, self._flags = [], []
         return judged
 
-    def ask_again(self, judged: tuple[list[str], list[Tensor]]) -> None:
-        """Ask about what take_back returned, whose flags were computed anew where they are."""
+    def add_flags(self, judged: tuple[list[str], list[Tensor]]) -> None:
+        """Ask about what take_flags returned, whose flags were computed anew where they are."""
         names, flags = judged
         self._names, self._flags = [*self._names, *names], [*self._flags, *flags]
 
-    def read(self, step: int, files: Sequence[tuple[str, str]], *, wait: bool = False) -> Trouble | None:
+    def read(self, step: int, files: Sequence[tuple[str, str]], *, wait: bool = False) -> NonFinite | None:
         """The oldest trouble known by now, None where there is none; asks about the step that was just judged."""
         if self._flags:
             flags, arrived = torch.cat(self._flags), None
@@ -91,7 +91,7 @@ class Guard:
         while self._questions:
             oldest = self._questions[0]
             if oldest.arrived and not oldest.arrived.query():
-                if not wait and len(self._questions) <= LAG:
+                if not wait and len(self._questions) <= MAX_STEPS_BEHIND:
                     return None
                 oldest.arrived.synchronize()
             trouble = self._questions.popleft().answer()

@@ -31,14 +31,14 @@ from diptych.memory import peak_memory, resident_memory
 from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
-from diptych.training.execution.cuda_graph import FIRST, RecordedStep
+from diptych.training.execution.cuda_graph import NUM_WARM_UP_STEPS, GraphedStep
 from diptych.training.loop import build_method, to_device
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from diptych.trees import write_tree
 
-BENCH = "from diptych.training.planning.footprint import serve; serve()"
-MOST_STEPS = 10
+BENCH_COMMAND = "from diptych.training.planning.footprint import serve; serve()"
+MAX_TIMED_STEPS = 10
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Bench:
         self.task |= {"path": sys.path, "threads": torch.get_num_threads()}
 
     def __enter__(self) -> Bench:
-        words = [sys.executable, "-c", BENCH]
+        words = [sys.executable, "-c", BENCH_COMMAND]
         alone = os.environ | {"OMP_NUM_THREADS": "1"}  # threads do not survive a fork, so none may start before it
         self.notes = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
@@ -118,7 +118,7 @@ def serve() -> None:
         child = os.fork()
         if not child:
             # Pages of the libraries are in nobody's count after a fork until they are touched again.
-            answer = work(json.loads(line), held - resident_memory())
+            answer = answer_task(json.loads(line), held - resident_memory())
             os.write(write_end, answer.encode())
             os._exit(0)
         os.close(write_end)
@@ -130,7 +130,7 @@ def serve() -> None:
         sys.stdout.flush()
 
 
-def work(task: dict[str, Any], uncounted: int) -> str:
+def answer_task(task: dict[str, Any], uncounted: int) -> str:
     """One task's answer, as JSON in one line; nothing in it when memory ran out. ``uncounted``: bytes of the process besides."""
     sys.path[:] = task["path"]
     with suppress(OSError):  # not on Linux
@@ -139,7 +139,7 @@ def work(task: dict[str, Any], uncounted: int) -> str:
     a, b = (Domain(**values) for values in task["domains"])
     try:
         device = pick_device(task["device"])
-        found = take_steps(Recipe.from_dict(task["recipe"]), (a, b), device, task["seconds"])
+        found = measure_steps(Recipe.from_dict(task["recipe"]), (a, b), device, task["seconds"])
     except DiptychError as error:
         return json.dumps({"error": str(error)})
     except Exception as error:
@@ -153,7 +153,7 @@ def work(task: dict[str, Any], uncounted: int) -> str:
     return json.dumps(asdict(found))
 
 
-def take_steps(recipe: Recipe, domains: tuple[Domain, Domain], device: torch.device, seconds: float) -> Footprint:
+def measure_steps(recipe: Recipe, domains: tuple[Domain, Domain], device: torch.device, seconds: float) -> Footprint:
     """Train on random images and look at the memory of this process, which should have done nothing else before."""
     census = Census(Split((), (), recipe.method.paired), *domains)
     method = build_method(recipe, census, World())
@@ -166,12 +166,12 @@ def take_steps(recipe: Recipe, domains: tuple[Domain, Domain], device: torch.dev
     a, b = (_random_images(domain, batch_size, crop) for domain in domains)
     native = NativeBatch(a, b, (("", ""),) * batch_size, ())
     on_gpu = device.type == "cuda"  # where the loop replays a recording
-    step = RecordedStep(trainee) if on_gpu else partial(train_step, trainee)
-    for _ in range(FIRST + 1 if on_gpu else 1):
+    step = GraphedStep(trainee) if on_gpu else partial(train_step, trainee)
+    for _ in range(NUM_WARM_UP_STEPS + 1 if on_gpu else 1):
         step(to_device(native, census, device))
     trainee.stats.read(World())
     marks = [time.perf_counter()]
-    while len(marks) < 2 or (marks[-1] - marks[0] < seconds and len(marks) <= MOST_STEPS):
+    while len(marks) < 2 or (marks[-1] - marks[0] < seconds and len(marks) <= MAX_TIMED_STEPS):
         step(to_device(native, census, device))
         trainee.stats.read(World())  # waits for the device
         marks.append(time.perf_counter())

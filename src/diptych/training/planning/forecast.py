@@ -11,7 +11,7 @@ from typing import Literal
 from diptych.training.planning.footprint import Footprint
 
 Quantity = Literal["peak", "saving", "seconds"]
-MOST = 4096  # images a batch and pixels a crop: beyond it nobody asks
+LARGEST_SIZE = 4096  # images a batch and pixels a crop: beyond it nobody asks
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Forecast:
 
     def largest_batch(self, crop: int, room: float) -> int:
         """The most images at once that need no more than ``room`` bytes; 0 when not even one fits."""
-        return _last(lambda batch: self.peak(batch, crop) <= room, 1)
+        return _largest_that_fits(lambda batch: self.peak(batch, crop) <= room, 1)
 
     def largest_crop(self, batch: int, room: float) -> int:
         """The largest crop, of those that networks need not pad, that fits; 0 when none does."""
         multiple = self.footprints[-1].multiple
-        return multiple * _last(lambda count: self.peak(batch, count * multiple) <= room, multiple)
+        return multiple * _largest_that_fits(lambda count: self.peak(batch, count * multiple) <= room, multiple)
 
     @property
     def fixed(self) -> int:
@@ -48,7 +48,7 @@ class Forecast:
         return self.footprints[0].fixed
 
     @property
-    def most(self) -> int:
+    def largest_load(self) -> int:
         """The greatest load that was measured."""
         return max(self.load(footprint.batch, footprint.crop) for footprint in self.footprints)
 
@@ -80,9 +80,9 @@ class Forecast:
         return sorted(points)
 
 
-def _last(fits: Callable[[int], bool], step: int) -> int:
-    """The last of 1, 2 ... that fits, as long as it times ``step`` is no more than MOST."""
-    low, high = 0, MOST // step + 1
+def _largest_that_fits(fits: Callable[[int], bool], step: int) -> int:
+    """The last of 1, 2 ... that fits, as long as it times ``step`` is no more than LARGEST_SIZE."""
+    low, high = 0, LARGEST_SIZE // step + 1
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)

@@ -25,9 +25,12 @@ from diptych.training.planning.footprint import Bench, Footprint
 from diptych.training.planning.forecast import Forecast
 
 MARGIN = 0.1  # of the available memory that stays free: for other programs, and for what differs from the forecast
-SAMPLED = 100  # images a side that say what the data is like
-TIMED = 1.0  # seconds of timed steps of each size
-SLOW, QUICK = 10.0, 3.0  # seconds that a step to be measured may take: of the recipe's own size, of a larger one
+IMAGES_SAMPLED = 100  # images a side that say what the data is like
+SECONDS_TIMED = 1.0  # seconds of timed steps of each size
+MAX_STEP_SECONDS, MAX_LARGE_STEP_SECONDS = (
+    10.0,
+    3.0,
+)  # seconds that a step to be measured may take: of the recipe's own size, of a larger one
 
 NUM_TASKS = 4  # that a watch hears of where all goes well: the data, and each size
 Watch = Callable[[], None]
@@ -126,7 +129,7 @@ class Plan:
         return found | {"reading": self.reading, "margin": MARGIN, "recipe": self.recipe.to_dict(), "measured": measured}
 
 
-def plan(recipe: Recipe, device: torch.device, watch: Watch = lambda: None) -> Plan:
+def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: None) -> Plan:
     """Look at some of the data, and measure a recipe's training steps at two or three sizes; ``watch`` hears of each.
 
     Raises what reading the data raises; ConfigError when the method cannot be built; OutOfMemory when no size fits at all.
@@ -137,12 +140,12 @@ def plan(recipe: Recipe, device: torch.device, watch: Watch = lambda: None) -> P
     census = take_census(sampled(train))
     trained = train if layout.val else hold_out(train, recipe.data, recipe.train.seed)[0]
     reading = seconds_to_read(Crops(census, replace(recipe.data, pairs=0.0), recipe.train.seed))  # a sample may hold no pair
-    available = room_for_a_training(device)
+    available = memory_for_training(device)
     watch()
     with Bench(recipe, (census.a, census.b), device) as bench:
         forecast = measure_sizes(bench, available, watch)
         fits = forecast.peak(recipe.train.batch_size, recipe.data.crop_size) <= available * (1 - MARGIN)
-        ways = () if fits else thrifty_ways(bench, forecast, available * (1 - MARGIN), watch)
+        ways = () if fits else memory_savings(bench, forecast, available * (1 - MARGIN), watch)
     return Plan(
         recipe,
         describe(device, recipe.train.precision),
@@ -156,14 +159,14 @@ def plan(recipe: Recipe, device: torch.device, watch: Watch = lambda: None) -> P
     )
 
 
-def room_for_a_training(device: torch.device) -> int:
+def memory_for_training(device: torch.device) -> int:
     """What a training in this process's place could take: what this one holds is free when it ends."""
     return available_memory(device) + (0 if device.type == "cuda" else resident_memory())
 
 
 def sampled(split: Split) -> Split:
     """Some of the images, evenly spread; pairs stay pairs."""
-    a, b = (tuple(side[:: math.ceil(len(side) / SAMPLED)]) for side in (split.a, split.b))
+    a, b = (tuple(side[:: math.ceil(len(side) / IMAGES_SAMPLED)]) for side in (split.a, split.b))
     return Split(a, b, split.paired)
 
 
@@ -192,7 +195,7 @@ def measure_sizes(bench: Bench, available: int, watch: Watch) -> Forecast:
 
     def take(batch: int, crop: int) -> None:
         size = {"train.batch_size": batch, "data.crop_size": crop, "train.accumulate": math.gcd(batch, parts)}
-        footprint = bench.measure(TIMED, **size)
+        footprint = bench.measure(SECONDS_TIMED, **size)
         found.extend([footprint] if footprint else [])
         watch()
 
@@ -205,18 +208,18 @@ def measure_sizes(bench: Bench, available: int, watch: Watch) -> Forecast:
             "end other programs, or choose smaller networks (--method.ngf, --method.generator)"
         )
     batches = [batch >> k for k in range(batch.bit_length())]  # the half, the quarter ... of it
-    for sizes, patience in ((batches, SLOW), ([4 * batch, 2 * batch], QUICK)):
+    for sizes, patience in ((batches, MAX_STEP_SECONDS), ([4 * batch, 2 * batch], MAX_LARGE_STEP_SECONDS)):
         forecast = Forecast(tuple(found))
         allowed = (
             n for n in sizes if forecast.seconds(n, crop) <= patience and forecast.peak(n, crop) <= available * (1 - MARGIN)
         )
         chosen = next(allowed, 0)
-        if forecast.load(chosen, crop) > forecast.most:
+        if forecast.load(chosen, crop) > forecast.largest_load:
             take(chosen, crop)
     return Forecast(tuple(found))
 
 
-def thrifty_ways(bench: Bench, forecast: Forecast, room: float, watch: Watch) -> list[str]:
+def memory_savings(bench: Bench, forecast: Forecast, room: float, watch: Watch) -> list[str]:
     """Settings that would make a recipe fit which does not: parts of a batch, and recomputed activations, each measured."""
     last = max(forecast.footprints, key=lambda footprint: forecast.load(footprint.batch, footprint.crop))
     batch, crop = bench.recipe.train.batch_size, bench.recipe.data.crop_size

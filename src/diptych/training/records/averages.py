@@ -10,7 +10,7 @@ from diptych.training.distributed import World, mean_over
 EXACT = {"mps": torch.float32}  # Apple's GPUs know no float64
 
 
-class Stats:
+class LossAverages:
     """Running sums of every term since they were last read."""
 
     def __init__(self) -> None:

@@ -36,7 +36,7 @@ class Validation:
         return f"{'highest' if self.higher_is_better else 'lowest'} {self.select} on the validation split"
 
 
-class Selection:
+class BestScore:
     """The best score so far. It lives in the lines of statistics, so that a resumed run goes on from there."""
 
     def __init__(self, validation: Validation, lines: Iterable[Mapping[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from diptych.run import Run
 from diptych.snapshot import Snapshot
 from diptych.training.health.diagnosis import Verdict, diagnose
 from diptych.training.health.doctor import Doctor
-from diptych.training.records.best import Selection, Validation, usable_scores
+from diptych.training.records.best import BestScore, Validation, usable_scores
 from diptych.training.signals import Interrupts
 from diptych.training.trainee import Trainee
 
@@ -41,14 +41,14 @@ class Observer:
         self.recipe, self.census, self.run, self.doctor, self.interrupts = recipe, census, run, doctor, interrupts
         self.lines = run.lines() if run else []
         self.steps = validation_steps if validation else ()
-        self.selection = Selection(validation, self.lines) if validation else None
-        self.told: set[tuple[str, str]] = set()
+        self.selection = BestScore(validation, self.lines) if validation else None
+        self.warned: set[tuple[str, str]] = set()
 
     def due(self, step: int) -> bool:
         """Whether a step is to be observed for more than its losses."""
         return step in self.steps or self.doctor.due(step)
 
-    def noted(self, step: int) -> bool:
+    def has_line(self, step: int) -> bool:
         """Whether a step needs no line, because it has one or none was taken yet; only the first process knows."""
         return step == 0 or bool(self.lines and self.lines[-1]["step"] >= step)
 
@@ -65,7 +65,7 @@ class Observer:
             scores, self.census = usable_scores(validation, snapshot, self.census, self._poll)
         return {"validation": scores} if scores else {}
 
-    def note(self, trainee: Trainee, line: dict[str, Any]) -> None:
+    def write(self, trainee: Trainee, line: dict[str, Any]) -> None:
         """Write a line of statistics, with the doctor's look where one is due; keep the snapshot if its scores are the best."""
         if self.run is None:
             return
@@ -82,9 +82,9 @@ class Observer:
         """What is wrong by now; each thing is a warning once."""
         verdicts = diagnose(self.lines, self.recipe.to_dict())
         for verdict in verdicts:
-            if (verdict.problem, verdict.where) not in self.told:
+            if (verdict.problem, verdict.where) not in self.warned:
                 log.warning("%s", verdict)
-        self.told |= {(verdict.problem, verdict.where) for verdict in verdicts}
+        self.warned |= {(verdict.problem, verdict.where) for verdict in verdicts}
         return verdicts
 
     def _poll(self) -> None:
