@@ -24,7 +24,8 @@ from diptych.recipe import Recipe
 from diptych.recipes import preset
 from diptych.training.distributed import World
 from diptych.training.health.doctor import Doctor, look_steps
-from diptych.training.loop import build_method, to_device
+from diptych.training.loop import to_device
+from diptych.training.preparation import build_method
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from tests.training.patients import FAILURES, break_on_purpose, run, small_recipe, write_pictures

@@ -36,7 +36,8 @@ from diptych.device import pick_device, pick_precision, workers_for
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
 from diptych.training.execution.cuda_graph import GraphedStep
-from diptych.training.loop import build_method, to_device
+from diptych.training.loop import to_device
+from diptych.training.preparation import build_method
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from diptych import Recipe, Translator, train
 from diptych.data.formats import read_pixels, write_pixels
 from diptych.data.listing import find_images
-from diptych.training.loop import Progress
+from diptych.training.progress import Progress
 
 
 def show(step: Progress) -> None:

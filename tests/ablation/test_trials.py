@@ -21,7 +21,7 @@ from diptych.evaluation.instruments import Instruments
 from diptych.recipe import Recipe, flat
 from diptych.run import Run
 from diptych.training.distributed import World
-from diptych.training.loop import build_method
+from diptych.training.preparation import build_method
 
 SIZE = 32
 TINY = {"ngf": 4, "ndf": 4, "norm": "instance"}

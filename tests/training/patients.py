@@ -20,7 +20,8 @@ from diptych.recipe import Recipe
 from diptych.training.distributed import World
 from diptych.training.health.diagnosis import Verdict, diagnose
 from diptych.training.health.doctor import Doctor
-from diptych.training.loop import build_method, to_device, with_validation
+from diptych.training.loop import to_device
+from diptych.training.preparation import build_method, with_validation
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 

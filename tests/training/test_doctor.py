@@ -13,7 +13,7 @@ from diptych.methods import Batch
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
 from diptych.training.health.doctor import Doctor, look_steps, measure
-from diptych.training.loop import build_method
+from diptych.training.preparation import build_method
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from tests.contract.test_methods import assert_equal_trees

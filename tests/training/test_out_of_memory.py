@@ -70,7 +70,7 @@ def test_with_auto_batch_the_training_goes_on_in_parts(tmp_path, monkeypatch, ca
     words = ["train", "cyclegan", a, b, *CYCLEGAN, "--out", tmp_path / "run", "--train.batch_size", 2, "--auto-batch"]
     assert diptych(*words) == 0
     assert taken == [1, 2]
-    assert "image 2: out of memory (CUDA out of memory.); the batch now goes in 2 parts" in capsys.readouterr().err
+    assert "image 2: out of memory (CUDA out of memory.); batches are now computed in 2 parts" in capsys.readouterr().err
     assert json.loads((tmp_path / "run" / "stats.jsonl").read_text().splitlines()[-1])["images"] == 4
 
 

@@ -17,11 +17,11 @@ from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
 from diptych.training.execution.out_of_memory import explain_out_of_memory, step_within_memory
-from diptych.training.loop import build_method
 from diptych.training.planning import plan as planning
 from diptych.training.planning.footprint import Bench, Footprint
 from diptych.training.planning.forecast import Forecast
 from diptych.training.planning.plan import MARGIN, Plan, measure_sizes, memory_savings
+from diptych.training.preparation import build_method
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
@@ -236,11 +236,11 @@ def fails_until(parts, trainee):
 
 def test_with_auto_the_same_batch_goes_on_in_more_parts(trainee, caplog):
     with caplog.at_level(logging.WARNING, "diptych"):
-        step_within_memory(fails_until(4, trainee), batch_of(), trainee, RECIPE, auto=True)
+        step_within_memory(fails_until(4, trainee), batch_of(), trainee, auto=True)
     assert trainee.parts == 4 and trainee.stats.steps == 1
     assert [record.getMessage().split(";")[1] for record in caplog.records] == [
-        " the batch now goes in 2 parts",
-        " the batch now goes in 4 parts",
+        " batches are now computed in 2 parts",
+        " batches are now computed in 4 parts",
     ]
 
 
@@ -250,7 +250,7 @@ def test_nothing_of_the_attempt_that_failed_is_left(trainee):
     for each in (trainee, other):
         each.method.G_ab.eval()  # without dropout, whose chances would be others the second time
     train_step(other, batch_of())
-    step_within_memory(fails_until(2, trainee), batch_of(), trainee, RECIPE, auto=True)
+    step_within_memory(fails_until(2, trainee), batch_of(), trainee, auto=True)
     assert trainee.parts == 2
     for one, two in zip(other.method.parameters(), trainee.method.parameters(), strict=True):
         assert torch.equal(one, two)
@@ -259,7 +259,7 @@ def test_nothing_of_the_attempt_that_failed_is_left(trainee):
 
 def test_without_auto_the_error_says_sizes_and_what_to_change(trainee):
     with pytest.raises(OutOfMemory) as caught:
-        step_within_memory(fails_until(2, trainee), batch_of(), trainee, RECIPE)
+        step_within_memory(fails_until(2, trainee), batch_of(), trainee)
     text = str(caught.value)
     assert text.startswith("image 0: out of memory at crop 32, batch 4, after a peak of ") and "\n" not in text
     assert "(CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1 GiB free); the state before it is kept" in text
@@ -270,7 +270,7 @@ def test_without_auto_the_error_says_sizes_and_what_to_change(trainee):
 
 def test_when_each_image_goes_alone_there_are_no_more_parts(trainee):
     with pytest.raises(OutOfMemory, match=r"batch 4 in 4 parts, after .*; try --train.checkpoint true, or a smaller"):
-        step_within_memory(fails_until(8, trainee), batch_of(), trainee, RECIPE, auto=True)
+        step_within_memory(fails_until(8, trainee), batch_of(), trainee, auto=True)
 
 
 def test_running_out_of_memory_beside_the_steps_is_one_line_too():
@@ -289,7 +289,7 @@ def test_another_error_passes(trainee):
         raise RuntimeError("shape mismatch")
 
     with pytest.raises(RuntimeError, match="shape mismatch"):
-        step_within_memory(step, batch_of(), trainee, RECIPE, auto=True)
+        step_within_memory(step, batch_of(), trainee, auto=True)
 
 
 def test_a_plan_of_embedded_data_is_made_of_all_that(monkeypatch):

@@ -31,33 +31,33 @@ def recipe_of(method):
 def test_measuring_one_process_alone_changes_nothing():
     trainee = trainee_of("cyclegan", {"batch_size": 4, "ema": 0.9})
     before, threads = trainee.state(), torch.get_num_threads()
-    assert single_process_speed(trainee, recipe_of("cyclegan"), batch_of(0)) > 0
+    assert single_process_speed(trainee, batch_of(0)) > 0
     assert_equal_trees(trainee.state(), before)
     assert torch.get_num_threads() == threads
 
 
 @pytest.fixture
-def scaling(monkeypatch):
+def speedup(monkeypatch):
     """Two processes, of which one alone trains 10 images/s."""
     trainee = trainee_of("pix2pix")
     trainee.world = World(0, 2)
     monkeypatch.setattr("diptych.training.execution.speedup.single_process_speed", lambda *_: 10.0)
     monkeypatch.setattr("diptych.training.execution.speedup.broadcast", lambda value, world: value)
-    return Speedup(trainee, recipe_of("pix2pix"), batch_of(0))
+    return Speedup(trainee, batch_of(0))
 
 
-def test_efficiency_is_the_speedup_for_each_process(scaling, caplog):
+def test_efficiency_is_the_speedup_for_each_process(speedup, caplog):
     with caplog.at_level(logging.WARNING):
-        assert scaling.of(18.0) == {"speedup": 1.8, "efficiency": 0.9}
+        assert speedup.of(18.0) == {"speedup": 1.8, "efficiency": 0.9}
     assert not caplog.records
 
 
-def test_processes_that_do_not_pay_are_named_once(scaling, caplog):
+def test_processes_that_are_not_worth_it_are_named_once(speedup, caplog):
     with caplog.at_level(logging.WARNING):
-        assert scaling.of(9.0) == {"speedup": 0.9, "efficiency": 0.45}
-        scaling.of(9.0)
+        assert speedup.of(9.0) == {"speedup": 0.9, "efficiency": 0.45}
+        speedup.of(9.0)
     (record,) = caplog.records
-    assert record.getMessage() == "2 processes train 9 images/s and one alone 10: more processes do not pay here"
+    assert record.getMessage() == "2 processes train 9 images/s and a single one 10: more processes are not worth it here"
 
 
 @pytest.mark.parametrize("device", [CPU, CUDA], ids=str)

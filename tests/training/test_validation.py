@@ -14,7 +14,8 @@ from diptych.errors import DataError, Interrupted
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.snapshot import Snapshot
-from diptych.training.loop import evenly_spaced, train
+from diptych.training.job import evenly_spaced
+from diptych.training.loop import train
 from diptych.training.records.best import BestScore, Validation
 from diptych.trees import read_header, read_tree
 from tests.contract.test_methods import assert_equal_trees
@@ -149,7 +150,7 @@ def test_an_image_that_validates_and_tests_is_refused(images, tmp_path):
         (root / name).symlink_to(images / name)
     for side in "AB":
         (root / f"val{side}").symlink_to(images / f"test{side}")
-    with pytest.raises(DataError, match="is in the validation and in the test split; selection on test images is refused"):
+    with pytest.raises(DataError, match="is in the validation and in the test split, but a snapshot must not be selected on"):
         train(recipe_of(root), tmp_path / "run", device="cpu", num_previews=0)
 
 

@@ -20,7 +20,7 @@ from diptych.recipe import Recipe
 from diptych.run import write_json
 from diptych.scoring.real_images import find_real_images, readable
 from diptych.scoring.tools import Side
-from diptych.training.loop import Progress, Watch
+from diptych.training.progress import Progress, Watch
 
 
 def ablate(

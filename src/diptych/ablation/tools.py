@@ -17,7 +17,8 @@ from diptych.metrics.palette import Palette
 from diptych.recipe import Recipe
 from diptych.scoring.tools import MAX_FOR_PALETTE, Side, found_palette, num_colours, tools_of
 from diptych.sheets import spread
-from diptych.training.loop import Watch, train
+from diptych.training.loop import train
+from diptych.training.progress import Watch
 
 
 def ablation_tools(

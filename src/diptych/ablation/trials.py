@@ -25,7 +25,8 @@ from diptych.run import read_census, write_json
 from diptych.scoring.snapshots import Loaded
 from diptych.scoring.task import Task
 from diptych.snapshot import Snapshot
-from diptych.training.loop import Progress, Watch, train
+from diptych.training.loop import train
+from diptych.training.progress import Progress, Watch
 from diptych.training.signals import catch_interrupts
 
 TRAINING: dict[str, Any] = {"num_previews": 2}  # what train gets besides recipe, folder and device

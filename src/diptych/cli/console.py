@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:  # at run time this would import torch, before wrong words are refused
-    from diptych.training.loop import Progress as Step
-    from diptych.training.loop import Watch
+    from diptych.training.progress import Progress as Step
+    from diptych.training.progress import Watch
 
 console = Console(highlight=False, markup=False, emoji=False)  # file names may hold [brackets] and :colons:
 notes = Console(stderr=True, highlight=False, markup=False, emoji=False)

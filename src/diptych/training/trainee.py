@@ -1,4 +1,4 @@
-"""Everything that one training changes, and its state for an exact resume."""
+"""Everything that training changes: networks, optimizers, averages, position; and its state for an exact resume."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 
 class Trainee:
-    """Everything that one training changes: the method's networks, their optimizers, the average, statistics and position.
+    """Everything that training changes: the method's networks, their optimizers, averaged weights, mean losses and position.
 
-    ``parts`` is how many parts of a batch are computed one after another. ``layout`` is the memory layout of images, by default
+    A batch is computed in ``parts`` equal parts, one after another. ``layout`` is the memory layout of images; the default is
     the one in which convolutions are fastest on the device. ``compiled`` generates kernels for each network, which takes a
-    minute or more in the first step.
+    minute or more in the first step. ``images`` counts the images trained on, ``restored`` how often a state was restored.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class Trainee:
         compiled: bool = False,
         layout: torch.memory_format | None = None,
     ) -> None:
-        self.method, self.world, self.device = method.to(device), world, device
+        self.method, self.recipe, self.world, self.device = method.to(device), recipe, world, device
         self.bf16 = recipe.train.precision == "bf16"
         self.parts = recipe.train.accumulate
         self.layout = layout or fastest_layout(device)
-        if device.type == "cuda":  # there, weights in another layout than the images would be rearranged at every use
+        if device.type == "cuda":  # here, weights in another layout than the images would be rearranged at every use
             for tensor in (*method.parameters(), *method.buffers()):
                 tensor.data = tensor.data.contiguous(memory_format=self.layout) if tensor.dim() == 4 else tensor.data
-        on_gpu = device.type == "cuda"  # there a recorded step reads its learning rate and its count from the device
+        on_gpu = device.type == "cuda"  # a CUDA graph reads the learning rate and the step count from the device
         self.optimizers = {
             phase: torch.optim.Adam(
                 [p for net in nets for p in net.parameters()],
@@ -60,7 +60,7 @@ class Trainee:
         self.ema = Ema(nn.ModuleDict(method.generators()), recipe.train.ema) if recipe.train.ema else None
         self.stats, self.guard = LossAverages(), NonFiniteGuard(world)
         self.images = 0
-        self.restored = 0  # counts restores: a recorded CUDA graph still points at the tensors from before
+        self.restored = 0  # a CUDA graph recorded before a restore still points at the old tensors
         if recipe.train.checkpoint:
             for net in method.generators().values():
                 recompute_stages(net)
@@ -72,7 +72,7 @@ class Trainee:
                     )  # None generalises after the second size, which is faster to compile
 
     def set_lr(self, lr: float) -> None:
-        """The same learning rate for every phase."""
+        """Set the learning rate of every phase."""
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 if isinstance(group["lr"], Tensor):
@@ -81,12 +81,15 @@ class Trainee:
                     group["lr"] = lr
 
     def translators(self) -> Mapping[str, nn.Module]:
-        """The generators to show and to keep: the averaged ones where there are any."""
+        """The generators for previews and snapshots: with averaged weights where the recipe asks for them."""
         return self.ema.translators() if self.ema else self.method.generators()
 
     def state(self) -> Tree:
-        """All of it, for an exact resume; collective over all processes."""
-        buffers = {name: buffer.cpu() for name, buffer in self.method.named_buffers()}  # processes gather them by pickle
+        """All of this as a tree, for an exact resume; all processes must call this together.
+
+        Weights and moments are equal in all processes. Buffers and random state are not, so each process adds its own.
+        """
+        buffers = {name: buffer.cpu() for name, buffer in self.method.named_buffers()}  # gathering pickles them
         local = {"rng": torch.get_rng_state(), "buffers": buffers}
         if self.device.type == "cuda":
             local["cuda_rng"] = torch.cuda.get_rng_state(self.device)
@@ -101,7 +104,7 @@ class Trainee:
         }
 
     def restore(self, state: Tree) -> None:
-        """Undo state()."""
+        """Go back to a state. Raises ConfigError when it was saved by another number of processes."""
         if len(state["ranks"]) != self.world.size:
             raise ConfigError(
                 f"this run was trained by {len(state['ranks'])} processes, not {self.world.size}; resume it with as many"
@@ -113,7 +116,7 @@ class Trainee:
             moments = {
                 index: {name: _laid_out_as(parameter, value) for name, value in kept.items()}
                 for index, (parameter, kept) in enumerate(zip(_parameters(optimizer), state["optimizers"][phase], strict=True))
-                if kept  # empty for a parameter that never had a gradient
+                if kept  # it is empty for a parameter that never had a gradient
             }
             optimizer.load_state_dict({"state": moments, "param_groups": groups})
         if self.ema:
@@ -125,20 +128,23 @@ class Trainee:
         if self.device.type == "cuda" and "cuda_rng" in local:
             torch.cuda.set_rng_state(local["cuda_rng"], self.device)
         if (self.device.type == "cuda") != ("cuda_rng" in local):
-            log.warning("resumed on %s a training of another kind of device: not bit-identical from here", self.device)
+            log.warning(
+                "this training began on another kind of device than %s: it is not bit-identical from here on", self.device
+            )
         if state["threads"] != torch.get_num_threads():
             log.warning(
-                "resumed with %d CPU threads after %d: not bit-identical from here", torch.get_num_threads(), state["threads"]
+                "this training is resumed with %d CPU threads and was saved with %d: it is not bit-identical from here on",
+                *(torch.get_num_threads(), state["threads"]),
             )
 
 
 def fastest_layout(device: torch.device) -> torch.memory_format:
-    """The memory layout of images in which convolutions are fastest: channels innermost on CPUs and CUDA."""
+    """The memory layout of images in which convolutions are fastest: channels last on CPUs and CUDA."""
     return torch.channels_last if device.type in ("cpu", "cuda") else torch.contiguous_format
 
 
 def _laid_out_as(parameter: nn.Parameter, value: object) -> object:
-    """A moment in the memory layout of its parameter, as the fused optimizer needs it; the step count stays as it is."""
+    """Copy an Adam moment into its parameter's memory layout, as the fused optimizer needs it; the step count stays as it is."""
     if not isinstance(value, Tensor) or value.shape != parameter.shape:
         return value
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

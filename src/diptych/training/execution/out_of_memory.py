@@ -1,4 +1,4 @@
-"""Out of memory in a training step: how it shows, what is said, and how `--auto-batch` goes on."""
+"""Running out of memory: how it is recognised and explained, and how ``--auto-batch`` goes on with smaller parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def explain_out_of_memory(recipe: Recipe, device: torch.device) -> Iterator[None]:
-    """Raise OutOfMemory where memory runs out inside, but outside of a step: networks are made, a preview, a saved state."""
+    """Raise OutOfMemory when memory runs out in this block but outside of a step, as when a state is saved."""
     try:
         yield
     except (MemoryError, RuntimeError, OSError) as error:
@@ -35,25 +35,26 @@ def explain_out_of_memory(recipe: Recipe, device: torch.device) -> Iterator[None
         ) from error
 
 
-def step_within_memory(step: Callable[[Batch], None], batch: Batch, trainee: Trainee, recipe: Recipe, auto: bool = False) -> None:
-    """A training step; where memory runs out, raise OutOfMemory, or with ``auto`` take the batch in more parts, from then on.
+def step_within_memory(step: Callable[[Batch], None], batch: Batch, trainee: Trainee, *, auto: bool = False) -> None:
+    """Take a training step. When memory runs out, raise OutOfMemory, or with ``auto`` compute batches in more parts from now on.
 
-    More parts are the same mathematics but for BatchNorm's statistics. A phase of the step that was already done is done again:
-    its networks see this one batch twice. Among several processes the others would wait for this one, so ``auto`` does nothing.
+    More parts do not change the result, except that BatchNorm's statistics are those of a part. Phases that were updated before
+    memory ran out are updated again: their networks see this one batch twice. With several processes ``auto`` has no effect,
+    since the others would wait for this one.
     """
     while (problem := _attempt(step, batch)) is not None:
         _release(trainee)
         size, parts = len(batch.a), trainee.parts
         more = next((n for n in range(2 * parts, size + 1) if size % n == 0), size)
         if not auto or more == parts or trainee.world.size > 1:
-            raise OutOfMemory(out_of_memory_message(problem, trainee, recipe, more, auto))
+            raise OutOfMemory(out_of_memory_message(problem, trainee, more, auto))
         trainee.parts = more
-        log.warning("image %s: out of memory (%s); the batch now goes in %d parts", f"{trainee.images:,}", problem, more)
+        log.warning("image %s: out of memory (%s); batches are now computed in %d parts", f"{trainee.images:,}", problem, more)
 
 
-def out_of_memory_message(problem: str, trainee: Trainee, recipe: Recipe, more: int, auto: bool) -> str:
-    """The message of OutOfMemory: sizes, peak, and what to change."""
-    config, parts = recipe.train, trainee.parts
+def out_of_memory_message(problem: str, trainee: Trainee, more: int, auto: bool) -> str:
+    """The message of OutOfMemory: sizes, peak memory, and what to change; ``more`` is the next larger number of parts."""
+    recipe, config, parts = trainee.recipe, trainee.recipe.train, trainee.parts
     batch = f"batch {config.batch_size}" + (f" in {parts} parts" if parts > 1 else "")
     where = f"image {trainee.images:,}: out of memory at crop {recipe.data.crop_size}, {batch}"
     ways = [] if more == parts else [f"--train.accumulate {more}" if auto or trainee.world.size > 1 else "--auto-batch"]
@@ -67,7 +68,10 @@ def out_of_memory_message(problem: str, trainee: Trainee, recipe: Recipe, more: 
 
 
 def _attempt(step: Callable[[Batch], None], batch: Batch) -> str | None:
-    """Why memory ran out, or None. The exception holds all tensors of the step, so it must not leave this function."""
+    """Take a step; return why memory ran out, or None.
+
+    The exception holds all tensors of the step, so it must not leave this function.
+    """
     try:
         step(batch)
     except Exception as error:
@@ -78,13 +82,13 @@ def _attempt(step: Callable[[Batch], None], batch: Batch) -> str | None:
 
 
 def _short(error: Exception) -> str:
-    """What a library said, in one line that is not too long."""
+    """The message of a library in one line of bounded length."""
     words = re.sub(r"^\[enforce fail [^]]*\] err == 0\. ", "", " ".join(str(error).split())) or type(error).__name__
     return words if len(words) <= 120 else f"{words[:120]} ..."
 
 
 def _release(trainee: Trainee) -> None:
-    """Give back what the broken step held; the losses since the last line would count some of its phases twice."""
+    """Free what the failed step held, and forget the losses since the last line, which would count some phases twice."""
     for optimizer in trainee.optimizers.values():
         optimizer.zero_grad(set_to_none=True)
     trainee.stats.clear()

@@ -1,6 +1,6 @@
-"""What training steps of one size take in memory and time, measured: real steps in a process of their own.
+"""The memory and time of training steps of one size, measured on real steps in a separate process.
 
-A process of its own starts from nothing, so that its peak is that of a training, and running out of memory ends it alone.
+A separate process starts with nothing allocated, so that its peak is that of a training, and running out of memory ends only it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.recipe import Recipe
 from diptych.training.distributed import World
 from diptych.training.execution.cuda_graph import NUM_WARM_UP_STEPS, GraphedStep
-from diptych.training.loop import build_method, to_device
+from diptych.training.loop import to_device
+from diptych.training.preparation import build_method
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from diptych.trees import write_tree
@@ -45,10 +46,15 @@ MAX_TIMED_STEPS = 10
 class Footprint:
     """Bytes and seconds of training steps of one size.
 
-    ``batch``: images at once, in one of the parts of train.accumulate. ``peak``: what the process holds at most while it trains
-    (see diptych.memory.peak_memory), ``saving`` until the training state is written as well. ``fixed``: about what it would hold
-    without activations. ``pools``: bytes of buffers, nearly all of them image pools, which grow with the crop but not with the
-    batch. ``multiple``: networks pad crops of other sizes to a multiple of it. ``seconds``: of one step.
+    crop: the side of the images in pixels.
+    batch: the number of images of a step.
+    peak: the most bytes that the process holds while it trains (see diptych.memory.peak_memory).
+    saving: the same, once the training state has been written too.
+    fixed: roughly what the process would hold without activations.
+    pools: bytes of buffers, nearly all of them image pools, which grow with the crop but not with the batch.
+    seconds: the duration of one step.
+    multiple: networks pad crops to a multiple of this.
+    parameters: the number of weights of each network.
     """
 
     crop: int
@@ -63,9 +69,9 @@ class Footprint:
 
 
 class Bench:
-    """Measures sizes of one recipe, each in a process of its own; use it in a ``with`` block.
+    """Measures steps of one recipe at various sizes, each in a separate process; use it in a ``with`` block.
 
-    ``recipe.train.precision`` must be resolved.
+    The recipe's precision must be resolved, not ``auto``.
     """
 
     def __init__(self, recipe: Recipe, domains: tuple[Domain, Domain], device: torch.device) -> None:
@@ -75,10 +81,10 @@ class Bench:
 
     def __enter__(self) -> Bench:
         words = [sys.executable, "-c", BENCH_COMMAND]
-        alone = os.environ | {"OMP_NUM_THREADS": "1"}  # threads do not survive a fork, so none may start before it
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}  # threads do not survive a fork, so none may start before it
         self.notes = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.notes, text=True, bufsize=1, env=alone
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.notes, text=True, bufsize=1, env=environment
         )
         return self
 
@@ -88,10 +94,10 @@ class Bench:
         self.notes.close()
 
     def measure(self, seconds: float, **changes: Any) -> Footprint | None:
-        """Steps of the recipe with some settings changed; None when they ran out of memory.
+        """Measure steps of the recipe with some settings changed; None when they ran out of memory.
 
-        One step warms up; then steps are timed for about ``seconds``, one at least. Raises ConfigError when the method cannot be
-        built.
+        After one step that warms up, at least one step is timed, and more until ``seconds`` have passed. Raises ConfigError when
+        the method cannot be built.
         """
         assert self.process.stdin and self.process.stdout
         recipe = self.recipe.replace(**changes)
@@ -107,17 +113,17 @@ class Bench:
 
 
 def serve() -> None:
-    """The bench's own process: a task a line comes in, and its answer goes out: a footprint, nothing, or an error.
+    """Serve a bench: read one task per line, and answer each with a footprint, nothing when memory ran out, or an error.
 
-    It imports once, and each task has a copy of it, which may be ended by the system for want of memory.
+    This process has the libraries imported, and forks a child for each task, which the system may kill when memory runs out.
     """
-    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # imports what every optimizer does
+    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])  # this imports what every optimizer needs
     for line in sys.stdin:
         read_end, write_end = os.pipe()
         held = resident_memory()
         child = os.fork()
         if not child:
-            # Pages of the libraries are in nobody's count after a fork until they are touched again.
+            # After a fork, pages of the libraries do not count as the child's until it touches them.
             answer = answer_task(json.loads(line), held - resident_memory())
             os.write(write_end, answer.encode())
             os._exit(0)
@@ -131,10 +137,13 @@ def serve() -> None:
 
 
 def answer_task(task: dict[str, Any], uncounted: int) -> str:
-    """One task's answer, as JSON in one line; nothing in it when memory ran out. ``uncounted``: bytes of the process besides."""
+    """Answer one task with one line of JSON, which is empty when memory ran out.
+
+    ``uncounted`` is the number of bytes that this process holds but that the system does not count as its own.
+    """
     sys.path[:] = task["path"]
     with suppress(OSError):  # not on Linux
-        Path("/proc/self/oom_score_adj").write_text("1000")  # if the system must end a process, then this one
+        Path("/proc/self/oom_score_adj").write_text("1000")  # the system should kill this process first
     torch.set_num_threads(task["threads"])
     a, b = (Domain(**values) for values in task["domains"])
     try:
@@ -154,18 +163,18 @@ def answer_task(task: dict[str, Any], uncounted: int) -> str:
 
 
 def measure_steps(recipe: Recipe, domains: tuple[Domain, Domain], device: torch.device, seconds: float) -> Footprint:
-    """Train on random images and look at the memory of this process, which should have done nothing else before."""
+    """Train on random images and measure the memory of this process, which must not have done anything else before."""
     census = Census(Split((), (), recipe.method.paired), *domains)
     method = build_method(recipe, census, World())
     trainee = Trainee(method, recipe, device, World())
     for buffer in method.buffers():
-        buffer.mul_(1)  # pages of zeros are not there until they are written to, as when pools fill
+        buffer.mul_(1)  # pages of zeros take no memory until they are written to, as when pools fill
     weights = sum(p.nbytes for p in method.parameters())
-    fixed = peak_memory(device) + 3 * weights  # gradients and two moments are yet to come
+    fixed = peak_memory(device) + 3 * weights  # gradients and Adam's two moments are still to be allocated
     batch_size, crop = recipe.train.batch_size, recipe.data.crop_size
     a, b = (_random_images(domain, batch_size, crop) for domain in domains)
     native = NativeBatch(a, b, (("", ""),) * batch_size, ())
-    on_gpu = device.type == "cuda"  # where the loop replays a recording
+    on_gpu = device.type == "cuda"  # the loop replays a CUDA graph there
     step = GraphedStep(trainee) if on_gpu else partial(train_step, trainee)
     for _ in range(NUM_WARM_UP_STEPS + 1 if on_gpu else 1):
         step(to_device(native, census, device))
@@ -187,12 +196,12 @@ def measure_steps(recipe: Recipe, domains: tuple[Domain, Domain], device: torch.
         fixed,
         sum(buffer.nbytes for buffer in method.buffers()),
         statistics.median(after - before for before, after in pairwise(marks)),
-        max(int(getattr(net, "multiple", 1)) for net in method.generators().values()),  # one of a user's own may not pad
+        max(int(getattr(net, "multiple", 1)) for net in method.generators().values()),  # a user's own network may not pad
         {name: count for name, count in counts.items() if count},
     )
 
 
 def _random_images(domain: Domain, count: int, crop: int) -> torch.Tensor:
-    """Native pixels of a domain, evenly random."""
+    """Uniformly random native pixels of a domain."""
     images = torch.rand(count, domain.channels, crop, crop) * (domain.high - domain.low) + domain.low
     return images.to(TORCH_DTYPES[domain.dtype])

@@ -1,6 +1,6 @@
-"""Scores on held-out images while training goes on, and the best snapshot by one of them.
+"""Validation: snapshots are scored on held-out images while training goes on, and the best one is kept.
 
-Training knows no metrics: whoever starts it says how a snapshot is scored.
+Training knows no metrics: its caller says how a snapshot is scored.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from diptych.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 Poll = Callable[[], None]
-"""Called now and then in long work; raises Interrupted when a signal asked to stop."""
+"""A function that long work calls now and then; it raises Interrupted when a signal asked to stop."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """How a snapshot is scored on ``census.val``, and which of the scores chooses the best one."""
+    """How a snapshot is scored on ``census.val``, and by which of its scores the best snapshot is selected."""
 
     score: Callable[[Snapshot, Census, Poll], dict[str, float]]
     select: str
@@ -32,34 +32,34 @@ class Validation:
 
     @property
     def rule(self) -> str:
-        """The rule in words: ``lowest lpips on the validation split``."""
+        """The rule in words, such as ``lowest lpips on the validation split``."""
         return f"{'highest' if self.higher_is_better else 'lowest'} {self.select} on the validation split"
 
 
 class BestScore:
-    """The best score so far. It lives in the lines of statistics, so that a resumed run goes on from there."""
+    """The best score so far, ``value``; NaN before the first. It is read from the lines of statistics when a run is resumed."""
 
     def __init__(self, validation: Validation, lines: Iterable[Mapping[str, Any]]) -> None:
         self.validation = validation
-        self.best = math.nan
+        self.value = math.nan
         for line in lines:
             self.improves(line.get("validation", {}))
 
     def improves(self, scores: Mapping[str, float]) -> bool:
-        """Whether these scores are better than all before them; takes note of them if so. Equal is not better."""
+        """Whether these scores are better than all before, and not just equal; if so, they are the best from now on."""
         value = scores.get(self.validation.select, math.nan)
-        gain = value - self.best if self.validation.higher_is_better else self.best - value
-        if math.isfinite(value) and (gain > 0 or math.isnan(self.best)):
-            self.best = value
+        gain = value - self.value if self.validation.higher_is_better else self.value - value
+        if math.isfinite(value) and (gain > 0 or math.isnan(self.value)):
+            self.value = value
             return True
         return False
 
 
 def usable_scores(validation: Validation, snapshot: Snapshot, census: Census, poll: Poll) -> tuple[dict[str, float], Census]:
-    """The scores of a snapshot, and the census without the validation images that went bad since it was taken.
+    """Score a snapshot; return the scores, and the census without the validation images that have become unreadable.
 
-    Those are left out of the scores with a warning. Where they leave nothing on a side there are no scores, and no more
-    validation. Raises DataError where every image can be read.
+    These images are left out with a warning. When a side has none left, there are no scores, and the returned census has no
+    validation split. Raises the DataError of the score when every image can be read.
     """
     if census.val is None:
         return {}, census
@@ -78,13 +78,13 @@ def usable_scores(validation: Validation, snapshot: Snapshot, census: Census, po
 
 
 def refuse_test(val: Split, test: Split | None) -> None:
-    """Raise DataError where an image validates and tests: a snapshot chosen on test images makes their scores worthless."""
+    """Raise DataError when an image is in both splits: test scores of a snapshot that was selected on them would be worthless."""
     if test is None:
         return
     tested = {ref.path.resolve() for ref in (*test.a, *test.b)}
     for ref in (*val.a, *val.b):
         if ref.path.resolve() in tested:
             raise DataError(
-                f"{show(ref.path)}: is in the validation and in the test split; selection on test images is refused, "
-                "remove it from one of them"
+                f"{show(ref.path)}: is in the validation and in the test split, but a snapshot must not be selected on "
+                "test images; remove it from one of them"
             )

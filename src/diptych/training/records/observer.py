@@ -1,20 +1,22 @@
-"""What is written down while a training goes on: losses, health and validation of a step, and the best snapshot so far."""
+"""What is written down while a training goes on: losses, health and validation scores, and the best snapshot so far."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+import time
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from diptych.data.census import Census
 from diptych.errors import Interrupted
-from diptych.recipe import Recipe
-from diptych.run import Run
+from diptych.methods import Batch
 from diptych.snapshot import Snapshot
+from diptych.training.execution.speedup import Speedup
 from diptych.training.health.diagnosis import Verdict, diagnose
 from diptych.training.health.doctor import Doctor
+from diptych.training.job import Job, Schedule, evenly_spaced
+from diptych.training.progress import Progress, Watch
 from diptych.training.records.best import BestScore, Validation, usable_scores
 from diptych.training.signals import Interrupts
 from diptych.training.trainee import Trainee
@@ -23,64 +25,98 @@ log = logging.getLogger(__name__)
 
 
 class Observer:
-    """The eyes of one process on its training; only the first process, which has the run folder, writes.
+    """Writes one line of statistics for every ``log_every`` steps, every look of the doctor, every validation, and the last step.
 
-    What is due at a step depends on the step alone, so that a resumed run writes what an uninterrupted one does.
+    What is due at a step depends on the step alone, so that a resumed run writes the same lines as an uninterrupted one. All
+    processes must observe the same steps; only the first one, which has the run folder, writes.
     """
 
     def __init__(
         self,
-        recipe: Recipe,
-        census: Census,
-        run: Run | None,
-        validation: Validation | None,
-        validation_steps: Collection[int],
-        doctor: Doctor,
+        job: Job,
+        trainee: Trainee,
+        schedule: Schedule,
         interrupts: Interrupts,
+        *,
+        validation: Validation | None,
+        num_validations: int,
+        log_every: int,
+        watch: Watch,
     ) -> None:
-        self.recipe, self.census, self.run, self.doctor, self.interrupts = recipe, census, run, doctor, interrupts
-        self.lines = run.lines() if run else []
-        self.steps = validation_steps if validation else ()
-        self.selection = BestScore(validation, self.lines) if validation else None
+        self.job, self.trainee, self.schedule, self.interrupts = job, trainee, schedule, interrupts
+        self.log_every, self.watch = log_every, watch
+        self.doctor = Doctor(trainee.method, job.recipe, job.census, job.device)
+        self.lines = job.run.lines() if job.run else []
+        validates = validation is not None and job.census.val is not None
+        self.best = BestScore(validation, self.lines) if validation and validates else None
+        self.validation_steps = evenly_spaced(num_validations, schedule.steps) if validates else set()
         self.warned: set[tuple[str, str]] = set()
+        self.speedup: Speedup | None = None
+        self._start_clock()
 
     def due(self, step: int) -> bool:
-        """Whether a step is to be observed for more than its losses."""
-        return step in self.steps or self.doctor.due(step)
+        """Whether this step gets a line of statistics."""
+        regular = step % self.log_every == 0 or step == self.schedule.steps
+        return regular or step in self.validation_steps or self.doctor.due(step)
 
     def has_line(self, step: int) -> bool:
-        """Whether a step needs no line, because it has one or none was taken yet; only the first process knows."""
+        """Whether a step needs no line, because it has one already or is before the first; only the first process knows."""
         return step == 0 or bool(self.lines and self.lines[-1]["step"] >= step)
 
-    def scores(self, trainee: Trainee, step: int) -> dict[str, dict[str, float]]:
-        """The validation that is due at a step; every process makes it, so that none waits for another too long.
+    def measure_speedup(self, batch: Batch) -> None:
+        """Measure once how fast a single process trains, where several do, so that lines can say whether they are worth it."""
+        if self.job.world.size > 1 and self.speedup is None:
+            self.speedup = Speedup(self.trainee, batch)
+            self._start_clock()
 
-        Raises Interrupted when a signal asks to stop meanwhile.
+    def observe(self, step: int) -> None:
+        """Write the line of a step: mean losses since the last line, speed, and validation and health where they are due.
+
+        Raises Interrupted when a signal arrives during validation; nothing is written then, and the losses are kept.
         """
-        if step not in self.steps or self.selection is None:
+        scores = self._validate(step)
+        losses = self.trainee.stats.read(self.job.world)
+        images, config = self.trainee.images, self.job.recipe.train
+        speed = (images - self._clock_images) / (time.monotonic() - self._clock)
+        self._start_clock()
+        before = images - config.batch_size
+        epoch = self.schedule.epoch_at(before) + 1
+        position = {"step": step, "images": images, "epoch": epoch, "lr": self.schedule.lr_at(before)}
+        pace = {"images_s": round(speed, 3)} | (self.speedup.of(speed) if self.speedup else {})
+        self._write(position | {"losses": losses} | pace | scores)
+        self.watch(Progress("training", step, self.schedule.steps, epoch, speed, losses))
+
+    def _start_clock(self) -> None:
+        """Count time and images for the speed from here on."""
+        self._clock, self._clock_images = time.monotonic(), self.trainee.images
+
+    def _validate(self, step: int) -> dict[str, dict[str, float]]:
+        """The validation scores that are due at a step; every process computes them, so that none waits long for another."""
+        if step not in self.validation_steps or self.best is None:
             return {}
-        validation = self.selection.validation
-        snapshot = snapshot_of(trainee, self.recipe, self.census, "a candidate")
-        with torch.random.fork_rng([trainee.device] if trainee.device.type == "cuda" else []):
-            scores, self.census = usable_scores(validation, snapshot, self.census, self._poll)
+        candidate = snapshot_of(self.trainee, self.job, "a candidate")
+        device = self.job.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            scores, census = usable_scores(self.best.validation, candidate, self.job.census, self._poll)
+        self.job = replace(self.job, census=census)
         return {"validation": scores} if scores else {}
 
-    def write(self, trainee: Trainee, line: dict[str, Any]) -> None:
+    def _write(self, line: dict[str, Any]) -> None:
         """Write a line of statistics, with the doctor's look where one is due; keep the snapshot if its scores are the best."""
-        if self.run is None:
+        if self.job.run is None:
             return
         self.lines.append(line)
         if self.doctor.due(line["step"]):
             line["health"] = self.doctor.look()
             line["verdicts"] = [str(verdict) for verdict in self._verdicts()]
-        if self.selection and self.selection.improves(line.get("validation", {})):
-            rule = f"{self.selection.validation.rule}, {self.selection.best:.6g}"
-            snapshot_of(trainee, self.recipe, self.census, rule).save(self.run.best)
-        self.run.add_stats(line)  # last: a line on record has its snapshot too
+        if self.best and self.best.improves(line.get("validation", {})):
+            rule = f"{self.best.validation.rule}, {self.best.value:.6g}"
+            snapshot_of(self.trainee, self.job, rule).save(self.job.run.best)
+        self.job.run.add_stats(line)  # comes last, so that the snapshot of a written line exists
 
     def _verdicts(self) -> list[Verdict]:
-        """What is wrong by now; each thing is a warning once."""
-        verdicts = diagnose(self.lines, self.recipe.to_dict())
+        """What is wrong by now; each problem is logged as a warning once."""
+        verdicts = diagnose(self.lines, self.job.recipe.to_dict())
         for verdict in verdicts:
             if (verdict.problem, verdict.where) not in self.warned:
                 log.warning("%s", verdict)
@@ -92,8 +128,9 @@ class Observer:
             raise Interrupted("stopped while validating; run the same command to go on", self.interrupts.signum)
 
 
-def snapshot_of(trainee: Trainee, recipe: Recipe, census: Census, selection: str) -> Snapshot:
-    """The translators as they are now; ``selection`` says in words by what rule they were chosen."""
+def snapshot_of(trainee: Trainee, job: Job, selection: str) -> Snapshot:
+    """The translators as they are now; ``selection`` says in words why this snapshot was kept."""
+    recipe, census = job.recipe, job.census
     size = 0 if recipe.data.resize == "none" else recipe.data.crop_size
     about = {"recipe": recipe.to_dict(), "images": trainee.images, "selection": selection}
     return Snapshot(trainee.translators(), census.a, census.b, size, recipe.method.mode, about)

@@ -1,4 +1,4 @@
-"""Contact sheets of a training: the same few images, translated again and again as it goes on."""
+"""Contact sheets that show the same few images again and again, translated by the networks as they learn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class Preview:
-    """Up to ``rows`` images of each side, evenly chosen, seen whole at the size of training."""
+    """Up to ``rows`` images of each side, evenly spread over the split and resized whole to the training size."""
 
     def __init__(self, split: Split, census: Census, config: DataConfig, rows: int = 4) -> None:
         self.paired = split.paired
@@ -34,7 +34,7 @@ class Preview:
             self.b.append(census.b.encode(b[None]))
 
     def draw(self, generators: Mapping[str, nn.Module], mode: Mode) -> bytes:
-        """A PNG: for each direction the columns input, output and, for pairs, truth."""
+        """Draw a PNG that has the columns input, output and, for pairs, truth for each direction."""
         columns: list[Column] = []
         for direction, net in generators.items():
             inputs, truth = (self.a, self.b) if direction == "a2b" else (self.b, self.a)

@@ -1,0 +1,78 @@
+"""What happens before the first step: the images are read and the networks are built."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import torch
+
+from diptych.data.census import Census, take_census
+from diptych.data.checkup import quick_check
+from diptych.data.folders import Layout, find_data
+from diptych.data.holdout import hold_out
+from diptych.data.ranges import parse_range
+from diptych.errors import ConfigError, Interrupted
+from diptych.methods import Method
+from diptych.recipe import Recipe
+from diptych.run import Run
+from diptych.training.distributed import World, broadcast
+from diptych.training.progress import Progress, Watch
+from diptych.training.records.best import refuse_test
+from diptych.training.signals import Interrupts
+
+log = logging.getLogger(__name__)
+
+
+def read_data(recipe: Recipe, run: Run | None, world: World, strict: bool, interrupts: Interrupts, watch: Watch) -> Census:
+    """The census of the training and validation images; the first process takes it once and keeps it in the run folder."""
+    layout = find_data(recipe.data.source, paired=recipe.method.paired)
+    census = run.census() if run else None
+
+    def counted(done: int, total: int) -> None:
+        watch(Progress("reading images", done, total))
+        if interrupts.signum:
+            raise Interrupted("stopped before training began; run the same command to begin", interrupts.signum)
+
+    if run and census is None:
+        train = recipe.data.oriented(layout.train)
+        whole = take_census(train, strict=strict, value_range=parse_range(recipe.data.range), on_progress=counted)
+        census = with_validation(whole, layout, recipe)
+        run.keep_census(census)
+        if layout.unused:
+            log.warning("not used, as it is not part of the layout: %s", layout.leftovers)
+        for remark in census.remarks():
+            log.warning("%s", remark)
+        for finding in quick_check({"train": census.split, "val": census.val, "test": layout.test}):
+            log.warning("%s", finding)
+    return broadcast(census, world)
+
+
+def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
+    """Add a validation split to a census: the usable images of the val folder, or else images held out from training."""
+    if layout.val is None:
+        train, held_out = hold_out(census.split, recipe.data, recipe.train.seed)
+        return replace(census, split=train, val=held_out)
+    refuse_test(layout.val, layout.test)
+    found = take_census(recipe.data.oriented(layout.val), like=census)
+    for skipped in found.skipped:
+        log.warning("skipped: %s", skipped)
+    return replace(census, val=found.split)
+
+
+def build_method(recipe: Recipe, census: Census, world: World) -> Method:
+    """Build the recipe's method with the same initial weights in all processes, and then seed each process differently.
+
+    Raises ConfigError when the batch cannot be divided equally over the processes and their parts.
+    """
+    torch.manual_seed(recipe.train.seed)
+    portions = world.size * recipe.train.accumulate
+    if recipe.train.batch_size % portions:
+        parts = f" in {recipe.train.accumulate} parts each (train.accumulate)" if recipe.train.accumulate > 1 else ""
+        raise ConfigError(
+            f"train.batch_size {recipe.train.batch_size} is shared by {world.size} processes{parts}; "
+            f"make it a multiple of {portions}"
+        )
+    method = recipe.build(census.a, census.b)
+    torch.manual_seed(recipe.train.seed + world.rank)
+    return method
