@@ -1,4 +1,4 @@
-"""Several processes, one training: started by torchrun, synchronised by one all-reduce a phase."""
+"""One training in several processes, which torchrun starts and one all-reduce per phase keeps equal."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from diptych.errors import DiptychError
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=12)
-"""How long processes wait for one that works alone (reads the data set, scores, saves); torchrun ends all when one dies."""
+"""How long processes wait for one that reads the data, validates or saves. When one dies, torchrun ends the others at once."""
 
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among all: rank of size."""
+    """This process's rank, and the number of all processes."""
 
     rank: int = 0
     size: int = 1
@@ -35,10 +35,10 @@ class World:
 
 @contextmanager
 def join_processes(device: torch.device) -> Iterator[World]:
-    """Join the processes that torchrun started; alone without it.
+    """Join the processes that torchrun started; without torchrun, this process is the only one.
 
-    Each restart of a torchrun gets a store prefix of its own: the rendezvous store outlives restarts, and new workers would
-    read dead ones' addresses.
+    The rendezvous store outlives restarts by torchrun. Each restart therefore uses a key prefix of its own, or the new processes
+    would read the addresses of dead ones.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield World()
@@ -59,14 +59,14 @@ def join_processes(device: torch.device) -> Iterator[World]:
     )
     try:
         yield World(rank, size)
-        dist.barrier()  # a process that ended before the others still talk to it would take them down
+        dist.barrier()  # a process that ends while others still talk to it would make them fail
     finally:
         dist.destroy_process_group()
 
 
 @torch.no_grad()
 def average_gradients(parameters: Iterable[nn.Parameter], world: World) -> None:
-    """Replace gradients by their mean over all processes, in one flattened all-reduce."""
+    """Replace each gradient by its mean over all processes, in one flattened all-reduce."""
     if world.size == 1:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
@@ -78,7 +78,7 @@ def average_gradients(parameters: Iterable[nn.Parameter], world: World) -> None:
 
 
 def mean_over(values: Tensor, world: World) -> Tensor:
-    """Element-wise mean of a tensor over all processes."""
+    """The element-wise mean of a tensor over all processes; the tensor is overwritten."""
     if world.size > 1:
         dist.all_reduce(values)
         values /= world.size
@@ -86,14 +86,14 @@ def mean_over(values: Tensor, world: World) -> Tensor:
 
 
 def maximum_over(values: Tensor, world: World) -> Tensor:
-    """Element-wise maximum of a tensor over all processes."""
+    """The element-wise maximum of a tensor over all processes; the tensor is overwritten."""
     if world.size > 1:
         dist.all_reduce(values, dist.ReduceOp.MAX)
     return values
 
 
 def highest_flag(flag: int, world: World, device: torch.device) -> int:
-    """The greatest of all processes' flags, so that all leave at the same step."""
+    """The highest flag of all processes, so that all of them decide alike."""
     if world.size == 1:
         return flag
     shared = torch.tensor(flag, device=device)
@@ -102,7 +102,7 @@ def highest_flag(flag: int, world: World, device: torch.device) -> int:
 
 
 def gather(value: Any, world: World) -> list[Any]:
-    """Everybody's value, by rank."""
+    """The values of all processes, by rank."""
     values: list[Any] = [value]
     if world.size > 1:
         values = [None] * world.size
@@ -111,7 +111,7 @@ def gather(value: Any, world: World) -> list[Any]:
 
 
 def broadcast(value: Any, world: World) -> Any:
-    """Rank 0's value."""
+    """The value of rank 0, in every process."""
     values = [value]
     if world.size > 1:
         dist.broadcast_object_list(values)
@@ -119,7 +119,7 @@ def broadcast(value: Any, world: World) -> Any:
 
 
 def once_per_machine(make: Callable[[], T], world: World) -> T:
-    """What the first process of this machine makes, or the error that it raises, in all of its processes."""
+    """Let the first process of each machine make a value, and return it, or raise its error, in all processes of that machine."""
     if world.size == 1:
         return make()
     leader = world.rank - int(os.environ.get("LOCAL_RANK", "0"))
@@ -127,7 +127,7 @@ def once_per_machine(make: Callable[[], T], world: World) -> T:
     if leader == world.rank:
         try:
             made = make()
-        except DiptychError as error:  # the others would wait for it
+        except DiptychError as error:  # raised below in all processes, which would wait forever otherwise
             made = error
     made = gather(made, world)[leader]
     if isinstance(made, DiptychError):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Ema(nn.Module):
-    """A shadow copy of networks, moved a little towards them after every step; buffers are copied."""
+    """Copies of networks whose weights are moving averages of the originals' weights; buffers are plain copies."""
 
     def __init__(self, nets: nn.ModuleDict, decay: float) -> None:
         super().__init__()
@@ -17,14 +17,14 @@ class Ema(nn.Module):
         self.decay = decay
 
     def translators(self) -> dict[str, nn.Module]:
-        """The averaged networks by name."""
+        """The averaged networks, by name."""
         return dict(self.nets.items())
 
     @torch.no_grad()
     def update(self, nets: nn.ModuleDict) -> None:
-        """shadow <- decay * shadow + (1 - decay) * weights, in one fused call."""
-        shadow: list[Tensor] = list(self.nets.parameters())
+        """Update the averages: ``average <- decay * average + (1 - decay) * weights``, in one fused call."""
+        averages: list[Tensor] = list(self.nets.parameters())
         weights = [p.detach() for p in nets.parameters()]
-        torch._foreach_lerp_(shadow, weights, 1.0 - self.decay)
+        torch._foreach_lerp_(averages, weights, 1.0 - self.decay)
         for kept, current in zip(self.nets.buffers(), nets.buffers(), strict=True):
             kept.copy_(current)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the loop honours between two steps; a second one stops at once."""
+"""Ctrl-C and SIGTERM ask to stop, which long work does at the next good moment; a second signal stops it at once."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR
 
 
 class Interrupts:
-    """The signal that asked to stop, 0 while none did."""
+    """``signum`` is the signal that asked to stop, and 0 until one does."""
 
     def __init__(self) -> None:
         self.signum = 0
 
     def handle(self, signum: int, frame: FrameType | None = None) -> None:
-        """The handler: remember the first signal; let the second one do what it does by default."""
+        """Remember the first signal; let a second one do what it does by default, which ends the process."""
         if self.signum:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
@@ -28,7 +28,10 @@ class Interrupts:
 
 @contextmanager
 def catch_interrupts() -> Iterator[Interrupts]:
-    """Take the stopping signals while inside, and give them back after; outside the main thread nothing is taken."""
+    """Catch signals that ask to stop inside this block, and restore their handlers after it.
+
+    Python handles signals in the main thread only; in other threads nothing is caught.
+    """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts

@@ -1,4 +1,4 @@
-"""One training step: the code in which nearly all of a training's time is spent."""
+"""One training step, in which training spends nearly all of its time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from diptych.training.trainee import Trainee
 
 
 def train_step(trainee: Trainee, batch: Batch) -> None:
-    """One update of every phase, from a batch in ``trainee.parts`` equal parts. Nothing in here waits for the device.
+    """Update the networks of every phase once, with a batch in ``trainee.parts`` equal parts. Nothing here waits for the device.
 
-    The parts go through a phase one after another and their gradients add up to the whole batch's, so that only one part's
-    activations are kept at a time; what a later phase still needs of a part stays until then.
+    The parts go through a phase one after another, and their gradients add up to those of the whole batch. So only one part's
+    activations are held at a time, besides what a later phase still needs of the other parts.
     """
     parts = [trainee.method.losses(part) for part in split(batch, trainee.parts, trainee.layout)]
     while True:
@@ -45,7 +45,7 @@ def train_step(trainee: Trainee, batch: Batch) -> None:
 
 
 def split(batch: Batch, parts: int, layout: torch.memory_format) -> Iterator[Batch]:
-    """A batch in equal parts, in the memory layout in which the networks are fastest."""
+    """Divide a batch into equal parts, in the memory layout that the networks compute in."""
     a, b = (side.contiguous(memory_format=layout).chunk(parts) for side in (batch.a, batch.b))
     known = [None] * parts if batch.known is None else batch.known.chunk(parts)
     return starmap(Batch, zip(a, b, known, strict=True))

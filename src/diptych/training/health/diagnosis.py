@@ -1,7 +1,7 @@
-"""From a run's lines of statistics to what is wrong with it: one table of rules, and nothing but numbers in and out.
+"""What is wrong with a training is decided by one table of rules from its lines of statistics.
 
-The numbers are those of diptych.training.health.doctor and the losses. A rule is broken while its number was beyond its threshold at
-each of the last few looks; what has healed since is not reported.
+The numbers are the losses and those of doctor.py. A rule is broken while its number was beyond the limit at each of the last few
+looks; a problem that has gone is not reported.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from diptych.recipe import flat
 
 Numbers = dict[str, float]
 
-# What real + fake of one discriminator come to when it answers the same to everything; wgan has no such value.
+# The sum of the terms real and fake of a discriminator that gives every image the same score; wgan has no such value.
 UNDECIDED = {"vanilla": math.log(2), "lsgan": 0.25, "hinge": 1.0}
-MIN_STEP = 100  # steps before which networks cannot be judged
-MIN_LOOKS = 2  # looks at such networks that the quickest of the rules take
-RECENT_LINES = 10  # lines in which a loss that was not finite is still news
+MIN_STEP = 100  # looks before half of this step are ignored, since networks are too young then
+MIN_LOOKS = 2  # the fewest looks after which any rule on networks can be broken
+RECENT_LINES = 10  # a loss that was not finite is reported while it is among the last so many lines
 
 
 MEANING = {
-    "spread": "difference between outputs, over that between real images",
-    "detail": "contrast within outputs, over that within real images",
-    "copy": "distance of outputs to inputs, over that of real images to inputs",
+    "spread": "difference between outputs, relative to that between real images",
+    "detail": "contrast within outputs, relative to that within real images",
+    "copy": "distance of outputs to inputs, relative to that of real images to inputs",
     "inverted": "correlation of the output's luminance with the input's negative",
-    "dead": "share of a layer's channels that pass nothing for any image",
-    "saturated": "share of values at black or white beyond that of real images",
-    "checker": "rms of what repeats every 2 or 4 pixels, in [-1, 1]",
-    "match": "share of outputs that suit their own truth better than another's; chance is 0.5",
-    "cycle": "distance of images there and back, over what a flat colour scores",
-    "hidden": "error of the cycle after invisible noise, over that without",
-    "confidence": "loss, over that of a discriminator that does not know",
-    "overfit": "loss on held-out real images beyond training ones, as above",
-    "moved": "rms change of the weights a step",
-    "worse": "loss, over the lowest that it was",
-    "loss": "as training computed it",
+    "dead": "share of a layer's channels that are 0 for every image",
+    "saturated": "share of values at black or white, minus that of real images",
+    "checker": "root mean square of what repeats every 2 or 4 pixels, in [-1, 1]",
+    "match": "share of outputs that fit their own truth better than another's; chance is 0.5",
+    "cycle": "distance of images to themselves after the cycle, relative to that of a flat colour",
+    "hidden": "error of the cycle with invisible noise, relative to that without",
+    "confidence": "loss, relative to that of a discriminator that scores everything alike",
+    "overfit": "loss on held-out real images minus that on training images, relative to that of one that scores everything alike",
+    "moved": "root mean square change of the weights per step",
+    "worse": "loss, relative to the lowest that it was",
+    "loss": "as computed in training",
 }
 MEANING["uncycled"] = MEANING["cycle"]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A number must not be above or below a limit at ``looks`` looks in a row, of which the last is in ``epoch`` or later."""
+    """Reports a number above or below a limit at each of the last ``looks`` looks, if the last look is in ``epoch`` or later."""
 
     problem: str
     number: str
@@ -98,7 +98,7 @@ NOT_FINITE = "--train.lr may be too high; look for flat images with `diptych che
 
 @dataclass(frozen=True)
 class Verdict:
-    """One thing that is wrong: where (a direction, a phase, a loss), its number, since which step, and what to change."""
+    """One problem: where it is (a direction, a phase, a loss), its number and limit, since which step, and what to change."""
 
     problem: str
     where: str
@@ -115,10 +115,10 @@ class Verdict:
 
 
 def diagnose(lines: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> list[Verdict]:
-    """What is wrong at the end of these lines of stats.jsonl, worst first by the order of RULES; ``recipe`` as Recipe.to_dict.
+    """The problems at the end of these lines of stats.jsonl, in the order of RULES; ``recipe`` is that of Recipe.to_dict.
 
-    A line has step, epoch and losses, and now and then health. Networks are judged at the second look at the earliest
-    (see num_looks), a loss that is not finite at once.
+    Each line has ``step``, ``epoch`` and ``losses``, and some have ``health``. Networks are judged from their second look on (see
+    num_looks), and a loss that is not finite at once.
     """
     settings = flat(recipe)
     verdicts = [*_not_finite(lines, settings)]
@@ -139,12 +139,12 @@ def diagnose(lines: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> l
 
 
 def num_looks(lines: Sequence[Mapping[str, Any]]) -> int:
-    """How many looks there were at networks that were old enough to be judged; with fewer than MIN_LOOKS, a run is too young."""
+    """The number of looks at networks that were old enough to be judged; with fewer than MIN_LOOKS, a run is too young."""
     return sum("health" in line and line["step"] >= MIN_STEP // 2 for line in lines)
 
 
 def _looks(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Iterator[tuple[int, float, Numbers]]:
-    """Step, epochs done, and the numbers that rules speak of, of every look at networks that were old enough."""
+    """The step, the epoch and the numbers of RULES for every look at networks that were old enough to be judged."""
     undecided = UNDECIDED.get(str(settings.get("method.gan")), math.nan)
     uncycled = any(name.startswith("method.lambda_cycle") and value == 0 for name, value in settings.items())
     before: Mapping[str, Any] | None = None
@@ -162,27 +162,27 @@ def _looks(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> I
             numbers |= {f"{name}/worse": value / lowest[name] for name, value in means.items() if lowest.get(name, 0) > 0}
             yield line["step"], line["epoch"], numbers
         for name, value in means.items():
-            if not name.startswith("D/") and "/gan" not in name:  # adversarial losses rise when the other side gets better
+            if not name.startswith("D/") and "/gan" not in name:  # adversarial losses rise when the opponent improves
                 lowest[name] = min(value, lowest.get(name, math.inf))
         before, window = line, []
 
 
 def _of_translations(health: Numbers, uncycled: bool) -> Numbers:
-    """``a2b/spread`` and its like; NaN where a number would accuse the innocent."""
+    """The numbers of each direction, such as ``a2b/spread``; NaN where a number would be no evidence of its problem."""
     found: Numbers = {}
     for direction in [name.removesuffix("/spread") for name in health if name.endswith("/spread")]:
 
         def of(name: str, otherwise: float = math.nan) -> float:
-            return health.get(f"{direction}/{name}", otherwise)  # noqa: B023 - called in this turn only
+            return health.get(f"{direction}/{name}", otherwise)  # noqa: B023 - called in this iteration only
 
         numbers = {name: of(name) for name in ("spread", "detail", "copy", "dead", "cycle")}
         numbers |= {
             "saturated": of("saturated") - of("saturated_real"),
             "checker": math.sqrt(max(0.0, of("checker", 0) ** 2 - of("checker_real", 0) ** 2)),
-            "inverted": -of("luma") - max(0.0, -of("luma_real", 0)),  # true pairs may be negatives of each other
+            "inverted": -of("luma") - max(0.0, -of("luma_real", 0)),  # true pairs may be each other's negatives
             "uncycled": of("cycle") if uncycled else math.nan,
             "hidden": of("noised") / of("cycle") if of("cycle", 0) > 0 else math.nan,
-            # Of one image for all, or of copies, none suits its own truth better; other rules say so.
+            # Equal outputs and copies of the input cannot match their truths; other rules report these.
             "match": of("match") if of("spread", 0) >= 0.05 and of("copy", 1) >= 0.08 else math.nan,
         }
         found |= {f"{direction}/{name}": value for name, value in numbers.items()}
@@ -190,7 +190,7 @@ def _of_translations(health: Numbers, uncycled: bool) -> Numbers:
 
 
 def _of_discriminators(health: Numbers, losses: Numbers, undecided: float) -> Numbers:
-    """``D_b/confidence`` and its like: of every discriminator whose objective has the terms real and fake."""
+    """The numbers of each discriminator whose losses are called real and fake, such as ``D_b/confidence``."""
     found = {}
     for name in losses:
         if name.startswith("D/real"):
@@ -202,7 +202,10 @@ def _of_discriminators(health: Numbers, losses: Numbers, undecided: float) -> Nu
 
 
 def _of_weights(before: Mapping[str, Any] | None, line: Mapping[str, Any]) -> Numbers:
-    """``phase D/moved`` and its like, from the squares of weights, which a random walk makes grow in proportion to the steps."""
+    """How far each phase moves its weights, such as ``phase D/moved``.
+
+    Steps in random directions make the mean square of the weights grow in proportion to their number.
+    """
     found = {}
     for name, now in line["health"].items():
         kind, _, phase = name.partition("/")
@@ -224,7 +227,7 @@ def _not_finite(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any])
 
 
 def _with_values(advice: str, settings: Mapping[str, Any]) -> str:
-    """Advice that says beside each setting what it is now; a method of the user's own may have none of that name."""
+    """Add its present value to each setting that the advice names; a method of the user's own may not have that setting."""
 
     def told(match: re.Match[str]) -> str:
         name = match[1]

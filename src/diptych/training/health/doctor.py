@@ -1,7 +1,7 @@
-"""The training doctor's looks: a few numbers, now and then, that show what losses alone do not (see diptych.training.health.diagnosis).
+"""The doctor looks at a training now and then and measures what losses alone do not show; diagnosis.py judges the numbers.
 
-A look costs about as much as training on twelve images, and knows no method: it applies the generators, runs the method's
-losses without an optimizer step, and puts everything back as it was.
+A look costs about as much as training on twelve images. It needs to know nothing about the method: it applies the generators,
+computes the method's losses without an optimizer step, and leaves everything as it was.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from diptych.nets.modes import applied
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 
-NUM_TRANSLATED = 16  # images a side whose translations are measured
-NUM_WITH_LOSSES = 8  # of them, and of the training images, whose losses are taken
-NUM_CYCLED = 4  # of them that go there and back again
-FIRST_LOOK_EPOCHS = (0.5, 1.0, 1.5, 2.0)  # in epochs: a failure must be found within two
-MIN_STEPS_PER_EPOCH = 100  # steps; where an epoch has fewer, networks are too young at its end, and as many are counted for one
-IMAGES_PER_LOOK = 1500  # so that looks cost less than a hundredth of the training
+NUM_TRANSLATED = 16  # images per side whose translations are measured
+NUM_WITH_LOSSES = 8  # images per side, of these and of the training images, whose losses are computed
+NUM_CYCLED = 4  # images per side that are translated there and back
+FIRST_LOOK_EPOCHS = (0.5, 1.0, 1.5, 2.0)  # a failure must be found within two epochs
+MIN_STEPS_PER_EPOCH = 100  # shorter epochs count as so many steps, since networks are too young to be judged before
+IMAGES_PER_LOOK = 1500  # looks are at least so far apart, so that they cost less than 1 % of the training
 MAX_LOOKS = 100
 
 Images = Float[Tensor, "n c h w"]
@@ -38,8 +38,8 @@ Images = Float[Tensor, "n c h w"]
 class Doctor:
     """Looks at a training after 0.5, 1, 1.5 and 2 epochs, and then evenly spread to its end, 1500 images apart or more.
 
-    At the same images each time, of the validation split where there is one. Constructing it reads them; that draws nothing
-    from any random state.
+    It looks at the same images each time, which are those of the validation split where there is one. They are read when the
+    doctor is made, without touching the random state.
     """
 
     def __init__(self, method: Method, recipe: Recipe, census: Census, device: torch.device) -> None:
@@ -50,16 +50,16 @@ class Doctor:
         self.steps = look_steps(epoch, recipe.train.epochs + recipe.train.decay_epochs, recipe.train.batch_size)
 
     def due(self, step: int) -> bool:
-        """Whether to look after this step; depends on nothing but the step, so that a resumed training looks as often."""
+        """Whether to look after this step. It depends on the step alone, so that a resumed training has the same looks."""
         return step in self.steps
 
     def look(self) -> dict[str, float]:
-        """The numbers of this moment (see measure), for the key ``health`` of a line of statistics."""
+        """The present numbers (see measure), for the key ``health`` of a line of statistics."""
         return measure(self.method, self.recipe, self.sample, self.held_out)
 
 
 def look_steps(epoch: int, epochs: int, batch_size: int) -> frozenset[int]:
-    """The steps after which to look, in a training of some epochs of ``epoch`` images each; the last step is always one."""
+    """The steps after which to look in a training of ``epochs`` epochs of ``epoch`` images; the last step is one of them."""
     total, unit = epoch * epochs, max(epoch, MIN_STEPS_PER_EPOCH * batch_size)
     first = [unit * part for part in FIRST_LOOK_EPOCHS if unit * part < total]
     later = max(1, min(MAX_LOOKS, total // IMAGES_PER_LOOK - len(first)))
@@ -67,12 +67,15 @@ def look_steps(epoch: int, epochs: int, batch_size: int) -> frozenset[int]:
 
 
 def measure(method: Method, recipe: Recipe, sample: Batch, held_out: Batch | None) -> dict[str, float]:
-    """What a method's networks do at this moment, as finite numbers by name; changes no weights, buffers or random state.
+    """Measure what a method's networks do, as numbers by name; weights, buffers and random state stay as they are.
 
-    ``sample`` are training images and ``held_out`` images that are never trained on, two or more of each. By direction, such as
-    ``a2b/``, of held_out or else of the sample: ``dead``, the share of channels that passed nothing, of the ReLU layer that
-    suffers most; what _translations and _returns name. ``weights/PHASE``: root mean square of the weights that a phase
-    teaches. ``train/PHASE/TERM`` and ``held_out/PHASE/TERM``: each loss on both. What is not finite is left out.
+    ``sample`` holds training images and ``held_out`` images that are never trained on, at least two of each. Numbers that are not
+    finite are left out. The others are:
+
+    - ``DIRECTION/NAME``, such as ``a2b/spread``, measured on ``held_out`` or else on ``sample``: the names of _translations and
+      _returns, and ``dead``, the share of channels that are 0 everywhere, in the ReLU layer where it is highest.
+    - ``weights/PHASE``: root mean square of the weights that a phase updates.
+    - ``train/PHASE/TERM`` and ``held_out/PHASE/TERM``: each loss on the two kinds of images.
     """
     shown = held_out or sample
     size, mode, bf16 = recipe.train.batch_size, recipe.method.mode, recipe.train.precision == "bf16"
@@ -100,13 +103,13 @@ def measure(method: Method, recipe: Recipe, sample: Batch, held_out: Batch | Non
             weights = [p.detach() for net in taught for p in net.parameters()]
             squares = torch.stack([w.double().square().sum() for w in weights]).sum()
             found[f"weights/{phase}"] = (squares / sum(w.numel() for w in weights)).sqrt()
-        values = torch.stack([value.detach().double() for value in found.values()]).tolist()  # waits for the device once
+        values = torch.stack([value.detach().double() for value in found.values()]).tolist()  # this waits for the device once
     return {name: value for name, value in zip(found, values, strict=True) if math.isfinite(value)}
 
 
 @contextmanager
 def left_unchanged(method: Method, device: torch.device) -> Iterator[None]:
-    """Whatever runs inside needs no graph, and the method's buffers and the random state are put back as they were."""
+    """Run this block without gradients, and restore the method's buffers and the random state after it."""
     buffers = {name: buffer.clone() for name, buffer in method.named_buffers()}
     with torch.random.fork_rng([device] if device.type == "cuda" else []), frozen(method):
         torch.manual_seed(0)
@@ -119,9 +122,9 @@ def left_unchanged(method: Method, device: torch.device) -> Iterator[None]:
 
 
 def _crops(census: Census, recipe: Recipe, device: torch.device) -> Batch:
-    """The first images of training's order, in [-1, 1], neither enlarged nor mirrored.
+    """The first images in the order of training, in [-1, 1], neither enlarged nor mirrored.
 
-    Two that are mirrored alike resemble each other by that alone.
+    Mirroring would make the two images of an unpaired sample alike in a way that says nothing about the networks.
     """
     pairs = recipe.data.pairs if match(census.split).pairs else 0.0  # held-out images may hold no known pair
     crops = Crops(census, replace(recipe.data, load_size=recipe.data.crop_size, flip=False, pairs=pairs), recipe.train.seed)
@@ -131,13 +134,13 @@ def _crops(census: Census, recipe: Recipe, device: torch.device) -> Batch:
 
 
 def _apply(net: nn.Module, x: Images, size: int) -> Float[Tensor, "n d h w"]:
-    """As many at a time as training takes: no more memory, and the batch statistics of BatchNorm mean the same."""
+    """Apply a network to batches of the training's size, for the same memory and the same kind of BatchNorm statistics."""
     return torch.cat([net(part).float() for part in x.split(size)])
 
 
 @contextmanager
 def _dead_layers(net: nn.Module) -> Iterator[Callable[[], Tensor]]:
-    """Gives a function that tells what share of channels was 0 all the time inside this block, of the worst ReLU layer."""
+    """Give a function that returns the highest share, over the ReLU layers, of channels that were 0 throughout this block."""
     alive: dict[nn.Module, Tensor] = {}
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -154,12 +157,15 @@ def _dead_layers(net: nn.Module) -> Iterator[Callable[[], Tensor]]:
 
 
 def _translations(x: Images, y: Float[Tensor, "n d h w"], output: Float[Tensor, "n d h w"], paired: bool) -> dict[str, Tensor]:
-    """How outputs compare with inputs x and real images y of the target domain; when paired, y[i] is the truth of x[i].
+    """Compare outputs with inputs x and with real images y of the target domain; when paired, y[i] is the truth of x[i].
 
-    spread: deviation between images, over that of y; detail: deviation within an image, over that of y; saturated: share of
-    values within 1 % of black or white, and saturated_real of y; checker: rms of what repeats every 2 or 4 pixels, and
-    checker_real; luma: correlation of input's and output's luminance, and luma_real with y when paired; copy: distance to x
-    over that of y to x. When paired, match: see there; error: distance to the own truth, over what one flat mean colour scores.
+    - ``spread``: standard deviation between images, relative to that of y.
+    - ``detail``: standard deviation within an image, relative to that of y.
+    - ``saturated``: share of values within 1 % of black or white; ``saturated_real`` is that of y.
+    - ``checker``: root mean square of what repeats every 2 or 4 pixels; ``checker_real`` is that of y.
+    - ``luma``: correlation of the luminance of input and output; when paired, ``luma_real`` is that of x and y.
+    - ``copy``: L1 distance of output and x, relative to that of y and x.
+    - When paired, ``match`` (see _match) and ``error``: L1 distance to the truth, relative to that of one flat mean colour.
     """
     found = {
         "spread": _ratio(output.std(0).mean(), y.std(0).mean()),
@@ -180,22 +186,24 @@ def _translations(x: Images, y: Float[Tensor, "n d h w"], output: Float[Tensor, 
 
 
 def _match(output: Images, y: Images) -> Tensor:
-    """Of all pairs of images, the share whose outputs together are closer (L1) to their own truths than to each other's.
+    """The share of all pairs of images whose outputs are together closer (L1) to their own truths than to each other's.
 
-    Far more sensitive than an error: where little can be known of the truth, little suffices. Chance is 0.5.
+    Chance is 0.5. This is far more sensitive than an error, which stays large where the input says little about the truth.
     """
     n = len(y)
-    to = torch.stack([(output - y.roll(-k, 0)).abs().mean((1, 2, 3)) for k in range(n)])  # to[k, i]: of output i to truth i + k
+    # to[k, i] is the distance of output i to truth i + k.
+    to = torch.stack([(output - y.roll(-k, 0)).abs().mean((1, 2, 3)) for k in range(n)])
     swapped = torch.stack([to[k] + to[-k].roll(-k) for k in range(1, n)])
     matched = torch.stack([to[0] + to[0].roll(-k) for k in range(1, n)])
     return (matched < swapped).double().mean()
 
 
 def _returns(back: nn.Module, x: Images, there: Float[Tensor, "n d h w"], size: int) -> dict[str, Tensor]:
-    """cycle: distance of images to themselves there and back, over what one flat mean colour scores.
+    """Measure the cycle: the L1 distance of images to themselves after translation there and back.
 
-    noised: the same when what lies between got noise of +-2 of 255 levels and was rounded to 8 bits, which nobody sees: what
-    hides in it is lost then (Chu et al. 2017).
+    - ``cycle``: this distance, relative to that of one flat mean colour.
+    - ``noised``: the same after uniform noise of up to 2 of 255 levels was added to the translations and they were rounded to 8
+      bits. Nobody sees this, but it destroys information that is hidden in them (Chu et al. 2017).
     """
     noise = (torch.rand(there.shape, generator=torch.Generator().manual_seed(0)).to(there.device) - 0.5) * (8 / 255)
     eight_bits = Domain(there.shape[1])
@@ -206,7 +214,7 @@ def _returns(back: nn.Module, x: Images, there: Float[Tensor, "n d h w"], size: 
 
 
 def _losses(method: Method, batch: Batch, size: int) -> dict[str, Tensor]:
-    """The mean of every loss over a few images, ``phase/term``, as training computes it."""
+    """The mean of every loss over a few images, as training computes it, named ``phase/term``."""
     sums: dict[str, Tensor] = {}
     parts = list(zip(batch.a[:NUM_WITH_LOSSES].split(size), batch.b[:NUM_WITH_LOSSES].split(size), strict=True))
     for a, b in parts:
@@ -218,7 +226,7 @@ def _losses(method: Method, batch: Batch, size: int) -> dict[str, Tensor]:
 
 
 def _ratio(value: Tensor, scale: Tensor) -> Tensor:
-    """A ratio that means nothing, and is left out, where there is nothing to compare with."""
+    """Divide; NaN where the scale is too small to compare with."""
     return torch.where(scale > 0.01, value / scale, torch.nan)
 
 
@@ -228,16 +236,16 @@ def _luminance(x: Images) -> Float[Tensor, "n h w"]:
 
 
 def _correlation(x: Images, y: Float[Tensor, "n d h w"]) -> Tensor:
-    """Pearson's, of luminance over the pixels of each image; the mean over images."""
+    """Pearson's correlation of luminance over the pixels of each image, averaged over images."""
     u, v = (_luminance(z).flatten(1) for z in (x, y))
     u, v = u - u.mean(1, keepdim=True), v - v.mean(1, keepdim=True)
     return ((u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1)).clamp_min(1e-6)).mean()
 
 
 def _checker(x: Images) -> Tensor:
-    """Root mean square, in units of [-1, 1], of the luminance's part that repeats every 2 or 4 pixels: what strided layers leave.
+    """Root mean square, in [-1, 1], of the luminance that repeats every 2 or 4 pixels, as strided layers produce it.
 
-    The power at those frequencies beyond that of the frequencies beside them, which textures have as well.
+    Only the power beyond that of the neighbouring frequencies counts, since textures have power at all of them.
     """
     height, width = (4 * (side // 4) for side in x.shape[-2:])
     if min(height, width) < 16:

@@ -1,4 +1,4 @@
-"""What a training would need, before any of it is spent: memory, hours, and the largest sizes that fit (`diptych plan`)."""
+"""What a training will need, measured before it starts: memory, hours, and the largest sizes that fit (``diptych plan``)."""
 
 from __future__ import annotations
 
@@ -21,26 +21,32 @@ from diptych.device import describe, pick_precision, workers_for
 from diptych.errors import OutOfMemory
 from diptych.memory import available_memory, in_words, resident_memory
 from diptych.recipe import Recipe
+from diptych.training.job import Schedule
 from diptych.training.planning.footprint import Bench, Footprint
 from diptych.training.planning.forecast import Forecast
 
-MARGIN = 0.1  # of the available memory that stays free: for other programs, and for what differs from the forecast
-IMAGES_SAMPLED = 100  # images a side that say what the data is like
-SECONDS_TIMED = 1.0  # seconds of timed steps of each size
-MAX_STEP_SECONDS, MAX_LARGE_STEP_SECONDS = (
-    10.0,
-    3.0,
-)  # seconds that a step to be measured may take: of the recipe's own size, of a larger one
+MARGIN = 0.1  # this share of the available memory stays free for other programs and for errors of the forecast
+IMAGES_SAMPLED = 100  # images per side that are read to learn about the data
+SECONDS_TIMED = 1.0  # steps of each size are timed for about so long
+MAX_STEP_SECONDS = 10.0  # of a step at the recipe's batch size; slower ones are measured with a part of the batch
+MAX_LARGE_STEP_SECONDS = 3.0  # of a step at a larger batch size; slower ones are not measured
 
-NUM_TASKS = 4  # that a watch hears of where all goes well: the data, and each size
+NUM_TASKS = 4  # calls of ``watch`` where all goes well: one for the data and one for each size
 Watch = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The needs of a recipe on one device.
+    """What a recipe needs on one device; memory is in bytes.
 
-    Memory is in bytes. ``images`` are those of an epoch; ``reading`` is the seconds that one process takes for a sample.
+    device: the device and precision, in words.
+    data: the layout and the domains of the images, in words.
+    images: the number of images of an epoch.
+    available: the memory that the training could take.
+    reading: the seconds in which one process reads a sample.
+    forecast: the memory and time of steps of any size.
+    workers: the number of processes that read images.
+    savings: settings with which the training would fit, if it does not.
     """
 
     recipe: Recipe
@@ -51,48 +57,47 @@ class Plan:
     reading: float
     forecast: Forecast
     workers: int
-    ways: tuple[str, ...] = ()
+    savings: tuple[str, ...] = ()
 
     @property
     def peak(self) -> int:
-        """What the training needs at most."""
+        """The most memory that the training needs."""
         return self.forecast.peak(self.recipe.train.batch_size, self.recipe.data.crop_size)
 
     @property
     def room(self) -> float:
-        """What it may need, so that the margin stays free."""
+        """The memory that it may take, so that the margin stays free."""
         return self.available * (1 - MARGIN)
 
     @property
     def fits(self) -> bool:
-        """Whether it needs no more than that."""
+        """Whether the training fits into that memory."""
         return self.peak <= self.room
 
     @property
     def largest_batch(self) -> int:
-        """At the recipe's crop; 0 when not even one image fits."""
+        """The largest batch that fits at the recipe's crop; 0 when not even one image does."""
         return self.forecast.largest_batch(self.recipe.data.crop_size, self.room)
 
     @property
     def largest_crop(self) -> int:
-        """At the recipe's batch size; 0 when none fits."""
+        """The largest crop that fits at the recipe's batch size; 0 when none does."""
         return self.forecast.largest_crop(self.recipe.train.batch_size, self.room)
 
     @property
     def steps(self) -> int:
-        """Of the whole training."""
-        train = self.recipe.train
-        return math.ceil((train.epochs + train.decay_epochs) * self.images / train.batch_size)
+        """The number of steps of the whole training."""
+        return Schedule(self.recipe.train, self.images).steps
 
     @property
     def seconds(self) -> float:
-        """Of one step, images read between the steps or, by worker processes, beside them."""
+        """Seconds per step, including image loading unless workers overlap it."""
         batch_size = self.recipe.train.batch_size
         step, reading = self.forecast.seconds(batch_size, self.recipe.data.crop_size), batch_size * self.reading
         return max(step, reading / self.workers) if self.workers else step + reading
 
     def lines(self) -> list[str]:
-        """For people."""
+        """The plan in words, a line for each subject."""
         train, crop = self.recipe.train, self.recipe.data.crop_size
         hours = self.steps * self.seconds / 3600
         duration = f"{hours * 60:.3g} minutes" if hours < 2 else f"{hours:.3g} hours"
@@ -111,18 +116,18 @@ class Plan:
         return [*lines, f"time: about {duration} ({length}), without validations and previews"]
 
     def comments(self) -> str:
-        """The same as comments, to stand below a recipe in YAML."""
+        """The same lines as comments of YAML, to be appended to a recipe."""
         return "".join(f"# {line}\n" for line in self.lines())
 
     def advice(self) -> str:
         """What to change so that the training fits."""
-        ways = list(self.ways)
+        ways = list(self.savings)
         ways += [f"--train.batch_size {self.largest_batch}"] if 0 < self.largest_batch < self.recipe.train.batch_size else []
         ways += [f"--data.crop_size {self.largest_crop}"] if self.largest_crop else []
         return ", or ".join(ways) or "smaller networks (--method.ngf, --method.generator)"
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for programs: bytes and seconds."""
+        """The plan for programs, in bytes and seconds."""
         names = ("device", "data", "images", "available", "peak", "fits", "largest_batch", "largest_crop", "steps", "seconds")
         found = {name: getattr(self, name) for name in names}
         measured = [asdict(footprint) for footprint in self.forecast.footprints]
@@ -130,9 +135,9 @@ class Plan:
 
 
 def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: None) -> Plan:
-    """Look at some of the data, and measure a recipe's training steps at two or three sizes; ``watch`` hears of each.
+    """Read some of the data, and measure the recipe's training steps at two or three sizes; ``watch`` is called after each.
 
-    Raises what reading the data raises; ConfigError when the method cannot be built; OutOfMemory when no size fits at all.
+    Raises DataError like a training; ConfigError when the method cannot be built; OutOfMemory when no size fits at all.
     """
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, device)})
     layout = find_data(recipe.data.source, paired=recipe.method.paired)
@@ -145,7 +150,7 @@ def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: N
     with Bench(recipe, (census.a, census.b), device) as bench:
         forecast = measure_sizes(bench, available, watch)
         fits = forecast.peak(recipe.train.batch_size, recipe.data.crop_size) <= available * (1 - MARGIN)
-        ways = () if fits else memory_savings(bench, forecast, available * (1 - MARGIN), watch)
+        savings = () if fits else memory_savings(bench, forecast, available * (1 - MARGIN), watch)
     return Plan(
         recipe,
         describe(device, recipe.train.precision),
@@ -155,23 +160,23 @@ def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: N
         reading,
         forecast,
         workers_for(device),
-        tuple(ways),
+        tuple(savings),
     )
 
 
 def memory_for_training(device: torch.device) -> int:
-    """What a training in this process's place could take: what this one holds is free when it ends."""
+    """The memory that a training could take instead of this process, whose own memory is free when it ends."""
     return available_memory(device) + (0 if device.type == "cuda" else resident_memory())
 
 
 def sampled(split: Split) -> Split:
-    """Some of the images, evenly spread; pairs stay pairs."""
+    """At most IMAGES_SAMPLED images per side, evenly spread; pairs stay together."""
     a, b = (tuple(side[:: math.ceil(len(side) / IMAGES_SAMPLED)]) for side in (split.a, split.b))
     return Split(a, b, split.paired)
 
 
 def seconds_to_read(crops: Crops) -> float:
-    """The seconds that a sample takes one process, from the second epoch on: by then images are decoded."""
+    """The seconds in which one process reads a sample from the second epoch on, when images are decoded already."""
     slots = Slots.of(crops.census, crops.config)
     with shared_memory(Mapped.size_for(slots)) if slots else nullcontext("") as path:
         decoded = crops.over(Mapped(crops.source, slots, path)) if slots else crops
@@ -186,9 +191,10 @@ def seconds_to_read(crops: Crops) -> float:
 
 
 def measure_sizes(bench: Bench, available: int, watch: Watch) -> Forecast:
-    """One image at the recipe's crop, or the largest below it that can be measured; its batch, or what is allowed of it; more.
+    """Measure steps of one image, then of the recipe's batch, then of two or four times that batch.
 
-    Allowed is what memory and patience suffice for, as far as the sizes before it tell. Raises OutOfMemory when nothing fits.
+    When one image does not fit at the recipe's crop, smaller crops are tried. When the forecast says that a batch would not fit
+    or be too slow, half of it is measured instead, and so on. Raises OutOfMemory when nothing fits.
     """
     batch, crop, parts = bench.recipe.train.batch_size, bench.recipe.data.crop_size, bench.recipe.train.accumulate
     found: list[Footprint] = []
@@ -207,7 +213,7 @@ def measure_sizes(bench: Bench, available: int, watch: Watch) -> Forecast:
             f"one image at crop {crop // 4} needs more than the {in_words(available)} of memory available; "
             "end other programs, or choose smaller networks (--method.ngf, --method.generator)"
         )
-    batches = [batch >> k for k in range(batch.bit_length())]  # the half, the quarter ... of it
+    batches = [batch >> k for k in range(batch.bit_length())]  # the whole batch, the half, the quarter ...
     for sizes, patience in ((batches, MAX_STEP_SECONDS), ([4 * batch, 2 * batch], MAX_LARGE_STEP_SECONDS)):
         forecast = Forecast(tuple(found))
         allowed = (
@@ -220,14 +226,14 @@ def measure_sizes(bench: Bench, available: int, watch: Watch) -> Forecast:
 
 
 def memory_savings(bench: Bench, forecast: Forecast, room: float, watch: Watch) -> list[str]:
-    """Settings that would make a recipe fit which does not: parts of a batch, and recomputed activations, each measured."""
+    """Settings that make a recipe fit: a batch in parts, and recomputed activations. Both are measured."""
     last = max(forecast.footprints, key=lambda footprint: forecast.load(footprint.batch, footprint.crop))
     batch, crop = bench.recipe.train.batch_size, bench.recipe.data.crop_size
     size = {"train.batch_size": last.batch, "data.crop_size": last.crop}
     whole, ways = forecast.peak(batch, crop), []
 
     def saved(share: dict[str, Any]) -> float:
-        """The peak at the recipe's size, if it falls as at the size measured."""
+        """The peak at the recipe's size, if these settings reduce it as much as at the size that is measured."""
         footprint = bench.measure(0.0, **(size | share))
         watch()
         grown = last.peak - forecast.fixed
@@ -237,7 +243,7 @@ def memory_savings(bench: Bench, forecast: Forecast, room: float, watch: Watch) 
 
     if last.batch > 1:
         singly = saved({"train.accumulate": last.batch})
-        # Between all at once and one after another, memory falls with the images of a part.
+        # Between all images at once and one at a time, memory is linear in the images of a part.
         parts = (n for n in range(2, batch + 1) if batch % n == 0)
         fits = (n for n in parts if singly + (whole - singly) * (batch / n - 1) / (batch - 1) <= room)
         ways += [f"--train.accumulate {n}" for n in [next(fits, 0)] if n]
