@@ -87,10 +87,12 @@ class Trainee:
     def state(self) -> Tree:
         """All of this as a tree, for an exact resume; all processes must call this together.
 
-        Weights and moments are equal in all processes. Buffers and random state are not, so each process adds its own.
+        Weights and moments are equal in all processes. Buffers, summed losses and random state are not, so each process adds its
+        own.
         """
         buffers = {name: buffer.cpu() for name, buffer in self.method.named_buffers()}  # gathering pickles them
-        local = {"rng": torch.get_rng_state(), "buffers": buffers}
+        sums = {name: value.cpu() for name, value in self.stats.sums.items()}
+        local = {"rng": torch.get_rng_state(), "buffers": buffers, "sums": sums}
         if self.device.type == "cuda":
             local["cuda_rng"] = torch.cuda.get_rng_state(self.device)
         return {
@@ -99,7 +101,7 @@ class Trainee:
             "method": dict(self.method.named_parameters()),
             "optimizers": {phase: [o.state.get(p, {}) for p in _parameters(o)] for phase, o in self.optimizers.items()},
             "ema": self.ema.state_dict() if self.ema else None,
-            "stats": {"sums": self.stats.sums, "steps": self.stats.steps},
+            "stats": {"steps": self.stats.steps},
             "ranks": gather(local, self.world),
         }
 
@@ -121,7 +123,8 @@ class Trainee:
             optimizer.load_state_dict({"state": moments, "param_groups": groups})
         if self.ema:
             self.ema.load_state_dict(state["ema"])
-        self.stats.sums = {name: value.to(self.device) for name, value in state["stats"]["sums"].items()}
+        sums = local["sums"] if "sums" in local else state["stats"]["sums"]  # states of older versions have those of rank 0
+        self.stats.sums = {name: value.to(self.device) for name, value in sums.items()}
         self.stats.steps = state["stats"]["steps"]
         self.images, self.restored = state["images"], self.restored + 1
         torch.set_rng_state(local["rng"])
