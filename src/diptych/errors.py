@@ -15,6 +15,8 @@
 A message says in one line where the error is, which rule is broken, what was found, and what to do next.
 """
 
+from __future__ import annotations
+
 import re
 
 # What libraries say when memory ran out: torch's allocators, C++, the system, oneDNN, cuDNN, cuBLAS and ONNX Runtime.
@@ -65,6 +67,10 @@ class Interrupted(DiptychError):
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signum
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[str, int]]:
+        """Processes send errors to one another by pickle."""
+        return type(self), (str(self), self.exit_code - 128)
 
 
 class StorageError(DiptychError):

@@ -23,6 +23,7 @@ from diptych.recipe import Recipe, TrainConfig
 from diptych.run import Run
 from diptych.training.distributed import join_processes
 from diptych.training.loop import train
+from diptych.training.records.best import Validation
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from diptych.trees import write_tree
@@ -88,6 +89,23 @@ def train_as_rank(rank: int, size: int, port: int, cases: list[Case], crop: int,
         os.environ.clear()
         os.environ |= before
     return 0
+
+
+def train_with_another(rank: int, port: int, recipe: dict[str, Any], out: str, signalled: tuple[int, int] | None) -> int:
+    """Train as one of two processes that validate four times; return the exit code.
+
+    ``signalled`` is a rank, and the images at which it is told to stop. Notes go to a file for each rank beside the run folder.
+    """
+
+    def score(snapshot: Any, census: Any, poll: Callable[[], None]) -> dict[str, float]:
+        if signalled == (rank, snapshot.about["images"]):
+            os.kill(os.getpid(), signal.SIGTERM)
+        poll()
+        return {"lpips": 1.0 / snapshot.about["images"]}
+
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    options = {"workers": 0, "log_every": 2, "save_every": 1e9, "num_previews": 0, "num_validations": 4}
+    return train_quietly(recipe, out, f"{out}-{rank}.log", options | {"validation": Validation(score, "lpips", False)})
 
 
 # --- saving ---

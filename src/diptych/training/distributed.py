@@ -118,6 +118,24 @@ def broadcast(value: Any, world: World) -> Any:
     return values[0]
 
 
+def on_first(make: Callable[[], T], world: World) -> T | None:
+    """Let the first process make a value, which it alone gets, and raise its error in all processes.
+
+    Without this, the others would wait for a first process that has failed.
+    """
+    made: T | None = None
+    error: DiptychError | None = None
+    if world.first:
+        try:
+            made = make()
+        except DiptychError as caught:
+            error = caught
+    error = broadcast(error, world)
+    if error is not None:
+        raise error
+    return made
+
+
 def once_per_machine(make: Callable[[], T], world: World) -> T:
     """Let the first process of each machine make a value, and return it, or raise its error, in all processes of that machine."""
     if world.size == 1:

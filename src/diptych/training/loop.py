@@ -21,7 +21,7 @@ from diptych.files import write_atomic
 from diptych.methods import Batch
 from diptych.recipe import Recipe
 from diptych.run import Run
-from diptych.training.distributed import broadcast, highest_flag, join_processes, once_per_machine
+from diptych.training.distributed import broadcast, highest_flag, join_processes, on_first, once_per_machine
 from diptych.training.execution.compiling import wants_compiling
 from diptych.training.execution.cuda_graph import GraphedStep
 from diptych.training.execution.out_of_memory import explain_out_of_memory, step_within_memory
@@ -90,7 +90,7 @@ def train(
         world = stack.enter_context(join_processes(chosen))
 
         # Open the run folder and read the data.
-        run = stack.enter_context(Run.open(Path(out), recipe)) if world.first else None
+        run = on_first(lambda: stack.enter_context(Run.open(Path(out), recipe)), world)
         census = read_data(recipe, run, world, strict, interrupts, watch)
         job = Job(recipe, census, chosen, world, run)
         crops = Crops(census, recipe.data, recipe.train.seed)
@@ -160,6 +160,8 @@ def train(
             wanted = world.first and (step == schedule.steps or time.monotonic() - saved >= save_every)
             asked = highest_flag(max(int(wanted), interrupts.signum), world, chosen)
             if asked:
+                while trouble := trainee.guard.read(step, native.files, wait=True):
+                    recover(trainee, run, trouble, on_nan)
                 save(trainee, job, step)
                 saved = time.monotonic()
             if asked > 1 and step < schedule.steps:

@@ -16,7 +16,7 @@ from diptych.errors import ConfigError, Interrupted
 from diptych.methods import Method
 from diptych.recipe import Recipe
 from diptych.run import Run
-from diptych.training.distributed import World, broadcast
+from diptych.training.distributed import World, broadcast, on_first
 from diptych.training.progress import Progress, Watch
 from diptych.training.records.best import refuse_test
 from diptych.training.signals import Interrupts
@@ -25,27 +25,37 @@ log = logging.getLogger(__name__)
 
 
 def read_data(recipe: Recipe, run: Run | None, world: World, strict: bool, interrupts: Interrupts, watch: Watch) -> Census:
-    """The census of the training and validation images; the first process takes it once and keeps it in the run folder."""
+    """The census of the training and validation images; the first process takes it once and keeps it in the run folder.
+
+    An error in the first process is raised in all of them.
+    """
+    return broadcast(on_first(lambda: first_census(recipe, run, strict, interrupts, watch), world), world)
+
+
+def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Interrupts, watch: Watch) -> Census:
+    """The census that the run folder keeps, or else a new one, whose findings are logged."""
+    assert run is not None, "only the first process takes the census, and it has the run folder"
     layout = find_data(recipe.data.source, paired=recipe.method.paired)
-    census = run.census() if run else None
+    kept = run.census()
+    if kept is not None:
+        return kept
 
     def counted(done: int, total: int) -> None:
         watch(Progress("reading images", done, total))
         if interrupts.signum:
             raise Interrupted("stopped before training began; run the same command to begin", interrupts.signum)
 
-    if run and census is None:
-        train = recipe.data.oriented(layout.train)
-        whole = take_census(train, strict=strict, value_range=parse_range(recipe.data.range), on_progress=counted)
-        census = with_validation(whole, layout, recipe)
-        run.keep_census(census)
-        if layout.unused:
-            log.warning("not used, as it is not part of the layout: %s", layout.leftovers)
-        for remark in census.remarks():
-            log.warning("%s", remark)
-        for finding in quick_check({"train": census.split, "val": census.val, "test": layout.test}):
-            log.warning("%s", finding)
-    return broadcast(census, world)
+    train = recipe.data.oriented(layout.train)
+    whole = take_census(train, strict=strict, value_range=parse_range(recipe.data.range), on_progress=counted)
+    census = with_validation(whole, layout, recipe)
+    run.keep_census(census)
+    if layout.unused:
+        log.warning("not used, as it is not part of the layout: %s", layout.leftovers)
+    for remark in census.remarks():
+        log.warning("%s", remark)
+    for finding in quick_check({"train": census.split, "val": census.val, "test": layout.test}):
+        log.warning("%s", finding)
+    return census
 
 
 def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:

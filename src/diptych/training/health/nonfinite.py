@@ -81,20 +81,18 @@ class NonFiniteGuard:
     def read(self, step: int, files: Sequence[tuple[str, str]], *, wait: bool = False) -> NonFinite | None:
         """Send the flags of this step to the host; return the oldest problem that is known there by now, or None.
 
-        ``wait`` waits for the device, so that no problem is missed. Call this until it returns None.
+        ``wait`` waits for the device, so that no problem is missed. Call this until it returns None. With several processes, all
+        learn of a problem at the same step: each reads the flags exactly MAX_STEPS_BEHIND steps later, or when told to wait.
         """
         if self._flags:
-            flags, arrived = torch.cat(self._flags), None
-            if flags.is_cuda:
-                flags = torch.empty(flags.shape, pin_memory=True).copy_(flags, non_blocking=True)
-                arrived = torch.cuda.Event()
-                arrived.record()
+            flags, arrived = send_to_host(torch.cat(self._flags))
             self._unread.append(_Flags(step, tuple(self._names), tuple(files), flags, arrived))
             self._names, self._flags = [], []
         while self._unread:
             oldest = self._unread[0]
-            if oldest.arrived and not oldest.arrived.query():
-                if not wait and len(self._unread) <= MAX_STEPS_BEHIND:
+            if oldest.arrived:
+                may_wait = not wait and len(self._unread) <= MAX_STEPS_BEHIND
+                if may_wait and (self.world.size > 1 or not oldest.arrived.query()):
                     return None
                 oldest.arrived.synchronize()
             problem = self._unread.popleft().problem()
@@ -102,3 +100,13 @@ class NonFiniteGuard:
             if problem:
                 return problem
         return None
+
+
+def send_to_host(flags: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """Flags where the host can read them, and the event after which it may; None when it may at once."""
+    if not flags.is_cuda:
+        return flags, None
+    on_host = torch.empty(flags.shape, pin_memory=True).copy_(flags, non_blocking=True)
+    arrived = torch.cuda.Event()
+    arrived.record()
+    return on_host, arrived

@@ -12,6 +12,7 @@ import torch
 from diptych.errors import Interrupted
 from diptych.methods import Batch
 from diptych.snapshot import Snapshot
+from diptych.training.distributed import highest_flag
 from diptych.training.execution.speedup import Speedup
 from diptych.training.health.diagnosis import Verdict, diagnose
 from diptych.training.health.doctor import Doctor
@@ -72,7 +73,8 @@ class Observer:
     def observe(self, step: int) -> None:
         """Write the line of a step: mean losses since the last line, speed, and validation and health where they are due.
 
-        Raises Interrupted when a signal arrives during validation; nothing is written then, and the losses are kept.
+        Raises Interrupted in all processes when a signal arrives during the validation of one. Nothing is written then, and the
+        losses are kept.
         """
         scores = self._validate(step)
         losses = self.trainee.stats.read(self.job.world)
@@ -96,8 +98,16 @@ class Observer:
             return {}
         candidate = snapshot_of(self.trainee, self.job, "a candidate")
         device = self.job.device
+        scores: dict[str, float] = {}
+        census, signum = self.job.census, 0
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            scores, census = usable_scores(self.best.validation, candidate, self.job.census, self._poll)
+            try:
+                scores, census = usable_scores(self.best.validation, candidate, self.job.census, self._poll)
+            except Interrupted as stopped:
+                signum = stopped.exit_code - 128
+        signum = highest_flag(signum, self.job.world, device)  # a signal to one process stops them all
+        if signum:
+            raise Interrupted("stopped while validating; run the same command to go on", signum)
         self.job = replace(self.job, census=census)
         return {"validation": scores} if scores else {}
 
@@ -125,7 +135,7 @@ class Observer:
 
     def _poll(self) -> None:
         if self.interrupts.signum:
-            raise Interrupted("stopped while validating; run the same command to go on", self.interrupts.signum)
+            raise Interrupted("a signal asked to stop", self.interrupts.signum)
 
 
 def snapshot_of(trainee: Trainee, job: Job, selection: str) -> Snapshot:
