@@ -10,6 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
+from diptych.data.census import Census
+from diptych.data.folders import Split
 from diptych.errors import TrainingError
 from diptych.losses import l1
 from diptych.methods import Batch
@@ -18,11 +20,16 @@ from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.training.distributed import World
+from diptych.training.health import nonfinite
+from diptych.training.health.nonfinite import NonFinite
+from diptych.training.job import Job
 from diptych.training.loop import train
+from diptych.training.states import recover, save
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from diptych.trees import read_tree
 from tests.contract.small import NAMES, small
+from tests.training.test_processes import Arrival
 
 SIZE = 16
 METHODS = {name: small(name) for name in NAMES}
@@ -132,7 +139,7 @@ def run_of(images, out, **options):
     data = {"source": [str(images)], "load_size": SIZE, "crop_size": SIZE}
     train_settings = {"epochs": 3, "decay_epochs": 0, "precision": "fp32"}
     recipe = Recipe.create("pix2pix", {"method": method, "data": data, "train": train_settings})
-    return train(recipe, out, device="cpu", workers=0, log_every=1, num_previews=0, save_every=0.0, **options)
+    return train(recipe, out, device="cpu", workers=0, num_previews=0, save_every=0.0, **{"log_every": 1} | options)
 
 
 def test_stop_names_step_term_files_and_cures(images, tmp_path, bad_steps):
@@ -171,6 +178,49 @@ def test_rollback_before_anything_was_saved_stops(images, tmp_path, bad_steps):
     bad_steps.add(1)
     with pytest.raises(TrainingError, match="no state was saved yet to go back to"):
         run_of(images, tmp_path / "run", on_nan="rollback")
+
+
+def test_after_a_rollback_no_step_is_counted_in_two_lines(tmp_path):
+    trainee, run = trainee_of("pix2pix"), Run(tmp_path)
+
+    def count(loss):
+        trainee.stats.add("G", {"l1": torch.tensor(loss)})
+        trainee.stats.steps += 1
+
+    count(1.0)
+    run.save_state(1, trainee.state())
+    assert trainee.stats.read(World()) == {"G/l1": 1.0}
+    recover(trainee, run, NonFinite(2, ("G/l1",), FILES), "rollback")
+    count(5.0)
+    assert trainee.stats.read(World()) == {"G/l1": 5.0}
+
+
+def test_when_buffers_of_another_process_are_spoilt_this_one_rolls_back_as_well(tmp_path, monkeypatch, caplog):
+    trainee, run = trainee_of("pix2pix"), Run(tmp_path)
+    run.save_state(1, trainee.state())
+    monkeypatch.setattr("diptych.training.states.highest_flag", lambda flag, world, device: max(flag, 1))
+    with caplog.at_level(logging.WARNING, "diptych"):
+        recover(trainee, run, NonFinite(2, ("G/l1",), FILES), "skip")
+    assert "went back to the weights of 0 images" in caplog.text
+
+
+def test_a_batchnorm_statistic_that_is_not_finite_is_never_saved(tmp_path):
+    trainee, run = trainee_of("pix2pix"), Run(tmp_path)
+    recipe = trainee.recipe
+    name, variance = next((n, b) for n, b in trainee.method.named_buffers() if n.endswith("running_var"))
+    variance[0] = torch.nan
+    job = Job(recipe, Census(Split((), (), True), Domain(), Domain()), torch.device("cpu"), World(), run)
+    with pytest.raises(TrainingError, match=rf"^step 3: {re.escape(name)} became NaN or infinite; the state before it is kept"):
+        save(trainee, job, 3)
+    assert not run.states() and not run.snapshot.exists()
+
+
+def test_nothing_is_saved_before_a_late_gpu_has_answered(images, tmp_path, bad_steps, monkeypatch):
+    monkeypatch.setattr(nonfinite, "send_to_host", lambda flags: (flags, Arrival(False)))
+    bad_steps.add(5)
+    with pytest.raises(TrainingError, match=r"^step 5: "):
+        run_of(images, tmp_path / "run", log_every=100)
+    assert Run(tmp_path / "run").states()[0].stem == "state-000000004"
 
 
 def test_trouble_that_does_not_end_stops_whatever_was_asked(images, tmp_path, bad_steps):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 from diptych.choices import OnNaN
 from diptych.errors import TrainingError
 from diptych.run import Run
-from diptych.training.distributed import broadcast
+from diptych.training.distributed import World, broadcast, highest_flag, on_first
 from diptych.training.health.nonfinite import NonFinite
 from diptych.training.job import Job
 from diptych.training.records.observer import snapshot_of
 from diptych.training.trainee import Trainee
+from diptych.trees import Tree
 
 log = logging.getLogger(__name__)
 ADVICE = "look for flat images, lower train.lr, or set train.precision fp32"
@@ -22,10 +25,9 @@ MAX_SKIPPED_IN_A_ROW = 10  # so many updates in a row may be left out before the
 
 def resume(trainee: Trainee, run: Run | None) -> None:
     """Restore the newest undamaged state of the run, if there is one; all processes must call this together."""
-    state, problems = run.load_state() if run else (None, [])
-    for problem in problems:
+    state, problems = newest_state(run, trainee.world)
+    for problem in problems if run else ():
         log.warning("%s; using the state before it", problem)
-    state = broadcast(state, trainee.world)
     if state is not None:
         trainee.restore(state)
         log.info("resumed at %s images", f"{trainee.images:,}")
@@ -36,9 +38,9 @@ def resume(trainee: Trainee, run: Run | None) -> None:
 def save(trainee: Trainee, job: Job, step: int) -> None:
     """Write the training state and the snapshot; all processes must call this together.
 
-    Raises TrainingError instead when a weight is NaN or infinite: such a training cannot go on.
+    Raises TrainingError instead when a weight or a buffer is NaN or infinite in any process: such a training cannot go on.
     """
-    check_weights(trainee, step)
+    check_finite(trainee, step)
     state = trainee.state()
     if job.run is None:
         return
@@ -56,20 +58,36 @@ def recover(trainee: Trainee, run: Run | None, trouble: NonFinite, on_nan: OnNaN
         raise TrainingError(f"{trouble}; this update was left out and the state before it is kept; {ADVICE}, or --on-nan skip")
     if trainee.guard.in_a_row > MAX_SKIPPED_IN_A_ROW:
         raise TrainingError(f"{trouble}; so did {MAX_SKIPPED_IN_A_ROW} steps in a row before it; {ADVICE}")
-    trainee.stats.clear()
-    if on_nan == "skip" and all(bool(buffer.isfinite().all()) for buffer in trainee.method.buffers()):
+    spoilt = highest_flag(int(bool(not_finite(trainee.method.named_buffers()))), trainee.world, trainee.device)
+    if on_nan == "skip" and not spoilt:
+        trainee.stats.clear()
         log.warning("%s; this update was left out", trouble)
         return
-    state = broadcast(run.load_state()[0] if run else None, trainee.world)
+    state, _ = newest_state(run, trainee.world)
     if state is None:
         raise TrainingError(f"{trouble}; no state was saved yet to go back to; {ADVICE}")
     images = trainee.images
     trainee.restore(state)
+    trainee.stats.clear()  # the restored sums may have been written in a line already
     log.warning("%s; went back to the weights of %s images and on with the next batch", trouble, f"{trainee.images:,}")
     trainee.images = images
 
 
-def check_weights(trainee: Trainee, step: int) -> None:
-    """Raise TrainingError when a weight is NaN or infinite."""
-    if not all(bool(torch.isfinite(weight).all()) for weight in trainee.method.parameters()):
-        raise TrainingError(f"step {step}: weights became NaN or infinite; the state before it is kept; {ADVICE}")
+def newest_state(run: Run | None, world: World) -> tuple[Tree | None, list[str]]:
+    """The newest undamaged state, or None, and what is wrong with newer ones; the first process reads it for all."""
+    return broadcast(on_first(lambda: run.load_state() if run else (None, []), world), world)
+
+
+def check_finite(trainee: Trainee, step: int) -> None:
+    """Raise TrainingError when a weight or a buffer, such as a BatchNorm statistic, is NaN or infinite in any process."""
+    names = not_finite([*trainee.method.named_parameters(), *trainee.method.named_buffers()])
+    if highest_flag(int(bool(names)), trainee.world, trainee.device):
+        what = names[0] if names else "a network of another process"
+        raise TrainingError(f"step {step}: {what} became NaN or infinite; the state before it is kept; {ADVICE}")
+
+
+def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
+    """The names of tensors that hold NaN or infinity."""
+    flags = {name: value.isfinite().all() for name, value in tensors}
+    finite = torch.stack(list(flags.values())).tolist() if flags else []  # this waits for the device once
+    return [name for name, fine in zip(flags, finite, strict=True) if not fine]
