@@ -78,6 +78,23 @@ def test_a_loss_that_climbs_far_above_its_lowest_diverges():
     assert (verdict.problem, verdict.where, verdict.number, verdict.since_step) == ("loss diverges", "G/cycle_a", 4.5, 500)
 
 
+def test_a_loss_that_became_negligible_may_vary_by_any_factor():
+    small = [line(100 * k, LOSSES | {"G/idt_a": 1e-5}) for k in range(1, 5)]
+    assert problems(small + [line(100 * k, LOSSES | {"G/idt_a": 5e-5}) for k in (5, 6)]) == set()  # of 2.3 in all
+    fallen = [line(100 * k, {"G/l1": value}) for k, value in enumerate((1.0, 0.1, 0.01, 0.05, 0.05), start=1)]
+    assert problems(fallen) == set()  # it began at 1
+    risen = [line(100 * k, {"G/l1": value}) for k, value in enumerate((1.0, 0.2, 0.7, 0.7), start=1)]
+    (verdict,) = diagnose(risen, PIX2PIX)
+    assert (verdict.problem, verdict.where, verdict.number) == ("loss diverges", "G/l1", pytest.approx(3.5))
+
+
+def test_a_line_whose_updates_were_all_skipped_hides_no_later_divergence():
+    skipped = {"step": 420, "images": 420, "epoch": 2, "losses": {}}
+    lines = [*course(4), skipped, line(500), *(line(100 * k, LOSSES | {"G/cycle_a": 9.0}) for k in (6, 7))]
+    (verdict,) = diagnose(lines, CYCLEGAN)
+    assert (verdict.problem, verdict.where, verdict.number) == ("loss diverges", "G/cycle_a", 4.5)
+
+
 def test_without_a_cycle_loss_a_cycle_that_does_not_return_is_said_at_once():
     recipe = Recipe.create("cyclegan", {"method": {"lambda_cycle_a": 0.0, "lambda_cycle_b": 0.0}}).to_dict()
     (verdict,) = diagnose(course(2, cycle=1.5, noised=1.5), recipe)

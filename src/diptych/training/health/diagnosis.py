@@ -37,7 +37,7 @@ MEANING = {
     "confidence": "loss, relative to that of a discriminator that scores everything alike",
     "overfit": "loss on held-out real images minus that on training images, relative to that of one that scores everything alike",
     "moved": "root mean square change of the weights per step",
-    "worse": "loss, relative to the lowest that it was",
+    "worse": "loss, relative to its lowest, unless that was negligible",
     "loss": "as computed in training",
 }
 MEANING["uncycled"] = MEANING["cycle"]
@@ -149,22 +149,50 @@ def _looks(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> I
     uncycled = any(name.startswith("method.lambda_cycle") and value == 0 for name, value in settings.items())
     before: Mapping[str, Any] | None = None
     window: list[Mapping[str, float]] = []
+    first: Numbers = {}
     lowest: Numbers = {}
     for line in lines:
         window.append(line["losses"])
         if "health" not in line:
             continue
         health = line["health"]
-        means = {name: sum(w.get(name, math.nan) for w in window) / len(window) for name in line["losses"]}
+        means = _means(window)
         if line["step"] >= MIN_STEP // 2:
             numbers = _of_translations(health, uncycled) | _of_discriminators(health, means, undecided)
             numbers |= _of_weights(before, line)
-            numbers |= {f"{name}/worse": value / lowest[name] for name, value in means.items() if lowest.get(name, 0) > 0}
+            numbers |= _of_losses(means, first, lowest)
             yield line["step"], line["epoch"], numbers
         for name, value in means.items():
             if not name.startswith("D/") and "/gan" not in name:  # adversarial losses rise when the opponent improves
+                first.setdefault(name, value)
                 lowest[name] = min(value, lowest.get(name, math.inf))
         before, window = line, []
+
+
+def _means(window: Sequence[Mapping[str, float]]) -> Numbers:
+    """The mean of each loss over some lines, leaving out lines without it, in which every update was skipped."""
+    values: dict[str, list[float]] = {}
+    for losses in window:
+        for name, value in losses.items():
+            values.setdefault(name, []).append(value)
+    finite = {name: [value for value in kept if math.isfinite(value)] for name, kept in values.items()}
+    return {name: sum(kept) / len(kept) for name, kept in finite.items() if kept}
+
+
+def _of_losses(means: Numbers, first: Numbers, lowest: Numbers) -> Numbers:
+    """How much worse each loss is than it was, such as ``G/l1/worse``.
+
+    A loss is compared with its lowest value, but at least with a tenth of its first value and a hundredth of its phase's sum: a
+    loss that has become negligible may vary by any factor.
+    """
+    found = {}
+    for name in means.keys() & lowest.keys():
+        phase = name.partition("/")[0]
+        total = sum(abs(value) for other, value in means.items() if other.partition("/")[0] == phase)
+        scale = max(lowest[name], 0.1 * first[name], 0.01 * total)
+        if scale > 0:
+            found[f"{name}/worse"] = means[name] / scale
+    return found
 
 
 def _of_translations(health: Numbers, uncycled: bool) -> Numbers:
