@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from diptych.data.census import take_census
 from diptych.data.folders import Split, find_data
@@ -14,6 +15,7 @@ from diptych.recipe import Recipe
 from diptych.training.distributed import World
 from diptych.training.health.doctor import Doctor, look_steps, measure
 from diptych.training.preparation import build_method
+from diptych.training.records import averages
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from tests.contract.test_methods import assert_equal_trees
@@ -104,6 +106,30 @@ def test_the_same_moment_gives_the_same_numbers_and_they_are_plain(tmp_path):
 def test_what_is_not_finite_is_left_out():
     found = look(Plain(lambda x: x / 0), pictures(), pictures(seed=1))
     assert "a2b/detail" not in found and found["weights/G"] == 1.0
+
+
+class NoFloat64(TorchDispatchMode):
+    """Refuses every tensor of float64, as Apple's GPUs do."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            assert not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.float64, function
+        return made
+
+
+@pytest.mark.parametrize("method", ["pix2pix", "cyclegan"])
+def test_a_look_and_its_losses_need_no_float64_on_a_device_that_lacks_it(method, monkeypatch):
+    recipe = small_recipe(method, "relief")
+    census = take_census(find_data(recipe.data.source, paired=recipe.method.paired).val)
+    trainee = Trainee(build_method(recipe, census, World()), recipe, CPU, World())
+    doctor = Doctor(trainee.method, recipe, census, CPU)
+    expected = doctor.look()
+    monkeypatch.setitem(averages.EXACT, "cpu", torch.float32)
+    with NoFloat64():
+        found = doctor.look()
+        train_step(trainee, Batch(pictures(2), pictures(2)))
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
 # --- when it looks

@@ -15,6 +15,7 @@ from diptych.recipe import Recipe
 from diptych.training.distributed import World, gather
 from diptych.training.ema import Ema
 from diptych.training.health.nonfinite import NonFiniteGuard
+from diptych.training.random_state import random_state, set_random_state
 from diptych.training.records.averages import LossAverages
 from diptych.trees import Tree
 
@@ -92,9 +93,7 @@ class Trainee:
         """
         buffers = {name: buffer.cpu() for name, buffer in self.method.named_buffers()}  # gathering pickles them
         sums = {name: value.cpu() for name, value in self.stats.sums.items()}
-        local = {"rng": torch.get_rng_state(), "buffers": buffers, "sums": sums}
-        if self.device.type == "cuda":
-            local["cuda_rng"] = torch.cuda.get_rng_state(self.device)
+        local = random_state(self.device) | {"buffers": buffers, "sums": sums}
         return {
             "images": self.images,
             "threads": torch.get_num_threads(),
@@ -127,10 +126,8 @@ class Trainee:
         self.stats.sums = {name: value.to(self.device) for name, value in sums.items()}
         self.stats.steps = state["stats"]["steps"]
         self.images, self.restored = state["images"], self.restored + 1
-        torch.set_rng_state(local["rng"])
-        if self.device.type == "cuda" and "cuda_rng" in local:
-            torch.cuda.set_rng_state(local["cuda_rng"], self.device)
-        if (self.device.type == "cuda") != ("cuda_rng" in local):
+        set_random_state(local, self.device)
+        if random_state(self.device).keys() != local.keys() - {"buffers", "sums"}:
             log.warning(
                 "this training began on another kind of device than %s: it is not bit-identical from here on", self.device
             )

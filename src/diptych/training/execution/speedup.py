@@ -11,6 +11,7 @@ import torch
 
 from diptych.methods import Batch
 from diptych.training.distributed import World, broadcast
+from diptych.training.random_state import preserved_random_state
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
@@ -47,7 +48,7 @@ def single_process_speed(trainee: Trainee, batch: Batch) -> float:
     """The best images/s of a single process on its share of a batch; the trainee and the random state stay as they are."""
     device, threads = trainee.device, torch.get_num_threads()
     best = float("inf")
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with preserved_random_state(device):
         one = Trainee(copy.deepcopy(trainee.method), trainee.recipe, device, World())
         try:
             for count in {threads, os.cpu_count() or threads} if device.type == "cpu" else {threads}:

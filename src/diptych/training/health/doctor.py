@@ -23,6 +23,8 @@ from diptych.methods.base import frozen
 from diptych.nets.modes import applied
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
+from diptych.training.random_state import preserved_random_state
+from diptych.training.records.averages import exact_dtype
 
 NUM_TRANSLATED = 16  # images per side whose translations are measured
 NUM_WITH_LOSSES = 8  # images per side, of these and of the training images, whose losses are computed
@@ -101,9 +103,11 @@ def measure(method: Method, recipe: Recipe, sample: Batch, held_out: Batch | Non
             found |= {f"{name}/{key}": value for key, value in _losses(method, batch, size).items()}
         for phase, taught in method.phases().items():
             weights = [p.detach() for net in taught for p in net.parameters()]
-            squares = torch.stack([w.double().square().sum() for w in weights]).sum()
+            squares = torch.stack([w.to(exact_dtype(device)).square().sum() for w in weights]).sum()
             found[f"weights/{phase}"] = (squares / sum(w.numel() for w in weights)).sqrt()
-        values = torch.stack([value.detach().double() for value in found.values()]).tolist()  # this waits for the device once
+        values = torch.stack(
+            [value.detach().to(exact_dtype(device)) for value in found.values()]
+        ).tolist()  # this waits for the device once
     return {name: value for name, value in zip(found, values, strict=True) if math.isfinite(value)}
 
 
@@ -111,7 +115,7 @@ def measure(method: Method, recipe: Recipe, sample: Batch, held_out: Batch | Non
 def left_unchanged(method: Method, device: torch.device) -> Iterator[None]:
     """Run this block without gradients, and restore the method's buffers and the random state after it."""
     buffers = {name: buffer.clone() for name, buffer in method.named_buffers()}
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), frozen(method):
+    with preserved_random_state(device), frozen(method):
         torch.manual_seed(0)
         try:
             yield
@@ -150,7 +154,7 @@ def _dead_layers(net: nn.Module) -> Iterator[Callable[[], Tensor]]:
     hooks = [module.register_forward_hook(note) for module in net.modules() if isinstance(module, nn.ReLU)]
     device = next(net.parameters()).device
     try:
-        yield lambda: torch.stack([1 - some.double().mean() for some in alive.values()] or [torch.zeros((), device=device)]).max()
+        yield lambda: torch.stack([1 - _share(some) for some in alive.values()] or [torch.zeros((), device=device)]).max()
     finally:
         for hook in hooks:
             hook.remove()
@@ -170,8 +174,8 @@ def _translations(x: Images, y: Float[Tensor, "n d h w"], output: Float[Tensor, 
     found = {
         "spread": _ratio(output.std(0).mean(), y.std(0).mean()),
         "detail": _ratio(output.std((2, 3)).mean(), y.std((2, 3)).mean()),
-        "saturated": (output.abs() > 0.99).double().mean(),
-        "saturated_real": (y.abs() > 0.99).double().mean(),
+        "saturated": _share(output.abs() > 0.99),
+        "saturated_real": _share(y.abs() > 0.99),
         "checker": _checker(output),
         "checker_real": _checker(y),
         "luma": _correlation(x, output),
@@ -195,7 +199,7 @@ def _match(output: Images, y: Images) -> Tensor:
     to = torch.stack([(output - y.roll(-k, 0)).abs().mean((1, 2, 3)) for k in range(n)])
     swapped = torch.stack([to[k] + to[-k].roll(-k) for k in range(1, n)])
     matched = torch.stack([to[0] + to[0].roll(-k) for k in range(1, n)])
-    return (matched < swapped).double().mean()
+    return _share(matched < swapped)
 
 
 def _returns(back: nn.Module, x: Images, there: Float[Tensor, "n d h w"], size: int) -> dict[str, Tensor]:
@@ -223,6 +227,11 @@ def _losses(method: Method, batch: Batch, size: int) -> dict[str, Tensor]:
                 key = f"{phase}/{name}"
                 sums[key] = sums.get(key, torch.zeros_like(term)) + term.detach() * len(a) / len(batch.a[:NUM_WITH_LOSSES])
     return sums
+
+
+def _share(flags: Tensor) -> Tensor:
+    """The share of flags that are true."""
+    return flags.to(exact_dtype(flags.device)).mean()
 
 
 def _ratio(value: Tensor, scale: Tensor) -> Tensor:

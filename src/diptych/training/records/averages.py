@@ -10,6 +10,11 @@ from diptych.training.distributed import World, mean_over
 EXACT = {"mps": torch.float32}  # Apple's GPUs lack float64
 
 
+def exact_dtype(device: torch.device) -> torch.dtype:
+    """The most exact floating-point type that a device has."""
+    return EXACT.get(device.type, torch.float64)
+
+
 class LossAverages:
     """The sum of every loss over the steps since they were last read."""
 
@@ -20,7 +25,7 @@ class LossAverages:
     def add(self, phase: str, terms: dict[str, Tensor]) -> None:
         """Add the terms of a phase to the sums, under the names ``phase/term``."""
         for name, term in terms.items():
-            value = term.detach().to(EXACT.get(term.device.type, torch.float64))
+            value = term.detach().to(exact_dtype(term.device))
             self.sums.setdefault(f"{phase}/{name}", torch.zeros_like(value)).add_(value)
 
     def read(self, world: World) -> dict[str, float]:

@@ -7,8 +7,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-import torch
-
 from diptych.errors import Interrupted
 from diptych.methods import Batch
 from diptych.snapshot import Snapshot
@@ -18,6 +16,7 @@ from diptych.training.health.diagnosis import Verdict, diagnose
 from diptych.training.health.doctor import Doctor
 from diptych.training.job import Job, Schedule, evenly_spaced
 from diptych.training.progress import Progress, Watch
+from diptych.training.random_state import preserved_random_state
 from diptych.training.records.best import BestScore, Validation, usable_scores
 from diptych.training.signals import Interrupts
 from diptych.training.trainee import Trainee
@@ -100,7 +99,7 @@ class Observer:
         device = self.job.device
         scores: dict[str, float] = {}
         census, signum = self.job.census, 0
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with preserved_random_state(device):
             try:
                 scores, census = usable_scores(self.best.validation, candidate, self.job.census, self._poll)
             except Interrupted as stopped:
