@@ -105,9 +105,8 @@ def measure(method: Method, recipe: Recipe, sample: Batch, held_out: Batch | Non
             weights = [p.detach() for net in taught for p in net.parameters()]
             squares = torch.stack([w.to(exact_dtype(device)).square().sum() for w in weights]).sum()
             found[f"weights/{phase}"] = (squares / sum(w.numel() for w in weights)).sqrt()
-        values = torch.stack(
-            [value.detach().to(exact_dtype(device)) for value in found.values()]
-        ).tolist()  # this waits for the device once
+        # This waits for the device once.
+        values = torch.stack([value.detach().to(exact_dtype(device)) for value in found.values()]).tolist()
     return {name: value for name, value in zip(found, values, strict=True) if math.isfinite(value)}
 
 
