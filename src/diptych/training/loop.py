@@ -126,13 +126,15 @@ def train(
             watch=watch,
         )
 
-        # Make up for a line that an interrupted run owes.
+        # Write the line of statistics that is missing if this run was stopped while it validated.
         step, saved = trainee.images // batch_size, time.monotonic()
         if observer.due(step) and not broadcast(observer.has_line(step), world):
             observer.observe(step)
 
-        place = {"rank": world.rank, "world": world.size, "workers": workers_for(chosen) if workers is None else workers}
-        for native in batches(crops, trainee.images, schedule.images, batch_size, pin=chosen.type == "cuda", **place):
+        # Train on every batch that is left.
+        workers = workers_for(chosen) if workers is None else workers
+        loading = {"rank": world.rank, "world": world.size, "workers": workers}
+        for native in batches(crops, trainee.images, schedule.images, batch_size, pin=chosen.type == "cuda", **loading):
             # Take one step.
             trainee.set_lr(schedule.lr_at(trainee.images))
             batch = to_device(native, census, chosen)
@@ -156,7 +158,7 @@ def train(
                 with suppress(Interrupted):  # the training stops below, saved, and writes this line when it is resumed
                     observer.observe(step)
 
-            # Save now and then and after the last step, and when a signal asked to stop; all processes decide alike.
+            # Save now and then, after the last step, and when a signal asked any process to stop; all processes do so together.
             wanted = world.first and (step == schedule.steps or time.monotonic() - saved >= save_every)
             asked = highest_flag(max(int(wanted), interrupts.signum), world, chosen)
             if asked:
