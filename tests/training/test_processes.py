@@ -1,5 +1,6 @@
 """Several processes decide alike: they stop together, recover at the same step and end with the same error."""
 
+import copy
 import json
 import pickle
 import signal
@@ -17,9 +18,11 @@ from diptych.run import Run
 from diptych.training.distributed import World, on_first
 from diptych.training.health import nonfinite
 from diptych.training.health.nonfinite import MAX_STEPS_BEHIND, NonFiniteGuard
+from diptych.training.step import train_step
 from diptych.trees import read_tree
 from tests.contract.test_methods import assert_equal_trees
 from tests.training.forks import start, train_with_another
+from tests.training.test_step import batch_of, trainee_of
 
 SIZE = 16
 METHOD = {"generator": "unet_3", "ngf": 4, "ndf": 4, "num_layers": 1}
@@ -129,3 +132,15 @@ def test_processes_learn_of_a_bad_step_at_the_same_step_however_quick_their_gpus
     for quick in (False, True):
         assert step_of_the_answer(World(0, 2), quick, monkeypatch, wait_at) == expected
     assert step_of_the_answer(World(), True, monkeypatch) == 2  # alone, nothing has to be awaited
+
+
+def test_a_state_of_an_older_version_gives_every_process_the_losses_of_the_first():
+    trainee = trainee_of("pix2pix")
+    train_step(trainee, batch_of(0))
+    state = copy.deepcopy(trainee.state())  # reading the losses sets them to zero
+    older = state | {"ranks": [{name: value for name, value in state["ranks"][0].items() if name != "sums"}]}
+    older["stats"] = {"sums": state["ranks"][0]["sums"], "steps": 1}
+    expected = trainee.stats.read(World())
+    resumed = trainee_of("pix2pix")
+    resumed.restore(older)
+    assert resumed.stats.read(World()) == expected and len(expected) == 4
