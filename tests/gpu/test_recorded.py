@@ -5,6 +5,7 @@ import torch
 
 from diptych.methods import METHODS
 from diptych.training.distributed import World
+from diptych.trees import read_tree, write_tree
 from tests.gpu.tiny import (
     AGREE,
     STILL,
