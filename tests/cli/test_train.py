@@ -50,7 +50,7 @@ def test_side_by_side_images_train_from_right_to_left(tmp_path):
     direction = ["--data.direction", "b2a"]
     assert diptych("train", "pix2pix", tmp_path / "data", "--out", tmp_path / "run", *PIX2PIX, *direction) == 0
     sides = json.loads((tmp_path / "run" / "census.json").read_text())["sides"]
-    assert [half for _, half in sides[0]] == ["right", "right"]  # a of the run is the right half
+    assert [half for _, half, *_ in sides[0]] == ["right", "right"]  # a of the run is the right half
 
 
 def test_two_folders_of_any_names_train_unpaired(tmp_path):
