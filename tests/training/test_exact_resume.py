@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from diptych.errors import SnapshotError
 from diptych.methods import METHODS as TABLE
+from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.trees import read_tree
@@ -24,7 +26,7 @@ from tests.training.forks import start, train_quietly
 
 SIZE, STEPS = 32, 30
 METHODS = {name: small(name) for name in TABLE}
-METHODS["pix2pix"] |= {"generator": "unet_5", "dropout": True}
+METHODS["pix2pix"] |= {"generator": "unet_6", "dropout": True}
 METHODS["cyclegan"] |= {"pool_size": 5}
 CONFIGURATIONS = {  # method, train settings, workers
     "pix2pix": ("pix2pix", {"batch_size": 2}, 0),
@@ -101,6 +103,11 @@ def uninterrupted(images, tmp_path_factory):
         return known[configuration]
 
     return of
+
+
+def test_pix2pix_drops_out_so_that_its_random_state_matters():
+    method = Recipe.create("pix2pix", {"method": METHODS["pix2pix"]}).method.build(Domain(), Domain(), SIZE)
+    assert any(isinstance(module, nn.Dropout) for module in method.modules())
 
 
 def log_of(out):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from diptych.errors import ConfigError
 from diptych.methods import Batch
@@ -28,6 +29,11 @@ def trainee_of(method, train=None, dtype=torch.float64, **settings):
 def batch_of(seed, n=4, dtype=torch.float64):
     random = torch.Generator().manual_seed(seed)
     return Batch(*(torch.rand(n, 3, SIZE, SIZE, generator=random, dtype=dtype) * 2 - 1 for _ in "ab"))
+
+
+def drops_out(method):
+    """Whether a network has dropout, which a U-Net has from 6 downsamplings on."""
+    return any(isinstance(module, nn.Dropout) for module in method.modules())
 
 
 def learnt(trainee):
@@ -95,6 +101,7 @@ def test_recomputed_activations_teach_bit_equally(method, settings, precision, m
     trainees = []
     for checkpoint in (False, True):
         trainee = trainee_of(method, {"checkpoint": checkpoint, "precision": precision}, torch.float32, **settings)
+        assert drops_out(trainee.method) == settings.get("dropout", False)
         torch.manual_seed(1)
         for step in range(3):
             train_step(trainee, batch_of(step, 2, torch.float32))
@@ -154,10 +161,12 @@ def record_on_the_cpu(trainee):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_recorded_step_is_the_step(method, accumulate):
-    settings = {"cyclegan": {"pool_size": 3}, "pix2pix": {"dropout": True}}.get(method, {})
+def test_a_recorded_step_is_the_step(method, accumulate, monkeypatch):
+    settings = {"cyclegan": {"pool_size": 3}, "pix2pix": {"dropout": True, "generator": "unet_6"}}.get(method, {})
+    monkeypatch.setitem(globals(), "SIZE", 64 if method == "pix2pix" else SIZE)
     train = {"batch_size": 4, "accumulate": accumulate, "ema": 0.9}
     plain, recorded = (trainee_of(method, train, **settings) for _ in range(2))
+    assert method != "pix2pix" or drops_out(plain.method), "without dropout, no random state is tested"
     for trainee in (plain, recorded):
         for optimizer in trainee.optimizers.values():
             for group in optimizer.param_groups:
