@@ -42,9 +42,9 @@ def test_the_largest_image_sets_the_distance_and_the_longest_column_the_height()
 
 
 def test_a_title_stands_in_the_bar_above_its_column():
-    sheet = pixels_of(contact_sheet([("", [flat(1.0, width=60)]), ("output", [flat(1.0, width=60)]), ("", [flat(1.0, width=60)])]))
+    sheet = pixels_of(contact_sheet([(title, [flat(1.0, width=60)]) for title in ("", "output", "")]))
     rows, places = np.nonzero((sheet < 128).all(axis=2))
-    assert rows.size and 2 <= rows.min() and rows.max() < 18
+    assert rows.size and rows.min() >= 2 and rows.max() < 18
     assert 68 <= places.min() < 72 and places.max() < 128  # the second column begins at 64 + 4
 
 
