@@ -16,7 +16,8 @@ def test_every_integer_comes_back(dtype, channels):
     values = ALL[dtype].view(1, 1, 16, -1).expand(2, channels, -1, -1)
     x = Domain(channels, dtype).encode(values)
     assert x.dtype == torch.float32 and x.min() == -1 and x.max() == 1
-    assert torch.equal(Domain(channels, dtype).decode(x), values)
+    back = Domain(channels, dtype).decode(x)
+    assert torch.equal(back, values) and back.dtype == values.dtype
 
 
 def test_every_integer_of_a_measured_range_comes_back_and_fills_it():
@@ -76,6 +77,18 @@ def test_decoding_takes_every_float_type(dtype):
     assert Domain().decode(torch.zeros(1, 3, 2, 2, dtype=dtype)).unique().tolist() == [128]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_decoded_in_full_precision(dtype):
+    x = torch.linspace(-1, 1, 500).to(dtype).view(1, 1, 1, -1)
+    expected = np.rint((x.double().numpy() + 1) * (65535 / 2))
+    assert np.abs(Domain(1, "uint16").decode(x).numpy() - expected).max() <= 1  # in half precision it would be off by up to 128
+
+
+def test_values_for_another_number_of_channels_are_our_own_mistake():
+    with pytest.raises(AssertionError, match="4 channels for a domain of 3"):
+        Domain().decode(torch.zeros(1, 4, 2, 2))
+
+
 @pytest.mark.parametrize(
     ("pixels", "found"),
     [
@@ -121,5 +134,5 @@ def test_a_domain_says_what_it_is(domain, text, kind):
 
 @pytest.mark.parametrize(("channels", "shown"), [(1, [0, 0, 0]), (2, [0, 0, 0]), (3, [0, 1, 2]), (6, [0, 1, 2])])
 def test_people_see_gray_or_the_first_three_channels(channels, shown):
-    x = torch.linspace(-1, 1, channels * 4).view(1, channels, 2, 2)
+    x = torch.linspace(-1, 1, channels * 8).view(2, channels, 2, 2)
     assert torch.equal(to_rgb8(x), torch.stack([Domain(1).decode(x[:, c : c + 1])[:, 0] for c in shown], 1))
