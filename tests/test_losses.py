@@ -239,6 +239,22 @@ def test_structure_keeps_to_the_correlations_of_its_formula():
     assert StructureLoss(0.9, 0.8)(night, page).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_page_beside_an_empty_one_misses_all_that_structure_asks_for():
+    page = staff(-1.0, 1.0, 1)
+    empty = torch.ones_like(page)  # correlates with nothing: r is 0
+    assert StructureLoss()(empty, page).item() == pytest.approx(0.2 + 0.7)
+    assert StructureLoss(0.5, -1.0)(empty, page).item() == pytest.approx(0.5)
+
+
+def test_a_stroke_moved_by_one_pixel_still_overlaps_where_ink_is_pooled():
+    x, y = torch.full((1, 1, 6, 6), 1.0), torch.full((1, 1, 6, 6), 1.0)
+    x[..., 1:3, 1:3] = y[..., 1:3, 2:4] = -1.0
+    # Each stroke of 2 x 2 pixels is 1 solid place of 5 x 5, and 4 equal ones of 4 x 4 after pooling, of which 2 are shared:
+    # covariance 2/16 - (4/16)^2, variance 4/16 - (4/16)^2, r = 1/3. Their rows are the same.
+    assert StructureLoss(1.0, -1.0)(x, y).item() == pytest.approx(1 - 1 / 3, abs=1e-5)
+    assert StructureLoss(-1.0, 1.0)(x, y).item() == pytest.approx(0.0, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("loss", "options", "message"),
     [

@@ -176,13 +176,16 @@ PUBLISHED = {  # by the papers and their authors' code
             "lambda_cycle_b": 10.0,
             "lambda_identity": 0.5,
             "pool_size": 50,
+            "lambda_pair": 10.0,  # not published: as much as a cycle
         }
     },
 }
 SHARED = {
-    "method": {"ngf": 64, "ndf": 64, "num_layers": 3, "init": "normal", "init_gain": 0.02, "upsample": "transposed"},
+    "method": {"ngf": 64, "ndf": 64, "num_layers": 3, "init": "normal", "init_gain": 0.02, "upsample": "transposed"}
+    | {"lambda_gan": 1.0, "lambda_gp": 10.0, "lambda_r1": 0.0, "pixel_loss": {"kind": "l1", "foreground": 1.0}},
     "data": {"load_size": 286, "crop_size": 256, "flip": True, "resize": "square", "direction": "a2b"},
-    "train": {"epochs": 100, "decay_epochs": 100, "batch_size": 1, "lr": 2e-4, "betas": [0.5, 0.999], "ema": 0.0},
+    "train": {"epochs": 100, "decay_epochs": 100, "batch_size": 1, "lr": 2e-4, "betas": [0.5, 0.999], "ema": 0.0}
+    | {"decay": "epoch", "seed": 0, "accumulate": 1, "checkpoint": False},
 }
 
 
@@ -193,6 +196,7 @@ def test_the_defaults_are_the_published_ones(name):
         assert found[part].items() >= values.items()
         assert found[part].items() >= PUBLISHED[name].get(part, {}).items()
     assert method_config(name).paired == (name == "pix2pix")
+    assert method_config(name).mode == ("paper" if name == "pix2pix" else "eval")
 
 
 @pytest.mark.parametrize("name", EVERY)
