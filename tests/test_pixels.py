@@ -64,11 +64,11 @@ def test_values_beyond_the_range_are_clipped(dtype):
     assert (low, high) == (domain.low, domain.high)
 
 
-@pytest.mark.parametrize("domain", [Domain(1, "uint16", 100.0, 1000.0), Domain(1, "float32", -2.0, 3.0)])
+@pytest.mark.parametrize("domain", [Domain(1, "uint16", 100.0, 1000.0), Domain(1, "float32", -2.0, 3.0), Domain(1, "float32")])
 def test_pixels_beyond_the_range_are_clipped_to_it(domain):
     dtype = {"uint16": torch.uint16, "float32": torch.float32}[domain.dtype]
     pixels = torch.tensor([0, domain.high, 60000], dtype=torch.float64).to(dtype).view(1, 1, 1, 3)
-    expected = [-1.0, 1.0, 1.0] if domain.dtype == "uint16" else [-0.2, 1.0, 1.0]  # 0 is 2/5 of the way from -2 to 3
+    expected = [-0.2 if domain.low < 0 else -1.0, 1.0, 1.0]  # 0 is 2/5 of the way from -2 to 3
     assert domain.encode(pixels).flatten().tolist() == pytest.approx(expected)
 
 
