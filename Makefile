@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALL := install --quiet --constraint constraints.txt --editable '.[dev]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-unpaired test gpu lint format help-texts dist clean
+.PHONY: help setup demo demo-unpaired test mutants gpu lint format help-texts dist clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -22,6 +22,12 @@ demo-unpaired: setup  ## the same without pairs, with CycleGAN
 
 test: lint  ## everything that CI checks
 	$(BIN)/pytest -n 2
+
+# mutmut is no part of `make setup`; pyproject.toml says which files it changes and which tests it runs.
+mutants: setup  ## change the code in small ways and list the changes that no test notices; hours, and resumable (docs/mutants.md)
+	test -x $(BIN)/mutmut || $(BIN)/pip install --quiet --constraint constraints.txt mutmut
+	OMP_NUM_THREADS=1 nice $(BIN)/mutmut run --max-children 1 $(MUTANTS)
+	$(BIN)/mutmut results
 
 gpu:  ## what only a GPU can check: tests, benchmarks, a short training; no .venv, below 8 minutes, one log (GPU_LOG=runs/gpu.log)
 	PYTHON=$(PYTHON) bash tools/check_gpu.sh
@@ -42,7 +48,7 @@ dist: setup  ## build the wheel and the source archive
 	$(BIN)/python -m build --quiet
 
 clean:  ## remove everything that the targets above made, .venv included
-	rm -rf .venv dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv dist build mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv installs several times faster than pip, which takes over where uv cannot be had or cannot reach what pip reaches.
