@@ -65,6 +65,38 @@ def test_a_batch_in_parts_teaches_what_the_whole_batch_does(method, parts):
     assert_equal_learning(whole, parted, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_after_each_step_the_average_takes_its_share_of_the_new_weights(method):
+    trainee = trainee_of(method, {"ema": 0.75, "lr": 0.1})
+    averages = {name: list(net.parameters()) for name, net in trainee.translators().items()}
+    trained = {name: list(net.parameters()) for name, net in trainee.method.generators().items()}
+    assert averages.keys() == trained.keys()
+    expected = {name: [p.detach().clone() for p in parameters] for name, parameters in trained.items()}
+    for step in range(2):
+        train_step(trainee, batch_of(step))
+        for name, parameters in trained.items():
+            expected[name] = [0.75 * old + 0.25 * new.detach() for old, new in zip(expected[name], parameters, strict=True)]
+            assert max((old - new).abs().max() for old, new in zip(expected[name], parameters, strict=True)) > 0.01
+            torch.testing.assert_close(averages[name], expected[name], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_statistics_are_the_means_of_the_losses_since_they_were_last_read(parts):
+    train = {"batch_size": 4, "accumulate": parts, "lr": 0.0}  # so that each step finds the same weights
+    trainee = trainee_of("pix2pix", train, lambda_gan=0.0, lambda_l1=10.0)
+    G = trainee.method.generators()["a2b"]
+    batches = [batch_of(seed) for seed in range(3)]
+    with torch.no_grad():
+        first, second, third = (10.0 * (G(a) - b).abs().mean().item() for a, b, _ in batches)
+    assert trainee.stats.read(World()) == {}
+    for batch in batches[:2]:
+        train_step(trainee, batch)
+    assert trainee.stats.read(World()) == {"G/l1": pytest.approx((first + second) / 2, rel=1e-9)}
+    assert trainee.stats.read(World()) == {}
+    train_step(trainee, batches[2])
+    assert trainee.stats.read(World()) == {"G/l1": pytest.approx(third, rel=1e-9)}
+
+
 def test_an_update_in_parts_is_left_out_when_one_part_is_not_finite():
     trainee = trainee_of("cyclegan", {"batch_size": 4, "accumulate": 2})
     before = {name: value.clone() for name, value in trainee.method.named_parameters()}
