@@ -2,12 +2,14 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 
 from diptych.data.census import Census
-from diptych.data.folders import Split
+from diptych.data.folders import Ref, Split
+from diptych.errors import Interrupted
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.run import Run
@@ -39,10 +41,14 @@ class Looks:
         return self.numbers.pop(0)
 
 
+def trainee_of():
+    torch.manual_seed(0)
+    return Trainee(RECIPE.method.build(Domain(), Domain(), 16), RECIPE, torch.device("cpu"), World())
+
+
 def observed(folder, doctor, steps, validation=None):
     """The lines of statistics after some steps have been noted; validated ones with the score given for the step."""
-    torch.manual_seed(0)
-    trainee = Trainee(RECIPE.method.build(Domain(), Domain(), 16), RECIPE, torch.device("cpu"), World())
+    trainee = trainee_of()
     folder.mkdir(exist_ok=True)
     run = Run(folder)
     observer = Observer(RECIPE, CENSUS, run, validation, (), doctor, Interrupts())
@@ -78,3 +84,57 @@ def test_the_snapshot_with_the_best_score_is_kept_with_the_rule_that_chose_it(hi
     kept = Snapshot.load(Run(tmp_path).best)
     assert kept.about["images"] == best
     assert kept.about["selection"] == f"{rule} on the validation split, {0.5 if higher else 0.25}"
+
+
+def test_a_step_is_due_where_it_is_validated_or_the_doctor_looks(tmp_path):
+    validation = Validation(lambda *_: {}, "lpips", False)
+    for wanted, expected in ((validation, [50, 100, 200]), (None, [100, 200])):
+        observer = Observer(RECIPE, CENSUS, Run(tmp_path), wanted, {50, 100}, Looks(), Interrupts())
+        assert [step for step in (1, 50, 99, 100, 200) if observer.due(step)] == expected
+
+
+def test_a_step_needs_no_line_where_one_is_on_record_or_nothing_was_trained_yet(tmp_path):
+    observer = Observer(RECIPE, CENSUS, Run(tmp_path), None, (), Looks(), Interrupts())
+    assert [observer.noted(step) for step in (0, 1)] == [True, False]
+    observer.note(trainee_of(), {"step": 7, "epoch": 1, "losses": {}})
+    resumed = Observer(RECIPE, CENSUS, Run(tmp_path), None, (), Looks(), Interrupts())
+    for each in (observer, resumed):
+        assert [each.noted(step) for step in (0, 6, 7, 8)] == [True, True, True, False]
+
+
+def test_a_validation_scores_the_trained_networks_at_its_steps_and_draws_nothing(tmp_path):
+    seen, trainee = [], trainee_of()
+    trainee.images = 12
+    refs = (Ref(tmp_path / "0.png"),)
+    census = replace(CENSUS, val=Split(refs, refs, False))
+
+    def score(snapshot, census, poll):
+        poll()  # nobody asked to stop
+        seen.append((snapshot, census.val, torch.rand(()).item()))
+        return {"lpips": 0.5}
+
+    observer = Observer(RECIPE, census, None, Validation(score, "lpips", False), {3}, Looks(), Interrupts())
+    before = torch.get_rng_state()
+    assert [observer.scores(trainee, step) for step in (1, 2, 3)] == [{}, {}, {"validation": {"lpips": 0.5}}]
+    assert torch.equal(torch.get_rng_state(), before)
+    ((snapshot, val, _),) = seen
+    assert val == census.val and snapshot.generators.keys() == {"a2b", "b2a"} and snapshot.about["images"] == 12
+    weights = zip(snapshot.generators["b2a"].parameters(), trainee.method.G_ba.parameters(), strict=True)
+    assert all(torch.equal(kept, trained) for kept, trained in weights)
+
+
+def test_whoever_asks_to_stop_ends_a_validation(tmp_path):
+    interrupts = Interrupts()
+    refs = (Ref(tmp_path / "0.png"),)
+    census = replace(CENSUS, val=Split(refs, refs, False))
+    observer = Observer(RECIPE, census, None, Validation(lambda *of: of[2](), "lpips", False), {3}, Looks(), interrupts)
+    interrupts.signum = 15
+    with pytest.raises(Interrupted, match="stopped while validating; run the same command to go on") as caught:
+        observer.scores(trainee_of(), 3)
+    assert caught.value.exit_code == 128 + 15
+
+
+def test_only_the_process_that_has_the_run_folder_looks_and_writes():
+    observer = Observer(RECIPE, CENSUS, None, None, (), Looks(), Interrupts())  # a look would find no numbers
+    observer.note(trainee_of(), {"step": 100, "epoch": 1, "losses": {}})
+    assert observer.lines == []
