@@ -143,6 +143,18 @@ def test_penalties_reach_the_weights_of_the_judge_and_nothing_else(penalty):
         assert weight.grad[0, 0, 0, 0].item() == pytest.approx((values[0] - values[1]) / (2 * shift), rel=1e-4)
 
 
+def test_penalties_are_computed_in_full_precision_also_where_the_step_is_not():
+    torch.manual_seed(0)
+    D = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Conv2d(4, 1, 3))
+    x = images(0).float().requires_grad_()
+    (gradient,) = torch.autograd.grad(D(x).sum(), x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert D(x).dtype == torch.bfloat16
+        r1, gp = r1_penalty(D, x).item(), gradient_penalty(D, x, x).item()  # between x and x is x
+    assert r1 == pytest.approx(gradient.square().sum((1, 2, 3)).mean().item() / 2, rel=1e-6)
+    assert gp == pytest.approx((gradient.flatten(1).norm(dim=1) - 1).square().mean().item(), rel=1e-5)
+
+
 def test_r1_is_the_mean_over_samples_of_half_the_squared_norm_of_the_input_gradient():
     torch.manual_seed(0)
     D, real = PatchGAN(3, width=4, num_layers=1, norm="none").double(), images()
@@ -244,6 +256,21 @@ def test_a_page_beside_an_empty_one_misses_all_that_structure_asks_for():
     empty = torch.ones_like(page)  # correlates with nothing: r is 0
     assert StructureLoss()(empty, page).item() == pytest.approx(0.2 + 0.7)
     assert StructureLoss(0.5, -1.0)(empty, page).item() == pytest.approx(0.5)
+
+
+def test_structure_of_a_batch_is_the_mean_of_its_images_however_much_ink_each_has():
+    x, y = torch.ones(2, 1, 16, 16), torch.ones(2, 1, 16, 16)
+    x[0, 0, 2:5, 2:5] = y[0, 0, 3:6, 3:6] = -1.0
+    x[1, 0, 2:14, 1:7] = y[1, 0, 4:14, 2:8] = -1.0
+    alone = [StructureLoss(1.0, 1.0)(x[i : i + 1], y[i : i + 1]).item() for i in range(2)]
+    assert abs(alone[0] - alone[1]) > 0.1
+    assert StructureLoss(1.0, 1.0)(x, y).item() == pytest.approx(sum(alone) / 2, abs=1e-6)
+
+
+def test_rows_of_ink_are_the_same_on_gray_paper_and_on_white():
+    gray, white = torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
+    gray[..., 4:8, 3:7], white[..., 4:8, 3:7] = 0.8, -1.0
+    assert StructureLoss(-1.0, 1.0)(gray, white).item() == pytest.approx(0.0, abs=1e-5)
 
 
 def test_a_stroke_moved_by_one_pixel_still_overlaps_where_ink_is_pooled():
