@@ -119,6 +119,7 @@ def test_a_validation_scores_the_trained_networks_at_its_steps_and_draws_nothing
     assert torch.equal(torch.get_rng_state(), before)
     ((snapshot, val, _),) = seen
     assert val == census.val and snapshot.generators.keys() == {"a2b", "b2a"} and snapshot.about["images"] == 12
+    assert snapshot.about["selection"] == "a candidate"
     weights = zip(snapshot.generators["b2a"].parameters(), trainee.method.G_ba.parameters(), strict=True)
     assert all(torch.equal(kept, trained) for kept, trained in weights)
 
