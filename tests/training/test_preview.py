@@ -13,7 +13,7 @@ from diptych.data.census import take_census
 from diptych.data.datasets import DataConfig
 from diptych.data.folders import find_data
 from diptych.data.formats import write_pixels
-from diptych.training.preview import Preview
+from diptych.training.records.preview import Preview
 
 SIZE = 16
 CONFIG = DataConfig(resize="none", crop_size=SIZE)

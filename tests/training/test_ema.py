@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from diptych.ema import Ema
+from diptych.training.ema import Ema
 
 
 def nets(weight, count=0):
