@@ -98,6 +98,22 @@ def test_what_is_not_finite_is_seen_in_the_same_step_and_keeps_away_from_the_wei
             assert torch.equal(value, before[key]), f"{key} was updated with {place}"
 
 
+def test_an_optimizer_that_does_not_listen_is_not_called_where_the_host_is_asked():
+    """As on Apple's GPUs, whose fused Adam ignored found_inf: RMSprop, which never knew it, stands in for it."""
+    batch = batch_of(0)
+    batch.b[0] = torch.nan
+    kept = {}
+    for asks_host in (True, False):
+        trainee = trainee_of("pix2pix")
+        trainee.asks_host = asks_host
+        for phase, optimizer in trainee.optimizers.items():
+            trainee.optimizers[phase] = torch.optim.RMSprop(optimizer.param_groups[0]["params"], 2e-4)
+        before = weights(trainee)
+        train_step(trainee, batch)
+        kept[asks_host] = all(torch.equal(value, before[key]) for key, value in weights(trainee).items())
+    assert kept == {True: True, False: False}  # not asked, it writes NaN into the weights
+
+
 def test_after_a_skipped_update_the_optimizer_counts_only_those_that_were_made():
     trainee = trainee_of("pix2pix")
     batch = batch_of(0)

@@ -36,8 +36,9 @@ def train_step(trainee: Trainee, batch: Batch) -> None:
             break
         optimizer = trainee.optimizers[phase]
         average_gradients((p for group in optimizer.param_groups for p in group["params"]), trainee.world)
-        trainee.guard.check(phase, totals, optimizer)
-        optimizer.step()
+        bad = trainee.guard.check(phase, totals, optimizer)
+        if not (trainee.asks_host and bool(bad)):
+            optimizer.step()
         trainee.stats.add(phase, totals)
     if trainee.ema:
         trainee.ema.update(nn.ModuleDict(trainee.method.generators()))

@@ -61,6 +61,7 @@ class Trainee:
         self.ema = Ema(nn.ModuleDict(method.generators()), recipe.train.ema) if recipe.train.ema else None
         self.stats, self.guard = LossAverages(), NonFiniteGuard(world)
         self.images = 0
+        self.asks_host = device.type == "mps"  # whose fused Adam did not know found_inf before torch of mid 2026
         self.restored = 0  # a CUDA graph recorded before a restore still points at the old tensors
         if recipe.train.checkpoint:
             for net in method.generators().values():
@@ -68,9 +69,7 @@ class Trainee:
         if compiled:
             for nets in method.phases().values():
                 for net in nets:
-                    net.compile(
-                        dynamic=False if on_gpu else None
-                    )  # None generalises after the second size, which is faster to compile
+                    net.compile(dynamic=False if on_gpu else None)  # None compiles once for all further sizes
 
     def set_lr(self, lr: float) -> None:
         """Set the learning rate of every phase."""

@@ -57,15 +57,20 @@ class NonFiniteGuard:
         self._unread: deque[_Flags] = deque()
 
     @torch.no_grad()
-    def check(self, phase: str, terms: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-        """Tell a phase's optimizer to leave the weights alone if a term or a gradient is not finite in any process."""
+    def check(self, phase: str, terms: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> Tensor:
+        """Tell a phase's optimizer to leave the weights alone if a term or a gradient is not finite in any process.
+
+        Returns what it was told, 1.0 or 0.0 on the device, for a device whose optimizer does not listen.
+        """
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.stack(torch._foreach_norm(gradients)).sum()
         values = torch.stack([*(term.detach().to(norm.dtype) for term in terms.values()), norm])
         bad = maximum_over((~values.isfinite()).float(), self.world)
-        optimizer.found_inf = bad.amax()  # type: ignore[attr-defined] # fused Adam has this switch for gradient scalers
+        told = bad.amax()
+        optimizer.found_inf = told  # type: ignore[attr-defined] # fused Adam has this switch for gradient scalers
         self._names += [*(f"{phase}/{name}" for name in terms), f"gradients of {phase}"]
         self._flags.append(bad)
+        return told
 
     def take_flags(self) -> tuple[list[str], list[Tensor]]:
         """Take away the names and flags that were checked since the last read(), which then does not read them."""
