@@ -108,13 +108,16 @@ def test_other_data_has_files_of_its_own_name(run, tmp_path, capsys):
     assert not train.exists()
 
 
-def test_images_that_were_trained_on_are_refused(run, tmp_path, capsys):
+def test_pairs_that_were_trained_on_are_left_out_unless_allowed(run, tmp_path, capsys):
     source = json.loads((run / "recipe.json").read_text())["data"]["source"][0]
     for i, side in enumerate("AB"):
         folder(tmp_path / "leaky" / side, 3, seed=70 + 20 * i)
         shutil.copy(f"{source}/train{side}/1.png", tmp_path / "leaky" / side / "2.png")
-    error = refused(capsys, run, tmp_path / "leaky", *CHEAP)
-    assert "leaky/A/2.png: is byte for byte" in error and "which was trained on (2 of 6 files are)" in error
+    for words, count, note in (([], 2, ""), (["--allow-seen"], 3, "1 seen before")):
+        assert diptych("evaluate", run, tmp_path / "leaky", *CHEAP, *words, "--out", tmp_path / "out") == 0
+        assert "leaky/B/2.png: equals" in capsys.readouterr().err
+        (results,) = (json.loads(path.read_text())["results"] for path in (tmp_path / "out").glob("*.json"))
+        assert {(r["estimate"]["n"], r["note"]) for r in results} == {(count, note)}
 
 
 @pytest.mark.parametrize(
@@ -261,10 +264,11 @@ def test_training_without_pairs_ends_with_kid_and_cycle(cyclegan_run):
 def test_training_ends_well_when_its_test_images_must_not_be_scored(tmp_path, capsys):
     for i, name in enumerate(("trainA", "trainB", "testA", "testB")):
         folder(tmp_path / "data" / name, 2, seed=10 * i)
-    shutil.copy(tmp_path / "data" / "trainB" / "0.png", tmp_path / "data" / "testB" / "0.png")
+    for i in range(2):
+        shutil.copy(tmp_path / "data" / "trainB" / f"{i}.png", tmp_path / "data" / "testB" / f"{i}.png")
     assert diptych("train", "cyclegan", tmp_path / "data", "--out", tmp_path / "run", *CYCLEGAN, "--previews", 0) == 0
     error = capsys.readouterr().err
-    assert "warning: test images are not scored:" in error and "which was trained on (1 of 4 files are)" in error
+    assert "warning: test images are not scored:" in error and "so were all images of a side to score" in error
     assert (tmp_path / "run" / "report.html").exists() and not (tmp_path / "run" / "evaluation.json").exists()
 
 

@@ -19,7 +19,7 @@ from diptych.ablation.variants import VARIANTS, Variant, recipe_of
 from diptych.data.folders import Split
 from diptych.errors import ConfigError, DiptychError, Interrupted, TrainingError
 from diptych.evaluation.instruments import Instruments
-from diptych.evaluation.refusals import SeenBefore
+from diptych.evaluation.seen import SeenBefore
 from diptych.recipe import Recipe
 from diptych.run import read_census, write_json
 from diptych.scoring.snapshots import Loaded

@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--no-fetch", action="store_true", help="never fetch weights")
     p.add_argument("--allow-small", action="store_true", help="compute FID on fewer than 2,048 images, marked as biased")
     p.add_argument("--allow-doubles", action="store_true", help="score a set although some of its images are the same")
+    p.add_argument("--allow-seen", action="store_true", help="score images that were seen in training too, and mark the numbers")
     p.add_argument("--labels", choices=("a", "b"), help="the side whose colours are classes, for the FCN-score")
     p.add_argument("--palette", metavar="FILE", help="the colour of each class: .json, .txt, .png, or auto:K to find K")
     p.add_argument(
@@ -131,7 +132,8 @@ def main(argv: Sequence[str]) -> int:
                 console.print(f"{subject.direction}: {', '.join(names) or 'nothing'} on {count:,} images", soft_wrap=True)
             say_left_out(left_out)
             return 0
-        evaluation = task.score(metrics, tools, allow_doubles=args.allow_doubles, watch=partial(watch, "evaluating"))
+        allowed = {"allow_doubles": args.allow_doubles, "allow_seen": args.allow_seen}
+        evaluation = task.score(metrics, tools, **allowed, watch=partial(watch, "evaluating"))
     print_tables(evaluation)
     say_left_out(evaluation.left_out)
     if args.json:

@@ -1,16 +1,20 @@
-"""Name the images that a data set holds more than once, exactly or nearly, within and across its splits and sides."""
+"""Name the images that a data set holds more than once, exactly or nearly, within and across its splits and sides.
+
+``copies_among`` searches one set of images for copies of those of another.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 
 from diptych.data.equal_files import equal_files, file_digest, grouped
 from diptych.data.findings import Case, Finding
 from diptych.data.inspection import Inspection, Listing, Place
-from diptych.data.likeness import Likeness, aligned_likeness, near_copies
+from diptych.data.likeness import ALIGNED_AT_ONCE, MAX_BITS, MAX_COLOUR, MIN_CONTRAST, Likeness, aligned_likeness, near_copies
 from diptych.data.splits import Ref, Split
 
 MIN_LIKENESS, MIN_DETAIL = 0.93, 0.95  # of near copies (aligned_likeness); copies cropped by 3 % a side have 0.96 or more
@@ -129,3 +133,45 @@ def _partners(pairs: Sequence[tuple[Likeness, Likeness]]) -> list[bool]:
         alike, detail = aligned_likeness(x, y)
         agree += ((alike >= MIN_PARTNER) & (detail >= MIN_PARTNER)).tolist()
     return agree
+
+
+def copies_among(images: Sequence[Likeness], known: Iterable[Likeness | None]) -> dict[int, tuple[int, float]]:
+    """Find which images have a copy among known ones: the index of the copy by that of the image, and how alike they are.
+
+    1.0 stands for equal pixels, less for near copies, by the limits of ``diptych check``. Known images are taken one by one, so
+    that any number of them fits in memory; None stands for one that could not be read. Images of one flat colour have only equal
+    copies.
+    """
+    found: dict[int, tuple[int, float]] = {}
+    equal: dict[bytes, list[int]] = defaultdict(list)
+    for i, image in enumerate(images):
+        equal[image.digest].append(i)
+    hashes = np.array([image.hash for image in images], np.uint64)
+    colours = np.array([image.colour for image in images], np.float32).reshape(-1, 3)
+    contrast = np.array([image.gray.std() / 255 for image in images])
+    waiting: list[tuple[int, int, Likeness]] = []  # pairs of images that may be near copies, to be aligned
+
+    def align() -> None:
+        if waiting:
+            x = torch.stack([torch.from_numpy(images[i].gray) for i, _, _ in waiting]).float() / 255
+            y = torch.stack([torch.from_numpy(other.gray) for _, _, other in waiting]).float() / 255
+            for (i, j, _), alike, detail in zip(waiting, *(values.tolist() for values in aligned_likeness(x, y)), strict=True):
+                if alike >= MIN_LIKENESS and detail >= MIN_DETAIL and detail > found.get(i, (0, 0.0))[1]:
+                    found[i] = j, min(detail, 0.999)
+            waiting.clear()
+
+    for j, other in enumerate(known):
+        if other is None:
+            continue
+        for i in equal.get(other.digest, ()):
+            found[i] = j, 1.0
+        spread = other.gray.std() / 255
+        if spread > MIN_CONTRAST:
+            near = (np.bitwise_count(hashes ^ np.uint64(other.hash)) <= MAX_BITS) & (contrast > MIN_CONTRAST)
+            near &= np.abs(colours - np.array(other.colour, np.float32)).max(1) <= MAX_COLOUR
+            near &= (contrast < spread / 0.75) & (contrast > spread * 0.75)
+            waiting += [(int(i), j, other) for i in near.nonzero()[0] if found.get(int(i), (0, 0.0))[1] < 1.0]
+        if len(waiting) >= ALIGNED_AT_ONCE:
+            align()
+    align()
+    return found

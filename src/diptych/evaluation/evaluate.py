@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,17 +11,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diptych.data.datasets import DataConfig
-from diptych.data.folders import Split
+from diptych.data.splits import Split
 from diptych.errors import DataError
 from diptych.evaluation.examples import pick
 from diptych.evaluation.instruments import Instruments, MeterSetup, build_meters, choose_metrics, too_small
 from diptych.evaluation.protocol import list_sum, protocol_id, versions
-from diptych.evaluation.refusals import SeenBefore, refuse_seen, refuse_wrong_sets
+from diptych.evaluation.refusals import refuse_wrong_sets
 from diptych.evaluation.results import METRICS, Evaluation, Result
+from diptych.evaluation.seen import SeenBefore, Sighting, find_seen, seen_images, without_seen
 from diptych.evaluation.subject import Subject, Translate, real_images, translated
 from diptych.pixels import Domain
 from diptych.sheets import spread
 
+log = logging.getLogger(__name__)
 Watch = Callable[[int, int], None]
 MAX_KEPT = 256  # outputs in memory, so that examples need not be translated again
 MAX_FOR_MEAN = 200  # training targets, evenly chosen, that give the mean colour
@@ -39,6 +42,7 @@ def score_translators(
     selected_on: Split | None = None,
     split_name: str = "test",
     allow_doubles: bool = False,
+    allow_seen: bool = False,
     applied: Mapping[str, Any] | None = None,
     batch_size: int = 1,
     about: Mapping[str, Any] | None = None,
@@ -51,8 +55,9 @@ def score_translators(
     size of training, ``batch_size`` of one size together. ``metrics`` are names in METRICS; None takes all of ``offered`` that
     the data, ``tools`` and the files on this machine allow, and ``left_out`` of the result gives the reason for the others.
 
-    ``train`` is what the translators were trained on, and ``selected_on`` what chose the snapshot: images of either are refused,
-    and the mean colour of train's targets is a baseline. ``applied`` says how the translators work (mode, seed ...) and is part
+    ``train`` is what the translators were trained on, and ``selected_on`` what chose the snapshot: equal images and near copies
+    of either are left out, or with ``allow_seen`` scored and noted beside every number (diptych.evaluation.seen). The mean colour
+    of train's targets is a baseline. ``applied`` says how the translators work (mode, seed ...) and is part
     of the protocol; ``about`` goes into the result as it is. ``watch`` gets (done, total) images after every batch, and may
     raise to stop.
 
@@ -64,7 +69,9 @@ def score_translators(
     """
     subjects = subjects_of(translators, split, a, b, config, train)
     seen = [SeenBefore(train, "trained on"), SeenBefore(selected_on, "used to choose this snapshot")]
-    return score_subjects(subjects, metrics, tools, seen, split_name, allow_doubles, applied, batch_size, about, watch, offered)
+    return score_subjects(
+        subjects, metrics, tools, seen, split_name, allow_doubles, allow_seen, applied, batch_size, about, watch, offered
+    )
 
 
 def subjects_of(
@@ -89,6 +96,7 @@ def score_subjects(
     seen: Sequence[SeenBefore] = (),
     split_name: str = "test",
     allow_doubles: bool = False,
+    allow_seen: bool = False,
     applied: Mapping[str, Any] | None = None,
     batch_size: int = 1,
     about: Mapping[str, Any] | None = None,
@@ -97,19 +105,22 @@ def score_subjects(
 ) -> Evaluation:
     """Score subjects, which may also be images that any tool made; the arguments are those of score_translators.
 
-    ``seen`` are images that must not be among those to score. ``split_name`` becomes part of the protocol.
+    ``seen`` are images that were used before: those to score that equal one, or nearly, are left out, unless ``allow_seen``.
+    ``split_name`` becomes part of the protocol.
     """
     tools = tools or Instruments()
-    everything = [refuse_wrong_sets(subject, allow_doubles=allow_doubles) for subject in subjects]
-    for subject, sums in zip(subjects, everything, strict=True):
-        for before in seen:
-            refuse_seen(subject, before, sums)
+    looks = {ref: look for subject in subjects for ref, look in refuse_wrong_sets(subject, allow_doubles=allow_doubles).items()}
+    sightings = find_seen(looks, seen)
+    counted = {subject.direction: seen_images(subject, sightings) for subject in subjects}
+    subjects = subjects if allow_seen else [without_seen(subject, sightings) for subject in subjects]
+    said = say_seen(next(iter(counted.values()), []), allow_seen)
     chosen, left_out = choose_metrics(metrics, subjects, tools, offered)
     found: list[Result] = []
     protocols: dict[str, Mapping[str, Any]] = {}
     examples, images = [], {}
     total, done = sum(num_images(subject, chosen[subject.direction]) for subject in subjects), 0
-    for subject, sums in zip(subjects, everything, strict=True):
+    for subject in subjects:
+        num_seen = len(counted[subject.direction])
         names = chosen[subject.direction]
         meters = build_meters(names, subject, tools, mean_colour(subject) if subject.paired else None)
         outputs: list[Tensor] = []
@@ -119,8 +130,9 @@ def score_subjects(
         common = {
             "split": split_name,
             "paired": subject.paired,
-            "inputs": [len(subject.names), list_sum(subject.inputs, sums) if subject.inputs else None],
-            "targets": [len(subject.targets), list_sum(subject.targets, sums)],
+            "seen": {"left_out": 0 if allow_seen else num_seen, "scored": num_seen if allow_seen else 0} if known(seen) else None,
+            "inputs": [len(subject.names), list_sum(subject.inputs, looks) if subject.inputs else None],
+            "targets": [len(subject.targets), list_sum(subject.targets, looks)],
             "resize": subject.config.resize if subject.config else "native",
             "size": subject.config.crop_size if subject.config else None,
             "domains": [str(subject.source), str(subject.target)],
@@ -134,7 +146,8 @@ def score_subjects(
                 kind, protocol = METRICS[row.metric], common | {"metric": row.metric} | details
                 key = protocol_id(protocol)
                 protocols[key] = protocol
-                found.append(Result(row.metric, subject.direction, row.of, row.estimate, kind.unit, kind.better, key, row.note))
+                note = ", ".join(filter(None, [row.note, f"{num_seen} seen before" if allow_seen and num_seen else ""]))
+                found.append(Result(row.metric, subject.direction, row.of, row.estimate, kind.unit, kind.better, key, note))
             scores |= meter.image_scores()
         images[subject.direction] = [
             {"name": name} | {metric: values[i] for metric, values in scores.items()} for i, name in enumerate(subject.names)
@@ -143,8 +156,21 @@ def score_subjects(
     tools.cache.trim()
     order = list(METRICS)
     results = sorted(found, key=lambda r: (r.direction, order.index(r.metric)))
-    here = {"device": tools.device, "seed": tools.seed} | dict(about or {})
+    here = {"device": tools.device, "seed": tools.seed, "seen": said} | dict(about or {})
     return Evaluation(tuple(results), protocols, tuple(examples), left_out, images, here)
+
+
+def known(seen: Sequence[SeenBefore]) -> bool:
+    """Whether any images are known that were seen before, so that those to score could be compared with them."""
+    return any(before.split is not None for before in seen)
+
+
+def say_seen(sightings: Sequence[Sighting], allowed: bool) -> list[str]:
+    """Log what was seen before and whether it was left out; returns a line for each image."""
+    if sightings:
+        what = "scored all the same, which flatters the numbers" if allowed else "left out; --allow-seen scores them"
+        log.warning("seen before: %d of the images to score, %s; the first is %s", len(sightings), what, sightings[0])
+    return list(map(str, sightings))
 
 
 def num_images(subject: Subject, names: Sequence[str]) -> int:
@@ -198,8 +224,8 @@ def measure(
 
 
 def mean_colour(subject: Subject) -> Float[Tensor, " c"] | None:
-    """The mean colour in [-1, 1] of up to MAX_FOR_MEAN evenly chosen training targets; None where they are not known."""
-    chosen = spread(subject.train_targets, MAX_FOR_MEAN)
+    """The mean colour in [-1, 1] of up to MAX_FOR_MEAN evenly chosen training targets; None where none are known or there."""
+    chosen = spread([ref for ref in subject.train_targets if ref.path.exists()], MAX_FOR_MEAN)
     if not chosen:
         return None
     target = subject.target

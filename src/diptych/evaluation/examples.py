@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.data.datasets import DataConfig, view
-from diptych.data.folders import Split
+from diptych.data.splits import Split
 from diptych.evaluation.results import METRICS, Example
 from diptych.evaluation.subject import Subject, rgb8
 from diptych.pixels import Domain

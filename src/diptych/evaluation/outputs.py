@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from diptych.data.census import take_census
-from diptych.data.folders import Half, Ref, Split
 from diptych.data.listing import images_by_stem, open_folder
+from diptych.data.splits import Half, Ref, Split
 from diptych.errors import DataError
 from diptych.evaluation.subject import Subject
 from diptych.messages import show

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from diptych.data.augment import to_tensor
 from diptych.data.datasets import DataConfig, read_as, view
-from diptych.data.folders import Ref
+from diptych.data.splits import Ref
 from diptych.errors import DataError
 from diptych.messages import show
 from diptych.overlap import ahead

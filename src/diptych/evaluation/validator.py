@@ -9,7 +9,7 @@ from statistics import fmean
 import torch
 
 from diptych.data.datasets import DataConfig
-from diptych.data.folders import Split
+from diptych.data.splits import Split
 from diptych.evaluation.evaluate import subjects_of
 from diptych.evaluation.instruments import Instruments, build_meters, why_not
 from diptych.evaluation.meters import FeatureMeter

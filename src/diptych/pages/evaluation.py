@@ -70,6 +70,7 @@ def facts(about: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Chosen as", snapshot.get("selection", "")),
         ("Data", about.get("data", "")),
         ("Left out as unreadable", "; ".join(about.get("skipped", []))),
+        ("Seen before", "; ".join(about.get("seen", []))),
         ("Device", about.get("device", "")),
     ]
     return [(name, show(text)) for name, text in rows if text]

@@ -10,8 +10,8 @@ from diptych.device import pick_device
 from diptych.errors import DataError
 from diptych.evaluation.examples import sheet_of
 from diptych.evaluation.instruments import Instruments
-from diptych.evaluation.refusals import SeenBefore
 from diptych.evaluation.results import Evaluation
+from diptych.evaluation.seen import SeenBefore
 from diptych.files import write_atomic
 from diptych.pages.evaluation import write_evaluation
 from diptych.recipe import Recipe

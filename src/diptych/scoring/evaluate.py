@@ -43,6 +43,7 @@ def evaluate(
     target: str | int | None = None,
     allow_small: bool = False,
     allow_doubles: bool = False,
+    allow_seen: bool = False,
     seed: int = 0,
     resamples: int = 1000,
     cache: bool = True,
@@ -87,7 +88,9 @@ def evaluate(
         device=device,
         watch=partial(watch, "fetching"),
     )
-    evaluation = task.score(metrics, tools, allow_doubles=allow_doubles, watch=partial(watch, "evaluating"))
+    evaluation = task.score(
+        metrics, tools, allow_doubles=allow_doubles, allow_seen=allow_seen, watch=partial(watch, "evaluating")
+    )
     if out is not None:
         write_evaluation(evaluation, Path(out), task.name)
     return evaluation

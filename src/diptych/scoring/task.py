@@ -15,8 +15,8 @@ from diptych.errors import ConfigError, DataError
 from diptych.evaluation.evaluate import score_subjects, subjects_of
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.outputs import outputs_subject
-from diptych.evaluation.refusals import SeenBefore
 from diptych.evaluation.results import METRICS, Evaluation
+from diptych.evaluation.seen import SeenBefore
 from diptych.evaluation.subject import Subject, Translate
 from diptych.messages import show
 from diptych.methods import METHODS, method_config
@@ -78,6 +78,7 @@ class Task:
         tools: Instruments,
         *,
         allow_doubles: bool = False,
+        allow_seen: bool = False,
         offered: Sequence[str] = tuple(METRICS),
         watch: Callable[[int, int], None] = lambda done, total: None,
     ) -> Evaluation:
@@ -89,6 +90,7 @@ class Task:
             self.seen,
             self.split_name,
             allow_doubles,
+            allow_seen,
             self.applied,
             self.batch_size,
             self.about,
