@@ -222,3 +222,33 @@ def test_images_of_many_sizes_keep_them(tmp_path):
     evaluation = score_subjects([found], batch_size=4, tools=Instruments(features=Features(), resamples=20))
     assert evaluation.value("psnr").n == 4 and evaluation.value("kid").n == 4
     assert "at least 161 pixels a side" in evaluation.left_out["ms_ssim"]
+
+
+def sixteen_bits(folder, most, count=3, seed=0):
+    """Images of 16-bit files with values from 0 to ``most``."""
+    folder.mkdir()
+    random = np.random.default_rng(seed)
+    for i in range(count):
+        pixels = random.integers(0, most + 1, (16, 16, 1), np.uint16)
+        pixels[0, :2, 0] = 0, most
+        write_pixels(folder / f"{i}.png", pixels)
+    return folder
+
+
+def test_outputs_of_8_bits_fill_the_range_of_a_truth_of_12_and_this_is_said(tmp_path, caplog):
+    truth = sixteen_bits(tmp_path / "truth", 4095)
+    (tmp_path / "out").mkdir()
+    for path in truth.iterdir():
+        write_pixels(tmp_path / "out" / path.name, np.round(Ref(path).read() / 4095 * 255).astype(np.uint8))
+    evaluation = score_subjects([outputs_subject(tmp_path / "out", truth)], ["psnr"])
+    assert evaluation.value("psnr").value == pytest.approx(20 * np.log10(255 * np.sqrt(12)), abs=0.3)  # the rounding to 8 bits
+    assert "outputs uint8 of 0 to 255, truth uint16 of 0 to 4095; the outputs are scaled to the range of the truth" in caplog.text
+
+
+def test_outputs_and_truth_of_two_scales_are_refused(tmp_path, caplog):
+    truth, made = sixteen_bits(tmp_path / "truth", 4095), sixteen_bits(tmp_path / "out", 65535, seed=1)
+    message = "out: outputs uint16 of 0 to 65535, truth uint16 of 0 to 4095, which are two scales; bring both to one"
+    with pytest.raises(DataError, match=message):
+        outputs_subject(made, truth)
+    outputs_subject(truth, made)
+    assert "is this one scale? the outputs use little of it" in caplog.text

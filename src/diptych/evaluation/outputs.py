@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 
-from diptych.data.census import take_census
+from diptych.data.census import Census, take_census
 from diptych.data.listing import images_by_stem, open_folder
 from diptych.data.splits import Half, Ref, Split
 from diptych.errors import DataError
 from diptych.evaluation.subject import Subject
 from diptych.messages import show
 from diptych.pixels import Domain
+
+log = logging.getLogger(__name__)
+FAINT = 4  # outputs that use less than a quarter of the truth's range may have another scale
 
 
 def outputs_subject(
@@ -27,11 +31,11 @@ def outputs_subject(
     """The images of folders, at their own sizes: outputs, and the truth and the inputs of the same stems.
 
     When not ``paired``, ``truth`` holds any real images. ``truth_half`` takes that half of side-by-side images as the truth, and
-    the other half as the input where none is given. Outputs are taken to have the value range of the truth, which is measured
-    where it is not 8-bit.
+    the other half as the input where none is given. Outputs have the scale of the truth, whose range is measured where it is not
+    8-bit; outputs of 8 bits beside a truth of 16 fill that range, and the log says so.
 
     Raises DataError, naming folders and files, when a folder is missing or empty, two of them are one, images have no partner
-    or cannot be read, or the sizes of a pair differ.
+    or cannot be read, the sizes of a pair differ, or outputs and truth have different scales.
     """
     folders = {"outputs": open_folder(outputs), "truth": open_folder(truth)}
     folders |= {"inputs": open_folder(inputs)} if inputs is not None else {}
@@ -46,8 +50,27 @@ def outputs_subject(
     if paired and not given and truth_half != "whole":
         given = tuple(Ref(ref.path, "left" if truth_half == "right" else "right") for ref in real)
     census = take_census(Split(made, real, paired), strict=True, on_progress=on_progress)
+    _compare_scales(folders, census)
     source = take_census(Split(given, real, False), strict=True).a if given else Domain()
     return Subject("a2b", source, census.b, given, real, paired, outputs=made)
+
+
+def _compare_scales(folders: dict[str, Path], census: Census) -> None:
+    """Say how outputs are brought to the scale of the truth, and refuse what would be clipped to it."""
+    made, real = census.a, census.b
+    found = ", ".join(
+        f"{what} {domain.dtype} of {domain.low:g} to {domain.high:g}" for what, domain in (("outputs", made), ("truth", real))
+    )
+    if made.dtype != real.dtype:
+        log.warning("%s: %s; the outputs are scaled to the range of the truth", show(folders["outputs"]), found)
+        return
+    width = real.high - real.low
+    if made.dtype != "uint8" and (made.high > real.high + width or made.low < real.low - width):
+        raise DataError(
+            f"{show(folders['outputs'])}: {found}, which are two scales; bring both to one, such as 0 to 4095 for 12 bits"
+        )
+    if made.dtype != "uint8" and FAINT * (made.high - made.low) < width:
+        log.warning("%s: %s; is this one scale? the outputs use little of it", show(folders["outputs"]), found)
 
 
 def _refuse_same_folders(folders: dict[str, Path]) -> None:
