@@ -26,6 +26,11 @@ def test_a_cell_is_the_mean_over_seeds_with_students_interval():
     assert (found.value, found.low, found.high) == pytest.approx((np.mean(values), low, high), abs=1e-4)
 
 
+def test_a_small_number_keeps_its_digits():
+    found = cell([evaluation(value, "kid") for value in (0.0002, 0.0003, 0.0004)], "kid", "a2b")
+    assert str(found) == "0.00030 [0.00005, 0.00055]"  # Student: 4.303 * .0001 / sqrt(3)
+
+
 def test_one_seed_keeps_the_interval_over_images():
     found = cell([evaluation(0.5)], "fcn_pixel", "a2b")
     assert found is not None and (found.low, found.high) == (0.4, 0.6)

@@ -14,7 +14,7 @@ from diptych.evaluation import evaluate as engine
 from diptych.snapshot import Snapshot
 from tests.cli.pictures import CYCLEGAN, PIX2PIX, diptych, folder, picture
 
-FAST = ["--resamples", 20, "--device", "cpu"]
+FAST = ["--resamples", 40, "--device", "cpu"]
 CHEAP = [*FAST, "--metrics", "psnr,l1"]
 
 
@@ -108,6 +108,18 @@ def test_other_data_has_files_of_its_own_name(run, tmp_path, capsys):
     assert not train.exists()
 
 
+def test_results_are_written_before_they_are_printed(run, tmp_path, monkeypatch):
+    def closed(evaluation):
+        raise UnicodeEncodeError("cp1252", "\u2191", 0, 1, "not in this console's characters")
+
+    monkeypatch.setattr("diptych.cli.tables.print_tables", closed)
+    with pytest.raises(UnicodeEncodeError):
+        diptych("evaluate", run, *CHEAP, "--out", tmp_path / "out", "--json", tmp_path / "numbers.json")
+    written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert written["results"] and written == json.loads((tmp_path / "numbers.json").read_text())
+    assert (tmp_path / "out" / "evaluation.html").exists()
+
+
 def test_pairs_that_were_trained_on_are_left_out_unless_allowed(run, tmp_path, capsys):
     source = json.loads((run / "recipe.json").read_text())["data"]["source"][0]
     for i, side in enumerate("AB"):
@@ -124,6 +136,7 @@ def test_pairs_that_were_trained_on_are_left_out_unless_allowed(run, tmp_path, c
     ("words", "message"),
     [
         (["--split", "train"], "images that were trained on say nothing about new ones; choose test or val"),
+        (["--size", 0], "--size must be at least 1 pixel, found 0"),
         (["--split", "all"], "must be test or val, found 'all'"),
         (["--split", "val"], "no images were set aside for validation; use --split test"),
         (["--snapshot", "best"], "no snapshot-best.safetensors, which a training with validation keeps; use --snapshot last"),

@@ -14,11 +14,14 @@ from diptych.data.folders import Ref, Split
 from diptych.data.formats import write_pixels
 from diptych.errors import ConfigError, DataError, WeightsError
 from diptych.evaluation.cache import FeatureCache
-from diptych.evaluation.evaluate import score_translators
+from diptych.evaluation.evaluate import score_subjects, score_translators
 from diptych.evaluation.instruments import Instruments
+from diptych.evaluation.meters import StyleMeter
 from diptych.evaluation.results import METRICS
+from diptych.evaluation.subject import Subject
 from diptych.metrics.distribution import FID_ENOUGH
 from diptych.metrics.palette import Palette
+from diptych.metrics.style import StyleDistance
 from diptych.pixels import Domain
 from tests.evaluation.images import CONFIG, RGB, Features, negative, noise, pairs, sets
 
@@ -146,6 +149,40 @@ def test_few_images_are_shown_once_each(tmp_path, count):
     found = judged(pairs(tmp_path, count), {"a2b": lambda x: x}, ["psnr"])
     shown = [e.index for e in found.examples]
     assert len(set(shown)) == len(shown) and shown
+
+
+def test_four_images_have_a_median(tmp_path):
+    ranks = [e.rank for e in judged(pairs(tmp_path, 4), {"a2b": lambda x: x}, ["psnr"]).examples]
+    assert ranks == ["best", "median", "worst"]
+
+
+def test_a_baseline_over_other_images_than_its_row_says_over_how_many(tmp_path):
+    split = pairs(tmp_path, 4)
+    gray = noise(tmp_path / "large", 1, seed=3, size=20)  # an input of another size than its output
+    subject = Subject("a2b", RGB, RGB, (*split.a[:3], *gray), split.b, True, outputs=noise(tmp_path / "out", 4, seed=9))
+    found = {result.of: result for result in score_subjects([subject], ["l1"]).results}
+    assert (found["model"].note, found["model"].estimate.n) == ("", 4)
+    assert (found["copy"].note, found["copy"].estimate.n) == ("3 of 4 images", 3)
+
+
+def test_too_few_resamples_for_a_quantile_are_refused():
+    for count in (0, -5, 39):
+        with pytest.raises(ConfigError, match=f"--resamples must be at least 40, found {count}; fewer draws have no 2.5 % quant"):
+            Instruments(resamples=count)
+
+
+def test_style_without_pairs_is_measured_in_full_precision(tmp_path):
+    allowed = []
+
+    class Net(torch.nn.Module):
+        def forward(self, x):
+            allowed.append(torch.backends.cudnn.allow_tf32)
+            return [x]
+
+    meter = StyleMeter(StyleDistance(Net(), "0"), Subject("a2b", RGB, RGB, (), (), False))
+    with torch.backends.cudnn.flags(allow_tf32=True):
+        meter.real(torch.zeros(1, 3, 4, 4, dtype=torch.uint8))
+    assert allowed == [False]
 
 
 def test_both_directions_and_the_cycle(tmp_path):
@@ -318,7 +355,7 @@ def test_gray_and_colour_domains_are_compared_where_that_makes_sense(tmp_path):
         write_pixels(tmp_path / "b" / f"{i}.tif", random.integers(0, 4096, (16, 16, 5), np.uint16))
     split = Split(*(tuple(Ref(p) for p in sorted((tmp_path / side).iterdir())) for side in ("a", "b")), True)
     many = Domain(5, "uint16", 0, 4095)
-    tools = Instruments(features=Features(), resamples=20)
+    tools = Instruments(features=Features(), resamples=40)
 
     def translate(x):
         return (x.to(torch.int32) * 16).expand(-1, 5, -1, -1).to(torch.uint16)

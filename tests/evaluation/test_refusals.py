@@ -153,7 +153,7 @@ def test_finished_images_are_paired_by_stem_in_any_format_and_tree(tmp_path):
         write_pixels(tmp_path / "out" / "deep" / f"{ref.name}.bmp", 250 - np.minimum(ref.read(), 250))
     found = outputs_subject(tmp_path / "out", tmp_path / "truth")
     assert found.paired and found.names == ["0", "1", "2"] and not found.inputs
-    evaluation = score_subjects([found], tools=Instruments(features=Features(), resamples=20))
+    evaluation = score_subjects([found], tools=Instruments(features=Features(), resamples=40))
     assert 10 < evaluation.value("psnr").value < 60 and evaluation.value("psnr", of="copy") is None
     assert evaluation.protocols[evaluation.results[0].protocol]["resize"] == "native"
 
@@ -219,7 +219,7 @@ def test_images_of_many_sizes_keep_them(tmp_path):
             (tmp_path / name).mkdir(exist_ok=True)
             (tmp_path / f"{side}{i}" / "0.png").rename(tmp_path / name / f"{i}.png")
     found = outputs_subject(tmp_path / "out", tmp_path / "truth")
-    evaluation = score_subjects([found], batch_size=4, tools=Instruments(features=Features(), resamples=20))
+    evaluation = score_subjects([found], batch_size=4, tools=Instruments(features=Features(), resamples=40))
     assert evaluation.value("psnr").n == 4 and evaluation.value("kid").n == 4
     assert "at least 161 pixels a side" in evaluation.left_out["ms_ssim"]
 

@@ -13,7 +13,7 @@ from tests.evaluation.images import CONFIG, RGB, Features, negative, noise, pair
 
 
 def judged(split, metric="l1", **options):
-    tools = Instruments(features=Features(), resamples=20)
+    tools = Instruments(features=Features(), resamples=40)
     return score_translators({"a2b": negative}, split, RGB, RGB, CONFIG, metrics=[metric], tools=tools, **options)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from diptych.errors import DataError
-from diptych.metrics.estimate import BLOCK, Estimate, bootstrap, mean_estimate, normal_interval, resample
+from diptych.metrics.estimate import BLOCK, Estimate, bootstrap, decimals, mean_estimate, normal_interval, resample
 
 INF = float("inf")
 
@@ -102,3 +102,18 @@ def test_a_normal_interval_ends_where_the_statistic_does():
 
 def test_an_estimate_reads_in_one_line():
     assert str(Estimate(27.3456, 26.1, 28.25, 140)) == "27.35 [26.1, 28.25], n=140"
+
+
+@pytest.mark.parametrize(
+    ("estimate", "least", "digits"),
+    [
+        ((0.00031, 0.0001, 0.0005), 3, 5),  # .00031 +- .00020
+        ((24.312, 23.9, 24.7), 2, 2),  # 24.31 +- 0.40
+        ((62.11, 59.0, 65.0), 1, 1),
+        ((1e-9, math.nan, math.nan), 3, 6),
+        ((math.inf, math.inf, math.inf), 2, 2),
+        ((0.0, 0.0, 0.0), 4, 4),
+    ],
+)
+def test_as_many_digits_are_shown_as_carry(estimate, least, digits):
+    assert decimals(*estimate, least) == digits

@@ -18,7 +18,7 @@ HOSTILE = "<script>alert(1)</script>&\"'"
 
 @pytest.fixture
 def evaluation(tmp_path):
-    tools = Instruments(features=Features(), resamples=20, allow_small=True)
+    tools = Instruments(features=Features(), resamples=40, allow_small=True)
     about = {"title": f"x {HOSTILE}", "sentence": "4 pairs.", "data": "here", "skipped": [HOSTILE], "device": "cpu"}
     return score_translators(
         {"a2b": lambda x: x // 2, "b2a": negative}, pairs(tmp_path), RGB, RGB, CONFIG, tools=tools, about=about
@@ -111,6 +111,7 @@ def test_names_of_any_bytes_are_shown(tmp_path):
 
 def test_numbers_have_the_digits_they_deserve():
     assert number("psnr", 13.1132) == "13.11" and number("psnr", float("inf")) == "inf"
+    assert number("kid", 0.00031) == "0.00031" and number("kid", 0.0) == "0.0000"
     assert number("kid", 0.012345) == "0.0123" and number("fid", 62.1149) == "62.1" and number("ssim", 0.2406) == "0.241"
 
 

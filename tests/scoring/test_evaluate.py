@@ -56,8 +56,8 @@ def psnr(x, y):
 
 
 def test_a_run_is_scored_as_the_command_scores_it(run, tmp_path):
-    found = diptych.evaluate(run, metrics=["psnr", "kid"], resamples=20, device="cpu", cache=False)
-    words = [run, "--metrics", "psnr,kid", "--resamples", 20, "--device", "cpu", "--no-cache", "--out", tmp_path / "out"]
+    found = diptych.evaluate(run, metrics=["psnr", "kid"], resamples=40, device="cpu", cache=False)
+    words = [run, "--metrics", "psnr,kid", "--resamples", 40, "--device", "cpu", "--no-cache", "--out", tmp_path / "out"]
     assert command("evaluate", *words) == 0
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == json.loads(json.dumps(found.to_json()))
     source = json.loads((run / "recipe.json").read_text())["data"]["source"][0]

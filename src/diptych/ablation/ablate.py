@@ -12,7 +12,7 @@ from diptych.ablation.table import estimates, markdown
 from diptych.ablation.tools import ablation_tools, default_metrics
 from diptych.ablation.trials import score, train_all, trials_of
 from diptych.ablation.variants import TABLES, VARIANTS
-from diptych.data.folders import Split
+from diptych.data.census import Census
 from diptych.errors import DataError
 from diptych.evaluation.results import METRICS
 from diptych.files import write_atomic
@@ -48,7 +48,8 @@ def ablate(
     Raises ConfigError for unknown variants, DataError without test images, and what a training raises.
     """
     trials = trials_of(base, variants, num_seeds, out)
-    test = _test_images(base, paired)
+    census = _test_images(base, paired)
+    test = census.split
     out.mkdir(parents=True, exist_ok=True)
     tools = ablation_tools(
         base,
@@ -72,6 +73,7 @@ def ablate(
     directions = sorted({result["direction"] for found in scores.values() for one in found for result in one["results"]})
     titles = {name: (metric.title, metric.better) for name, metric in METRICS.items()}
     about = f"{len(test.a)} test images{' with truth' if test.paired else ''}, {num_seeds} seeds; means with 95 % intervals\n"
+    about += "".join(f"not scored: {skipped}\n" for skipped in census.skipped)
     text = f"{about}\n{markdown(TABLES[method], VARIANTS[method], scores, titles, directions)}"
     write_atomic(out / "tables.md", text.encode())
     numbers = {
@@ -84,12 +86,12 @@ def ablate(
     return text
 
 
-def _test_images(base: Recipe, paired: bool | None) -> Split:
-    """The test images that can be read, in the recipe's direction. Raises DataError where there are none."""
+def _test_images(base: Recipe, paired: bool | None) -> Census:
+    """The census of the test images that can be read, in the recipe's direction. Raises DataError where there are none."""
     found = find_real_images(base, paired=paired)
     if found is None:
         raise DataError(f"{', '.join(base.data.source)}: no test images to compare variants on; add testA and testB")
-    return readable(found.split).split
+    return readable(found.split)
 
 
 def _prefixed(name: str, watch: Watch) -> Watch:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from diptych.ablation.variants import Table, Variant
-from diptych.metrics.estimate import Estimate
+from diptych.metrics.estimate import Estimate, decimals
 
 FCN = ("fcn_pixel", "fcn_class", "fcn_iou")
 # Half the width of a 95 % interval of a mean in standard errors, by degrees of freedom (Student 1908), 1 and up.
@@ -31,7 +31,7 @@ class Cell:
     seeds: tuple[float, ...]
 
     def __str__(self) -> str:
-        digits = 1 if abs(self.value) >= 10 else 2 if abs(self.value) >= 1 else 3
+        digits = decimals(self.value, self.low, self.high, 1 if abs(self.value) >= 10 else 2 if abs(self.value) >= 1 else 3)
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 

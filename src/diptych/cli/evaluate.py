@@ -134,15 +134,15 @@ def main(argv: Sequence[str]) -> int:
             return 0
         allowed = {"allow_doubles": args.allow_doubles, "allow_seen": args.allow_seen}
         evaluation = task.score(metrics, tools, **allowed, watch=partial(watch, "evaluating"))
-    print_tables(evaluation)
-    say_left_out(evaluation.left_out)
     if args.json:
         write_json(args.json, evaluation.to_json())
     out = args.out or task.folder
-    if out is None:
+    page = write_evaluation(evaluation, out, task.name) if out else None  # before printing, which a closed pipe may end
+    print_tables(evaluation)
+    say_left_out(evaluation.left_out)
+    if page is None:
         notes.print("note: --out DIR writes evaluation.json, and evaluation.html with the images", soft_wrap=True)
         return 0
-    page = write_evaluation(evaluation, out, task.name)
     console.print(f"page  {show(page)}", soft_wrap=True)
     return 0
 

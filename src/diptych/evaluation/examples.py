@@ -37,7 +37,7 @@ def pick(subject: Subject, scores: Mapping[str, Sequence[float]], outputs: Seque
     if metric:
         sign = 1.0 if METRICS[metric].better == "lower" else -1.0
         order = sorted(range(count), key=lambda i: (sign * scores[metric][i], i))
-        each = min(each, math.ceil(count / 3))
+        each = min(each, max(1, count // 3))  # of four images one each, so that there is a median
         best, worst = order[:each], order[each:][-each:]
         rest = order[each : count - len(worst)]
         start = max(0, (len(rest) - each) // 2)

@@ -36,6 +36,7 @@ from diptych.metrics.style import StyleDistance
 from diptych.metrics.weights import WEIGHTS, cached, find_weights
 
 WEIGHTS_OF = {"lpips_alex": "alexnet", "lpips_vgg": "vgg16", "style": "vgg16"}  # metric -> weight file
+LEAST_RESAMPLES = 40  # of the bootstrap: the least that have a value below their 2.5 % quantile
 COMPARISONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "psnr": image.psnr,
     "ssim": image.ssim,
@@ -59,7 +60,7 @@ class Instruments:
     are at hand, else random-vgg. ``weights`` are files by their name in WEIGHTS, as find_weights takes them. Only metrics that
     are asked for by name may ``fetch`` missing weights. ``labels`` is the side whose colours are the classes of ``palette``;
     ``segmenter`` finds these classes in photos. ``classifier`` tells whether an image is of class ``target``. ``seed`` and
-    ``resamples`` are those of the bootstrap.
+    ``resamples``, at least LEAST_RESAMPLES, are those of the bootstrap. Raises ConfigError for fewer.
     """
 
     features: str | Extractor | None = None
@@ -78,6 +79,12 @@ class Instruments:
     resamples: int = 1000
     _found: dict[str, bool] = field(default_factory=dict)  # what cached() said: it reads the whole file
     _nets: dict[str, Any] = field(default_factory=dict)  # loaded once, for both directions and every validation
+
+    def __post_init__(self) -> None:
+        if self.resamples < LEAST_RESAMPLES:
+            raise ConfigError(
+                f"--resamples must be at least {LEAST_RESAMPLES}, found {self.resamples}; fewer draws have no 2.5 % quantile"
+            )
 
     def at_hand(self, name: str) -> bool:
         """Whether a weight file was given, or is in a cache on this machine."""

@@ -21,6 +21,7 @@ from diptych.metrics.features import Extractor
 from diptych.metrics.judges import Judge, target_rate
 from diptych.metrics.segmentation import Palette, confusion, fcn_estimates
 from diptych.metrics.style import StyleDistance, gram
+from diptych.nets.backbones import full_precision
 
 Compare = Callable[[Tensor, Tensor], Tensor]
 """Two batches in [-1, 1] to one number for each pair of images."""
@@ -82,7 +83,9 @@ class PairMeter:
         """Means over the images."""
         for of, values in self.values.items():
             if values:
-                yield Row(self.metric, of, mean_estimate(values, seed=self.seed, resamples=self.resamples))
+                total = len(self.values["model"])
+                note = f"{len(values)} of {total} images" if len(values) < total else ""
+                yield Row(self.metric, of, mean_estimate(values, seed=self.seed, resamples=self.resamples), note)
 
     def image_scores(self) -> dict[str, list[float]]:
         """The score of each output."""
@@ -128,7 +131,7 @@ class StyleMeter:
         return {"style": self.values["model"]}
 
     def _grams(self, x: Tensor) -> list[Tensor]:
-        with torch.no_grad():
+        with torch.no_grad(), full_precision(x.device):
             return [gram(tap) for tap in self.style.net(x)]
 
 

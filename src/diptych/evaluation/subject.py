@@ -60,10 +60,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Input ``x``, output ``y`` and truth ``t`` of one size, as native pixels on the device; None where there is none."""
+    """Output ``y`` and truth ``t`` of one size, and input ``x``, which may have another, as native pixels on the device; None where there is none."""
 
     subject: Subject
-    x: Shaped[Tensor, "n c h w"] | None
+    x: Shaped[Tensor, "n c _ _"] | None
     y: Shaped[Tensor, "n d h w"]
     t: Shaped[Tensor, "n d h w"] | None
 

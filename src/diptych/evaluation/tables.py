@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from diptych.evaluation.results import METRICS
+from diptych.metrics.estimate import decimals
 
 DIRECTIONS = {"a2b": "a to b", "b2a": "b to a"}
 COLUMNS = {"model": "Translator", "truth": "Real images", "copy": "Copied input", "mean": "Mean colour"}
@@ -30,7 +31,7 @@ MEANING = {
     "fcn_iou": "overlap of each class with the truth",
     "target_rate": "share that a classifier assigns to the target class",
 }
-DIGITS = {"psnr": 2, "fid": 1, "kid": 4, "style": 4}  # after the point; 3 for other metrics
+DIGITS = {"psnr": 2, "fid": 1, "kid": 4, "style": 4}  # after the point at least; 3 for other metrics
 
 
 @dataclass(frozen=True)
@@ -91,14 +92,19 @@ def tables(document: Mapping[str, Any]) -> list[Table]:
 def cell(metric: str, result: Mapping[str, Any]) -> Cell:
     """A result's number and interval as texts."""
     estimate = {key: float(result["estimate"][key]) for key in ("value", "low", "high")}
-    known = not math.isnan(estimate["low"])
-    interval = f"{number(metric, estimate['low'])} to {number(metric, estimate['high'])}" if known else "no interval"
-    return Cell(number(metric, estimate["value"]), interval, result["note"])
+    digits = decimals(**estimate, least=least_digits(metric))
+    value, low, high = (f"{number:.{digits}f}" for number in estimate.values())
+    return Cell(value, "no interval" if math.isnan(estimate["low"]) else f"{low} to {high}", result["note"])
 
 
 def number(metric: str, value: float) -> str:
-    """A metric's number with as many digits as DIGITS says."""
-    return f"{value:.{DIGITS.get(metric, 3)}f}"
+    """A metric's number without an interval, with as many digits as DIGITS says, or two that are not 0."""
+    return f"{value:.{decimals(value, math.nan, math.nan, least_digits(metric))}f}"
+
+
+def least_digits(metric: str) -> int:
+    """How many digits after the point a metric's numbers have at least."""
+    return DIGITS.get(metric, 3)
 
 
 def reasons(left_out: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -102,6 +102,8 @@ class Task:
 def task_of(request: Request, watch: Watch = lambda task, done, total: None) -> Task:
     """Find and read what a request names. Raises ConfigError and DataError for what cannot be scored."""
     subject, reading = request.subject, partial(watch, "reading")
+    if request.size is not None and request.size < 1:
+        raise ConfigError(f"--size must be at least 1 pixel, found {request.size}")
     if isinstance(subject, Mapping):
         return functions_task(request, subject, reading)
     path = Path(subject)
