@@ -1,12 +1,16 @@
 """Validation during training: right scores, the right one to select by, quick, and nothing fetched."""
 
+import numpy as np
 import pytest
 import torch
 
+from diptych.data.formats import write_pixels
+from diptych.data.splits import Ref, Split
 from diptych.evaluation.validator import MAX_IMAGES, Validator
 from diptych.metrics import weights
 from diptych.metrics.image import psnr
-from tests.evaluation.images import CONFIG, RGB, Features, negative, pairs, sets
+from diptych.pixels import Domain
+from tests.evaluation.images import CONFIG, RGB, Features, negative, noise, pairs, sets
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +96,27 @@ def test_random_numbers_stay_as_they_were(tmp_path):
 
 def test_a_set_too_small_for_kid_gives_no_score(tmp_path):
     assert Validator(paired=False)({"a2b": negative}, sets(tmp_path, 1), RGB, RGB, CONFIG) == {}
+
+
+def bands(folder, channels, count=4, seed=0):
+    """Images of several channels."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    for i in range(count):
+        write_pixels(folder / f"{i}.npy", random.integers(0, 256, (16, 16, channels), np.uint8))
+    return tuple(Ref(folder / f"{i}.npy") for i in range(count))
+
+
+def test_each_side_has_the_scores_that_its_channels_allow(tmp_path, monkeypatch):
+    split = Split(bands(tmp_path / "five", 5), noise(tmp_path / "rgb", 4, seed=1), False)
+    translators = {"a2b": lambda x: x[:, :3], "b2a": lambda x: x[:, [0, 1, 2, 0, 1]]}
+    scores = unpaired(monkeypatch)(translators, split, Domain(5), RGB, CONFIG)
+    assert scores.keys() == {"kid", "cycle", "a2b/kid", "a2b/cycle", "b2a/cycle"}
+    assert scores["kid"] == scores["a2b/kid"] and scores["cycle"] == (scores["a2b/cycle"] + scores["b2a/cycle"]) / 2
+
+
+def test_what_selects_is_a_score_that_the_channels_allow(monkeypatch):
+    assert [Validator(False, channels=sides).select for sides in ((5, 3), (1, 7), (5, 5))] == ["kid", "kid", None]
+    monkeypatch.setattr("diptych.evaluation.instruments.cached", lambda name: name == "alexnet" or None)
+    assert [Validator(True, channels=sides).select for sides in ((5, 3), (5, 5))] == ["lpips_alex", "psnr"]
+    assert Validator(True, channels=(5, 5)).higher_is_better

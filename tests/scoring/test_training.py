@@ -89,3 +89,11 @@ def test_how_many_images_go_together_depends_on_whether_they_influence_one_anoth
     assert snapshot.mode == "paper" and Loaded.on(snapshot, "cpu").batch_size == 1
     quiet = Snapshot(snapshot.generators, snapshot.a, snapshot.b, mode="eval")
     assert Loaded.on(quiet, "cpu").batch_size == BATCH_SIZES["cpu"] > 1
+
+
+def test_it_is_said_at_the_start_that_no_score_chooses_a_best_snapshot(tmp_path, caplog):
+    for side in "AB":
+        (tmp_path / f"train{side}").mkdir()
+        np.save(tmp_path / f"train{side}" / f"{side}.npy", np.zeros((8, 8, 5), np.uint8))
+    assert validation_of(Recipe.create("cyclegan", {"data": {"source": [str(tmp_path)]}}), "cpu").select == "nothing"
+    assert "no score chooses a best snapshot: KID takes gray or RGB images, these have 5 and 5 channels" in caplog.text

@@ -60,7 +60,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Output ``y`` and truth ``t`` of one size, and input ``x``, which may have another, as native pixels on the device; None where there is none."""
+    """Output ``y`` and truth ``t`` of one size, and input ``x``, which may have another; None where there is none.
+
+    All are native pixels on the device.
+    """
 
     subject: Subject
     x: Shaped[Tensor, "n c _ _"] | None

@@ -26,20 +26,25 @@ class Validator:
     """Scores translators on a validation split again and again; features of the real images are computed once.
 
     ``select`` names the score that chooses the best snapshot. With pairs it is LPIPS where AlexNet's weights are on this
-    machine, else PSNR. Without pairs it is KID, in the features of Inception where its weights are, else of a random VGG16.
+    machine and a side has the ``channels``, of a and b, that it takes, else PSNR. Without pairs it is KID, in the features of
+    Inception where its weights are, else of a random VGG16; None where neither side has the channels that these take.
     """
 
     paired: bool
     device: str = "cpu"
+    channels: tuple[int, int] = (3, 3)
     tools: Instruments = field(init=False)
 
     def __post_init__(self) -> None:
         self.tools = Instruments(fetch=False, device=self.device)
 
     @property
-    def select(self) -> str:
+    def select(self) -> str | None:
         """The name of the score that chooses."""
-        return ("lpips_alex" if self.tools.at_hand("alexnet") else "psnr") if self.paired else "kid"
+        seen = any(channels in (1, 3) for channels in self.channels)  # what the networks of metrics take
+        if self.paired:
+            return "lpips_alex" if seen and self.tools.at_hand("alexnet") else "psnr"
+        return "kid" if seen else None
 
     @property
     def higher_is_better(self) -> bool:
@@ -57,7 +62,8 @@ class Validator:
     ) -> dict[str, float]:
         """Scores by name: psnr, ssim and lpips_alex for pairs, kid without pairs, and cycle where there are both directions.
 
-        With both directions each score stands under ``a2b/kid`` and ``b2a/kid`` too, and the plain name is their mean. Up to
+        With both directions each score stands under ``a2b/kid`` and ``b2a/kid`` too, and the plain name is the mean over the
+        directions that have it: the sides may allow different metrics. Up to
         100 images of each side are scored, evenly chosen. ``poll`` is called after every image and may raise to stop.
         """
         chosen = list(zip(spread(val.a, MAX_IMAGES), spread(val.b, MAX_IMAGES), strict=False)) if val.paired else []
@@ -67,7 +73,8 @@ class Validator:
         scores = {s.direction: self._scores(s, poll) for s in subjects_of(translators, few, a, b, config, None)}
         if len(scores) == 1:
             return next(iter(scores.values()))
-        means = {name: fmean(score[name] for score in scores.values()) for name in next(iter(scores.values()))}
+        names = dict.fromkeys(name for found in scores.values() for name in found)
+        means = {name: fmean(found[name] for found in scores.values() if name in found) for name in names}
         return means | {f"{direction}/{name}": value for direction, found in scores.items() for name, value in found.items()}
 
     def _scores(self, subject: Subject, poll: Callable[[], None]) -> dict[str, float]:
