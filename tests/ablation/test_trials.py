@@ -3,6 +3,7 @@
 import json
 import multiprocessing.process
 import os
+import shutil
 import signal
 import threading
 import time
@@ -18,6 +19,7 @@ from diptych.data.census import take_census
 from diptych.data.folders import find_data
 from diptych.errors import ConfigError, Interrupted, TrainingError
 from diptych.evaluation.instruments import Instruments
+from diptych.metrics.palette import Palette
 from diptych.recipe import Recipe, flat
 from diptych.run import Run
 from diptych.training.distributed import World
@@ -108,6 +110,31 @@ def test_the_command_trains_scores_and_prints_the_papers_table_and_goes_on_where
     before = state.stat().st_mtime_ns, (tmp_path / "out" / "l1" / "seed-1" / "evaluation.json").stat().st_mtime_ns
     assert main(command) == 0 and capsys.readouterr().out == printed
     assert (state.stat().st_mtime_ns, (tmp_path / "out" / "l1" / "seed-1" / "evaluation.json").stat().st_mtime_ns) == before
+
+
+def test_a_score_is_kept_only_while_everything_that_enters_it_stays(images, tmp_path):
+    data = shutil.copytree(images, tmp_path / "data")
+    (trial,) = trials_of(base_of(data), ["l1"], 1, tmp_path / "out")
+    train_all([trial], ["cpu"], options={"num_previews": 0, "workers": 0}, watch=lambda name: lambda step: None)
+    palettes = [Palette(COLOURS), Palette(COLOURS, ignored=np.array([[0, 0, 0]]))]
+
+    def scored(metrics=("psnr",), **tools):
+        split = find_data([str(data)], paired=True).test
+        return score(trial, split, metrics, Instruments(**tools)), (trial.folder / "evaluation.json").stat().st_mtime_ns
+
+    first, again = scored(), scored()
+    assert first == again
+    changes = [{"metrics": ("psnr", "l1")}, {"seed": 1}, {"resamples": 500}]
+    changes += [{"metrics": ("fcn_pixel",), "labels": "b", "palette": palette} for palette in palettes]
+    written = first[1]
+    for change in [*changes, {}]:
+        _, when = scored(**change)
+        assert when != written, change
+        written = when
+    Image.fromarray(np.full((SIZE, SIZE, 3), 90, np.uint8)).save(data / "testB" / "1.png")  # the test set was replaced
+    (replaced, _), before = scored(), first[0]
+    means = [[r["estimate"]["value"] for r in e["results"] if r["of"] == "model"] for e in (before, replaced)]
+    assert means[0] != means[1] and replaced["images"]["a2b"][0] == before["images"]["a2b"][0]
 
 
 def test_trials_side_by_side_learn_what_they_learn_one_by_one(images, tmp_path):

@@ -83,24 +83,67 @@ def test_the_same_images_twice_give_the_same_digits_and_protocols(tmp_path):
     assert json.dumps(first) == json.dumps(second)
 
 
-@pytest.mark.parametrize("change", ["images", "size", "mode", "seed", "split", "features", "versions"])
-def test_whatever_determines_a_number_changes_its_protocol(tmp_path, monkeypatch, change):
-    def ids(split, **options):
-        return {r.metric: r.protocol for r in judged(split, {"a2b": negative}, ["kid"], **options).results}
+def ids(split, metric="kid", translate=negative, **options):
+    """The protocols of a metric by what was measured."""
+    return {r.of: r.protocol for r in judged(split, {"a2b": translate, "b2a": translate}, [metric], **options).results}
 
-    before = ids(pairs(tmp_path / "x"))
-    options = {
-        "images": {"split": pairs(tmp_path / "y", 5)},
-        "size": {"config": DataConfig(resize="none", crop_size=12, load_size=12)},
-        "mode": {"applied": {"mode": "paper"}},
-        "seed": {"tools": {"seed": 1}},
-        "split": {"split_name": "val"},
-        "features": {"tools": {"features": other_features()}},
-        "versions": {},
-    }[change]
-    if change == "versions":
-        monkeypatch.setattr("diptych.evaluation.evaluate.versions", lambda: {"torch": "99"})
-    assert ids(**({"split": pairs(tmp_path / "x")} | options))["kid"] != before["kid"]
+
+CHANGES = {
+    "images": lambda split: {"split": Split(split.a[1:], split.b[1:], True)},
+    "their order": lambda split: {"split": Split(split.a[::-1], split.b[::-1], True)},
+    "size": lambda split: {"config": DataConfig(resize="none", crop_size=12, load_size=12)},
+    "resize": lambda split: {"config": DataConfig(resize="square", crop_size=16, load_size=16)},
+    "pairs": lambda split: {"split": Split(split.a, split.b, False)},
+    "mode": lambda split: {"applied": {"mode": "paper"}},
+    "precision": lambda split: {"applied": {"precision": "bf16"}},
+    "seed": lambda split: {"tools": {"seed": 1}},
+    "resamples": lambda split: {"tools": {"resamples": 60}},
+    "features": lambda split: {"tools": {"features": other_features()}},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_determines_a_number_changes_its_protocol(tmp_path, change):
+    split = pairs(tmp_path)
+    before, after = ids(split), ids(**({"split": split} | CHANGES[change](split)))
+    assert before["model"] != after["model"]
+    assert (before["copy"] == after["copy"]) == (change in ("mode", "precision"))  # the copy is not made by the translator
+
+
+def test_the_versions_of_libraries_are_part_of_the_protocol(tmp_path, monkeypatch):
+    before = ids(pairs(tmp_path))
+    monkeypatch.setattr("diptych.evaluation.plan.versions", lambda: {"torch": "99"})
+    assert ids(pairs(tmp_path))["model"] != before["model"]
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 3}, {"split_name": "val"}, {"allow_seen": True}, {"about": {"title": "x"}}])
+def test_what_changes_no_number_changes_no_protocol(tmp_path, change):
+    assert ids(pairs(tmp_path)) == ids(pairs(tmp_path), **change)
+
+
+def test_the_format_of_files_changes_no_protocol(tmp_path):
+    split, again = pairs(tmp_path), tmp_path / "again"
+    again.mkdir()
+    for ref in split.b:
+        write_pixels(again / f"{ref.name}.bmp", ref.read())
+    other = Split(split.a, tuple(Ref(again / f"{ref.name}.bmp") for ref in split.b), True)
+    assert ids(split) == ids(other)
+
+
+def test_inputs_beside_finished_outputs_change_only_what_looks_at_them(tmp_path):
+    split, outputs = pairs(tmp_path), noise(tmp_path / "out", 4, seed=9)
+    found = [
+        score_subjects([Subject("a2b", RGB, RGB, inputs, split.b, True, outputs=outputs)], ["l1"]).results
+        for inputs in ((), split.a, split.a[::-1])
+    ]
+    (alone,), (model, copy), (same, other) = ([r.protocol for r in results] for results in found)
+    assert alone == model == same and copy != other
+
+
+def test_the_mean_colour_is_part_of_its_own_protocol_only(tmp_path):
+    split, one, two = pairs(tmp_path), noise(tmp_path / "t", 1, seed=5), noise(tmp_path / "u", 1, seed=6)
+    first, second = (ids(split, "l1", train=Split((), targets + split.b[:0], False)) for targets in (one, two))
+    assert first["mean"] != second["mean"] and first["model"] == second["model"]
 
 
 def other_features():
@@ -320,6 +363,15 @@ def test_fcn_score_both_ways(tmp_path):
     assert found.value("fcn_pixel", "b2a").value == pytest.approx(share)
     details = found.protocols[next(r.protocol for r in found.results)]
     assert details["palette"] == [[255, 0, 0], [0, 0, 255]] and details["segmenter"]["sha256"] == "unknown"
+    assert found.about["identity"] == ""  # of a function that could be any
+
+
+def test_colours_that_are_ignored_are_part_of_the_protocol(tmp_path):
+    split, colours = labels_and_photos(tmp_path), np.array([[255, 0, 0], [0, 0, 255]])
+    palettes = [Palette(colours), Palette(colours, ignored=np.array([[0, 0, 0]]))]
+    tools = [{"labels": "b", "palette": palette} for palette in palettes]
+    one, other = (judged(split.swapped(), {"a2b": lambda x: x}, ["fcn_pixel"], tools=each) for each in tools)
+    assert one.results[0].protocol != other.results[0].protocol and one.about["identity"] != other.about["identity"]
 
 
 def test_fcn_score_says_what_it_lacks(tmp_path):

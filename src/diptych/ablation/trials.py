@@ -18,11 +18,12 @@ import torch
 from diptych.ablation.variants import VARIANTS, Variant, recipe_of
 from diptych.data.folders import Split
 from diptych.errors import ConfigError, DiptychError, Interrupted, TrainingError
+from diptych.evaluation.evaluate import carry_out
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.seen import SeenBefore
 from diptych.recipe import Recipe
 from diptych.run import read_census, write_json
-from diptych.scoring.snapshots import Loaded
+from diptych.scoring.snapshots import Loaded, about_snapshot
 from diptych.scoring.task import Task
 from diptych.snapshot import Snapshot
 from diptych.training.loop import train
@@ -157,25 +158,24 @@ def _train_alone(trial: Trial, device: str, sharing: int, options: dict[str, Any
 
 
 def score(trial: Trial, split: Split, metrics: Sequence[str] | None, tools: Instruments) -> dict[str, Any]:
-    """The evaluation of a trained trial as JSON; read from its folder where the same snapshot was scored with the same tools."""
+    """The evaluation of a trained trial as JSON; read from its folder where one of the same identity was kept.
+
+    The identity is that of the whole plan (see diptych.evaluation.plan): snapshot, test images, metrics and all that measures.
+    """
     path, snapshot_path = trial.folder / "evaluation.json", trial.folder / "snapshot.safetensors"
-    asked = {"metrics": list(metrics or ()), "snapshot": snapshot_path.stat().st_mtime_ns, "tools": repr(_identity(tools))}
+    census = read_census(trial.folder)
+    snapshot = Snapshot.load(snapshot_path)
+    loaded = Loaded.on(snapshot, tools.device)
+    subjects = loaded.subjects(split, trial.recipe.data, census.split)
+    about = {"snapshot": about_snapshot(snapshot_path, snapshot)}
+    # Both, as what is held out differs between seeds, and all trials must be scored on the same images.
+    seen = [SeenBefore(census.split, "trained on"), SeenBefore(census.val, "held out for validation")]
+    task = Task(subjects, "test", about, seen, loaded.applied, loaded.batch_size)
+    plan = task.plan(metrics, tools)
     if path.exists():
-        kept: dict[str, Any] = json.loads(path.read_text())
-        if kept.get("about", {}).get("asked") == asked:
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if plan.about["identity"] and kept.get("about", {}).get("identity") == plan.about["identity"]:
             return kept
-    train_images = read_census(trial.folder).split
-    loaded = Loaded.on(Snapshot.load(snapshot_path), tools.device)
-    subjects = loaded.subjects(split, trial.recipe.data, train_images)
-    seen, applied = [SeenBefore(train_images, "trained on")], {"mode": loaded.snapshot.mode, "seed": loaded.seed}
-    evaluation = Task(subjects, "test", {"asked": asked}, seen, applied).score(metrics, tools)
-    found = evaluation.to_json()
+    found = carry_out(plan).to_json()
     write_json(path, found)
     return found
-
-
-def _identity(tools: Instruments) -> list[Any]:
-    """The properties of the instruments on which the numbers depend."""
-    judges = [getattr(judge, "sha256", judge) for judge in (tools.segmenter, tools.classifier)]
-    palette = tools.palette.colours.tolist() if tools.palette else None
-    return [tools.feature_name, tools.labels, palette, *judges, tools.target, tools.seed, tools.resamples]

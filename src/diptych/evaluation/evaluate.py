@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from diptych.data.datasets import DataConfig
 from diptych.data.splits import Split
 from diptych.errors import DataError
 from diptych.evaluation.examples import pick
-from diptych.evaluation.instruments import Instruments, MeterSetup, build_meters, choose_metrics, too_small
-from diptych.evaluation.protocol import list_sum, protocol_id, versions
-from diptych.evaluation.refusals import refuse_wrong_sets
+from diptych.evaluation.instruments import Instruments, MeterSetup, too_small
+from diptych.evaluation.plan import Plan, plan_evaluation
+from diptych.evaluation.protocol import protocol_id
 from diptych.evaluation.results import METRICS, Evaluation, Result
-from diptych.evaluation.seen import SeenBefore, Sighting, find_seen, seen_images, without_seen
+from diptych.evaluation.seen import SeenBefore
 from diptych.evaluation.subject import Subject, Translate, real_images, translated
 from diptych.pixels import Domain
-from diptych.sheets import spread
 
-log = logging.getLogger(__name__)
 Watch = Callable[[int, int], None]
 MAX_KEPT = 256  # outputs in memory, so that examples need not be translated again
-MAX_FOR_MEAN = 200  # training targets, evenly chosen, that give the mean colour
 
 
 def score_translators(
@@ -108,69 +103,41 @@ def score_subjects(
     ``seen`` are images that were used before: those to score that equal one, or nearly, are left out, unless ``allow_seen``.
     ``split_name`` becomes part of the protocol.
     """
-    tools = tools or Instruments()
-    looks = {ref: look for subject in subjects for ref, look in refuse_wrong_sets(subject, allow_doubles=allow_doubles).items()}
-    sightings = find_seen(looks, seen)
-    counted = {subject.direction: seen_images(subject, sightings) for subject in subjects}
-    subjects = subjects if allow_seen else [without_seen(subject, sightings) for subject in subjects]
-    said = say_seen(next(iter(counted.values()), []), allow_seen)
-    chosen, left_out = choose_metrics(metrics, subjects, tools, offered)
+    plan = plan_evaluation(
+        subjects, metrics, tools, seen, split_name, allow_doubles, allow_seen, applied, batch_size, about, offered
+    )
+    return carry_out(plan, watch)
+
+
+def carry_out(plan: Plan, watch: Watch = lambda done, total: None) -> Evaluation:
+    """Measure what is planned; ``watch`` gets (done, total) images after every batch, and may raise to stop."""
     found: list[Result] = []
     protocols: dict[str, Mapping[str, Any]] = {}
-    examples, images = [], {}
-    total, done = sum(num_images(subject, chosen[subject.direction]) for subject in subjects), 0
-    for subject in subjects:
-        num_seen = len(counted[subject.direction])
-        names = chosen[subject.direction]
-        meters = build_meters(names, subject, tools, mean_colour(subject) if subject.paired else None)
+    examples, images, left_out = [], {}, dict(plan.left_out)
+    total, done = sum(num_images(part.subject, part.metrics) for part in plan.parts), 0
+    for part in plan.parts:
+        subject, meters = part.subject, list(part.meters)
         outputs: list[Tensor] = []
-        for count in measure(subject, meters, names, metrics is not None, left_out, tools, batch_size, outputs):
+        for count in measure(subject, meters, part.metrics, plan, left_out, outputs):
             done += count
             watch(done, total)
-        common = {
-            "split": split_name,
-            "paired": subject.paired,
-            "seen": {"left_out": 0 if allow_seen else num_seen, "scored": num_seen if allow_seen else 0} if known(seen) else None,
-            "inputs": [len(subject.names), list_sum(subject.inputs, looks) if subject.inputs else None],
-            "targets": [len(subject.targets), list_sum(subject.targets, looks)],
-            "resize": subject.config.resize if subject.config else "native",
-            "size": subject.config.crop_size if subject.config else None,
-            "domains": [str(subject.source), str(subject.target)],
-            "outputs": {"finished": True} if subject.outputs else {"batch_size": batch_size, **(applied or {})},
-            "interval": {"coverage": 0.95, "seed": tools.seed, "resamples": tools.resamples},
-            "versions": versions(),
-        }
         scores: dict[str, list[float]] = {}
-        for meter, details in meters:
-            for row in meter.rows():
-                kind, protocol = METRICS[row.metric], common | {"metric": row.metric} | details
+        for setup in meters:
+            for row in setup.meter.rows():
+                kind, protocol = METRICS[row.metric], part.protocol(setup, row.metric, row.of)
                 key = protocol_id(protocol)
                 protocols[key] = protocol
-                note = ", ".join(filter(None, [row.note, f"{num_seen} seen before" if allow_seen and num_seen else ""]))
+                note = ", ".join(filter(None, [row.note, part.note]))
                 found.append(Result(row.metric, subject.direction, row.of, row.estimate, kind.unit, kind.better, key, note))
-            scores |= meter.image_scores()
+            scores |= setup.meter.image_scores()
         images[subject.direction] = [
             {"name": name} | {metric: values[i] for metric, values in scores.items()} for i, name in enumerate(subject.names)
         ]
         examples += pick(subject, scores, outputs)
-    tools.cache.trim()
+    plan.tools.cache.trim()
     order = list(METRICS)
     results = sorted(found, key=lambda r: (r.direction, order.index(r.metric)))
-    here = {"device": tools.device, "seed": tools.seed, "seen": said} | dict(about or {})
-    return Evaluation(tuple(results), protocols, tuple(examples), left_out, images, here)
-
-
-def known(seen: Sequence[SeenBefore]) -> bool:
-    """Whether any images are known that were seen before, so that those to score could be compared with them."""
-    return any(before.split is not None for before in seen)
-
-
-def say_seen(sightings: Sequence[Sighting], allowed: bool) -> list[str]:
-    """Log what was seen before and whether it was left out; returns a line for each image."""
-    if sightings:
-        what = "scored all the same, which flatters the numbers" if allowed else "left out; --allow-seen scores them"
-        log.warning("seen before: %d of the images to score, %s; the first is %s", len(sightings), what, sightings[0])
-    return list(map(str, sightings))
+    return Evaluation(tuple(results), protocols, tuple(examples), left_out, images, plan.about)
 
 
 def num_images(subject: Subject, names: Sequence[str]) -> int:
@@ -187,18 +154,16 @@ def measure(
     subject: Subject,
     meters: list[MeterSetup],
     names: Sequence[str],
-    asked: bool,
+    plan: Plan,
     left_out: dict[str, str],
-    tools: Instruments,
-    batch_size: int,
     outputs: list[Tensor],
 ) -> Iterator[int]:
     """Show every image to every meter, translating each once; yields the number of images after every batch.
 
     The outputs are added to ``outputs`` where there are at most MAX_KEPT. Where images turn out too small for a metric, its
-    meter is removed and the reason goes into ``left_out``; a metric that was ``asked`` for raises DataError instead.
+    meter is removed and the reason goes into ``left_out``; a metric that was asked for raises DataError instead.
     """
-    device = torch.device(tools.device)
+    device, batch_size = torch.device(plan.tools.device), plan.batch_size
     if needs_reals(subject, names):
         for images in real_images(subject, batch_size, device):
             for meter, _ in meters:
@@ -210,7 +175,7 @@ def measure(
             meter = setup.meter
             metric = getattr(meter, "metric", "psnr")  # those of families have no least size
             if side < METRICS[metric].smallest:
-                if asked:
+                if plan.asked:
                     raise DataError(f"{metric}: {too_small(metric, side)}")
                 left_out[metric] = too_small(metric, side)
                 meters.remove(setup)
@@ -221,12 +186,3 @@ def measure(
         if len(subject.names) <= MAX_KEPT:
             outputs += batch.y.cpu().split(1)
         yield len(batch.y)
-
-
-def mean_colour(subject: Subject) -> Float[Tensor, " c"] | None:
-    """The mean colour in [-1, 1] of up to MAX_FOR_MEAN evenly chosen training targets; None where none are known or there."""
-    chosen = spread([ref for ref in subject.train_targets if ref.path.exists()], MAX_FOR_MEAN)
-    if not chosen:
-        return None
-    target = subject.target
-    return torch.stack([target.encode(subject.load(ref, target)).mean(dim=(0, 2, 3)) for ref in chosen]).mean(0)

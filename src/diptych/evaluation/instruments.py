@@ -233,6 +233,7 @@ def build_meters(names: Sequence[str], subject: Subject, tools: Instruments, mea
         segmenter = checked_segmenter(tools) if _labels_go_in(subject, tools) else None
         about: dict[str, Any] = {
             "palette": tools.palette.colours.tolist(),
+            "ignored": tools.palette.ignored.tolist(),
             "segmenter": identity(segmenter) if segmenter else None,
         }
         meters.append(MeterSetup(LabelMeter(found, tools.palette, segmenter, **interval), about))

@@ -14,9 +14,13 @@ from diptych.data.splits import Ref
 LIBRARIES = ("diptych", "torch", "numpy", "pillow", "imagecodecs", "kornia")  # that can change a digit
 
 
+REMARKS = frozenset({"split", "seen", "batch_size"})  # what the pixels of the images decide, or what changes no number
+
+
 def protocol_id(protocol: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of the SHA-256 of a protocol; the order of its keys makes no difference."""
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()[:12]
+    """Twelve hexadecimal digits of the SHA-256 of a protocol without its REMARKS; the order of keys makes no difference."""
+    entries = {key: value for key, value in protocol.items() if key not in REMARKS}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def versions() -> dict[str, str]:

@@ -38,8 +38,9 @@ class Loaded:
 
     @property
     def applied(self) -> dict[str, Any]:
-        """How the translators work, for the protocol."""
-        return {"mode": self.snapshot.mode, "seed": self.seed, "precision": "fp32"}
+        """How the translators work, for the protocol; the seed is that of dropout, which mode eval does not draw."""
+        seed = {"seed": self.seed} if self.snapshot.mode == "paper" else {}
+        return {"mode": self.snapshot.mode, "precision": "fp32", **seed}
 
     @property
     def batch_size(self) -> int:

@@ -12,9 +12,10 @@ from typing import Any, Literal
 from diptych.data.datasets import DataConfig
 from diptych.data.folders import Half, Layout, Split, find_data
 from diptych.errors import ConfigError, DataError
-from diptych.evaluation.evaluate import score_subjects, subjects_of
+from diptych.evaluation.evaluate import carry_out, subjects_of
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.outputs import outputs_subject
+from diptych.evaluation.plan import Plan, plan_evaluation
 from diptych.evaluation.results import METRICS, Evaluation
 from diptych.evaluation.seen import SeenBefore
 from diptych.evaluation.subject import Subject, Translate
@@ -72,7 +73,7 @@ class Task:
     folder: Path | None = None
     name: str = "evaluation"
 
-    def score(
+    def plan(
         self,
         metrics: Sequence[str] | None,
         tools: Instruments,
@@ -80,10 +81,9 @@ class Task:
         allow_doubles: bool = False,
         allow_seen: bool = False,
         offered: Sequence[str] = tuple(METRICS),
-        watch: Callable[[int, int], None] = lambda done, total: None,
-    ) -> Evaluation:
-        """Measure; the arguments are those of diptych.evaluation.evaluate.score_translators."""
-        return score_subjects(
+    ) -> Plan:
+        """Make everything ready to measure; the arguments are those of diptych.evaluation.evaluate.score_translators."""
+        return plan_evaluation(
             self.subjects,
             metrics,
             tools,
@@ -94,9 +94,22 @@ class Task:
             self.applied,
             self.batch_size,
             self.about,
-            watch,
             offered,
         )
+
+    def score(
+        self,
+        metrics: Sequence[str] | None,
+        tools: Instruments,
+        *,
+        allow_doubles: bool = False,
+        allow_seen: bool = False,
+        offered: Sequence[str] = tuple(METRICS),
+        watch: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Evaluation:
+        """Measure; ``watch`` gets (done, total) images after every batch, and may raise to stop."""
+        plan = self.plan(metrics, tools, allow_doubles=allow_doubles, allow_seen=allow_seen, offered=offered)
+        return carry_out(plan, watch)
 
 
 def task_of(request: Request, watch: Watch = lambda task, done, total: None) -> Task:
