@@ -19,7 +19,7 @@ from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.meters import StyleMeter
 from diptych.evaluation.results import METRICS
 from diptych.evaluation.subject import Subject
-from diptych.metrics.distribution import FID_ENOUGH
+from diptych.metrics.distribution import FID_ENOUGH, kid, kid_p_value
 from diptych.metrics.palette import Palette
 from diptych.metrics.style import StyleDistance
 from diptych.pixels import Domain
@@ -238,6 +238,24 @@ def test_both_directions_and_the_cycle(tmp_path):
     assert lossy.images["a2b"][0].keys() == {"name", "cycle"}
 
 
+def kid_p(found):
+    """The p-value beside the KID of the outputs."""
+    return next(r.p for r in found.results if (r.metric, r.of) == ("kid", "model"))
+
+
+def test_kid_of_pairs_leaves_out_what_a_pair_shares(tmp_path):
+    split = pairs(tmp_path, 12)
+    as_pairs = judged(split, {"a2b": lambda x: x // 2}, ["kid"])
+    as_sets = judged(Split(split.a, split.b, False), {"a2b": lambda x: x // 2}, ["kid"])
+    made, real = (
+        Features()(torch.stack([torch.from_numpy(change(ref.read())).permute(2, 0, 1) for ref in refs])).double().numpy()
+        for refs, change in ((split.a, lambda pixels: pixels // 2), (split.b, lambda pixels: pixels))
+    )
+    assert as_pairs.value("kid").value == pytest.approx(kid(made, real, paired=True))
+    assert as_sets.value("kid").value == pytest.approx(kid(made, real))
+    assert kid_p(as_pairs) == kid_p_value(made, real, paired=True, permutations=50) < 0.05
+
+
 def test_kid_of_a_set_against_one_like_it_is_near_zero_and_of_another_is_not(tmp_path):
     split = Split(noise(tmp_path / "a", 30), noise(tmp_path / "b", 30, seed=1), False)
     same = judged(split, {"a2b": lambda x: x}, ["kid"]).value("kid")
@@ -281,7 +299,10 @@ def test_fid_of_few_images_is_refused_and_then_marked(tmp_path):
     with pytest.raises(DataError, match=r"fid: 4 images are fewer than 2,048"):
         judged(pairs(tmp_path), {"a2b": lambda x: x}, ["fid"])
     found = judged(pairs(tmp_path), {"a2b": lambda x: x}, ["fid", "kid"], tools={"allow_small": True})
-    assert {r.metric: r.note for r in found.results} == {"fid": "biased, N=4", "kid": ""}
+    assert {r.metric: r.note for r in found.results if r.of == "model"} == {
+        "fid": "biased, N=4",
+        "kid": f"p = {kid_p(found):.2g}",
+    }
 
 
 def test_fid_of_enough_images_is_given_unasked_and_unmarked(tmp_path, monkeypatch):

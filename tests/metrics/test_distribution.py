@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
 from diptych.errors import DataError
-from diptych.metrics.distribution import BLOCK, fid, fid_estimate, kid, kid_estimate
+from diptych.metrics.distribution import BLOCK, fid, fid_estimate, kid, kid_estimate, kid_p_value
 
 
 def draw(random, n, d, shift=0.0, scale=1.0):
@@ -162,6 +163,79 @@ def test_estimates_repeat_and_do_not_go_below_what_is_possible(random):
 def test_two_images_have_a_kid_but_no_interval(random):
     estimate = kid_estimate(draw(random, 2, 8), draw(random, 5, 8))
     assert math.isfinite(estimate.value) and math.isnan(estimate.low) and math.isnan(estimate.high)
+
+
+def scenes(random, n, d, shift=0.0):
+    """Two photos of each of n scenes: most of it is what a pair shares, and but for the shift both have one distribution."""
+    shared = random.normal(size=(n, d))
+    return shared + 0.3 * random.normal(size=(n, d)), shared + 0.3 * random.normal(size=(n, d)) + shift
+
+
+def test_kid_of_pairs_is_grettons_sum_over_different_scenes(random):
+    x, y = scenes(random, 9, 5, 0.2)
+
+    def kernel(one, other):
+        return (one @ other / 5 + 1) ** 3
+
+    parts = [
+        kernel(x[i], x[j]) + kernel(y[i], y[j]) - kernel(x[i], y[j]) - kernel(x[j], y[i])
+        for i in range(9)
+        for j in range(9)
+        if i != j
+    ]
+    assert kid(x, y, paired=True) == pytest.approx(np.mean(parts))
+    with pytest.raises(DataError, match="paired sets have one image each of every scene, found 9 and 8"):
+        kid(x, y[:8], paired=True)
+
+
+@pytest.mark.parametrize("n", [5, 20, 100])
+def test_kid_of_pairs_is_unbiased_where_that_of_independent_sets_would_be_low(random, n):
+    sets = [scenes(random, n, 8) for _ in range(400)]
+    as_pairs = [kid(x, y, paired=True) for x, y in sets]
+    as_sets = [kid(x, y) for x, y in sets]
+    assert abs(np.mean(as_pairs)) < 3 * np.std(as_pairs) / 20
+    assert np.mean(as_sets) < -10 * np.std(as_sets) / 20
+
+
+def test_kid_intervals_of_pairs_hold_the_truth_and_are_narrower_than_those_of_sets(random):
+    truth = np.mean([kid(*scenes(random, 400, 8, 0.5), paired=True) for _ in range(20)])
+    sets = [scenes(random, 40, 8, 0.5) for _ in range(150)]
+    pairs, apart = ([kid_estimate(x, y, paired=how, resamples=200) for x, y in sets] for how in (True, False))
+    assert np.mean([e.low <= truth <= e.high for e in pairs]) >= 0.88
+    assert np.mean([e.high - e.low for e in pairs]) < np.mean([e.high - e.low for e in apart])
+
+
+def test_p_of_two_sets_is_the_share_of_all_deals_of_the_images(random):
+    images = random.normal(size=(8, 3))
+    images[4:] += 0.8
+    dealt = [list(chosen) for chosen in itertools.combinations(range(8), 4)]
+    values = np.array([kid(images[chosen], np.delete(images, chosen, axis=0)) for chosen in dealt])
+    exact = np.mean(values >= values[0] - 1e-12)  # the first deal is 0, 1, 2, 3
+    assert kid_p_value(images[:4], images[4:], permutations=20_000) == pytest.approx(exact, abs=0.01)
+
+
+def test_p_of_pairs_is_the_share_of_all_exchanges(random):
+    x, y = scenes(random, 7, 3, 0.3)
+    values = []
+    for swap in itertools.product((False, True), repeat=7):
+        swapped = np.array(swap)[:, None]
+        values.append(kid(np.where(swapped, y, x), np.where(swapped, x, y), paired=True))
+    exact = np.mean(np.array(values) >= values[0] - 1e-12)
+    assert kid_p_value(x, y, paired=True, permutations=20_000) == pytest.approx(exact, abs=0.01)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_p_errs_in_five_percent_and_sees_what_the_interval_does_not(random, paired):
+    def sets(shift):
+        return scenes(random, 40, 8, shift) if paired else (random.normal(size=(40, 8)), random.normal(size=(40, 8)) + shift)
+
+    alike = [kid_p_value(*sets(0.0), paired=paired, permutations=99) for _ in range(300)]
+    assert 0.02 <= np.mean(np.array(alike) <= 0.05) <= 0.09
+    shift = 0.08 if paired else 0.25
+    shifted = [sets(shift) for _ in range(100)]
+    seen = np.mean([kid_p_value(x, y, paired=paired, permutations=99) <= 0.05 for x, y in shifted])
+    by_interval = np.mean([kid_estimate(x, y, paired=paired, resamples=200).low > 0 for x, y in shifted])
+    assert seen > 0.4 and seen > by_interval + 0.15
 
 
 @pytest.mark.parametrize("metric", [fid, kid, fid_estimate, kid_estimate])

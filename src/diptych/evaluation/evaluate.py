@@ -128,7 +128,9 @@ def carry_out(plan: Plan, watch: Watch = lambda done, total: None) -> Evaluation
                 key = protocol_id(protocol)
                 protocols[key] = protocol
                 note = ", ".join(filter(None, [row.note, part.note]))
-                found.append(Result(row.metric, subject.direction, row.of, row.estimate, kind.unit, kind.better, key, note))
+                found.append(
+                    Result(row.metric, subject.direction, row.of, row.estimate, kind.unit, kind.better, key, note, row.p)
+                )
             scores |= setup.meter.image_scores()
         images[subject.direction] = [
             {"name": name} | {metric: values[i] for metric, values in scores.items()} for i, name in enumerate(subject.names)

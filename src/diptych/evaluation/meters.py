@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ from diptych.evaluation.cache import FeatureCache
 from diptych.evaluation.results import Of
 from diptych.evaluation.subject import ImageBatch, Subject, Translate, rgb8
 from diptych.metrics.colour import intersection_estimates, lab_histograms
-from diptych.metrics.distribution import FID_ENOUGH, fid_estimate, kid_estimate
+from diptych.metrics.distribution import FID_ENOUGH, fid_estimate, kid_estimate, kid_p_value
 from diptych.metrics.estimate import Estimate, mean_estimate
 from diptych.metrics.features import Extractor
 from diptych.metrics.judges import Judge, target_rate
@@ -28,12 +27,13 @@ Compare = Callable[[Tensor, Tensor], Tensor]
 
 
 class Row(NamedTuple):
-    """One number of a meter: whose it is, and a remark such as ``biased, N=106``."""
+    """One number of a meter: whose it is, a remark such as ``biased, N=106``, and the p-value of a test where there is one."""
 
     metric: str
     of: Of
     estimate: Estimate
     note: str = ""
+    p: float | None = None
 
 
 class Meter(Protocol):
@@ -166,17 +166,22 @@ class FeatureMeter:
         """Distances between the sets."""
         found = {of: torch.cat(parts).double().numpy() for of, parts in self.features.items() if parts}
         for metric in self.metrics:
-            measure = fid_estimate if metric == "fid" else partial(kid_estimate, resamples=self.resamples)
             for of in ("model", "copy"):
                 if of in found:
-                    estimate = measure(found[of], found["truth"], seed=self.seed)
-                    fewest = min(len(found[of]), len(found["truth"]))
-                    biased = f"biased, N={fewest:,}" if metric == "fid" and fewest < FID_ENOUGH else ""
-                    yield Row(metric, of, estimate, biased)
+                    yield self._row(metric, of, found[of], found["truth"])
 
     def image_scores(self) -> dict[str, list[float]]:
         """Nothing: a distance of sets has no scores by image."""
         return {}
+
+    def _row(self, metric: str, of: Of, made: np.ndarray, real: np.ndarray) -> Row:
+        if metric == "fid":
+            fewest = min(len(made), len(real))
+            return Row("fid", of, fid_estimate(made, real), f"biased, N={fewest:,}" if fewest < FID_ENOUGH else "")
+        paired = self.subject.paired
+        estimate = kid_estimate(made, real, paired=paired, seed=self.seed, resamples=self.resamples)
+        p = kid_p_value(made, real, paired=paired, seed=self.seed, permutations=self.resamples)
+        return Row("kid", of, estimate, f"p = {p:.2g}", p)
 
     def _add(self, of: Of, images: UInt8[Tensor, "n 3 h w"]) -> None:
         self.features[of].append(self.cache.features(self.extractor, images))

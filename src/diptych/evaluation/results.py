@@ -57,7 +57,8 @@ class Result:
 
     ``of`` says what was measured: ``model`` the outputs, ``copy`` the unchanged inputs, ``mean`` one flat colour, the mean of the
     training targets, ``truth`` real images put through the same measurement. ``protocol`` is a key of Evaluation.protocols:
-    numbers of two evaluations may be compared when their protocols are equal.
+    numbers of two evaluations may be compared when their protocols are equal. ``p`` is that of a permutation test of whether
+    outputs and real images are draws of one distribution, where there is one.
     """
 
     metric: str
@@ -68,6 +69,7 @@ class Result:
     better: Better
     protocol: str
     note: str = ""
+    p: float | None = None
 
 
 @dataclass(frozen=True)
