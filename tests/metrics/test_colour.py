@@ -73,14 +73,14 @@ def test_pairs_are_drawn_together():
     x = lab_histograms(draw(12, 0))
     for estimate in intersection_estimates(x, x, paired=True).values():
         assert (estimate.low, estimate.high) == pytest.approx((1.0, 1.0))
-    assert intersection_estimates(x, x, paired=False)["L"].low < 0.95
+    assert intersection_estimates(x, x, paired=False)["L"].low < 0.96
 
 
 def test_intervals_hold_the_mean_share_of_sets_of_their_size_most_times():
     pool_x, pool_y = lab_histograms(draw(2000, 0, 8, 8)), lab_histograms(draw(2000, 1, 8, 8)[:, [0, 0, 2]])
     random = np.random.default_rng(0)
     sets = [[pool[random.integers(0, 2000, 40)] for pool in (pool_x, pool_y)] for _ in range(100)]
-    estimates = [list(intersection_estimates(x, y, paired=False, resamples=100).values()) for x, y in sets]
+    estimates = [list(intersection_estimates(x, y, paired=False).values()) for x, y in sets]
     for channel in zip(*estimates, strict=True):
         middle = np.mean([estimate.value for estimate in channel])
         assert np.mean([estimate.low <= middle <= estimate.high for estimate in channel]) >= 0.88

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
@@ -147,12 +148,12 @@ def test_fid_interval_is_that_of_slopes_found_by_differences(random, n, m, d):
     deviation = math.sqrt(sum(np.var(slopes(side), ddof=1) / size for side, size in ((0, n), (1, m))))
     estimate = fid_estimate(x, y)
     assert estimate.n == min(n, m) and estimate.value == pytest.approx(fid(x, y), rel=1e-9)
-    assert (estimate.high - estimate.value) / 1.96 == pytest.approx(deviation, rel=1e-3)
+    quantile = scipy.stats.t.ppf(0.975, min(n, m) - 1)
+    assert (estimate.high - estimate.value) / quantile == pytest.approx(deviation, rel=1e-3)
 
 
 def test_estimates_repeat_and_do_not_go_below_what_is_possible(random):
     x, y = draw(random, 30, 64), draw(random, 25, 64)
-    assert fid_estimate(x, y) == fid_estimate(x, y, seed=1)
     assert kid_estimate(x, y, seed=3) == kid_estimate(x, y, seed=3) != kid_estimate(x, y, seed=4)
     same = fid_estimate(x, x)
     assert 0 <= same.low <= same.value <= same.high < 1e-4 * fid(x, y)

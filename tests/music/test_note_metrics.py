@@ -46,8 +46,10 @@ def test_a_note_twice_is_found_once():
 
 
 def test_intervals_are_by_work():
-    scores = summarise({"a": NoteCounts(10, 10, 10, 10, 2, 2, 1, 1), "b": NoteCounts(10, 10, 0, 0, 2, 0, 0, 1)})
-    assert scores["f1"].value == 0.5 and (scores["f1"].low, scores["f1"].high) == (0.0, 1.0) and scores["f1"].n == 2
+    right, wrong = NoteCounts(10, 10, 10, 10, 2, 2, 1, 1), NoteCounts(10, 10, 0, 0, 2, 0, 0, 1)
+    f1 = summarise({"a": right, "b": wrong, "c": right, "d": wrong})["f1"]
+    half = 3.18245 * (1 / 12) ** 0.5  # Student, and the error of the mean of 1, 0, 1, 0
+    assert (f1.value, f1.n) == (0.5, 4) and (f1.low, f1.high) == pytest.approx((0.5 - half, 0.5 + half))
     assert all(score(NoteCounts()) == 0 for score in METRICS.values())
 
 

@@ -207,17 +207,17 @@ def _weights_missing(name: str, tools: Instruments, by_name: bool) -> str:
 
 def build_meters(names: Sequence[str], subject: Subject, tools: Instruments, mean: Tensor | None) -> list[MeterSetup]:
     """A meter for each metric, or for each family of metrics that share one. ``mean`` is the baseline colour of pairs."""
-    interval: Any = {"seed": tools.seed, "resamples": tools.resamples}
+    interval: Any = {"seed": tools.seed, "resamples": tools.resamples}  # of KID; the others draw nothing
     meters: list[MeterSetup] = []
 
     def family(*members: str) -> list[str]:
         return [name for name in names if name in members]
 
     for name in family(*COMPARISONS):
-        meters.append(MeterSetup(PairMeter(name, COMPARISONS[name], mean=mean, **interval), {}))
+        meters.append(MeterSetup(PairMeter(name, COMPARISONS[name], mean=mean), {}))
     for name in family("lpips_alex", "lpips_vgg", "style"):
         net = tools.net(name)
-        meter: Meter = PairMeter(name, net, **interval) if subject.paired else StyleMeter(net, subject, **interval)
+        meter: Meter = PairMeter(name, net) if subject.paired else StyleMeter(net, subject)
         meters.append(MeterSetup(meter, {"weights": net.sha256}))
     if family("fid", "kid"):
         net = tools.net("features")
@@ -226,9 +226,9 @@ def build_meters(names: Sequence[str], subject: Subject, tools: Instruments, mea
             MeterSetup(FeatureMeter(family("fid", "kid"), net, subject, tools.cache, **interval), {"features": features})
         )
     if found := family("lab_l", "lab_a", "lab_b"):
-        meters.append(MeterSetup(LabMeter(found, subject, **interval), {}))
+        meters.append(MeterSetup(LabMeter(found, subject), {}))
     if family("cycle") and subject.back:
-        meters.append(MeterSetup(CycleMeter(subject.back, **interval), {}))
+        meters.append(MeterSetup(CycleMeter(subject.back), {}))
     if (found := family("fcn_pixel", "fcn_class", "fcn_iou")) and tools.palette:
         segmenter = checked_segmenter(tools) if _labels_go_in(subject, tools) else None
         about: dict[str, Any] = {
@@ -236,7 +236,7 @@ def build_meters(names: Sequence[str], subject: Subject, tools: Instruments, mea
             "ignored": tools.palette.ignored.tolist(),
             "segmenter": identity(segmenter) if segmenter else None,
         }
-        meters.append(MeterSetup(LabelMeter(found, tools.palette, segmenter, **interval), about))
+        meters.append(MeterSetup(LabelMeter(found, tools.palette, segmenter), about))
     if family("target_rate") and tools.classifier and tools.target is not None:
         classifier = tools.classifier if isinstance(tools.classifier, Judge) else load_classifier(tools.classifier)
         about = {"classifier": identity(classifier), "target": tools.target}

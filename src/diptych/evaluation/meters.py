@@ -58,11 +58,8 @@ class PairMeter:
         compare: Compare,
         *,
         mean: Float[Tensor, " c"] | None = None,
-        seed: int = 0,
-        resamples: int = 1000,
     ) -> None:
         self.metric, self.compare, self.mean = metric, compare, mean
-        self.seed, self.resamples = seed, resamples
         self.values: dict[Of, list[float]] = {"model": [], "copy": [], "mean": []}
 
     def see(self, batch: ImageBatch) -> None:
@@ -85,7 +82,7 @@ class PairMeter:
             if values:
                 total = len(self.values["model"])
                 note = f"{len(values)} of {total} images" if len(values) < total else ""
-                yield Row(self.metric, of, mean_estimate(values, seed=self.seed, resamples=self.resamples), note)
+                yield Row(self.metric, of, mean_estimate(values), note)
 
     def image_scores(self) -> dict[str, list[float]]:
         """The score of each output."""
@@ -98,8 +95,8 @@ class StyleMeter:
     They stand for the average style of the target domain, as Zhu et al. (2017, section 5.2) gave it to Gatys et al.
     """
 
-    def __init__(self, style: StyleDistance, subject: Subject, *, seed: int = 0, resamples: int = 1000) -> None:
-        self.style, self.subject, self.seed, self.resamples = style, subject, seed, resamples
+    def __init__(self, style: StyleDistance, subject: Subject) -> None:
+        self.style, self.subject = style, subject
         self.sums: list[Tensor] = []
         self.num_real = 0
         self.values: dict[Of, list[float]] = {"model": [], "copy": []}
@@ -124,7 +121,7 @@ class StyleMeter:
         """Means over the images."""
         for of, values in self.values.items():
             if values:
-                yield Row("style", of, mean_estimate(values, seed=self.seed, resamples=self.resamples))
+                yield Row("style", of, mean_estimate(values))
 
     def image_scores(self) -> dict[str, list[float]]:
         """The score of each output."""
@@ -175,9 +172,15 @@ class FeatureMeter:
         return {}
 
     def _row(self, metric: str, of: Of, made: np.ndarray, real: np.ndarray) -> Row:
+        paired = self.subject.paired
         if metric == "fid":
             fewest = min(len(made), len(real))
-            return Row("fid", of, fid_estimate(made, real), f"biased, N={fewest:,}" if fewest < FID_ENOUGH else "")
+            return Row(
+                "fid",
+                of,
+                fid_estimate(made, real, paired=self.subject.paired),
+                f"biased, N={fewest:,}" if fewest < FID_ENOUGH else "",
+            )
         paired = self.subject.paired
         estimate = kid_estimate(made, real, paired=paired, seed=self.seed, resamples=self.resamples)
         p = kid_p_value(made, real, paired=paired, seed=self.seed, permutations=self.resamples)
@@ -190,8 +193,8 @@ class FeatureMeter:
 class CycleMeter:
     """Cycle error: mean |F(G(x)) - x| in [-1, 1]. The image between the two translations is rounded to native pixels."""
 
-    def __init__(self, back: Translate, *, seed: int = 0, resamples: int = 1000) -> None:
-        self.back, self.seed, self.resamples = back, seed, resamples
+    def __init__(self, back: Translate) -> None:
+        self.back = back
         self.values: list[float] = []
 
     def see(self, batch: ImageBatch) -> None:
@@ -204,7 +207,7 @@ class CycleMeter:
 
     def rows(self) -> Iterator[Row]:
         """The mean over the images."""
-        yield Row("cycle", "model", mean_estimate(self.values, seed=self.seed, resamples=self.resamples))
+        yield Row("cycle", "model", mean_estimate(self.values))
 
     def image_scores(self) -> dict[str, list[float]]:
         """The cycle error of each image."""
@@ -224,12 +227,8 @@ class LabelMeter:
         metrics: Sequence[str],
         palette: Palette,
         segmenter: Judge | None,
-        *,
-        seed: int = 0,
-        resamples: int = 1000,
     ) -> None:
         self.metrics, self.palette, self.segmenter = metrics, palette, segmenter
-        self.seed, self.resamples = seed, resamples
         self.counts: dict[Of, list[np.ndarray]] = {"model": [], "truth": []}
 
     def see(self, batch: ImageBatch) -> None:
@@ -252,7 +251,7 @@ class LabelMeter:
         """The three scores of the outputs, and of real photos."""
         for of, counts in self.counts.items():
             if counts:
-                estimates = fcn_estimates(np.concatenate(counts), seed=self.seed, resamples=self.resamples)
+                estimates = fcn_estimates(np.concatenate(counts))
                 for metric in self.metrics:
                     yield Row(metric, of, estimates[metric.removeprefix("fcn_")])
 
@@ -298,8 +297,8 @@ class ClassMeter:
 class LabMeter:
     """Similarity of colours: intersection of the histograms of L, a and b over two sets (Isola et al. 2017, section 4.2)."""
 
-    def __init__(self, metrics: Sequence[str], subject: Subject, *, seed: int = 0, resamples: int = 1000) -> None:
-        self.metrics, self.subject, self.seed, self.resamples = metrics, subject, seed, resamples
+    def __init__(self, metrics: Sequence[str], subject: Subject) -> None:
+        self.metrics, self.subject = metrics, subject
         self.counts: dict[Of, list[np.ndarray]] = {"model": [], "copy": [], "truth": []}
 
     def see(self, batch: ImageBatch) -> None:
@@ -317,8 +316,7 @@ class LabMeter:
         truth = np.concatenate(self.counts["truth"])
         for of in ("model", "copy"):
             if counts := self.counts[of]:
-                options = {"seed": self.seed, "resamples": self.resamples}
-                found = intersection_estimates(np.concatenate(counts), truth, paired=self.subject.paired, **options)
+                found = intersection_estimates(np.concatenate(counts), truth, paired=self.subject.paired)
                 for metric in self.metrics:
                     yield Row(metric, of, {f"lab_{name.lower()}": estimate for name, estimate in found.items()}[metric])
 

@@ -33,8 +33,8 @@ MAX_FOR_MEAN = 200  # training targets, evenly chosen, that give the mean colour
 class Part:
     """One direction of a plan: its subject without what was seen before, its metrics, and its meters.
 
-    ``common`` are the entries that all of its protocols share, and ``given`` those of outputs, of inputs, and of the mean colour,
-    which only some numbers depend on. ``note`` stands beside every number.
+    ``common`` are the entries that all of its protocols share, and ``given`` those of outputs, inputs, random draws and the
+    mean colour, which only some numbers depend on. ``note`` stands beside every number.
     """
 
     subject: Subject
@@ -50,6 +50,7 @@ class Part:
         looks_at_inputs = translated or of == "copy" or METRICS[metric].looks == "labels"
         entries = [self.common, {"of": of, "metric": metric}, setup.protocol]
         entries += [self.given["inputs"]] if looks_at_inputs else []
+        entries += [self.given["draws"]] if metric == "kid" else []
         entries += [self.given[key] for key, whose in (("outputs", "model"), ("mean", "mean")) if of == whose]
         return {key: value for entry in entries for key, value in entry.items()}
 
@@ -98,10 +99,11 @@ def plan_evaluation(
         known = any(before.split is not None for before in seen)
         mean = _mean_colour(subject) if subject.paired else None
         common = {"split": split_name, "seen": found if known else None, "batch_size": batch_size}
-        common |= _entries(subject, looks, tools)
+        common |= _entries(subject, looks)
         given = {
             "outputs": {"outputs": {"finished": True} if subject.outputs else dict(applied or {})},
             "inputs": _inputs(subject, looks),
+            "draws": {"draws": {"seed": tools.seed, "resamples": tools.resamples}},
             "mean": {} if mean is None else {"mean_colour": mean.tolist()},
         }
         note = f"{number} seen before" if allow_seen and number else ""
@@ -110,7 +112,7 @@ def plan_evaluation(
     return Plan(parts, tools, metrics is not None, left_out, here | {"identity": _identity(parts, here)}, batch_size)
 
 
-def _entries(subject: Subject, looks: Mapping[Ref, Likeness], tools: Instruments) -> dict[str, Any]:
+def _entries(subject: Subject, looks: Mapping[Ref, Likeness]) -> dict[str, Any]:
     """The entries of the protocol that all metrics of a subject share."""
     return {
         "paired": subject.paired,
@@ -119,7 +121,7 @@ def _entries(subject: Subject, looks: Mapping[Ref, Likeness], tools: Instruments
         "resize": subject.config.resize if subject.config else "native",
         "size": subject.config.crop_size if subject.config else None,
         "target_domain": str(subject.target),
-        "interval": {"coverage": COVERAGE, "seed": tools.seed, "resamples": tools.resamples},
+        "coverage": COVERAGE,
         "versions": versions(),
     }
 

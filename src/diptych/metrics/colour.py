@@ -11,7 +11,7 @@ from kornia.color import rgb_to_lab
 from torch import Tensor
 
 from diptych.errors import DataError
-from diptych.metrics.estimate import Estimate, normal_interval, resample
+from diptych.metrics.estimate import MIN_FOR_INTERVAL, Estimate, jackknife_error, student_interval
 
 CHANNELS: tuple[Literal["L", "a", "b"], ...] = ("L", "a", "b")
 LOWEST = (0, -128, -128)  # the colour of bin 0 of L, a and b
@@ -51,38 +51,39 @@ def lab_histogram_intersection(x: UInt8[Tensor, "n 3 h w"], y: UInt8[Tensor, "m 
 
 
 def intersection_estimates(
-    x: Int64[np.ndarray, "n 3 256"],
-    y: Int64[np.ndarray, "m 3 256"],
-    *,
-    paired: bool,
-    seed: int = 0,
-    resamples: int = 1000,
+    x: Int64[np.ndarray, "n 3 256"], y: Int64[np.ndarray, "m 3 256"], *, paired: bool
 ) -> dict[str, Estimate]:
     """``histogram_intersection`` of "L", "a" and "b" with 95 % intervals.
 
-    The interval is the value +- 1.96 bootstrap standard deviations over images, within 0..1: resampled sets have less
-    in common than the sets themselves, so that percentiles would lie too low. It is of sets of this size; infinitely
-    many images have more in common. ``paired``: x[i] is of the same scene as y[i], and they are drawn together.
+    The interval is the value +- t standard errors of the jackknife over images, within 0..1: percentiles of resampled sets, which
+    have less in common than the sets themselves, would lie too low. It is of sets of this size; infinitely many images have more
+    in common. ``paired``: x[i] is of the same scene as y[i], and they are left out together.
     Raises DataError when a set is empty or paired sets differ in length.
     """
     _refuse_empty(x, y)
     if paired and len(x) != len(y):
         raise DataError(f"paired sets have one image each of every scene, found {len(x)} and {len(y)}; leave out those alone")
-    random = np.random.default_rng(seed)
-    counts_x = np.stack(list(resample(random, len(x), resamples)))
-    counts_y = counts_x if paired else np.stack(list(resample(random, len(y), resamples)))
-    scores = _intersection(
-        (counts_x @ x.reshape(len(x), -1)).reshape(-1, 3, NUM_BINS), (counts_y @ y.reshape(len(y), -1)).reshape(-1, 3, NUM_BINS)
-    )
-    deviations = scores[1:].std(axis=0, ddof=1)
     n = min(len(x), len(y))
+    all_x, all_y = x.sum(axis=0).astype(np.float64), y.sum(axis=0).astype(np.float64)
+    value = _intersection(all_x[None], all_y[None])[0]
+    if n < MIN_FOR_INTERVAL:
+        errors = np.full(len(CHANNELS), np.nan)
+    elif paired:
+        errors = _jackknife_errors(_intersection(all_x - x, all_y - y))
+    else:
+        of_x, of_y = _intersection(all_x - x, all_y[None]), _intersection(all_x[None], all_y - y)
+        errors = np.hypot(_jackknife_errors(of_x), _jackknife_errors(of_y))
     return {
-        channel: normal_interval(float(value), float(deviation), n, least=0.0, most=1.0)
-        for channel, value, deviation in zip(CHANNELS, scores[0], deviations, strict=True)
+        channel: student_interval(float(score), float(error), n, least=0.0, most=1.0)
+        for channel, score, error in zip(CHANNELS, value, errors, strict=True)
     }
 
 
-def _intersection(x: Float[np.ndarray, "r 3 256"], y: Float[np.ndarray, "r 3 256"]) -> Float[np.ndarray, "r 3"]:
+def _jackknife_errors(without: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " 3"]:
+    return np.array([jackknife_error(column) for column in without.T])
+
+
+def _intersection(x: Float[np.ndarray, "_ 3 256"], y: Float[np.ndarray, "_ 3 256"]) -> Float[np.ndarray, "_ 3"]:
     """Intersect each pair of histograms (pixel counts), after each was made to sum to 1."""
     return np.minimum(x / x.sum(axis=-1, keepdims=True), y / y.sum(axis=-1, keepdims=True)).sum(axis=-1)
 

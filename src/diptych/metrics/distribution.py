@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diptych.errors import DataError
-from diptych.metrics.estimate import Estimate, normal_interval, percentile_interval, resample
+from diptych.metrics.estimate import Estimate, percentile_interval, resample, student_interval
 
 FID_ENOUGH = 2048  # images a side: fewer than the features' dimensions leave the covariances singular
 BLOCK = 1024  # columns of a kernel matrix that are held in memory at a time
@@ -32,19 +32,20 @@ def fid(x: Float[np.ndarray | Tensor, "n d"], y: Float[np.ndarray | Tensor, "m d
     return distance
 
 
-def fid_estimate(x: Float[np.ndarray | Tensor, "n d"], y: Float[np.ndarray | Tensor, "m d"], *, seed: int = 0) -> Estimate:
-    """``fid`` with a 95 % interval: +- 1.96 standard errors of the infinitesimal jackknife (Efron 1982), at least 0.
+def fid_estimate(x: Float[np.ndarray | Tensor, "n d"], y: Float[np.ndarray | Tensor, "m d"], *, paired: bool = False) -> Estimate:
+    """``fid`` with a 95 % interval: +- t standard errors of the infinitesimal jackknife (Efron 1982), at least 0.
 
     It is an interval of the FID of sets *of this size*: how far another draw of as many images would move it. It does
     not hold the FID of infinitely many images, which is lower. The bootstrap is not used because a set with repeated
     images is farther from anything than a set without: its interval lies too high and is up to a third wider.
-    ``seed`` is there so that FID and KID are called alike: nothing is drawn. Errors as in ``fid``; n is that of the
-    smaller set.
+    ``paired``: x[i] is of the same scene as y[i], so that one draw of scenes moves both sets. Errors as in ``kid``; n is that of
+    the smaller set.
     """
-    x, y = _features(x, y)
+    x, y = _features(x, y, paired)
     distance, slopes_x, slopes_y = _frechet(*_moments(x), *_moments(y), slopes=True)
-    deviation = np.sqrt(slopes_x.var(ddof=1) / len(x) + slopes_y.var(ddof=1) / len(y))
-    return normal_interval(distance, float(deviation), min(len(x), len(y)), least=0.0)
+    slopes = [slopes_x + slopes_y] if paired else [slopes_x, slopes_y]
+    error = np.sqrt(sum(side.var(ddof=1) / len(side) for side in slopes))
+    return student_interval(distance, float(error), min(len(x), len(y)), least=0.0)
 
 
 def kid(x: Float[np.ndarray | Tensor, "n d"], y: Float[np.ndarray | Tensor, "m d"], *, paired: bool = False) -> float:
@@ -84,7 +85,7 @@ def kid_estimate(
     counts_x = np.stack(list(_drawn_apart(random, len(x), resamples)))
     counts_y = counts_x if paired else np.stack(list(_drawn_apart(random, len(y), resamples)))
     value, *drawn = _mmd(x, y, counts_x, counts_y, paired).tolist()
-    return percentile_interval(value, np.array(drawn), n) if n > 2 else Estimate(value, float("nan"), float("nan"), n)
+    return percentile_interval(value, np.array(drawn), n)
 
 
 def kid_p_value(

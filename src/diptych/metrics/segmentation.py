@@ -14,7 +14,7 @@ from jaxtyping import Int64, Real, UInt8
 from torch import Tensor
 
 from diptych.errors import DataError
-from diptych.metrics.estimate import Estimate, bootstrap
+from diptych.metrics.estimate import Estimate, jackknife_estimate
 from diptych.metrics.palette import IGNORED, NO_CLASS, Palette
 
 __all__ = ["Palette", "SegmentationScores", "Segmenter", "class_accuracy", "class_iou", "confusion", "fcn_estimates", "scores"]
@@ -93,11 +93,11 @@ def scores(counts: Real[np.ndarray, "k columns"]) -> SegmentationScores:
     return SegmentationScores(float(np.trace(counts) / total), *means)
 
 
-def fcn_estimates(confusions: Real[np.ndarray, "n k columns"], *, seed: int = 0, resamples: int = 1000) -> dict[str, Estimate]:
-    """The scores of a set of images by the names pixel, class and iou, with intervals by drawing its images again.
+def fcn_estimates(confusions: Real[np.ndarray, "n k columns"]) -> dict[str, Estimate]:
+    """The scores of a set of images by the names pixel, class and iou, with intervals by leaving out each image in turn.
 
-    Counts are pooled over the set, and over each draw of it, before they are divided. ``n`` is the number of images with a pixel
-    of some class; the others hold no information. Raises DataError when there is none.
+    Counts are pooled over the set, and over the set without each image, before they are divided. ``n`` is the number of images
+    with a pixel of some class; the others hold no information. Raises DataError when there is none.
     """
     counted = confusions[confusions.sum(axis=(1, 2)) > 0].astype(np.float64)
     if not len(counted):
@@ -105,9 +105,9 @@ def fcn_estimates(confusions: Real[np.ndarray, "n k columns"], *, seed: int = 0,
     flat = counted.reshape(len(counted), -1)
 
     def pooled(chosen: np.ndarray) -> SegmentationScores:
-        return scores((np.bincount(chosen, minlength=len(flat)) @ flat).reshape(counted.shape[1:]))
+        return scores(flat[chosen].sum(axis=0).reshape(counted.shape[1:]))
 
     def estimate(score: str) -> Estimate:
-        return bootstrap(lambda chosen: getattr(pooled(chosen), score), len(flat), seed=seed, resamples=resamples)
+        return jackknife_estimate(lambda chosen: getattr(pooled(chosen), score), len(flat))
 
     return {"pixel": estimate("pixel"), "class": estimate("per_class"), "iou": estimate("iou")}

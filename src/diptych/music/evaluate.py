@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diptych.errors import DataError
-from diptych.metrics.estimate import Estimate, bootstrap
+from diptych.metrics.estimate import Estimate, jackknife_estimate
 from diptych.music.baselines import Translate, blank, copy, nearest
 from diptych.music.dataset import Kind, MusicDataset, Page, Row, examples, from_json, tied_heads
 from diptych.music.note_metrics import NoteCounts, count_matches, summarise
@@ -52,7 +52,7 @@ class Evaluation:
         found = summarise(self.notes) if self.notes else {}
         if self.heads:
             rows = np.stack(list(self.heads.values()))
-            found["heads_f1"] = bootstrap(lambda drawn: head_f1(rows[drawn]), len(rows))
+            found["heads_f1"] = jackknife_estimate(lambda drawn: head_f1(rows[drawn]), len(rows))
         return found
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from diptych.extras import extra
-from diptych.metrics.estimate import Estimate, bootstrap
+from diptych.metrics.estimate import Estimate, jackknife_estimate
 from diptych.music.notes import Note, System
 
 SECONDS_PER_QUARTER = 0.5  # at 120 quarters per minute
@@ -90,10 +90,10 @@ METRICS: dict[str, Callable[[NoteCounts], float]] = {
 
 
 def summarise(by_work: Mapping[str, NoteCounts]) -> dict[str, Estimate]:
-    """Return every metric over all systems, with a 95 % interval from a bootstrap over works."""
+    """Return every metric over all systems, with a 95 % interval by leaving out each work in turn."""
     rows = np.array([astuple(counts) for counts in by_work.values()], np.float64)
 
     def resampled(metric: Callable[[NoteCounts], float]) -> Statistic:
         return lambda drawn: metric(NoteCounts(*rows[drawn].sum(0)))
 
-    return {name: bootstrap(resampled(metric), len(rows)) for name, metric in METRICS.items()}
+    return {name: jackknife_estimate(resampled(metric), len(rows)) for name, metric in METRICS.items()}
