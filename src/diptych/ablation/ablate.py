@@ -72,9 +72,10 @@ def ablate(
     method = base.method.name
     directions = sorted({result["direction"] for found in scores.values() for one in found for result in one["results"]})
     titles = {name: (metric.title, metric.better) for name, metric in METRICS.items()}
-    about = f"{len(test.a)} test images{' with truth' if test.paired else ''}, {num_seeds} seeds; means with 95 % intervals\n"
+    truth, over = " with truth" if test.paired else "", "seeds and images" if num_seeds > 1 else "images alone"
+    about = f"{len(test.a)} test images{truth}, {num_seeds} seeds; means with 95 % intervals over {over}\n"
     about += "".join(f"not scored: {skipped}\n" for skipped in census.skipped)
-    text = f"{about}\n{markdown(TABLES[method], VARIANTS[method], scores, titles, directions)}"
+    text = f"{about}\n{markdown(TABLES[method], VARIANTS[method], scores, titles, directions, labels)}"
     write_atomic(out / "tables.md", text.encode())
     numbers = {
         way: {name: {m: vars(e) for m, e in row.items()} for name, row in estimates(scores, way).items()} for way in directions

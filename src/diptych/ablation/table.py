@@ -1,4 +1,9 @@
-"""The papers' tables from the scores of trials: for each variant the mean over seeds with its 95 % interval, and the order."""
+"""The papers' tables from the scores of trials: means over seeds with 95 % intervals over seeds and images, and the order.
+
+A score varies with the seed of its training and with the test images, which all trials share. Its variance is estimated as that
+of the seeds' values over their number, plus that of the images, which more seeds do not make smaller; Satterthwaite's (1946)
+degrees of freedom choose the quantile.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +16,31 @@ from typing import Any
 import numpy as np
 
 from diptych.ablation.variants import Table, Variant
-from diptych.metrics.estimate import Estimate, decimals
+from diptych.metrics.estimate import Estimate, decimals, student_quantile
 
 FCN = ("fcn_pixel", "fcn_class", "fcn_iou")
-# Half the width of a 95 % interval of a mean in standard errors, by degrees of freedom (Student 1908), 1 and up.
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 
+Variance = tuple[float, int]
+"""A part of a variance, and its degrees of freedom."""
 Scores = Mapping[str, Sequence[Mapping[str, Any]]]
 """Evaluations as JSON by the variant's name, one for each seed."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table: the mean over seeds, its interval, and the seeds' own values."""
+    """One number of a table: the mean over seeds, its interval, and the seeds' own values.
+
+    ``of_seeds`` and ``of_images`` are the parts of its variance with their degrees of freedom. ``images`` are the means over
+    seeds of each image's score, where the metric has such.
+    """
 
     value: float
     low: float
     high: float
     seeds: tuple[float, ...]
+    of_seeds: Variance
+    of_images: Variance
+    images: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         digits = decimals(self.value, self.low, self.high, 1 if abs(self.value) >= 10 else 2 if abs(self.value) >= 1 else 3)
@@ -36,11 +48,7 @@ class Cell:
 
 
 def cell(evaluations: Sequence[Mapping[str, Any]], metric: str, direction: str, of: str = "model") -> Cell | None:
-    """One metric over all seeds; None where it was not measured.
-
-    The interval is Student's over seeds, which is wide for few seeds as it should be; with one seed it is the bootstrap's over
-    images.
-    """
+    """One metric over all seeds; None where it was not measured. With one seed the interval is over images alone."""
     wanted = metric, direction, of
     found = [
         result["estimate"]
@@ -51,11 +59,38 @@ def cell(evaluations: Sequence[Mapping[str, Any]], metric: str, direction: str, 
     if not found:
         return None
     values = tuple(float(estimate["value"]) for estimate in found)
-    if len(values) == 1:
-        return Cell(values[0], float(found[0]["low"]), float(found[0]["high"]), values)
-    mean = float(np.mean(values))
-    half = STUDENT[min(len(values) - 1, len(STUDENT)) - 1] * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return Cell(mean, mean - half, mean + half, values)
+    mean, k, n = float(np.mean(values)), len(values), min(int(estimate["n"]) for estimate in found)
+    of_seeds = (float(np.var(values, ddof=1)) / k, k - 1) if k > 1 else (0.0, 0)
+    errors = [(float(estimate["high"]) - float(estimate["low"])) / 2 / student_quantile(max(1, n - 1)) for estimate in found]
+    of_images = float(np.mean(np.square(errors))), max(1, n - 1)
+    half = half_width([of_seeds, of_images])
+    return Cell(mean, mean - half, mean + half, values, of_seeds, of_images, _image_means(evaluations, metric, direction, of))
+
+
+def half_width(parts: Sequence[Variance]) -> float:
+    """Half a 95 % interval from independent parts of a variance, with the degrees of freedom of Satterthwaite (1946)."""
+    total = sum(variance for variance, _ in parts)
+    if not (total > 0 and math.isfinite(total)):
+        return math.nan if math.isnan(total) else math.sqrt(total)
+    freedom = total**2 / sum(variance**2 / freedom for variance, freedom in parts if variance)
+    return student_quantile(max(1, math.floor(freedom + 1e-9))) * math.sqrt(total)
+
+
+def _image_means(evaluations: Sequence[Mapping[str, Any]], metric: str, direction: str, of: str) -> tuple[float, ...]:
+    scores = [[row.get(metric) for row in evaluation.get("images", {}).get(direction, ())] for evaluation in evaluations]
+    if of != "model" or not scores[0] or any(value is None for row in scores for value in row):
+        return ()
+    return tuple(np.mean(np.array(scores, dtype=np.float64), axis=0).tolist())
+
+
+def difference(x: Cell, y: Cell) -> tuple[float, float]:
+    """The difference of two cells and half its 95 % interval. Where images have scores, they are compared one by one."""
+    if x.images and len(x.images) == len(y.images):
+        apart = np.array(x.images) - np.array(y.images)
+        of_images = [(float(np.var(apart, ddof=1)) / len(apart), len(apart) - 1)] if len(apart) > 1 else [(math.nan, 1)]
+    else:
+        of_images = [x.of_images, y.of_images]
+    return x.value - y.value, half_width([x.of_seeds, y.of_seeds, *of_images])
 
 
 def metrics_of(scores: Scores, direction: str) -> list[str]:
@@ -85,40 +120,49 @@ def rows_of(
 
 @dataclass(frozen=True)
 class Order:
-    """How much a measured order of variants agrees with the published one: pairs in the paper's order, of all pairs."""
+    """How a measured order of variants agrees with the published one, pair by pair; undecided are those within the interval."""
 
     metric: str
     agreeing: int
     pairs: int
     disagreeing: tuple[str, ...]
+    undecided: tuple[str, ...]
 
     def __str__(self) -> str:
         told = f"{self.agreeing} of {self.pairs} pairs of variants stand in the published order by {self.metric}"
-        return f"{told}; not {'; not '.join(self.disagreeing)}" if self.disagreeing else told
+        told += f"; not {'; not '.join(self.disagreeing)}" if self.disagreeing else ""
+        return f"{told}; undecided: {', '.join(self.undecided)}" if self.undecided else told
 
 
-def order_of(table: Table, variants: Sequence[Variant], scores: Scores, metric: str, direction: str, better: str) -> Order | None:
-    """Compare the order by a metric with the published one by the same FCN-score, or by class IoU for other metrics.
+def order_of(
+    table: Table, variants: Sequence[Variant], scores: Scores, metric: str, direction: str, labels: str | None
+) -> Order | None:
+    """Compare the order by an FCN-score with the published one of the same task.
 
-    None where fewer than two published variants were scored. Equal published numbers say nothing and are left out.
+    None for other metrics, which the papers did not print, and where fewer than two published variants were scored. Equal
+    published numbers say nothing and are left out. A pair whose difference may be 0 is undecided.
     """
+    if metric not in FCN:
+        return None
     titles = {variant.name: variant.title for variant in variants}
-    published = {name: numbers[FCN.index(metric) if metric in FCN else 2] for name, numbers in table.published.items()}
+    published = {name: numbers[FCN.index(metric)] for name, numbers in table.published_for(labels, direction).items()}
     found = {
-        name: found.value
+        name: found
         for name in table.rows
         if name in published and scores.get(name) and (found := cell(scores[name], metric, direction))
     }
     pairs = [(x, y) for x, y in itertools.combinations(found, 2) if published[x] != published[y]]
     if not pairs:
         return None
-    sign = 1.0 if better == "higher" else -1.0
-    wrong = []
+    wrong, open_ = [], []
     for x, y in pairs:
         above, below = (x, y) if published[x] > published[y] else (y, x)
-        if sign * (found[above] - found[below]) <= 0:
+        apart, half = difference(found[above], found[below])
+        if not abs(apart) > half:
+            open_.append(f"{titles[above]} and {titles[below]}")
+        elif apart < 0:
             wrong.append(f"{titles[above]} above {titles[below]}")
-    return Order(metric, len(pairs) - len(wrong), len(pairs), tuple(wrong))
+    return Order(metric, len(pairs) - len(wrong) - len(open_), len(pairs), tuple(wrong), tuple(open_))
 
 
 def markdown(
@@ -127,8 +171,12 @@ def markdown(
     scores: Scores,
     titles: Mapping[str, tuple[str, str]],
     directions: Sequence[str],
+    labels: str | None = None,
 ) -> str:
-    """All tables as Markdown; ``titles`` gives each metric's name for people and which way is better."""
+    """All tables as Markdown; ``titles`` gives each metric's name for people and which way is better.
+
+    ``labels`` is the side that is label maps: published numbers stand beside FCN-scores of the same task only.
+    """
     parts = []
     for table, direction in itertools.product(tables, directions):
         metrics = metrics_of(scores, direction)
@@ -136,23 +184,19 @@ def markdown(
         if len(rows) < 2:
             continue
         heads = [f"{titles[metric][0]} {'↑' if titles[metric][1] == 'higher' else '↓'}" for metric in metrics]
-        with_published = bool(table.published) and direction == "a2b"
-        heads += ["published"] if with_published else []
+        published = table.published_for(labels, direction) if any(metric in FCN for metric in metrics) else {}
+        heads += ["published, Cityscapes: per pixel / per class / class IoU"] if published else []
         parts += [f"### {table.title}, {direction.replace('2', ' to ')} (as {table.source})", ""]
         parts += [f"| | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
         by_title = {variant.title: variant.name for variant in variants}
         for title, cells in rows:
             texts = [str(found) if found else "" for found in cells]
-            if with_published:
-                numbers = table.published.get(by_title.get(title, ""))
+            if published:
+                numbers = published.get(by_title.get(title, ""))
                 texts += [" / ".join(f"{number:.2f}".lstrip("0") for number in numbers) if numbers else ""]
             parts.append(f"| {title} | {' | '.join(texts)} |")
-        if with_published:
-            orders = [
-                order_of(table, variants, scores, metric, direction, titles[metric][1])
-                for metric in [metric for metric in metrics if metric in FCN] or metrics[:1]
-            ]
-            parts += ["", *(f"- {order}." for order in orders if order)]
+        orders = [order_of(table, variants, scores, metric, direction, labels) for metric in metrics]
+        parts += ["", *(f"- {order}." for order in orders if order)] if any(orders) else []
         parts.append("")
     return "\n".join(parts)
 

@@ -21,17 +21,30 @@ class Variant:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of a paper, by the names of its variants; ``published`` are its numbers where they are known.
+    """One table of a paper, by the names of its variants.
 
-    Published scores are per-pixel accuracy, per-class accuracy and class IoU on Cityscapes labels -> photo at 256 px.
+    ``published`` are its scores of Cityscapes labels -> photo at 256 px where they are known, and ``published_back`` those of
+    photo -> labels: per-pixel accuracy, per-class accuracy and class IoU. In the papers, forward is the way from labels.
     """
 
     title: str
     source: str
     rows: tuple[str, ...]
     published: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    published_back: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    def published_for(self, labels: str | None, direction: str) -> Mapping[str, tuple[float, float, float]]:
+        """The published scores of the task that a direction is when side ``labels`` holds label maps; nothing without labels.
+
+        With labels on side b, the cycle that the paper calls forward begins at b, so that the two cycles change places.
+        """
+        if labels is None:
+            return {}
+        numbers = self.published if direction[0] == labels else self.published_back
+        return numbers if labels == "a" else {_TURNED.get(name, name): scores for name, scores in numbers.items()}
 
 
+_TURNED = {"gan-forward-cycle": "gan-backward-cycle", "gan-backward-cycle": "gan-forward-cycle"}
 _NO_IDENTITY = {"lambda_identity": 0.0}
 CYCLEGAN = (
     Variant("cycle-alone", "Cycle alone", {"lambda_gan": 0.0} | _NO_IDENTITY),
@@ -59,7 +72,7 @@ TABLES: dict[str, tuple[Table, ...]] = {
     "cyclegan": (
         Table(
             "Losses",
-            "Zhu et al. 2017, table 4",
+            "Zhu et al. 2017, tables 4 and 5",
             tuple(variant.name for variant in CYCLEGAN),
             {
                 "cycle-alone": (0.22, 0.07, 0.02),
@@ -67,6 +80,13 @@ TABLES: dict[str, tuple[Table, ...]] = {
                 "gan-forward-cycle": (0.55, 0.18, 0.12),
                 "gan-backward-cycle": (0.39, 0.14, 0.06),
                 "full": (0.52, 0.17, 0.11),
+            },
+            {
+                "cycle-alone": (0.10, 0.05, 0.02),
+                "gan-alone": (0.53, 0.11, 0.07),
+                "gan-forward-cycle": (0.49, 0.11, 0.07),
+                "gan-backward-cycle": (0.01, 0.06, 0.01),
+                "full": (0.58, 0.22, 0.16),
             },
         ),
     ),
@@ -81,6 +101,11 @@ TABLES: dict[str, tuple[Table, ...]] = {
                 "cgan": (0.57, 0.22, 0.16),
                 "l1-gan": (0.64, 0.20, 0.15),
                 "l1-cgan": (0.66, 0.23, 0.17),
+            },
+            {
+                "l1": (0.86, 0.42, 0.35),
+                "cgan": (0.74, 0.28, 0.22),
+                "l1-cgan": (0.83, 0.36, 0.29),
             },
         ),
         Table(
