@@ -145,6 +145,10 @@ def test_pairs_that_were_trained_on_are_left_out_unless_allowed(run, tmp_path, c
         (["--direction", "b2a"], "this snapshot translates a2b, not b2a"),
         (["--weights", "nowhere"], "--weights nowhere: is no folder; pass a folder, or one of inception, alexnet, vgg16 as"),
         (["--palette", "auto:2"], "--palette auto:2: finds label colours, but on which side? add --labels a or b"),
+        (
+            ["--palette", "auto:2", "--labels", "a", "--segmenter", "fcn.onnx"],
+            "auto:2: finds colours in any order, but fcn.onnx numbers its own classes; give a file of colours in that order",
+        ),
         (["--palette", "auto:x", "--labels", "a"], "--palette auto:x: auto:K needs a number of classes, such as auto:12"),
         (["--labels", "a", "--segmenter", "x.safetensors"], "gives colours; say with --palette which classes they are"),
         (["--metrics", "fcn_iou"], "fcn_iou: needs --labels and --palette"),

@@ -387,6 +387,22 @@ def test_fcn_score_both_ways(tmp_path):
     assert found.about["identity"] == ""  # of a function that could be any
 
 
+def test_label_maps_are_resized_as_classes_and_never_mixed(tmp_path):
+    red, blue, violet = [255, 0, 0], [0, 0, 255], [128, 0, 128]  # red and blue mixed would be taken for violet
+    palette, random, truths = Palette(np.array([red, blue, violet])), np.random.default_rng(0), []
+    (tmp_path / "labels").mkdir()
+    for i in range(3):
+        classes = np.kron(random.integers(0, 2, (11, 11)), np.ones((3, 3), int))
+        write_pixels(tmp_path / "labels" / f"{i}.png", palette.colours[classes])
+        place = np.floor((np.arange(16) + 0.5) * 33 / 16).astype(int)  # the source pixel that holds the middle of each new one
+        truths.append(torch.from_numpy(palette.colours[classes[place][:, place]]).permute(2, 0, 1)[None])
+    labels = tuple(Ref(tmp_path / "labels" / f"{i}.png") for i in range(3))
+    square = DataConfig(resize="square", crop_size=16, load_size=16)
+    split, answers = Split(noise(tmp_path / "photos", 3), labels, True), iter(truths)
+    found = judged(split, {"a2b": lambda x: next(answers)}, ["fcn_iou"], config=square, tools={"labels": "b", "palette": palette})
+    assert found.value("fcn_iou").value == 1
+
+
 def test_colours_that_are_ignored_are_part_of_the_protocol(tmp_path):
     split, colours = labels_and_photos(tmp_path), np.array([[255, 0, 0], [0, 0, 255]])
     palettes = [Palette(colours), Palette(colours, ignored=np.array([[0, 0, 0]]))]

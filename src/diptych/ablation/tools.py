@@ -15,7 +15,7 @@ from diptych.errors import ConfigError
 from diptych.evaluation.instruments import Instruments
 from diptych.metrics.palette import Palette
 from diptych.recipe import Recipe
-from diptych.scoring.tools import MAX_FOR_PALETTE, Side, found_palette, num_colours, tools_of
+from diptych.scoring.tools import MAX_FOR_PALETTE, Side, found_palette, num_colours, refuse_unordered, tools_of
 from diptych.sheets import spread
 from diptych.training.loop import train
 from diptych.training.progress import Watch
@@ -38,6 +38,7 @@ def ablation_tools(
     With a palette and labels, and no segmenter, one is trained in ``out / "segmenter"``: pix2pix from photos to the labels'
     colours, as segmenter_recipe says. A palette that is found in the training images is kept as ``out / "palette.json"``.
     """
+    refuse_unordered(palette, segmenter)
     colours = _palette(base, out, palette, labels, paired) if palette else None
     if colours and labels and not segmenter:
         recipe = segmenter_recipe(base, labels)

@@ -235,6 +235,7 @@ def build_meters(names: Sequence[str], subject: Subject, tools: Instruments, mea
             "palette": tools.palette.colours.tolist(),
             "ignored": tools.palette.ignored.tolist(),
             "segmenter": identity(segmenter) if segmenter else None,
+            "label_resize": "nearest",
         }
         meters.append(MeterSetup(LabelMeter(found, tools.palette, segmenter), about))
     if family("target_rate") and tools.classifier and tools.target is not None:

@@ -7,9 +7,13 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from diptych.data.augment import to_tensor
+from diptych.data.datasets import read_as
+from diptych.data.splits import Ref
 from diptych.evaluation.cache import FeatureCache
 from diptych.evaluation.results import Of
 from diptych.evaluation.subject import ImageBatch, Subject, Translate, rgb8
@@ -21,6 +25,7 @@ from diptych.metrics.judges import Judge, target_rate
 from diptych.metrics.segmentation import Palette, confusion, fcn_estimates
 from diptych.metrics.style import StyleDistance, gram
 from diptych.nets.backbones import full_precision
+from diptych.pixels import Domain
 
 Compare = Callable[[Tensor, Tensor], Tensor]
 """Two batches in [-1, 1] to one number for each pair of images."""
@@ -219,7 +224,7 @@ class LabelMeter:
 
     From labels to photos, a segmenter finds classes in the output, and the colours of the input are the correct ones; with
     pairs, the same segmenter's score on the real photos is the row ``truth``. From photos to labels, the colours of output
-    and truth are compared, and no segmenter is needed.
+    and truth are compared, and no segmenter is needed. Label maps become classes before they are resized.
     """
 
     def __init__(
@@ -236,10 +241,11 @@ class LabelMeter:
         source, target = batch.subject.source, batch.subject.target
         if self.segmenter is None:
             assert batch.t is not None, "photos to labels needs pairs"
-            self._add("model", self.palette.labels(rgb8(target, batch.y)), self.palette.labels(rgb8(target, batch.t)))
+            right = self._classes(batch, batch.subject.targets, target, batch.t)
+            self._add("model", self.palette.labels(rgb8(target, batch.y)), right)
             return
         assert batch.x is not None, "labels to photos needs the labels"
-        right = self.palette.labels(rgb8(source, batch.x))
+        right = self._classes(batch, batch.subject.inputs, source, batch.x)
         self._add("model", self.segmenter(rgb8(target, batch.y)), right)
         if batch.t is not None:
             self._add("truth", self.segmenter(rgb8(target, batch.t)), right)
@@ -258,6 +264,18 @@ class LabelMeter:
     def image_scores(self) -> dict[str, list[float]]:
         """Nothing: classes are counted over all images together."""
         return {}
+
+    def _classes(self, batch: ImageBatch, refs: Sequence[Ref], domain: Domain, seen: Tensor) -> Tensor:
+        """The classes of label maps, found at their own size and brought to that of ``seen`` without mixing colours."""
+        config = batch.subject.config
+        if config is None or config.resize == "none":
+            return self.palette.labels(rgb8(domain, seen))
+        every = []
+        for ref in refs[batch.first : batch.first + len(seen)]:
+            own = self.palette.labels(rgb8(domain, to_tensor(read_as(ref, domain))[None].to(seen.device)))
+            resized = F.interpolate(own[None].double(), size=seen.shape[2:], mode="nearest-exact")  # exact for whole numbers
+            every.append(resized[0].long())
+        return torch.cat(every)
 
     def _add(self, of: Of, predicted: Tensor, right: Tensor) -> None:
         self.counts[of].append(confusion(predicted, right, self.palette.num_classes).cpu().numpy())

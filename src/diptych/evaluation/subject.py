@@ -62,13 +62,14 @@ class Subject:
 class ImageBatch:
     """Output ``y`` and truth ``t`` of one size, and input ``x``, which may have another; None where there is none.
 
-    All are native pixels on the device.
+    All are native pixels on the device. ``first`` is the index of the first image in the subject.
     """
 
     subject: Subject
     x: Shaped[Tensor, "n c _ _"] | None
     y: Shaped[Tensor, "n d h w"]
     t: Shaped[Tensor, "n d h w"] | None
+    first: int = 0
 
     @cached_property
     def fake(self) -> Float[Tensor, "n d h w"]:
@@ -114,8 +115,9 @@ def translated(subject: Subject, batch_size: int, device: torch.device) -> Itera
                 made, wanted = (f"{image.shape[3]} x {image.shape[2]}" for image in (y, t))
                 where = show((subject.outputs or subject.inputs)[first].path)
                 raise DataError(f"{where}: the output is {made}, its truth {wanted}; bring both to one size")
+            sides = (None if image is None else image.to(device) for image in (x, y, t))
+            yield ImageBatch(subject, *sides, first=first)  # type: ignore[arg-type, misc]
             first += len(group)
-            yield ImageBatch(subject, *(None if image is None else image.to(device) for image in (x, y, t)))  # type: ignore[arg-type]
 
 
 def real_images(subject: Subject, batch_size: int, device: torch.device) -> Iterator[Tensor]:

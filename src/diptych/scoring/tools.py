@@ -52,6 +52,7 @@ def tools_of(
     disk. ``watch`` gets (done, total) bytes while weights are fetched. Raises ConfigError and WeightsError, which name the
     option as the command line does.
     """
+    refuse_unordered(palette, segmenter)
     colours = _palette(palette, labels, subjects) if palette is not None else None
     loaded = load_classifier(classifier, device=device) if classifier is not None else None
     return Instruments(
@@ -128,6 +129,21 @@ def num_colours(palette: str | Path) -> int | None:
     if not count.isdecimal():
         raise ConfigError(f"--palette {palette}: auto:K needs a number of classes, such as auto:12")
     return int(count)
+
+
+def refuse_unordered(palette: str | Path | Palette | None, segmenter: str | Path | Segmenter | None) -> None:
+    """Raise ConfigError for a segmenter that numbers its own classes beside colours that are found in any order.
+
+    A snapshot gives colours, so that its classes are those of the palette in whichever order.
+    """
+    if palette is None or isinstance(palette, Palette) or segmenter is None or num_colours(palette) is None:
+        return
+    if not (isinstance(segmenter, str | Path) and str(segmenter).endswith(".safetensors")):
+        name = segmenter if isinstance(segmenter, str | Path) else getattr(segmenter, "__name__", "the segmenter")
+        raise ConfigError(
+            f"--palette {palette}: finds colours in any order, but {name} numbers its own classes; "
+            "give a file of colours in that order"
+        )
 
 
 def found_palette(images: Iterable[Tensor], domain: Domain, num_classes: int) -> Palette:
