@@ -67,15 +67,15 @@ def test_the_mean_colour_comes_from_the_training_targets(tmp_path):
 
 
 def test_every_number_has_n_interval_unit_and_protocol(tmp_path):
-    found = judged(pairs(tmp_path), {"a2b": lambda x: x})
+    found = judged(pairs(tmp_path, 5), {"a2b": lambda x: x})
     assert {r.metric for r in found.results} == {"psnr", "ssim", "l1", "kid", "lab_l", "lab_a", "lab_b"}
     for result in found.results:
         estimate = result.estimate
-        assert estimate.n == 4 and estimate.low <= estimate.value <= estimate.high
+        assert estimate.n == 5 and estimate.low <= estimate.value <= estimate.high
         assert (result.unit, result.better) == (METRICS[result.metric].unit, METRICS[result.metric].better)
         protocol = found.protocols[result.protocol]
         assert protocol["metric"] == result.metric and protocol["size"] == 16 and protocol["split"] == "test"
-        assert protocol["inputs"][0] == protocol["targets"][0] == 4 and protocol["versions"]["torch"] == torch.__version__
+        assert protocol["inputs"][0] == protocol["targets"][0] == 5 and protocol["versions"]["torch"] == torch.__version__
 
 
 def test_the_same_images_twice_give_the_same_digits_and_protocols(tmp_path):

@@ -161,9 +161,11 @@ def test_estimates_repeat_and_do_not_go_below_what_is_possible(random):
     assert kid_estimate(x, y).n == 25
 
 
-def test_two_images_have_a_kid_but_no_interval(random):
-    estimate = kid_estimate(draw(random, 2, 8), draw(random, 5, 8))
+@pytest.mark.parametrize("n", [2, 4])
+def test_fewer_than_five_images_have_a_kid_but_no_interval(random, n):
+    estimate = kid_estimate(draw(random, n, 8), draw(random, 5, 8))
     assert math.isfinite(estimate.value) and math.isnan(estimate.low) and math.isnan(estimate.high)
+    assert math.isfinite(kid_estimate(draw(random, 5, 8), draw(random, 5, 8)).low)
 
 
 def scenes(random, n, d, shift=0.0):
