@@ -91,6 +91,17 @@ def mean_estimate(values: Sequence[float] | np.ndarray | Tensor) -> Estimate:
     return student_interval(mean, float(numbers.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan, n)
 
 
+def sign_flip_p_value(differences: np.ndarray, *, seed: int = 0, permutations: int = 1000) -> float:
+    """How often the mean of differences of pairs is as far from 0 when each changes its sign at random; two-sided.
+
+    p = (1 + as far or farther) / (1 + permutations), as in Phipson and Smyth (2010).
+    """
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), (permutations, len(differences)))
+    observed = abs(float(differences.mean()))
+    drawn = np.abs(signs @ differences) / len(differences)
+    return float((1 + (drawn >= observed * (1 - 1e-12)).sum()) / (1 + permutations))
+
+
 def jackknife_estimate(statistic: Callable[[np.ndarray], float], n: int) -> Estimate:
     """Any smooth statistic of n images, with Student's interval by the standard error of the jackknife (Tukey 1958).
 
