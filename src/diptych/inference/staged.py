@@ -1,0 +1,228 @@
+"""Translate an image of any size by stages, in bounded memory, to what the network makes of the whole image.
+
+Tiles cut from an image give another picture, since norms take their statistics over the whole image. So the network is applied
+one stage at a time to the whole image: each stage walks over windows with the margins that its layers need, keeps its output as a
+feature map, and gathers the statistics of the norm that follows in float64, before the next stage reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from diptych.errors import ConfigError, SnapshotError, StorageError
+from diptych.inference.cuda import EXACT_FLOAT32
+from diptych.inference.maps import FeatureMap, Moments
+from diptych.inference.pytorch import TorchBackend
+from diptych.inference.recording import record
+from diptych.inference.staging import Stage, Staging, windows
+from diptych.inference.windows import Dropped, Normalised, Window, whole
+from diptych.memory import in_words
+from diptych.messages import show
+from diptych.nets.modes import SeededDropout
+from diptych.trees import read_tree, write_tree
+
+FORMAT = 1  # of the state in the scratch folder
+SAVE_EVERY = 20.0  # seconds of work that an interruption may lose
+Watch = Callable[[float], None]
+"""Called with the share of the work that is done, from 0 to 1."""
+
+
+def staging_of(backend: TorchBackend, height: int, width: int) -> Staging:
+    """The stages for images of a size. Raises ConfigError for a network with a layer that has no form for windows."""
+    dtype = backend.input_format.get("dtype", torch.float32)
+    return Staging(record(backend.net, backend.source.channels, height, width, dtype))
+
+
+@final
+class StagedRun:
+    """One image on its way through the stages.
+
+    ``source`` is (h, w, c) of native pixels, and may be mapped from a file. ``memory`` bounds the bytes that windows take.
+    With a ``scratch`` folder, feature maps lie in files there, and a run that was interrupted goes on from them; without one, they
+    lie in memory.
+    """
+
+    def __init__(
+        self, backend: TorchBackend, source: Shaped[np.ndarray, "h w c"], memory: int, scratch: Path | None = None
+    ) -> None:
+        self.backend, self.source, self.scratch = backend, source, scratch
+        self.staging = staging_of(backend, *source.shape[:2])
+        self.nodes = self.staging.nodes
+        if any(isinstance(node.operation, Dropped) and isinstance(node.operation.layer, SeededDropout) for node in self.nodes):
+            raise ConfigError(
+                "dropout is drawn for the whole image, not for windows of it; add --dropout position or --mode eval"
+            )
+        if self.staging.least > memory:
+            raise ConfigError(
+                f"windows of this network need {in_words(self.staging.least)}, found {in_words(max(0, memory))} of memory "
+                "for them; give more --memory"
+            )
+        self.memory = memory
+        self.maps: dict[int, FeatureMap] = {}
+        self.moments: dict[int, Moments] = {}
+
+    def __call__(self, out: Shaped[np.ndarray, "h w d"], watch: Watch = lambda share: None) -> None:
+        """Write the translation into an array (h, w, d) of the target's pixel type, which may be mapped to a file.
+
+        Raises StorageError when the disk refuses or has too little space for the feature maps.
+        """
+        self._open_scratch()
+        stages = self.staging.stages
+        work = [self.staging.work(stage.node) for stage in stages]
+        try:
+            with EXACT_FLOAT32, torch.inference_mode():
+                for index, stage in enumerate(stages):
+                    before = sum(work[:index])
+                    if stage.node in self.state["done"]:
+                        continue
+                    self._walk(stage, out, lambda share, i=index, b=before: watch((b + share * work[i]) / sum(work)))
+                    self._finish(index, stage)
+        finally:
+            for feature_map in self.maps.values():
+                feature_map.close()
+        if self.scratch is not None:
+            shutil.rmtree(self.scratch)
+
+    def _walk(self, stage: Stage, out: np.ndarray, watch: Watch) -> None:
+        """Compute every window of a stage, from where an interrupted run stopped."""
+        node, side = self.nodes[stage.node], self.staging.side(stage.node, self.memory)
+        moments, begun = Moments(node.shape[1]), self._begun(stage, side)
+        if stage.kept:
+            self.maps[stage.node] = self._map(stage.node)
+        if begun and stage.measured:
+            moments = Moments.restored(self.state["moments"])
+        parts, saved = windows(node.size, side), time.monotonic()
+        for index, window in enumerate(parts):
+            if index < begun:
+                continue
+            x = self._compute(stage.node, window)
+            if stage.measured:
+                moments.add(x if x.is_cuda else x.cpu())
+            if stage.kept:
+                self.maps[stage.node].write(window, x)
+            if stage.node == self.staging.last:
+                (top, bottom), (left, right) = window
+                out[top:bottom, left:right] = self.backend.target.decode(x)[0].permute(1, 2, 0).cpu().numpy()
+            watch((index + 1) / len(parts))
+            if time.monotonic() - saved > SAVE_EVERY and stage.node != self.staging.last:
+                self.state |= {"at": stage.node, "side": side, "windows": index + 1, "moments": moments.state()}
+                self._save()
+                saved = time.monotonic()
+        if stage.measured:
+            self.moments[stage.node] = moments
+
+    def _compute(self, place: int, window: Window) -> Tensor:
+        """Compute a window of a node from kept maps and the image."""
+        node, inputs = self.nodes[place], []
+        if node.operation is None:
+            return self._read_image(window)
+        for source in node.inputs:
+            needed = self.staging.needs(place, window, source)
+            kept = self.maps.get(source) if source in self.staging.kept else None
+            inputs.append(kept.read(needed).to(self.backend.device) if kept else self._compute(source, needed))
+        if isinstance(node.operation, Normalised):
+            moments = self.moments[node.inputs[0]]
+            mean, variance = (x.to(inputs[0].device, torch.float32) for x in (moments.mean, moments.variance))
+            if window == whole(node.size):
+                return node.operation.layer(inputs[0])
+            return node.operation.normalise(inputs[0], mean, variance)
+        return node.operation.apply(inputs, window, self.nodes[node.inputs[0]].size)
+
+    def _read_image(self, window: Window) -> Tensor:
+        (top, bottom), (left, right) = window
+        pixels = torch.from_numpy(np.array(self.source[top:bottom, left:right]))
+        return self.backend.source.encode(pixels.permute(2, 0, 1)[None].to(self.backend.device)).to(**self.backend.input_format)
+
+    def _finish(self, index: int, stage: Stage) -> None:
+        """Write down that a stage is done, and then drop the maps that no later stage reads."""
+        kept = {"moments": self.moments[stage.node].state()} if stage.measured else {}
+        self.state = {"key": self.state["key"], "done": {**self.state["done"], stage.node: kept}}
+        if stage.node != self.staging.last:
+            self._save()
+        for place in self.staging.expires(index):
+            if feature_map := self.maps.pop(place, None):
+                feature_map.drop()
+
+    # What lies in the scratch folder.
+
+    def _map(self, place: int) -> FeatureMap:
+        path = self.scratch / f"map-{place}.bin" if self.scratch is not None else None
+        return FeatureMap(self.nodes[place].shape, self.nodes[place].dtype, path)
+
+    def _begun(self, stage: Stage, side: int) -> int:
+        """How many windows of a stage an interrupted run has done, if it used windows of the same size."""
+        same = self.state.get("at") == stage.node and self.state.get("side") == side
+        return self.state["windows"] if same else 0
+
+    def _open_scratch(self) -> None:
+        """Take up an interrupted run of the same image and network, or begin anew."""
+        self.state: dict[str, Any] = {"key": "", "done": {}}
+        if self.scratch is None:
+            return
+        key, path = self._key(), self.scratch / "state.safetensors"
+        try:
+            state = read_tree(path)
+        except SnapshotError:  # missing or damaged
+            state = {}
+        if state.get("key") == key:
+            self.state = {**state, "done": {int(place): kept for place, kept in state["done"].items()}}
+        else:
+            self._make_scratch()
+            self.state = {"key": key, "done": {}}
+        for index, stage in enumerate(self.staging.stages):
+            if stage.node not in self.state["done"]:
+                break
+            if stage.measured:
+                self.moments[stage.node] = Moments.restored(self.state["done"][stage.node]["moments"])
+            if stage.kept:
+                self.maps[stage.node] = self._map(stage.node)
+            for place in self.staging.expires(index):
+                if feature_map := self.maps.pop(place, None):
+                    feature_map.drop()
+
+    def _make_scratch(self) -> None:
+        """Make an empty folder on a disk with enough space."""
+        assert self.scratch is not None
+        try:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            self.scratch.mkdir(parents=True)
+            free = shutil.disk_usage(self.scratch).free
+        except OSError as error:
+            raise StorageError(f"{show(self.scratch)}: cannot be made ({error.strerror}); choose another --out") from error
+        if free < self.staging.scratch:
+            self.scratch.rmdir()
+            raise StorageError(
+                f"{show(self.scratch)}: feature maps need {in_words(self.staging.scratch)} of disk, found {in_words(free)} free; "
+                "free some space, or choose an --out on another disk"
+            )
+
+    def _save(self) -> None:
+        if self.scratch is None:
+            return
+        if current := self.maps.get(max(self.maps, default=-1)):
+            current.sync()
+        state = {**self.state, "done": {str(place): kept for place, kept in self.state["done"].items()}}
+        write_tree(self.scratch / "state.safetensors", state)
+
+    def _key(self) -> str:
+        """A hash of all that the feature maps depend on."""
+        backend = self.backend
+        digest = hashlib.sha256(f"{FORMAT} {backend.source} {backend.seed} {backend.input_format}".encode())
+        for node in self.nodes:
+            digest.update(f"{node.operation} {node.inputs} {node.shape}".encode())
+        for name, tensor in backend.net.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        for top in range(0, len(self.source), 256):
+            digest.update(np.ascontiguousarray(self.source[top : top + 256]).data)
+        return digest.hexdigest()
