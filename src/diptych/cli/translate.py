@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from diptych.choices import Backend, Direction, Mode, Precision, WorkingSize
+from diptych.choices import Backend, Direction, Dropout, Mode, Precision, WorkingSize
 from diptych.cli import command_parser, positive, seed
 
 EXAMPLES = """\
@@ -49,6 +51,13 @@ def parser() -> argparse.ArgumentParser:
         help="apply the network with batch statistics and dropout, as the published tests do (paper), or with neither (eval) "
         "(default: the snapshot's own mode)",
     )
+    p.add_argument(
+        "--dropout",
+        default="image",
+        choices=get_args(Dropout),
+        help="draw the dropout of mode paper for the whole image, as published, or by position, which is possible by stages too "
+        "(default: image)",
+    )
     p.add_argument("--seed", type=seed, default=0, metavar="N", help="the random seed of dropout in mode paper (default: 0)")
     p.add_argument("--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument(
@@ -67,6 +76,14 @@ def parser() -> argparse.ArgumentParser:
         "--batch", default=None, type=_batch, metavar="N", help="the number of images translated at once, or auto (default: auto)"
     )
     p.add_argument(
+        "--memory",
+        default=None,
+        type=_memory,
+        metavar="SIZE",
+        help="the memory that the process may hold on the device, such as 4GB; an image that needs more is translated by stages, "
+        "with the same result (default: four fifths of what the device has free)",
+    )
+    p.add_argument(
         "--max-error",
         default=1.0,
         type=float,
@@ -82,18 +99,31 @@ def _batch(text: str) -> int | None:
     return None if text == "auto" else positive(text)
 
 
+UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _memory(text: str) -> int:
+    found = re.fullmatch(r"(\d+\.?\d*) ?([kMGT]B)", text.strip(), re.IGNORECASE)
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be a number with a unit ({', '.join(UNITS)}), such as 4GB, found {text!r}")
+    return int(float(found[1]) * {unit.lower(): size for unit, size in UNITS.items()}[found[2].lower()])
+
+
 def main(argv: Sequence[str]) -> int:
     """Translate every image; return 1 when some could not be translated."""
     args = parser().parse_args(argv)
     from diptych.cli.console import bar, console, notes, show_notes
-    from diptych.inference.batch import plan, translate_files
+    from diptych.device import pick_device
+    from diptych.inference.batch import Job, plan, translate_files
     from diptych.inference.choice import choose_translator
-    from diptych.inference.translator import Translator
+    from diptych.inference.translator import Translator, default_memory
+    from diptych.memory import in_words
     from diptych.messages import show
     from diptych.snapshot import Snapshot
 
     show_notes()
-    how = {"device": args.device, "mode": args.mode, "seed": args.seed}
+    memory = args.memory or default_memory(pick_device(args.device))
+    how = {"device": args.device, "mode": args.mode, "seed": args.seed, "dropout": args.dropout, "memory": memory}
     make = partial(Translator, Snapshot.load(args.snapshot), args.direction, **how)
     jobs = plan(args.inputs, args.out, make())
     if args.dry_run:
@@ -102,7 +132,17 @@ def main(argv: Sequence[str]) -> int:
         return 0
     left = [job for job in jobs if not (args.skip_existing and job.target.exists())]
     with bar("images") as progress:
-        task = progress.add_task("translating", total=len(jobs), note="")
+        task, finished = progress.add_task("translating", total=len(jobs), note=""), itertools.count(1)
+        said: dict[Path, int] = {}  # tenths of each image by stages that were printed
+
+        def watch_stages(job: Job, share: float) -> None:
+            note = f"{show(job.source)} by stages, {share:.0%}"
+            progress.update(task, completed=progress.tasks[0].completed // 1 + min(share, 0.999), note=note)
+            if not notes.is_terminal and int(share * 10) > said.get(job.source, -1):
+                said[job.source] = int(share * 10)
+                left = progress.tasks[0].time_remaining
+                notes.print(note + (f", {left / 60:.0f} minutes left" if left else ""), soft_wrap=True)
+
         choice = choose_translator(
             lambda backend, precision: make(backend=backend, precision=precision),
             left,
@@ -119,13 +159,16 @@ def main(argv: Sequence[str]) -> int:
             batch=choice.batch,
             batch_values=choice.batch_values,
             skip_existing=args.skip_existing,
-            watch=lambda outcome: progress.advance(task),
+            watch=lambda outcome: progress.update(task, completed=next(finished), note=""),
+            watch_stages=watch_stages,
         )
     problems = [outcome.problem for outcome in outcomes if outcome.problem]
     for problem in problems:
         notes.print(f"skipped: {problem}", soft_wrap=True)
     done = sum(not outcome.skipped and not outcome.problem for outcome in outcomes)
     already = sum(outcome.skipped for outcome in outcomes)
+    large = sum(outcome.by_stages for outcome in outcomes)
+    how_large = f"; {large} by stages, which whole would take more than {in_words(memory)}" if large else ""
     tail = (f", {already} were there" if already else "") + (f", {len(problems)} of {len(outcomes)} skipped" if problems else "")
-    console.print(f"{done} translated into {show(args.out)}{tail}; {choice}", soft_wrap=True)
+    console.print(f"{done} translated into {show(args.out)}{tail}; {choice}{how_large}", soft_wrap=True)
     return 1 if problems else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
@@ -16,7 +17,7 @@ from torch import Tensor
 from diptych.data.datasets import read_as
 from diptych.data.folders import Ref, find_images
 from diptych.data.formats import output_suffix, write_pixels
-from diptych.errors import DataError, StorageError, out_of_memory
+from diptych.errors import ConfigError, DataError, StorageError, out_of_memory
 from diptych.files import is_same_file
 from diptych.inference.translator import Translator, WorkingSize
 from diptych.messages import show
@@ -36,11 +37,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: it was done, skipped because its result was there, or not done for the reason in ``problem``."""
+    """What became of a job: it was done, skipped because its result was there, or not done for the reason in ``problem``.
+
+    ``by_stages`` says that the image was translated by stages, as it was too large for the memory.
+    """
 
     job: Job
     skipped: bool = False
     problem: str | None = None
+    by_stages: bool = False
 
 
 def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) -> list[Job]:
@@ -79,6 +84,7 @@ class _Loaded:
     pixels: Shaped[Tensor, "c h w"]
     height: int
     width: int
+    by_stages: bool = False
 
 
 def translate_files(
@@ -90,12 +96,15 @@ def translate_files(
     batch_values: int | None = None,
     skip_existing: bool = False,
     watch: Callable[[Outcome], None] = lambda o: None,
+    watch_stages: Callable[[Job, float], None] = lambda job, share: None,
 ) -> list[Outcome]:
     """Translate every job. An image that cannot be read or written, or is too large for the memory, is reported in its outcome.
 
     Threads read the next few images and write the last few while the network computes. Up to ``batch`` successive images of one
     size go through the network together, as long as they have no more than ``batch_values`` numbers. Outcomes are in the order
-    of the jobs, and ``watch`` is called with each. With ``skip_existing``, an interrupted translation goes on where it stopped.
+    of the jobs, and ``watch`` is called with each. Images that do not fit into the translator's memory are translated by stages:
+    ``watch_stages`` is called with the share that is done, and an interrupted image goes on from a hidden folder beside its
+    result. With ``skip_existing``, an interrupted translation goes on where it stopped.
     Raises StorageError when the disk refuses.
     """
     batch = 1 if translator.depends_on_batch else batch
@@ -103,7 +112,7 @@ def translate_files(
     outcomes = []
     with (
         closing(ahead(load, jobs, threads=THREADS, depth=batch + THREADS)) as loaded,
-        closing(_translated(_grouped(loaded, batch, batch_values), translator)) as translated,
+        closing(_translated(_grouped(loaded, batch, batch_values), translator, watch_stages)) as translated,
         closing(ahead(partial(_write, translator=translator), translated, threads=THREADS, depth=batch + THREADS)) as written,
     ):
         for outcome in written:
@@ -147,12 +156,14 @@ def _joins(group: list[_Loaded], item: _Loaded, batch: int, batch_values: int | 
     return batch_values is None or (len(group) + 1) * item.pixels.numel() <= batch_values
 
 
-def _translated(groups: Iterable[list[_Loaded] | Outcome], translator: Translator) -> Generator[_Loaded | Outcome, None, None]:
+def _translated(
+    groups: Iterable[list[_Loaded] | Outcome], translator: Translator, watch_stages: Callable[[Job, float], None]
+) -> Generator[_Loaded | Outcome, None, None]:
     """Give the images after the network.
 
     On CUDA two groups are under way at a time, so that the device computes one while the other is copied.
     """
-    through = partial(_through, translator=translator)
+    through = partial(_through, translator=translator, watch_stages=watch_stages)
     if translator.device.type != "cuda":
         for group in groups:
             yield from through(group)
@@ -162,21 +173,43 @@ def _translated(groups: Iterable[list[_Loaded] | Outcome], translator: Translato
             yield from result
 
 
-def _through(group: list[_Loaded] | Outcome, translator: Translator) -> list[_Loaded | Outcome]:
+def _through(
+    group: list[_Loaded] | Outcome, translator: Translator, watch_stages: Callable[[Job, float], None]
+) -> list[_Loaded | Outcome]:
     if isinstance(group, Outcome):
         return [group]
+    height, width = group[0].pixels.shape[1:]
+    fits = translator.fits(height, width, len(group))
     try:
-        outs = translator.tensors(torch.stack([item.pixels for item in group]))
-        return [replace(item, pixels=out) for item, out in zip(group, outs, strict=True)]
+        if fits:
+            outs = translator.tensors(torch.stack([item.pixels for item in group]))
+            return [replace(item, pixels=out) for item, out in zip(group, outs, strict=True)]
+        if len(group) == 1:
+            return [_by_stages(group[0], translator, watch_stages)]
     except Exception as error:
         if not out_of_memory(error):
             raise
     if len(group) > 1:
-        return [result for item in group for result in _through([item], translator)]
+        return [result for item in group for result in _through([item], translator, watch_stages)]
     (item,) = group
-    height, width = item.pixels.shape[1:]
     problem = f"{show(item.job.source)}: {height} x {width} pixels need more memory than there is; {SMALLER}"
     return [Outcome(item.job, problem=problem)]
+
+
+def _by_stages(item: _Loaded, translator: Translator, watch_stages: Callable[[Job, float], None]) -> _Loaded | Outcome:
+    job = item.job
+    try:
+        scratch = scratch_folder(job.target)
+        out = translator.by_stages(item.pixels.permute(1, 2, 0).numpy(), scratch=scratch, watch=partial(watch_stages, job))
+    except ConfigError as error:
+        return Outcome(job, problem=f"{show(job.source)}: is too large to be translated whole, and by stages {error}")
+    return replace(item, pixels=torch.from_numpy(out).permute(2, 0, 1), by_stages=True)
+
+
+def scratch_folder(target: Path) -> Path:
+    """The hidden folder beside a result in which its translation by stages lies until it is done."""
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]  # since long names are cut
+    return target.with_name(f".{target.name[:40]}.{digest}.stages")
 
 
 def _write(item: _Loaded | Outcome, translator: Translator) -> Outcome:
@@ -193,4 +226,4 @@ def _write(item: _Loaded | Outcome, translator: Translator) -> Outcome:
         return Outcome(job, problem=str(error))
     except MemoryError:
         return Outcome(job, problem=f"{show(job.source)}: its translation does not fit into memory; {SMALLER}")
-    return Outcome(job)
+    return Outcome(job, by_stages=item.by_stages)

@@ -162,6 +162,8 @@ def _images_of_one_size(
     for job in itertools.islice(jobs, 4 * wanted):
         try:
             image = translator.prepare(read_as(Ref(job.source), translator.source), at)
+            if not translator.fits(*image.shape[1:]):  # what is translated by stages takes no part in the choice
+                continue
         except (DataError, MemoryError):  # the outcome of this job will say so
             continue
         if len(images) < wanted and (not images or image.shape == images[0].shape):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import BinaryIO, final
+from typing import Any, BinaryIO, final
 
 import torch
 from torch import Tensor
@@ -19,9 +19,10 @@ from diptych.messages import show
 
 @final
 class FeatureMap:
-    """A map (1, c, h, w) of which windows are written and read; channels lie innermost, so that a row of a window is in one piece.
+    """A map (1, c, h, w) that is written and read by windows; channels lie innermost, so that a row of a window is in one piece.
 
-    With a path it lies in that file, which is made where it is missing; else in memory. Raises StorageError when the disk refuses.
+    With a path it lies in that file, which is made where it is missing; else in memory. Raises StorageError when the disk
+    refuses.
     """
 
     def __init__(self, shape: torch.Size, dtype: torch.dtype, path: Path | None = None) -> None:
@@ -63,7 +64,7 @@ class FeatureMap:
         pixel = self.channels * self.dtype.itemsize
         rows = part.view(torch.uint8).view(bottom - top, -1).numpy()
         full = right - left == self.width
-        pieces = [rows.reshape(-1)] if full else list(rows)
+        pieces: list[Any] = [rows.reshape(-1)] if full else list(rows)
         try:
             for row, piece in enumerate(pieces, top):
                 self.file.seek((row * self.width + left) * pixel)

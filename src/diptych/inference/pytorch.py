@@ -12,8 +12,10 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
+from diptych.choices import Dropout
 from diptych.inference.backends import ComputingPrecision
 from diptych.inference.cuda import EXACT_FLOAT32, FASTEST_KERNELS, Replays, to_device, to_host
+from diptych.inference.dropout import drop_by_position
 from diptych.nets.modes import Mode, as_translator, depends_on_batch
 from diptych.pixels import Domain
 
@@ -40,6 +42,7 @@ class TorchBackend:
         seed: int,
         replay: bool = True,
         compiled: bool = False,
+        dropout: Dropout = "image",
     ) -> None:
         if next(net.parameters()).device != device:
             net = copy.deepcopy(net).to(device)
@@ -49,6 +52,8 @@ class TorchBackend:
         self.input_format = BF16 if precision == "bf16" else {}
         self.exact = precision == "fp32"
         self.net, self.random = as_translator(net, mode)
+        if dropout == "position":
+            drop_by_position(self.net, seed)
         if compiled:
             self.net.compile(dynamic=False)
         self.draws = mode == "paper" and depends_on_batch(net)

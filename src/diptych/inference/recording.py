@@ -50,7 +50,7 @@ def of_layer(layer: nn.Module) -> Operation:
             return Dropped(layer)
         case nn.Conv2d() if layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
             return Convolved(layer)
-        case nn.ConvTranspose2d() if layer.dilation == (1, 1) and layer.output_padding <= layer.padding:
+        case nn.ConvTranspose2d() if layer.dilation == (1, 1) and _no_more(layer.output_padding, layer.padding):
             return TransposedConvolved(layer)
         case nn.Upsample() if layer.mode == "nearest" and float(layer.scale_factor or 0).is_integer():  # type: ignore[arg-type]
             return Enlarged(layer, int(layer.scale_factor))  # type: ignore[arg-type]
@@ -60,6 +60,10 @@ def of_layer(layer: nn.Module) -> Operation:
             left, right, top, bottom = layer.padding
             return Padded((top, left), (bottom, right), mirrored=True)
     raise ConfigError(f"the layer {layer} has no form for windows; translate images whole")
+
+
+def _no_more(numbers: Any, most: Any) -> bool:
+    return all(number <= bound for number, bound in zip(numbers, most, strict=True))
 
 
 def padded(x: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Operation:
@@ -138,7 +142,7 @@ def record(net: nn.Module, channels: int, height: int, width: int, dtype: torch.
     shadow = copy.deepcopy(net, without_data)
     for layer, module in zip(net.modules(), shadow.modules(), strict=True):
         if not any(True for _ in module.children()):
-            module.forward = partial(recorder.apply, layer)  # type: ignore[method-assign]
+            module.forward = partial(recorder.apply, layer)
     with torch.inference_mode(), recorder:
         out = shadow(image)
     last = recorder.places[id(out)]

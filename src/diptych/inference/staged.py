@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -48,8 +49,8 @@ class StagedRun:
     """One image on its way through the stages.
 
     ``source`` is (h, w, c) of native pixels, and may be mapped from a file. ``memory`` bounds the bytes that windows take.
-    With a ``scratch`` folder, feature maps lie in files there, and a run that was interrupted goes on from them; without one, they
-    lie in memory.
+    With a ``scratch`` folder, feature maps lie in files there, and a run that was interrupted goes on from them; without one,
+    they lie in memory.
     """
 
     def __init__(
@@ -59,9 +60,7 @@ class StagedRun:
         self.staging = staging_of(backend, *source.shape[:2])
         self.nodes = self.staging.nodes
         if any(isinstance(node.operation, Dropped) and isinstance(node.operation.layer, SeededDropout) for node in self.nodes):
-            raise ConfigError(
-                "dropout is drawn for the whole image, not for windows of it; add --dropout position or --mode eval"
-            )
+            raise ConfigError("dropout is drawn for whole images, not for windows; add --dropout position, or --mode eval")
         if self.staging.least > memory:
             raise ConfigError(
                 f"windows of this network need {in_words(self.staging.least)}, found {in_words(max(0, memory))} of memory "
@@ -70,6 +69,7 @@ class StagedRun:
         self.memory = memory
         self.maps: dict[int, FeatureMap] = {}
         self.moments: dict[int, Moments] = {}
+        self.state: dict[str, Any] = {"key": "", "done": {}}
 
     def __call__(self, out: Shaped[np.ndarray, "h w d"], watch: Watch = lambda share: None) -> None:
         """Write the translation into an array (h, w, d) of the target's pixel type, which may be mapped to a file.
@@ -82,11 +82,9 @@ class StagedRun:
         try:
             with EXACT_FLOAT32, torch.inference_mode():
                 for index, stage in enumerate(stages):
-                    before = sum(work[:index])
-                    if stage.node in self.state["done"]:
-                        continue
-                    self._walk(stage, out, lambda share, i=index, b=before: watch((b + share * work[i]) / sum(work)))
-                    self._finish(index, stage)
+                    if stage.node not in self.state["done"]:
+                        self._walk(stage, out, partial(_watch_all, watch, work, index))
+                        self._finish(index, stage)
         finally:
             for feature_map in self.maps.values():
                 feature_map.close()
@@ -166,7 +164,6 @@ class StagedRun:
 
     def _open_scratch(self) -> None:
         """Take up an interrupted run of the same image and network, or begin anew."""
-        self.state: dict[str, Any] = {"key": "", "done": {}}
         if self.scratch is None:
             return
         key, path = self._key(), self.scratch / "state.safetensors"
@@ -226,3 +223,8 @@ class StagedRun:
         for top in range(0, len(self.source), 256):
             digest.update(np.ascontiguousarray(self.source[top : top + 256]).data)
         return digest.hexdigest()
+
+
+def _watch_all(watch: Watch, work: Sequence[int], index: int, share: float) -> None:
+    """Tell the share of all stages, from the share of one of them."""
+    watch((sum(work[:index]) + share * work[index]) / sum(work))

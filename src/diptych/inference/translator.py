@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,16 @@ from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor
 
-from diptych.choices import WorkingSize
+from diptych.choices import Dropout, WorkingSize
 from diptych.data.augment import resize, to_tensor
 from diptych.data.kinds import fit
 from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
 from diptych.inference.backends import Backend, ComputingPrecision, onnx_run, openvino_run
 from diptych.inference.pytorch import TorchBackend
+from diptych.inference.staged import StagedRun, Watch, staging_of
+from diptych.inference.staging import whole_bytes
+from diptych.memory import available_memory, resident_memory
 from diptych.nets.modes import Mode, depends_on_batch
 from diptych.snapshot import Snapshot
 
@@ -43,20 +48,25 @@ class Translator:
         backend: Backend = "torch",
         replay: bool = True,
         compiled: bool = False,
+        dropout: Dropout = "image",
+        memory: int | None = None,
     ) -> None:
         self.source, self.target = snapshot.domains(direction)
         self.net, self.size, self.mode = snapshot.generators[direction], snapshot.size, mode or snapshot.mode
         self.backend, self.precision, self.device = backend, precision, pick_device(device)
+        self.memory, self._one_by_stages = memory, threading.Lock()
         self.depends_on_batch = self.mode == "paper" and depends_on_batch(self.net)
         """Whether the translation of an image depends on the other images of its batch."""
+        how: dict[str, Any] = {"replay": replay, "compiled": compiled, "dropout": dropout}
         if backend != "torch":
             self._refuse_what_graphs_lack(device)
             self.device = torch.device("cpu")
+            self._torch = lambda: TorchBackend(self.net, self.source, self.target, self.device, "fp32", self.mode, seed)
             self._run = {"onnx": onnx_run, "openvino": openvino_run}[backend](self.net, self.source, self.target, precision)
         else:
-            self._run = TorchBackend(
-                self.net, self.source, self.target, self.device, precision, self.mode, seed, replay, compiled
-            )
+            run = TorchBackend(self.net, self.source, self.target, self.device, precision, self.mode, seed, **how)
+            self._run, self._torch = run, lambda: run
+        self._whole_bytes = lru_cache(maxsize=1024)(self._count_whole_bytes)
 
     @classmethod
     def load(
@@ -71,6 +81,8 @@ class Translator:
         backend: Backend = "torch",
         replay: bool = True,
         compiled: bool = False,
+        dropout: Dropout = "image",
+        memory: int | None = None,
     ) -> Translator:
         """Load a snapshot file.
 
@@ -78,11 +90,14 @@ class Translator:
         ``backend`` is what computes: ``torch``, or on the CPU ``onnx`` (ONNX Runtime) or ``openvino``, which are faster.
         On CUDA, ``replay`` replays the translation of a size that comes again as one CUDA graph: the results are the same, and
         small batches several times as fast. ``compiled`` generates kernels for each size with torch.compile, which takes most of
-        a minute.
+        a minute. ``dropout`` is drawn for the whole ``image`` as published, or by ``position`` (see diptych.inference.dropout).
+        ``memory`` are the bytes that the process may hold on the device; an image that needs more is translated by stages, which
+        gives the same result (see `by_stages`). By default every image is translated whole.
         Raises SnapshotError for a bad file, ConfigError for a direction that it does not translate or a device that is not there.
         """
-        how: dict[str, Any] = {"device": device, "precision": precision, "mode": mode, "seed": seed}
-        return cls(Snapshot.load(snapshot), direction, **how, backend=backend, replay=replay, compiled=compiled)
+        how: dict[str, Any] = {"device": device, "precision": precision, "mode": mode, "seed": seed, "dropout": dropout}
+        how |= {"backend": backend, "replay": replay, "compiled": compiled, "memory": memory}
+        return cls(Snapshot.load(snapshot), direction, **how)
 
     def _refuse_what_graphs_lack(self, device: str) -> None:
         if self.depends_on_batch:
@@ -137,7 +152,54 @@ class Translator:
     def tensors(self, pixels: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d h w"]:
         """Translate a tensor of native pixels that lies on the CPU or the device; the result lies on the CPU."""
         self.source.check(pixels)
-        return self._run(pixels)
+        if self.fits(*pixels.shape[2:]):
+            return self._run(pixels)
+        images = (self.by_stages(image.permute(1, 2, 0).cpu().numpy()) for image in pixels)
+        return torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in images])
+
+    def fits(self, height: int, width: int, images: int = 1) -> bool:
+        """Whether so many images of a size can be translated whole at once in the memory that this translator may take."""
+        return self.memory is None or images * self._whole_bytes(height, width) <= self._left()
+
+    def _count_whole_bytes(self, height: int, width: int) -> int:
+        try:
+            return whole_bytes(staging_of(self._torch(), height, width).nodes)
+        except ConfigError:  # a network with layers that have no form for windows is applied to whole images only
+            return 0
+
+    def _left(self) -> int:
+        """The bytes that this process may still take on the device; 10^9 where no bound was given."""
+        if self.memory is None:
+            return 10**9
+        return self.memory - (resident_memory() if self.device.type == "cpu" else 0)
+
+    def by_stages(
+        self,
+        source: Shaped[np.ndarray, "h w c"],
+        out: Shaped[np.ndarray, "h w d"] | None = None,
+        *,
+        scratch: Path | None = None,
+        watch: Watch = lambda share: None,
+    ) -> Shaped[np.ndarray, "h w d"]:
+        """Translate an array of native pixels by stages, in bounded memory, to what the network makes of the whole image.
+
+        ``source`` and ``out`` may be mapped from files (numpy.memmap). With a ``scratch`` folder, feature maps lie in files there
+        and an interrupted translation goes on from them; without one they lie in memory. ``watch`` is called with the share of
+        the work that is done. Raises ConfigError for dropout that is not by position, and where ``memory`` is
+        too little for any window, and StorageError when the disk refuses.
+        """
+        self.source.check(torch.from_numpy(np.array(source[:1, :1])).permute(2, 0, 1)[None])
+        with self._one_by_stages:
+            run = StagedRun(self._torch(), source, self._left(), scratch)
+            if out is None:
+                out = np.empty((*source.shape[:2], self.target.channels), self.target.dtype)
+            run(out, watch)
+        return out
+
+
+def default_memory(device: torch.device) -> int:
+    """Four fifths of the bytes that this process holds and can still take on a device."""
+    return (available_memory(device) + (resident_memory() if device.type == "cpu" else 0)) * 4 // 5
 
 
 def _from_pil(image: Image.Image) -> np.ndarray:

@@ -217,7 +217,7 @@ class TransposedConvolved(Operation):
         (x,), layer = inputs, self.layer
         if x.shape[2:] == size:
             return _cut(layer(x), window, (0, 0))
-        y = F.conv_transpose2d(x, layer.weight, layer.bias, layer.stride, 0, 0, layer.groups, layer.dilation)  # type: ignore[arg-type]
+        y = F.conv_transpose2d(x, layer.weight, layer.bias, layer.stride, 0, 0, layer.groups, layer.dilation)
         corner = []
         for axis in (0, 1):
             _, stride, padding = self._numbers(axis)
