@@ -93,7 +93,9 @@ def main() -> None:
         seconds = time.perf_counter() - began
     scratch = staging_of(translate._torch(), height, width).scratch
     peak = in_words(peak_memory(translate.device))
-    print(f"by stages    {seconds:8.1f} s  peak {peak} of {in_words(args.memory * 10**6)}  scratch {in_words(scratch)}", flush=True)
+    print(
+        f"by stages    {seconds:8.1f} s  peak {peak} of {in_words(args.memory * 10**6)}  scratch {in_words(scratch)}", flush=True
+    )
     translate = Translator(snapshot, **how)
     if args.tiles:
         for overlap in (0, 96):

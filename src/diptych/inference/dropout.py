@@ -24,6 +24,10 @@ class PositionDropout(nn.Module):
         super().__init__()
         self.p, self.seed, self.layer = p, seed, layer
 
+    def extra_repr(self) -> str:
+        """The probability with which a value is dropped, for the network's description."""
+        return f"p={self.p}"
+
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Drop values of a whole map."""
         return self.at(x, 0, 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -49,14 +49,13 @@ class StagedRun:
     """One image on its way through the stages.
 
     ``source`` is (h, w, c) of native pixels, and may be mapped from a file. ``memory`` bounds the bytes that windows take.
-    With a ``scratch`` folder, feature maps lie in files there, and a run that was interrupted goes on from them; without one,
-    they lie in memory.
+    Raises ConfigError where that is too little for the smallest windows, for dropout that is not by position, and for a network
+    with a layer that has no form for windows.
     """
 
-    def __init__(
-        self, backend: TorchBackend, source: Shaped[np.ndarray, "h w c"], memory: int, scratch: Path | None = None
-    ) -> None:
-        self.backend, self.source, self.scratch = backend, source, scratch
+    def __init__(self, backend: TorchBackend, source: Shaped[np.ndarray, "h w c"], memory: int) -> None:
+        self.backend, self.source = backend, source
+        self.scratch: Path | None = None
         self.staging = staging_of(backend, *source.shape[:2])
         self.nodes = self.staging.nodes
         if any(isinstance(node.operation, Dropped) and isinstance(node.operation.layer, SeededDropout) for node in self.nodes):
@@ -71,11 +70,13 @@ class StagedRun:
         self.moments: dict[int, Moments] = {}
         self.state: dict[str, Any] = {"key": "", "done": {}}
 
-    def __call__(self, out: Shaped[np.ndarray, "h w d"], watch: Watch = lambda share: None) -> None:
+    def __call__(self, out: Shaped[np.ndarray, "h w d"], scratch: Path | None = None, watch: Watch = lambda share: None) -> None:
         """Write the translation into an array (h, w, d) of the target's pixel type, which may be mapped to a file.
 
-        Raises StorageError when the disk refuses or has too little space for the feature maps.
+        With a ``scratch`` folder, feature maps lie in files there, and a run that was interrupted goes on from them; without one,
+        they lie in memory. Raises StorageError when the disk refuses or has too little space for the feature maps.
         """
+        self.scratch = scratch
         self._open_scratch()
         stages = self.staging.stages
         work = [self.staging.work(stage.node) for stage in stages]
@@ -153,9 +154,11 @@ class StagedRun:
 
     # What lies in the scratch folder.
 
+    def _path(self, place: int) -> Path | None:
+        return self.scratch / f"map-{place}.bin" if self.scratch is not None else None
+
     def _map(self, place: int) -> FeatureMap:
-        path = self.scratch / f"map-{place}.bin" if self.scratch is not None else None
-        return FeatureMap(self.nodes[place].shape, self.nodes[place].dtype, path)
+        return FeatureMap(self.nodes[place].shape, self.nodes[place].dtype, self._path(place))
 
     def _begun(self, stage: Stage, side: int) -> int:
         """How many windows of a stage an interrupted run has done, if it used windows of the same size."""
@@ -166,26 +169,30 @@ class StagedRun:
         """Take up an interrupted run of the same image and network, or begin anew."""
         if self.scratch is None:
             return
-        key, path = self._key(), self.scratch / "state.safetensors"
+        key = self._key()
         try:
-            state = read_tree(path)
+            state = read_tree(self.scratch / "state.safetensors")
         except SnapshotError:  # missing or damaged
             state = {}
-        if state.get("key") == key:
-            self.state = {**state, "done": {int(place): kept for place, kept in state["done"].items()}}
-        else:
+        done = {int(place): kept for place, kept in state.get("done", {}).items()}
+        needed = self._needed(done)
+        begun = {state["at"]} & self.staging.kept if "at" in state else set()
+        if state.get("key") != key or not all(self._is_there(place) for place in needed | begun):
             self._make_scratch()
             self.state = {"key": key, "done": {}}
-        for index, stage in enumerate(self.staging.stages):
-            if stage.node not in self.state["done"]:
-                break
-            if stage.measured:
-                self.moments[stage.node] = Moments.restored(self.state["done"][stage.node]["moments"])
-            if stage.kept:
-                self.maps[stage.node] = self._map(stage.node)
-            for place in self.staging.expires(index):
-                if feature_map := self.maps.pop(place, None):
-                    feature_map.drop()
+            return
+        self.state = {**state, "done": done}
+        self.moments = {place: Moments.restored(kept["moments"]) for place, kept in done.items() if kept}
+        self.maps = {place: self._map(place) for place in needed}
+
+    def _needed(self, done: Iterable[int]) -> set[int]:
+        """The kept maps that stages after the ones that are done read."""
+        left = [stage for stage in self.staging.stages if stage.node not in done]
+        return {place for stage in left for place in stage.reads} & set(done)
+
+    def _is_there(self, place: int) -> bool:
+        path = self._path(place)
+        return path is not None and path.is_file() and path.stat().st_size == self.nodes[place].nbytes
 
     def _make_scratch(self) -> None:
         """Make an empty folder on a disk with enough space."""
@@ -214,9 +221,9 @@ class StagedRun:
     def _key(self) -> str:
         """A hash of all that the feature maps depend on."""
         backend = self.backend
-        digest = hashlib.sha256(f"{FORMAT} {backend.source} {backend.seed} {backend.input_format}".encode())
+        digest = hashlib.sha256(f"{FORMAT} {backend.net} {backend.source} {backend.seed} {backend.input_format}".encode())
         for node in self.nodes:
-            digest.update(f"{node.operation} {node.inputs} {node.shape}".encode())
+            digest.update(f"{type(node.operation).__name__} {node.inputs} {node.shape}".encode())
         for name, tensor in backend.net.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

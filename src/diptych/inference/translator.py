@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -184,16 +186,19 @@ class Translator:
         """Translate an array of native pixels by stages, in bounded memory, to what the network makes of the whole image.
 
         ``source`` and ``out`` may be mapped from files (numpy.memmap). With a ``scratch`` folder, feature maps lie in files there
-        and an interrupted translation goes on from them; without one they lie in memory. ``watch`` is called with the share of
-        the work that is done. Raises ConfigError for dropout that is not by position, and where ``memory`` is
-        too little for any window, and StorageError when the disk refuses.
+        and an interrupted translation goes on from them; without one they lie in memory, or in a temporary folder where they
+        would take more than half of it. ``watch`` is called with the share of the work that is done. Raises ConfigError for
+        dropout that is not by position and where ``memory`` is too little for any window, StorageError when the disk refuses.
         """
         self.source.check(torch.from_numpy(np.array(source[:1, :1])).permute(2, 0, 1)[None])
-        with self._one_by_stages:
-            run = StagedRun(self._torch(), source, self._left(), scratch)
-            if out is None:
-                out = np.empty((*source.shape[:2], self.target.channels), self.target.dtype)
-            run(out, watch)
+        if out is None:
+            out = np.empty((*source.shape[:2], self.target.channels), self.target.dtype)
+        with self._one_by_stages, ExitStack() as stack:
+            half = self._left() // 2  # for windows, and as much for feature maps in memory
+            run = StagedRun(self._torch(), source, half)
+            if scratch is None and self.memory is not None and run.staging.scratch > half:
+                scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="diptych-")), "stages")
+            run(out, scratch, watch)
         return out
 
 
