@@ -3,9 +3,9 @@
     python -m benchmarks.large [--net resnet_9] [--width 64] [--size 4096 3072] [--memory 1500] [--compare] [--tiles]
         [--snapshot FILE] [--image FILE]
 
-The image is translated by stages first, so that the peak of the process's resident memory, the interpreter and libraries included,
-is that of the stages. With ``--compare`` the whole image follows in one call, with ``--tiles`` tiles of 512 pixels, without overlap
-and with 96 pixels of it on every side. Differences are of floats in [-1, 1], and for tiles also in levels of 255.
+The image is translated by stages first, so that the peak of the process's resident memory, the interpreter and libraries
+included, is that of the stages. With ``--tiles`` follow tiles of 512 pixels, without overlap and with 96 pixels of it on every
+side, with ``--compare`` the whole image in one call. Differences are of floats in [-1, 1]; those of tiles are in levels of 255.
 """
 
 from __future__ import annotations
@@ -92,10 +92,8 @@ def main() -> None:
         staged = translate.by_stages(image, scratch=Path(folder, "scratch"))
         seconds = time.perf_counter() - began
     scratch = staging_of(translate._torch(), height, width).scratch
-    peak = in_words(peak_memory(translate.device))
-    print(
-        f"by stages    {seconds:8.1f} s  peak {peak} of {in_words(args.memory * 10**6)}  scratch {in_words(scratch)}", flush=True
-    )
+    peak, allowed = in_words(peak_memory(translate.device)), in_words(args.memory * 10**6)
+    print(f"by stages    {seconds:8.1f} s  peak {peak} of {allowed}  scratch {in_words(scratch)}", flush=True)
     translate = Translator(snapshot, **how)
     if args.tiles:
         for overlap in (0, 96):

@@ -190,6 +190,15 @@ def test_benchmarks_translate_compares_backends_and_a_folder(run, tmp_path):
     assert found["folder"]["images"] == 2 and found["folder"]["images_s"] > 0
 
 
+def test_benchmarks_large_compares_stages_with_the_whole_image_and_with_tiles(run, monkeypatch):
+    monkeypatch.setattr("benchmarks.large.TILE", 40)
+    monkeypatch.setattr("diptych.inference.staging.SIDES", (32,))
+    out = run("benchmarks.large", "--net", "resnet_1", "--width", 4, "--size", 80, 72, "--memory", 64000, "--compare", "--tiles")
+    assert float(re.search(r"greatest difference (\S+) of", out)[1]) < 1e-4
+    assert float(re.search(r"overlap  0  difference to the stages mean (\S+)/255", out)[1]) > 0.1
+    assert re.search(r"by stages +\S+ s  peak \S+ [MG]B of 64.0 GB  scratch \S+ kB", out)
+
+
 # --- tools ---
 
 

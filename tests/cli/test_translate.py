@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 
 from diptych.data.formats import read_pixels
+from diptych.inference import staging
+from diptych.inference.batch import scratch_folder
+from diptych.inference.staged import StagedRun
 from diptych.inference.translator import Translator
 from tests.cli.pictures import diptych, folder, picture, size_of
 
@@ -149,3 +152,60 @@ def test_a_snapshot_needs_nothing_of_its_run(pix2pix_run, tmp_path):
     picture(tmp_path / "x.png", 2, 50, 30)
     assert diptych("translate", alone, tmp_path / "x.png", "--out", tmp_path / "out", "--mode", "eval") == 0
     assert size_of(tmp_path / "out" / "x.png") == ("RGB", 50, 30)
+
+
+@pytest.fixture
+def too_large(monkeypatch):
+    """Let every image seem too large for the memory, and windows be small."""
+    monkeypatch.setattr(staging, "SIDES", (24,))
+    monkeypatch.setattr(Translator, "_count_whole_bytes", lambda self, height, width: 10**15)
+
+
+def test_an_image_too_large_for_the_memory_is_translated_by_stages_and_that_is_said(snapshot, tmp_path, too_large, capsys):
+    given = picture(tmp_path / "x.png", 3, 61, 75)
+    assert diptych("translate", snapshot, given, "--out", tmp_path / "out", "--device", "cpu", "--memory", "64GB") == 0
+    captured = capsys.readouterr()
+    assert captured.out.endswith("torch fp32, batch 1; 1 by stages, too large to be translated whole in 64.0 GB\n")
+    assert "x.png by stages, 100%" in captured.err
+    expected = Translator.load(snapshot, device="cpu")(Image.open(given))
+    assert np.abs(read_pixels(tmp_path / "out" / "x.png").astype(int) - np.asarray(expected)).max() <= 1
+    assert tree(tmp_path / "out") == {"x.png"}
+
+
+def test_dropout_for_whole_images_is_not_drawn_in_windows(pix2pix_run, tmp_path, too_large, capsys):
+    given = picture(tmp_path / "x.png", 3, 64, 64)
+    words = ["translate", pix2pix_run / "snapshot.safetensors", given, "--out", tmp_path / "out", "--memory", "64GB"]
+    assert diptych(*words, "--mode", "eval") == 0
+    assert diptych(*words, "--mode", "paper", "--dropout", "position") == 0
+    capsys.readouterr()
+    whole = Translator.load(pix2pix_run / "snapshot.safetensors", mode="paper")
+    assert diptych(*words, "--mode", "paper") == (1 if whole.depends_on_batch and "Dropout" in str(whole.net) else 0)
+
+
+def test_an_interrupted_image_goes_on_from_the_folder_beside_its_result(snapshot, tmp_path, too_large, monkeypatch):
+    given = picture(tmp_path / "x.png", 3, 61, 75)
+    words = ["translate", snapshot, given, "--out", tmp_path / "out", "--device", "cpu", "--memory", "64GB"]
+    assert diptych(*words[:3], "--out", tmp_path / "expected", *words[5:]) == 0
+    walked, walk = [], StagedRun._walk
+
+    def stop(self, stage, out, watch):
+        if len(walked) == 7:
+            raise KeyboardInterrupt
+        walked.append(stage.node)
+        walk(self, stage, out, watch)
+
+    monkeypatch.setattr(StagedRun, "_walk", stop)
+    assert diptych(*words) == 130
+    assert scratch_folder(tmp_path / "out" / "x.png").is_dir()
+    before = list(walked)
+    walked.clear()
+    walked.extend([None] * 100)
+    assert diptych(*words) == 0 and not set(before) & set(walked)
+    assert (tmp_path / "out" / "x.png").read_bytes() == (tmp_path / "expected" / "x.png").read_bytes()
+    assert tree(tmp_path / "out") == {"x.png"}  # and no other folder
+
+
+@pytest.mark.parametrize("size", ["4", "4XB", "-1GB", "GB"])
+def test_a_memory_without_number_or_unit_is_refused(snapshot, tmp_path, size, capsys):
+    assert diptych("translate", snapshot, tmp_path, "--out", tmp_path / "out", f"--memory={size}") == 2
+    assert f"must be a number with a unit (kB, MB, GB, TB), such as 4GB, found '{size}'" in capsys.readouterr().err

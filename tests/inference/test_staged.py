@@ -118,7 +118,7 @@ def test_dropout_that_is_drawn_for_the_whole_image_is_refused():
 def test_a_layer_without_a_form_for_windows_is_refused_and_named():
     net = generator("resnet_1", 3, 3, width=4)
     net.stem.append(nn.MaxPool2d(2))
-    with pytest.raises(ConfigError, match="the layer MaxPool2d.* has no form for windows; translate images whole"):
+    with pytest.raises(ConfigError, match=r"the layer MaxPool2d.* has no form for windows; translate images whole"):
         record(net, 3, 32, 32)
 
     class Doubled(nn.Module):

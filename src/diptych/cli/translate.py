@@ -6,6 +6,7 @@ import argparse
 import itertools
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -140,8 +141,8 @@ def main(argv: Sequence[str]) -> int:
             progress.update(task, completed=progress.tasks[0].completed // 1 + min(share, 0.999), note=note)
             if not notes.is_terminal and int(share * 10) > said.get(job.source, -1):
                 said[job.source] = int(share * 10)
-                left = progress.tasks[0].time_remaining
-                notes.print(note + (f", {left / 60:.0f} minutes left" if left else ""), soft_wrap=True)
+                seconds = progress.tasks[0].time_remaining
+                notes.print(note + (f", {timedelta(seconds=round(seconds))} left" if seconds else ""), soft_wrap=True)
 
         choice = choose_translator(
             lambda backend, precision: make(backend=backend, precision=precision),
@@ -168,7 +169,7 @@ def main(argv: Sequence[str]) -> int:
     done = sum(not outcome.skipped and not outcome.problem for outcome in outcomes)
     already = sum(outcome.skipped for outcome in outcomes)
     large = sum(outcome.by_stages for outcome in outcomes)
-    how_large = f"; {large} by stages, which whole would take more than {in_words(memory)}" if large else ""
+    how_large = f"; {large} by stages, too large to be translated whole in {in_words(memory)}" if large else ""
     tail = (f", {already} were there" if already else "") + (f", {len(problems)} of {len(outcomes)} skipped" if problems else "")
     console.print(f"{done} translated into {show(args.out)}{tail}; {choice}{how_large}", soft_wrap=True)
     return 1 if problems else 0

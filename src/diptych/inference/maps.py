@@ -115,7 +115,7 @@ class Moments:
     def add(self, x: Tensor) -> None:
         """Take in a window (1, c, h, w)."""
         pixels = x[0].permute(1, 2, 0).flatten(0, 1)
-        for block in pixels.split(max(1, 2**20 // pixels.shape[1])):  # float64 copies that stay small
+        for block in pixels.split(max(1, 2**16 // pixels.shape[1])):  # float64 copies that stay in the cache
             exact = block.double()
             mean = exact.mean(0)
             squares = (exact - mean).square_().sum(0)

@@ -26,7 +26,7 @@ from diptych.inference.maps import FeatureMap, Moments
 from diptych.inference.pytorch import TorchBackend
 from diptych.inference.recording import record
 from diptych.inference.staging import Stage, Staging, windows
-from diptych.inference.windows import Dropped, Normalised, Window, whole
+from diptych.inference.windows import Dropped, Normalised, Window
 from diptych.memory import in_words
 from diptych.messages import show
 from diptych.nets.modes import SeededDropout
@@ -132,8 +132,6 @@ class StagedRun:
         if isinstance(node.operation, Normalised):
             moments = self.moments[node.inputs[0]]
             mean, variance = (x.to(inputs[0].device, torch.float32) for x in (moments.mean, moments.variance))
-            if window == whole(node.size):
-                return node.operation.layer(inputs[0])
             return node.operation.normalise(inputs[0], mean, variance)
         return node.operation.apply(inputs, window, self.nodes[node.inputs[0]].size)
 

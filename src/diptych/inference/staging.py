@@ -9,7 +9,7 @@ from functools import cached_property
 from diptych.inference.recording import Node
 from diptych.inference.windows import Convolved, Normalised, TransposedConvolved, Window, area, whole
 
-SIDES = (512, 384, 256, 192, 128, 96, 64, 48, 32)
+SIDES = (256, 192, 128, 96, 64, 48, 32)
 """Heights and widths of windows, of which the largest is taken that fits into the memory."""
 
 LIBRARIES = 10**8  # bytes that torch and oneDNN take for themselves when they first compute

@@ -170,10 +170,9 @@ class Translator:
             return 0
 
     def _left(self) -> int:
-        """The bytes that this process may still take on the device; 10^9 where no bound was given."""
-        if self.memory is None:
-            return 10**9
-        return self.memory - (resident_memory() if self.device.type == "cpu" else 0)
+        """The bytes that this process may still take on the device."""
+        memory = default_memory(self.device) if self.memory is None else self.memory
+        return memory - (resident_memory() if self.device.type == "cpu" else 0)
 
     def by_stages(
         self,

@@ -2,7 +2,7 @@
 
 A window is a range of rows and a range of columns. Each operation says which window of its input it needs, margins included, and
 computes from that; what lies beyond the border of the image is padded as the layer itself would. Where a window is the whole
-map, the layer itself is called.
+map, a convolution is the layer itself.
 """
 
 from __future__ import annotations
@@ -119,14 +119,14 @@ class Normalised(Operation):
         raise AssertionError("the caller normalises with the statistics that it measured")
 
     def normalise(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-        """Normalise a window by the mean and the biased variance of every channel, in at least float32."""
+        """Normalise a window by the mean and the biased variance of every channel, in at least float32; it may be overwritten."""
         if x.shape[2:].numel() == 1:
             return self.layer(x)  # which refuses it
         exact = torch.promote_types(x.dtype, torch.float32)
         scale = torch.rsqrt(variance + self.layer.eps)
-        y = (x.to(exact) - _by_channel(mean, exact)) * _by_channel(scale, exact)
+        y = x.to(exact).sub_(_by_channel(mean, exact)).mul_(_by_channel(scale, exact))
         if self.layer.weight is not None:
-            y = y * _by_channel(self.layer.weight, exact) + _by_channel(self.layer.bias, exact)
+            y.mul_(_by_channel(self.layer.weight, exact)).add_(_by_channel(self.layer.bias, exact))
         return y.to(x.dtype)
 
 
@@ -282,12 +282,13 @@ class Padded(Operation):
         return int(indices.min()), int(indices.max()) + 1
 
     def apply(self, inputs: Sequence[Tensor], window: Window, size: Size) -> Tensor:
-        """Take rows and columns by their indices."""
-        x = inputs[0]
+        """Take rows and columns by their indices, where the window reaches beyond the border."""
+        pixels = inputs[0].permute(0, 2, 3, 1)  # selecting is fast where channels lie innermost
         for axis, span in enumerate(window):
-            indices = self._indices(axis, span, size[axis])
-            x = x.index_select(axis + 2, (indices - indices.min()).to(x.device))
-        return x
+            if span[0] < self.before[axis] or span[1] > self.before[axis] + size[axis]:
+                indices = self._indices(axis, span, size[axis])
+                pixels = pixels.index_select(axis + 1, (indices - indices.min()).to(pixels.device))
+        return pixels.permute(0, 3, 1, 2)
 
 
 @final
