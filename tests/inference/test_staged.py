@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from diptych.data.formats import read_pixels
 from diptych.errors import ConfigError, StorageError
-from diptych.inference import staged, staging
+from diptych.inference import batch, staged, staging
 from diptych.inference.dropout import PositionDropout
 from diptych.inference.maps import FeatureMap, Moments
 from diptych.inference.recording import record
@@ -242,6 +244,28 @@ def test_a_translator_takes_the_whole_image_where_it_fits_and_stages_where_not(m
     monkeypatch.setattr(small, "_whole_bytes", lambda height, width: 10**12)
     assert np.abs(small(image) - expected).max() < 2e-5 and chosen == [(96, 80, 3)]
     assert translator("resnet_1")._whole_bytes(960, 800) > 50 * translator("resnet_1")._whole_bytes(96, 80) - 100 * 10**8
+
+
+def test_a_result_that_could_not_be_written_is_made_again_by_the_last_stage_alone(small_windows, monkeypatch, tmp_path):
+    translate = translator("resnet_1", how={"memory": 10**12}, domain=Domain())
+    monkeypatch.setattr(translate, "fits", lambda *size: False)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(tmp_path / "x.png")
+    (job,), write = batch.plan([tmp_path / "x.png"], tmp_path / "out", translate), batch.write_pixels
+
+    def full(path, pixels):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(batch, "write_pixels", full)
+    with pytest.raises(StorageError, match="the disk is full"):
+        batch.translate_files([job], translate)
+    assert batch.scratch_folder(job.target).is_dir()
+    monkeypatch.setattr(batch, "write_pixels", write)
+    shares = []
+    (outcome,) = batch.translate_files([job], translate, watch_stages=lambda job, share: shares.append(share))
+    assert outcome.by_stages and outcome.problem is None and shares[0] > 0.5 and len(shares) <= 12
+    expected = translator("resnet_1", domain=Domain())(read_pixels(job.source))
+    assert np.abs(read_pixels(job.target).astype(int) - expected).max() <= 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["x.png"]
 
 
 def test_images_mapped_from_files_go_through(small_windows, tmp_path):

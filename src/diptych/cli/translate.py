@@ -168,7 +168,7 @@ def main(argv: Sequence[str]) -> int:
         notes.print(f"skipped: {problem}", soft_wrap=True)
     done = sum(not outcome.skipped and not outcome.problem for outcome in outcomes)
     already = sum(outcome.skipped for outcome in outcomes)
-    large = sum(outcome.by_stages for outcome in outcomes)
+    large = sum(outcome.by_stages and not outcome.problem for outcome in outcomes)
     how_large = f"; {large} by stages, too large to be translated whole in {in_words(memory)}" if large else ""
     tail = (f", {already} were there" if already else "") + (f", {len(problems)} of {len(outcomes)} skipped" if problems else "")
     console.print(f"{done} translated into {show(args.out)}{tail}; {choice}{how_large}", soft_wrap=True)

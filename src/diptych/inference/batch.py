@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
@@ -199,8 +201,8 @@ def _through(
 def _by_stages(item: _Loaded, translator: Translator, watch_stages: Callable[[Job, float], None]) -> _Loaded | Outcome:
     job = item.job
     try:
-        scratch = scratch_folder(job.target)
-        out = translator.by_stages(item.pixels.permute(1, 2, 0).numpy(), scratch=scratch, watch=partial(watch_stages, job))
+        how: dict[str, Any] = {"scratch": scratch_folder(job.target), "keep_scratch": True, "watch": partial(watch_stages, job)}
+        out = translator.by_stages(item.pixels.permute(1, 2, 0).numpy(), **how)
     except ConfigError as error:
         return Outcome(job, problem=f"{show(job.source)}: is too large to be translated whole, and by stages {error}")
     return replace(item, pixels=torch.from_numpy(out).permute(2, 0, 1), by_stages=True)
@@ -220,10 +222,13 @@ def _write(item: _Loaded | Outcome, translator: Translator) -> Outcome:
         job.target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{show(job.target.parent)}: cannot be made ({error.strerror}); choose another --out") from error
+    problem = None
     try:
         write_pixels(job.target, translator.finish(item.pixels, item.height, item.width))
     except DataError as error:
-        return Outcome(job, problem=str(error))
+        problem = str(error)
     except MemoryError:
-        return Outcome(job, problem=f"{show(job.source)}: its translation does not fit into memory; {SMALLER}")
-    return Outcome(job, by_stages=item.by_stages)
+        problem = f"{show(job.source)}: its translation does not fit into memory; {SMALLER}"
+    if item.by_stages:
+        shutil.rmtree(scratch_folder(job.target), ignore_errors=True)
+    return Outcome(job, problem=problem, by_stages=item.by_stages)

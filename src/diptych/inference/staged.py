@@ -74,7 +74,8 @@ class StagedRun:
         """Write the translation into an array (h, w, d) of the target's pixel type, which may be mapped to a file.
 
         With a ``scratch`` folder, feature maps lie in files there, and a run that was interrupted goes on from them; without one,
-        they lie in memory. Raises StorageError when the disk refuses or has too little space for the feature maps.
+        they lie in memory. The folder stays, so that only the last stage is lost where the caller cannot keep the result. Raises
+        StorageError when the disk refuses or has too little space for the feature maps.
         """
         self.scratch = scratch
         self._open_scratch()
@@ -89,8 +90,6 @@ class StagedRun:
         finally:
             for feature_map in self.maps.values():
                 feature_map.close()
-        if self.scratch is not None:
-            shutil.rmtree(self.scratch)
 
     def _walk(self, stage: Stage, out: np.ndarray, watch: Watch) -> None:
         """Compute every window of a stage, from where an interrupted run stopped."""
@@ -141,11 +140,12 @@ class StagedRun:
         return self.backend.source.encode(pixels.permute(2, 0, 1)[None].to(self.backend.device)).to(**self.backend.input_format)
 
     def _finish(self, index: int, stage: Stage) -> None:
-        """Write down that a stage is done, and then drop the maps that no later stage reads."""
+        """Write down that a stage is done, and then drop the maps that no later stage reads; after the last, all stays as it is."""
+        if stage.node == self.staging.last:
+            return
         kept = {"moments": self.moments[stage.node].state()} if stage.measured else {}
         self.state = {"key": self.state["key"], "done": {**self.state["done"], stage.node: kept}}
-        if stage.node != self.staging.last:
-            self._save()
+        self._save()
         for place in self.staging.expires(index):
             if feature_map := self.maps.pop(place, None):
                 feature_map.drop()

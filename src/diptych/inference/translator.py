@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import threading
 from contextlib import ExitStack
@@ -180,14 +181,16 @@ class Translator:
         out: Shaped[np.ndarray, "h w d"] | None = None,
         *,
         scratch: Path | None = None,
+        keep_scratch: bool = False,
         watch: Watch = lambda share: None,
     ) -> Shaped[np.ndarray, "h w d"]:
         """Translate an array of native pixels by stages, in bounded memory, to what the network makes of the whole image.
 
         ``source`` and ``out`` may be mapped from files (numpy.memmap). With a ``scratch`` folder, feature maps lie in files there
-        and an interrupted translation goes on from them; without one they lie in memory, or in a temporary folder where they
-        would take more than half of it. ``watch`` is called with the share of the work that is done. Raises ConfigError for
-        dropout that is not by position and where ``memory`` is too little for any window, StorageError when the disk refuses.
+        and an interrupted translation goes on from them; it is removed at the end unless ``keep_scratch``. Without one, they lie
+        in memory, or in a temporary folder where they would take more than half of it. ``watch`` is called with the share of the
+        work that is done. Raises ConfigError for dropout that is not by position and where ``memory`` is too little for any
+        window, StorageError when the disk refuses.
         """
         self.source.check(torch.from_numpy(np.array(source[:1, :1])).permute(2, 0, 1)[None])
         if out is None:
@@ -198,6 +201,8 @@ class Translator:
             if scratch is None and self.memory is not None and run.staging.scratch > half:
                 scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="diptych-")), "stages")
             run(out, scratch, watch)
+            if scratch is not None and not keep_scratch:
+                shutil.rmtree(scratch)
         return out
 
 
