@@ -140,7 +140,7 @@ class StagedRun:
         return self.backend.source.encode(pixels.permute(2, 0, 1)[None].to(self.backend.device)).to(**self.backend.input_format)
 
     def _finish(self, index: int, stage: Stage) -> None:
-        """Write down that a stage is done, and then drop the maps that no later stage reads; after the last, all stays as it is."""
+        """Write down that a stage is done, then drop the maps that no later stage reads. The last one leaves all as it is."""
         if stage.node == self.staging.last:
             return
         kept = {"moments": self.moments[stage.node].state()} if stage.measured else {}

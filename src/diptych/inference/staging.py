@@ -9,9 +9,10 @@ from functools import cached_property
 from diptych.inference.recording import Node
 from diptych.inference.windows import Convolved, Normalised, TransposedConvolved, Window, area, whole
 
-SIDES = (256, 192, 128, 96, 64, 48, 32)
+SIDES = (512, 384, 256, 192, 128, 96, 64, 48, 32)
 """Heights and widths of windows, of which the largest is taken that fits into the memory."""
 
+ENOUGH = 10**9  # bytes of a window; larger ones are no faster
 LIBRARIES = 10**8  # bytes that torch and oneDNN take for themselves when they first compute
 
 
@@ -125,6 +126,7 @@ class Staging:
 
     def side(self, place: int, budget: int) -> int:
         """The largest side of windows of a node that take at most ``budget`` bytes, or the smallest side there is."""
+        budget = min(budget, ENOUGH)
         return next((side for side in SIDES if self.most_window_bytes(place, side) <= budget), SIDES[-1])
 
     def most_window_bytes(self, place: int, side: int) -> int:
