@@ -12,6 +12,9 @@ from diptych.inference import staging
 from diptych.inference.batch import scratch_folder
 from diptych.inference.staged import StagedRun
 from diptych.inference.translator import Translator
+from diptych.nets import generator
+from diptych.pixels import Domain
+from diptych.snapshot import Snapshot
 from tests.cli.pictures import diptych, folder, picture, size_of
 
 
@@ -172,14 +175,19 @@ def test_an_image_too_large_for_the_memory_is_translated_by_stages_and_that_is_s
     assert tree(tmp_path / "out") == {"x.png"}
 
 
-def test_dropout_for_whole_images_is_not_drawn_in_windows(pix2pix_run, tmp_path, too_large, capsys):
+def test_dropout_is_drawn_in_windows_only_by_position(tmp_path, too_large, capsys):
+    net = generator("unet_6", 3, 3, width=4)
+    Snapshot({"a2b": net}, Domain(), Domain(), mode="paper").save(tmp_path / "s.safetensors")
     given = picture(tmp_path / "x.png", 3, 64, 64)
-    words = ["translate", pix2pix_run / "snapshot.safetensors", given, "--out", tmp_path / "out", "--memory", "64GB"]
-    assert diptych(*words, "--mode", "eval") == 0
-    assert diptych(*words, "--mode", "paper", "--dropout", "position") == 0
-    capsys.readouterr()
-    whole = Translator.load(pix2pix_run / "snapshot.safetensors", mode="paper")
-    assert diptych(*words, "--mode", "paper") == (1 if whole.depends_on_batch and "Dropout" in str(whole.net) else 0)
+    words = ["translate", tmp_path / "s.safetensors", given, "--out", tmp_path / "out", "--memory", "64GB"]
+    assert diptych(*words) == 1
+    assert (
+        "x.png: needs more memory to be translated whole than --memory allows, and cannot be translated by stages: dropout is "
+        "drawn for whole images, not for windows; add --dropout position, or --mode eval"
+    ) in capsys.readouterr().err
+    assert diptych(*words, "--dropout", "position", "--seed", 4) == 0
+    whole = Translator.load(tmp_path / "s.safetensors", dropout="position", seed=4)(Image.open(given))
+    assert np.abs(read_pixels(tmp_path / "out" / "x.png").astype(int) - np.asarray(whole)).max() <= 1
 
 
 def test_an_interrupted_image_goes_on_from_the_folder_beside_its_result(snapshot, tmp_path, too_large, monkeypatch):

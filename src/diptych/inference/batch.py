@@ -204,7 +204,8 @@ def _by_stages(item: _Loaded, translator: Translator, watch_stages: Callable[[Jo
         how: dict[str, Any] = {"scratch": scratch_folder(job.target), "keep_scratch": True, "watch": partial(watch_stages, job)}
         out = translator.by_stages(item.pixels.permute(1, 2, 0).numpy(), **how)
     except ConfigError as error:
-        return Outcome(job, problem=f"{show(job.source)}: is too large to be translated whole, and by stages {error}")
+        whole = "needs more memory to be translated whole than --memory allows"
+        return Outcome(job, problem=f"{show(job.source)}: {whole}, and cannot be translated by stages: {error}")
     return replace(item, pixels=torch.from_numpy(out).permute(2, 0, 1), by_stages=True)
 
 
