@@ -88,9 +88,9 @@ def main() -> None:
     height, width = image.shape[:2]
     print(f"{args.snapshot or args.net}, {height} x {width}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         staged = translate.by_stages(image, scratch=Path(folder, "scratch"))
-        seconds = time.perf_counter() - began
+        seconds, busy = time.perf_counter() - began, time.process_time() - busy
     scratch = staging_of(translate._torch(), height, width).scratch
     peak, allowed = in_words(peak_memory(translate.device)), in_words(args.memory * 10**6)
     print(f"by stages    {seconds:8.1f} s  peak {peak} of {allowed}  scratch {in_words(scratch)}", flush=True)
@@ -101,11 +101,12 @@ def main() -> None:
             found = f"mean {difference.mean() * 127.5:.2f}/255  greatest {difference.max() * 127.5:.1f}/255"
             print(f"tiles, overlap {overlap:2}  difference to the stages {found}", flush=True)
     if args.compare:
-        began = time.perf_counter()
+        began, busy_again = time.perf_counter(), time.process_time()
         whole = translate(image)
-        again = time.perf_counter() - began
+        again, busy_again = time.perf_counter() - began, time.process_time() - busy_again
         print(
-            f"whole        {again:8.1f} s  peak {in_words(peak_memory(translate.device))}  stages take {seconds / again:.2f} x  "
+            f"whole        {again:8.1f} s  peak {in_words(peak_memory(translate.device))}  stages take {seconds / again:.2f} x, "
+            f"of the processor {busy / busy_again:.2f} x  "
             f"greatest difference {np.abs(whole - staged).max():.1e} of [-1, 1]"
         )
 
