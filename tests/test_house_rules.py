@@ -15,7 +15,10 @@ ROOT = Path(__file__).parents[1]
 LONGEST = 350  # lines of one source file
 PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 FETCHERS = {"aiohttp", "ftplib", "http.client", "httpx", "huggingface_hub", "requests", "urllib.request", "urllib3"}
-MAY_FETCH = {"src/diptych/metrics/weights.py": {"http.client", "urllib.request"}}  # published files, verified by SHA-256
+MAY_FETCH = {
+    "src/diptych/metrics/weights.py": {"http.client", "urllib.request"},  # published files, verified by SHA-256
+    "src/diptych/study/simulate.py": {"http.client"},  # simulated participants visit the study that its owner serves
+}
 READS_FOREIGN_WEIGHTS = "src/diptych/state_dicts.py"
 FORBIDDEN_CALLS = {  # dotted name as written -> why
     "eval": "runs text as code",
