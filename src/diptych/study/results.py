@@ -20,12 +20,13 @@ import numpy as np
 from diptych.errors import DataError
 from diptych.metrics.estimate import Estimate, mean_estimate
 from diptych.study.folder import Study
-from diptych.study.planning import needed_for_width
+from diptych.study.planning import deviation, needed_for_width
 from diptych.study.protocol import Trial
 from diptych.study.store import Answer, Participant
 
 CATCH_PASS = 0.8
 HASTY = 100  # milliseconds
+CLOCK = 0.2  # milliseconds by which a browser's clock may be rounded
 RESAMPLES = 10_000
 WIDTH = 0.03  # half the width of the interval that is aimed at by default
 MARKS = {
@@ -54,7 +55,8 @@ class MethodResult:
     ``fooled`` has the 95 % bootstrap interval over participants, ``error`` is the standard error of the papers: a bootstrap over
     participants and, within each, over trials. ``doubted`` is the share of real pictures called fake (only where pictures are
     shown singly). ``images`` has each picture's name, share and number of answers, the most fooling first. ``more`` is the
-    number of further participants that an interval of +- ``WIDTH`` needs.
+    number of further participants that an interval of the wanted width needs, if people differ as they do so far and at least as
+    much as chance makes them.
     """
 
     method: str
@@ -139,7 +141,7 @@ def exclusion(person: Participant, *, simulated: bool = False) -> str:
 
 def marks(study: Study, trial: Trial, answer: Answer) -> list[str]:
     """What is doubtful about an answer, as keys of ``MARKS``."""
-    target, tolerance = study.protocol.show_ms, max(answer.frame_ms, 1.0)
+    target, tolerance = study.protocol.show_ms, max(answer.frame_ms, 1.0) + CLOCK
     doubts = {
         "late": any(abs(shown - target) > tolerance for shown in answer.shown_ms),
         "again": answer.views > 1,
@@ -181,7 +183,8 @@ def _method(method: str, answers: Sequence[Counted], width: float) -> MethodResu
     ranked = sorted(((name, sum(w) / len(w), len(w)) for name, w in images.items()), key=lambda row: (-row[1], row[0]))
     reals = [answer.wrong for answer in answers if not answer.fake]
     n = len(shares)
-    more = max(0, needed_for_width(width, float(shares.std(ddof=1))) - n) if n > 1 else None
+    guess = deviation((wrong.sum() + 1) / (number.sum() + 2), round(number.mean()), spread=0.0)
+    more = max(0, needed_for_width(width, max(guess, float(shares.std(ddof=1)))) - n) if n > 1 else None
     doubted = sum(reals) / len(reals) if reals else None
     fooled = mean_estimate(shares, resamples=RESAMPLES)
     return MethodResult(method, n, int(number.sum()), fooled, published_error(wrong, number), doubted, tuple(ranked), more)
