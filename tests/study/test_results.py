@@ -150,7 +150,8 @@ def test_holm_multiplies_the_smallest_p_most():
     assert [c.p_holm for c in _holm(given)] == pytest.approx([0.06, 0.03, 0.06])
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says(tmp_path):
+def test_the_interval_holds_the_truth_about_as_often_as_it_says(tmp_path, monkeypatch):
+    monkeypatch.setattr("diptych.study.results.RESAMPLES", 500)
     study = made_up(Protocol(practice=0, trials=20), tmp_path, ("m",))
     rng, held = random.Random(11), 0
     for _ in range(60):

@@ -111,7 +111,7 @@ from diptych.study.protocol import Trial
 from diptych.study.store import Answer, Store
 store = Store(Path(sys.argv[1]))
 if store.participant("p") is None:
-    store.join("p", "m", [Trial("trial", ("a", "b"), "left")] * 100000, "en", "v1", code=None, simulated=False)
+    store.join("p", "m", [Trial("trial", ("a", "b"), "left")] * 5000, "en", "v1", code=None, simulated=False)
 person = store.participant("p")
 number = len(person.answers)
 while True:

@@ -232,6 +232,7 @@ def results(args: argparse.Namespace) -> int:
 def print_table(found: Results) -> None:
     """Print the papers' table."""
     from rich import box
+    from rich.console import Console
     from rich.table import Table
 
     from diptych.cli.console import console
@@ -252,7 +253,8 @@ def print_table(found: Results) -> None:
         printed.add_column(title, justify="left" if name == "method" else "right", no_wrap=name != "method")
     for row in table(found):
         printed.add_row(*(str(row[name]) for name in titles))
-    console.print(printed)
+    wide = console if console.is_terminal else Console(highlight=False, markup=False, emoji=False, width=120)
+    wide.print(printed)
 
 
 def plan(args: argparse.Namespace) -> int:
