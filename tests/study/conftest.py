@@ -28,7 +28,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for source in ("real", "one", "two"):
         made[source] = tmp_path_factory.mktemp(source)
         for number in range(12):
-            Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(made[source] / f"p{number:02}.png")
+            pixels = rng.integers(0, 2 + 20 * number, (16, 16, 3), np.uint8)  # some compress well, some do not
+            Image.fromarray(pixels).save(made[source] / f"p{number:02}.png")
     return made
 
 

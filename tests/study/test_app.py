@@ -158,6 +158,13 @@ def test_invitations_are_signed_used_once_and_expire(make, serve):
     assert len(served.store.participants()) == 1
 
 
+def test_a_code_has_one_spelling():
+    code = tokens.new_code(b"key", 1)
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
+    good = [last for last in letters if not tokens.check_code(b"key", code[:-1] + last)[1]]
+    assert good == [code[-1]]  # the last letter has a bit to spare: another one would be a second use of the code
+
+
 def test_consent_must_be_to_the_text_that_is_shown(served):
     for body in (
         {},
