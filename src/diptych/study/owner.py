@@ -49,8 +49,8 @@ class Owner:
         only_simulated = bool(people) and all(person.simulated for person in people)
         try:
             results = results_of(self.study, people, simulated=only_simulated)
-        except DataError:
-            waiting = f"{len(people)} began, {sum(person.done for person in people)} finished; no answers count yet."
+        except DataError as error:
+            waiting = f"{len(people)} began, {sum(person.done for person in people)} finished: {self._why(error)}"
             return HTMLResponse(render("owner.html.j2", {"title": self.study.title, "waiting": waiting}, HERE))
         return HTMLResponse(page(self.study, results, links=True), headers={"Content-Security-Policy": RESULTS_POLICY})
 
@@ -85,7 +85,10 @@ class Owner:
         try:
             return JSONResponse(results_of(self.study, self.store.participants()).to_json())
         except DataError as error:
-            return JSONResponse({"error": str(error).removeprefix(f"{self.study.folder}: ")}, 409)
+            return JSONResponse({"error": self._why(error)}, 409)
+
+    def _why(self, error: DataError) -> str:
+        return str(error).removeprefix(f"{self.study.folder}: ")  # without the path, which is the server's own
 
     @property
     def _purpose(self) -> str:

@@ -188,6 +188,7 @@ async function join() {
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       say(words[`${error.message}_code`] || words.problem);
+      $("message").scrollIntoView({ block: "center" });
     }
   }
 }
