@@ -18,7 +18,7 @@ from diptych.study.export import answers_csv, safe
 from diptych.study.folder import Picture, Study
 from diptych.study.page import page
 from diptych.study.protocol import Protocol, Trial, trials_of
-from diptych.study.results import Comparison, _compare, _holm, exclusion, marks, published_error, results_of
+from diptych.study.results import Comparison, _compare, _holm, exclusion, interval, marks, published_error, results_of, student
 from diptych.study.store import Answer, Participant
 
 
@@ -131,6 +131,17 @@ def test_the_standard_error_is_the_published_bootstrap():
         people = rng.integers(0, 12, 12)
         drawn.append(np.mean([wrong[p][rng.integers(0, 40, 40)] for p in people]))
     assert published_error(wrong.sum(axis=1), np.full(12, 40)) == pytest.approx(np.std(drawn), rel=0.05)
+
+
+def test_the_quantiles_are_moved_outwards_as_hesterberg_says():
+    for degrees, within in ((2, 0.04), (5, 0.005), (24, 1e-4), (49, 1e-5)):
+        assert student(degrees) == pytest.approx(scipy.stats.t.ppf(0.975, degrees), rel=within)
+    shares = np.random.default_rng(2).normal(0.3, 0.1, 25)
+    found = interval(shares)
+    error = shares.std() * np.sqrt(25 / 24) * 2.0639 / 5  # means of draws have the biased deviation over 5; t is 2.0639
+    assert found.value == shares.mean() and (found.high - found.low) / 2 == pytest.approx(error, rel=0.04)
+    few = np.array([0.2, 0.4, 0.3])
+    assert (interval(few).low, interval(few).high) == pytest.approx((0.2, 0.4))
 
 
 def test_two_methods_are_compared_as_scipy_does():
