@@ -1,0 +1,151 @@
+"""Simulated participants, who take part through HTTP as the page does, with an ability that is known.
+
+They show that a study works before people come, and whether intervals hold the truth. Their answers are marked as simulated in
+the database and never mixed with those of people.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from diptych.errors import ConfigError, DiptychError
+from diptych.study import tokens
+from diptych.study.folder import Secrets, Study
+from diptych.study.store import Store
+
+SESSION = "diptych-study"
+
+
+@dataclass
+class Browser:
+    """What a browser keeps of a study: the address, and the session. A request that fails is sent again, as the page does."""
+
+    url: str
+    session: str = ""
+    patience: float = 30.0  # seconds
+    timings: list[float] = field(default_factory=list)
+
+    def call(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
+        """One request; returns the status and the decoded JSON, or bytes. Raises ConfigError when the server does not answer."""
+        deadline = time.monotonic() + self.patience
+        while True:
+            try:
+                started = time.monotonic()
+                answered = self.once(path, body)
+                self.timings.append(time.monotonic() - started)
+                if answered[0] not in (429, 503):
+                    return answered
+            except (OSError, http.client.HTTPException):
+                pass
+            if time.monotonic() > deadline:
+                raise ConfigError(f"{self.url}: does not answer; start the server with diptych study serve")
+            time.sleep(0.05)
+
+    def once(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
+        """One request that is not repeated. Raises OSError or HTTPException when it fails."""
+        parts = urlsplit(self.url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.netloc, timeout=10)
+        try:
+            headers = {"Cookie": f"{SESSION}={self.session}", "Origin": f"{parts.scheme}://{parts.netloc}"}
+            if body is None:
+                connection.request("GET", path, headers=headers)
+            else:
+                connection.request("POST", path, json.dumps(body), headers | {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            data = response.read()
+        finally:
+            connection.close()
+        for cookie in response.headers.get_all("Set-Cookie", []):
+            name, _, value = cookie.partition(";")[0].partition("=")
+            if name == SESSION:
+                self.session = value
+        return response.status, json.loads(data) if "json" in response.headers.get("Content-Type", "") else data
+
+
+def simulate(
+    study: Study,
+    keys: Secrets,
+    store: Store,
+    url: str,
+    number: int,
+    fooled: Mapping[str, float],
+    *,
+    spread: float = 0.0,
+    seed: int = 0,
+    workers: int = 4,
+    watch: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Let participants take part in a study that is being served.
+
+    ``fooled`` is each method's share of fake pictures that are taken for real, on average over participants, whose own shares
+    have the standard deviation ``spread`` (a beta distribution). Participants wait as long as pictures are shown; they are always
+    right in catch trials. Raises ConfigError for shares that cannot be.
+    """
+    for method in study.methods:
+        share = fooled.get(method)
+        if share is None or not 0 <= share <= 1 or not 0 <= spread**2 < max(share * (1 - share), 1e-12):
+            raise ConfigError(f"--fooled {method}: needs a share from 0 to 1 and a smaller --spread, found {share} and {spread}")
+
+    def one(index: int) -> None:
+        take_part(study, keys, store, Browser(url), fooled, spread, random.Random(f"{seed} {index}"))
+
+    with ThreadPoolExecutor(workers) as pool:
+        for done, _ in enumerate(pool.map(one, range(number)), 1):
+            watch(done)
+
+
+def take_part(
+    study: Study, keys: Secrets, store: Store, browser: Browser, fooled: Mapping[str, float], spread: float, rng: random.Random
+) -> str:
+    """One participation from consent to the end; returns the participant's id."""
+    language = next(iter(study.consent))
+    body = {"language": language, "consent": study.consent_version(language)}
+    body["simulated"] = tokens.signed(keys.key, "simulated", "yes")
+    if study.invited_only:
+        body["code"] = tokens.new_code(keys.key, 1)
+    state = _accepted(browser.call("/api/join", body))
+    person = store.participant(state["withdraw"])
+    assert person is not None, "the server joined this participant"
+    share = fooled[person.method]
+    if spread:  # a beta distribution of this mean and standard deviation
+        total = share * (1 - share) / spread**2 - 1
+        share = rng.betavariate(share * total, (1 - share) * total)
+    while state["status"] == "running":
+        number = state["trial"]["number"]
+        trial = person.trials[number]
+        for place in range(state["trial"]["pictures"]):
+            browser.call(f"/picture/{number}/{place}")
+        time.sleep(study.protocol.show_ms * len(trial.pictures) / 1000)
+        is_fake = any(study.pictures[id].source != "real" for id in trial.pictures)
+        wrong = trial.part != "catch" and rng.random() < (share if is_fake else 0.1)
+        first, second = study.protocol.answers
+        answer = (second if trial.truth == first else first) if wrong else trial.truth
+        sent = {
+            "trial": number,
+            "answer": answer,
+            "key": f"{rng.getrandbits(64):016x}",
+            "shown_ms": [study.protocol.show_ms] * len(trial.pictures),
+            "frame_ms": 16.7,
+            "response_ms": rng.uniform(300, 2000),
+            "interrupted": False,
+        }
+        state = _accepted(browser.call("/api/answer", sent))
+    return person.id
+
+
+def _accepted(answered: tuple[int, Any]) -> dict[str, Any]:
+    status, value = answered
+    if status != 200:
+        raise DiptychError(
+            f"the server refused a simulated participant: {value.get('error', value) if isinstance(value, dict) else status}"
+        )
+    return dict(value)

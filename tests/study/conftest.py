@@ -1,0 +1,115 @@
+"""Small studies, and one that is served over HTTP on this machine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+
+from diptych.study.app import create_app
+from diptych.study.folder import Secrets, Study
+from diptych.study.make import new_study
+from diptych.study.protocol import Protocol
+from diptych.study.simulate import Browser
+from diptych.study.store import Store
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Twelve pictures of 16x16 pixels from a camera and from two methods."""
+    rng, made = np.random.default_rng(0), {}
+    for source in ("real", "one", "two"):
+        made[source] = tmp_path_factory.mktemp(source)
+        for number in range(12):
+            pixels = rng.integers(0, 2 + 20 * number, (16, 16, 3), np.uint8)  # some compress well, some do not
+            Image.fromarray(pixels).save(made[source] / f"p{number:02}.png")
+    return made
+
+
+Make = Callable[..., tuple[Study, str]]
+
+
+@pytest.fixture
+def make(folders: dict[str, Path], tmp_path: Path) -> Make:
+    """A function that makes a study with these rules and options."""
+
+    def build(protocol: Protocol | None = None, **options: object) -> tuple[Study, str]:
+        models = {name: folders[name] for name in ("one", "two")}
+        rules = protocol or Protocol(practice=2, trials=4, show_ms=1)
+        study, token, _ = new_study(tmp_path / "study", folders["real"], models, rules, **options)  # type: ignore[arg-type]
+        return study, token
+
+    return build
+
+
+@dataclass
+class Served:
+    """A study at an address, with its parts at hand."""
+
+    url: str
+    study: Study
+    store: Store
+    keys: Secrets
+    token: str
+
+    def joined(self, **more: object) -> tuple[Browser, dict]:
+        """A browser whose participant has just joined, and the state it was given."""
+        browser = Browser(self.url)
+        status, state = browser.call("/api/join", {"language": "en", "consent": self.study.consent_version("en"), **more})
+        assert status == 200, state
+        return browser, state
+
+
+def answer_to(state: dict, answer: str = "left", **changed: object) -> dict:
+    """A good answer to the trial of a state, with some of it changed."""
+    good = {
+        "trial": state["trial"]["number"],
+        "answer": answer,
+        "key": "0123456789abcdef",
+        "shown_ms": [1.0] * state["trial"]["pictures"],
+        "frame_ms": 16.7,
+        "response_ms": 400.0,
+        "interrupted": False,
+    }
+    return good | changed
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Study, str], Served]]:
+    """A function that serves a study on a free port until the test ends."""
+    running: list[tuple[uvicorn.Server, threading.Thread, Store]] = []
+
+    def start(study: Study, token: str) -> Served:
+        store, keys = Store(study.folder), Secrets.load(study.folder)
+        origins: set[str] = set()
+        app = create_app(study, store, keys, origins=frozenset())
+        server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", access_log=False))
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        running.append((server, thread, store))
+        deadline = time.monotonic() + 20
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        origins.add(f"http://127.0.0.1:{port}")
+        app.origins, app.hosts = frozenset(origins), {f"127.0.0.1:{port}"}
+        return Served(f"http://127.0.0.1:{port}", study, store, keys, token)
+
+    yield start
+    for server, thread, store in running:
+        server.should_exit = True
+        thread.join(10)
+        store.close()
+
+
+@pytest.fixture
+def served(make: Make, serve: Callable[[Study, str], Served]) -> Served:
+    """The usual small study, served."""
+    return serve(*make())

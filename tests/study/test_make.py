@@ -1,0 +1,136 @@
+"""In a study's folder nothing but the pixels tells real pictures from fake ones, and unfair sets are refused."""
+
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from diptych.errors import ConfigError, DataError
+from diptych.study.folder import Study, new_token
+from diptych.study.make import new_study, scrambled
+from diptych.study.protocol import Protocol
+
+SMALL = Protocol(practice=1, trials=2)
+
+
+def test_all_pictures_have_one_size_in_bytes_and_no_metadata(folders, tmp_path):
+    marked = tmp_path / "marked"
+    marked.mkdir()
+    for file in folders["one"].iterdir():
+        info = PngImagePlugin.PngInfo()
+        info.add_text("Software", "a generator")
+        Image.open(file).save(marked / file.name, pnginfo=info, dpi=(72, 72))
+    study, _, _ = new_study(tmp_path / "s", folders["real"], {"m": marked}, SMALL)
+    files = list((tmp_path / "s" / "pictures").iterdir())
+    assert len(files) == 24 and len({file.stat().st_size for file in files}) == 1
+    for file in files:
+        chunks = file.read_bytes()
+        assert b"tEXt" not in chunks and b"pHYs" not in chunks and b"generator" not in chunks
+        assert not any(picture.name in file.name or picture.source in file.name for picture in study.pictures.values())
+    for id, picture in study.pictures.items():
+        source = folders["real"] if picture.source == "real" else folders["one"]
+        assert np.array_equal(np.asarray(Image.open(study.file(id))), np.asarray(Image.open(source / f"{picture.name}.png")))
+
+
+def test_names_differ_from_study_to_study_and_files_are_the_owners_alone(make, folders, tmp_path):
+    study, _ = make()
+    other, _, _ = new_study(tmp_path / "other", folders["real"], {"one": folders["one"]}, SMALL)
+    assert not set(study.pictures) & set(other.pictures)
+    for name in ("study.json", "secrets.json", "answers.sqlite"):
+        assert stat.S_IMODE((study.folder / name).stat().st_mode) == 0o600, name
+    assert stat.S_IMODE((study.folder / "pictures").stat().st_mode) == 0o700
+
+
+def test_a_study_is_read_as_it_was_written(make):
+    study, token = make(Protocol("single", trials=6, practice=1, catch=2), languages=["de"], consent={"de": "Ja?"}, title="T")
+    assert Study.load(study.folder) == study and study.consent == {"de": "Ja?"}
+    assert token not in "".join(file.read_text() for file in study.folder.glob("*.json"))
+    assert len(study.named("catch")) == 10 and new_token(study.folder) != token
+
+
+def test_gray_pictures_become_rgb_and_sizes_are_made_alike_on_request(folders, tmp_path):
+    gray = tmp_path / "gray"
+    gray.mkdir()
+    for file in folders["one"].iterdir():
+        Image.open(file).convert("L").resize((24, 20)).save(gray / file.name)
+    with pytest.raises(DataError, match=r"is 24x20, but .* is 16x16; give --size WIDTHxHEIGHT"):
+        new_study(tmp_path / "s", folders["real"], {"m": gray}, SMALL)
+    study, _, _ = new_study(tmp_path / "s", folders["real"], {"m": gray}, SMALL, size=(16, 18))
+    for id in study.pictures:
+        with Image.open(study.file(id)) as image:
+            assert (image.size, image.mode) == ((16, 18), "RGB")
+
+
+def test_a_catch_picture_has_the_same_pixels_in_another_order():
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 40, 3), np.uint8)
+    mixed = scrambled(pixels)
+    assert not np.array_equal(mixed, pixels)
+    assert np.array_equal(np.sort(mixed.reshape(-1, 3), axis=0), np.sort(pixels.reshape(-1, 3), axis=0))
+
+
+def without(folder: Path, target: Path, name: str) -> Path:
+    target.mkdir()
+    for file in folder.iterdir():
+        if file.name != name:
+            (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+def test_sets_that_cannot_be_compared_are_refused(folders, tmp_path):
+    fewer = without(folders["two"], tmp_path / "fewer", "p03.png")
+    with pytest.raises(DataError, match=r"two: its pictures have other names than those of one \(p03 is in one only\)"):
+        new_study(tmp_path / "s", folders["real"], {"one": folders["one"], "two": fewer}, SMALL)
+    copied = without(folders["one"], tmp_path / "copied", "p00.png")
+    (copied / "p00.png").write_bytes((folders["real"] / "p05.png").read_bytes())
+    with pytest.raises(DataError, match=r"copied/p00.png: has the same pixels as .*p05.png"):
+        new_study(tmp_path / "s1", folders["real"], {"one": copied}, SMALL)
+    twins = without(folders["one"], tmp_path / "twins", "")
+    Image.open(twins / "p00.png").save(twins / "p00.webp")
+    with pytest.raises(DataError, match=r"p00.webp: has the name of|p00.png: has the name of"):
+        new_study(tmp_path / "s2", folders["real"], {"one": twins}, SMALL)
+    np.save(without(folders["one"], tmp_path / "deep", "p00.png") / "p00.npy", np.zeros((16, 16, 3), np.uint16))
+    with pytest.raises(DataError, match=r"p00.npy: has 3 channels of uint16; a browser shows"):
+        new_study(tmp_path / "s3", folders["real"], {"one": tmp_path / "deep"}, SMALL)
+
+
+def test_what_may_tell_real_from_fake_or_repeats_is_warned_of(folders, tmp_path):
+    lossy = tmp_path / "lossy"
+    lossy.mkdir()
+    for file in folders["real"].iterdir():
+        Image.open(file).save(lossy / f"{file.stem}.jpg")
+    _, _, warnings = new_study(tmp_path / "s", lossy, {"one": folders["one"]}, Protocol())
+    assert warnings == [
+        "real pictures are JPEG and one ones are not: JPEG's traces may tell them apart; use one format",
+        "one: 12 pictures for 50 trials, so some are shown more than once",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("models", "options", "message"),
+    [
+        ([], {}, "at least one --model"),
+        (["real"], {}, "--model real: this name has another meaning"),
+        (["one"], {"languages": ["fr"]}, "languages are en, ko, de, found fr"),
+        (["one"], {"consent": {"xx": "?"}}, "languages are en, ko, de, found xx"),
+    ],
+)
+def test_wrong_words_are_refused(folders, tmp_path, models, options, message):
+    with pytest.raises(ConfigError, match=message):
+        new_study(tmp_path / "s", folders["real"], {name: folders["one"] for name in models}, SMALL, **options)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_folder_holds_one_study(make):
+    study, _ = make()
+    with pytest.raises(ConfigError, match="holds a study already"):
+        make()
+    (study.folder / "study.json").write_text("{}")
+    with pytest.raises(ConfigError, match="cannot be read as a study"):
+        Study.load(study.folder)
+    (study.folder / "study.json").write_text('{"format": 99}')
+    with pytest.raises(ConfigError, match="written by a newer diptych"):
+        Study.load(study.folder)
+    with pytest.raises(ConfigError, match="holds no study; make one with diptych study new"):
+        Study.load(study.folder / "pictures")

@@ -1,0 +1,110 @@
+"""`diptych study serve` as a process of its own: addresses, the lock, and kills while people take part."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from diptych.errors import ConfigError, LockedError, MissingExtraError
+from diptych.study import serve as serving
+from diptych.study.folder import Secrets
+from diptych.study.folder import serving as lock
+from diptych.study.protocol import Protocol
+from diptych.study.serve import origins_of
+from diptych.study.simulate import Browser, take_part
+from diptych.study.store import Store
+
+KILLS = 3
+
+
+def test_browsers_may_use_the_addresses_of_this_machine_or_the_public_one():
+    assert origins_of("127.0.0.1", 8000, None) == {"http://127.0.0.1:8000", "http://localhost:8000", "http://[::1]:8000"}
+    assert origins_of("0.0.0.0", 8000, "https://study.example.org/") == {"https://study.example.org"}
+    assert origins_of("127.0.0.1", 8000, "http://lab:8080") == {"http://lab:8080"}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.2", "::"])
+def test_an_address_that_others_reach_needs_a_public_url(host):
+    with pytest.raises(ConfigError, match=rf"--host {host}: others can reach this address; give --public-url"):
+        origins_of(host, 8000, None)
+
+
+@pytest.mark.parametrize("url", ["study.example.org", "ftp://x", "https://x/path", "https://x?token=1", "https://"])
+def test_a_public_url_has_no_path(url):
+    with pytest.raises(ConfigError, match=r"--public-url must be like https://study\.example\.org"):
+        origins_of("127.0.0.1", 8000, url)
+
+
+def test_one_process_serves_a_study(make):
+    study, _ = make()
+    with (
+        lock(study.folder),
+        pytest.raises(LockedError, match="another process serves this study; stop it first"),
+        lock(study.folder),
+    ):
+        pass
+    with lock(study.folder):
+        pass
+
+
+def test_without_its_packages_serving_says_what_to_install(make, monkeypatch):
+    study, _ = make()
+    monkeypatch.setitem(sys.modules, "starlette", None)
+    with pytest.raises(MissingExtraError, match=r"the server of a study: needs starlette.*pip install 'diptych\[study\]'"):
+        serving.serve(study.folder, host="127.0.0.1", port=1, public_url=None, started=lambda url: None)
+
+
+def started(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """A server process that answers."""
+    code = "import sys; from diptych.cli import main; sys.exit(main())"
+    server = subprocess.Popen(
+        [sys.executable, "-c", code, "study", "serve", str(folder), "--port", str(port)], stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            Browser(f"http://127.0.0.1:{port}").once("/api/state")
+            return server
+        except OSError:
+            time.sleep(0.05)
+    server.kill()
+    raise AssertionError("the server did not start")
+
+
+@pytest.mark.slow
+def test_killed_servers_lose_and_double_no_answer(make):
+    study, _ = make(Protocol(practice=0, trials=30, show_ms=1))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store, keys, rng, done = Store(study.folder), Secrets.load(study.folder), random.Random(3), []
+
+    def person(seed: int) -> None:
+        browser = Browser(f"http://127.0.0.1:{port}", patience=120)
+        done.append(take_part(study, keys, store, browser, {"one": 0.5, "two": 0.5}, 0.0, random.Random(seed)))
+
+    people = [threading.Thread(target=person, args=(seed,)) for seed in range(4)]
+    for thread in people:
+        thread.start()
+    for _ in range(KILLS):
+        server = started(study.folder, port)
+        time.sleep(rng.uniform(0.05, 0.5))
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+    server = started(study.folder, port)
+    for thread in people:
+        thread.join(120)
+    server.send_signal(signal.SIGTERM)
+    server.wait(20)
+    kept = {person.id: person for person in store.participants()}
+    assert len(done) == 4 and all([a.trial for a in kept[id].answers] == list(range(30)) for id in done)
+    assert store._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    store.close()
