@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
@@ -33,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "report": "write a run's report.html once more",
     "demo": "train on the embedded real data, translate unseen continents, and write a report",
 }
+PATH_OPTIONS = ("--out", "--json", "--report", "--inputs", "--snapshot", "--pred", "--reader")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,6 +83,7 @@ def ctrl_c() -> Iterator[list[int]]:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and flush what it printed; return the exit code."""
     name = arguments[0] if arguments else "--help"
+    refuse_empty_paths(arguments)
     try:
         if name in COMMANDS:
             code = int(load(name).main(arguments[1:]))
@@ -95,6 +98,18 @@ def run(arguments: Sequence[str]) -> int:
         raise
     sys.stdout.flush()
     return code
+
+
+def refuse_empty_paths(arguments: Sequence[str]) -> None:
+    """Raise ConfigError for an empty word where a path is expected, such as a shell variable that is not set.
+
+    It would mean the working folder.
+    """
+    for before, word in pairwise(["", *arguments]):
+        if word in {f"{option}=" for option in PATH_OPTIONS} or not word and before in PATH_OPTIONS:
+            raise ConfigError(f"{word.rstrip('=') or before} needs a value, found ''; name a path, or . for the working folder")
+        if not word and not before.startswith("-"):
+            raise ConfigError(f"found an empty word after {before or 'diptych'}; name a path, or . for the working folder")
 
 
 def load(name: str) -> ModuleType:
