@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (Exception, KeyboardInterrupt) as error:
             if not came and not isinstance(error, KeyboardInterrupt):
                 raise
-            print("error: interrupted; run the same command to go on", file=sys.stderr)
+            print("error: interrupted; run the same command again", file=sys.stderr)
             return 130
 
 
