@@ -30,8 +30,8 @@ def find_images(folder: str | Path) -> list[Path]:
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not images:
         others = Counter(path.suffix.lower() or "no suffix" for path in files).most_common(3)
-        found = ", ".join(f"{count} x {show(suffix)}" for suffix, count in others) if others else "nothing"
-        raise DataError(f"{show(root)}: no images found, but {found}; expected {KINDS} files, check the path")
+        found = f"no images found, but {', '.join(f'{count} x {show(suffix)}' for suffix, count in others)}"
+        raise DataError(f"{show(root)}: {found if others else 'holds no files'}; expected {KINDS} files, check the path")
     return sorted(images, key=lambda path: (spelling(str(path.relative_to(root))), os.fsencode(path)))
 
 
