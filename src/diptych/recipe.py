@@ -210,7 +210,10 @@ def _explain(message: str, parser: ArgumentParser, method: str) -> str:
         if key and "Unable to load config" in line:
             part = next((name for name in flat(parser.get_defaults().as_dict()) if name.startswith(f"{key[1]}.")), key[1])
             return f"{key[1]}: expected settings by name, such as {part}, found {line.rpartition('config ')[2]}"
-        return f"{key[1]}: {_plain(key[2])}" if key else line
+        if not key:
+            return line
+        text = _plain(key[2])
+        return f"{key[1]} {text}" if text.startswith("must ") else f"{key[1]}: {text}"
     return _no_such(unknown, parser, method)
 
 
@@ -239,4 +242,12 @@ def _no_such(unknown: str, parser: ArgumentParser, method: str) -> str:
 def _plain(text: str) -> str:
     """The parser's type messages in the user's words."""
     text = re.sub(r"typing\.Literal(\[[^\]]*\])", r"one of \1", re.sub(r"<class '(\w+)'>", r"\1", text))
-    return re.sub(r"Expected an? (.*?)\. Got value: (.*)", r"expected \1, found \2", text)
+    text = re.sub(r"Expected an? (.*?)\. Got value: (.*)", r"expected \1, found \2", text)
+    expected, _, found = text.partition(", found ")
+    if expected == "expected float" and re.fullmatch(r"[+-]?(nan|inf|infinity)", found, re.IGNORECASE):
+        return f"must be a finite number, found {found}"
+    try:
+        yaml.safe_load(found)
+    except yaml.YAMLError:
+        return f"not valid YAML, found {found}; look for a bracket or a quotation mark that is not closed"
+    return text
