@@ -175,8 +175,8 @@ def test_a_folder_is_no_snapshot(tmp_path):
 
 
 def test_a_run_folder_in_the_place_of_its_snapshot_is_told_the_file_to_give(tmp_path):
+    (tmp_path / "run").mkdir()
     with pytest.raises(SnapshotError, match=r"run: is a folder; give a file, such as runs/x/snapshot\.safetensors$"):
-        (tmp_path / "run").mkdir()
         Snapshot.load(tmp_path / "run")
     inside = snapshot(tmp_path / "run" / "snapshot.safetensors")
     with pytest.raises(SnapshotError, match=f"^{re.escape(str(tmp_path / 'run'))}: is a folder; give {re.escape(str(inside))}$"):

@@ -24,8 +24,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     """Write a whole file or leave the old one as it was: temporary file, fsync, rename, fsync of the folder.
 
     The folder is made where it is missing. Links are followed, so the file that a link points to is written. A replaced file
-    keeps its mode. Devices such as /dev/null and pipes are written to directly. Raises StorageError when the disk refuses, with the bytes needed and free, and leaves no
-    temporary file.
+    keeps its mode. Devices such as /dev/null and pipes are written to directly. Raises StorageError when the disk refuses, with
+    the bytes needed and free, and leaves no temporary file.
     """
     temporary = None
     try:
