@@ -157,10 +157,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError instead of printing the usage; it names the nearest option or choice."""
         near: list[str] = []
-        if message.startswith(UNRECOGNIZED):
+        if message.startswith(f"{UNRECOGNIZED}-"):
             name = message.removeprefix(UNRECOGNIZED).split()[0].partition("=")[0]
             near = get_close_matches(name, self.options(), n=1)
-            message = f"no option is called {name}" if name.startswith("-") else message
+            message = f"no option is called {name}"
         elif found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
             near = get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
