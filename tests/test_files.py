@@ -76,9 +76,9 @@ def test_a_disk_that_refuses_leaves_the_old_file_and_no_other(step, code, tmp_pa
     assert caught.value.exit_code == 5
 
 
-def test_a_folder_that_is_not_there_or_is_a_file_is_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match="No such file"):
-        write_atomic(tmp_path / "missing" / "x", b"1")
+def test_a_missing_folder_is_made_and_a_file_in_its_place_is_a_storage_error(tmp_path):
+    write_atomic(tmp_path / "missing" / "below" / "x", b"1")
+    assert (tmp_path / "missing" / "below" / "x").read_bytes() == b"1"
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="Not a directory"):
         write_atomic(tmp_path / "file" / "x", b"1")

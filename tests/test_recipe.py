@@ -347,3 +347,16 @@ def test_a_method_in_a_file_of_ones_own_trains_resumes_and_translates_without_th
     assert list(json.loads(lines[0])["losses"]) == ["G/l1"]
     del sys.modules["own_regression"]
     assert list(Snapshot.load(path).generators) == ["a2b"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"trian": {}}, "trian"), ({"train": {"epcohs": {}}}, "train.epcohs"), ({"method": {"pixel_lss": {}}}, "method.pixel_lss")],
+)
+def test_an_unknown_key_is_an_error_when_its_value_is_empty_too(settings, name):
+    with pytest.raises(ConfigError, match=f"^recipe: no setting is called {name}; did you mean "):
+        Recipe.create("pix2pix", settings)
+
+
+def test_an_empty_part_of_a_recipe_changes_nothing():
+    assert Recipe.create("pix2pix", {"train": {}, "extra": []}) == Recipe.create("pix2pix")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,14 +19,14 @@ def pick_device(name: str = "auto") -> torch.device:
     The chosen CUDA device becomes the current one, on which graphs are recorded and streams are opened. Raises ConfigError when
     the named device is not there.
     """
+    if not re.fullmatch(r"auto|cpu(:0)?|cuda(:\d+)?|mps(:0)?", str(name)):
+        raise ConfigError(f"device must be auto, cpu, cuda, cuda:N or mps, found {name!r}")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name == "cuda":
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     try:
         device = torch.device(name)
-        if device.type not in ("cpu", "cuda", "mps"):  # such as meta, whose tensors hold nothing
-            raise RuntimeError(f"diptych does not compute on {device.type}")
         torch.empty(1, device=device)
         if device.type == "cuda":
             torch.cuda.set_device(device)

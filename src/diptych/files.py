@@ -23,9 +23,9 @@ UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errn
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a whole file or leave the old one as it was: temporary file, fsync, rename, fsync of the folder.
 
-    Links are followed, so the file that a link points to is written. A replaced file keeps its mode. Devices such as /dev/null
-    and pipes are written to directly. Raises StorageError when the disk refuses, with the bytes needed and free, and leaves no
-    temporary file.
+    The folder is made where it is missing. Links are followed, so the file that a link points to is written. A replaced file
+    keeps its mode. Devices such as /dev/null and pipes are written to directly. Raises StorageError when the disk refuses, with
+    the bytes needed and free, and leaves no temporary file.
     """
     temporary = None
     try:
@@ -35,6 +35,7 @@ def write_atomic(path: Path, data: bytes) -> None:
                 file.write(data)
             return
         target = Path(os.path.realpath(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
         # A name has at most 255 bytes, which the target's may have already.
         temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
         with open(temporary, "wb") as file:

@@ -111,6 +111,8 @@ class Recipe:
         for key, value in (settings or {}).items():
             if key in PARTS and not isinstance(value, Mapping):
                 raise ConfigError(f"{key}: expected settings by name such as {key}: {{...}}, found {value!r}")
+        if unknown := _empty_unknown(settings or {}, parser.get_defaults().as_dict()):
+            raise ConfigError(_no_such(unknown, parser, method))
         try:
             if settings:
                 known = parser.parse_object(dict(settings))
@@ -200,18 +202,37 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _explain(message: str, parser: ArgumentParser, method: str) -> str:
     """One line from the parser's message, with the nearest key where one is unknown."""
     line = " ".join(message.split())
-    known = list(flat(parser.get_defaults().as_dict()))
     group = re.search(r"Group '(\w+)' does not accept option '([\w.]+)'", line)
     option = re.search(r"(?:Option '|unrecognized arguments: --)([\w.-]+)", line)
     unknown = f"{group[1]}.{group[2]}" if group else option[1] if option else None
     if unknown is None:
         key = re.search(r'Parser key "([\w.]+)":\s*(.*)', line)
         if key and "Unable to load config" in line:
-            part = next((name for name in known if name.startswith(f"{key[1]}.")), key[1])
+            part = next((name for name in flat(parser.get_defaults().as_dict()) if name.startswith(f"{key[1]}.")), key[1])
             return f"{key[1]}: expected settings by name, such as {part}, found {line.rpartition('config ')[2]}"
-        return f"{key[1]}: {_plain(key[2])}" if key else line
+        if not key:
+            return line
+        text = _plain(key[2])
+        return f"{key[1]} {text}" if text.startswith("must ") else f"{key[1]}: {text}"
+    return _no_such(unknown, parser, method)
+
+
+def _empty_unknown(values: Mapping[str, Any], known: Mapping[str, Any]) -> str | None:
+    """The first key that holds an empty mapping and is in no recipe; the parser passes over those, and finds all others."""
+    for key, value in values.items():
+        if value == {} and key not in known:
+            return key
+        inside = known.get(key)
+        if isinstance(value, Mapping) and isinstance(inside, Mapping) and (found := _empty_unknown(value, inside)):
+            return f"{key}.{found}"
+    return None
+
+
+def _no_such(unknown: str, parser: ArgumentParser, method: str) -> str:
+    """Say that a setting is unknown, with its new name or the nearest that there is."""
     if hint := new_name(method, unknown):
         return f"recipe: {hint}"
+    known = list(flat(parser.get_defaults().as_dict()))
     near = get_close_matches(unknown, known, n=1, cutoff=0.5) or [k for k in known if k.endswith(f".{unknown}")]
     near = near or get_close_matches(f"x.{unknown}", [f"x.{k.split('.')[-1]}" for k in known], n=1)
     hint = f"did you mean {near[0].removeprefix('x.')}?" if near else f"known: {', '.join(known)}"
@@ -221,4 +242,12 @@ def _explain(message: str, parser: ArgumentParser, method: str) -> str:
 def _plain(text: str) -> str:
     """The parser's type messages in the user's words."""
     text = re.sub(r"typing\.Literal(\[[^\]]*\])", r"one of \1", re.sub(r"<class '(\w+)'>", r"\1", text))
-    return re.sub(r"Expected an? (.*?)\. Got value: (.*)", r"expected \1, found \2", text)
+    text = re.sub(r"Expected an? (.*?)\. Got value: (.*)", r"expected \1, found \2", text)
+    expected, _, found = text.partition(", found ")
+    if expected == "expected float" and re.fullmatch(r"[+-]?(nan|inf|infinity)", found, re.IGNORECASE):
+        return f"must be a finite number, found {found}"
+    try:
+        yaml.safe_load(found)
+    except yaml.YAMLError:
+        return f"not valid YAML, found {found}; look for a bracket or a quotation mark that is not closed"
+    return text

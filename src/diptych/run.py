@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from diptych.data.census import Census
+from diptych.data.listing import refuse_out_in_data
 from diptych.errors import ConfigError, LockedError, SnapshotError, StorageError
 from diptych.files import UNSUPPORTED, remove_remains, sync, write_atomic
 from diptych.recipe import Recipe, first_difference
@@ -50,9 +51,11 @@ class Run:
     def open(cls, folder: Path, recipe: Recipe) -> Iterator[Run]:
         """Make a run folder or open an existing one, and hold its lock meanwhile.
 
-        Raises LockedError while another process holds the lock, ConfigError when the folder holds a run of another recipe, naming
-        the first difference (settings that only affect memory may differ), and StorageError when it cannot be written.
+        Raises LockedError while another process holds the lock, ConfigError when the folder lies in the data or holds a run of
+        another recipe, naming the first difference (settings that only affect memory may differ), and StorageError when it cannot
+        be written.
         """
+        refuse_out_in_data(folder, recipe.data.source)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = open(folder / ".lock", "a+")  # noqa: SIM115 - held until the run ends

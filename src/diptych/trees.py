@@ -53,6 +53,10 @@ def read_tree(path: Path) -> Tree:
 
 def _open(path: Path, with_tensors: bool = False) -> tuple[Tree, dict[str, Tensor], str]:
     """The JSON part, the tensors if they are wanted, and the metadata entry (hash and JSON text)."""
+    if path.is_dir():
+        inside = path / "snapshot.safetensors"
+        advice = f"give {inside}" if inside.is_file() else "give a file, such as runs/x/snapshot.safetensors"
+        raise SnapshotError(f"{path}: is a folder; {advice}")
     try:
         with safetensors.safe_open(path, "pt") as file:
             written = (file.metadata() or {}).get("diptych")

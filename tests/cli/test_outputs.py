@@ -2,15 +2,18 @@
 
 import json
 import os
+import shlex
 
 import pytest
 import torch
 from PIL import Image
 
 from diptych.data.formats import read_pixels
+from diptych.errors import ConfigError
 from diptych.nets import generator
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
+from diptych.run import Run
 from diptych.snapshot import Snapshot
 from tests.cli.pictures import diptych, folder, picture
 from tests.reference import junyanz
@@ -105,3 +108,41 @@ def test_a_broken_link_beside_a_kept_result_is_reported_and_the_rest_goes_on(tmp
     assert "broken.png: is a broken symbolic link; restore its target, or remove it" in capsys.readouterr().err
     assert sorted(os.listdir(tmp_path / "out")) == ["0.png", "broken.png"]
     assert read_pixels(tmp_path / "out" / "broken.png").shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("inside", ["", "runs/x"])
+@pytest.mark.parametrize("command", ["train", "train --dry-run", "ablate"])
+def test_a_run_inside_its_data_is_refused_since_its_pictures_would_become_data(command, inside, tmp_path, capsys):
+    pairs = folder(tmp_path / "pairs", width=64)
+    name, *more = command.split()
+    out = pairs / inside
+    line = refused(capsys, name, "pix2pix", pairs, "--out", out, *more)
+    assert line.startswith(f"error: {out}: {'lies inside' if inside else 'is'} the data folder") and "another --out" in line
+    assert sorted(path.name for path in pairs.iterdir()) == ["0.png", "1.png"]
+
+
+def test_training_in_python_refuses_a_run_inside_its_data_too(tmp_path):
+    pairs = folder(tmp_path / "pairs", width=64)
+    with (
+        pytest.raises(ConfigError, match="lies inside the data folder"),
+        Run.open(pairs / "run", Recipe.create("pix2pix", {"data": {"source": [str(pairs)]}})),
+    ):
+        pass
+    assert not (pairs / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["demo --out ''", "demo --out=", "translate x.safetensors in --out ''", "music midi2roll x.mid --out ''", "check '' --out o"],
+)
+def test_an_empty_path_is_refused_and_not_taken_for_the_working_folder(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert "or . for the working folder" in refused(capsys, *shlex.split(words))
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_dry_run_of_an_ablation_refuses_data_without_test_images_as_the_ablation_does(tmp_path, capsys):
+    pairs = folder(tmp_path / "pairs", width=64)
+    words = ["ablate", "pix2pix", pairs, "--out", tmp_path / "out", "--device", "cpu"]
+    line = refused(capsys, *words, "--dry-run")
+    assert line == refused(capsys, *words) and "no test images to compare variants on" in line

@@ -13,7 +13,7 @@ def test_a_plan_is_printed_and_written_and_trains_nothing(tmp_path, monkeypatch,
     folder(tmp_path / "data", 4, width=64)
     assert diptych("plan", "pix2pix", "data", *TINY, "--train.batch_size", 2, "--json", "plan.json") == 0
     out = capsys.readouterr().out
-    assert "it fits" in out and "parameters: G_ab " in out and "2 steps: 1 epochs of 4 images" in out
+    assert "it fits" in out and "parameters: G_ab " in out and "2 steps: 1 epoch of 4 images" in out
     found = json.loads((tmp_path / "plan.json").read_text())
     assert [size["batch"] for size in found["measured"]] == [1, 2, 8]
     assert 1e8 < found["peak"] < found["available"] and found["steps"] == 2 and found["fits"]

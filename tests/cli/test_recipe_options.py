@@ -129,4 +129,4 @@ def test_a_wrong_word_is_found_before_torch_is_imported(words, tmp_path):
 
 
 def test_the_parts_that_settings_may_name_are_those_of_a_recipe():
-    assert tuple(Recipe.create("pix2pix").to_dict()) == recipe_options.PARTS
+    assert tuple(Recipe.create("pix2pix").to_dict()) == (*recipe_options.PARTS, "extra")

@@ -63,7 +63,7 @@ def test_a_finished_run_is_not_trained_again(pix2pix_run, capsys):
     before = {path.name: path.stat().st_mtime_ns for path in pix2pix_run.glob("*") if path.name not in ("report.html", ".lock")}
     data = json.loads((pix2pix_run / "recipe.json").read_text())["data"]["source"]
     assert diptych("train", "pix2pix", *data, "--out", pix2pix_run, *PIX2PIX) == 0
-    assert "resumed at 2 images" in capsys.readouterr().err
+    assert "finished already, at 2 images" in capsys.readouterr().err
     after = {path.name: path.stat().st_mtime_ns for path in pix2pix_run.glob("*") if path.name not in ("report.html", ".lock")}
     assert {name for name in after if after[name] != before.get(name)} <= {"stats.jsonl"}
     assert len((pix2pix_run / "stats.jsonl").read_text().splitlines()) == 1

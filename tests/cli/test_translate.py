@@ -99,8 +99,17 @@ def test_skip_existing_goes_on_where_a_job_stopped(snapshot, tmp_path, capsys):
 def test_a_dry_run_lists_and_writes_nothing(snapshot, tmp_path, capsys):
     folder(tmp_path / "in", 1)
     assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out", "--dry-run") == 0
-    assert capsys.readouterr().out == f"{tmp_path}/in/0.png -> {tmp_path}/out/0.png\n"
+    captured = capsys.readouterr()
+    assert captured.out == f"{tmp_path}/in/0.png -> {tmp_path}/out/0.png\n"
+    assert captured.err == "note: the files were not read, so damaged ones are listed too\n"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("out", "said"), [("in/out", True), ("out", False)])
+def test_results_inside_the_input_folder_are_said_to_become_data(out, said, snapshot, tmp_path, capsys):
+    given = folder(tmp_path / "in", 1)
+    assert diptych("translate", snapshot, given, "--out", tmp_path / out) == 0
+    assert (f"note: results go into {given}, where trainings take them for data" in capsys.readouterr().err) == said
 
 
 def test_output_onto_input_is_refused(snapshot, tmp_path, capsys):
@@ -141,7 +150,7 @@ def test_a_direction_that_was_not_trained_is_refused(pix2pix_run, tmp_path, caps
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [("missing.png", "missing.png: no such file or folder; give images"), ("empty", "empty: no images found, but nothing")],
+    [("missing.png", "missing.png: no such file or folder; give images"), ("empty", "empty: holds no files")],
 )
 def test_missing_and_empty_inputs_are_refused(snapshot, tmp_path, given, message, capsys):
     (tmp_path / "empty").mkdir()

@@ -135,6 +135,13 @@ def test_the_words_of_a_plan_that_fits():
     assert "time: about 14.7 minutes (1,250 steps: 10 epochs of 1,000 images)" in text  # 0.1 + 0.524 + 8 x 0.01 s a step
 
 
+def test_a_plan_of_seconds_and_of_one_epoch_reads_well():
+    once = {"train.epochs": 1, "train.decay_epochs": 0}
+    plan = planned(10**10)
+    short = replace(plan, recipe=plan.recipe.replace(**once), images=80)
+    assert "time: about 7 seconds (10 steps: 1 epoch of 80 images)" in short.lines()[-1]  # a step takes 0.704 s, as above
+
+
 def test_the_words_of_a_plan_that_does_not_fit_say_what_would():
     plan = planned(1100 * MB, ("--train.accumulate 2",))
     assert not plan.fits

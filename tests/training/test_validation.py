@@ -167,6 +167,17 @@ def test_without_a_val_folder_a_share_of_training_is_held_out_and_never_trained_
     assert [len(found) for found in names] == [12, 8] and not names[0] & names[1]
 
 
+@pytest.mark.parametrize(("holdout", "said"), [(0.5, True), (0.0, False)])
+def test_too_few_images_to_hold_out_are_said_unless_none_are_asked_for(holdout, said, images, tmp_path, caplog):
+    caplog.set_level("INFO")
+    sources = [str(images / "trainA"), str(images / "trainB")]  # 12 a side, half of which are 6
+    train(recipe_of(images, source=sources, holdout=holdout), tmp_path / "run", device="cpu", workers=0, num_previews=0)
+    line = (
+        f"no images are held out for validation: data.holdout {holdout:g} of 12 (A) and 12 (B) images gives fewer than 8 a side"
+    )
+    assert (line in caplog.text) == said
+
+
 def test_steps_are_spread_evenly_and_end_with_the_last():
     assert evenly_spaced(4, 100) == {25, 50, 75, 100} and evenly_spaced(0, 100) == set() and evenly_spaced(20, 3) == {1, 2, 3}
 

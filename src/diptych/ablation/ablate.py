@@ -13,6 +13,7 @@ from diptych.ablation.tools import ablation_tools, default_metrics
 from diptych.ablation.trials import score, train_all, trials_of
 from diptych.ablation.variants import TABLES, VARIANTS
 from diptych.data.census import Census
+from diptych.data.listing import refuse_out_in_data
 from diptych.errors import DataError
 from diptych.evaluation.results import METRICS
 from diptych.files import write_atomic
@@ -48,7 +49,7 @@ def ablate(
     Raises ConfigError for unknown variants, DataError without test images, and what a training raises.
     """
     trials = trials_of(base, variants, num_seeds, out)
-    census = _test_images(base, paired)
+    census = comparable_images(base, out, paired)
     test = census.split
     out.mkdir(parents=True, exist_ok=True)
     tools = ablation_tools(
@@ -87,8 +88,12 @@ def ablate(
     return text
 
 
-def _test_images(base: Recipe, paired: bool | None) -> Census:
-    """The census of the test images that can be read, in the recipe's direction. Raises DataError where there are none."""
+def comparable_images(base: Recipe, out: Path, paired: bool | None) -> Census:
+    """The census of the test images that can be read, in the recipe's direction.
+
+    Raises DataError where there are none, and ConfigError where ``out`` lies in the data.
+    """
+    refuse_out_in_data(out, base.data.source)
     found = find_real_images(base, paired=paired)
     if found is None:
         raise DataError(f"{', '.join(base.data.source)}: no test images to compare variants on; add testA and testB")

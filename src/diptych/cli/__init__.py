@@ -6,12 +6,14 @@ import argparse
 import importlib
 import math
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
@@ -34,6 +36,8 @@ COMMANDS: dict[str, str] = {
     "report": "write a run's report.html once more",
     "demo": "train on the embedded real data, translate unseen continents, and write a report",
 }
+UNRECOGNIZED = "unrecognized arguments: "  # how argparse begins this message
+PATH_OPTIONS = ("--out", "--json", "--report", "--inputs", "--snapshot", "--pred", "--reader")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (Exception, KeyboardInterrupt) as error:
             if not came and not isinstance(error, KeyboardInterrupt):
                 raise
-            print("error: interrupted; run the same command to go on", file=sys.stderr)
+            print("error: interrupted; run the same command again", file=sys.stderr)
             return 130
 
 
@@ -82,6 +86,7 @@ def ctrl_c() -> Iterator[list[int]]:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and flush what it printed; return the exit code."""
     name = arguments[0] if arguments else "--help"
+    refuse_empty_paths(arguments)
     try:
         if name in COMMANDS:
             code = int(load(name).main(arguments[1:]))
@@ -96,6 +101,18 @@ def run(arguments: Sequence[str]) -> int:
         raise
     sys.stdout.flush()
     return code
+
+
+def refuse_empty_paths(arguments: Sequence[str]) -> None:
+    """Raise ConfigError for an empty word where a path is expected, such as a shell variable that is not set.
+
+    It would mean the working folder.
+    """
+    for before, word in pairwise(["", *arguments]):
+        if word in {f"{option}=" for option in PATH_OPTIONS} or (not word and before in PATH_OPTIONS):
+            raise ConfigError(f"{word.rstrip('=') or before} needs a value, found ''; name a path, or . for the working folder")
+        if not word and not before.startswith("-"):
+            raise ConfigError(f"found an empty word after {before or 'diptych'}; name a path, or . for the working folder")
 
 
 def load(name: str) -> ModuleType:
@@ -139,8 +156,22 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that reports mistakes as ConfigError, in one line."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise ConfigError instead of printing the usage."""
-        raise ConfigError(f"{message}; see `{self.prog} --help`")
+        """Raise ConfigError instead of printing the usage; it names the nearest option or choice."""
+        near: list[str] = []
+        if message.startswith(f"{UNRECOGNIZED}-"):
+            name = message.removeprefix(UNRECOGNIZED).split()[0].partition("=")[0]
+            near = get_close_matches(name, self.options(), n=1)
+            message = f"no option is called {name}"
+        elif found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            near = get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{message}{hint}; see `{self.prog} --help`")
+
+    def options(self) -> list[str]:
+        """The options of this parser and of its subcommands."""
+        below = [parser for action in self._actions if isinstance(action.choices, dict) for parser in action.choices.values()]
+        own = [option for action in self._actions for option in action.option_strings]
+        return own + [option for parser in below if isinstance(parser, Parser) for option in parser.options()]
 
 
 def command_parser(name: str, examples: str, usage: str | None = None) -> argparse.ArgumentParser:

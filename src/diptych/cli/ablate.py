@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     args = parse(parser(), argv)
     find_own_modules()
     base = choose_recipe(args)
-    from diptych.ablation.ablate import ablate
+    from diptych.ablation.ablate import ablate, comparable_images
     from diptych.ablation.trials import devices_of, trials_of
     from diptych.cli.console import console, notes, show_notes, watching
     from diptych.cli.plan import planned
@@ -68,6 +68,7 @@ def main(argv: Sequence[str]) -> int:
     devices = devices_of(args.device, args.jobs)
     if args.dry_run:
         trials = trials_of(base, args.variants, args.seeds, out)
+        comparable_images(base, out, args.truth or None)
         one = planned(base, pick_device(args.device))
         hours = len(trials) * one.steps * one.seconds / 3600 / len(devices)
         console.print(base.to_yaml() + one.comments(), soft_wrap=True, end="")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.errors import ConfigError
+from diptych.messages import show
 
 if TYPE_CHECKING:  # the real import waits until everything that needs no torch is checked
     from diptych.recipe import Recipe
@@ -136,6 +137,8 @@ def check_name(name: str) -> None:
         if not Path(name).is_file():
             raise ConfigError(f"{name}: no such file; give a recipe that --dry-run printed, or the name of a method")
         return
+    if Path(name).is_dir():
+        raise ConfigError(f"{show(name)}: is a folder; the recipe comes before its data, as in pix2pix {show(name)}")
     near = get_close_matches(name, [*METHODS, *recipes], n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*METHODS, *recipes])}, files, and module:Class"
     raise ConfigError(f"no method or recipe is called {name!r}; {hint}")

@@ -91,6 +91,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.console import console, notes, show_notes, watching
     from diptych.cli.finish import finish
     from diptych.cli.plan import largest_that_fit, planned
+    from diptych.data.listing import refuse_out_in_data
     from diptych.device import describe, pick_device, pick_precision
     from diptych.errors import OutOfMemory
     from diptych.scoring.validation import validation_of
@@ -98,6 +99,7 @@ def main(argv: Sequence[str]) -> int:
 
     show_notes()
     out = args.out or Path("runs") / re.sub(r"\.(ya?ml|json)$", "", Path(args.recipe).name).replace(":", "-")
+    refuse_out_in_data(out, recipe.data.source)
     device = pick_device(args.device)
     if args.dry_run:
         console.print(recipe.to_yaml() + planned(recipe, device).comments(), soft_wrap=True, end="")

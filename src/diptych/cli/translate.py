@@ -127,9 +127,13 @@ def main(argv: Sequence[str]) -> int:
     how = {"device": args.device, "mode": args.mode, "seed": args.seed, "dropout": args.dropout, "memory": memory}
     make = partial(Translator, Snapshot.load(args.snapshot), args.direction, **how)
     jobs = plan(args.inputs, args.out, make())
+    for folder in args.inputs:
+        if Path(folder).is_dir() and args.out.resolve().is_relative_to(Path(folder).resolve()):
+            notes.print(f"note: results go into {show(folder)}, where trainings take them for data", soft_wrap=True)
     if args.dry_run:
         for job in jobs:
             console.print(f"{show(job.source)} -> {show(job.target)}", soft_wrap=True)
+        notes.print("note: the files were not read, so damaged ones are listed too", soft_wrap=True)
         return 0
     left = [job for job in jobs if not (args.skip_existing and job.target.exists())]
     with bar("images") as progress:

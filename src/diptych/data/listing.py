@@ -7,13 +7,13 @@ import os
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from diptych.data.catalogue import EMBEDDED, embedded
 from diptych.data.decoders import first_line
 from diptych.data.formats import SUFFIXES
-from diptych.errors import DataError
+from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 
 KINDS = ".jpg, .png, .webp, .tif, .npy ..."
@@ -30,8 +30,8 @@ def find_images(folder: str | Path) -> list[Path]:
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
     if not images:
         others = Counter(path.suffix.lower() or "no suffix" for path in files).most_common(3)
-        found = ", ".join(f"{count} x {show(suffix)}" for suffix, count in others) if others else "nothing"
-        raise DataError(f"{show(root)}: no images found, but {found}; expected {KINDS} files, check the path")
+        found = f"no images found, but {', '.join(f'{count} x {show(suffix)}' for suffix, count in others)}"
+        raise DataError(f"{show(root)}: {found if others else 'holds no files'}; expected {KINDS} files, check the path")
     return sorted(images, key=lambda path: (spelling(str(path.relative_to(root))), os.fsencode(path)))
 
 
@@ -77,6 +77,17 @@ def open_folder(source: str | Path) -> Path:
     near = difflib.get_close_matches(path.name, [*beside, *EMBEDDED], n=1)
     hint = f"did you mean {show(near[0] if near[0] in EMBEDDED else path.with_name(near[0]))}?" if near else "check the path"
     raise DataError(f"{show(path)}: no such folder, and no embedded data of this name ({', '.join(EMBEDDED)}); {hint}")
+
+
+def refuse_out_in_data(out: str | Path, sources: Sequence[str | Path]) -> None:
+    """Raise ConfigError where a folder for results is a data folder or lies inside one: its pictures would be taken for data."""
+    for source in sources:
+        data, results = Path(source).expanduser().resolve(), Path(out).resolve()
+        if data.is_dir() and results.is_relative_to(data):
+            place = "is the data folder" if results == data else "lies inside the data folder"
+            raise ConfigError(
+                f"{show(out)}: {place} {show(source)}, and the pictures of a run would be taken for data; choose another --out"
+            )
 
 
 def images_by_stem(folder: Path) -> dict[str, Path]:

@@ -100,7 +100,7 @@ def train(
         method = build_method(recipe, census, world)
         compiled = wants_compiling(compile, chosen, checkpoint=recipe.train.checkpoint)
         trainee = Trainee(method, recipe, chosen, world, compiled=compiled)
-        resume(trainee, run)
+        resume(trainee, run, schedule.images)
         graphed = graph and chosen.type == "cuda" and world.size == 1
         take_step = GraphedStep(trainee) if graphed else partial(train_step, trainee)
 

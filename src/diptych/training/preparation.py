@@ -10,7 +10,7 @@ import torch
 from diptych.data.census import Census, take_census
 from diptych.data.checkup import quick_check
 from diptych.data.folders import Layout, find_data
-from diptych.data.holdout import hold_out
+from diptych.data.holdout import MIN_HELD_OUT, hold_out
 from diptych.data.ranges import parse_range
 from diptych.errors import ConfigError, Interrupted
 from diptych.methods import Method
@@ -62,6 +62,15 @@ def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
     """Add a validation split to a census: the usable images of the val folder, or else images held out from training."""
     if layout.val is None:
         train, held_out = hold_out(census.split, recipe.data, recipe.train.seed)
+        if held_out is None and recipe.data.holdout:
+            log.info(
+                "no images are held out for validation: data.holdout %g of %s (A) and %s (B) images gives fewer than %s a side; "
+                "add a val folder, or raise it to at most 0.5",
+                recipe.data.holdout,
+                f"{len(train.a):,}",
+                f"{len(train.b):,}",
+                MIN_HELD_OUT,
+            )
         return replace(census, split=train, val=held_out)
     refuse_test(layout.val, layout.test)
     found = take_census(recipe.data.oriented(layout.val), like=census)

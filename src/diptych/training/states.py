@@ -23,14 +23,18 @@ ADVICE = "look for flat images, lower train.lr, or set train.precision fp32"
 MAX_SKIPPED_IN_A_ROW = 10  # so many updates in a row may be left out before the training stops anyway
 
 
-def resume(trainee: Trainee, run: Run | None) -> None:
-    """Restore the newest undamaged state of the run, if there is one; all processes must call this together."""
+def resume(trainee: Trainee, run: Run | None, images: int) -> None:
+    """Restore the newest undamaged state of the run, if there is one; all processes must call this together.
+
+    ``images`` is the number of images of the whole training, by which a run that is finished is told.
+    """
     state, problems = newest_state(run, trainee.world)
     for problem in problems if run else ():
         log.warning("%s; using the state before it", problem)
     if state is not None:
         trainee.restore(state)
-        log.info("resumed at %s images", f"{trainee.images:,}")
+        finished = trainee.images >= images
+        log.info("finished already, at %s images" if finished else "resumed at %s images", f"{trainee.images:,}")
     if run:
         run.rewind_stats(state["step"] if state else 0)
 

@@ -99,13 +99,15 @@ class Plan:
     def lines(self) -> list[str]:
         """The plan in words, a line for each subject."""
         train, crop = self.recipe.train, self.recipe.data.crop_size
+        epochs = train.epochs + train.decay_epochs
         hours = self.steps * self.seconds / 3600
-        duration = f"{hours * 60:.3g} minutes" if hours < 2 else f"{hours:.3g} hours"
+        minutes = f"{hours * 60:.3g} minutes" if hours >= 1 / 60 else f"{hours * 3600:.2g} seconds"
+        duration = f"{hours:.3g} hours" if hours >= 2 else minutes
         counts = ", ".join(f"{name} {count:,}" for name, count in self.forecast.footprints[0].parameters.items())
         speed = (
             f"{self.seconds:.3g} s a step of {train.batch_size} at crop {crop}, {train.batch_size / self.seconds:.3g} images/s"
         )
-        length = f"{self.steps:,} steps: {train.epochs + train.decay_epochs} epochs of {self.images:,} images"
+        length = f"{self.steps:,} steps: {epochs} epoch{'s' if epochs > 1 else ''} of {self.images:,} images"
         verdict = "it fits" if self.fits else f"it does not fit; try {self.advice()}"
         lines = [f"data: {self.data}", f"parameters: {counts}", f"device: {self.device}"]
         lines += [f"memory: needs {in_words(self.peak)}, {in_words(self.available)} available; {verdict}"]
