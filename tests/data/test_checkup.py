@@ -171,7 +171,7 @@ def test_folders_of_any_names_are_looked_through(tmp_path: Path) -> None:
 def test_no_folder_and_no_image_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         check([tmp_path / "missing"])
-    with pytest.raises(DataError, match="no images found"):
+    with pytest.raises(DataError, match="holds no files"):
         check([tmp_path])
 
 

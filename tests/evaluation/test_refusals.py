@@ -189,7 +189,7 @@ def test_twins_of_one_stem_are_named(tmp_path):
 def test_an_empty_and_a_missing_folder_are_named(tmp_path):
     noise(tmp_path / "out", 1)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty: no images found"):
+    with pytest.raises(DataError, match="empty: holds no files"):
         outputs_subject(tmp_path / "out", tmp_path / "empty")
     with pytest.raises(DataError, match="gone: no such folder"):
         outputs_subject(tmp_path / "out", tmp_path / "gone")

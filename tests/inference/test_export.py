@@ -168,10 +168,17 @@ def test_what_differs_from_the_network_is_not_written(tmp_path, monkeypatch):
     assert not out.exists()
 
 
-def test_a_full_disk_leaves_no_file(tmp_path):
+def test_a_place_that_cannot_be_written_is_named_and_left_as_it_was(tmp_path):
+    (tmp_path / "file").write_text("no folder")
     with pytest.raises(StorageError, match="cannot be written"):
-        export(saved(tmp_path), tmp_path / "missing" / "net.onnx", "onnx")
-    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
+        export(saved(tmp_path), tmp_path / "file" / "net.onnx", "onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "x.safetensors"]
+    assert (tmp_path / "file").read_text() == "no folder"
+
+
+def test_the_folder_of_an_export_is_made(tmp_path):
+    export(saved(tmp_path), tmp_path / "new" / "net.onnx", "onnx")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["net.onnx"]
 
 
 def test_paper_mode_is_said_where_it_matters(tmp_path):

@@ -173,7 +173,7 @@ def test_a_pil_image_that_pil_cannot_hold_afterwards_is_refused():
 
 
 def test_an_unknown_device_and_direction_are_refused():
-    with pytest.raises(ConfigError, match="device 'abacus' cannot be used"):
+    with pytest.raises(ConfigError, match="device must be auto, cpu, cuda, cuda:N or mps, found 'abacus'"):
         Translator(Snapshot({"a2b": generator("resnet_1", 3, 3, width=4)}, Domain(), Domain()), device="abacus")
     with pytest.raises(ConfigError, match="this snapshot translates a2b, not b2a"):
         Translator(Snapshot({"a2b": generator("resnet_1", 3, 3, width=4)}, Domain(), Domain()), "b2a")

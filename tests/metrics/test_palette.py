@@ -206,8 +206,9 @@ def test_a_photo_is_no_palette(tmp_path):
 def test_a_missing_file_and_a_place_that_cannot_be_written_are_errors(tmp_path):
     with pytest.raises(DataError, match=r"none\.txt: cannot be read \(No such file or directory\); give a \.txt"):
         Palette.load(tmp_path / "none.txt")
+    (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot be written"):
-        Palette(TWELVE).save(tmp_path / "none" / "p.txt")
+        Palette(TWELVE).save(tmp_path / "file" / "p.txt")
     with pytest.raises(ConfigError, match=r"p\.png: a palette is saved as \.txt or \.json"):
         Palette(TWELVE).save(tmp_path / "p.png")
 
