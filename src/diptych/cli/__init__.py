@@ -23,6 +23,7 @@ from diptych.errors import ConfigError, DiptychError
 
 COMMANDS: dict[str, str] = {
     "train": "train a translator on folders of images, or resume an interrupted run",
+    "prepare": "make pairs of one folder of photos: edges, gray, few pixels, holes ... and the photos themselves",
     "plan": "measure what a training would need: memory, hours, and the largest batch and crop that fit",
     "translate": "translate images and folders of images with a trained snapshot",
     "export": "write a snapshot as one ONNX or TorchScript file for other programs",
@@ -37,7 +38,7 @@ COMMANDS: dict[str, str] = {
     "demo": "train on the embedded real data, translate unseen continents, and write a report",
 }
 UNRECOGNIZED = "unrecognized arguments: "  # how argparse begins this message
-PATH_OPTIONS = ("--out", "--json", "--report", "--inputs", "--snapshot", "--pred", "--reader")
+PATH_OPTIONS = ("--out", "--json", "--report", "--inputs", "--snapshot", "--pred", "--reader", "--weights")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

