@@ -28,6 +28,7 @@ FLOORS = {
         "extras",
         "messages",
         "overlap",
+        "downloads",
     },
     "rooms": {"methods", "data", "metrics"},
     "contracts": {"recipe", "renamed", "recipes", "snapshot", "foreign", "run"},

@@ -16,7 +16,7 @@ LONGEST = 350  # lines of one source file
 PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 FETCHERS = {"aiohttp", "ftplib", "http.client", "httpx", "huggingface_hub", "requests", "urllib.request", "urllib3"}
 MAY_FETCH = {
-    "src/diptych/metrics/weights.py": {"http.client", "urllib.request"},  # published files, verified by SHA-256
+    "src/diptych/downloads.py": {"http.client", "urllib.request"},  # published files, verified by SHA-256
     "src/diptych/study/simulate.py": {"http.client"},  # simulated participants visit the study that its owner serves
 }
 READS_FOREIGN_WEIGHTS = "src/diptych/state_dicts.py"
@@ -151,7 +151,7 @@ def test_pages_promise_nothing():
         ("import torch\ntorch.load(path)", "without weights_only=True"),
         ("import torch\ntorch.load(path, weights_only=False)", "without weights_only=True"),
         ("import torch\ntorch.load(path, weights_only=flag)", "without weights_only=True"),
-        ("import urllib.request", "fetches; only src/diptych/metrics/weights.py, src/diptych/study/simulate.py may"),
+        ("import urllib.request", "fetches; only src/diptych/downloads.py, src/diptych/study/simulate.py may"),
         ("import http.client", "fetches"),
         ("from urllib import request", "fetches"),
         ("from torch import load", "write torch.load in full"),
@@ -182,7 +182,7 @@ def test_a_name_that_says_nothing_is_reported(name):
     ("source", "name"),
     [
         ("torch.load(path, map_location='cpu', weights_only=True)", "files.py"),
-        ("import http.client\nimport urllib.request", "src/diptych/metrics/weights.py"),
+        ("import http.client\nimport urllib.request", "src/diptych/downloads.py"),
         ("yaml.safe_load(text)\nyaml.load(text, Loader=yaml.CSafeLoader)", "recipe.py"),
         ("net.eval()\nre.compile(x)\nsubprocess.run(['ffmpeg'], shell=False)", "video.py"),
         ("HALF = 127.5", "pixels.py"),

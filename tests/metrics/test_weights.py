@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from diptych import downloads
 from diptych.errors import ConfigError, StorageError, WeightsError
-from diptych.metrics import weights
 from diptych.metrics.weights import WEIGHTS, WeightFile, address, cache_folder, cached, find_weights
 
 CONTENT = hashlib.shake_256(b"weights").digest(400_000)
@@ -114,7 +114,7 @@ def server() -> Iterator[Server]:
 def sandbox(tmp_path, monkeypatch):
     """Nothing of this machine's caches and proxies, and one small file in the table."""
     monkeypatch.setitem(WEIGHTS, "tiny", TINY)
-    monkeypatch.setattr(weights, "PAUSE", 0.0)
+    monkeypatch.setattr(downloads, "PAUSE", 0.0)
     monkeypatch.setenv("DIPTYCH_WEIGHTS", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.delenv("DIPTYCH_WEIGHTS_URL", raising=False)
@@ -316,7 +316,7 @@ def test_a_missing_file_is_an_http_404(mirror):
 
 
 def test_silence_counts_as_cut(mirror, monkeypatch):
-    monkeypatch.setattr(weights, "TIMEOUT", 0.2)
+    monkeypatch.setattr(downloads, "TIMEOUT", 0.2)
     mirror.plan = ["silent", "404"]
     assert "HTTP 404 Not Found); 1,000 of 400,000 bytes are kept" in refusal()
     mirror.plan = ["mute"]
@@ -359,9 +359,9 @@ def test_redirections_are_followed_only_to_safe_places(mirror, server):
 
 def test_a_server_elsewhere_cannot_send_us_to_one_on_this_machine():
     request = urllib.request.Request("https://example.org/tiny.pth")
-    with pytest.raises(weights._Cut, match="it redirects to 'http://localhost/admin', which is not https"):
-        weights._Redirect().redirect_request(request, None, 302, "Found", {}, "http://localhost/admin")
-    redirect = weights._Redirect().redirect_request(request, None, 302, "Found", {}, "https://objects.example.org/x")
+    with pytest.raises(downloads._Cut, match="it redirects to 'http://localhost/admin', which is not https"):
+        downloads._Redirect().redirect_request(request, None, 302, "Found", {}, "http://localhost/admin")
+    redirect = downloads._Redirect().redirect_request(request, None, 302, "Found", {}, "https://objects.example.org/x")
     assert redirect.full_url == "https://objects.example.org/x"
 
 
@@ -456,7 +456,7 @@ def test_where_the_cache_is(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     assert str(cache_folder()) == "/home/somebody/.cache/diptych/weights"
     windows = types.SimpleNamespace(name="nt", path=posixpath, environ={"LOCALAPPDATA": "/AppData/Local"})
-    monkeypatch.setattr(weights, "os", windows)
+    monkeypatch.setattr(downloads, "os", windows)
     assert str(cache_folder()) == "/AppData/Local/diptych/weights"
 
 

@@ -23,6 +23,7 @@ from diptych.errors import ConfigError, DiptychError
 
 COMMANDS: dict[str, str] = {
     "train": "train a translator on folders of images, or resume an interrupted run",
+    "fetch": "download a published data set by name, with its terms and its checksum",
     "prepare": "make pairs of one folder of photos: edges, gray, few pixels, holes ... and the photos themselves",
     "plan": "measure what a training would need: memory, hours, and the largest batch and crop that fit",
     "translate": "translate images and folders of images with a trained snapshot",

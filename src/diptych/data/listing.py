@@ -13,6 +13,7 @@ from pathlib import Path
 from diptych.data.catalogue import EMBEDDED, embedded
 from diptych.data.decoders import first_line
 from diptych.data.formats import SUFFIXES
+from diptych.data.published import PUBLISHED, fetched
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 
@@ -59,7 +60,10 @@ def spelling(name: str) -> str:
 
 
 def open_folder(source: str | Path) -> Path:
-    """The folder of this path or catalogue name. Raises DataError that names the near one when there is none."""
+    """The folder of this path, or of this name: embedded data, or a published data set that was fetched.
+
+    Raises DataError that names the near one when there is none.
+    """
     path = Path(source).expanduser()
     try:
         if stat.S_ISDIR(path.stat().st_mode):
@@ -71,6 +75,10 @@ def open_folder(source: str | Path) -> Path:
         raise DataError(f"{show(path)[:200]}: cannot be used as a folder ({first_line(error)}); check the path") from error
     if str(source) in EMBEDDED:
         return embedded(str(source))
+    if folder := fetched(str(source)):
+        return folder
+    if str(source) in PUBLISHED:
+        raise DataError(f"{source}: is a published data set that is not on this machine; `diptych fetch {source}` downloads it")
     if path.is_symlink():
         raise DataError(f"{show(path)}: is a broken symbolic link; restore its target")
     beside = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
