@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from torch import nn
 
 from diptych.errors import ConfigError
-from diptych.nets.blocks import Norm, Upsample, apply_each, apply_side_by_side
+from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
 from diptych.nets.init import Init, initialise
 from diptych.nets.patchgan import PatchGAN
 from diptych.nets.resnet import ResNet
@@ -36,6 +36,7 @@ GeneratorName = Annotated[
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
+    "Downsample",
     "GeneratorName",
     "Init",
     "Norm",

@@ -6,11 +6,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from diptych.nets.blocks import (
+    Downsample,
     Norm,
     ReflectionPad2d,
     Upsample,
     bounded,
     crop_centre,
+    downsampling,
     full_precision,
     norm_layer,
     pad_to_multiple,
@@ -41,7 +43,8 @@ class ResidualBlock(nn.Module):
 class ResNet(nn.Module):
     """c7s1-64, d128, d256, R256 x num_blocks, u128, u64, c7s1-3, tanh: images in [-1, 1] of any size to images of that size.
 
-    Sizes that are no multiple of 4 are padded by mirroring inside and cropped back.
+    Sizes that are no multiple of 4 are padded by mirroring inside and cropped back. With ``downsample`` and ``upsample`` blur it
+    is the anti-aliased generator of CUT (Park et al. 2020).
     """
 
     multiple = 4
@@ -56,21 +59,24 @@ class ResNet(nn.Module):
         num_blocks: int = 9,
         norm: Norm = "instance",
         dropout: bool = False,
+        downsample: Downsample = "strided",
         upsample: Upsample = "transposed",
     ) -> None:
         super().__init__()
         self.spec = {"net": "resnet", "in_channels": in_channels, "out_channels": out_channels, "width": width}
-        self.spec |= {"num_blocks": num_blocks, "norm": norm, "dropout": dropout, "upsample": upsample}
+        self.spec |= {"num_blocks": num_blocks, "norm": norm, "dropout": dropout}
+        self.spec |= {"downsample": downsample, "upsample": upsample}
         bias = norm != "batch"  # BatchNorm's own shift would absorb it
 
         def normed(conv: list[nn.Module], channels: int) -> list[nn.Module]:
             return [*conv, norm_layer(norm, channels), nn.ReLU(inplace=True)]
 
+        def halved(inputs: int, outputs: int) -> list[nn.Module]:
+            after = norm_layer(norm, outputs), nn.ReLU(inplace=True)
+            return downsampling(downsample, lambda stride: nn.Conv2d(inputs, outputs, 3, stride, 1, bias=bias), *after)
+
         self.stem = Stage(ReflectionPad2d(3), *normed([nn.Conv2d(in_channels, width, 7, bias=bias)], width))
-        self.down = Stage(
-            *normed([nn.Conv2d(width, 2 * width, 3, 2, 1, bias=bias)], 2 * width),
-            *normed([nn.Conv2d(2 * width, 4 * width, 3, 2, 1, bias=bias)], 4 * width),
-        )
+        self.down = Stage(*halved(width, 2 * width), *halved(2 * width, 4 * width))
         self.blocks = nn.Sequential(*(ResidualBlock(4 * width, norm, dropout, bias) for _ in range(num_blocks)))
         self.up = Stage(
             *normed(upsampling(upsample, 4 * width, 2 * width, kernel_size=3, bias=bias), 2 * width),
