@@ -13,8 +13,10 @@ from diptych.errors import ConfigError
 from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
 from diptych.nets.init import Init, initialise
 from diptych.nets.patchgan import PatchGAN
+from diptych.nets.projector import Projector
 from diptych.nets.resnet import ResNet
 from diptych.nets.stage import Stage, recompute_stages
+from diptych.nets.taps import cut_taps, tapped, taps
 from diptych.nets.unet import UNet
 from diptych.settings import Rule
 
@@ -32,6 +34,11 @@ GeneratorName = Annotated[
     str, Rule(_is_generator, "resnet_N, or unet_N or encoder_decoder_N with a number N of at least 2, such as resnet_9 or unet_8")
 ]
 """A setting that ``generator`` understands."""
+ResNetName = Annotated[
+    str,
+    Rule(lambda name: name.startswith("resnet_") and _is_generator(name), "resnet_N with a number N of blocks, such as resnet_9"),
+]
+"""The name of a generator whose feature maps have names (diptych.nets.taps)."""
 
 __all__ = [
     "DISCRIMINATORS",
@@ -41,16 +48,21 @@ __all__ = [
     "Init",
     "Norm",
     "PatchGAN",
+    "Projector",
     "ResNet",
+    "ResNetName",
     "Stage",
     "UNet",
     "Upsample",
     "apply_each",
     "apply_side_by_side",
     "build_net",
+    "cut_taps",
     "generator",
     "initialise",
     "recompute_stages",
+    "tapped",
+    "taps",
 ]
 
 

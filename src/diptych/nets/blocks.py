@@ -18,6 +18,7 @@ from diptych.nets.convolutions import ConvTranspose2d
 from diptych.nets.instance_norm import InstanceNorm
 
 Norm = Literal["batch", "instance", "instance_affine", "none"]
+SampleNorm = Literal["instance", "instance_affine", "none"]  # those that treat every image alone
 Downsample = Literal["strided", "blur"]
 Upsample = Literal["transposed", "resize", "pixelshuffle", "blur"]
 
@@ -36,9 +37,9 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
     return NORMS[norm](channels)
 
 
-def _own_precision(x: Tensor) -> AbstractContextManager[Any]:
-    """A block in which layers compute in the precision of x: on a CPU, autocast would give some of them copies in float32."""
-    return torch.autocast("cpu", enabled=False) if x.device.type == "cpu" else nullcontext()
+def own_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """A block in which everything is computed in the precision of x, although autocast may be on around it."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 @final
@@ -52,7 +53,7 @@ class ReflectionPad2d(nn.ReflectionPad2d):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c ph pw"]:
         if fused.usable(x):
             return fused.mirror(x, self.padding[0])
-        with _own_precision(x):
+        with own_precision(x):
             return super().forward(x)
 
 
@@ -68,7 +69,7 @@ class BlurDown(nn.Sequential):
         super().__init__(ReflectionPad2d(1), nn.AvgPool2d(2, 1), nn.AvgPool2d(2, 2))
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c p q"]:
-        with _own_precision(x):
+        with own_precision(x):
             return super().forward(x)
 
 
@@ -82,8 +83,8 @@ class BlurUp(nn.Upsample):
     def __init__(self) -> None:
         super().__init__(scale_factor=2.0, mode="bilinear")
 
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c p q"]:  # type: ignore[override]
-        with _own_precision(x):
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c p q"]:
+        with own_precision(x):
             return super().forward(x)
 
 

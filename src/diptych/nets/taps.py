@@ -1,0 +1,72 @@
+"""Feature maps inside a generator, by name: what contrastive methods compare.
+
+A generator that has taps lists its ``stages`` and says at which ``position`` each tap lies, as `ResNet` does. The published
+taps of CUT, numbers 0, 4, 8, 12 and 16 of its anti-aliased network of 9 blocks, are `cut_taps(9)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diptych.nets.blocks import bounded, crop_centre, full_precision, pad_to_multiple
+from diptych.nets.resnet import ResNet
+from diptych.nets.stage import Stage
+
+
+def cut_taps(num_blocks: int) -> tuple[str, ...]:
+    """The encoder's taps in CUT: the padded image, both downsamplings, the first block, and the middle one where it is another.
+
+    Of 9 blocks, those are block 1 and block 5 as published.
+    """
+    blocks = [f"block_{k}" for k in (1, (num_blocks + 1) // 2)] if num_blocks else []
+    return tuple(dict.fromkeys(["input", "down_1", "down_2", *blocks]))
+
+
+def taps(net: ResNet, x: Float[Tensor, "n c h w"], names: Sequence[str]) -> list[Tensor]:
+    """The maps (n, c, h, w) at these taps for images x; the network is computed up to the last of them.
+
+    Maps of images whose size is padded inside are those of the padded image. Raises ConfigError for an unknown name.
+    """
+    return _walk(net, x, names, to_the_end=False)[1]
+
+
+def tapped(net: ResNet, x: Float[Tensor, "n c h w"], names: Sequence[str]) -> tuple[Float[Tensor, "n d h w"], list[Tensor]]:
+    """What the network makes of images x, and the maps at these taps on the way, in one pass."""
+    features, maps = _walk(net, x, names, to_the_end=True)
+    return crop_centre(bounded(full_precision(features)), *x.shape[-2:]), maps
+
+
+def _walk(net: ResNet, x: Tensor, names: Sequence[str], to_the_end: bool) -> tuple[Tensor, list[Tensor]]:
+    places = [net.position(name) for name in names]
+    found: dict[tuple[int, int], Tensor] = {}
+    x = pad_to_multiple(x, net.multiple, smallest=net.smallest)
+    for index, stage in enumerate(net.stages()):
+        layers, begin = list(stage) if isinstance(stage, Stage) else [stage], 0
+        for end in sorted({end for place, end in places if place == index}):
+            x = found[index, end] = _part(stage, layers[begin:end])(x)
+            begin = end
+            if layers[end:] and _overwrites(layers[end:]):
+                x = x.clone()
+        if len(found) == len(set(places)) and not to_the_end:
+            break
+        if layers[begin:]:
+            x = _part(stage, layers[begin:])(x)
+    return x, [found[place] for place in places]
+
+
+def _part(stage: nn.Module, layers: list[nn.Module]) -> nn.Module:
+    """Some layers of a stage, computed as the stage would."""
+    if not isinstance(stage, Stage):
+        return stage
+    part = Stage(*layers)
+    part.recompute, part.training = stage.recompute, stage.training
+    return part
+
+
+def _overwrites(layers: list[nn.Module]) -> bool:
+    """Whether the first of these layers that does something changes its input in place."""
+    first = next((layer for layer in layers if not isinstance(layer, nn.Identity)), None)
+    return isinstance(first, nn.ReLU) and first.inplace
