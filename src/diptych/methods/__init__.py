@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 METHODS: dict[str, str] = {
     "pix2pix": "diptych.methods.pix2pix:Pix2PixConfig",
     "cyclegan": "diptych.methods.cyclegan:CycleGANConfig",
+    "cut": "diptych.methods.cut:CUTConfig",
 }
 DEMANDED = {
     "name": "what people call it",
