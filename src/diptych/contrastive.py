@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from diptych.nets.blocks import full_precision, own_precision
+from diptych.nets.instance_norm import channels_innermost
 
 Patches = Float[Tensor, "n p d"]
 Negatives = Literal["image", "batch"]
@@ -27,8 +28,8 @@ def random_places(x: Float[Tensor, "n c h w"], count: int) -> Int[Tensor, " p"]:
 
 
 def patches_at(x: Float[Tensor, "n c h w"], places: Int[Tensor, " p"]) -> Float[Tensor, "n p c"]:
-    """The features of a map at positions, counted row by row."""
-    return x.flatten(2).mT[:, places]
+    """The features of a map at positions, counted row by row. Their gradient lies in memory as the map does."""
+    return x.flatten(2).mT[:, places] if channels_innermost(x) else x.flatten(2)[..., places].mT
 
 
 def most_certain_attention(x: Float[Tensor, "n c h w"], count: int) -> Float[Tensor, "n p hw"]:
