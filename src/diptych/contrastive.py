@@ -7,6 +7,7 @@ of length 1; keys receive no gradient. Sums of exponentials are computed in at l
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -18,6 +19,7 @@ from diptych.nets.blocks import full_precision, own_precision
 from diptych.nets.instance_norm import channels_innermost
 
 Patches = Float[Tensor, "n p d"]
+Project = Callable[[Sequence[Tensor]], list[Tensor]]
 Negatives = Literal["image", "batch"]
 MASKED = -10.0  # the cosine that takes the place of a patch's own among its negatives, as published
 
@@ -61,6 +63,25 @@ def patch_nce(query: Patches, key: Patches, temperature: float = 0.07, negatives
     logits = _cosines(query, key) / temperature
     own = torch.arange(logits.shape[1], device=logits.device).repeat(len(logits))
     return F.cross_entropy(logits.flatten(0, 1), own)
+
+
+def patch_nce_of_maps(
+    target: Sequence[Tensor],
+    source: Sequence[Tensor],
+    of_target: Project,
+    of_source: Project,
+    num_patches: int = 256,
+    temperature: float = 0.07,
+) -> Float[Tensor, ""]:
+    """The mean PatchNCE of several feature maps (n, c, h, w) of translations against those of their sources.
+
+    Random places are drawn for each map; the two networks make unit vectors of the features there.
+    """
+    places = [random_places(x, num_patches) for x in source]
+    with torch.no_grad():
+        keys = of_source([patches_at(x.detach(), at) for x, at in zip(source, places, strict=True)])
+    queries = of_target([patches_at(x, at) for x, at in zip(target, places, strict=True)])
+    return torch.stack([patch_nce(q, k, temperature) for q, k in zip(queries, keys, strict=True)]).mean()
 
 
 def hard_dce(

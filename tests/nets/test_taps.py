@@ -7,6 +7,7 @@ from torch import nn
 from diptych.errors import ConfigError
 from diptych.nets import Projector, ResNet, cut_taps, initialise, recompute_stages, tapped, taps
 from diptych.nets.blocks import pad_to_multiple
+from diptych.nets.resnet import tap_channels
 
 BLUR = {"downsample": "blur", "upsample": "blur"}
 
@@ -39,7 +40,8 @@ def test_tapping_changes_neither_output_nor_maps(norm, how):
     output, maps = tapped(net, x, names)
     assert torch.equal(output, net(x))
     assert all(torch.equal(y, taps(net, x, [name])[0]) for name, y in zip(names, maps, strict=True))
-    assert net.tap_channels(names) == [y.shape[1] for y in maps]
+    encoder = cut_taps(3)
+    assert tap_channels(encoder, 3, 2) == [y.shape[1] for y in taps(net, x, encoder)]
 
 
 def test_the_network_is_computed_up_to_the_last_tap_only():

@@ -55,6 +55,7 @@ from diptych.nets import (
 )
 from diptych.nets.blocks import SampleNorm
 from diptych.nets.modes import Mode
+from diptych.nets.resnet import tap_channels
 from diptych.pixels import Domain
 from diptych.settings import Count, Positive, Weight, Whole, check_settings
 
@@ -120,7 +121,7 @@ class CUTConfig:
         shape = {"width": self.ngf, "norm": self.norm, "downsample": self.downsample, "upsample": self.upsample}
         G_ab = generator(self.generator, a.channels, b.channels, **shape)
         assert isinstance(G_ab, ResNet)
-        H = Projector(G_ab.tap_channels(cut_taps(len(G_ab.blocks))), self.projection)
+        H = Projector(tap_channels(cut_taps(len(G_ab.blocks)), a.channels, self.ngf), self.projection)
         D_b = PatchGAN(b.channels, width=self.ndf, num_layers=self.num_layers, norm=self.norm, downsample=self.downsample)
         for net in (G_ab, H, D_b):
             initialise(net, self.init, self.init_gain)

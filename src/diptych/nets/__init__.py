@@ -10,6 +10,8 @@ from typing import Annotated, Any
 from torch import nn
 
 from diptych.errors import ConfigError
+from diptych.nets.adain import AdaINResNet
+from diptych.nets.adjust import adjusted
 from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
 from diptych.nets.init import Init, initialise
 from diptych.nets.patchgan import PatchGAN
@@ -20,7 +22,7 @@ from diptych.nets.taps import cut_taps, tapped, taps
 from diptych.nets.unet import UNet
 from diptych.settings import Rule
 
-GENERATORS: dict[str, type[nn.Module]] = {"resnet": ResNet, "unet": UNet}
+GENERATORS: dict[str, type[nn.Module]] = {"resnet": ResNet, "unet": UNet, "adain_resnet": AdaINResNet}
 DISCRIMINATORS: dict[str, type[nn.Module]] = {"patchgan": PatchGAN}
 
 
@@ -43,6 +45,7 @@ ResNetName = Annotated[
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
+    "AdaINResNet",
     "Downsample",
     "GeneratorName",
     "Init",
@@ -54,6 +57,7 @@ __all__ = [
     "Stage",
     "UNet",
     "Upsample",
+    "adjusted",
     "apply_each",
     "apply_side_by_side",
     "build_net",

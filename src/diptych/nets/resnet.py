@@ -92,30 +92,33 @@ class ResNet(nn.Module):
         return [self.stem, self.down, *self.blocks, self.up, self.head]
 
     def position(self, tap: str) -> tuple[int, int]:
-        """Where a feature map is taken (see diptych.nets.taps): an index in `stages`, and how many of its layers come before.
-
-        ``input`` is the padded image, ``down_k``, ``up_k`` and ``head`` are what their convolutions give, before the norm, and
-        ``block_k`` is the output of a block; k counts from 1. Raises ConfigError for any other name.
-        """
-        blocks = {f"block_{k}": (k + 1, 1) for k in range(1, len(self.blocks) + 1)}
-        places = {"input": (0, 1), **blocks, "head": (len(self.blocks) + 3, 2)}
-        for name, index, stage in (("down", 1, self.down), ("up", len(self.blocks) + 2, self.up)):
-            convs = [place for place, layer in enumerate(stage, 1) if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
-            places |= {f"{name}_{k}": (index, place) for k, place in enumerate(convs, 1)}
-        if tap not in places:
-            raise ConfigError(f"this generator has no tap {tap!r}; it has {', '.join(places)}")
-        return places[tap]
-
-    def tap_channels(self, taps: Sequence[str]) -> list[int]:
-        """The channels of the maps at these taps."""
-        channels = []
-        for index, layers in map(self.position, taps):
-            before = [*self.stages()[:index], *list(self.stages()[index].children())[:layers]]
-            convs = [m for stage in before for m in stage.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
-            channels.append(convs[-1].out_channels if convs else self.spec["in_channels"])
-        return channels
+        """Where a feature map is taken (see `positions`). Raises ConfigError for a name that there is not."""
+        return position_of(tap, self.stages())
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
         padded = pad_to_multiple(x, self.multiple, smallest=self.smallest)
         features = self.up(self.blocks(self.down(self.stem(padded))))
         return crop_centre(bounded(full_precision(self.head(features))), *x.shape[-2:])
+
+
+def position_of(tap: str, stages: Sequence[nn.Module]) -> tuple[int, int]:
+    """Where a feature map is taken: an index in the stages of a residual generator, and how many layers of it come before.
+
+    ``input`` is the padded image, ``down_k``, ``up_k`` and ``head`` are what their convolutions give, before the norm, and
+    ``block_k`` is the output of a block; k counts from 1. Raises ConfigError for any other name.
+    """
+    last = len(stages) - 1
+    places = {"input": (0, 1), **{f"block_{k}": (k + 1, 1) for k in range(1, last - 2)}, "head": (last, 2)}
+    for name, index in (("down", 1), ("up", last - 1)):
+        layers = enumerate(stages[index].children(), 1)
+        convs = [place for place, layer in layers if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+        places |= {f"{name}_{k}": (index, place) for k, place in enumerate(convs, 1)}
+    if tap not in places:
+        raise ConfigError(f"this generator has no tap {tap!r}; it has {', '.join(places)}")
+    return places[tap]
+
+
+def tap_channels(taps: Sequence[str], in_channels: int, width: int) -> list[int]:
+    """The channels of the encoder's maps at these taps of a residual generator."""
+    known = {"input": in_channels, "down_1": 2 * width}
+    return [known.get(tap, 4 * width) for tap in taps]

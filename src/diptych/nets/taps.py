@@ -7,13 +7,31 @@ taps of CUT, numbers 0, 4, 8, 12 and 16 of its anti-aliased network of 9 blocks,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from diptych.nets.blocks import bounded, crop_centre, full_precision, pad_to_multiple
-from diptych.nets.resnet import ResNet
-from diptych.nets.stage import Stage
+from diptych.nets.stage import Stage, StyledStage
+
+Position = tuple[int, int]
+"""An index in a network's stages, and how many layers of that stage come before."""
+
+
+class Tapped(Protocol):
+    """A generator whose feature maps have names."""
+
+    multiple: int
+    smallest: int
+
+    def stages(self) -> list[nn.Module]:
+        """What is applied to the padded image, in order."""
+        ...
+
+    def position(self, tap: str) -> Position:
+        """Where a named map is taken. Raises ConfigError for an unknown name."""
+        ...
 
 
 def cut_taps(num_blocks: int) -> tuple[str, ...]:
@@ -25,43 +43,57 @@ def cut_taps(num_blocks: int) -> tuple[str, ...]:
     return tuple(dict.fromkeys(["input", "down_1", "down_2", *blocks]))
 
 
-def taps(net: ResNet, x: Float[Tensor, "n c h w"], names: Sequence[str]) -> list[Tensor]:
+def taps(net: Tapped, x: Float[Tensor, "n c h w"], names: Sequence[str], *context: Tensor) -> list[Tensor]:
     """The maps (n, c, h, w) at these taps for images x; the network is computed up to the last of them.
 
-    Maps of images whose size is padded inside are those of the padded image. Raises ConfigError for an unknown name.
+    ``context`` is what the stages of some networks take beside features. Maps of images whose size is padded inside are those of
+    the padded image. Raises ConfigError for an unknown name.
     """
-    return _walk(net, x, names, to_the_end=False)[1]
+    x = pad_to_multiple(x, net.multiple, smallest=net.smallest)
+    return walk(net.stages(), x, [net.position(name) for name in names], context, to_the_end=False)[1]
 
 
-def tapped(net: ResNet, x: Float[Tensor, "n c h w"], names: Sequence[str]) -> tuple[Float[Tensor, "n d h w"], list[Tensor]]:
+def tapped(
+    net: Tapped, x: Float[Tensor, "n c h w"], names: Sequence[str], *context: Tensor
+) -> tuple[Float[Tensor, "n d h w"], list[Tensor]]:
     """What the network makes of images x, and the maps at these taps on the way, in one pass."""
-    features, maps = _walk(net, x, names, to_the_end=True)
+    padded = pad_to_multiple(x, net.multiple, smallest=net.smallest)
+    features, maps = walk(net.stages(), padded, [net.position(name) for name in names], context)
     return crop_centre(bounded(full_precision(features)), *x.shape[-2:]), maps
 
 
-def _walk(net: ResNet, x: Tensor, names: Sequence[str], to_the_end: bool) -> tuple[Tensor, list[Tensor]]:
-    places = [net.position(name) for name in names]
-    found: dict[tuple[int, int], Tensor] = {}
-    x = pad_to_multiple(x, net.multiple, smallest=net.smallest)
-    for index, stage in enumerate(net.stages()):
-        layers, begin = list(stage) if isinstance(stage, Stage) else [stage], 0
-        for end in sorted({end for place, end in places if place == index}):
-            x = found[index, end] = _part(stage, layers[begin:end])(x)
+def walk(
+    stages: Sequence[nn.Module],
+    x: Tensor,
+    positions: Sequence[Position],
+    context: Sequence[Tensor] = (),
+    to_the_end: bool = True,
+) -> tuple[Tensor, list[Tensor]]:
+    """Apply stages in a row; return the last output, and the maps at positions.
+
+    A stage that says ``conditional`` is called with the context beside its features.
+    """
+    found: dict[Position, Tensor] = {}
+    for index, stage in enumerate(stages):
+        more = context if getattr(stage, "conditional", False) else ()
+        layers, begin = list(stage) if isinstance(stage, nn.Sequential) else [stage], 0
+        for end in sorted({end for place, end in positions if place == index}):
+            x = found[index, end] = _part(stage, layers[begin:end])(x, *more)
             begin = end
             if layers[end:] and _overwrites(layers[end:]):
                 x = x.clone()
-        if len(found) == len(set(places)) and not to_the_end:
+        if len(found) == len(set(positions)) and not to_the_end:
             break
         if layers[begin:]:
-            x = _part(stage, layers[begin:])(x)
-    return x, [found[place] for place in places]
+            x = _part(stage, layers[begin:])(x, *more)
+    return x, [found[position] for position in positions]
 
 
 def _part(stage: nn.Module, layers: list[nn.Module]) -> nn.Module:
     """Some layers of a stage, computed as the stage would."""
-    if not isinstance(stage, Stage):
+    if not isinstance(stage, Stage | StyledStage) or len(layers) == len(stage):
         return stage
-    part = Stage(*layers)
+    part = type(stage)(*layers)
     part.recompute, part.training = stage.recompute, stage.training
     return part
 
