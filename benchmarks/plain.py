@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.plain_contrastive import PlainCUT
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.pix2pix import Pix2Pix
+from diptych.nets.blocks import BlurDown, BlurUp
 
 OWN = (nn.Conv2d, nn.ConvTranspose2d, nn.InstanceNorm2d, nn.ReflectionPad2d)
 ADAM = {"lr": 2e-4, "betas": (0.5, 0.999)}
@@ -126,12 +128,36 @@ class PlainPix2Pix:
         return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
 
+class PublishedBlurDown(nn.Module):
+    """A convolution of single channels with [1 2 1] x [1 2 1] / 16, of stride 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        row = torch.tensor([1.0, 2.0, 1.0], dtype=x.dtype, device=x.device) / 4
+        kernel = torch.outer(row, row).expand(x.shape[1], 1, 3, 3)
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel, stride=2, groups=x.shape[1])
+
+
+class PublishedBlurUp(nn.Module):
+    """A transposed convolution of single channels with [1 3 3 1] x [1 3 3 1] / 16, of stride 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        row = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=x.dtype, device=x.device) / 4
+        kernel = torch.outer(row, row).expand(x.shape[1], 1, 4, 4)
+        y = F.conv_transpose2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, padding=2, groups=x.shape[1])
+        return y[:, :, 1:-1, 1:-1]
+
+
+BLURS = {BlurDown: PublishedBlurDown, BlurUp: PublishedBlurUp}
+
+
 def plain_layers(net: nn.Module) -> nn.Module:
     """The same network with PyTorch's own layers where diptych has faster ones for the same function."""
     for module in net.modules():
-        if type(module).__module__.startswith("diptych.nets") and isinstance(module, OWN):
+        if type(module) in BLURS:
+            module.__class__ = BLURS[type(module)]
+        elif type(module).__module__.startswith("diptych.nets") and isinstance(module, OWN):
             module.__class__ = next(own for own in OWN if isinstance(module, own))
     return net
 
 
-PLAIN = {"cyclegan": PlainCycleGAN, "pix2pix": PlainPix2Pix}
+PLAIN = {"cyclegan": PlainCycleGAN, "pix2pix": PlainPix2Pix, "cut": PlainCUT}

@@ -17,6 +17,7 @@ FLOORS = {
         "pixels",
         "nets",
         "losses",
+        "contrastive",
         "device",
         "diffaugment",
         "sheets",

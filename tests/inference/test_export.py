@@ -29,7 +29,7 @@ NETS = list(
     itertools.product(
         ("resnet_1", "unet_5", "encoder_decoder_3"),
         ("batch", "instance", "instance_affine", "none"),
-        ("transposed", "resize", "pixelshuffle"),
+        ("transposed", "resize", "pixelshuffle", "blur"),
     )
 )
 DOMAINS = {
@@ -43,7 +43,8 @@ SIZES = [(2, 3), (31, 33), (64, 96), (65, 67)]  # less than the padding multiple
 def net_of(name="resnet_1", norm="instance", upsample="transposed", a=None, b=None):
     torch.manual_seed(0)
     channels = (a or Domain()).channels, (b or Domain()).channels
-    net = initialise(generator(name, *channels, width=4, norm=norm, upsample=upsample), "normal", 0.1).eval()
+    more = {"downsample": "blur"} if upsample == "blur" and name.startswith("resnet") else {}
+    net = initialise(generator(name, *channels, width=4, norm=norm, upsample=upsample, **more), "normal", 0.1).eval()
     for layer in net.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.1)

@@ -47,6 +47,7 @@ NETWORKS = {
     "resnet, batch": ("resnet_2", "eval", {"norm": "batch", "upsample": "resize"}),
     "resnet, batch as paper": ("resnet_2", "paper", {"norm": "batch", "dropout": True}),
     "resnet, no norm": ("resnet_1", "eval", {"norm": "none", "upsample": "pixelshuffle"}),
+    "resnet, anti-aliased": ("resnet_1", "eval", {"downsample": "blur", "upsample": "blur"}),
     "unet, instance": ("unet_4", "eval", {"norm": "instance", "upsample": "pixelshuffle"}),
     "unet, batch": ("unet_5", "eval", {"norm": "batch"}),
     "unet, batch as paper": ("unet_6", "paper", {"norm": "batch", "dropout": True}),

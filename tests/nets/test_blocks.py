@@ -1,11 +1,22 @@
 import jaxtyping
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from diptych.errors import ConfigError
 from diptych.nets import PatchGAN, ResNet, UNet, apply_each
-from diptych.nets.blocks import crop_centre, full_precision, margins, norm_layer, pad_to_multiple, upsampling
+from diptych.nets.blocks import (
+    BlurDown,
+    BlurUp,
+    crop_centre,
+    downsampling,
+    full_precision,
+    margins,
+    norm_layer,
+    pad_to_multiple,
+    upsampling,
+)
 
 
 @pytest.mark.parametrize("multiple", [1, 2, 4, 8, 32])
@@ -29,7 +40,7 @@ def test_padding_reaches_the_smallest_size_and_leaves_larger_images_alone():
     assert pad_to_multiple(x, 4, smallest=8) is x
 
 
-@pytest.mark.parametrize("kind", ["transposed", "resize", "pixelshuffle"])
+@pytest.mark.parametrize("kind", ["transposed", "resize", "pixelshuffle", "blur"])
 @pytest.mark.parametrize("kernel_size", [3, 4])
 @pytest.mark.parametrize("size", [(2, 2), (3, 7), (8, 5)])
 def test_every_upsampling_doubles_height_and_width(kind, kernel_size, size):
@@ -41,8 +52,10 @@ def test_unknown_norm_and_upsampling_are_named(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as for users, whose words no type checker sees
     with pytest.raises(ConfigError, match="norm must be one of batch, instance, instance_affine, none, found 'layer'"):
         norm_layer("layer", 3)
-    with pytest.raises(ConfigError, match="upsample must be transposed, resize or pixelshuffle, found 'bilinear'"):
+    with pytest.raises(ConfigError, match="upsample must be one of transposed, resize, pixelshuffle, blur, found 'bilinear'"):
         upsampling("bilinear", 3, 3, kernel_size=3, bias=True)
+    with pytest.raises(ConfigError, match="downsample must be one of strided, blur, found 'pool'"):
+        downsampling("pool", lambda stride: nn.Conv2d(3, 3, 3, stride))
 
 
 def test_the_norms_are_the_published_ones():
@@ -96,3 +109,33 @@ def test_batches_do_not_share_the_statistics_of_batch_norm():
 )
 def test_margins_reach_the_next_multiple_with_the_odd_pixel_at_the_end(size, multiple, smallest, expected):
     assert margins(size, multiple, smallest) == expected
+
+
+def depthwise(row, channels, gain=1.0):
+    """A kernel for each channel: the outer product of a row with itself, of sum ``gain``."""
+    row = torch.tensor(row, dtype=torch.float64)
+    kernel = row[:, None] * row
+    return (gain * kernel / kernel.sum()).expand(channels, 1, len(row), len(row))
+
+
+@pytest.mark.parametrize("size", [(2, 2), (5, 8), (16, 9)])
+def test_a_blur_down_is_the_published_convolution(size):
+    x = torch.rand(2, 3, *size, dtype=torch.float64)
+    published = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), depthwise([1, 2, 1], 3), stride=2, groups=3)
+    assert torch.allclose(BlurDown()(x), published, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (5, 8), (16, 9)])
+def test_a_blur_up_is_the_published_transposed_convolution(size):
+    x = torch.rand(2, 3, *size, dtype=torch.float64)
+    padded = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    published = F.conv_transpose2d(padded, depthwise([1, 3, 3, 1], 3, 4.0), stride=2, padding=2, groups=3)[..., 1:-1, 1:-1]
+    assert torch.allclose(BlurUp()(x), published, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("layer", [BlurDown(), BlurUp()])
+def test_blurs_keep_precision_and_layout_under_bf16(layer):
+    x = torch.rand(2, 8, 6, 6, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert y.dtype == torch.bfloat16 and y.is_contiguous(memory_format=torch.channels_last)

@@ -152,3 +152,19 @@ def test_a_product_has_the_precision_of_the_convolution_and_takes_an_empty_batch
         assert y.dtype == expected.dtype == torch.bfloat16
         torch.testing.assert_close(y, expected, rtol=0.02, atol=0.02)
     assert own(torch.randn(0, 3, 8, 8)).shape == base(torch.randn(0, 3, 8, 8)).shape
+
+
+@pytest.mark.parametrize("affine", [False, True])
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize(
+    "layouts", [(torch.contiguous_format, INNERMOST), (INNERMOST, torch.contiguous_format)], ids=["inner", "outer"]
+)
+def test_a_gradient_in_the_other_layout_is_understood(n, affine, layouts):
+    of_x, of_gradient = layouts
+    torch.manual_seed(0)
+    x, w = torch.rand(n, 3, 4, 5, dtype=torch.float64), torch.rand(n, 3, 4, 5, dtype=torch.float64)
+    by_formula, given = x.clone().requires_grad_(), x.contiguous(memory_format=of_x).requires_grad_()
+    variance, mean = torch.var_mean(by_formula, (2, 3), correction=0, keepdim=True)
+    ((by_formula - mean) / (variance + 1e-5).sqrt()).backward(w)
+    InstanceNorm(3, affine=affine).double()(given).backward(w.contiguous(memory_format=of_gradient))
+    assert torch.allclose(given.grad, by_formula.grad, rtol=1e-9, atol=1e-12)

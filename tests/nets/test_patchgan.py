@@ -4,10 +4,14 @@ import torch
 from diptych.errors import ConfigError
 from diptych.nets import PatchGAN, build_net
 
+PATCHES = {"strided": [1, 16, 34, 70, 142, 286], "blur": [1, 18, 40, 84]}
 
-@pytest.mark.parametrize(("num_layers", "patch"), [(0, 1), (1, 16), (2, 34), (3, 70), (4, 142), (5, 286)])
-def test_one_logit_sees_exactly_the_patch_it_claims(num_layers, patch):
-    net = PatchGAN(1, width=1, num_layers=num_layers, norm="none")
+
+@pytest.mark.parametrize(
+    ("downsample", "num_layers", "patch"), [(how, n, patch) for how, sizes in PATCHES.items() for n, patch in enumerate(sizes)]
+)
+def test_one_logit_sees_exactly_the_patch_it_claims(downsample, num_layers, patch):
+    net = PatchGAN(1, width=1, num_layers=num_layers, norm="none", downsample=downsample)
     for parameter in net.parameters():  # all positive, so that no path to a pixel cancels another
         torch.nn.init.constant_(parameter, 0.1)
     side = max(3 * patch, 8)
@@ -28,8 +32,9 @@ def test_the_papers_judge_gives_30_by_30_logits_for_256_pixels():
 
 @pytest.mark.parametrize("num_layers", range(6))
 @pytest.mark.parametrize("norm", ["instance", "batch", "instance_affine", "none"])
-def test_the_smallest_image_gives_a_logit_and_a_smaller_one_a_clear_error(num_layers, norm):
-    net = PatchGAN(3, width=2, num_layers=num_layers, norm=norm)
+@pytest.mark.parametrize("downsample", ["strided", "blur"])
+def test_the_smallest_image_gives_a_logit_and_a_smaller_one_a_clear_error(num_layers, norm, downsample):
+    net = PatchGAN(3, width=2, num_layers=num_layers, norm=norm, downsample=downsample)
     side = net.smallest
     assert net(torch.rand(1, 3, side, side)).numel() >= 1
     with pytest.raises(
@@ -40,8 +45,9 @@ def test_the_smallest_image_gives_a_logit_and_a_smaller_one_a_clear_error(num_la
 
 
 @pytest.mark.parametrize("num_layers", [0, 3])
-def test_it_is_rebuilt_from_its_spec(num_layers):
-    net = PatchGAN(4, width=2, num_layers=num_layers, norm="batch").eval()
+@pytest.mark.parametrize("downsample", ["strided", "blur"])
+def test_it_is_rebuilt_from_its_spec(num_layers, downsample):
+    net = PatchGAN(4, width=2, num_layers=num_layers, norm="batch", downsample=downsample).eval()
     twin = build_net(net.spec).eval()
     twin.load_state_dict(net.state_dict())
     x = torch.rand(2, 4, 32, 40)

@@ -1,21 +1,28 @@
 import pytest
 import torch
+from torch import nn
 
 from diptych.errors import ConfigError
 from diptych.nets import ResNet, build_net, generator
+from diptych.nets.blocks import BlurDown, BlurUp
+from diptych.nets.resnet import ResidualBlock
+
+BLUR = {"downsample": "blur", "upsample": "blur"}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 30), (2, 3), (4, 4), (4, 40), (5, 4), (7, 9), (8, 8), (9, 17), (31, 18), (33, 64)])
-@pytest.mark.parametrize("norm", ["instance", "batch"])
-def test_any_size_in_gives_the_same_size_out(size, norm):
-    y = ResNet(3, 2, width=2, num_blocks=1, norm=norm)(torch.rand(1, 3, *size) * 2 - 1)
+@pytest.mark.parametrize(("norm", "how"), [("instance", {}), ("batch", {}), ("instance", BLUR)])
+def test_any_size_in_gives_the_same_size_out(size, norm, how):
+    y = ResNet(3, 2, width=2, num_blocks=1, norm=norm, **how)(torch.rand(1, 3, *size) * 2 - 1)
     assert y.shape == (1, 2, *size) and y.isfinite().all() and y.abs().max() <= 1
 
 
-@pytest.mark.parametrize("upsample", ["transposed", "resize", "pixelshuffle"])
+@pytest.mark.parametrize("upsample", ["transposed", "resize", "pixelshuffle", "blur"])
+@pytest.mark.parametrize("downsample", ["strided", "blur"])
 @pytest.mark.parametrize("dropout", [False, True])
-def test_every_variant_is_rebuilt_from_its_spec(upsample, dropout):
-    net = ResNet(1, 4, width=2, num_blocks=2, norm="instance_affine", dropout=dropout, upsample=upsample).eval()
+def test_every_variant_is_rebuilt_from_its_spec(downsample, upsample, dropout):
+    how = {"downsample": downsample, "upsample": upsample}
+    net = ResNet(1, 4, width=2, num_blocks=2, norm="instance_affine", dropout=dropout, **how).eval()
     twin = build_net(net.spec).eval()
     twin.load_state_dict(net.state_dict())
     x = torch.rand(2, 1, 12, 13)
@@ -50,3 +57,13 @@ def test_generators_are_found_by_their_recipe_names():
         generator("resnet_9blocks", 3, 3)
     with pytest.raises(ConfigError, match="no network is called 'vit'; known: resnet, unet, patchgan"):
         build_net({"net": "vit"})
+
+
+def test_the_anti_aliased_layers_stand_where_cut_published_them():
+    net = ResNet(3, 3, width=2, num_blocks=9, **BLUR)
+    layers = [*net.stem, *net.down, *net.blocks, *net.up, *net.head]
+    kinds = {nn.Conv2d: "conv", BlurDown: "down", BlurUp: "up", ResidualBlock: "block"}
+    found = {index: kinds[type(layer)] for index, layer in enumerate(layers) if type(layer) in kinds}
+    published = {1: "conv", 4: "conv", 7: "down", 8: "conv", 11: "down", 21: "up", 22: "conv", 25: "up", 26: "conv", 30: "conv"}
+    assert found == published | {index: "block" for index in range(12, 21)}
+    assert all(layers[index].stride == (1, 1) for index in (4, 8))

@@ -201,10 +201,13 @@ def _reflection(add: Nodes, pad: nn.ReflectionPad2d, x: str) -> str:
     return add("Pad", x, add.constant([0, 0, top, left, 0, 0, bottom, right]), mode="reflect")
 
 
-def _nearest(add: Nodes, upsample: nn.Upsample, x: str) -> str:
-    scale = float(cast(float, upsample.scale_factor))
-    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+def _upsample(add: Nodes, upsample: nn.Upsample, x: str) -> str:
+    scale, how = float(cast(float, upsample.scale_factor)), UPSAMPLE[upsample.mode]
     return add("Resize", x, "", add.constant([1, 1, scale, scale], np.float32), **how)
+
+
+def _mean(add: Nodes, pool: nn.AvgPool2d, x: str) -> str:
+    return add("AveragePool", x, kernel_shape=[pool.kernel_size] * 2, strides=[pool.stride] * 2)
 
 
 def _row(table: dict[type[nn.Module], Callable[..., str]], module: nn.Module) -> Callable[..., str]:
@@ -215,6 +218,10 @@ def _row(table: dict[type[nn.Module], Callable[..., str]], module: nn.Module) ->
     return row
 
 
+UPSAMPLE = {
+    "nearest": {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+}
 NETWORKS: dict[type[nn.Module], Callable[..., str]] = {ResNet: _resnet, UNet: _unet}
 LAYERS: dict[type[nn.Module], Callable[..., str]] = {
     nn.Sequential: _chain,
@@ -224,7 +231,8 @@ LAYERS: dict[type[nn.Module], Callable[..., str]] = {
     nn.BatchNorm2d: _batch_norm,
     nn.InstanceNorm2d: _instance_norm,
     nn.ReflectionPad2d: _reflection,
-    nn.Upsample: _nearest,
+    nn.Upsample: _upsample,
+    nn.AvgPool2d: _mean,
     nn.PixelShuffle: lambda add, shuffle, x: add("DepthToSpace", x, blocksize=shuffle.upscale_factor, mode="CRD"),
     nn.ReLU: lambda add, relu, x: add("Relu", x),
     nn.LeakyReLU: lambda add, relu, x: add("LeakyRelu", x, alpha=relu.negative_slope),

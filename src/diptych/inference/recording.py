@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 from diptych.errors import ConfigError
 from diptych.inference.dropout import PositionDropout
 from diptych.inference.windows import (
+    Averaged,
     Convolved,
     Cropped,
     Dropped,
@@ -54,6 +55,10 @@ def of_layer(layer: nn.Module) -> Operation:
             return TransposedConvolved(layer)
         case nn.Upsample() if layer.mode == "nearest" and float(layer.scale_factor or 0).is_integer():  # type: ignore[arg-type]
             return Enlarged(layer, int(layer.scale_factor))  # type: ignore[arg-type]
+        case nn.Upsample() if layer.mode == "bilinear" and layer.scale_factor == 2.0 and not layer.align_corners:
+            return Enlarged(layer, 2, reach=1)
+        case nn.AvgPool2d() if layer.padding == 0 and isinstance(layer.kernel_size, int) and not layer.ceil_mode:
+            return Averaged(layer)
         case nn.PixelShuffle():
             return Enlarged(layer, layer.upscale_factor, fewer=layer.upscale_factor**2)
         case nn.ReflectionPad2d():

@@ -232,11 +232,15 @@ class TransposedConvolved(Operation):
 @final
 @dataclass(frozen=True)
 class Enlarged(Operation):
-    """A layer that makes a square of pixels of each pixel, such as nearest-neighbour upsampling or a pixel shuffle."""
+    """A layer that makes a square of pixels of each pixel, such as nearest-neighbour upsampling or a pixel shuffle.
+
+    A pixel also reaches ``reach`` pixels of the output beyond its square, as in bilinear upsampling.
+    """
 
     layer: nn.Module
     factor: int
     fewer: int = 1
+    reach: int = 0
 
     def channels(self, *inputs: int) -> int:
         """A pixel shuffle makes pixels of channels."""
@@ -247,13 +251,41 @@ class Enlarged(Operation):
         return size * self.factor
 
     def needs(self, axis: int, span: Span, size: int) -> Span:
-        """The pixels whose squares the span touches."""
-        return span[0] // self.factor, -(-span[1] // self.factor)
+        """The pixels that reach into the span."""
+        start, stop = (span[0] - self.reach) // self.factor, -(-(span[1] + self.reach) // self.factor)
+        return max(0, start), min(size, stop)
 
     def apply(self, inputs: Sequence[Tensor], window: Window, size: Size) -> Tensor:
         """Enlarge, and cut the window out of the squares."""
-        corner = tuple(span[0] // self.factor * self.factor for span in window)
-        return _cut(self.layer(inputs[0]), window, (corner[0], corner[1]))
+        top, left = (self.needs(axis, span, size[axis])[0] * self.factor for axis, span in enumerate(window))
+        return _cut(self.layer(inputs[0]), window, (top, left))
+
+
+@final
+@dataclass(frozen=True)
+class Averaged(Operation):
+    """Means over squares of pixels, without padding."""
+
+    layer: nn.AvgPool2d
+
+    def _numbers(self) -> tuple[int, int]:
+        assert isinstance(self.layer.kernel_size, int)
+        assert isinstance(self.layer.stride, int)
+        return self.layer.kernel_size, self.layer.stride
+
+    def length(self, axis: int, size: int) -> int:
+        """The number of places where a square fits."""
+        side, stride = self._numbers()
+        return (size - side) // stride + 1
+
+    def needs(self, axis: int, span: Span, size: int) -> Span:
+        """All of the squares."""
+        side, stride = self._numbers()
+        return span[0] * stride, (span[1] - 1) * stride + side
+
+    def apply(self, inputs: Sequence[Tensor], window: Window, size: Size) -> Tensor:
+        """The input has the squares of the window and no others."""
+        return self.layer(inputs[0])
 
 
 @final

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 METHODS: dict[str, str] = {
     "pix2pix": "diptych.methods.pix2pix:Pix2PixConfig",
     "cyclegan": "diptych.methods.cyclegan:CycleGANConfig",
+    "cut": "diptych.methods.cut:CUTConfig",
+    "dclgan": "diptych.methods.dclgan:DCLGANConfig",
+    "santa": "diptych.methods.santa:SANTAConfig",
 }
 DEMANDED = {
     "name": "what people call it",

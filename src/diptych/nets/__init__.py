@@ -10,15 +10,19 @@ from typing import Annotated, Any
 from torch import nn
 
 from diptych.errors import ConfigError
-from diptych.nets.blocks import Norm, Upsample, apply_each, apply_side_by_side
+from diptych.nets.adain import AdaINResNet
+from diptych.nets.adjust import adjusted
+from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
 from diptych.nets.init import Init, initialise
 from diptych.nets.patchgan import PatchGAN
+from diptych.nets.projector import Projector
 from diptych.nets.resnet import ResNet
 from diptych.nets.stage import Stage, recompute_stages
+from diptych.nets.taps import cut_taps, tapped, taps
 from diptych.nets.unet import UNet
 from diptych.settings import Rule
 
-GENERATORS: dict[str, type[nn.Module]] = {"resnet": ResNet, "unet": UNet}
+GENERATORS: dict[str, type[nn.Module]] = {"resnet": ResNet, "unet": UNet, "adain_resnet": AdaINResNet}
 DISCRIMINATORS: dict[str, type[nn.Module]] = {"patchgan": PatchGAN}
 
 
@@ -32,24 +36,37 @@ GeneratorName = Annotated[
     str, Rule(_is_generator, "resnet_N, or unet_N or encoder_decoder_N with a number N of at least 2, such as resnet_9 or unet_8")
 ]
 """A setting that ``generator`` understands."""
+ResNetName = Annotated[
+    str,
+    Rule(lambda name: name.startswith("resnet_") and _is_generator(name), "resnet_N with a number N of blocks, such as resnet_9"),
+]
+"""The name of a generator whose feature maps have names (diptych.nets.taps)."""
 
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
+    "AdaINResNet",
+    "Downsample",
     "GeneratorName",
     "Init",
     "Norm",
     "PatchGAN",
+    "Projector",
     "ResNet",
+    "ResNetName",
     "Stage",
     "UNet",
     "Upsample",
+    "adjusted",
     "apply_each",
     "apply_side_by_side",
     "build_net",
+    "cut_taps",
     "generator",
     "initialise",
     "recompute_stages",
+    "tapped",
+    "taps",
 ]
 
 

@@ -1,10 +1,11 @@
-"""The parts that the networks share: normalisation, upsampling, padding to a multiple, precision at the border."""
+"""The parts that the networks share: normalisation, down- and upsampling, padding to a multiple, precision at the border."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
-from typing import Any, Literal, final
+from typing import Any, Literal, final, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,9 @@ from diptych.nets.convolutions import ConvTranspose2d
 from diptych.nets.instance_norm import InstanceNorm
 
 Norm = Literal["batch", "instance", "instance_affine", "none"]
-Upsample = Literal["transposed", "resize", "pixelshuffle"]
+SampleNorm = Literal["instance", "instance_affine", "none"]  # those that treat every image alone
+Downsample = Literal["strided", "blur"]
+Upsample = Literal["transposed", "resize", "pixelshuffle", "blur"]
 
 NORMS: dict[Norm, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
@@ -34,6 +37,11 @@ def norm_layer(norm: Norm, channels: int) -> nn.Module:
     return NORMS[norm](channels)
 
 
+def own_precision(x: Tensor) -> AbstractContextManager[Any]:
+    """A block in which everything is computed in the precision of x, although autocast may be on around it."""
+    return nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
 @final
 class ReflectionPad2d(nn.ReflectionPad2d):
     """Mirror the same number of pixels at every border, as the base class does, in the precision and layout of the input.
@@ -45,17 +53,56 @@ class ReflectionPad2d(nn.ReflectionPad2d):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c ph pw"]:
         if fused.usable(x):
             return fused.mirror(x, self.padding[0])
-        if x.device.type != "cpu":
+        with own_precision(x):
             return super().forward(x)
-        with torch.autocast("cpu", enabled=False):
+
+
+@final
+class BlurDown(nn.Sequential):
+    """Halve height and width after a blur with [1 2 1] x [1 2 1] / 16 over mirrored borders, so that no pattern aliases.
+
+    This is the anti-aliased downsampling of Zhang 2019 (arXiv 1904.11486) as CUT uses it. Two means over 2 x 2 pixels are that
+    blur, and are faster than a convolution of single channels.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(ReflectionPad2d(1), nn.AvgPool2d(2, 1), nn.AvgPool2d(2, 2))
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c p q"]:
+        with own_precision(x):
             return super().forward(x)
+
+
+@final
+class BlurUp(nn.Upsample):
+    """Double height and width by the blur [1 3 3 1] x [1 3 3 1] / 16 over replicated borders (Zhang 2019, as CUT uses it).
+
+    That is bilinear interpolation between the centres of pixels.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(scale_factor=2.0, mode="bilinear")
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c p q"]:
+        with own_precision(x):
+            return super().forward(x)
+
+
+def downsampling(kind: Downsample, conv: Callable[[int], nn.Module], *after: nn.Module) -> list[nn.Module]:
+    """Layers that halve height and width: a convolution, made by ``conv`` for a stride, and what stands after it.
+
+    ``strided`` is the papers' convolution of stride 2. ``blur`` is the anti-aliased form: stride 1, and a `BlurDown` at the end.
+    """
+    if kind not in get_args(Downsample):
+        raise ConfigError(f"downsample must be one of {', '.join(get_args(Downsample))}, found {kind!r}")
+    return [conv(2), *after] if kind == "strided" else [conv(1), *after, BlurDown()]
 
 
 def upsampling(kind: Upsample, in_channels: int, out_channels: int, *, kernel_size: int, bias: bool) -> list[nn.Module]:
     """Layers that double height and width.
 
     ``transposed`` is the papers' fractionally strided convolution; ``resize`` (nearest, then a convolution) and ``pixelshuffle``
-    (sub-pixel convolution, Shi et al. 2016) avoid its checkerboard.
+    (sub-pixel convolution, Shi et al. 2016) avoid its checkerboard, as does CUT's ``blur`` (`BlurUp`, then a convolution).
     """
     if kind == "transposed":
         output_padding = kernel_size % 2
@@ -68,7 +115,9 @@ def upsampling(kind: Upsample, in_channels: int, out_channels: int, *, kernel_si
         ]
     if kind == "pixelshuffle":
         return [nn.Conv2d(in_channels, 4 * out_channels, 3, padding=1, bias=bias), nn.PixelShuffle(2)]
-    raise ConfigError(f"upsample must be transposed, resize or pixelshuffle, found {kind!r}")
+    if kind == "blur":
+        return [BlurUp(), nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=bias)]
+    raise ConfigError(f"upsample must be one of {', '.join(get_args(Upsample))}, found {kind!r}")
 
 
 def padding_of(net: nn.Module) -> tuple[int, int]:

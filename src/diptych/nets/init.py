@@ -21,7 +21,9 @@ INITS: dict[Init, Callable[[Tensor, float], Tensor]] = {
 
 
 def initialise(net: nn.Module, kind: Init = "normal", gain: float = 0.02) -> nn.Module:
-    """Draw all convolution weights afresh, in place: N(0, gain) for "normal"; biases 0; BatchNorm scale N(1, gain).
+    """Draw the weights of all convolutions and linear layers afresh, in place: N(0, gain) for "normal"; biases 0.
+
+    BatchNorm's scale is N(1, gain).
 
     A convolution in front of a PixelShuffle gets one kernel for all four sub-pixels (ICNR, Aitken et al. 2017), so that it starts
     as a nearest-neighbour upsampling without a checkerboard.
@@ -29,7 +31,7 @@ def initialise(net: nn.Module, kind: Init = "normal", gain: float = 0.02) -> nn.
     if kind not in INITS:
         raise ConfigError(f"init must be one of {', '.join(INITS)}, found {kind!r}")
     for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             INITS[kind](module.weight, gain)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -31,7 +31,10 @@ class InstanceNorm(nn.InstanceNorm2d):
         elif channels_innermost(x):
             y = _NormaliseImages.apply(_centred(x), self.eps)
         else:
-            return super().forward(x)
+            y = super().forward(x)
+            if y.requires_grad:  # PyTorch 2.13 takes the gradient of one image in the other layout for numbers in another order
+                y.register_hook(torch.Tensor.contiguous)
+            return y
         if self.weight is not None:
             y = y * self.weight.to(y.dtype)[:, None, None] + self.bias.to(y.dtype)[:, None, None]
         return y

@@ -49,8 +49,26 @@ class Stage(nn.Sequential):
                 norm.momentum, norm.num_batches_tracked = momentum, count
 
 
+@final
+class StyledStage(nn.Sequential):
+    """Layers in a row, of which those that say ``conditional`` take a style beside their features; recomputed as a `Stage` is."""
+
+    recompute = False
+    conditional = True
+
+    def forward(self, x: Tensor, *context: Tensor) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self._layers, x, *context, use_reentrant=False, preserve_rng_state=False)
+        return self._layers(x, *context)
+
+    def _layers(self, x: Tensor, *context: Tensor) -> Tensor:
+        for layer in self:
+            x = layer(x, *context) if getattr(layer, "conditional", False) else layer(x)
+        return x
+
+
 def recompute_stages(net: nn.Module) -> None:
     """Let every stage of a network trade time for memory."""
     for module in net.modules():
-        if isinstance(module, Stage):
+        if isinstance(module, Stage | StyledStage):
             module.recompute = True

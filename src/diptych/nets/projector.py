@@ -1,0 +1,29 @@
+"""The small networks that bring feature maps into the space in which a contrastive loss compares them (Park et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from diptych.nets.blocks import full_precision, own_precision
+
+
+class Projector(nn.Module):
+    """H: for each tap Linear, ReLU, Linear, then division by the length, which is computed in at least float32."""
+
+    def __init__(self, channels: Sequence[int], width: int = 256) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Sequential(nn.Linear(c, width), nn.ReLU(), nn.Linear(width, width)) for c in channels)
+
+    def forward(self, patches: Sequence[Tensor]) -> list[Tensor]:
+        """Unit vectors (n, p, width) of each tap's patches (n, p, c)."""
+        return [unit(head(x)) for head, x in zip(self.heads, patches, strict=True)]
+
+
+def unit(x: Float[Tensor, "n p d"]) -> Float[Tensor, "n p d"]:
+    """x / (|x| + 1e-7), in at least float32."""
+    with own_precision(x):
+        x = full_precision(x)
+        return x / (x.norm(dim=-1, keepdim=True) + 1e-7)
