@@ -13,13 +13,19 @@ from diptych.errors import ConfigError
 from diptych.nets.blocks import Norm, Upsample, apply_each, apply_side_by_side
 from diptych.nets.init import Init, initialise
 from diptych.nets.patchgan import PatchGAN
+from diptych.nets.pix2pixhd import GlobalGenerator, LocalEnhancer, MultiscaleDiscriminator
 from diptych.nets.resnet import ResNet
 from diptych.nets.stage import Stage, recompute_stages
 from diptych.nets.unet import UNet
 from diptych.settings import Rule
 
-GENERATORS: dict[str, type[nn.Module]] = {"resnet": ResNet, "unet": UNet}
-DISCRIMINATORS: dict[str, type[nn.Module]] = {"patchgan": PatchGAN}
+GENERATORS: dict[str, type[nn.Module]] = {
+    "resnet": ResNet,
+    "unet": UNet,
+    "pix2pixhd_global": GlobalGenerator,
+    "pix2pixhd_local": LocalEnhancer,
+}
+DISCRIMINATORS: dict[str, type[nn.Module]] = {"patchgan": PatchGAN, "multiscale_patchgan": MultiscaleDiscriminator}
 
 
 def _is_generator(name: str) -> bool:
@@ -37,7 +43,10 @@ __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
     "GeneratorName",
+    "GlobalGenerator",
     "Init",
+    "LocalEnhancer",
+    "MultiscaleDiscriminator",
     "Norm",
     "PatchGAN",
     "ResNet",
