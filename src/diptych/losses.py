@@ -5,7 +5,7 @@ LOSSES is the table of those that compare two images of a training step; a recip
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, get_args
 
@@ -19,6 +19,8 @@ from diptych.settings import Positive, Rule, check_settings
 
 Gan = Literal["vanilla", "lsgan", "hinge", "wgan"]
 Logits = Float[Tensor, "n 1 p q"]
+Judgement = Logits | Sequence[Logits]
+"""What a discriminator says: logits, or those of each scale."""
 Images = Float[Tensor, "n c h w"]
 Correlation = Annotated[float, Rule(lambda r: -1.0 <= r <= 1.0, "between -1 and 1, as correlations are")]
 SMALLEST_PROBABILITY = 2.0**-23  # next to 1 in float32; its logarithm is still a number
@@ -30,13 +32,15 @@ def check_gan(kind: str) -> None:
         raise ConfigError(f"gan must be one of {', '.join(get_args(Gan))}, found {kind!r}")
 
 
-def discriminator_loss(logits: Logits, real: bool, kind: Gan = "vanilla") -> Float[Tensor, ""]:
-    """What D minimises on logits of real or of generated patches.
+def discriminator_loss(logits: Judgement, real: bool, kind: Gan = "vanilla") -> Float[Tensor, ""]:
+    """What D minimises on logits of real or of generated patches; the sum over scales where there are several.
 
     vanilla: binary cross-entropy (Goodfellow et al. 2014, eq. 1). lsgan: (D - 1)^2 and D^2 (Mao et al. 2017, eq. 9 without
     the 1/2). hinge: max(0, 1 -+ D) (Lim & Ye 2017). wgan: -+D (Arjovsky et al. 2017), which needs gradient_penalty beside it.
     """
     check_gan(kind)
+    if not isinstance(logits, Tensor):
+        return torch.stack([discriminator_loss(scale, real, kind) for scale in logits]).sum()
     if kind == "vanilla":
         return F.softplus(-logits if real else logits).mean()
     if kind == "lsgan":
@@ -46,16 +50,19 @@ def discriminator_loss(logits: Logits, real: bool, kind: Gan = "vanilla") -> Flo
     return -logits.mean() if real else logits.mean()
 
 
-def generator_loss(logits: Logits, kind: Gan = "vanilla") -> Float[Tensor, ""]:
-    """What G minimises on D's logits of its images: non-saturating for vanilla (-log D), (D - 1)^2 for lsgan, -D otherwise."""
+def generator_loss(logits: Judgement, kind: Gan = "vanilla") -> Float[Tensor, ""]:
+    """What G minimises on D's logits of its images: non-saturating for vanilla (-log D), (D - 1)^2 for lsgan, -D otherwise.
+
+    The sum over scales where there are several.
+    """
     check_gan(kind)
     if kind in ("vanilla", "lsgan"):
         return discriminator_loss(logits, True, kind)
-    return -logits.mean()
+    return -logits.mean() if isinstance(logits, Tensor) else torch.stack([-scale.mean() for scale in logits]).sum()
 
 
 def gradient_penalty(
-    judge: Callable[[Tensor], Tensor], real: Float[Tensor, "n c h w"], fake: Float[Tensor, "n c h w"]
+    judge: Callable[[Tensor], Judgement], real: Float[Tensor, "n c h w"], fake: Float[Tensor, "n c h w"]
 ) -> Float[Tensor, ""]:
     """(|grad D| - 1)^2 at random points between real and fake inputs of D (Gulrajani et al. 2017, eq. 3).
 
@@ -67,15 +74,17 @@ def gradient_penalty(
     return ((gradient.flatten(1).norm(dim=1) - 1.0) ** 2).mean()
 
 
-def r1_penalty(judge: Callable[[Tensor], Tensor], real: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
+def r1_penalty(judge: Callable[[Tensor], Judgement], real: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
     """|grad D|^2 / 2 at real inputs of D (Mescheder et al. 2018, eq. 9 with gamma = 1)."""
     gradient = _input_gradient(judge, real.detach().requires_grad_())
     return gradient.square().sum(dim=(1, 2, 3)).mean() / 2.0
 
 
-def _input_gradient(judge: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def _input_gradient(judge: Callable[[Tensor], Judgement], x: Tensor) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):  # a gradient of a gradient needs full precision
-        return torch.autograd.grad(judge(x).sum(), x, create_graph=True)[0]
+        judged = judge(x)
+        logits = [judged] if isinstance(judged, Tensor) else judged
+        return torch.autograd.grad([scale.sum() for scale in logits], x, create_graph=True)[0]
 
 
 def l1(x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:

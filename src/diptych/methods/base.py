@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.losses import Gan, discriminator_loss, gradient_penalty, r1_penalty
+from diptych.methods.discriminators import PLAIN, EquippedDiscriminator, Pace
 from diptych.methods.extra import ExtraLosses
 from diptych.nets import Norm, apply_each
 from diptych.nets.modes import Mode
@@ -41,7 +43,8 @@ class Method(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.extra = ExtraLosses()  # Recipe.build puts the recipe's in its place
+        self.extra = ExtraLosses()  # Recipe.build puts the recipe's in its place, here and in the next line
+        self.pace = Pace(PLAIN)
 
     @abstractmethod
     def generators(self) -> dict[str, nn.Module]:
@@ -100,12 +103,19 @@ def discriminator_terms(D: nn.Module, real: Tensor, fake: Tensor, gan: Gan, lamb
 
     It is halved as in both papers to slow D against G, except for wgan, whose critic should be ahead and whose penalty has the
     published weight against the whole of it. real and fake are what D takes, (n, c, h, w); fake must come without gradient.
+    D may judge at several scales and return a list of logits; its objective is then the sum over scales.
     """
     on_fake, on_real = apply_each(D, fake, real)
     share = 1.0 if gan == "wgan" else 0.5
     terms = {"real": share * discriminator_loss(on_real, True, gan), "fake": share * discriminator_loss(on_fake, False, gan)}
     if gan == "wgan":
         terms["gp"] = lambda_gp * gradient_penalty(D, real, fake)
-    if lambda_r1:
-        terms["r1"] = lambda_r1 * r1_penalty(D, real)
+    every = 1
+    if isinstance(D, EquippedDiscriminator):
+        every = D.pace.config.r1_every if D.pace.regularised else 0
+        if D.probability:
+            scales = [on_real] if isinstance(on_real, Tensor) else on_real
+            D.probability.adapt(torch.cat([x.flatten(1) for x in scales], 1), boundary=0.5 if gan == "lsgan" else 0.0)
+    if lambda_r1 and every:
+        terms["r1"] = lambda_r1 * every * r1_penalty(D, real)
     return terms
