@@ -17,6 +17,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from diptych.data.datasets import DataConfig
 from diptych.device import Precision
 from diptych.errors import ConfigError
+from diptych.loss_networks import LossNetworks
 from diptych.methods import Extra, ExtraLosses, Method, MethodConfig, method_config, method_name
 from diptych.methods.discriminators import PLAIN, DiscriminatorConfig, equip
 from diptych.pixels import Domain
@@ -107,7 +108,8 @@ class Recipe:
         the losses of ``extra``, and what ``train.discriminator`` says.
         """
         method = equip(self.method.build(a, b, self.data.crop_size), self.train.discriminator)
-        method.extra = ExtraLosses(self.extra)
+        judges = {name: net for name, net in method.named_children() if callable(getattr(net, "features", None))}
+        method.extra = ExtraLosses(self.extra, LossNetworks(judges))
         return method
 
     @classmethod

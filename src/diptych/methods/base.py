@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -16,6 +15,7 @@ from diptych.losses import Gan, discriminator_loss, gradient_penalty, r1_penalty
 from diptych.methods.discriminators import PLAIN, EquippedDiscriminator, Pace
 from diptych.methods.extra import ExtraLosses
 from diptych.nets import Norm, apply_each
+from diptych.nets.frozen import frozen as frozen
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 
@@ -75,19 +75,6 @@ class MethodConfig(Protocol):
     def build(self, a: Domain, b: Domain, crop_size: int) -> Method:
         """The method with freshly initialised networks, for training crops of crop_size pixels."""
         ...
-
-
-@contextmanager
-def frozen(*nets: nn.Module) -> Iterator[None]:
-    """Inside this block gradients pass through the networks without reaching their weights."""
-    trained = [p for net in nets for p in net.parameters() if p.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
 
 
 def check_critic(gan: Gan, norm: Norm) -> None:

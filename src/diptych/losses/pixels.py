@@ -1,0 +1,163 @@
+"""Losses that compare two images pixel by pixel, or by what is drawn in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from diptych.settings import Positive, Rule, check_settings
+
+Images = Float[Tensor, "n c h w"]
+Correlation = Annotated[float, Rule(lambda r: -1.0 <= r <= 1.0, "between -1 and 1, as correlations are")]
+SMALLEST_PROBABILITY = 2.0**-23  # next to 1 in float32; its logarithm is still a number
+
+
+def l1(x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
+    """Mean absolute difference."""
+    return (x - y).abs().mean()
+
+
+@dataclass(frozen=True)
+class PixelLoss:
+    """The mean distance of images from their targets, pixel by pixel; it takes the place of L1 in a method's objective.
+
+    ``kind``: l1 is the absolute difference; bce is the binary cross-entropy of values read as probabilities (v + 1) / 2.
+    ``foreground``: the weight of non-background pixels, those that differ from the median of their image's channel. An empty page
+    minimises the plain mean of a drawing with few lines; a weight above 1 mends that.
+    """
+
+    kind: Literal["l1", "bce"] = "l1"
+    foreground: Positive = 1.0
+
+    def __post_init__(self) -> None:
+        check_settings(self, "pixel_loss")
+
+    def __call__(self, x: Images, y: Images, counts: Float[Tensor, " n"] | None = None) -> Float[Tensor, ""]:
+        """The loss of images x against targets y, both in [-1, 1]; ``counts`` weights each image, 1 where it is not given."""
+        if self.kind == "bce":
+            p, t = (x + 1) / 2, (y + 1) / 2
+            # A saturated probability is kept from 0 and 1, and its gradient passes: nets.blocks.bounded makes it the logit's.
+            p = p + (p.clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY) - p).detach()
+            losses = -(t * p.log() + (1 - t) * (1 - p).log())
+        else:
+            losses = (x - y).abs()
+        if self.foreground != 1.0:
+            losses = losses * torch.where(y == background(y), 1.0, self.foreground)
+        return (losses if counts is None else losses * counts[:, None, None, None]).mean()
+
+
+@dataclass(frozen=True)
+class StructureLoss:
+    """Keeps what is drawn in an image where it stands in another: max(0, enough - r), and the same for rows.
+
+    r is the correlation of the ink in an image and in its translation, pooled over 2 pixels. Ink is the distance of a pixel from
+    the background of its row, the median of each channel, whatever the colours of the two domains are: staff lines, paper and
+    black are background, and strokes of one pixel do not count. For rows, r is the correlation of how far each row is from the
+    background of the image on average, so that lines stay in their rows. Two drawings of one thing reach the correlations
+    ``enough`` and ``rows`` and are free from there on. The loss keeps an unpaired translator from moving or exchanging what it
+    sees, as the self-regularisation of Shrivastava et al. 2017 (eq. 3) does for domains of one kind.
+    """
+
+    enough: Correlation = 0.2
+    rows: Correlation = 0.7
+
+    def __post_init__(self) -> None:
+        check_settings(self, "structure")
+
+    def __call__(self, x: Images, y: Float[Tensor, "n d h w"]) -> Float[Tensor, ""]:
+        """The mean over images; x and y have the same size and may differ in channels."""
+        ink = F.relu(self.enough - _correlation(*(F.avg_pool2d(_solid_ink(z), 2, 1).flatten(1) for z in (y, x))))
+        return (ink + F.relu(self.rows - _correlation(*(_row_ink(z) for z in (y, x))))).mean()
+
+
+@dataclass(frozen=True)
+class CharbonnierLoss:
+    """The mean of sqrt((x - y)^2 + epsilon^2): L1 that is smooth around 0 (Charbonnier et al. 1994; Lai et al. 2017, eq. 4)."""
+
+    epsilon: Positive = 1e-3
+
+    def __post_init__(self) -> None:
+        check_settings(self, "charbonnier")
+
+    def __call__(self, x: Images, y: Images) -> Float[Tensor, ""]:
+        return ((x - y).square() + self.epsilon**2).sqrt().mean()
+
+
+@dataclass(frozen=True)
+class TotalVariation:
+    """The mean absolute difference of one image's neighbouring pixels, down plus across (Rudin et al. 1992)."""
+
+    num_images = 1
+
+    def __call__(self, x: Images) -> Float[Tensor, ""]:
+        return (x[..., 1:, :] - x[..., :-1, :]).abs().mean() + (x[..., 1:] - x[..., :-1]).abs().mean()
+
+
+@dataclass(frozen=True)
+class EdgeLoss:
+    """Keeps edges where they are: 1 minus the cosine of two images' edge maps, 0 where both have the same edges, at most 1.
+
+    An edge map is the magnitude of Sobel's gradient of the mean over channels. Images may differ in channels, and neither their
+    brightness nor their contrast counts, so that an unpaired translation can be held to its own input.
+    """
+
+    def __call__(self, x: Images, y: Float[Tensor, "n d h w"]) -> Float[Tensor, ""]:
+        return 1.0 - F.cosine_similarity(_edges(x).flatten(1), _edges(y).flatten(1), dim=1, eps=1e-6).mean()
+
+
+@dataclass(frozen=True)
+class FocalFrequencyLoss:
+    """The squared distance of spectra, weighted by itself, so that hard frequencies count more (Jiang et al. 2021, eq. 8).
+
+    The weight |F_x - F_y|^alpha is divided by its maximum over each channel of each image and receives no gradient. The spectra
+    are orthonormal.
+    """
+
+    alpha: Positive = 1.0
+
+    def __post_init__(self) -> None:
+        check_settings(self, "focal_frequency")
+
+    def __call__(self, x: Images, y: Images) -> Float[Tensor, ""]:
+        with torch.autocast(x.device.type, enabled=False):
+            wide = torch.promote_types(x.dtype, torch.float32)
+            difference = torch.view_as_real(torch.fft.fft2(x.to(wide) - y.to(wide), norm="ortho")).square().sum(-1)
+            weight = difference.detach().sqrt() ** self.alpha
+            weight = weight / weight.amax((2, 3), keepdim=True).clamp(min=torch.finfo(wide).tiny)
+            return (weight * difference).mean()
+
+
+L1 = PixelLoss()
+"""The pixel loss of the published objectives."""
+
+
+def _edges(x: Images) -> Float[Tensor, "n p q"]:
+    grey = x.mean(1, keepdim=True)
+    smooth, slope = grey.new_tensor([1.0, 2.0, 1.0]) / 4, grey.new_tensor([-1.0, 0.0, 1.0]) / 2
+    across = F.conv2d(grey, (smooth[:, None] * slope)[None, None])
+    down = F.conv2d(grey, (slope[:, None] * smooth)[None, None])
+    return (across.square() + down.square() + 1e-12).sqrt()[:, 0]  # the slope of a root at 0 is infinite
+
+
+def _correlation(x: Float[Tensor, "n k"], y: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+    x, y = (z - z.mean(1, keepdim=True) for z in (x, y))
+    return F.cosine_similarity(x, y, dim=1, eps=1e-6)
+
+
+def _row_ink(x: Images) -> Float[Tensor, "n h"]:
+    return (x - background(x)).abs().mean((1, 3))
+
+
+def _solid_ink(x: Images) -> Float[Tensor, "n 1 p q"]:
+    ink = (x - x.median(3, keepdim=True).values).abs().mean(1, keepdim=True)
+    return -F.max_pool2d(-ink, 2, 1)
+
+
+def background(x: Images) -> Float[Tensor, "n c 1 1"]:
+    """The median of each channel of each image, which is the paper of a drawing."""
+    return x.flatten(2).median(2).values[..., None, None]
