@@ -37,7 +37,8 @@ class TrainConfig:
     ``epochs`` run at the full learning rate ``lr``, then it falls linearly towards zero over ``decay_epochs``: from epoch to
     epoch as published, or with ``decay: step`` from step to step, for trainings of few epochs. An epoch visits the larger side
     once. ``batch_size`` counts over all processes together. ``precision: auto`` is bf16 where the hardware computes in it.
-    ``ema`` is the decay per step of averaged generator weights, 0 for none. ``discriminator`` says how
+    ``ema`` is the decay per step of averaged generator weights, 0 for none; with
+    ``ema_warm_up`` it is at most (1 + n) / (10 + n) in update n, counted from 0. ``discriminator`` says how
     discriminators are regularised.
 
     Two settings save memory without changing results, except that BatchNorm sees one part of a batch at a time: ``accumulate``
@@ -53,6 +54,7 @@ class TrainConfig:
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     precision: Precision = "auto"
     ema: Fraction = 0.0
+    ema_warm_up: bool = False
     seed: Seed = 0
     accumulate: Count = 1
     checkpoint: bool = False

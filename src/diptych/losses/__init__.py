@@ -18,6 +18,7 @@ from diptych.losses.adversarial import (
     generator_loss,
     gradient_penalty,
     r1_penalty,
+    zero_centred_penalty,
 )
 from diptych.losses.features import (
     FeatureMatching,
@@ -66,6 +67,7 @@ __all__ = [
     "gradient_penalty",
     "l1",
     "r1_penalty",
+    "zero_centred_penalty",
 ]
 
 

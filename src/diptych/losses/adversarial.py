@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diptych.errors import ConfigError
+from diptych.losses.precision import without_autocast
 
 Gan = Literal["vanilla", "lsgan", "hinge", "wgan"]
 Logits = Float[Tensor, "n 1 p q"]
-Judgement = Logits | Sequence[Logits]
+Judgement = Logits | Sequence[Float[Tensor, "_ 1 _ _"]]
 """What a discriminator says: logits, or those of each scale."""
 
 
@@ -72,8 +73,20 @@ def r1_penalty(judge: Callable[[Tensor], Judgement], real: Float[Tensor, "n c h 
     return gradient.square().sum(dim=(1, 2, 3)).mean() / 2.0
 
 
+def zero_centred_penalty(judge: Callable[[Tensor], Judgement], between: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
+    """|grad y|^2 at points between real and fake inputs, y the mean of an image's logits (Torbunov et al. 2023, section 3.2)."""
+
+    def mean_logit(x: Tensor) -> Tensor:
+        logits = judge(x)
+        assert isinstance(logits, Tensor)
+        return logits.mean((1, 2, 3))
+
+    gradient = _input_gradient(mean_logit, between.detach().requires_grad_())
+    return gradient.square().sum(dim=(1, 2, 3)).mean()
+
+
 def _input_gradient(judge: Callable[[Tensor], Judgement], x: Tensor) -> Tensor:
-    with torch.autocast(x.device.type, enabled=False):  # a gradient of a gradient needs full precision
+    with without_autocast(x.device):  # a gradient of a gradient needs full precision
         judged = judge(x)
         logits = [judged] if isinstance(judged, Tensor) else judged
         return torch.autograd.grad([scale.sum() for scale in logits], x, create_graph=True)[0]

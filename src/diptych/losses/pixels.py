@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from diptych.losses.precision import without_autocast
 from diptych.settings import Positive, Rule, check_settings
 
 Images = Float[Tensor, "n c h w"]
@@ -124,7 +125,7 @@ class FocalFrequencyLoss:
         check_settings(self, "focal_frequency")
 
     def __call__(self, x: Images, y: Images) -> Float[Tensor, ""]:
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             wide = torch.promote_types(x.dtype, torch.float32)
             difference = torch.view_as_real(torch.fft.fft2(x.to(wide) - y.to(wide), norm="ortho")).square().sum(-1)
             weight = difference.detach().sqrt() ** self.alpha

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diptych.errors import ConfigError
+from diptych.losses.precision import without_autocast
 from diptych.settings import Rule, check_settings
 
 Images = Float[Tensor, "n c h w"]
@@ -66,7 +67,7 @@ def _as_probabilities(x: Images, y: Images) -> tuple[Images, Images]:
 
 def _similarity(x: Images, y: Images) -> tuple[Float[Tensor, "n c"], Float[Tensor, "n c"]]:
     """SSIM, and its contrast-structure part alone, averaged over the pixels whose window lies in the image."""
-    with torch.autocast(x.device.type, enabled=False):  # variances are differences of nearly equal numbers
+    with without_autocast(x.device):  # variances are differences of nearly equal numbers
         mean_x, mean_y, xx, yy, xy = _blur(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2.0 * mean_x * mean_y + c1) / (mean_x.square() + mean_y.square() + c1)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 METHODS: dict[str, str] = {
     "pix2pix": "diptych.methods.pix2pix:Pix2PixConfig",
     "cyclegan": "diptych.methods.cyclegan:CycleGANConfig",
+    "pix2pixhd": "diptych.methods.pix2pixhd:Pix2PixHDConfig",
+    "uvcgan2": "diptych.methods.uvcgan2:UVCGAN2Config",
 }
 DEMANDED = {
     "name": "what people call it",

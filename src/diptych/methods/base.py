@@ -45,6 +45,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.extra = ExtraLosses()  # Recipe.build puts the recipe's in its place, here and in the next line
         self.pace = Pace(PLAIN)
+        self.turns: tuple[float, ...] = ()  # shares of the training after which the step computes something else
 
     @abstractmethod
     def generators(self) -> dict[str, nn.Module]:
@@ -97,12 +98,17 @@ def discriminator_terms(D: nn.Module, real: Tensor, fake: Tensor, gan: Gan, lamb
     terms = {"real": share * discriminator_loss(on_real, True, gan), "fake": share * discriminator_loss(on_fake, False, gan)}
     if gan == "wgan":
         terms["gp"] = lambda_gp * gradient_penalty(D, real, fake)
+    observe_real(D, on_real, gan)
     every = 1
     if isinstance(D, EquippedDiscriminator):
         every = D.pace.config.r1_every if D.pace.regularised else 0
-        if D.probability:
-            scales = [on_real] if isinstance(on_real, Tensor) else on_real
-            D.probability.adapt(torch.cat([x.flatten(1) for x in scales], 1), boundary=0.5 if gan == "lsgan" else 0.0)
     if lambda_r1 and every:
         terms["r1"] = lambda_r1 * every * r1_penalty(D, real)
     return terms
+
+
+def observe_real(D: nn.Module, on_real: Any, gan: Gan) -> None:
+    """Let adaptive augmentation, where a recipe asks for it, follow D's logits on real images, of one or several scales."""
+    if isinstance(D, EquippedDiscriminator) and D.probability:
+        scales = [on_real] if isinstance(on_real, Tensor) else on_real
+        D.probability.adapt(torch.cat([logits.flatten(1) for logits in scales], 1), boundary=0.5 if gan == "lsgan" else 0.0)

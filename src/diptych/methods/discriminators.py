@@ -8,6 +8,7 @@ A method needs no word for it: `equip` finds its discriminators in the phases th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, final
 
@@ -64,10 +65,13 @@ PLAIN = DiscriminatorConfig()
 
 @final
 class Pace:
-    """Which of its rarer parts a step has. The loop says which step it is; nothing here lies on the device."""
+    """Which of its rarer parts a step has. The loop says which step it is; nothing here lies on the device.
+
+    ``progress`` is the share of the training that is over, from 0 to 1.
+    """
 
     def __init__(self, config: DiscriminatorConfig) -> None:
-        self.config, self.step = config, 0
+        self.config, self.step, self.progress = config, 0, 0.0
 
     @property
     def generators_learn(self) -> bool:
@@ -79,10 +83,9 @@ class Pace:
         """Whether R1 is computed in this step."""
         return self.step % self.config.r1_every == 0
 
-    @property
-    def kind(self) -> tuple[bool, bool]:
-        """Steps of one kind compute the same; a CUDA graph is recorded for each."""
-        return self.generators_learn, self.regularised
+    def kind(self, turns: Sequence[float] = ()) -> tuple[bool, bool, int]:
+        """Steps of one kind compute the same; a CUDA graph is recorded for each. ``turns`` are a method's own, as progress."""
+        return self.generators_learn, self.regularised, sum(self.progress >= turn for turn in turns)
 
 
 @final

@@ -17,11 +17,13 @@ from diptych.nets.pix2pixhd import GlobalGenerator, LocalEnhancer, MultiscaleDis
 from diptych.nets.resnet import ResNet
 from diptych.nets.stage import Stage, recompute_stages
 from diptych.nets.unet import UNet
+from diptych.nets.vit_modnet import VitModnet
 from diptych.settings import Rule
 
 GENERATORS: dict[str, type[nn.Module]] = {
     "resnet": ResNet,
     "unet": UNet,
+    "vit_modnet": VitModnet,
     "pix2pixhd_global": GlobalGenerator,
     "pix2pixhd_local": LocalEnhancer,
 }
@@ -34,14 +36,16 @@ def _is_generator(name: str) -> bool:
     return kind in ("resnet", "unet", "encoder_decoder") and depth.isdecimal() and int(depth) >= least
 
 
-GeneratorName = Annotated[
-    str, Rule(_is_generator, "resnet_N, or unet_N or encoder_decoder_N with a number N of at least 2, such as resnet_9 or unet_8")
-]
+GENERATOR_RULE = Rule(
+    _is_generator, "resnet_N, or unet_N or encoder_decoder_N with a number N of at least 2, such as resnet_9 or unet_8"
+)
+GeneratorName = Annotated[str, GENERATOR_RULE]
 """A setting that ``generator`` understands."""
 
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
+    "GENERATOR_RULE",
     "GeneratorName",
     "GlobalGenerator",
     "Init",
@@ -53,6 +57,7 @@ __all__ = [
     "Stage",
     "UNet",
     "Upsample",
+    "VitModnet",
     "apply_each",
     "apply_side_by_side",
     "build_net",

@@ -59,7 +59,7 @@ class Trainee:
             )
             for phase, nets in method.phases().items()
         }
-        self.ema = Ema(nn.ModuleDict(method.generators()), recipe.train.ema) if recipe.train.ema else None
+        self.ema = self._average(method) if recipe.train.ema else None
         self.discriminator_phases = discriminator_phases(method)
         self.stats, self.guard = LossAverages(), NonFiniteGuard(world)
         self.images = 0
@@ -81,6 +81,15 @@ class Trainee:
                     group["lr"].fill_(lr)
                 else:
                     group["lr"] = lr
+
+    def _average(self, method: Method) -> Ema:
+        train = self.recipe.train
+        return Ema(nn.ModuleDict(method.generators()), train.ema, warm_up=train.ema_warm_up).to(self.device)
+
+    def set_progress(self, share: float) -> None:
+        """Say which share of the training is over, from 0 to 1, for weights and parts that follow a schedule."""
+        self.method.pace.progress = share
+        self.method.extra.set_progress(share)
 
     def begin_step(self) -> Pace:
         """Tell the method which step comes, and return which of its rarer parts the step has."""

@@ -97,7 +97,7 @@ class GraphedStep:
         self.trainee.guard.add_flags(kind.flags)
 
     def _kind(self) -> _Kind:
-        return self.kinds.setdefault(self.trainee.begin_step().kind, _Kind())
+        return self.kinds.setdefault(self.trainee.begin_step().kind(self.trainee.method.turns), _Kind())
 
     def _step_without_graph(self, kind: _Kind, batch: Batch) -> None:
         """Run train_step; in the last step before recording, find out whether anything waits for the device."""
