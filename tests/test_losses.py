@@ -5,13 +5,30 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from kornia.filters import sobel as kornia_sobel
+from kornia.losses import total_variation
 from torch import nn
+from torchmetrics.functional.image import (
+    multiscale_structural_similarity_index_measure,
+    structural_similarity_index_measure,
+)
 
 from diptych.errors import ConfigError
+from diptych.loss_networks import LossNetworks
 from diptych.losses import (
     LOSSES,
+    CharbonnierLoss,
+    EdgeLoss,
+    FeatureMatching,
+    FocalFrequencyLoss,
+    MSSSIMLoss,
+    NeedsNetwork,
+    PerceptualLoss,
     PixelLoss,
+    SSIMLoss,
     StructureLoss,
+    StyleLoss,
+    TotalVariation,
     check_gan,
     discriminator_loss,
     generator_loss,
@@ -19,8 +36,10 @@ from diptych.losses import (
     l1,
     r1_penalty,
 )
-from diptych.nets import PatchGAN
+from diptych.metrics import image as metrics_image
+from diptych.nets import MultiscaleDiscriminator, PatchGAN
 from diptych.nets.blocks import bounded
+from diptych.nets.pix2pixhd import halved
 
 
 def logits(seed=0, scale=3.0):
@@ -295,10 +314,11 @@ def test_an_option_that_breaks_a_rule_is_refused(loss, options, message):
         LOSSES[loss](**options)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if not issubclass(LOSSES[loss], NeedsNetwork)])
 def test_every_loss_of_the_table_is_a_scalar_whose_gradient_reaches_the_first_image(loss):
     x, y = images(0).float().requires_grad_(), images(1).float()
-    term = LOSSES[loss]()(x, y)
+    made = LOSSES[loss](**({"scales": 1} if loss == "ms_ssim" else {}))
+    term = made(x) if loss == "total_variation" else made(x, y)
     term.backward()
     assert term.shape == () and term > 0 and x.grad.abs().max() > 0
 
@@ -317,3 +337,162 @@ def test_a_confidently_wrong_pixel_is_corrected_as_from_its_logit(logit, target)
 def test_a_bounded_image_is_a_tanh():
     z = torch.linspace(-20, 20, 401)[None, None, None]
     assert torch.equal(bounded(z), torch.tanh(z)) and torch.equal(bounded(z.requires_grad_()), torch.tanh(z))
+
+
+# --- losses between two images, each against an independent implementation or by hand ---
+
+
+def pair(size=24, n=2, channels=3):
+    random = torch.Generator().manual_seed(3)
+    x = torch.rand(n, channels, size, size, generator=random, dtype=torch.float64) * 2 - 1
+    return x, (x + 0.3 * torch.randn(x.shape, generator=random, dtype=torch.float64)).clamp(-1, 1)
+
+
+def test_ssim_is_that_of_torchmetrics_and_scikit_image():
+    x, y = pair()
+    theirs = structural_similarity_index_measure((x + 1) / 2, (y + 1) / 2, data_range=1.0, gaussian_kernel=True, sigma=1.5)
+    assert SSIMLoss()(x, y).item() == pytest.approx(1 - theirs.item(), abs=0.02)  # theirs keeps part of a padded border
+    metric = metrics_image.ssim(x, y).mean().item()  # equal to scikit-image's, which tests/metrics show
+    assert SSIMLoss()(x, y).item() == pytest.approx(1 - metric, abs=1e-10)
+
+
+def test_ms_ssim_of_five_scales_is_the_metric_and_fewer_scales_share_the_exponents():
+    x, y = pair(size=176, n=1, channels=1)
+    assert MSSSIMLoss()(x, y).item() == pytest.approx(1 - metrics_image.ms_ssim(x, y).item(), abs=1e-9)
+    assert MSSSIMLoss(scales=1)(x, y).item() == pytest.approx(SSIMLoss()(x, y).item(), abs=1e-9)
+    theirs = multiscale_structural_similarity_index_measure(
+        (x + 1) / 2, (y + 1) / 2, data_range=1.0, betas=(0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+    )
+    assert MSSSIMLoss()(x, y).item() == pytest.approx(1 - theirs.item(), abs=0.02)
+
+
+@pytest.mark.parametrize(("loss", "size"), [(SSIMLoss(), 10), (MSSSIMLoss(), 160), (MSSSIMLoss(scales=3), 40)])
+def test_structural_similarity_refuses_images_that_its_window_does_not_fit_in(loss, size):
+    x, y = pair(size=size, n=1, channels=1)
+    with pytest.raises(ConfigError, match=rf"images of {size + 1} pixels a side, found {size}x{size}; .*train on larger crops"):
+        loss(x, y)
+    x, y = pair(size=size + 1, n=1, channels=1)
+    assert loss(x, y).isfinite()
+
+
+def test_charbonnier_is_a_smooth_l1():
+    x, y = pair()
+    by_hand = np.sqrt((x - y).numpy() ** 2 + 0.1**2).mean()
+    assert CharbonnierLoss(epsilon=0.1)(x, y).item() == pytest.approx(by_hand, abs=1e-12)
+    z = x.clone().requires_grad_()
+    CharbonnierLoss()(z, x).backward()
+    assert z.grad.abs().max() == 0  # L1 has no slope here
+
+
+def test_total_variation_is_kornias_per_neighbour():
+    x, _ = pair()
+    down, across = (x[:, :, 1:] - x[:, :, :-1]).abs(), (x[..., 1:] - x[..., :-1]).abs()
+    theirs = total_variation(x).sum() / down.numel()  # both have as many neighbours, as the images are square
+    assert down.numel() == across.numel() and TotalVariation()(x).item() == pytest.approx(theirs.item(), abs=1e-12)
+    assert TotalVariation()(torch.ones(1, 1, 4, 4)).item() == 0
+
+
+def test_the_edge_loss_sees_neither_brightness_nor_contrast_nor_colour_but_where_edges_are():
+    x = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
+    x[..., 4:12, 4:12] = 1.0
+    recoloured = torch.cat([0.2 - 0.5 * x, -0.3 * x + 0.1, 0.1 * x], 1)
+    moved = x.roll((6, 6), dims=(2, 3))
+    assert EdgeLoss()(x, recoloured).item() == pytest.approx(0.0, abs=1e-6)
+    assert EdgeLoss()(x, moved).item() > 0.7
+    sobel = kornia_sobel(x, normalized=True, eps=1e-12)[..., 1:-1, 1:-1].flatten(1)  # theirs repeats the border
+    other = kornia_sobel(moved, normalized=True, eps=1e-12)[..., 1:-1, 1:-1].flatten(1)
+    by_kornia = 1 - F.cosine_similarity(sobel, other).mean()
+    assert EdgeLoss()(x, moved).item() == pytest.approx(by_kornia.item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5])
+def test_the_focal_frequency_loss_is_its_formula_in_numpy(alpha):
+    x, y = pair(size=9)
+    distance = np.abs(np.fft.fft2(x.numpy(), norm="ortho") - np.fft.fft2(y.numpy(), norm="ortho"))
+    weight = distance**alpha
+    weight /= weight.max(axis=(2, 3), keepdims=True)
+    assert FocalFrequencyLoss(alpha)(x, y).item() == pytest.approx((weight * distance**2).mean(), rel=1e-9)
+    assert FocalFrequencyLoss(alpha)(x, x).item() == 0
+
+
+class Two:
+    """Finds random networks for losses, and one discriminator."""
+
+    def __init__(self, judge=None):
+        self.judge = judge
+
+    def backbone(self, name, weights):
+        return LossNetworks({}).backbone(name, "random")
+
+    def discriminator(self, name):
+        return self.judge
+
+
+@pytest.mark.parametrize("network", ["vgg16", "alexnet"])
+def test_the_perceptual_and_the_style_loss_are_their_formulas_over_chosen_layers(network):
+    net = Two().backbone(network, "random")
+    x, y = (z.float() for z in pair(size=48))
+    of_x, of_y = net(x), net(y)
+    options = {"network": network, "layers": (2, 4), "layer_weights": (0.5, 3.0)}
+    expected = 0.5 * (of_x[1] - of_y[1]).abs().mean() + 3.0 * (of_x[3] - of_y[3]).abs().mean()
+    assert PerceptualLoss(**options).with_network(Two())(x, y).item() == pytest.approx(expected.item(), rel=1e-5)
+    squares = 0.5 * (of_x[1] - of_y[1]).square().mean() + 3.0 * (of_x[3] - of_y[3]).square().mean()
+    assert PerceptualLoss(**options, distance="l2").with_network(Two())(x, y).item() == pytest.approx(squares.item(), rel=1e-5)
+    style = 0.0
+    for weight, one, other in ((0.5, of_x[1], of_y[1]), (3.0, of_x[3], of_y[3])):
+        grams = [torch.einsum("ncij,ndij->ncd", f, f) / f[0].numel() for f in (one, other)]
+        style += weight * (grams[0] - grams[1]).square().sum((1, 2)).mean().item()
+    assert StyleLoss(**options).with_network(Two())(x, y).item() == pytest.approx(style, rel=1e-4)
+
+
+def test_feature_matching_is_the_mean_over_the_layers_and_teaches_the_generator_alone():
+    torch.manual_seed(0)
+    for D in (PatchGAN(3, width=2, num_layers=2), MultiscaleDiscriminator(3, width=2, num_layers=2)):
+        x, y = (z.float().requires_grad_() for z in pair(size=32))
+        loss = FeatureMatching().with_network(Two(D))(x, y)
+        loss.backward()
+        scales = [(D, x, y)] if isinstance(D, PatchGAN) else [(D.scales[0], x, y), (D.scales[1], halved(x), halved(y))]
+        found = []
+        for layers, one, other in scales:
+            parts = layers.layers if isinstance(D, PatchGAN) else [part for stage in layers for part in stage]
+            for part in parts:
+                one, other = part(one), part(other)
+                found += [(one - other).abs().mean().item()] if isinstance(part, nn.LeakyReLU) else []
+        assert len(found) == 3 * len(scales)
+        assert loss.item() == pytest.approx(np.mean(found), rel=1e-5)
+        assert x.grad.abs().max() > 0 and y.grad is None and all(p.grad is None and p.requires_grad for p in D.parameters())
+
+
+SAME = {name: {"size": 161} if name == "ms_ssim" else {} for name in LOSSES if name not in ("feature_matching", "lpips")}
+
+
+@pytest.mark.parametrize("name", [name for name in SAME if name != "total_variation"])
+def test_every_loss_is_least_for_equal_images_and_pulls_others_towards_them(name):
+    x, y = (z.float() for z in pair(**({"size": 32, "n": 1} | SAME[name])))
+    made = LOSSES[name]()
+    loss = made.with_network(Two()) if isinstance(made, NeedsNetwork) else made
+    z = y.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(z, x), z)
+    assert gradient.isfinite().all()
+    assert loss(x, x) <= loss(y, x)
+    if name != "structure":  # noise does not move what is drawn
+        assert gradient.abs().max() > 0 and loss(y - 1e-3 * gradient / gradient.abs().max(), x) < loss(y, x)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PerceptualLoss(layers=(0, 2)), r"perceptual\.layers must be different numbers from 1 to 5, .* found \[0, 2\]"),
+        (lambda: StyleLoss(layers=(2, 2)), r"style\.layers must be different numbers .* found \[2, 2\]"),
+        (lambda: PerceptualLoss(layers=(1, 2), layer_weights=(1.0,)), r"layer_weights must have a number of at least 0 for each"),
+        (lambda: PerceptualLoss(network="vgg19"), r"perceptual\.network must be one of alexnet, vgg16, found 'vgg19'"),
+        (lambda: MSSSIMLoss(scales=6), r"ms_ssim\.scales must be from 1 to 5, found 6"),
+        (lambda: CharbonnierLoss(epsilon=0.0), r"charbonnier\.epsilon must be greater than 0, found 0"),
+        (lambda: LossNetworks({}).lpips("vgg16", "random"), r"lpips\.weights random has no meaning"),
+        (lambda: LossNetworks({"D_b": None}).discriminator("D_c"), r"no discriminator 'D_c'; did you mean D_b\?"),
+        (lambda: LossNetworks({}).discriminator("D_b"), r"no discriminator 'D_b'; it has none"),
+    ],
+)
+def test_wrong_options_of_a_loss_are_one_line(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()

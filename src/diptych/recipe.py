@@ -17,7 +17,9 @@ from jsonargparse import ArgumentError, ArgumentParser
 from diptych.data.datasets import DataConfig
 from diptych.device import Precision
 from diptych.errors import ConfigError
+from diptych.loss_networks import LossNetworks
 from diptych.methods import Extra, ExtraLosses, Method, MethodConfig, method_config, method_name
+from diptych.methods.discriminators import PLAIN, DiscriminatorConfig, equip
 from diptych.pixels import Domain
 from diptych.renamed import new_name, translated
 from diptych.settings import Count, Fraction, Seed, Weight, Whole, check_settings
@@ -35,7 +37,9 @@ class TrainConfig:
     ``epochs`` run at the full learning rate ``lr``, then it falls linearly towards zero over ``decay_epochs``: from epoch to
     epoch as published, or with ``decay: step`` from step to step, for trainings of few epochs. An epoch visits the larger side
     once. ``batch_size`` counts over all processes together. ``precision: auto`` is bf16 where the hardware computes in it.
-    ``ema`` is the decay per step of averaged generator weights, 0 for none.
+    ``ema`` is the decay per step of averaged generator weights, 0 for none; with
+    ``ema_warm_up`` it is at most (1 + n) / (10 + n) in update n, counted from 0. ``discriminator`` says how
+    discriminators are regularised.
 
     Two settings save memory without changing results, except that BatchNorm sees one part of a batch at a time: ``accumulate``
     computes each process's batch in so many parts one after another; ``checkpoint`` recomputes the generators' activations
@@ -50,9 +54,11 @@ class TrainConfig:
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     precision: Precision = "auto"
     ema: Fraction = 0.0
+    ema_warm_up: bool = False
     seed: Seed = 0
     accumulate: Count = 1
     checkpoint: bool = False
+    discriminator: DiscriminatorConfig = PLAIN
 
     def __post_init__(self) -> None:
         check_settings(self, "train")
@@ -88,6 +94,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_settings(self.method, "method")  # a method of a user's own need not do it itself
+        if self.train.discriminator.ada_target and getattr(self.method, "gan", "") == "wgan":
+            raise ConfigError(
+                "train.discriminator.ada_target reads from the signs of logits how far D overfits, and those of a wgan critic "
+                "have none that means real; set ada_target 0, or another method.gan"
+            )
         names = [term.name for term in self.extra]
         for term in self.extra:
             term.check_names(method_name(type(self.method)), self.method.images)
@@ -95,9 +106,12 @@ class Recipe:
                 raise ConfigError(f"extra: {term.loss} between {' and '.join(term.between)} stands there twice; keep one of them")
 
     def build(self, a: Domain, b: Domain) -> Method:
-        """The method with freshly initialised networks for images of these domains, and with the losses that ``extra`` adds."""
-        method = self.method.build(a, b, self.data.crop_size)
-        method.extra = ExtraLosses(self.extra)
+        """The method with freshly initialised networks for images of these domains, and what the recipe adds to any method:
+        the losses of ``extra``, and what ``train.discriminator`` says.
+        """
+        method = equip(self.method.build(a, b, self.data.crop_size), self.train.discriminator)
+        judges = {name: net for name, net in method.named_children() if callable(getattr(net, "features", None))}
+        method.extra = ExtraLosses(self.extra, LossNetworks(judges))
         return method
 
     @classmethod

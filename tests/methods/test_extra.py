@@ -10,6 +10,7 @@ from diptych.losses import LOSSES
 from diptych.methods import Batch, Extra, ExtraLosses
 from diptych.pixels import Domain
 from diptych.recipe import Recipe, first_difference
+from diptych.training import loop as training
 
 TINY = {
     "cyclegan": {"generator": "resnet_1", "ngf": 4, "ndf": 4, "num_layers": 1, "pool_size": 0},
@@ -88,12 +89,23 @@ def test_terms_on_the_command_line_replace_those_of_the_recipe_or_are_appended()
     [
         ([TERM | {"loss": "pixl"}], "extra: no loss is called 'pixl'; did you mean pixel?"),
         ([TERM | {"wieght": 2}], "extra: pixel has no option 'wieght'; did you mean weight?"),
-        ([TERM | {"enough": 2}], "extra: pixel has no option 'enough'; known: between, weight, kind, foreground"),
+        (
+            [TERM | {"enough": 2}],
+            "extra: pixel has no option 'enough'; known: between, weight, schedule, beside, kind, foreground",
+        ),
         ([TERM | {"weight": -1}], "extra: pixel.weight must be at least 0, found -1"),
         ([TERM | {"kind": "l2"}], "extra: pixel_loss.kind must be one of l1, bce, found 'l2'"),
         ([TERM | {"between": ["fake_c", "real_a"]}], "extra: pixel: pix2pix has no image called 'fake_c'; did you mean fake_b?"),
         ([TERM | {"between": ["rec_a", "real_a"]}], "extra: pixel: pix2pix has no image called 'rec_a'; did you mean real_a?"),
         ([TERM | {"between": ["fake_b"]}], "extra: pixel: between names two images, such as [fake_b, real_b]; found ['fake_b']"),
+        ([TERM | {"loss": "total_variation"}], "extra: total_variation: between names one image, such as [fake_b]; found ["),
+        ([TERM | {"beside": "real_c"}], "extra: pixel: pix2pix has no image called 'real_c'; did you mean real_b?"),
+        (
+            [TERM | {"schedule": [[0.5, 1], [0.2, 0]]}],
+            "extra: pixel.schedule must have growing shares of the training from 0 to 1",
+        ),
+        ([TERM | {"schedule": 3}], "extra: pixel: schedule has points such as [[0, 0], [0.1, 1]]; found 3"),
+        ([TERM | {"schedule": [[0, -1]]}], "extra: pixel.schedule must have growing shares"),
         ([{"loss": "pixel"}], "extra: a term needs loss and between"),
         ([TERM, TERM], "extra: pixel between fake_b and real_a stands there twice; keep one of them"),
         (TERM, "extra: expected list"),
@@ -129,3 +141,48 @@ def test_a_loss_that_is_a_network_is_neither_trained_nor_saved_and_moves_to_the_
     meta = torch.zeros(1, 3, 8, 8, device="meta")
     extra = ExtraLosses([Extra("judging", ("fake_b", "real_a"))])
     assert extra(fake_b=meta, real_a=meta)["judging_fake_b_real_a"].device.type == "meta"
+
+
+def test_a_scheduled_weight_is_linear_between_its_points_and_follows_the_training():
+    schedule = [[0.1, 0], [0.3, 2]]
+    method, plain = built("pix2pix", TERM | {"schedule": schedule}), built("pix2pix", TERM)
+    batch, name = batch_of(), "G/pixel_fake_b_real_a"
+    whole = terms_of(plain, batch)[name]
+    for share, factor in ((0.0, 0.0), (0.1, 0.0), (0.15, 0.5), (0.2, 1.0), (0.3, 2.0), (1.0, 2.0)):
+        method.extra.set_progress(share)
+        assert terms_of(method, batch)[name] == pytest.approx(factor * whole, rel=1e-5)
+    recipe = recipe_of("pix2pix", TERM | {"schedule": schedule})
+    assert recipe.to_dict()["extra"][0]["schedule"] == schedule and Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+def test_the_training_says_how_much_of_it_is_over(tmp_path, monkeypatch):
+    shares = []
+    monkeypatch.setattr(ExtraLosses, "set_progress", lambda self, share: shares.append(share))
+    data = {"source": ["relief"], "resize": "none", "crop_size": 16, "flip": False}
+    train = {"epochs": 1, "decay_epochs": 0, "batch_size": 16, "precision": "fp32"}
+    recipe = Recipe.create("pix2pix", {"method": TINY["pix2pix"], "data": data, "train": train})
+    training.train(recipe, tmp_path / "run", device="cpu", workers=0, num_previews=0)
+    assert shares[0] == 0 and shares == sorted(shares) and shares[-1] == 1 - 1 / len(shares)
+
+
+def test_features_of_a_discriminator_of_pairs_are_matched_beside_the_other_image():
+    term = {"loss": "feature_matching", "between": ["fake_b", "real_b"], "beside": "real_a"}
+    batch, method = batch_of(), built("pix2pix", term)
+    D, fake_b = method.D_b, method.G_ab(batch.a)
+    one, other = (D.features(torch.cat([batch.a, image], 1))[:-1] for image in (fake_b, batch.b))
+    expected = sum((x - y).abs().mean().item() for x, y in zip(one, other, strict=True)) / len(one)
+    assert terms_of(method, batch)["G/feature_matching_fake_b_real_b"] == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(ConfigError, match="this method has no discriminator 'D_a'; did you mean D_b"):
+        built("pix2pix", term | {"judge": "D_a"})
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("lpips", "ms_ssim")])
+def test_every_loss_joins_a_training_step_of_an_unpaired_method(name):
+    between = ["fake_b"] if name == "total_variation" else ["fake_b", "real_b"]
+    network = {"network": "vgg16", "weights": "random"} if name in ("perceptual", "style") else {}
+    method = built("cyclegan", {"loss": name, "between": between} | network)
+    found = [terms for _, terms in method.losses(batch_of())]
+    value = found[0]["_".join([name, *between])]
+    value.backward()
+    assert value.isfinite() and all(p.grad is not None for p in method.G_ab.parameters())
+    assert all(p.grad is None for p in method.D_b.parameters())

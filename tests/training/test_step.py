@@ -6,6 +6,7 @@ from torch import nn
 
 from diptych.errors import ConfigError
 from diptych.methods import Batch
+from diptych.methods.discriminators import equip
 from diptych.nets import Stage
 from diptych.pixels import Domain
 from diptych.recipe import Recipe, TrainConfig
@@ -240,6 +241,27 @@ def test_a_step_is_recorded_once_and_anew_after_a_restored_state_or_another_spli
     for k in range(NUM_WARM_UP_STEPS + 2):
         step(batch_of(k))
     assert len(count) == 3
+
+
+def test_steps_with_and_without_an_update_of_the_generators_are_recorded_one_by_one():
+    train = {"batch_size": 4, "ema": 0.9, "discriminator": {"updates": 2, "r1_every": 4}}
+    plain, recorded = (trainee_of("cyclegan", train, lambda_r1=1.0) for _ in range(2))
+    for trainee in (plain, recorded):
+        equip(trainee.method, trainee.recipe.train.discriminator)
+    count = []
+
+    def record(step):
+        count.append(recorded.method.pace.kind())
+        return record_on_the_cpu(recorded)(step)
+
+    for trainee, step in ((plain, None), (recorded, GraphedStep(recorded, record))):
+        torch.manual_seed(7)
+        for k in range(4 * NUM_WARM_UP_STEPS + 8):
+            step(batch_of(k)) if step else train_step(trainee, batch_of(k))
+            trainee.guard.read(k, [])
+            trainee.images += 4
+    assert sorted(count) == [(False, False, 0), (False, True, 0), (True, False, 0)]
+    assert_equal_learning(plain, recorded, rtol=0, atol=0, equal_nan=True)
 
 
 def test_the_learning_rate_stays_where_a_recording_reads_it():

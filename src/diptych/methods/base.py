@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.losses import Gan, discriminator_loss, gradient_penalty, r1_penalty
+from diptych.methods.discriminators import PLAIN, EquippedDiscriminator, Pace
 from diptych.methods.extra import ExtraLosses
 from diptych.nets import Norm, apply_each
+from diptych.nets.frozen import frozen as frozen
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 
@@ -41,7 +43,9 @@ class Method(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.extra = ExtraLosses()  # Recipe.build puts the recipe's in its place
+        self.extra = ExtraLosses()  # Recipe.build puts the recipe's in its place, here and in the next line
+        self.pace = Pace(PLAIN)
+        self.turns: tuple[float, ...] = ()  # shares of the training after which the step computes something else
 
     @abstractmethod
     def generators(self) -> dict[str, nn.Module]:
@@ -74,19 +78,6 @@ class MethodConfig(Protocol):
         ...
 
 
-@contextmanager
-def frozen(*nets: nn.Module) -> Iterator[None]:
-    """Inside this block gradients pass through the networks without reaching their weights."""
-    trained = [p for net in nets for p in net.parameters() if p.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)
-
-
 def check_critic(gan: Gan, norm: Norm) -> None:
     """Raise ConfigError for wgan with BatchNorm: its penalty is on each sample's own gradient (Gulrajani et al. 2017)."""
     if gan == "wgan" and norm == "batch":
@@ -100,12 +91,24 @@ def discriminator_terms(D: nn.Module, real: Tensor, fake: Tensor, gan: Gan, lamb
 
     It is halved as in both papers to slow D against G, except for wgan, whose critic should be ahead and whose penalty has the
     published weight against the whole of it. real and fake are what D takes, (n, c, h, w); fake must come without gradient.
+    D may judge at several scales and return a list of logits; its objective is then the sum over scales.
     """
     on_fake, on_real = apply_each(D, fake, real)
     share = 1.0 if gan == "wgan" else 0.5
     terms = {"real": share * discriminator_loss(on_real, True, gan), "fake": share * discriminator_loss(on_fake, False, gan)}
     if gan == "wgan":
         terms["gp"] = lambda_gp * gradient_penalty(D, real, fake)
-    if lambda_r1:
-        terms["r1"] = lambda_r1 * r1_penalty(D, real)
+    observe_real(D, on_real, gan)
+    every = 1
+    if isinstance(D, EquippedDiscriminator):
+        every = D.pace.config.r1_every if D.pace.regularised else 0
+    if lambda_r1 and every:
+        terms["r1"] = lambda_r1 * every * r1_penalty(D, real)
     return terms
+
+
+def observe_real(D: nn.Module, on_real: Any, gan: Gan) -> None:
+    """Let adaptive augmentation, where a recipe asks for it, follow D's logits on real images, of one or several scales."""
+    if isinstance(D, EquippedDiscriminator) and D.probability:
+        scales = [on_real] if isinstance(on_real, Tensor) else on_real
+        D.probability.adapt(torch.cat([logits.flatten(1) for logits in scales], 1), boundary=0.5 if gan == "lsgan" else 0.0)

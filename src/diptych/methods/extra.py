@@ -4,23 +4,29 @@
     - {loss: structure, between: [fake_b, real_a], weight: 10, enough: 0.2}
 
 Losses come from the table diptych.losses.LOSSES, names from the method (``MethodConfig.images``).
+``schedule: [[0, 0], [0.1, 1]]`` lets the weight grow from 0 to its whole over the first tenth of the training: points of (share
+of the training, factor), linear between them. ``beside: real_a`` puts that image beside both, as a discriminator of pairs sees
+them.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from difflib import get_close_matches
 from typing import Any, final
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.losses import LOSSES, Loss
+from diptych.losses import LOSSES, Loss, NeedsNetwork, Networks
 from diptych.settings import Weight, check_settings
 
-SETTINGS = ("loss", "between", "weight")
+SETTINGS = ("loss", "between", "weight", "schedule", "beside")
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,11 @@ class Extra:
     """
 
     loss: str
-    between: tuple[str, str]
+    between: tuple[str, ...]
     weight: Weight = 1.0
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    schedule: tuple[tuple[float, float], ...] = ()
+    beside: str = ""
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
@@ -44,38 +52,82 @@ class Extra:
             if option not in known:
                 raise ConfigError(f"extra: {self.loss} has no option {option!r}; {nearest(option, [*SETTINGS[1:], *known])}")
         check_settings(self, f"extra: {self.loss}")
+        self._check_schedule()
+        wanted = num_images(self.loss)
+        if len(self.between) != wanted:
+            few = "names one image, such as [fake_b]" if wanted == 1 else "names two images, such as [fake_b, real_b]"
+            raise ConfigError(f"extra: {self.loss}: between {few}; found {list(self.between)}")
         if is_dataclass(LOSSES[self.loss]):  # a network is made only where it is trained with
-            self.make()
+            self._configured()
 
     @classmethod
     def from_dict(cls, values: Any) -> Extra:
         """Undo to_dict; ``weight`` and options may be missing."""
         if not isinstance(values, Mapping) or not {"loss", "between"} <= values.keys():
             raise ConfigError(f"extra: a term needs loss and between, as in {{loss: pixel, between: [x, y]}}; found {values!r}")
-        between = values["between"]
-        if not isinstance(between, list | tuple) or len(between) != 2 or not all(isinstance(name, str) for name in between):
+        between, schedule = values["between"], values.get("schedule", [])
+        if not isinstance(between, list | tuple) or not all(isinstance(name, str) for name in between):
             raise ConfigError(f"extra: {values['loss']}: between names two images, such as [fake_b, real_b]; found {between!r}")
+        points = schedule if isinstance(schedule, list | tuple) else [schedule]
+        if not all(isinstance(point, list | tuple) and len(point) == 2 for point in points):
+            raise ConfigError(f"extra: {values['loss']}: schedule has points such as [[0, 0], [0.1, 1]]; found {schedule!r}")
         options = {name: value for name, value in values.items() if name not in SETTINGS}
-        return cls(str(values["loss"]), (between[0], between[1]), values.get("weight", 1.0), options)
+        return cls(
+            str(values["loss"]),
+            tuple(between),
+            values.get("weight", 1.0),
+            options,
+            tuple((share, factor) for share, factor in points),
+            values.get("beside", ""),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; the options stand beside the rest."""
-        return {"loss": self.loss, "between": list(self.between), "weight": self.weight} | dict(self.options)
+        rarer: dict[str, Any] = {"schedule": [list(point) for point in self.schedule]} if self.schedule else {}
+        rarer |= {"beside": self.beside} if self.beside else {}
+        return {"loss": self.loss, "between": list(self.between), "weight": self.weight} | rarer | dict(self.options)
 
     def check_names(self, method: str, images: Collection[str]) -> None:
         """Raise ConfigError unless ``between`` names images of the method's step."""
         if not images:
             raise ConfigError(f"extra: {method} names no images of its step, so that no loss can be added to it")
-        for name in self.between:
+        for name in (*self.between, *filter(None, [self.beside])):
             if name not in images:
                 raise ConfigError(f"extra: {self.loss}: {method} has no image called {name!r}; {nearest(name, images)}")
 
-    def make(self) -> Loss:
-        """The loss, with its options."""
+    def make(self, networks: Networks | None = None) -> Loss:
+        """The loss with its options; one that compares by a network asks ``networks`` for it."""
+        made = self._configured()
+        if not isinstance(made, NeedsNetwork):
+            return made
+        assert networks is not None, "recipes hand in what finds networks"
+        try:
+            return made.with_network(networks)
+        except ConfigError as error:
+            raise ConfigError(f"extra: {error}") from error
+
+    def _configured(self) -> Any:
         try:
             return LOSSES[self.loss](**self.options)
         except ConfigError as error:
             raise ConfigError(f"extra: {error}") from error
+
+    def factor_at(self, share: float) -> float:
+        """By what the weight is multiplied after a share of the training, from 0 to 1: linear between the schedule's points."""
+        if not self.schedule:
+            return 1.0
+        shares, factors = zip(*self.schedule, strict=True)
+        return float(np.interp(share, shares, factors))
+
+    def _check_schedule(self) -> None:
+        shares = [share for share, _ in self.schedule]
+        numbers = all(isinstance(x, int | float) and math.isfinite(x) and x >= 0 for point in self.schedule for x in point)
+        if not numbers or shares != sorted(set(shares)) or any(share > 1 for share in shares):
+            found = [list(point) for point in self.schedule]
+            raise ConfigError(
+                f"extra: {self.loss}.schedule must have growing shares of the training from 0 to 1 and factors of at least 0, "
+                f"found {found}"
+            )
 
     @property
     def name(self) -> str:
@@ -90,8 +142,17 @@ class ExtraLosses:
     It is deliberately no module: a loss that is a network is neither trained nor saved with the method.
     """
 
-    def __init__(self, wanted: Sequence[Extra] = ()) -> None:
-        self.losses = [(extra, extra.make()) for extra in wanted]
+    def __init__(self, wanted: Sequence[Extra] = (), networks: Networks | None = None) -> None:
+        self.losses = [(extra, extra.make(networks)) for extra in wanted]
+        self.progress = 0.0
+        self.factors: dict[str, Tensor] = {}  # on the device, where a CUDA graph reads them
+
+    def set_progress(self, share: float) -> None:
+        """Say which share of the training is over, from 0 to 1, for weights that follow a schedule."""
+        self.progress = share
+        for extra, _ in self.losses:
+            if extra.name in self.factors:
+                self.factors[extra.name].fill_(extra.factor_at(share))
 
     def __call__(self, **images: Any) -> dict[str, Tensor]:
         """The terms, weighted, from the images of a step by name; an image that this step does not make may be None.
@@ -100,15 +161,29 @@ class ExtraLosses:
         """
         terms = {}
         for extra, loss in self.losses:
-            for name in extra.between:
+            for name in (*extra.between, *filter(None, [extra.beside])):
                 if images.get(name) is None:
                     had = ", ".join(found for found, image in images.items() if image is not None)
                     raise ConfigError(f"extra: {extra.loss}: with these settings the step makes no {name}; it has {had}")
-            x, y = (images[name] for name in extra.between)
+            compared = [images[name] for name in extra.between]
+            if extra.beside:
+                compared = [torch.cat([images[extra.beside], image], 1) for image in compared]
             if isinstance(loss, nn.Module):
-                loss.to(y.device)
-            terms[extra.name] = extra.weight * loss(x, y)
+                loss.to(compared[0].device)
+            terms[extra.name] = extra.weight * self._factor(extra, compared[0]) * loss(*compared)
         return terms
+
+    def _factor(self, extra: Extra, image: Tensor) -> Tensor | float:
+        if not extra.schedule:
+            return 1.0
+        if extra.name not in self.factors:
+            self.factors[extra.name] = torch.full((), extra.factor_at(self.progress), device=image.device)
+        return self.factors[extra.name]
+
+
+def num_images(loss: str) -> int:
+    """How many images a loss looks at: two, or one."""
+    return int(getattr(LOSSES[loss], "num_images", 2))
 
 
 def nearest(name: str, known: Collection[str]) -> str:

@@ -15,15 +15,24 @@ from diptych.nets.adjust import adjusted
 from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
 from diptych.nets.init import Init, initialise
 from diptych.nets.patchgan import PatchGAN
+from diptych.nets.pix2pixhd import GlobalGenerator, LocalEnhancer, MultiscaleDiscriminator
 from diptych.nets.projector import Projector
 from diptych.nets.resnet import ResNet
 from diptych.nets.stage import Stage, recompute_stages
 from diptych.nets.taps import cut_taps, tapped, taps
 from diptych.nets.unet import UNet
+from diptych.nets.vit_modnet import VitModnet
 from diptych.settings import Rule
 
-GENERATORS: dict[str, type[nn.Module]] = {"resnet": ResNet, "unet": UNet, "adain_resnet": AdaINResNet}
-DISCRIMINATORS: dict[str, type[nn.Module]] = {"patchgan": PatchGAN}
+GENERATORS: dict[str, type[nn.Module]] = {
+    "resnet": ResNet,
+    "unet": UNet,
+    "adain_resnet": AdaINResNet,
+    "vit_modnet": VitModnet,
+    "pix2pixhd_global": GlobalGenerator,
+    "pix2pixhd_local": LocalEnhancer,
+}
+DISCRIMINATORS: dict[str, type[nn.Module]] = {"patchgan": PatchGAN, "multiscale_patchgan": MultiscaleDiscriminator}
 
 
 def _is_generator(name: str) -> bool:
@@ -32,9 +41,10 @@ def _is_generator(name: str) -> bool:
     return kind in ("resnet", "unet", "encoder_decoder") and depth.isdecimal() and int(depth) >= least
 
 
-GeneratorName = Annotated[
-    str, Rule(_is_generator, "resnet_N, or unet_N or encoder_decoder_N with a number N of at least 2, such as resnet_9 or unet_8")
-]
+GENERATOR_RULE = Rule(
+    _is_generator, "resnet_N, or unet_N or encoder_decoder_N with a number N of at least 2, such as resnet_9 or unet_8"
+)
+GeneratorName = Annotated[str, GENERATOR_RULE]
 """A setting that ``generator`` understands."""
 ResNetName = Annotated[
     str,
@@ -45,10 +55,14 @@ ResNetName = Annotated[
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
+    "GENERATOR_RULE",
     "AdaINResNet",
     "Downsample",
     "GeneratorName",
+    "GlobalGenerator",
     "Init",
+    "LocalEnhancer",
+    "MultiscaleDiscriminator",
     "Norm",
     "PatchGAN",
     "Projector",
@@ -57,6 +71,7 @@ __all__ = [
     "Stage",
     "UNet",
     "Upsample",
+    "VitModnet",
     "adjusted",
     "apply_each",
     "apply_side_by_side",

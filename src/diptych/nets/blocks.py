@@ -179,16 +179,19 @@ def bounded(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     return y + missing * (x - x.detach())
 
 
-def apply_each(net: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+def apply_each(net: nn.Module, *inputs: Tensor) -> tuple[Any, ...]:
     """Apply one network to several batches, in one joined call where that is the same mathematics.
 
     A network without BatchNorm treats every sample alone, so the joined call is the same and faster. Only rounding may differ,
     where the backend picks another kernel for another batch size (a CPU does for small single images). With BatchNorm the
-    batches must not share statistics: it is called once for each, in the given order.
+    batches must not share statistics: it is called once for each, in the given order. A network may return a list of tensors.
     """
     if len(inputs) == 1 or any(isinstance(module, nn.BatchNorm2d) for module in net.modules()):
         return tuple(net(x) for x in inputs)
-    return tuple(net(torch.cat(inputs)).split([len(x) for x in inputs]))
+    joined, sizes = net(torch.cat(inputs)), [len(x) for x in inputs]
+    if isinstance(joined, Tensor):
+        return tuple(joined.split(sizes))
+    return tuple(map(list, zip(*(tensor.split(sizes) for tensor in joined), strict=True)))
 
 
 def apply_side_by_side(*calls: tuple[Any, ...]) -> list[tuple[Tensor, ...]]:

@@ -67,6 +67,15 @@ class PatchGAN(nn.Module):
         """The smallest height and width in pixels that still give a logit."""
         return 3 * 2**self.num_layers if self.num_layers else 2
 
+    def features(self, x: Float[Tensor, "n c h w"]) -> list[Tensor]:
+        """The activations behind each LeakyReLU, and the logits last: what feature matching compares."""
+        found = []
+        for layer in self.layers:
+            x = layer(x)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(x)
+        return [*found, full_precision(x)]
+
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 p q"]:
         if min(x.shape[-2:]) < self.smallest:
             found = f"{x.shape[-1]}x{x.shape[-2]}"

@@ -137,6 +137,7 @@ def train(
         for native in batches(crops, trainee.images, schedule.images, batch_size, pin=chosen.type == "cuda", **loading):
             # Take one step.
             trainee.set_lr(schedule.lr_at(trainee.images))
+            trainee.set_progress(trainee.images / schedule.images)
             batch = to_device(native, census, chosen)
             observer.measure_speedup(batch)
             step_within_memory(take_step, batch, trainee, auto=auto_batch)

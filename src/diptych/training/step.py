@@ -17,8 +17,10 @@ def train_step(trainee: Trainee, batch: Batch) -> None:
     """Update the networks of every phase once, with a batch in ``trainee.parts`` equal parts. Nothing here waits for the device.
 
     The parts go through a phase one after another, and their gradients add up to those of the whole batch. So only one part's
-    activations are held at a time, besides what a later phase still needs of the other parts.
+    activations are held at a time, besides what a later phase still needs of the other parts. In steps in which only the
+    discriminators learn (``train.discriminator.updates``), the generators' losses are computed and lead to no update.
     """
+    pace = trainee.begin_step()
     parts = [trainee.method.losses(part) for part in split(batch, trainee.parts, trainee.layout)]
     while True:
         totals: dict[str, Tensor] = {}
@@ -27,20 +29,23 @@ def train_step(trainee: Trainee, batch: Batch) -> None:
                 phase, terms = next(losses, (None, {}))
             if phase is None:
                 break
-            if not totals:
+            learns = pace.generators_learn or phase in trainee.discriminator_phases
+            if learns and not totals:
                 trainee.optimizers[phase].zero_grad(set_to_none=True)
             terms = {name: term / len(parts) for name, term in terms.items()} if len(parts) > 1 else terms
-            torch.stack(list(terms.values())).sum().backward()
+            if learns:
+                torch.stack(list(terms.values())).sum().backward()
             totals = {name: term.detach() + totals.get(name, 0.0) for name, term in terms.items()}
         if phase is None:
             break
-        optimizer = trainee.optimizers[phase]
-        average_gradients((p for group in optimizer.param_groups for p in group["params"]), trainee.world)
-        bad = trainee.guard.check(phase, totals, optimizer)
-        if not (trainee.asks_host and bool(bad)):
-            optimizer.step()
+        if learns:
+            optimizer = trainee.optimizers[phase]
+            average_gradients((p for group in optimizer.param_groups for p in group["params"]), trainee.world)
+            bad = trainee.guard.check(phase, totals, optimizer)
+            if not (trainee.asks_host and bool(bad)):
+                optimizer.step()
         trainee.stats.add(phase, totals)
-    if trainee.ema:
+    if trainee.ema and pace.generators_learn:
         trainee.ema.update(nn.ModuleDict(trainee.method.generators()))
     trainee.stats.steps += 1
 

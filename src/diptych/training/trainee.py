@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.methods import Method
+from diptych.methods.discriminators import Pace, discriminator_phases
 from diptych.nets import recompute_stages
 from diptych.recipe import Recipe
 from diptych.training.distributed import World, gather
@@ -58,7 +59,8 @@ class Trainee:
             )
             for phase, nets in method.phases().items()
         }
-        self.ema = Ema(nn.ModuleDict(method.generators()), recipe.train.ema) if recipe.train.ema else None
+        self.ema = self._average(method) if recipe.train.ema else None
+        self.discriminator_phases = discriminator_phases(method)
         self.stats, self.guard = LossAverages(), NonFiniteGuard(world)
         self.images = 0
         self.asks_host = device.type == "mps"  # whose fused Adam did not know found_inf before torch of mid 2026
@@ -79,6 +81,20 @@ class Trainee:
                     group["lr"].fill_(lr)
                 else:
                     group["lr"] = lr
+
+    def _average(self, method: Method) -> Ema:
+        train = self.recipe.train
+        return Ema(nn.ModuleDict(method.generators()), train.ema, warm_up=train.ema_warm_up).to(self.device)
+
+    def set_progress(self, share: float) -> None:
+        """Say which share of the training is over, from 0 to 1, for weights and parts that follow a schedule."""
+        self.method.pace.progress = share
+        self.method.extra.set_progress(share)
+
+    def begin_step(self) -> Pace:
+        """Tell the method which step comes, and return which of its rarer parts the step has."""
+        self.method.pace.step = self.images // self.recipe.train.batch_size
+        return self.method.pace
 
     def translators(self) -> Mapping[str, nn.Module]:
         """The generators for previews and snapshots: with averaged weights where the recipe asks for them."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 
@@ -47,41 +48,60 @@ def record(step: Callable[[], None]) -> Replay:
     return replay
 
 
+class _Kind:
+    """Steps that compute the same, and their graph once it is recorded, with the batch and the flags that it works on."""
+
+    def __init__(self) -> None:
+        self.replay: Replay | None = None
+        self.num_warmed_up = 0
+        self.batch: Batch | None = None
+        self.flags: Any = None
+
+
 class GraphedStep:
     """train_step for batches of one shape: after a few ordinary steps, every step replays one CUDA graph.
 
-    The graph is recorded again after a state was restored, or when a batch is divided into another number of parts. A step that
+    Steps that have rarer parts, such as a lazy penalty, are recorded as a graph of their own. Graphs are recorded again after
+    a state was restored, or when a batch is divided into another number of parts. A step that
     waits for the device cannot be recorded: this is logged, and the steps go on without a graph. Raises TrainingError when
     recording fails.
     """
 
     def __init__(self, trainee: Trainee, record: Callable[[Callable[[], None]], Replay] = record) -> None:
         self.trainee, self.record = trainee, record
-        self.replay: Replay | None = None
-        self.num_warmed_up = 0
+        self.kinds: dict[Hashable, _Kind] = {}
         self.waits = False
         self.recorded_for = self._state()
+
+    @property
+    def replay(self) -> Replay | None:
+        """What replays the steps of the present kind, once it is recorded."""
+        return self._kind().replay
 
     def __call__(self, batch: Batch) -> None:
         """Update the networks of every phase once, as train_step does."""
         if self.recorded_for != self._state():
-            self.replay, self.num_warmed_up, self.recorded_for = None, 0, self._state()
-        if self.replay is None and self.num_warmed_up == NUM_WARM_UP_STEPS and not self.waits:
-            self._record(batch)
-        if self.replay is None:
-            self.num_warmed_up += 1
-            self._step_without_graph(batch)
+            self.kinds, self.recorded_for = {}, self._state()
+        kind = self._kind()
+        if kind.replay is None and kind.num_warmed_up == NUM_WARM_UP_STEPS and not self.waits:
+            self._record(kind, batch)
+        if kind.replay is None or kind.batch is None:
+            kind.num_warmed_up += 1
+            self._step_without_graph(kind, batch)
             return
-        for recorded, new in zip(self.batch, batch, strict=True):
+        for recorded, new in zip(kind.batch, batch, strict=True):
             if recorded is not None and new is not None:
                 recorded.copy_(new)
-        self.replay()
+        kind.replay()
         self.trainee.stats.steps += 1
-        self.trainee.guard.add_flags(self.flags)
+        self.trainee.guard.add_flags(kind.flags)
 
-    def _step_without_graph(self, batch: Batch) -> None:
+    def _kind(self) -> _Kind:
+        return self.kinds.setdefault(self.trainee.begin_step().kind(self.trainee.method.turns), _Kind())
+
+    def _step_without_graph(self, kind: _Kind, batch: Batch) -> None:
         """Run train_step; in the last step before recording, find out whether anything waits for the device."""
-        if self.num_warmed_up != NUM_WARM_UP_STEPS or self.trainee.device.type != "cuda":
+        if kind.num_warmed_up != NUM_WARM_UP_STEPS or self.trainee.device.type != "cuda":
             train_step(self.trainee, batch)
             return
         mode = torch.cuda.get_sync_debug_mode()
@@ -98,20 +118,20 @@ class GraphedStep:
                 "a step of this method waits for the device, so it cannot be recorded as a CUDA graph; training is slower"
             )
 
-    def _record(self, batch: Batch) -> None:
+    def _record(self, kind: _Kind, batch: Batch) -> None:
         """Record train_step. Its Python code runs once without computing, so what it counted is undone."""
         trainee = self.trainee
-        self.batch = Batch(batch.a.clone(), batch.b.clone(), None if batch.known is None else batch.known.clone())
+        kind.batch = recorded = Batch(batch.a.clone(), batch.b.clone(), None if batch.known is None else batch.known.clone())
         steps, unread = trainee.stats.steps, trainee.guard.take_flags()
         try:
-            self.replay = self.record(lambda: train_step(trainee, self.batch))
+            kind.replay = self.record(lambda: train_step(trainee, recorded))
         except (torch.OutOfMemoryError, OutOfMemory):
             raise
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             raise TrainingError(f"the step cannot be recorded as a CUDA graph ({reason}); {ADVICE}") from error
         trainee.stats.steps = steps
-        self.flags = trainee.guard.take_flags()
+        kind.flags = trainee.guard.take_flags()
         trainee.guard.add_flags(unread)
 
     def _state(self) -> tuple[int, int]:

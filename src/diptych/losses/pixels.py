@@ -1,97 +1,26 @@
-"""The losses of the papers: one function or value per formula, scalars in float32. Weights are the callers' business.
-
-LOSSES is the table of those that compare two images of a training step; a recipe adds any of them to any method (``extra``).
-"""
+"""Losses that compare two images pixel by pixel, or by what is drawn in them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol, get_args
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from diptych.errors import ConfigError
+from diptych.losses.precision import without_autocast
 from diptych.settings import Positive, Rule, check_settings
 
-Gan = Literal["vanilla", "lsgan", "hinge", "wgan"]
-Logits = Float[Tensor, "n 1 p q"]
 Images = Float[Tensor, "n c h w"]
 Correlation = Annotated[float, Rule(lambda r: -1.0 <= r <= 1.0, "between -1 and 1, as correlations are")]
 SMALLEST_PROBABILITY = 2.0**-23  # next to 1 in float32; its logarithm is still a number
 
 
-def check_gan(kind: str) -> None:
-    """Raise ConfigError unless kind is one of the adversarial losses."""
-    if kind not in get_args(Gan):
-        raise ConfigError(f"gan must be one of {', '.join(get_args(Gan))}, found {kind!r}")
-
-
-def discriminator_loss(logits: Logits, real: bool, kind: Gan = "vanilla") -> Float[Tensor, ""]:
-    """What D minimises on logits of real or of generated patches.
-
-    vanilla: binary cross-entropy (Goodfellow et al. 2014, eq. 1). lsgan: (D - 1)^2 and D^2 (Mao et al. 2017, eq. 9 without
-    the 1/2). hinge: max(0, 1 -+ D) (Lim & Ye 2017). wgan: -+D (Arjovsky et al. 2017), which needs gradient_penalty beside it.
-    """
-    check_gan(kind)
-    if kind == "vanilla":
-        return F.softplus(-logits if real else logits).mean()
-    if kind == "lsgan":
-        return ((logits - float(real)) ** 2).mean()
-    if kind == "hinge":
-        return F.relu(1.0 - logits if real else 1.0 + logits).mean()
-    return -logits.mean() if real else logits.mean()
-
-
-def generator_loss(logits: Logits, kind: Gan = "vanilla") -> Float[Tensor, ""]:
-    """What G minimises on D's logits of its images: non-saturating for vanilla (-log D), (D - 1)^2 for lsgan, -D otherwise."""
-    check_gan(kind)
-    if kind in ("vanilla", "lsgan"):
-        return discriminator_loss(logits, True, kind)
-    return -logits.mean()
-
-
-def gradient_penalty(
-    judge: Callable[[Tensor], Tensor], real: Float[Tensor, "n c h w"], fake: Float[Tensor, "n c h w"]
-) -> Float[Tensor, ""]:
-    """(|grad D| - 1)^2 at random points between real and fake inputs of D (Gulrajani et al. 2017, eq. 3).
-
-    One random point per sample; the norm is over all of a sample's inputs. Neither images nor generator receive a gradient.
-    """
-    mix = torch.rand(len(real), 1, 1, 1, dtype=real.dtype, device=real.device)
-    between = torch.lerp(fake.detach(), real.detach(), mix).requires_grad_()
-    gradient = _input_gradient(judge, between)
-    return ((gradient.flatten(1).norm(dim=1) - 1.0) ** 2).mean()
-
-
-def r1_penalty(judge: Callable[[Tensor], Tensor], real: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
-    """|grad D|^2 / 2 at real inputs of D (Mescheder et al. 2018, eq. 9 with gamma = 1)."""
-    gradient = _input_gradient(judge, real.detach().requires_grad_())
-    return gradient.square().sum(dim=(1, 2, 3)).mean() / 2.0
-
-
-def _input_gradient(judge: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    with torch.autocast(x.device.type, enabled=False):  # a gradient of a gradient needs full precision
-        return torch.autograd.grad(judge(x).sum(), x, create_graph=True)[0]
-
-
 def l1(x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
     """Mean absolute difference."""
     return (x - y).abs().mean()
-
-
-class Loss(Protocol):
-    """How far an image x that a generator made is from an image y of the same step: a scalar to be made small.
-
-    Each is a class whose constructor's arguments are its options: a frozen dataclass, or an nn.Module where a network judges.
-    Such a network is frozen; it is neither trained nor saved with the method, and moves to where the images are. x and y may also
-    be what networks found in two images, such as lists of features, where a method names those.
-    """
-
-    def __call__(self, x: Tensor, y: Tensor) -> Float[Tensor, ""]: ...
 
 
 @dataclass(frozen=True)
@@ -147,10 +76,73 @@ class StructureLoss:
         return (ink + F.relu(self.rows - _correlation(*(_row_ink(z) for z in (y, x))))).mean()
 
 
+@dataclass(frozen=True)
+class CharbonnierLoss:
+    """The mean of sqrt((x - y)^2 + epsilon^2): L1 that is smooth around 0 (Charbonnier et al. 1994; Lai et al. 2017, eq. 4)."""
+
+    epsilon: Positive = 1e-3
+
+    def __post_init__(self) -> None:
+        check_settings(self, "charbonnier")
+
+    def __call__(self, x: Images, y: Images) -> Float[Tensor, ""]:
+        return ((x - y).square() + self.epsilon**2).sqrt().mean()
+
+
+@dataclass(frozen=True)
+class TotalVariation:
+    """The mean absolute difference of one image's neighbouring pixels, down plus across (Rudin et al. 1992)."""
+
+    num_images = 1
+
+    def __call__(self, x: Images) -> Float[Tensor, ""]:
+        return (x[..., 1:, :] - x[..., :-1, :]).abs().mean() + (x[..., 1:] - x[..., :-1]).abs().mean()
+
+
+@dataclass(frozen=True)
+class EdgeLoss:
+    """Keeps edges where they are: 1 minus the cosine of two images' edge maps, 0 where both have the same edges, at most 1.
+
+    An edge map is the magnitude of Sobel's gradient of the mean over channels. Images may differ in channels, and neither their
+    brightness nor their contrast counts, so that an unpaired translation can be held to its own input.
+    """
+
+    def __call__(self, x: Images, y: Float[Tensor, "n d h w"]) -> Float[Tensor, ""]:
+        return 1.0 - F.cosine_similarity(_edges(x).flatten(1), _edges(y).flatten(1), dim=1, eps=1e-6).mean()
+
+
+@dataclass(frozen=True)
+class FocalFrequencyLoss:
+    """The squared distance of spectra, weighted by itself, so that hard frequencies count more (Jiang et al. 2021, eq. 8).
+
+    The weight |F_x - F_y|^alpha is divided by its maximum over each channel of each image and receives no gradient. The spectra
+    are orthonormal.
+    """
+
+    alpha: Positive = 1.0
+
+    def __post_init__(self) -> None:
+        check_settings(self, "focal_frequency")
+
+    def __call__(self, x: Images, y: Images) -> Float[Tensor, ""]:
+        with without_autocast(x.device):
+            wide = torch.promote_types(x.dtype, torch.float32)
+            difference = torch.view_as_real(torch.fft.fft2(x.to(wide) - y.to(wide), norm="ortho")).square().sum(-1)
+            weight = difference.detach().sqrt() ** self.alpha
+            weight = weight / weight.amax((2, 3), keepdim=True).clamp(min=torch.finfo(wide).tiny)
+            return (weight * difference).mean()
+
+
 L1 = PixelLoss()
 """The pixel loss of the published objectives."""
-LOSSES: dict[str, Callable[..., Loss]] = {"pixel": PixelLoss, "structure": StructureLoss}
-"""Losses between two images, by the name that a recipe's ``extra`` gives them; called with their options, each makes a Loss."""
+
+
+def _edges(x: Images) -> Float[Tensor, "n p q"]:
+    grey = x.mean(1, keepdim=True)
+    smooth, slope = grey.new_tensor([1.0, 2.0, 1.0]) / 4, grey.new_tensor([-1.0, 0.0, 1.0]) / 2
+    across = F.conv2d(grey, (smooth[:, None] * slope)[None, None])
+    down = F.conv2d(grey, (slope[:, None] * smooth)[None, None])
+    return (across.square() + down.square() + 1e-12).sqrt()[:, 0]  # the slope of a root at 0 is infinite
 
 
 def _correlation(x: Float[Tensor, "n k"], y: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:

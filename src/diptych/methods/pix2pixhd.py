@@ -1,0 +1,149 @@
+r"""pix2pixHD: High-Resolution Image Synthesis and Semantic Manipulation with Conditional GANs (Wang et al. 2018).
+
+arXiv 1711.11585, eqs. 2 to 5:
+
+    min_G  sum_k L_GAN(G, D_k) + lambda_features sum_k L_FM(G, D_k) + lambda_perceptual L_VGG(G(a), b)
+    L_FM = 4 / (layers + 1) / scales * sum over scales and layers of E|D_k^i(a, b) - D_k^i(a, G(a))|_1     (as in the code)
+
+D_k is a PatchGAN on the image halved k times; the objectives of the scales add up, least squares, halved for D. G is the global
+generator, or with ``enhancers`` the coarse-to-fine one. As published the global part is trained first, in a run of its own; a
+run with enhancers takes its weights (``global_snapshot``) and lets the enhancers learn alone for the share ``fix_global`` of the
+training, then all together (section 3.1).
+
+Deliberate differences from the authors' code: the perceptual term is a loss that every method may have, so that a recipe adds it
+as ``extra`` with VGG16 (theirs is VGG19); D is updated before G from one pass of G, as in pix2pix; label maps become one channel
+for each label, and instance maps become edges, where the data are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, final
+
+import torch
+from torch import nn
+
+from diptych.errors import ConfigError
+from diptych.losses import L1, Gan, PixelLoss, feature_matching, generator_loss
+from diptych.methods.base import Batch, Method, Terms, check_critic, discriminator_terms, frozen
+from diptych.nets import GlobalGenerator, Init, LocalEnhancer, MultiscaleDiscriminator, Norm, initialise
+from diptych.nets.modes import Mode
+from diptych.pixels import Domain
+from diptych.settings import Count, Fraction, Positive, Weight, Whole, check_settings
+from diptych.trees import read_tree
+
+
+@dataclass(frozen=True)
+class Pix2PixHDConfig:
+    """Settings of pix2pixHD; the defaults are those of the global generator at 1024x512.
+
+    ``ngf`` is the width of the global generator; each of ``enhancers`` has half of the one before. ``lambda_l1`` is the weight of
+    ``pixel_loss``, which the paper does without. ``lambda_gp`` has an effect only with ``gan: wgan``, ``global_snapshot`` (a
+    snapshot of a run without enhancers, direction a2b) and ``fix_global`` only with enhancers.
+    """
+
+    name: ClassVar[str] = "pix2pixhd"
+    paired: ClassVar[bool] = True
+    mode: ClassVar[Mode] = "eval"
+    images: ClassVar[tuple[str, ...]] = ("real_a", "real_b", "fake_b")
+
+    ngf: Count = 64
+    num_downs: Count = 4
+    num_blocks: Count = 9
+    enhancers: Whole = 0
+    local_blocks: Count = 3
+    global_snapshot: str = ""
+    fix_global: Fraction = 0.0
+    ndf: Count = 64
+    num_layers: Count = 3
+    num_scales: Count = 2
+    norm: Norm = "instance"
+    init: Init = "normal"
+    init_gain: Positive = 0.02
+    gan: Gan = "lsgan"
+    lambda_gan: Positive = 1.0
+    lambda_features: Weight = 10.0
+    lambda_l1: Weight = 0.0
+    pixel_loss: PixelLoss = L1
+    lambda_gp: Weight = 10.0
+    lambda_r1: Weight = 0.0
+
+    def __post_init__(self) -> None:
+        check_settings(self, "method")
+        check_critic(self.gan, self.norm)
+        if (self.global_snapshot or self.fix_global) and not self.enhancers:
+            raise ConfigError(
+                "method.global_snapshot and method.fix_global need enhancers above the global part; set method.enhancers"
+            )
+        if self.enhancers and self.ngf % 2**self.enhancers:
+            raise ConfigError(f"method.ngf must be halved {self.enhancers} times (method.enhancers), found {self.ngf}")
+
+    def build(self, a: Domain, b: Domain, crop_size: int) -> Pix2PixHD:
+        """G_ab from a to b, and D_b judging a beside b at several scales."""
+        shape = {"num_downs": self.num_downs, "num_blocks": self.num_blocks, "norm": self.norm}
+        if self.enhancers:
+            local = {"num_enhancers": self.enhancers, "num_local_blocks": self.local_blocks}
+            width = self.ngf // 2**self.enhancers
+            G_ab: nn.Module = LocalEnhancer(a.channels, b.channels, width=width, **local, **shape)  # type: ignore[arg-type]
+        else:
+            G_ab = GlobalGenerator(a.channels, b.channels, width=self.ngf, **shape)  # type: ignore[arg-type]
+        D_b = MultiscaleDiscriminator(
+            a.channels + b.channels, width=self.ndf, num_layers=self.num_layers, num_scales=self.num_scales, norm=self.norm
+        )
+        method = Pix2PixHD(self, initialise(G_ab, self.init, self.init_gain), initialise(D_b, self.init, self.init_gain))
+        if self.global_snapshot:
+            load_global(method.G_ab, self.global_snapshot)
+        return method
+
+
+@final
+class Pix2PixHD(Method):
+    """G_ab and D_b, which judges at several scales; phases D, then G."""
+
+    def __init__(self, config: Pix2PixHDConfig, G_ab: nn.Module, D_b: nn.Module) -> None:
+        super().__init__()
+        self.config, self.G_ab, self.D_b = config, G_ab, D_b
+        self.turns = (config.fix_global,) if config.fix_global else ()
+
+    def generators(self) -> dict[str, nn.Module]:
+        return {"a2b": self.G_ab}
+
+    def phases(self) -> dict[str, list[nn.Module]]:
+        return {"D": [self.D_b], "G": [self.G_ab]}
+
+    def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
+        c, real_a, real_b = self.config, batch.a, batch.b
+        fixed = [self.G_ab.coarse] if isinstance(self.G_ab, LocalEnhancer) and self.pace.progress < c.fix_global else []
+        with frozen(*fixed):
+            fake_b = self.G_ab(real_a)
+        real, fake = torch.cat([real_a, real_b], 1), torch.cat([real_a, fake_b], 1)
+        yield "D", discriminator_terms(self.D_b, real, fake.detach(), c.gan, c.lambda_gp, c.lambda_r1)
+        with frozen(self.D_b):
+            terms: Terms = {"gan": c.lambda_gan * generator_loss(self.D_b(fake), c.gan)}
+        if c.lambda_features:
+            # There are layers + 1 activations in front of the logits, so that the published factor makes 4 times the mean.
+            terms["features"] = c.lambda_features * 4.0 * feature_matching(self.D_b, fake, real)
+        if c.lambda_l1:
+            terms[c.pixel_loss.kind] = c.lambda_l1 * c.pixel_loss(fake_b, real_b)
+        yield "G", terms | self.extra(real_a=real_a, real_b=real_b, fake_b=fake_b)
+
+
+def load_global(G_ab: nn.Module, snapshot: str) -> None:
+    """Give the global part of a generator with enhancers the weights of a snapshot of a run without.
+
+    Raises SnapshotError for a damaged file, ConfigError for one of another generator.
+    """
+    assert isinstance(G_ab, LocalEnhancer)
+    generators = read_tree(Path(snapshot)).get("generators", {})
+    found = generators.get("a2b", {})
+    wanted = {key: value.shape for key, value in G_ab.coarse.state_dict().items()}
+    weights = {key: value for key, value in found.get("weights", {}).items() if not key.startswith("head.")}
+    if {key: value.shape for key, value in weights.items()} != wanted:
+        spec = found.get("spec", {}).get("net", "no generator a2b")
+        raise ConfigError(
+            f"method.global_snapshot {snapshot}: expected the global generator with these ngf, num_downs, num_blocks and norm, "
+            f"found {spec}; give a snapshot of pix2pixhd with enhancers 0"
+        )
+    G_ab.coarse.load_state_dict(weights)
