@@ -122,10 +122,9 @@ class Recipe:
         nearest, for a value of the wrong type, and for one that breaks a rule.
         """
         parser = recipe_parser(method)
-        for key, value in (settings or {}).items():
-            if key in PARTS and not isinstance(value, Mapping):
-                raise ConfigError(f"{key}: expected settings by name such as {key}: {{...}}, found {value!r}")
-        if unknown := _empty_unknown(settings or {}, parser.get_defaults().as_dict()):
+        defaults = parser.get_defaults().as_dict()
+        _check_groups(settings or {}, defaults)
+        if unknown := _empty_unknown(settings or {}, defaults):
             raise ConfigError(_no_such(unknown, parser, method))
         try:
             if settings:
@@ -229,6 +228,18 @@ def _explain(message: str, parser: ArgumentParser, method: str) -> str:
         text = _plain(key[2])
         return f"{key[1]} {text}" if text.startswith("must ") else f"{key[1]}: {text}"
     return _no_such(unknown, parser, method)
+
+
+def _check_groups(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise ConfigError where another value stands in place of a group of settings, or nothing in place of a list."""
+    for key, value in values.items():
+        inside = known.get(key)
+        if isinstance(inside, Mapping):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{prefix}{key}: expected settings by name such as {key}: {{...}}, found {value!r}")
+            _check_groups(value, inside, f"{prefix}{key}.")
+        elif isinstance(inside, list) and value is None:
+            raise ConfigError(f"{prefix}{key}: expected list, found None")
 
 
 def _empty_unknown(values: Mapping[str, Any], known: Mapping[str, Any]) -> str | None:

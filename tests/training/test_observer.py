@@ -86,6 +86,14 @@ def test_a_verdict_is_a_warning_once(tmp_path, monkeypatch, caplog):
     assert record.getMessage().startswith(FOUND)
 
 
+def test_a_verdict_that_comes_back_is_no_new_warning(tmp_path, monkeypatch, caplog):
+    with caplog.at_level(logging.WARNING):
+        looks = [SATURATED, SATURATED, HEALTHY, SATURATED, SATURATED]
+        lines = observed(observer_of(tmp_path, monkeypatch, looks), 100, 200, 300, 400, 500)
+    assert [len(line["verdicts"]) for line in lines] == [0, 1, 0, 0, 1]
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize(("higher", "best", "rule"), [(False, 150, "lowest lpips"), (True, 50, "highest lpips")])
 def test_the_snapshot_with_the_best_score_is_kept_with_the_rule_that_chose_it(higher, best, rule, tmp_path, monkeypatch):
     scores, asked = {50: 0.5, 150: 0.25, 250: 0.375}, []
