@@ -306,8 +306,8 @@ def test_fid_of_few_images_is_refused_and_then_marked(tmp_path):
 
 
 def test_fid_of_enough_images_is_given_unasked_and_unmarked(tmp_path, monkeypatch):
-    monkeypatch.setattr("diptych.evaluation.instruments.FID_ENOUGH", 4)
-    monkeypatch.setattr("diptych.evaluation.meters.FID_ENOUGH", 4)
+    monkeypatch.setattr("diptych.evaluation.offers.FID_ENOUGH", 4)
+    monkeypatch.setattr("diptych.evaluation.set_meters.FID_ENOUGH", 4)
     assert FID_ENOUGH == 2048
     (fid, _) = [r for r in judged(pairs(tmp_path), {"a2b": lambda x: x}).results if r.metric == "fid"]
     assert fid.note == "" and fid.estimate.value > 0

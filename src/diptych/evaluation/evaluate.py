@@ -12,11 +12,13 @@ from diptych.data.datasets import DataConfig
 from diptych.data.splits import Split
 from diptych.errors import DataError
 from diptych.evaluation.examples import pick
-from diptych.evaluation.instruments import Instruments, MeterSetup, too_small
+from diptych.evaluation.instruments import Instruments
+from diptych.evaluation.offers import too_small
 from diptych.evaluation.plan import Plan, plan_evaluation
 from diptych.evaluation.protocol import protocol_id
 from diptych.evaluation.results import METRICS, Evaluation, Result
 from diptych.evaluation.seen import SeenBefore
+from diptych.evaluation.setups import MeterSetup
 from diptych.evaluation.subject import Subject, Translate, real_images, translated
 from diptych.pixels import Domain
 

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from diptych.data.likeness import Likeness
 from diptych.data.splits import Ref
-from diptych.evaluation.instruments import Instruments, MeterSetup, build_meters, choose_metrics
+from diptych.evaluation.instruments import Instruments
+from diptych.evaluation.offers import choose_metrics
 from diptych.evaluation.protocol import list_sum, versions
 from diptych.evaluation.refusals import refuse_wrong_sets
 from diptych.evaluation.results import METRICS, Of
 from diptych.evaluation.seen import SeenBefore, Sighting, find_seen, seen_images, without_seen
+from diptych.evaluation.setups import MeterSetup, build_meters
 from diptych.evaluation.subject import Subject
 from diptych.metrics.estimate import COVERAGE
 from diptych.metrics.judges import UNKNOWN
