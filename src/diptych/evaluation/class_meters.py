@@ -18,6 +18,7 @@ from diptych.evaluation.results import Of
 from diptych.evaluation.subject import ImageBatch, Subject, rgb8
 from diptych.metrics.judges import Judge, target_rate
 from diptych.metrics.segmentation import Palette, confusion, fcn_estimates
+from diptych.metrics.set_differences import FcnScore, SetScore
 from diptych.pixels import Domain
 
 
@@ -66,6 +67,12 @@ class LabelMeter:
     def image_scores(self) -> dict[str, list[float]]:
         """Nothing: classes are counted over all images together."""
         return {}
+
+    def sets(self) -> dict[str, SetScore]:
+        """What another system's scores are compared with."""
+        counts = np.concatenate(self.counts["model"])
+        which = {"fcn_pixel": "pixel", "fcn_class": "per_class", "fcn_iou": "iou"}
+        return {metric: FcnScore(counts, which[metric]) for metric in self.metrics}
 
     def _classes(self, batch: ImageBatch, refs: Sequence[Ref], domain: Domain, seen: Tensor) -> Tensor:
         """The classes of label maps, found at their own size and brought to that of ``seen`` without mixing colours."""

@@ -16,10 +16,11 @@ from diptych.metrics.features import Extractor, inception, random_vgg
 from diptych.metrics.judges import Classifier
 from diptych.metrics.lpips import LPIPS
 from diptych.metrics.segmentation import Palette, Segmenter
+from diptych.metrics.structure import StructureDistance
 from diptych.metrics.style import StyleDistance
 from diptych.metrics.weights import cached, find_weights
 
-WEIGHTS_OF = {"lpips_alex": "alexnet", "lpips_vgg": "vgg16", "style": "vgg16"}  # metric -> weight file
+WEIGHTS_OF = {"lpips_alex": "alexnet", "lpips_vgg": "vgg16", "style": "vgg16", "structure": "vgg16"}  # metric -> weight file
 LEAST_RESAMPLES = 40  # of the bootstrap: the least that have a value below their 2.5 % quantile
 
 
@@ -99,11 +100,16 @@ def _style(tools: Instruments) -> StyleDistance:
     return StyleDistance.load(_weights("vgg16", tools)).to(tools.device)
 
 
+def _structure(tools: Instruments) -> StructureDistance:
+    return StructureDistance.load(_weights("vgg16", tools)).to(tools.device)
+
+
 LOADERS: dict[str, Callable[[Instruments], Any]] = {
     "features": load_features,
     "lpips_alex": partial(_lpips, "alex"),
     "lpips_vgg": partial(_lpips, "vgg"),
     "style": _style,
+    "structure": _structure,
 }
 
 

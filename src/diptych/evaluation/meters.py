@@ -125,6 +125,30 @@ class StyleMeter:
             return [gram(tap) for tap in self.style.net(x)]
 
 
+class StructureMeter:
+    """Structure distance between input and output; the unchanged input has 0."""
+
+    def __init__(self, compare: Compare) -> None:
+        self.compare = compare
+        self.values: list[float] = []
+
+    def see(self, batch: ImageBatch) -> None:
+        """Compare a batch with its inputs."""
+        with torch.no_grad():
+            self.values += self.compare(batch.given, batch.fake).tolist()
+
+    def real(self, images: Tensor) -> None:
+        """Do nothing: outputs are compared with their inputs."""
+
+    def rows(self) -> Iterator[Row]:
+        """The mean over the images."""
+        yield Row("structure", "model", mean_estimate(self.values))
+
+    def image_scores(self) -> dict[str, list[float]]:
+        """The distance of each output from its input."""
+        return {"structure": self.values}
+
+
 class CycleMeter:
     """Cycle error: mean |F(G(x)) - x| in [-1, 1]. The image between the two translations is rounded to native pixels."""
 

@@ -8,8 +8,9 @@ from difflib import get_close_matches
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.instruments import WEIGHTS_OF, Instruments
 from diptych.evaluation.results import METRICS
-from diptych.evaluation.subject import Subject
+from diptych.evaluation.subject import Subject, trained_images
 from diptych.metrics.distribution import FID_ENOUGH
+from diptych.metrics.manifold import NEIGHBOURS
 from diptych.metrics.weights import WEIGHTS, find_weights
 
 
@@ -53,6 +54,8 @@ def why_not(name: str, subject: Subject, tools: Instruments, *, by_name: bool) -
         if name in WEIGHTS_OF and channels[1] not in (1, 3):
             return f"its network takes gray or RGB, these images have {channels[1]} channels"
         return _weights_missing(WEIGHTS_OF[name], tools, by_name) if name in WEIGHTS_OF else ""
+    if metric.looks == "structure":
+        return _no_structure(subject, tools, by_name)
     if metric.looks == "cycle":
         return "" if subject.back else "needs a snapshot of both directions"
     if metric.looks == "labels":
@@ -71,12 +74,27 @@ def too_small(name: str, side: int) -> str:
     return f"needs images of at least {METRICS[name].smallest} pixels a side, these have {side}"
 
 
+def _no_structure(subject: Subject, tools: Instruments, by_name: bool) -> str:
+    if not subject.inputs:
+        return "compares outputs with their inputs; give them with --inputs"
+    if not {subject.source.channels, subject.target.channels} <= {1, 3}:
+        found = f"{subject.source.channels} and {subject.target.channels}"
+        return f"its network takes gray or RGB, these images have {found} channels"
+    if subject.config is None and not by_name:
+        return "needs inputs and outputs of one size; name it in --metrics where they are"
+    return _weights_missing("vgg16", tools, by_name)
+
+
 def _no_sets(name: str, subject: Subject, tools: Instruments, by_name: bool) -> str:
     fewest = min(len(subject.names), len(subject.targets))
     if fewest < 2:
         return "needs at least 2 images on each side"
     if name.startswith("lab_"):
         return ""
+    if name in ("precision", "recall") and fewest <= NEIGHBOURS:
+        return f"needs more than {NEIGHBOURS} images on each side"
+    if name == "nearest" and not trained_images(subject):
+        return "needs the training images, which are not known or not there"
     if name == "fid" and fewest < FID_ENOUGH and not tools.allow_small:
         return (
             f"{fewest:,} images are fewer than {FID_ENOUGH:,}, FID would mostly measure their number; "

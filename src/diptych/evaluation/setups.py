@@ -10,7 +10,7 @@ from torch import Tensor
 from diptych.errors import ConfigError
 from diptych.evaluation.class_meters import ClassMeter, LabelMeter
 from diptych.evaluation.instruments import Instruments
-from diptych.evaluation.meters import CycleMeter, Meter, PairMeter, StyleMeter
+from diptych.evaluation.meters import CycleMeter, Meter, PairMeter, StructureMeter, StyleMeter
 from diptych.evaluation.offers import labels_go_in
 from diptych.evaluation.set_meters import FeatureMeter, LabMeter
 from diptych.evaluation.subject import Subject
@@ -23,6 +23,9 @@ COMPARISONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ms_ssim": image.ms_ssim,
     "l1": image.l1,
 }
+
+
+OF_FEATURES = ("fid", "kid", "mind", "precision", "recall", "nearest")  # metrics that share one pass through the network
 
 
 class MeterSetup(NamedTuple):
@@ -46,14 +49,15 @@ def build_meters(names: Sequence[str], subject: Subject, tools: Instruments, mea
         net = tools.net(name)
         meter: Meter = PairMeter(name, net) if subject.paired else StyleMeter(net, subject)
         meters.append(MeterSetup(meter, {"weights": net.sha256}))
-    if family("fid", "kid"):
+    if family("structure"):
+        net = tools.net("structure")
+        meters.append(MeterSetup(StructureMeter(net), {"weights": net.sha256}))
+    if found := family(*OF_FEATURES):
         net = tools.net("features")
         features = {"name": net.name, "sha256": net.sha256, **net.about}
-        meters.append(
-            MeterSetup(FeatureMeter(family("fid", "kid"), net, subject, tools.cache, **interval), {"features": features})
-        )
+        meters.append(MeterSetup(FeatureMeter(found, net, subject, tools.cache, **interval), {"features": features}))
     if found := family("lab_l", "lab_a", "lab_b"):
-        meters.append(MeterSetup(LabMeter(found, subject), {}))
+        meters.append(MeterSetup(LabMeter(found, subject, tools.seed), {}))
     if family("cycle") and subject.back:
         meters.append(MeterSetup(CycleMeter(subject.back), {}))
     if (found := family("fcn_pixel", "fcn_class", "fcn_iou")) and tools.palette:
