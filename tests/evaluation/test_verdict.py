@@ -1,5 +1,7 @@
 """The sentence after a training says whether the translator is better than doing nothing."""
 
+from dataclasses import replace
+
 import pytest
 
 from diptych.evaluation.results import Evaluation, Result
@@ -34,6 +36,15 @@ def scored(metric, **numbers):
 )
 def test_a_translator_is_judged_by_the_best_baseline(found, start):
     assert verdict(found, "a2b", "runs/x").startswith(start)
+
+
+def test_images_that_agree_decide_although_intervals_overlap():
+    found = scored("psnr", model=(14, 0.7), mean=(13.4, 0.7))
+    surely = Evaluation(tuple(replace(r, p=0.001 if r.of == "mean" else None) for r in found.results), {})
+    assert verdict(found, "a2b", "r").startswith("a2b is not clearly better or worse")
+    assert verdict(surely, "a2b", "r").startswith(
+        "a2b is better than doing nothing (PSNR 14.00 against 13.40 of one flat colour)"
+    )
 
 
 def test_what_comes_next_is_said():

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from diptych.evaluation.results import Of
 from diptych.evaluation.subject import ImageBatch, Subject, Translate
-from diptych.metrics.estimate import Estimate, mean_estimate
+from diptych.metrics.estimate import Estimate, mean_estimate, sign_flip_p_value
 from diptych.metrics.style import StyleDistance, gram
 from diptych.nets.backbones import full_precision
 
@@ -70,12 +72,14 @@ class PairMeter:
         """Do nothing: the truth of pairs is in the batches."""
 
     def rows(self) -> Iterator[Row]:
-        """Means over the images."""
+        """Means over the images; p of a baseline is that of a test of whether the outputs are as good, image by image."""
         for of, values in self.values.items():
             if values:
                 total = len(self.values["model"])
                 note = f"{len(values)} of {total} images" if len(values) < total else ""
-                yield Row(self.metric, of, mean_estimate(values), note)
+                same = of != "model" and len(values) == total and math.isfinite(sum(values) + sum(self.values["model"]))
+                p = sign_flip_p_value(np.subtract(self.values["model"], values)) if same else None
+                yield Row(self.metric, of, mean_estimate(values), note, p)
 
     def image_scores(self) -> dict[str, list[float]]:
         """The score of each output."""

@@ -65,8 +65,8 @@ class Result:
     ``of`` says what was measured: ``model`` the outputs, ``copy`` the unchanged inputs, ``mean`` one flat colour, the mean of the
     training targets, ``truth`` real images put through the same measurement: of a distance of sets the floor, as they are other
     real images. ``protocol`` is a key of Evaluation.protocols: numbers of two evaluations may be compared when their protocols
-    are equal. ``p`` is that of a permutation test of whether outputs and real images are draws of one distribution, where there
-    is one.
+    are equal. ``p`` is that of a permutation test, if there is one: for KID of whether outputs and real images are draws of one
+    distribution, for a baseline of pairs of whether the outputs are as good as it.
     """
 
     metric: str
