@@ -52,5 +52,5 @@ def test_what_was_not_measured_alike_is_refused(tmp_path):
     split, more = pairs(tmp_path / "x", 8), pairs(tmp_path / "y", 9)
     with pytest.raises(DataError, match="compare: l1 was not measured alike, images differs; score both on the same images"):
         compare(scored(split, nearly), scored(more, nearly), "l1")
-    with pytest.raises(ConfigError, match="compare: kid a2b has no scores of images in both evaluations"):
-        compare(scored(split, nearly), scored(split, nearly), "kid")
+    with pytest.raises(ConfigError, match="compare: lab_l a2b has no scores of images in both evaluations"):
+        compare(scored(split, nearly, ["lab_l"]), scored(split, nearly, ["lab_l"]), "lab_l")

@@ -1,14 +1,11 @@
 """The papers' tables from the scores of trials: means over seeds with 95 % intervals over seeds and images, and the order.
 
-A score varies with the seed of its training and with the test images, which all trials share. Its variance is estimated as that
-of the seeds' values over their number, plus that of the images, which more seeds do not make smaller; Satterthwaite's (1946)
-degrees of freedom choose the quantile.
+Intervals and differences are those of diptych.metrics.two_level.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +14,10 @@ import numpy as np
 
 from diptych.ablation.variants import Table, Variant
 from diptych.metrics.estimate import Estimate, decimals, student_quantile
+from diptych.metrics.two_level import Variance, difference_estimate, half_width, spread_of_means
 
 FCN = ("fcn_pixel", "fcn_class", "fcn_iou")
 
-Variance = tuple[float, int]
-"""A part of a variance, and its degrees of freedom."""
 Scores = Mapping[str, Sequence[Mapping[str, Any]]]
 """Evaluations as JSON by the variant's name, one for each seed."""
 
@@ -30,8 +26,8 @@ Scores = Mapping[str, Sequence[Mapping[str, Any]]]
 class Cell:
     """One number of a table: the mean over seeds, its interval, and the seeds' own values.
 
-    ``of_seeds`` and ``of_images`` are the parts of its variance with their degrees of freedom. ``images`` are the means over
-    seeds of each image's score, where the metric has such.
+    ``of_seeds`` and ``of_images`` are the parts of its variance with their degrees of freedom. ``images`` are the
+    scores of every image, seed by seed, where the metric has such.
     """
 
     value: float
@@ -40,7 +36,7 @@ class Cell:
     seeds: tuple[float, ...]
     of_seeds: Variance
     of_images: Variance
-    images: tuple[float, ...] = ()
+    images: tuple[tuple[float, ...], ...] = ()
 
     def __str__(self) -> str:
         digits = decimals(self.value, self.low, self.high, 1 if abs(self.value) >= 10 else 2 if abs(self.value) >= 1 else 3)
@@ -59,38 +55,29 @@ def cell(evaluations: Sequence[Mapping[str, Any]], metric: str, direction: str, 
     if not found:
         return None
     values = tuple(float(estimate["value"]) for estimate in found)
-    mean, k, n = float(np.mean(values)), len(values), min(int(estimate["n"]) for estimate in found)
-    of_seeds = (float(np.var(values, ddof=1)) / k, k - 1) if k > 1 else (0.0, 0)
+    mean, n = float(np.mean(values)), min(int(estimate["n"]) for estimate in found)
+    of_seeds = spread_of_means(values)
     errors = [(float(estimate["high"]) - float(estimate["low"])) / 2 / student_quantile(max(1, n - 1)) for estimate in found]
-    of_images = float(np.mean(np.square(errors))), max(1, n - 1)
+    of_images = Variance(float(np.mean(np.square(errors))), max(1, n - 1))
     half = half_width([of_seeds, of_images])
-    return Cell(mean, mean - half, mean + half, values, of_seeds, of_images, _image_means(evaluations, metric, direction, of))
+    return Cell(mean, mean - half, mean + half, values, of_seeds, of_images, _image_scores(evaluations, metric, direction, of))
 
 
-def half_width(parts: Sequence[Variance]) -> float:
-    """Half a 95 % interval from independent parts of a variance, with the degrees of freedom of Satterthwaite (1946)."""
-    total = sum(variance for variance, _ in parts)
-    if not (total > 0 and math.isfinite(total)):
-        return math.nan if math.isnan(total) else math.sqrt(total)
-    freedom = total**2 / sum(variance**2 / freedom for variance, freedom in parts if variance)
-    return student_quantile(max(1, math.floor(freedom + 1e-9))) * math.sqrt(total)
-
-
-def _image_means(evaluations: Sequence[Mapping[str, Any]], metric: str, direction: str, of: str) -> tuple[float, ...]:
+def _image_scores(
+    evaluations: Sequence[Mapping[str, Any]], metric: str, direction: str, of: str
+) -> tuple[tuple[float, ...], ...]:
     scores = [[row.get(metric) for row in evaluation.get("images", {}).get(direction, ())] for evaluation in evaluations]
     if of != "model" or not scores[0] or any(value is None for row in scores for value in row):
         return ()
-    return tuple(np.mean(np.array(scores, dtype=np.float64), axis=0).tolist())
+    return tuple(tuple(map(float, row)) for row in scores)
 
 
 def difference(x: Cell, y: Cell) -> tuple[float, float]:
     """The difference of two cells and half its 95 % interval. Where images have scores, they are compared one by one."""
-    if x.images and len(x.images) == len(y.images):
-        apart = np.array(x.images) - np.array(y.images)
-        of_images = [(float(np.var(apart, ddof=1)) / len(apart), len(apart) - 1)] if len(apart) > 1 else [(math.nan, 1)]
-    else:
-        of_images = [x.of_images, y.of_images]
-    return x.value - y.value, half_width([x.of_seeds, y.of_seeds, *of_images])
+    if x.images and y.images and len(x.images[0]) == len(y.images[0]):
+        found, _ = difference_estimate(np.array(x.images), np.array(y.images))
+        return found.value, (found.high - found.low) / 2
+    return x.value - y.value, half_width([x.of_seeds, y.of_seeds, x.of_images, y.of_images])
 
 
 def metrics_of(scores: Scores, direction: str) -> list[str]:

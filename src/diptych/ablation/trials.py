@@ -20,7 +20,7 @@ from diptych.data.folders import Split
 from diptych.errors import ConfigError, DiptychError, Interrupted, TrainingError
 from diptych.evaluation.evaluate import carry_out
 from diptych.evaluation.instruments import Instruments
-from diptych.evaluation.seen import SeenBefore
+from diptych.evaluation.seen import HELD_OUT, SeenBefore
 from diptych.recipe import Recipe
 from diptych.run import read_census, write_json
 from diptych.scoring.snapshots import Loaded, about_snapshot
@@ -169,7 +169,7 @@ def score(trial: Trial, split: Split, metrics: Sequence[str] | None, tools: Inst
     subjects = loaded.subjects(split, trial.recipe.data, census.split)
     about = {"snapshot": about_snapshot(snapshot_path, snapshot)}
     # Both, as what is held out differs between seeds, and all trials must be scored on the same images.
-    seen = [SeenBefore(census.split, "trained on"), SeenBefore(census.val, "held out for validation")]
+    seen = [SeenBefore(census.split, "trained on"), SeenBefore(census.val, HELD_OUT)]
     task = Task(subjects, "test", about, seen, loaded.applied, loaded.batch_size)
     plan = task.plan(metrics, tools)
     if path.exists():

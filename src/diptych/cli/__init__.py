@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "translate": "translate images and folders of images with a trained snapshot",
     "export": "write a snapshot as one ONNX or TorchScript file for other programs",
     "evaluate": "score a run, a snapshot or finished images, with intervals and documented protocols",
+    "compare": "compare systems on the same images: differences with intervals and tests, images side by side",
     "check": "check a data set before training: damage, leakage, duplicates, misaligned pairs",
     "doctor": "diagnose from a run's statistics what went wrong in training, and what to change",
     "study": "ask people which pictures are fake, in a browser, by the protocol of the papers",

@@ -106,7 +106,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.tables import print_tables, say_left_out, watcher
     from diptych.device import pick_device
     from diptych.evaluation.evaluate import num_images
-    from diptych.evaluation.instruments import choose_metrics
+    from diptych.evaluation.offers import choose_metrics
     from diptych.files import refuse_overwrite
     from diptych.messages import show
     from diptych.pages.evaluation import write_evaluation

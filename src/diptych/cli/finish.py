@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
 from pathlib import Path
 
 from diptych.cli.console import bar, console
 from diptych.cli.tables import watcher
 from diptych.evaluation.results import METRICS, Evaluation
-from diptych.evaluation.tables import number
+from diptych.evaluation.tables import cell
+from diptych.evaluation.verdict import verdict
+from diptych.messages import show
 from diptych.pages.report import write_report
 from diptych.scoring.after_training import score_test_images
 from diptych.training.signals import catch_interrupts
@@ -25,18 +29,23 @@ def finish(folder: Path, *, device: str = "auto", truth: bool = False, test: boo
             evaluation = score_test_images(
                 folder, device=device, paired=truth or None, watch=lambda done, total: watch("scoring", done, total)
             )
-        for line in lines(evaluation) if evaluation else ():
+        for line in [*lines(evaluation), *verdicts(evaluation, folder)] if evaluation else ():
             console.print(line, soft_wrap=True)
     report = write_report(folder)
     console.print(f"snapshot  {folder / 'snapshot.safetensors'}\nreport    {report}", markup=False, soft_wrap=True)
 
 
 def lines(evaluation: Evaluation) -> list[str]:
-    """The numbers, with a line for each direction and each of model, truth, copy and mean."""
+    """The numbers with their intervals, in a line for each direction and each of model, truth, copy and mean.
+
+    An arrow says which way is better.
+    """
     found: dict[tuple[str, str], list[str]] = {}
     for result in evaluation.results:
-        kind = METRICS[result.metric]
-        text = f"{kind.title} {number(result.metric, result.estimate.value)}{' dB' if kind.unit == 'dB' else ''}"
+        kind, shown = METRICS[result.metric], cell(result.metric, asdict(result))
+        interval = f" ({shown.interval})" if math.isfinite(result.estimate.low) else ""
+        arrow = "↑" if kind.better == "higher" else "↓"
+        text = f"{kind.title} {arrow} {shown.value}{interval}{' dB' if kind.unit == 'dB' else ''}"
         found.setdefault((result.direction, result.of), []).append(text)
     order = ("model", "truth", "copy", "mean")
     counts = {direction: f"{len(rows):,} test images" for direction, rows in evaluation.images.items()}
@@ -44,3 +53,8 @@ def lines(evaluation: Evaluation) -> list[str]:
         f"{direction} {of:<6} {'   '.join(texts)}   ({counts[direction]})"
         for (direction, of), texts in sorted(found.items(), key=lambda item: (item[0][0], order.index(item[0][1])))
     ]
+
+
+def verdicts(evaluation: Evaluation, folder: Path) -> list[str]:
+    """A sentence for each direction: whether it is better than doing nothing, and what to do next."""
+    return [verdict(evaluation, direction, show(folder)) for direction in evaluation.images]

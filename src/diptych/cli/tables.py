@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from rich import box
 from rich.console import Console
@@ -13,6 +13,7 @@ from diptych.cli.console import notes
 from diptych.errors import Interrupted
 from diptych.evaluation.results import Evaluation
 from diptych.evaluation.tables import reasons, tables
+from diptych.pages.comparison import PairTable
 from diptych.training.signals import Interrupts
 
 
@@ -32,9 +33,7 @@ def watcher(progress: Progress, interrupts: Interrupts) -> Callable[[str, int, i
 
 def print_tables(evaluation: Evaluation) -> None:
     """Print a table for each direction: numbers with their intervals, and each metric with its N and protocol."""
-    wide = Console(highlight=False, markup=False, emoji=False)
-    if not wide.is_terminal:
-        wide = Console(highlight=False, markup=False, emoji=False, width=160)
+    wide = wide_console()
     for found in tables(evaluation.to_json()):
         table = Table(title=found.title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("", no_wrap=True)
@@ -47,6 +46,35 @@ def print_tables(evaluation: Evaluation) -> None:
             unit = f", {row.unit}" if row.unit else ""
             table.add_row(f"{better} {row.title}{unit}\n  N={row.n:,} {row.protocol}", *texts)
         wide.print(table)
+
+
+def print_differences(found: Sequence[PairTable]) -> None:
+    """Print a table for each pair of systems: values, difference with its interval, p, and which is better."""
+    wide = wide_console()
+    for pair in found:
+        title = f"{pair.one} against {pair.other}, {pair.direction}"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("", no_wrap=True)
+        for heading in (pair.one, pair.other, "Difference", "p"):
+            table.add_column(heading, justify="right")
+        table.add_column("Better")
+        for row in pair.rows:
+            better = "undecided" if row.better is None else (pair.one, pair.other)[row.better]
+            table.add_row(
+                f"{row.arrow} {row.title}\n  N={row.n:,}",
+                "\n".join(row.one),
+                "\n".join(row.other),
+                f"{row.difference}\n{row.interval}",
+                row.p,
+                better,
+            )
+        wide.print(table)
+
+
+def wide_console() -> Console:
+    """A console for tables: as wide as the terminal, or 160 columns where there is none."""
+    wide = Console(highlight=False, markup=False, emoji=False)
+    return wide if wide.is_terminal else Console(highlight=False, markup=False, emoji=False, width=160)
 
 
 def say_left_out(left_out: Mapping[str, str]) -> None:

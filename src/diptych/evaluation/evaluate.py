@@ -11,13 +11,18 @@ from torch import Tensor
 from diptych.data.datasets import DataConfig
 from diptych.data.splits import Split
 from diptych.errors import DataError
+from diptych.evaluation.class_meters import LabelMeter
 from diptych.evaluation.examples import pick
-from diptych.evaluation.instruments import Instruments, MeterSetup, too_small
-from diptych.evaluation.plan import Plan, plan_evaluation
+from diptych.evaluation.instruments import Instruments
+from diptych.evaluation.offers import too_small
+from diptych.evaluation.plan import Part, Plan, needed_trained, plan_evaluation
 from diptych.evaluation.protocol import protocol_id
 from diptych.evaluation.results import METRICS, Evaluation, Result
 from diptych.evaluation.seen import SeenBefore
+from diptych.evaluation.set_meters import FeatureMeter, LabMeter
+from diptych.evaluation.setups import MeterSetup
 from diptych.evaluation.subject import Subject, Translate, real_images, translated
+from diptych.metrics.set_differences import SetScore
 from diptych.pixels import Domain
 
 Watch = Callable[[int, int], None]
@@ -77,9 +82,10 @@ def subjects_of(
     for direction, translate in translators.items():
         forward = direction == "a2b"
         here, domains = (split, (a, b)) if forward else (split.swapped(), (b, a))
-        targets = () if train is None else train.b if forward else train.a
+        trained = ((), ()) if train is None else (train.a, train.b) if forward else (train.b, train.a)
         back = translators.get("b2a" if forward else "a2b")
-        parts: dict[str, Any] = {"translate": translate, "back": back, "train_targets": targets, "config": config}
+        parts: dict[str, Any] = {"translate": translate, "back": back, "config": config}
+        parts |= {"train_inputs": trained[0], "train_targets": trained[1]}
         subjects.append(Subject(direction, *domains, here.a, here.b, here.paired, **parts))
     return subjects
 
@@ -115,10 +121,11 @@ def carry_out(plan: Plan, watch: Watch = lambda done, total: None) -> Evaluation
     protocols: dict[str, Mapping[str, Any]] = {}
     examples, images, left_out = [], {}, dict(plan.left_out)
     total, done = sum(num_images(part.subject, part.metrics) for part in plan.parts), 0
+    sets: dict[str, dict[str, SetScore]] = {}
     for part in plan.parts:
         subject, meters = part.subject, list(part.meters)
         outputs: list[Tensor] = []
-        for count in measure(subject, meters, part.metrics, plan, left_out, outputs):
+        for count in measure(part, meters, plan, left_out, outputs):
             done += count
             watch(done, total)
         scores: dict[str, list[float]] = {}
@@ -132,6 +139,8 @@ def carry_out(plan: Plan, watch: Watch = lambda done, total: None) -> Evaluation
                     Result(row.metric, subject.direction, row.of, row.estimate, kind.unit, kind.better, key, note, row.p)
                 )
             scores |= setup.meter.image_scores()
+            if isinstance(setup.meter, FeatureMeter | LabelMeter):
+                sets.setdefault(subject.direction, {}).update(setup.meter.sets())
         images[subject.direction] = [
             {"name": name} | {metric: values[i] for metric, values in scores.items()} for i, name in enumerate(subject.names)
         ]
@@ -139,12 +148,13 @@ def carry_out(plan: Plan, watch: Watch = lambda done, total: None) -> Evaluation
     plan.tools.cache.trim()
     order = list(METRICS)
     results = sorted(found, key=lambda r: (r.direction, order.index(r.metric)))
-    return Evaluation(tuple(results), protocols, tuple(examples), left_out, images, plan.about)
+    return Evaluation(tuple(results), protocols, tuple(examples), left_out, images, plan.about, sets)
 
 
 def num_images(subject: Subject, names: Sequence[str]) -> int:
     """How many images a pass over a subject reads."""
-    return len(subject.names) + (len(subject.targets) if needs_reals(subject, names) else 0)
+    reals = len(subject.targets) if needs_reals(subject, names) else 0
+    return len(subject.names) + reals + len(needed_trained(subject, names))
 
 
 def needs_reals(subject: Subject, names: Sequence[str]) -> bool:
@@ -153,9 +163,8 @@ def needs_reals(subject: Subject, names: Sequence[str]) -> bool:
 
 
 def measure(
-    subject: Subject,
+    part: Part,
     meters: list[MeterSetup],
-    names: Sequence[str],
     plan: Plan,
     left_out: dict[str, str],
     outputs: list[Tensor],
@@ -165,8 +174,13 @@ def measure(
     The outputs are added to ``outputs`` where there are at most MAX_KEPT. Where images turn out too small for a metric, its
     meter is removed and the reason goes into ``left_out``; a metric that was asked for raises DataError instead.
     """
-    device, batch_size = torch.device(plan.tools.device), plan.batch_size
-    if needs_reals(subject, names):
+    subject, device, batch_size = part.subject, torch.device(plan.tools.device), plan.batch_size
+    for images in real_images(subject, batch_size, device, part.trained) if part.trained else ():
+        for meter, _ in meters:
+            if isinstance(meter, FeatureMeter | LabMeter):
+                meter.trained(images)
+        yield len(images)
+    if needs_reals(subject, part.metrics):
         for images in real_images(subject, batch_size, device):
             for meter, _ in meters:
                 meter.real(images)

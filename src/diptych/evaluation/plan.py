@@ -15,12 +15,14 @@ from torch import Tensor
 
 from diptych.data.likeness import Likeness
 from diptych.data.splits import Ref
-from diptych.evaluation.instruments import Instruments, MeterSetup, build_meters, choose_metrics
+from diptych.evaluation.instruments import Instruments
+from diptych.evaluation.offers import choose_metrics
 from diptych.evaluation.protocol import list_sum, versions
 from diptych.evaluation.refusals import refuse_wrong_sets
 from diptych.evaluation.results import METRICS, Of
-from diptych.evaluation.seen import SeenBefore, Sighting, find_seen, seen_images, without_seen
-from diptych.evaluation.subject import Subject
+from diptych.evaluation.seen import SeenBefore, Sighting, find_seen, look_at_all, seen_images, without_seen
+from diptych.evaluation.setups import MeterSetup, build_meters
+from diptych.evaluation.subject import Subject, trained_images
 from diptych.metrics.estimate import COVERAGE
 from diptych.metrics.judges import UNKNOWN
 from diptych.sheets import spread
@@ -34,7 +36,8 @@ class Part:
     """One direction of a plan: its subject without what was seen before, its metrics, and its meters.
 
     ``common`` are the entries that all of its protocols share, and ``given`` those of outputs, inputs, random draws and the
-    mean colour, which only some numbers depend on. ``note`` stands beside every number.
+    mean colour, which only some numbers depend on. ``trained`` are training images that outputs and floors are compared with.
+    ``note`` stands beside every number.
     """
 
     subject: Subject
@@ -43,6 +46,7 @@ class Part:
     common: Mapping[str, Any]
     given: Mapping[str, Mapping[str, Any]]
     note: str
+    trained: Sequence[Ref] = ()
 
     def protocol(self, setup: MeterSetup, metric: str, of: Of) -> dict[str, Any]:
         """Everything that determines a number, and nothing that does not: each baseline depends on what it is made of."""
@@ -50,7 +54,9 @@ class Part:
         looks_at_inputs = translated or of == "copy" or METRICS[metric].looks == "labels"
         entries = [self.common, {"of": of, "metric": metric}, setup.protocol]
         entries += [self.given["inputs"]] if looks_at_inputs else []
-        entries += [self.given["draws"]] if metric == "kid" else []
+        floor = of == "truth" and METRICS[metric].looks == "sets"
+        entries += [self.given["draws"]] if metric in ("kid", "mind") or (floor and not self.trained) else []
+        entries += [self.given["trained"]] if metric == "nearest" or floor else []
         entries += [self.given[key] for key, whose in (("outputs", "model"), ("mean", "mean")) if of == whose]
         return {key: value for entry in entries for key, value in entry.items()}
 
@@ -97,6 +103,7 @@ def plan_evaluation(
         number, names = len(counted[subject.direction]), chosen[subject.direction]
         found = {"left_out": 0 if allow_seen else number, "scored": number if allow_seen else 0}
         known = any(before.split is not None for before in seen)
+        trained = needed_trained(subject, names)
         mean = _mean_colour(subject) if subject.paired else None
         common = {"split": split_name, "seen": found if known else None, "batch_size": batch_size}
         common |= _entries(subject, looks)
@@ -104,12 +111,20 @@ def plan_evaluation(
             "outputs": {"outputs": {"finished": True} if subject.outputs else dict(applied or {})},
             "inputs": _inputs(subject, looks),
             "draws": {"draws": {"seed": tools.seed, "resamples": tools.resamples}},
+            "trained": {"trained": [len(trained), list_sum(trained, look_at_all(trained))] if trained else "halves"},
             "mean": {} if mean is None else {"mean_colour": mean.tolist()},
         }
         note = f"{number} seen before" if allow_seen and number else ""
-        parts.append(Part(subject, names, build_meters(names, subject, tools, mean), common, given, note))
+        parts.append(Part(subject, names, build_meters(names, subject, tools, mean), common, given, note, trained))
     here = {"device": tools.device, "seed": tools.seed, "seen": said} | dict(about or {})
     return Plan(parts, tools, metrics is not None, left_out, here | {"identity": _identity(parts, here)}, batch_size)
+
+
+def needed_trained(subject: Subject, names: Sequence[str]) -> list[Ref]:
+    """The training images that metrics compare with: all that there are for the nearest, as many as outputs for a floor."""
+    if not any(METRICS[name].looks == "sets" for name in names):
+        return []
+    return trained_images(subject) if "nearest" in names else trained_images(subject, len(subject.names))
 
 
 def _entries(subject: Subject, looks: Mapping[Ref, Likeness]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from diptych.metrics.estimate import Estimate
 from diptych.metrics.image import MS_SSIM_SMALLEST, SSIM_SMALLEST
+from diptych.metrics.set_differences import SetScore
 from diptych.nets.backbones import VGG16, AlexNet
 
 Of = Literal["model", "copy", "mean", "truth"]
@@ -20,13 +21,14 @@ class Metric:
     """A metric: its title for people, its unit, which way is better, and what it ``looks`` at.
 
     ``pairs`` compares output and truth, image by image. ``style`` does the same, or without pairs compares each output with all
-    real images. ``sets`` compares all outputs with all real images. ``smallest`` is the least side of an image in pixels.
+    real images. ``structure`` compares output and input. ``sets`` compares all outputs with all real images. ``smallest`` is the
+    least side of an image in pixels.
     """
 
     title: str
     unit: str
     better: Better
-    looks: Literal["pairs", "style", "sets", "cycle", "labels", "classes"]
+    looks: Literal["pairs", "style", "structure", "sets", "cycle", "labels", "classes"]
     smallest: int = 1
 
 
@@ -38,8 +40,13 @@ METRICS: dict[str, Metric] = {
     "lpips_alex": Metric("LPIPS (AlexNet)", "", "lower", "pairs", AlexNet.smallest),
     "lpips_vgg": Metric("LPIPS (VGG16)", "", "lower", "pairs", VGG16.smallest),
     "style": Metric("Style distance", "", "lower", "style", VGG16.smallest),
+    "structure": Metric("Structure distance", "", "lower", "structure", VGG16.smallest),
     "fid": Metric("FID", "", "lower", "sets"),
     "kid": Metric("KID", "", "lower", "sets"),
+    "mind": Metric("MIND", "", "lower", "sets"),
+    "precision": Metric("Precision", "", "higher", "sets"),
+    "recall": Metric("Recall", "", "higher", "sets"),
+    "nearest": Metric("Distance to the nearest training image", "", "higher", "sets"),
     "lab_l": Metric("Histogram intersection, L", "", "higher", "sets"),
     "lab_a": Metric("Histogram intersection, a", "", "higher", "sets"),
     "lab_b": Metric("Histogram intersection, b", "", "higher", "sets"),
@@ -56,9 +63,10 @@ class Result:
     """One number.
 
     ``of`` says what was measured: ``model`` the outputs, ``copy`` the unchanged inputs, ``mean`` one flat colour, the mean of the
-    training targets, ``truth`` real images put through the same measurement. ``protocol`` is a key of Evaluation.protocols:
-    numbers of two evaluations may be compared when their protocols are equal. ``p`` is that of a permutation test of whether
-    outputs and real images are draws of one distribution, where there is one.
+    training targets, ``truth`` real images put through the same measurement: of a distance of sets the floor, as they are other
+    real images. ``protocol`` is a key of Evaluation.protocols: numbers of two evaluations may be compared when their protocols
+    are equal. ``p`` is that of a permutation test, if there is one: for KID of whether outputs and real images are draws of one
+    distribution, for a baseline of pairs of whether the outputs are as good as it.
     """
 
     metric: str
@@ -93,7 +101,8 @@ class Evaluation:
     """All numbers of an evaluation.
 
     ``left_out`` gives the reason for each metric that was not computed. ``images`` are the scores of every image, by direction.
-    ``about`` says what was scored, and on which device.
+    ``about`` says what was scored, and on which device. ``sets`` hold, by direction and metric, what a comparison by a score of
+    sets needs of every image; they are not part of the JSON.
     """
 
     results: tuple[Result, ...]
@@ -102,6 +111,7 @@ class Evaluation:
     left_out: Mapping[str, str] = field(default_factory=dict)
     images: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    sets: Mapping[str, Mapping[str, SetScore]] = field(default_factory=dict)
 
     def value(self, metric: str, direction: str = "a2b", of: str = "model") -> Estimate | None:
         """One number with its interval; None when it was not computed. ``of`` is as in Result."""

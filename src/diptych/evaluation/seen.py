@@ -21,6 +21,7 @@ from diptych.overlap import ahead
 log = logging.getLogger(__name__)
 READING_THREADS = 2  # decoding releases the GIL
 MAX_KEPT = 16_384  # images whose likeness stays in memory, about 5 kB each, so that the trials of an ablation share it
+HELD_OUT = "held out for validation"
 
 
 class SeenBefore(NamedTuple):

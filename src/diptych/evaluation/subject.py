@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,10 +19,12 @@ from diptych.errors import DataError
 from diptych.messages import show
 from diptych.overlap import ahead
 from diptych.pixels import Domain, to_rgb8
+from diptych.sheets import spread
 
 Translate = Callable[[Tensor], Tensor]
 """Native pixels (n, c, h, w) of one domain to native pixels of the other, on the CPU."""
 READING_THREADS = 2  # decoding releases the GIL
+MAX_TRAINED = 2000  # training images that outputs are compared with
 Item = TypeVar("Item")
 
 
@@ -32,7 +34,8 @@ class Subject:
 
     Either ``translate`` makes the outputs from ``inputs``, or ``outputs`` are image files of any tool; inputs, where there are
     any, then belong to them in order. When ``paired``, targets[i] is the truth of output i; otherwise targets are any real
-    images. ``back`` translates the other way. The mean colour of ``train_targets`` is a baseline. ``config`` says how images
+    images. ``back`` translates the other way. The mean colour of ``train_targets`` is a baseline; with
+    ``train_inputs`` they train a probe. ``config`` says how images
     are brought to the size of training; None leaves them at their own.
     """
 
@@ -47,6 +50,7 @@ class Subject:
     back: Translate | None = None
     outputs: tuple[Ref, ...] = ()
     train_targets: tuple[Ref, ...] = ()
+    train_inputs: tuple[Ref, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -89,6 +93,11 @@ class ImageBatch:
         return self.subject.source.encode(self.x)
 
 
+def trained_images(subject: Subject, most: int = MAX_TRAINED) -> list[Ref]:
+    """Training images of the target side, evenly chosen among those that are still there."""
+    return spread([ref for ref in subject.train_targets if ref.path.exists()], most)
+
+
 def translated(subject: Subject, batch_size: int, device: torch.device) -> Iterator[ImageBatch]:
     """All images of a subject with their translations, as batches of neighbours of one size.
 
@@ -120,13 +129,14 @@ def translated(subject: Subject, batch_size: int, device: torch.device) -> Itera
             first += len(group)
 
 
-def real_images(subject: Subject, batch_size: int, device: torch.device) -> Iterator[Tensor]:
-    """The real images of the target side: native pixels, as batches of neighbours of one size."""
+def real_images(subject: Subject, batch_size: int, device: torch.device, refs: Sequence[Ref] | None = None) -> Iterator[Tensor]:
+    """The real images of the target side, or others: native pixels, as batches of neighbours of one size."""
 
     def read(ref: Ref) -> Tensor:
         return subject.load(ref, subject.target)
 
-    with closing(ahead(read, subject.targets, threads=READING_THREADS, depth=2 * batch_size + 1)) as images:
+    refs = subject.targets if refs is None else refs
+    with closing(ahead(read, refs, threads=READING_THREADS, depth=2 * batch_size + 1)) as images:
         for group in grouped(images, lambda image: image.shape, batch_size):
             yield torch.cat(group).to(device)
 

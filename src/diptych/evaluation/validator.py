@@ -11,8 +11,10 @@ import torch
 from diptych.data.datasets import DataConfig
 from diptych.data.splits import Split
 from diptych.evaluation.evaluate import subjects_of
-from diptych.evaluation.instruments import Instruments, build_meters, why_not
-from diptych.evaluation.meters import FeatureMeter
+from diptych.evaluation.instruments import Instruments
+from diptych.evaluation.offers import why_not
+from diptych.evaluation.set_meters import FeatureMeter
+from diptych.evaluation.setups import build_meters
 from diptych.evaluation.subject import Subject, Translate, real_images, translated
 from diptych.metrics.distribution import kid
 from diptych.pixels import Domain

@@ -28,7 +28,7 @@ def fid(x: Float[np.ndarray | Tensor, "n d"], y: Float[np.ndarray | Tensor, "m d
     compare only numbers of equal n, and take under 2,048 images for what they are.
     Raises DataError when a set has fewer than two images or a feature is not finite.
     """
-    x, y = _features(x, y)
+    x, y = checked_features(x, y)
     distance, _, _ = _frechet(*_moments(x), *_moments(y))
     return distance
 
@@ -42,7 +42,7 @@ def fid_estimate(x: Float[np.ndarray | Tensor, "n d"], y: Float[np.ndarray | Ten
     ``paired``: x[i] is of the same scene as y[i], so that one draw of scenes moves both sets. Errors as in ``kid``; n is that of
     the smaller set.
     """
-    x, y = _features(x, y, paired)
+    x, y = checked_features(x, y, paired)
     distance, slopes_x, slopes_y = _frechet(*_moments(x), *_moments(y), slopes=True)
     slopes = [slopes_x + slopes_y] if paired else [slopes_x, slopes_y]
     error = np.sqrt(sum(side.var(ddof=1) / len(side) for side in slopes))
@@ -62,8 +62,8 @@ def kid(x: Float[np.ndarray | Tensor, "n d"], y: Float[np.ndarray | Tensor, "m d
 
     Raises DataError when a set has fewer than two images, a feature is not finite, or paired sets differ in number.
     """
-    x, y = _features(x, y, paired)
-    return float(_mmd(x, y, np.ones((1, len(x))), np.ones((1, len(y))), paired)[0])
+    x, y = checked_features(x, y, paired)
+    return float(mmd(x, y, np.ones((1, len(x))), np.ones((1, len(y))), paired)[0])
 
 
 def kid_estimate(
@@ -81,12 +81,12 @@ def kid_estimate(
     MIN_FOR_KID_INTERVAL images have no interval (NaN): of 3 it would hold the truth in 6 of 10 cases. Errors as in ``kid``; n is
     that of the smaller set.
     """
-    x, y = _features(x, y, paired)
+    x, y = checked_features(x, y, paired)
     n = min(len(x), len(y))
     random = np.random.default_rng(seed)
-    counts_x = np.stack(list(_drawn_apart(random, len(x), resamples)))
-    counts_y = counts_x if paired else np.stack(list(_drawn_apart(random, len(y), resamples)))
-    value, *drawn = _mmd(x, y, counts_x, counts_y, paired).tolist()
+    counts_x = np.stack(list(drawn_apart(random, len(x), resamples)))
+    counts_y = counts_x if paired else np.stack(list(drawn_apart(random, len(y), resamples)))
+    value, *drawn = mmd(x, y, counts_x, counts_y, paired).tolist()
     return percentile_interval(value, np.array(drawn), n) if n >= MIN_FOR_KID_INTERVAL else Estimate(value, np.nan, np.nan, n)
 
 
@@ -104,7 +104,7 @@ def kid_p_value(
     which is at most .05 in at most 5 % of comparisons of one distribution with itself (Phipson and Smyth 2010).
     Errors as in ``kid``.
     """
-    x, y = _features(x, y, paired)
+    x, y = checked_features(x, y, paired)
     random = np.random.default_rng(seed)
     drawn = _swapped_pairs(x, y, random, permutations) if paired else _mixed_sets(x, y, random, permutations)
     scale = 1e-12 * float(np.abs(drawn).max())  # sums in another order, as of a permutation that changes nothing
@@ -121,7 +121,7 @@ def _swapped_pairs(x: np.ndarray, y: np.ndarray, random: np.random.Generator, pe
     total = np.zeros(len(signs))
     for start in range(0, len(x), BLOCK):
         block = slice(start, start + BLOCK)
-        h = _kernel(x, x[block]) + _kernel(y, y[block]) - _kernel(x, y[block]) - _kernel(y, x[block])
+        h = cubic_kernel(x, x[block]) + cubic_kernel(y, y[block]) - cubic_kernel(x, y[block]) - cubic_kernel(y, x[block])
         np.fill_diagonal(h[block], 0.0)
         total += ((signs @ h) * signs[:, block]).sum(axis=1)
     return total
@@ -136,7 +136,7 @@ def _mixed_sets(x: np.ndarray, y: np.ndarray, random: np.random.Generator, permu
     within, rows = np.zeros(len(first)), np.zeros(n + m)  # sums of kernels within the first set, and of each image with all
     for start in range(0, n + m, BLOCK):
         block = slice(start, start + BLOCK)
-        kernel = _kernel(images, images[block])
+        kernel = cubic_kernel(images, images[block])
         np.fill_diagonal(kernel[block], 0.0)
         within += ((first @ kernel) * first[:, block]).sum(axis=1)
         rows[block] = kernel.sum(axis=0)
@@ -145,7 +145,7 @@ def _mixed_sets(x: np.ndarray, y: np.ndarray, random: np.random.Generator, permu
     return within / (n * (n - 1)) + within_second / (m * (m - 1)) - 2 * across / (n * m)
 
 
-def _features(x: np.ndarray | Tensor, y: np.ndarray | Tensor, paired: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def checked_features(x: np.ndarray | Tensor, y: np.ndarray | Tensor, paired: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Convert both sets of features to double precision, after checking that they can be compared."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     assert x.ndim == y.ndim == 2 and x.shape[1] == y.shape[1], f"features of one network, found {x.shape} and {y.shape}"
@@ -203,7 +203,7 @@ def _reduce(a: Float[np.ndarray, "n d"]) -> tuple[np.ndarray | None, np.ndarray]
     return basis, small
 
 
-def _drawn_apart(random: np.random.Generator, n: int, resamples: int) -> Iterator[np.ndarray]:
+def drawn_apart(random: np.random.Generator, n: int, resamples: int) -> Iterator[np.ndarray]:
     """Draw with replacement, leaving out draws of one image alone: a pair of different images is needed."""
     for counts in resample(random, n, resamples):
         while (counts > 0).sum() < 2:
@@ -211,7 +211,7 @@ def _drawn_apart(random: np.random.Generator, n: int, resamples: int) -> Iterato
         yield counts
 
 
-def _mmd(
+def mmd(
     x: np.ndarray, y: np.ndarray, counts_x: np.ndarray, counts_y: np.ndarray, paired: bool = False
 ) -> Float[np.ndarray, " r"]:
     """MMD^2 of each row of counts, which say how often each image is in the set; images x images in blocks."""
@@ -229,14 +229,14 @@ def _mean_kernel(
     total, pairs = np.zeros(len(counts_x)), counts_x.sum(axis=1) * counts_y.sum(axis=1)
     for start in range(0, len(y), BLOCK):
         block = slice(start, start + BLOCK)
-        kernel = _kernel(x, y[block])
+        kernel = cubic_kernel(x, y[block])
         if apart:
             np.fill_diagonal(kernel[block], 0.0)
         total += ((counts_x @ kernel) * counts_y[:, block]).sum(axis=1)
     return total / (pairs - (counts_x**2).sum(axis=1) if apart else pairs)
 
 
-def _kernel(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
+def cubic_kernel(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
     """The cubic kernel (x_i . y_j / d + 1)^3."""
     cubed: np.ndarray = (x @ y.T / x.shape[1] + 1.0) ** 3
     return cubed

@@ -68,6 +68,21 @@ def student_quantile(freedom: int) -> float:
     return sum(term / freedom**power for power, term in enumerate(terms))
 
 
+def student_p_value(t: float, freedom: int) -> float:
+    """How often Student's distribution is as far from 0 as t, on either side (Abramowitz and Stegun 1964, 26.7.3-4)."""
+    assert freedom >= 1, f"degrees of freedom are at least 1, found {freedom}"
+    if not math.isfinite(t):
+        return math.nan if math.isnan(t) else 0.0
+    angle = math.atan(abs(t) / math.sqrt(freedom))
+    odd, square = freedom % 2, math.cos(angle) ** 2
+    term = math.sin(angle) * (math.cos(angle) if odd else 1.0)
+    within = 0.0
+    for k in range(1 + odd, freedom, 2):
+        within += term
+        term *= square * k / (k + 1)
+    return max(0.0, 1 - (2 / math.pi * (angle + within) if odd else within))
+
+
 def mean_estimate(values: Sequence[float] | np.ndarray | Tensor) -> Estimate:
     """The mean of one number per image, with Student's 95 % interval: mean +- t s / sqrt(n), n - 1 degrees of freedom.
 
@@ -91,12 +106,17 @@ def mean_estimate(values: Sequence[float] | np.ndarray | Tensor) -> Estimate:
     return student_interval(mean, float(numbers.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan, n)
 
 
+def random_signs(n: int, seed: int, permutations: int) -> np.ndarray:
+    """Signs (permutations, n), -1 or 1 at random: which outputs of n images change places."""
+    return np.random.default_rng(seed).choice((-1.0, 1.0), (permutations, n))
+
+
 def sign_flip_p_value(differences: np.ndarray, *, seed: int = 0, permutations: int = 1000) -> float:
     """How often the mean of differences of pairs is as far from 0 when each changes its sign at random; two-sided.
 
     p = (1 + as far or farther) / (1 + permutations), as in Phipson and Smyth (2010).
     """
-    signs = np.random.default_rng(seed).choice((-1.0, 1.0), (permutations, len(differences)))
+    signs = random_signs(len(differences), seed, permutations)
     observed = abs(float(differences.mean()))
     drawn = np.abs(signs @ differences) / len(differences)
     return float((1 + (drawn >= observed * (1 - 1e-12)).sum()) / (1 + permutations))
@@ -124,6 +144,21 @@ def jackknife_error(without: np.ndarray) -> float:
     """The standard error of a statistic from its values without each image in turn."""
     n = len(without)
     return math.sqrt((n - 1) / n * float(((without - without.mean()) ** 2).sum()))
+
+
+def wilson_estimate(hits: np.ndarray | Tensor) -> Estimate:
+    """A share of images with its 95 % score interval (Wilson 1927).
+
+    No bootstrap, because drawing again from five successes in five gives an interval without width. Raises DataError when there
+    are no images.
+    """
+    hits = np.asarray(hits, dtype=np.float64)
+    if not (n := len(hits)):
+        raise DataError("no images to take a rate of; give at least one")
+    share, z2 = float(hits.mean()), NORMAL_QUANTILE**2
+    centre, half = share + z2 / (2 * n), NORMAL_QUANTILE * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
+    return Estimate(share, min(max(low, 0.0), share), max(min(high, 1.0), share), n)  # at 0 and 1 they meet, but for rounding
 
 
 def resample(random: np.random.Generator, n: int, resamples: int) -> Iterator[np.ndarray[Any, np.dtype[np.float64]]]:

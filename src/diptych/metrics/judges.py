@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -35,7 +34,7 @@ from torch import Tensor
 
 from diptych.errors import ConfigError, DataError
 from diptych.files import sha256_of
-from diptych.metrics.estimate import NORMAL_QUANTILE, Estimate
+from diptych.metrics.estimate import Estimate, wilson_estimate
 from diptych.metrics.models import Network, Task, onnx_network, transformers_network
 
 Classifier = Callable[[UInt8[Tensor, "n 3 h w"]], Int64[Tensor, " n"]]
@@ -210,15 +209,8 @@ def _misfit(answer: Tensor, expected: str, task: Task) -> DataError:
 
 
 def target_rate(classes: Int[np.ndarray | Tensor, " n"], target: int) -> Estimate:
-    """Compute the share of images that a classifier takes for the target class, with its 95 % interval (Wilson 1927).
+    """Compute the share of images that a classifier takes for the target class, with Wilson's 95 % interval.
 
-    The score interval and no bootstrap, because drawing again from five successes in five gives an interval without width.
     Raises DataError when there are no images.
     """
-    hits = torch.as_tensor(classes) == target
-    if not (n := len(hits)):
-        raise DataError("no images to take a rate of; give at least one")
-    share, z2 = float(hits.double().mean()), NORMAL_QUANTILE**2
-    centre, half = share + z2 / (2 * n), NORMAL_QUANTILE * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    low, high = (centre - half) / (1 + z2 / n), (centre + half) / (1 + z2 / n)
-    return Estimate(share, min(max(low, 0.0), share), max(min(high, 1.0), share), n)  # at 0 and 1 they meet, but for rounding
+    return wilson_estimate(torch.as_tensor(classes) == target)

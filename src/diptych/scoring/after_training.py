@@ -11,7 +11,7 @@ from diptych.errors import DataError
 from diptych.evaluation.examples import sheet_of
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.results import Evaluation
-from diptych.evaluation.seen import SeenBefore
+from diptych.evaluation.seen import HELD_OUT, SeenBefore
 from diptych.files import write_atomic
 from diptych.pages.evaluation import write_evaluation
 from diptych.recipe import Recipe
@@ -60,8 +60,9 @@ def score_test_images(
             "data": real.description,
             "skipped": [str(item) for item in census.skipped],
         }
-        train = read_census(folder).split
-        subjects, seen = loaded.subjects(census.split, recipe.data, train), [SeenBefore(train, "trained on")]
+        trained = read_census(folder)
+        subjects = loaded.subjects(census.split, recipe.data, trained.split)
+        seen = [SeenBefore(trained.split, "trained on"), SeenBefore(trained.val, HELD_OUT)]
         task = Task(subjects, "test", about, seen, loaded.applied, loaded.batch_size)
         offered = QUICK_PAIRED if census.split.paired else QUICK_UNPAIRED
         evaluation = task.score(None, Instruments(device=device, fetch=False), offered=offered, watch=watch)

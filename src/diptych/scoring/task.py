@@ -17,7 +17,7 @@ from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.outputs import outputs_subject
 from diptych.evaluation.plan import Plan, plan_evaluation
 from diptych.evaluation.results import METRICS, Evaluation
-from diptych.evaluation.seen import SeenBefore
+from diptych.evaluation.seen import HELD_OUT, SeenBefore
 from diptych.evaluation.subject import Subject, Translate
 from diptych.messages import show
 from diptych.methods import METHODS, method_config
@@ -148,11 +148,11 @@ def run_task(request: Request, folder: Path, reading: Callable[[int, int], None]
             raise DataError(f"{where}: no {request.split} images; name other data after the run, or use --split val")
         real = found
     seen = [SeenBefore(census.split, "trained on")] if census else []
+    if census and not held_out:
+        seen.append(SeenBefore(census.val, "used to choose this snapshot" if best else HELD_OUT))
     sentence = ""
     if best and census and held_out:
         sentence = " This snapshot was chosen by its scores on these very images, so they flatter it."
-    elif best and census:
-        seen.append(SeenBefore(census.val, "used to choose this snapshot"))
     name = "evaluation" + "-best" * best + "-val" * (request.split == "val")
     name += "".join(f"-{Path(word).name}" for word in request.data)
     title = f"{recipe.method.name} on {data_name(request.data or recipe.data.source)}"
