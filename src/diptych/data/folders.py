@@ -13,17 +13,19 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from diptych.data.formats import SUFFIXES, read_pixels
+from diptych.data.formats import SUFFIXES
 from diptych.data.listing import find_images, open_folder
 from diptych.data.pairing import key_in, match
+from diptych.data.side_by_side import refuse_single_images
 from diptych.data.splits import Half, Ref, Split, take_half
 from diptych.errors import DataError
 from diptych.messages import show
 
 __all__ = ["Half", "Layout", "Ref", "Split", "find_data", "find_images", "take_half"]  # found here by all other rooms
 
+LayoutName = Literal["auto", "side_by_side"]
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 KNOWN = {"a", "b", *(word + side for words in SPLITS.values() for word in words for side in ("a", "b", ""))}
 
@@ -48,9 +50,10 @@ class Layout:
         return ", ".join(named) + (f" and {len(self.unused) - 3} more" if len(self.unused) > 3 else "")
 
 
-def find_data(sources: Sequence[str | Path], *, paired: bool) -> Layout:
+def find_data(sources: Sequence[str | Path], *, paired: bool, layout: LayoutName = "auto") -> Layout:
     """Find and pair the images in one folder (or catalogue name) or in two folders, A and B.
 
+    With ``layout`` side_by_side one folder holds images A|B, whatever their shape; otherwise they must look like it.
     Every split has at least one image on each side. Paired, the two files of a pair have the same stem, relative to their
     folders, and every image has its partner. Raises DataError, in one line that says where, what was expected, and what to do.
     """
@@ -62,9 +65,11 @@ def find_data(sources: Sequence[str | Path], *, paired: bool) -> Layout:
         _refuse_nesting(a, b)
         return _with_unused(_from_sides(a, b, f"{show(a)} (A) and {show(b)} (B)", paired), roots)
     root, names = roots[0], _subfolders(roots[0])
-    for recognise in (_suffixed, _sided, _split_first, _side_by_side):
-        if layout := recognise(root, names, paired):
-            return _with_unused(layout, roots)
+    for recognise in (_side_by_side,) if layout == "side_by_side" else (_suffixed, _sided, _split_first, _side_by_side):
+        if found := recognise(root, names, paired):
+            if recognise is _side_by_side and layout == "auto":
+                refuse_single_images(found.train.a)
+            return _with_unused(found, roots)
     raise DataError(_explain(root, names))
 
 
@@ -168,19 +173,7 @@ def _side_by_side(root: Path, names: dict[str, Path], paired: bool) -> Layout | 
     def halves(folder: Path) -> Split:
         return Split(_refs(folder, "left"), _refs(folder, "right"), paired)
 
-    layout = _layout(f"{show(root)} with A|B side by side", folders, halves)
-    return Layout(layout.description + _doubt(layout.train.a[0].path), layout.train, layout.val, layout.test)
-
-
-def _doubt(path: Path) -> str:
-    """Remark on an image that is not wide, as two images side by side would be."""
-    try:
-        height, width = read_pixels(path).shape[:2]
-    except DataError:  # the census names every image that cannot be read
-        return ""
-    if width > height:
-        return ""
-    return f"; but {show(path.name)} is {width} x {height}, not wider than high: is it really two images side by side?"
+    return _layout(f"{show(root)} with A|B side by side", folders, halves)
 
 
 def _both(root: Path, a: dict[str, Path], b: dict[str, Path], wanted: Callable[[str, str], str]) -> dict[str, tuple[Path, Path]]:
