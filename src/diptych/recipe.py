@@ -26,6 +26,8 @@ Decay = Literal["epoch", "step"]
 PARTS = ("method", "data", "train")
 MEMORY_ONLY = ("train.accumulate", "train.checkpoint")
 """Settings that only trade memory for time: a run may go on with other values of them."""
+PLACES = ("data.source",)
+"""Settings that say where something lies: a run goes on where the same images lie elsewhere (diptych.data.fingerprints)."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | No
     """The first key that makes two recipes' dicts other trainings, as ``train.lr: 0.0002 -> 0.001``; None when there is none."""
     flat_old, flat_new = flat(old), flat(new)
     for key in flat_old | flat_new:
-        if key not in MEMORY_ONLY and flat_old.get(key) != flat_new.get(key):
+        if key not in (*MEMORY_ONLY, *PLACES) and flat_old.get(key) != flat_new.get(key):
             return f"{key}: {flat_old.get(key)} -> {flat_new.get(key)}"
     return None
 
