@@ -177,7 +177,9 @@ def test_one_folder_of_inputs_as_the_place_for_anothers_results_is_refused(snaps
     a, b = folder(tmp_path / "a", 2), folder(tmp_path / "b", 2, seed=5)
     before = (b / "0.png").read_bytes()
     assert translate(snapshot, a, b) == 2
-    assert f"{b}/0.png: is there already and was not made by `diptych translate` (and 1 more such files)" in capsys.readouterr().err
+    assert (
+        f"{b}/0.png: is there already and was not made by `diptych translate` (and 1 more such files)" in capsys.readouterr().err
+    )
     assert (b / "0.png").read_bytes() == before
 
 
@@ -194,7 +196,7 @@ def test_a_single_image_may_be_given_the_name_of_its_result(snapshot, tmp_path, 
     assert translate(snapshot, given, tmp_path / "y.png") == 0 and translate(snapshot, given, tmp_path / "out") == 0
     assert (tmp_path / "y.png").read_bytes() == (tmp_path / "out" / "x.png").read_bytes()
     assert translate(snapshot, folder(tmp_path / "in"), tmp_path / "z.png") == 2
-    assert "z.png: names one image, but several are to be translated; give a folder, --out z" in capsys.readouterr().err
+    assert "z.png: names one image, but several are translated; give a folder, --out z" in capsys.readouterr().err
     assert translate(snapshot, given, tmp_path / "y.pgm") == 2
     assert ".pgm cannot hold 3 x uint8 pixels; name it y.png" in capsys.readouterr().err
 
@@ -202,7 +204,10 @@ def test_a_single_image_may_be_given_the_name_of_its_result(snapshot, tmp_path, 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["x.png", "RUN/snapshot.safetensors"], "the snapshot comes first: diptych translate RUN/snapshot.safetensors x.png --out o"),
+        (
+            ["x.png", "RUN/snapshot.safetensors"],
+            "the snapshot comes first: diptych translate RUN/snapshot.safetensors x.png --out o",
+        ),
         (["in", "RUN"], "the snapshot comes first: diptych translate RUN in --out o"),
         (["x.png", "in"], "x.png: is an image; the snapshot comes first: diptych translate SNAPSHOT x.png --out o"),
         (["in", "x.png"], "in: is a folder without a snapshot.safetensors; give a run folder, or the file of a snapshot"),

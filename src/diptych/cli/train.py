@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
 from diptych.choices import Cache, Compile, OnNaN
 from diptych.cli import command_parser, count, find_own_modules, positive, seconds
-from diptych.cli.recipe_options import add_recipe, choose_recipe, parse
+from diptych.cli.recipe_options import FILES, add_recipe, choose_recipe, parse
 
 EXAMPLES = """\
   diptych train cyclegan photos/ --out runs/x          trainA/ trainB/ (testA/ testB/) inside photos/
@@ -25,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options. Recipe settings (--method.*, --data.*, --train.*) are parsed by the recipe."""
     p = command_parser("train", EXAMPLES, "diptych train RECIPE [DATA ...] [options] [--part.name VALUE ...]")
     add_recipe(p)
-    p.add_argument("--out", type=Path, metavar="DIR", help="the run folder to write or to resume (default: runs/RECIPE)")
+    p.add_argument("--out", type=Path, metavar="DIR", help="the run folder to write or to resume (default: runs/RECIPE-DATA)")
     p.add_argument("--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument(
         "--workers",
@@ -89,26 +88,30 @@ def main(argv: Sequence[str]) -> int:
     find_own_modules()
     recipe = choose_recipe(args)
     from diptych.cli.console import console, notes, show_notes, watching
+    from diptych.cli.estimate import Estimate, advice
     from diptych.cli.finish import finish
     from diptych.cli.plan import largest_that_fit, planned
+    from diptych.cli.run_folders import default_out
     from diptych.data.listing import refuse_out_in_data
     from diptych.device import describe, pick_device, pick_precision
     from diptych.errors import OutOfMemory
+    from diptych.run import read_census
     from diptych.scoring.validation import validation_of
     from diptych.training.loop import train
+    from diptych.training.progress import Progress
+    from diptych.training.status import status_of
 
     show_notes()
-    out = args.out or Path("runs") / re.sub(r"\.(ya?ml|json)$", "", Path(args.recipe).name).replace(":", "-")
-    refuse_out_in_data(out, recipe.data.source)
     device = pick_device(args.device)
+    resolved = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, device)})
+    out = args.out or default_out(args.recipe, resolved)
+    refuse_out_in_data(out, recipe.data.source)
     if args.dry_run:
         console.print(recipe.to_yaml() + planned(recipe, device).comments(), soft_wrap=True, end="")
         return 0
     first = os.environ.get("RANK", "0") == "0"
     if first:
-        notes.print(
-            f"{args.recipe} on {describe(device, pick_precision(recipe.train.precision, device))}, into {out}", soft_wrap=True
-        )
+        notes.print(f"{args.recipe} on {describe(device, resolved.train.precision)}, into {out}", soft_wrap=True)
     options = {
         "workers": args.workers,
         "cache": args.cache,
@@ -124,13 +127,23 @@ def main(argv: Sequence[str]) -> int:
         "auto_batch": args.auto_batch,
     }
     shortage = ""
+    before = status_of(out)
+    estimate = Estimate()
     try:
-        with watching() as watch:
+        with watching() as show_progress:
+
+            def watch(step: Progress) -> None:
+                show_progress(step)
+                seconds = estimate.seconds(step) if first and device.type == "cpu" else None
+                if seconds is not None and (text := advice(seconds, recipe, read_census(out), not args.recipe.endswith(FILES))):
+                    notes.print(f"note: {text}", soft_wrap=True)
+
             train(recipe, out, device=args.device, watch=watch, **options)
     except OutOfMemory as error:  # the error keeps the training's memory in use; what fits can be measured once it is gone
         shortage = str(error)
     if shortage:
         raise OutOfMemory(shortage + (largest_that_fit(recipe, device) if "WORLD_SIZE" not in os.environ else ""))
     if first:
-        finish(out, device=args.device, test=not args.no_test)
+        scored = before is not None and before.finished and (out / "evaluation.json").exists()
+        finish(out, device=args.device, test=not (args.no_test or scored))
     return 0

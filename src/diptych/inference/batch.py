@@ -87,7 +87,7 @@ def folder_of(out: str | Path) -> Path:
 def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator) -> Job:
     """The job of one image whose result has a name of its own."""
     if len(inputs) > 1 or Path(inputs[0]).is_dir():
-        raise ConfigError(f"--out {show(out)}: names one image, but several are to be translated; give a folder, --out {out.stem}")
+        raise ConfigError(f"--out {show(out)}: names one image, but several are translated; give a folder, --out {out.stem}")
     source = Path(inputs[0])
     if not source.exists():
         raise DataError(f"{show(source)}: no such file or folder; give images or folders of images")
@@ -137,7 +137,9 @@ def translate_files(
     with (
         closing(ahead(load, jobs, threads=THREADS, depth=batch + THREADS)) as loaded,
         closing(_translated(_grouped(loaded, batch, batch_values), translator, watch_stages)) as translated,
-        closing(ahead(partial(_write, translator=translator, manifest=manifest), translated, threads=THREADS, depth=batch + THREADS)) as written,
+        closing(
+            ahead(partial(_write, translator=translator, manifest=manifest), translated, threads=THREADS, depth=batch + THREADS)
+        ) as written,
     ):
         for outcome in written:
             outcomes.append(outcome)

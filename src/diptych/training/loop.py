@@ -16,7 +16,7 @@ from diptych.data.census import Census
 from diptych.data.datasets import Crops
 from diptych.data.stream import NativeBatch, batches
 from diptych.device import pick_device, pick_precision, repeatable_kernels, workers_for
-from diptych.errors import Interrupted
+from diptych.errors import DataError, Interrupted
 from diptych.files import write_atomic
 from diptych.methods import Batch
 from diptych.recipe import Recipe
@@ -26,6 +26,7 @@ from diptych.training.execution.compiling import wants_compiling
 from diptych.training.execution.cuda_graph import GraphedStep
 from diptych.training.execution.out_of_memory import explain_out_of_memory, step_within_memory
 from diptych.training.job import Job, Schedule, evenly_spaced
+from diptych.training.lost_images import LostImages
 from diptych.training.preparation import build_method, read_data
 from diptych.training.progress import Progress, Watch
 from diptych.training.records.best import Validation
@@ -132,6 +133,8 @@ def train(
             observer.observe(step)
 
         # Train on every batch that is left.
+        lost = LostImages(census)
+        observer.tick(step)
         workers = workers_for(chosen) if workers is None else workers
         loading = {"rank": world.rank, "world": world.size, "workers": workers}
         for native in batches(crops, trainee.images, schedule.images, batch_size, pin=chosen.type == "cuda", **loading):
@@ -144,12 +147,12 @@ def train(
             step = trainee.images // batch_size
 
             # Report images that could not be read, and answer updates that were NaN or infinite.
-            for problem in native.problems:
-                log.warning("skipped: %s", problem)
+            lost.note(native.problems)
             while trouble := trainee.guard.read(step, native.files, wait=observer.due(step)):
                 recover(trainee, run, trouble, on_nan)
 
             # Draw a preview and write a line of statistics where they are due.
+            observer.tick(step)
             if run and step in preview_steps:
                 picture = preview.draw(trainee.translators(), recipe.method.mode)
                 write_atomic(run.folder / f"preview-{trainee.images:09d}.png", picture)
@@ -166,6 +169,9 @@ def train(
                     recover(trainee, run, trouble, on_nan)
                 save(trainee, job, step)
                 saved = time.monotonic()
+            if observer.due(step) and highest_flag(int(lost.too_many), world, chosen):
+                save(trainee, job, step)
+                raise DataError(str(lost))
             if asked > 1 and step < schedule.steps:
                 stopped = f"stopped at step {step:,} of {schedule.steps:,} and saved; run the same command to go on"
                 raise Interrupted(stopped, asked)

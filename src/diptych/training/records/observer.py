@@ -22,6 +22,7 @@ from diptych.training.signals import Interrupts
 from diptych.training.trainee import Trainee
 
 log = logging.getLogger(__name__)
+GLANCE = 15.0  # seconds between two reports of losses that are not written down: reading them waits for the device
 
 
 class Observer:
@@ -52,6 +53,8 @@ class Observer:
         self.validation_steps = evenly_spaced(num_validations, schedule.steps) if validates else set()
         self.warned: set[tuple[str, str]] = set()
         self.speedup: Speedup | None = None
+        self._glanced: float | None = None
+        self._began = (0.0, 0)
         self._start_clock()
 
     def due(self, step: int) -> bool:
@@ -68,6 +71,21 @@ class Observer:
         if self.job.world.size > 1 and self.speedup is None:
             self.speedup = Speedup(self.trainee, batch)
             self._start_clock()
+
+    def tick(self, step: int) -> None:
+        """Report a step that may have no line of statistics, with the losses of the last steps now and then."""
+        if not self.job.world.first:
+            return
+        now, images = time.monotonic(), self.trainee.images
+        if self._glanced is None:
+            self._began, self._glanced = (now, images), now
+        losses = None
+        if now - self._glanced >= GLANCE:
+            self._glanced, losses = now, self.trainee.stats.peek()
+        seconds, trained = now - self._began[0], images - self._began[1]
+        speed = trained / seconds if seconds > 0 else 0.0
+        epoch = self.schedule.epoch_at(max(0, images - self.job.recipe.train.batch_size)) + 1
+        self.watch(Progress("training", step, self.schedule.steps, epoch, speed, losses))
 
     def observe(self, step: int) -> None:
         """Write the line of a step: mean losses since the last line, speed, and validation and health where they are due.
