@@ -112,7 +112,7 @@ def test_a_mistake_on_the_command_line_is_named_too(override, words):
     ("text", "message"),
     [
         ("method: [", "cannot be read as YAML or JSON"),
-        ("- 1\n- 2", "a recipe is a mapping with the keys method, data, train, extra; found list"),
+        ("- 1\n- 2", "a recipe is a mapping with the keys method, data, train, extra, start; found list"),
         ("train: {epochs: 5}", "a recipe needs method.name"),
         ("method: {name: pix2pics}", "no method is called 'pix2pics'.*did you mean pix2pix"),
         ("!!python/object/apply:os.system ['true']", "cannot be read as YAML or JSON"),

@@ -6,6 +6,7 @@ files.json                  the names and sizes of the image files and hashes of
 stats.jsonl                 one line of losses for every so many steps, appended
 preview-*.png               contact sheets of the same images, translated as training proceeds
 snapshot.safetensors        the translators, replaced at every save; safe to share
+snapshot-epoch-*.safetensors   the translators after some epochs, where they are to be kept
 snapshot-best.safetensors   the translators with the best score on the validation images
 state-*.safetensors         everything that an exact resume needs; the last two are kept
 evaluation.json, evaluation.html, report.html
@@ -99,6 +100,10 @@ class Run:
         if kept != given:
             self.write_json(RECIPE, given)
 
+    def snapshot_of_epoch(self, epoch: int) -> Path:
+        """The file of a snapshot that is kept after an epoch."""
+        return self.folder / f"snapshot-epoch-{epoch:04d}.safetensors"
+
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of this folder atomically."""
         write_json(self.folder / name, value)
@@ -167,7 +172,12 @@ class Run:
         write_tree(self.folder / f"state-{step:09d}.safetensors", {"kind": "state", "format": STATE_FORMAT, "step": step} | tree)
         for old in self.states()[KEPT_STATES:]:
             old.unlink()
-        for name in ("state-*", self.snapshot.name, self.best.name):  # other commands may be writing other files here
+        for name in (
+            "state-*",
+            self.snapshot.name,
+            self.best.name,
+            "snapshot-epoch-*",
+        ):  # other commands may be writing other files here
             remove_remains(self.folder, name)
 
     def load_state(self) -> tuple[Tree | None, list[str]]:

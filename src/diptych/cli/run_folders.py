@@ -25,11 +25,18 @@ def default_out(word: str, recipe: Recipe) -> Path:
     if holds(ROOT / stem, recipe):
         return ROOT / stem
     name = stem if word.endswith((".yaml", ".yml", ".json")) else "-".join([stem, *data_words(recipe)])
-    for number in itertools.count(1):
-        folder = ROOT / (name if number == 1 else f"{name}-{number}")
-        if holds(folder, recipe) or is_free(folder):
-            return folder
-    raise AssertionError("there is always a number that is free")
+    return numbered(ROOT / name, recipe)
+
+
+def follow_up(run: Path, recipe: Recipe) -> Path:
+    """``runs/x-more`` beside ``runs/x``, numbered, for the run that goes on where it ended."""
+    return numbered(run.with_name(f"{run.name}-more"), recipe)
+
+
+def numbered(folder: Path, recipe: Recipe) -> Path:
+    """A folder that is free or holds the run of this recipe: this one, or the same with the first number that is."""
+    names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([folder], names) if holds(each, recipe) or is_free(each))
 
 
 def data_words(recipe: Recipe) -> list[str]:
