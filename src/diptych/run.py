@@ -50,6 +50,7 @@ class Run:
         self.snapshot = folder / "snapshot.safetensors"
         self.best = folder / "snapshot-best.safetensors"
         self.stats = folder / "stats.jsonl"
+        self._lock_id = 0  # the inode of the lock file, where this process holds the lock
 
     @classmethod
     @contextmanager
@@ -69,6 +70,7 @@ class Run:
         with lock:
             _lock(lock, folder)
             run = cls(folder)
+            run._lock_id = os.fstat(lock.fileno()).st_ino
             run._check_recipe(recipe)
             yield run
 
@@ -132,8 +134,20 @@ class Run:
         if kept["data"]["source"] != source:
             self.write_json(RECIPE, kept | {"data": kept["data"] | {"source": source}})
 
+    def refuse_removed(self) -> None:
+        """Raise StorageError when the run folder was removed while this process trains into it; nothing is made anew there."""
+        try:
+            there = (self.folder / ".lock").stat().st_ino if self._lock_id else int(self.folder.is_dir())
+        except OSError:
+            there = -1
+        if there != (self._lock_id or 1):
+            raise StorageError(
+                f"{self.folder}: was removed or moved while the training wrote it; the training ends, and nothing more is saved"
+            )
+
     def add_stats(self, line: dict[str, Any]) -> None:
         """Append one line of statistics."""
+        self.refuse_removed()
         try:
             with open(self.stats, "a") as file:
                 file.write(json.dumps(line) + "\n")
@@ -168,6 +182,7 @@ class Run:
 
         The statistics that belong to it are on the disk before it is.
         """
+        self.refuse_removed()
         sync(self.stats)
         write_tree(self.folder / f"state-{step:09d}.safetensors", {"kind": "state", "format": STATE_FORMAT, "step": step} | tree)
         for old in self.states()[KEPT_STATES:]:

@@ -143,6 +143,14 @@ def test_side_by_side_as_told_overrules_folders_that_look_like_another_layout(tm
     assert stems(find_data([tmp_path], paired=True, layout="side_by_side").train)[0] == ["2", "1", "1"]
 
 
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("side", "AB")
+def test_test_images_of_one_side_are_no_obstacle(side: str, paired: bool, tmp_path: Path) -> None:
+    layout = find_data([touch(tmp_path, "trainA/1.png", "trainB/1.png", f"test{side}/2.png")], paired=paired)
+    assert layout.test is None and layout.leftovers == ""
+    assert stems(layout.alone) == ((["2"], []) if side == "A" else ([], ["2"]))
+
+
 def test_pairs_are_matched_by_name_and_not_by_position(tmp_path: Path) -> None:
     touch(tmp_path, "A/x.png", "A/x.a.png", "A/sub/1.png", "B/x.PNG", "B/x.a.PNG", "B/sub/1.webp")
     assert [path.name for path in find_images(tmp_path / "A")][1:] == ["x.a.png", "x.png"]
@@ -214,7 +222,7 @@ MISTAKES: dict[str, tuple[list[str], list[str], str]] = {
     "missing": ([], ["none"], "{}/none: no such folder, and no embedded data of this name (relief); check the path"),
     "near": (["maps/1.png"], ["map"], "no such folder, and no embedded data of this name (relief); did you mean {}/maps?"),
     "near catalogue": ([], ["releif"], "did you mean relief?"),
-    "a file": (["x.png"], ["x.png"], "{}/x.png: is a file, expected a folder of images; pass the folder that it is in"),
+    "a file": (["x.png"], ["x.png"], "{}/x.png: is an image, expected a folder of images; pass the folder that it is in"),
     "empty": ([], [""], "{}: holds no files; expected .jpg, .png"),
     "no images": (["a.txt", "b.txt", "c.mat"], [""], "{}: no images found, but 2 x .txt, 1 x .mat; expected"),
     "hidden only": (["._1.png"], [""], "{}: holds no files"),
@@ -223,7 +231,12 @@ MISTAKES: dict[str, tuple[list[str], list[str], str]] = {
     "only A as A": (["A/1.png"], [""], "{}/A: the other side, B, is missing; add it"),
     "typo of B": (["trainA/1.png", "trianB/1.png"], [""], "{}/trainA: the other side, trainB, is missing; rename trianB?"),
     "typo of both": (["trianA/1.png", "trianB/1.png"], [""], "found the folders trianA, trianB; rename trianA to trainA?"),
-    "test of A only": ([*pairs(1), "testA/1.png"], [""], "{}/testA: the other side, testB, is missing; add it"),
+    "val of A only": ([*pairs(1), "valA/1.png"], [""], "{}/valA: the other side, valB, is missing; add it"),
+    "an address": ([], ["https://x.org/photos"], "an address, expected a folder of images; download them, and pass their folder"),
+    "nobody's home": ([], ["~nobody-of-this-name/x"], "names the home of a user who is not known here; write the path in full"),
+    "a list": (["x.txt"], ["x.txt"], "{}/x.txt: is a list, expected a folder of images; put the images that it names, or links"),
+    "an archive": (["x.tar.gz"], ["x.tar.gz"], "{}/x.tar.gz: is an archive, expected a folder of images; unpack it, and pass"),
+    "another file": (["x.mat"], ["x.mat"], "{}/x.mat: is a file, expected a folder of images; pass the folder that it is in"),
     "no train": (["testA/1.png", "testB/1.png"], [""], "{}: only test found, no trainA and trainB; add them"),
     "no train, side by side": (["test/1.png"], [""], "{}: no folder train, found test; rename the one to train on"),
     "split on one side": (["A/train/1.png", "B/1.png"], [""], "{}/A/train: the other side, {}/B/train, is missing; add it"),
@@ -269,7 +282,7 @@ def test_each_mistake_is_one_line_that_names_the_folder_and_the_fix(mistake: str
     names, sources, expected = MISTAKES[mistake]
     touch(tmp_path, *names)
     with pytest.raises(DataError) as caught:
-        find_data([f"{tmp_path}/{source}" if source else tmp_path for source in sources], paired=True)
+        find_data([source if re.match("~|https:", source) else f"{tmp_path}/{source}" for source in sources], paired=True)
     message = str(caught.value)
     assert expected.replace("{}", str(tmp_path)) in message
     assert message.isprintable() and len(message) < 600

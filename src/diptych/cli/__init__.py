@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "ablate": "train the variants that the papers compare, and print their tables",
     "music": "MIDI and sheet music: build data, draw sheets, read them, and score note by note",
     "import": "turn another tool's weights (.pth) into a snapshot",
+    "runs": "list runs: how far each one came, and its best score",
     "report": "write a run's report.html once more",
     "demo": "train on the embedded real data, translate unseen continents, and write a report",
 }

@@ -52,7 +52,8 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Name
     args, unknown = parser.parse_known_intermixed_args(words)
     for word in unknown:
         name = word.partition("=")[0]
-        near = get_close_matches(name, [option for action in parser._actions for option in action.option_strings], n=1)
+        options = [option for action in parser._actions for option in action.option_strings]
+        near = get_close_matches(name, options, n=1, cutoff=0.8)
         hint = f"did you mean {near[0]}?" if near else "settings have two parts, such as --train.epochs 10"
         raise ConfigError(f"no option is called {name}; {hint}; see `{parser.prog} --help`")
     args.settings = settings

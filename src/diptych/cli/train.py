@@ -150,6 +150,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.data.listing import refuse_out_in_data
     from diptych.device import describe, pick_device, pick_precision
     from diptych.errors import OutOfMemory
+    from diptych.pages.card import write_card
     from diptych.run import read_census
     from diptych.scoring.validation import validation_of
     from diptych.training.loop import train
@@ -206,4 +207,5 @@ def main(argv: Sequence[str]) -> int:
     if first:
         scored = before is not None and before.finished and (out / "evaluation.json").exists()
         finish(out, device=args.device, test=not (args.no_test or scored))
+        write_card(out)
     return 0

@@ -108,7 +108,10 @@ def list_data(sources: Sequence[str | Path], paired: bool | None = None, layout:
         loose = find_data(sources, paired=False, layout=layout)
     except DataError as error:
         return Listing("", False, "as the layout is not known", _salvaged(roots), problem=str(error))
-    return replace(_listed(sources, paired, loose, layout), unused=loose.leftovers)
+    listing = _listed(sources, paired, loose, layout)
+    if loose.alone and not listing.paired:
+        listing = replace(listing, splits=listing.splits | {"test": loose.alone})
+    return replace(listing, unused=loose.leftovers)
 
 
 def _listed(sources: Sequence[str | Path], paired: bool | None, loose: Layout, layout: LayoutName) -> Listing:

@@ -177,6 +177,7 @@ def train(
             # Draw a preview and write a line of statistics where they are due.
             observer.tick(step)
             if run and step in preview_steps:
+                run.refuse_removed()
                 picture = preview.draw(trainee.translators(), recipe.method.mode)
                 write_atomic(run.folder / f"preview-{trainee.images:09d}.png", picture)
                 for logger in shown:

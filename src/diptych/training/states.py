@@ -53,6 +53,7 @@ def save(trainee: Trainee, job: Job, step: int) -> None:
     state = trainee.state()
     if job.run is None:
         return
+    job.run.refuse_removed()
     snapshot_of(trainee, job, "the last of the training").save(job.run.snapshot)
     job.run.save_state(step, state)  # comes last, so that a run with its final state has its snapshot too
 
