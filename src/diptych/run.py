@@ -38,6 +38,7 @@ RECIPE = "recipe.json"
 CENSUS = "census.json"
 PRINTS = "files.json"
 STATE_FORMAT = 1
+WRITTEN = (CENSUS, PRINTS, "stats.jsonl", "snapshot.safetensors", "snapshot-best.safetensors", "report.html", "evaluation.json")
 KEPT_STATES = 2
 FAR = 1 << 30  # a position in the lock file that lies beyond everything written there
 
@@ -62,6 +63,7 @@ class Run:
         be written.
         """
         refuse_out_in_data(folder, recipe.data.source)
+        refuse_other_files(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = open(folder / ".lock", "a+")  # noqa: SIM115 - held until the run ends
@@ -212,6 +214,17 @@ class Run:
                 f"{self.folder}: no training state is whole; first: {problems[0]}; start again with another --out"
             )
         return None, problems
+
+
+def refuse_other_files(folder: Path) -> None:
+    """Raise ConfigError where a folder is no run but holds files of names that a run would replace."""
+    if (folder / RECIPE).exists() or any(folder.glob("state-*.safetensors")):
+        return
+    there = [name for name in WRITTEN if (folder / name).exists()]
+    if there:
+        raise ConfigError(
+            f"{folder}: holds {', '.join(there)}, which no run made there and a training would replace; choose another --out"
+        )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -92,7 +92,7 @@ def test_discriminators_are_exported_and_another_training_begins_with_them(cycle
             "is a file; discriminators lie in the training state, so give the run",
         ),
         ([".", "--discriminators"], "holds no run; discriminators are exported from the folder of a training"),
-        (["RUN", "--discriminators", "--out", "mine.txt"], "mine.txt: is there already and is no snapshot; choose another --out"),
+        (["RUN", "--discriminators", "--out", "mine.txt"], "mine.txt: is there already and was not made by this command"),
         (["RUN"], "one of the arguments --to --discriminators is required"),
     ],
 )
@@ -145,3 +145,33 @@ def test_wrong_words_are_refused_as_on_the_command_line(words, message):
     recipe, out, *more = words
     with pytest.raises(ConfigError, match=message):
         package.train(recipe, out, **(more[0] if more else {}))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["doctor", "RUN", "--json"],
+        ["plan", "pix2pix", "relief", "--json"],
+        ["runs", "RUN", "--json"],
+        ["export", "RUN", "--to", "torchscript", "--out"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_file_that_a_command_did_not_make_is_not_replaced(words, cyclegan_run, tmp_path, capsys):
+    mine = tmp_path / "mine"
+    mine.write_text('{"my": "notes"}')
+    assert diptych(*(word.replace("RUN", str(cyclegan_run)) for word in words), mine) == 2
+    assert f"{mine}: is there already and was not made by this command" in capsys.readouterr().err
+    assert mine.read_text() == '{"my": "notes"}'
+    if words[0] in ("doctor", "runs", "export"):
+        for _ in range(2):  # its own file is replaced
+            assert diptych(*(word.replace("RUN", str(cyclegan_run)) for word in words), tmp_path / "own") in (0, 3)
+
+
+def test_a_training_replaces_no_file_of_a_folder_that_is_no_run(tmp_path, capsys):
+    a, b = folder(tmp_path / "a"), folder(tmp_path / "b", seed=9)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "report.html").write_text("my report")
+    assert diptych("train", "cyclegan", a, b, "--out", tmp_path / "mine", *CYCLEGAN) == 2
+    assert "mine: holds report.html, which no run made there and a training would replace" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["report.html"]

@@ -48,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
     """Export, and print what was written and how far it differs from the network."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console, notes
+    from diptych.cli.own_files import refuse_foreign
     from diptych.cli.snapshots import chosen_snapshot
     from diptych.files import refuse_overwrite
     from diptych.inference.export import SIZES, SUFFIXES, export
@@ -58,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
     path = chosen_snapshot(args.snapshot, "export", rest=f" --to {args.to}")
     out = out_or_default(args.out, path.with_name(f"{path.stem}-{args.direction}{SUFFIXES[args.to]}"))
     refuse_overwrite(out, path)
+    refuse_foreign(out, (b"snapshot_sha256",))
     done = export(path, out, args.to, args.direction)
     if done.paper:
         notes.print(
@@ -73,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
 def export_discriminators(run: Path, out: Path | None) -> int:
     """Write a run's snapshot with its discriminators, and print what it holds."""
     from diptych.cli.console import console
-    from diptych.cli.snapshots import is_snapshot
+    from diptych.cli.own_files import refuse_foreign
     from diptych.errors import ConfigError
     from diptych.messages import show
     from diptych.training.publish import with_discriminators
@@ -81,8 +83,7 @@ def export_discriminators(run: Path, out: Path | None) -> int:
     if run.is_file():
         raise ConfigError(f"{show(run)}: is a file; discriminators lie in the training state, so give the run folder")
     out = out_or_default(out, run / "snapshot-discriminators.safetensors")
-    if out.exists() and not is_snapshot(out):
-        raise ConfigError(f"{show(out)}: is there already and is no snapshot; choose another --out")
+    refuse_foreign(out, (b"diptych", b"generators"))
     snapshot = with_discriminators(run)
     digest = snapshot.save(out)
     console.print(f"{show(out)}  {', '.join([*snapshot.generators, *snapshot.discriminators])}", soft_wrap=True)

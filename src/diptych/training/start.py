@@ -222,7 +222,7 @@ def continued(folder: Path, more_epochs: int) -> Recipe:
     images, digest = int(read_header(states[0])["images"]), sha256_of(states[0])
     train = recipe.train
     falling = train.decay_epochs > 0
-    lengths = {"epochs": 0, "decay_epochs": more_epochs} if falling else {"epochs": more_epochs, "decay_epochs": 0}
+    epochs, decay_epochs = (0, more_epochs) if falling else (more_epochs, 0)
     lineage = (*recipe.start.lineage, f"{folder} at {images:,} images, SHA-256 {digest[:12]}")
     start = StartConfig(run=str(folder), lineage=lineage, run_sha256=digest, freeze=recipe.start.freeze)
     last = train.lr_at(train.epochs + train.decay_epochs - 1)
@@ -232,4 +232,4 @@ def continued(folder: Path, more_epochs: int) -> Recipe:
         "--train.epochs and --train.decay_epochs change that)",
         *(lineage[-1], last, more_epochs, train.lr, then),
     )
-    return replace(recipe, train=replace(train, **lengths), start=start)
+    return replace(recipe, train=replace(train, epochs=epochs, decay_epochs=decay_epochs), start=start)

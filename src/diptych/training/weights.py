@@ -51,9 +51,10 @@ def take(name: str, net: nn.Module, given: Mapping[str, Tensor]) -> Taken:
         if key not in given:
             taken.missing.append(key)
             continue
-        value, how = given[key], ""
-        if value.shape != tensor.shape:
-            value, how = adapted(key, value, tensor, net)
+        value: Tensor | None = given[key]
+        how = ""
+        if given[key].shape != tensor.shape:
+            value, how = adapted(key, given[key], tensor, net)
         if value is None:
             taken.misshapen.append(f"{key} ({_dims(given[key])} instead of {_dims(tensor)})")
             continue
