@@ -152,7 +152,8 @@ def train(
         if observer.due(step) and not broadcast(observer.has_line(step), world):
             observer.observe(step)
         if broadcast(observer.exhausted, world):
-            log.info("%s; nothing is left to train", observer.why_exhausted)
+            if run:
+                log.info("%s; nothing is left to train", observer.why_exhausted)
             return Path(out) / "snapshot.safetensors"
 
         # Train on every batch that is left.
@@ -204,7 +205,8 @@ def train(
                 raise DataError(str(lost))
             if observer.due(step) and highest_flag(int(observer.exhausted), world, chosen):
                 save(trainee, job, step)
-                log.info("%s; the training ends here", observer.why_exhausted)
+                if run:
+                    log.info("%s; the training ends here", observer.why_exhausted)
                 break
             if asked > 1 and step < schedule.steps:
                 stopped = f"stopped at step {step:,} of {schedule.steps:,} and saved; run the same command to go on"
