@@ -112,7 +112,7 @@ def test_a_mistake_on_the_command_line_is_named_too(override, words):
     ("text", "message"),
     [
         ("method: [", "cannot be read as YAML or JSON"),
-        ("- 1\n- 2", "a recipe is a mapping with the keys method, data, train, extra; found list"),
+        ("- 1\n- 2", "a recipe is a mapping with the keys method, data, train, extra, start; found list"),
         ("train: {epochs: 5}", "a recipe needs method.name"),
         ("method: {name: pix2pics}", "no method is called 'pix2pics'.*did you mean pix2pix"),
         ("!!python/object/apply:os.system ['true']", "cannot be read as YAML or JSON"),
@@ -239,8 +239,30 @@ def test_from_step_to_step_the_learning_rate_falls_to_0(epochs, decay):
     assert config.lr_at(epochs + decay / 2) == pytest.approx(1.0)
     assert config.lr_at(epochs + decay) == pytest.approx(0.0)
     assert TrainConfig(epochs=3, decay_epochs=0, lr=2.0, decay="step").lr_at(2.9) == 2.0
-    with pytest.raises(ConfigError, match=r"train\.decay must be one of epoch, step"):
+    with pytest.raises(ConfigError, match=r"train\.decay must be one of epoch, step, cosine"):
         TrainConfig(decay="linear")
+
+
+def test_a_cosine_falls_slowly_then_fast_then_slowly_to_0():
+    config = TrainConfig(epochs=2, decay_epochs=4, lr=2.0, decay="cosine")
+    found = [config.lr_at(epoch) for epoch in (0, 1.9, 2, 3, 4, 5, 6)]
+    assert found == pytest.approx([2.0, 2.0, 2.0, 1 + 2**-0.5, 1.0, 1 - 2**-0.5, 0.0])
+    assert TrainConfig(epochs=2, decay_epochs=0, lr=2.0, decay="cosine").lr_at(1.9) == 2.0
+
+
+@pytest.mark.parametrize("decay", ["epoch", "step", "cosine"])
+def test_a_warm_up_rises_from_0_to_the_full_rate(decay):
+    config = TrainConfig(epochs=4, decay_epochs=2, lr=2.0, warm_up=2.0, decay=decay)
+    assert [config.lr_at(epoch) for epoch in (0, 0.5, 1, 2, 3)] == pytest.approx([0.0, 0.5, 1.0, 2.0, 2.0])
+    plain = TrainConfig(epochs=4, decay_epochs=2, lr=2.0, decay=decay)
+    assert config.lr_at(5.5) == plain.lr_at(5.5)
+
+
+def test_the_discriminators_rate_follows_the_same_course_from_its_own_value():
+    config = TrainConfig(epochs=1, decay_epochs=3, lr=1e-4, lr_d=4e-4, warm_up=0.5)
+    assert [config.lr_d_at(epoch) for epoch in (0, 0.25, 0.5, 2)] == pytest.approx([0.0, 2e-4, 4e-4, 2e-4])
+    assert [config.lr_d_at(epoch) / 4 for epoch in (0.25, 2)] == pytest.approx([config.lr_at(epoch) for epoch in (0.25, 2)])
+    assert TrainConfig().lr_d_at(3) == TrainConfig().lr_at(3) == 2e-4
 
 
 def test_the_published_schedule_in_numbers():

@@ -202,7 +202,7 @@ def test_bytes_that_are_no_text_are_damage_too(tmp_path):
     [
         ({"train.lr": 0.001}, "train.lr: 0.0002 -> 0.001"),
         ({"method.lambda_l1": 10.0}, "method.lambda_l1: 100.0 -> 10.0"),
-        ({"data.source": ("x",)}, r"data.source: \[\] -> \['x'\]"),
+        ({"data.source": ("x",), "data.flip": False}, "data.flip: True -> False"),  # place is not recipe
         ({"method.ngf": 32, "train.seed": 3}, "method.ngf: 64 -> 32"),
     ],
 )

@@ -1,7 +1,6 @@
 """diptych: image-to-image translation, paired (pix2pix) and unpaired (CycleGAN).
 
->>> recipe = diptych.Recipe.create("cyclegan", {"data": {"source": ["photos/"]}})
->>> snapshot = diptych.train(recipe, "runs/x")
+>>> snapshot = diptych.train("cyclegan", "runs/x", data=["horses/", "zebras/"], preset="laptop")
 >>> diptych.Translator.load(snapshot)(image)
 >>> diptych.evaluate("runs/x").value("kid")
 """
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from diptych.pixels import Domain as Domain
     from diptych.recipe import Recipe as Recipe
     from diptych.scoring.evaluate import evaluate as evaluate
+    from diptych.scoring.train import train as train
     from diptych.snapshot import Snapshot as Snapshot
-    from diptych.training.loop import train as train
 
 _PUBLIC = {
     "ConfigError": "diptych.errors",
@@ -33,7 +32,7 @@ _PUBLIC = {
     "SnapshotError": "diptych.errors",
     "Translator": "diptych.inference.translator",
     "evaluate": "diptych.scoring.evaluate",
-    "train": "diptych.training.loop",
+    "train": "diptych.scoring.train",
 }
 __all__ = sorted(_PUBLIC)
 

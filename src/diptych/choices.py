@@ -23,6 +23,9 @@ Compile = Literal["auto", "on", "off"]
 OnNaN = Literal["stop", "skip", "rollback"]
 """What follows an update that is not finite, see diptych.training.loop."""
 
+LoggerName = Literal["tensorboard", "wandb"]
+"""Where statistics are shown besides the run folder, see diptych.training.records.loggers."""
+
 Dropout = Literal["image", "position"]
 """How dropout of mode paper is drawn: for the whole image as published, or by position in it, see diptych.inference.dropout."""
 

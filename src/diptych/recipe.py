@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,10 +25,14 @@ from diptych.pixels import Domain
 from diptych.renamed import new_name, translated
 from diptych.settings import Count, Fraction, Seed, Weight, Whole, check_settings
 
-Decay = Literal["epoch", "step"]
-PARTS = ("method", "data", "train")
+Decay = Literal["epoch", "step", "cosine"]
+PARTS = ("method", "data", "train", "start")
 MEMORY_ONLY = ("train.accumulate", "train.checkpoint")
 """Settings that only trade memory for time: a run may go on with other values of them."""
+PLACES = ("data.source", "start.weights", "start.weights_a2b", "start.weights_b2a", "start.run")
+"""Settings that say where something lies: a run goes on where the same images lie elsewhere (diptych.data.fingerprints), and
+files of weights are known by their hashes.
+"""
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,13 @@ class TrainConfig:
     """How long and how to optimise; the defaults are the published ones.
 
     ``epochs`` run at the full learning rate ``lr``, then it falls linearly towards zero over ``decay_epochs``: from epoch to
-    epoch as published, or with ``decay: step`` from step to step, for trainings of few epochs. An epoch visits the larger side
-    once. ``batch_size`` counts over all processes together. ``precision: auto`` is bf16 where the hardware computes in it.
-    ``ema`` is the decay per step of averaged generator weights, 0 for none; with
-    ``ema_warm_up`` it is at most (1 + n) / (10 + n) in update n, counted from 0. ``discriminator`` says how
-    discriminators are regularised.
+    epoch as published, or with ``decay: step`` from step to step, for trainings of few epochs, or with ``decay: cosine`` along
+    half a cosine (Loshchilov and Hutter 2017). ``warm_up`` is the number of epochs, perhaps a fraction, over which the rate
+    first rises from 0. ``lr_d`` is the full rate of the discriminators where it differs (two time scales, Heusel et al. 2017);
+    0: it is ``lr``. An epoch visits the larger side once. ``batch_size`` counts over all processes together. ``precision:
+    auto`` is bf16 where the hardware computes in it. ``ema`` is the decay per step of averaged generator weights, 0 for none;
+    with ``ema_warm_up`` it is at most (1 + n) / (10 + n) in update n, counted from 0. ``discriminator`` says how discriminators
+    are regularised.
 
     Two settings save memory without changing results, except that BatchNorm sees one part of a batch at a time: ``accumulate``
     computes each process's batch in so many parts one after another; ``checkpoint`` recomputes the generators' activations
@@ -51,6 +58,8 @@ class TrainConfig:
     decay: Decay = "epoch"
     batch_size: Count = 1
     lr: Weight = 2e-4
+    lr_d: Weight = 0.0
+    warm_up: Weight = 0.0
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     precision: Precision = "auto"
     ema: Fraction = 0.0
@@ -72,14 +81,62 @@ class TrainConfig:
 
     def lr_at(self, epoch: float) -> float:
         """The learning rate after so many epochs. From epoch to epoch the last one still trains, at lr / (decay_epochs + 1)."""
+        return self.lr * self._share_at(epoch)
+
+    def lr_d_at(self, epoch: float) -> float:
+        """The learning rate of the discriminators after so many epochs."""
+        return (self.lr_d or self.lr) * self._share_at(epoch)
+
+    def _share_at(self, epoch: float) -> float:
+        """The share of the full rate after so many epochs, from 0 to 1."""
+        fallen = max(0.0, epoch - self.epochs) / max(1, self.decay_epochs)
         if self.decay == "step":
-            return self.lr * (1.0 - max(0.0, epoch - self.epochs) / max(1, self.decay_epochs))
-        return self.lr * (1.0 - max(0, int(epoch) + 1 - self.epochs) / (self.decay_epochs + 1))
+            share = 1.0 - fallen
+        elif self.decay == "cosine":
+            share = 0.5 * (1.0 + math.cos(math.pi * min(1.0, fallen)))
+        else:
+            share = 1.0 - max(0, int(epoch) + 1 - self.epochs) / (self.decay_epochs + 1)
+        return share * min(1.0, epoch / self.warm_up) if self.warm_up else share
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """What the networks begin with, where it is not chance; ``diptych.training.start`` says how weights are taken.
+
+    ``weights`` is a snapshot, a run folder, or a file of another tool, with generators and perhaps discriminators;
+    ``weights_a2b`` and ``weights_b2a`` are those of one direction. ``run`` is a run folder whose training goes on, with the
+    moments of its optimizers; ``lineage`` says in words which runs came before, the oldest first. Each of these files has its
+    SHA-256 beside it, which is found when the training begins. ``freeze`` names parts of networks that are not trained, such as
+    ``G_ab.down``.
+    """
+
+    weights: str = ""
+    weights_sha256: str = ""
+    weights_a2b: str = ""
+    weights_a2b_sha256: str = ""
+    weights_b2a: str = ""
+    weights_b2a_sha256: str = ""
+    run: str = ""
+    run_sha256: str = ""
+    lineage: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        given = [f"start.{name}" for name in ("weights_a2b", "weights_b2a", "run") if getattr(self, name)]
+        if self.weights and given:
+            raise ConfigError(f"start.weights and {given[0]} both say what the networks begin with; give one of them")
+        if self.run and len(given) > 1:
+            raise ConfigError(f"start.run and {given[0]} both say what the networks begin with; give one of them")
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that weights come from, by the name of their setting."""
+        return {name: path for name in ("weights", "weights_a2b", "weights_b2a", "run") if (path := getattr(self, name))}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A method's settings, the data, the training, and losses added to the method's own, as YAML or JSON in and out.
+    """A method's settings, data, training and start, and losses added to the method's own, as YAML or JSON in and out.
 
     >>> Recipe.create("pix2pix", {"train": {"epochs": 5}}, ["--method.ngf", "32"])
 
@@ -91,6 +148,7 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     extra: tuple[Extra, ...] = ()
+    start: StartConfig = field(default_factory=StartConfig)
 
     def __post_init__(self) -> None:
         check_settings(self.method, "method")  # a method of a user's own need not do it itself
@@ -133,7 +191,8 @@ class Recipe:
             chosen = parser.instantiate(parser.parse_args(list(overrides)))
         except ArgumentError as error:
             raise ConfigError(_explain(str(error), parser, method)) from error
-        return cls(chosen.method, chosen.data, chosen.train, tuple(Extra.from_dict(term) for term in chosen.extra))
+        added = tuple(Extra.from_dict(term) for term in chosen.extra)
+        return cls(chosen.method, chosen.data, chosen.train, added, chosen.start)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
@@ -162,13 +221,15 @@ class Recipe:
             raise ConfigError(f"{path}: cannot be read as YAML or JSON: {' '.join(str(error).split())}") from error
         if not isinstance(values, dict):
             raise ConfigError(
-                f"{path}: a recipe is a mapping with the keys method, data, train, extra; found {type(values).__name__}"
+                f"{path}: a recipe is a mapping with the keys method, data, train, extra, start; found {type(values).__name__}"
             )
         return cls.from_dict(values, overrides)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON or YAML; tuples become lists."""
         values: dict[str, Any] = {part: dataclasses.asdict(getattr(self, part)) for part in PARTS}
+        if self.start == StartConfig():  # most trainings begin with chance, and their recipes say nothing of a start
+            del values["start"]
         values["method"] = {"name": method_name(type(self.method))} | values["method"]
         return json.loads(json.dumps(values | {"extra": [term.to_dict() for term in self.extra]}))
 
@@ -187,9 +248,15 @@ class Recipe:
 
 
 def recipe_parser(method: str) -> ArgumentParser:
-    """A parser of --method.*, --data.*, --train.* and --extra for one method."""
+    """A parser of --method.*, --data.*, --train.*, --start.* and --extra for one method."""
     parser = ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
-    for key, kind in (("method", method_config(method)), ("data", DataConfig), ("train", TrainConfig)):
+    kinds: tuple[tuple[str, Any], ...] = (
+        ("method", method_config(method)),
+        ("data", DataConfig),
+        ("train", TrainConfig),
+        ("start", StartConfig),
+    )
+    for key, kind in kinds:
         parser.add_argument(f"--{key}", type=kind, default=kind())
     parser.add_argument("--extra", type=list[dict[str, Any]], default=[])
     return parser
@@ -199,7 +266,7 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | No
     """The first key that makes two recipes' dicts other trainings, as ``train.lr: 0.0002 -> 0.001``; None when there is none."""
     flat_old, flat_new = flat(old), flat(new)
     for key in flat_old | flat_new:
-        if key not in MEMORY_ONLY and flat_old.get(key) != flat_new.get(key):
+        if key not in (*MEMORY_ONLY, *PLACES) and flat_old.get(key) != flat_new.get(key):
             return f"{key}: {flat_old.get(key)} -> {flat_new.get(key)}"
     return None
 

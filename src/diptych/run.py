@@ -2,9 +2,11 @@
 
 recipe.json                 the complete recipe
 census.json                 the training images, their domains, and which files were skipped, with the reason
+files.json                  the names and sizes of the image files and hashes of some, by which they are known again elsewhere
 stats.jsonl                 one line of losses for every so many steps, appended
 preview-*.png               contact sheets of the same images, translated as training proceeds
 snapshot.safetensors        the translators, replaced at every save; safe to share
+snapshot-epoch-*.safetensors   the translators after some epochs, where they are to be kept
 snapshot-best.safetensors   the translators with the best score on the validation images
 state-*.safetensors         everything that an exact resume needs; the last two are kept
 evaluation.json, evaluation.html, report.html
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from diptych.data.census import Census
+from diptych.data.fingerprints import Prints, read_prints, write_prints
 from diptych.data.listing import refuse_out_in_data
 from diptych.errors import ConfigError, LockedError, SnapshotError, StorageError
 from diptych.files import UNSUPPORTED, remove_remains, sync, write_atomic
@@ -31,8 +34,11 @@ from diptych.snapshot import check_header
 from diptych.trees import Tree, read_tree, write_tree
 
 log = logging.getLogger(__name__)
+RECIPE = "recipe.json"
 CENSUS = "census.json"
+PRINTS = "files.json"
 STATE_FORMAT = 1
+WRITTEN = (CENSUS, PRINTS, "stats.jsonl", "snapshot.safetensors", "snapshot-best.safetensors", "report.html", "evaluation.json")
 KEPT_STATES = 2
 FAR = 1 << 30  # a position in the lock file that lies beyond everything written there
 
@@ -45,6 +51,7 @@ class Run:
         self.snapshot = folder / "snapshot.safetensors"
         self.best = folder / "snapshot-best.safetensors"
         self.stats = folder / "stats.jsonl"
+        self._lock_id = 0  # the inode of the lock file, where this process holds the lock
 
     @classmethod
     @contextmanager
@@ -56,6 +63,7 @@ class Run:
         be written.
         """
         refuse_out_in_data(folder, recipe.data.source)
+        refuse_other_files(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = open(folder / ".lock", "a+")  # noqa: SIM115 - held until the run ends
@@ -64,13 +72,14 @@ class Run:
         with lock:
             _lock(lock, folder)
             run = cls(folder)
+            run._lock_id = os.fstat(lock.fileno()).st_ino
             run._check_recipe(recipe)
             yield run
 
     def _check_recipe(self, recipe: Recipe) -> None:
-        path = self.folder / "recipe.json"
+        path = self.folder / RECIPE
         if not path.exists():
-            self.write_json("recipe.json", recipe.to_dict())
+            self.write_json(RECIPE, recipe.to_dict())
             return
         try:
             kept = json.loads(path.read_text())
@@ -79,16 +88,25 @@ class Run:
             raise ConfigError(
                 f"{path}: damaged ({error}); remove it to go on with the recipe you give, or choose another --out"
             ) from error
-        difference = first_difference(kept, recipe.to_dict())
+        given = recipe.to_dict()
+        difference = first_difference(kept, given)
         if difference and self.states():
             raise ConfigError(
                 f"{self.folder}: holds a run of another recipe ({difference}); "
                 "give the same settings to resume it, or another --out"
             )
-        if difference:  # no state was saved yet, so nothing is lost
-            (self.folder / CENSUS).unlink(missing_ok=True)
-        if kept != recipe.to_dict():
-            self.write_json("recipe.json", recipe.to_dict())
+        source = kept["data"]["source"]
+        if (difference or source != given["data"]["source"]) and not self.states():  # nothing was learnt yet, so nothing is lost
+            for name in (CENSUS, PRINTS):
+                (self.folder / name).unlink(missing_ok=True)
+        elif kept != given:  # the place of the data is written once the data were found to be the same
+            given = given | {"data": given["data"] | {"source": source}}
+        if kept != given:
+            self.write_json(RECIPE, given)
+
+    def snapshot_of_epoch(self, epoch: int) -> Path:
+        """The file of a snapshot that is kept after an epoch."""
+        return self.folder / f"snapshot-epoch-{epoch:04d}.safetensors"
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of this folder atomically."""
@@ -102,8 +120,36 @@ class Run:
         """Write the census, so that a resumed run trains on the same images and need not read all of them again."""
         write_atomic(self.folder / CENSUS, census.to_json().encode())
 
+    def prints(self) -> Prints | None:
+        """The names, sizes and some hashes of the image files that this run began with; None for a run of an earlier version."""
+        path = self.folder / PRINTS
+        return read_prints(path.read_text()) if path.exists() else None
+
+    def keep_prints(self, prints: Prints) -> None:
+        """Write down which image files this run begins with."""
+        write_atomic(self.folder / PRINTS, write_prints(prints).encode())
+
+    def keep_source(self, recipe: Recipe) -> None:
+        """Write down where the data lie now, once they were found to be those that this run began with."""
+        kept = json.loads((self.folder / RECIPE).read_text())
+        source = list(recipe.data.source)
+        if kept["data"]["source"] != source:
+            self.write_json(RECIPE, kept | {"data": kept["data"] | {"source": source}})
+
+    def refuse_removed(self) -> None:
+        """Raise StorageError when the run folder was removed while this process trains into it; nothing is made anew there."""
+        try:
+            there = (self.folder / ".lock").stat().st_ino if self._lock_id else int(self.folder.is_dir())
+        except OSError:
+            there = -1
+        if there != (self._lock_id or 1):
+            raise StorageError(
+                f"{self.folder}: was removed or moved while the training wrote it; the training ends, and nothing more is saved"
+            )
+
     def add_stats(self, line: dict[str, Any]) -> None:
         """Append one line of statistics."""
+        self.refuse_removed()
         try:
             with open(self.stats, "a") as file:
                 file.write(json.dumps(line) + "\n")
@@ -138,11 +184,17 @@ class Run:
 
         The statistics that belong to it are on the disk before it is.
         """
+        self.refuse_removed()
         sync(self.stats)
         write_tree(self.folder / f"state-{step:09d}.safetensors", {"kind": "state", "format": STATE_FORMAT, "step": step} | tree)
         for old in self.states()[KEPT_STATES:]:
             old.unlink()
-        for name in ("state-*", self.snapshot.name, self.best.name):  # other commands may be writing other files here
+        for name in (
+            "state-*",
+            self.snapshot.name,
+            self.best.name,
+            "snapshot-epoch-*",
+        ):  # other commands may be writing other files here
             remove_remains(self.folder, name)
 
     def load_state(self) -> tuple[Tree | None, list[str]]:
@@ -162,6 +214,17 @@ class Run:
                 f"{self.folder}: no training state is whole; first: {problems[0]}; start again with another --out"
             )
         return None, problems
+
+
+def refuse_other_files(folder: Path) -> None:
+    """Raise ConfigError where a folder is no run but holds files of names that a run would replace."""
+    if (folder / RECIPE).exists() or any(folder.glob("state-*.safetensors")):
+        return
+    there = [name for name in WRITTEN if (folder / name).exists()]
+    if there:
+        raise ConfigError(
+            f"{folder}: holds {', '.join(there)}, which no run made there and a training would replace; choose another --out"
+        )
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -193,9 +256,25 @@ def read_census(folder: Path) -> Census:
     return Census.from_json((folder / CENSUS).read_text())
 
 
-def _lock(lock: IO[str], folder: Path) -> None:
+def is_locked(folder: Path) -> bool:
+    """Whether another process, or another part of this one, writes a run; False where the file system has no locks."""
+    path = folder / ".lock"
+    if not path.exists():
+        return False
+    try:
+        with open(path, "r+") as lock:
+            _lock(lock, folder, note=False)
+    except LockedError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _lock(lock: IO[str], folder: Path, note: bool = True) -> None:
     """Lock a file until it is closed. The operating system releases the lock of a process that was killed.
 
+    The file says who holds it, unless ``note`` is False.
     Warns on file systems without locks. Raises LockedError when another process holds the lock.
     """
     try:
@@ -208,8 +287,11 @@ def _lock(lock: IO[str], folder: Path) -> None:
             import fcntl
 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.register_at_fork(after_in_child=lock.close)  # otherwise worker processes would keep the lock of a killed training
+            if note:
+                os.register_at_fork(after_in_child=lock.close)  # or worker processes would keep the lock of a killed training
     except OSError as error:
+        if error.errno in UNSUPPORTED and not note:
+            return
         if error.errno in UNSUPPORTED:
             log.warning("%s: its file system has no locks (%s); let no other process train into it", folder, error.strerror)
             return
@@ -218,6 +300,8 @@ def _lock(lock: IO[str], folder: Path) -> None:
             f"{folder}: another process writes this run ({lock.read().strip() or 'unknown'}); "
             "wait for it, or choose another --out"
         ) from error
+    if not note:
+        return
     with suppress(OSError):  # on a full disk the lock holds without the note
         os.ftruncate(lock.fileno(), 0)
         os.write(lock.fileno(), f"pid {os.getpid()} on {socket.gethostname()}".encode())

@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from diptych.files import write_atomic
 from diptych.pixels import to_rgb8
 
 GAP, BAR = 4, 18
 Column = tuple[str, list[Tensor]]
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A contact sheet as the bytes of a PNG; notebooks show it."""
+
+    png: bytes
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def save(self, path: str | Path) -> None:
+        """Write the PNG file. Raises StorageError when the disk refuses."""
+        write_atomic(Path(path), self.png)
 
 
 def contact_sheet(columns: list[Column]) -> bytes:

@@ -59,16 +59,24 @@ class Snapshot:
 
     @classmethod
     def load(cls, path: str | Path) -> Snapshot:
-        """Read and verify a file. The generators are on the CPU, in eval mode, without gradients.
+        """Read and verify a file, or the last snapshot in a run folder.
 
-        Raises SnapshotError when the file is missing, damaged, not a snapshot, or written by a newer version.
+        The generators are on the CPU, in eval mode, without gradients. Raises SnapshotError when the file is missing, damaged,
+        not a snapshot, or written by a newer version.
         """
-        check_header(Path(path), "snapshot", FORMAT)
-        tree = read_tree(Path(path))
+        path = snapshot_in(Path(path))
+        check_header(path, "snapshot", FORMAT)
+        tree = read_tree(path)
         generators, discriminators = _build(tree["generators"]), _build(tree.get("discriminators", {}))
         return cls(
             generators, Domain(**tree["a"]), Domain(**tree["b"]), tree["size"], tree["mode"], tree["about"], discriminators
         )
+
+
+def snapshot_in(path: Path) -> Path:
+    """The last snapshot of a run folder; any other path as it is."""
+    inside = path / "snapshot.safetensors"
+    return inside if inside.is_file() else path
 
 
 def _dump(nets: Mapping[str, nn.Module]) -> Tree:

@@ -252,7 +252,7 @@ def test_ctrl_c_ends_between_two_images_and_writes_nothing(run, monkeypatch, cap
 
     monkeypatch.setattr(engine, "measure", interrupted)
     assert diptych("evaluate", run, *CHEAP) == 130
-    assert "error: stopped; no result was written" in capsys.readouterr().err
+    assert "\nstopped; no result was written" in "\n" + capsys.readouterr().err
     assert not (run / "evaluation.json").exists()
 
 

@@ -44,13 +44,15 @@ def commands(text: str) -> list[list[str]]:
 def test_every_command_on_a_page_is_understood(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(recipe_options, "check_folders", lambda sources: None)  # the pages' folders are examples
+    monkeypatch.setattr(recipe_options, "check_files", lambda paths: None)
+    monkeypatch.setattr(recipe_options, "go_on_from", lambda args, start: args.from_run and args.more_epochs)
     monkeypatch.syspath_prepend(str(DOCS.parent))  # for examples.own_method
     for name in ("mine.yaml", "runs/x/recipe.json", "recipe.yaml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(Recipe.create("cyclegan").to_yaml() if name.endswith("yaml") else RECIPE_JSON)
     for words in commands(page.read_text(encoding="utf-8")):
         if not words or words[0] not in COMMANDS:
-            assert words in ([], ["COMMAND", "--help"]), words
+            assert words in ([], ["COMMAND", "--help"], ["--version"]), words
         elif len(words) == 1:  # a command named in a sentence
             continue
         elif words[0] in ("train", "plan", "ablate"):

@@ -55,7 +55,7 @@ def test_the_word_after_a_setting_is_its_value_whatever_it_looks_like():
         (["--train.epochs"], "--train.epochs needs a value, found nothing after it; write --train.epochs VALUE"),
         (["--train.epochs", "--dry-run"], "--train.epochs needs a value, found --dry-run"),
         (["--trian.epochs", "5"], "no setting is called --trian.epochs; did you mean --train.epochs?"),
-        (["--optimizer.lr", "5"], "no setting is called --optimizer.lr; parts are method, data, train"),
+        (["--optimizer.lr", "5"], "no setting is called --optimizer.lr; parts are method, data, train, start"),
         (["--lgo-every", "5"], "no option is called --lgo-every; did you mean --log-every?; see `diptych train --help`"),
         (["--preset", "laptp"], "--preset must be one of paper, laptop, found 'laptp'; did you mean laptop?"),
         (["--preset", "x"], "--preset must be one of paper, laptop, found 'x'"),
@@ -129,4 +129,5 @@ def test_a_wrong_word_is_found_before_torch_is_imported(words, tmp_path):
 
 
 def test_the_parts_that_settings_may_name_are_those_of_a_recipe():
-    assert tuple(Recipe.create("pix2pix").to_dict()) == (*recipe_options.PARTS, "extra")
+    start = {"start": {"freeze": ["G_ab"]}}  # without it, a recipe says nothing of a start
+    assert set(Recipe.create("pix2pix", start).to_dict()) == {*recipe_options.PARTS, "extra"}

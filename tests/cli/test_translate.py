@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from diptych.data.formats import read_pixels
-from diptych.inference import staging
+from diptych.inference import manifest, staging
 from diptych.inference.batch import scratch_folder
 from diptych.inference.staged import StagedRun
 from diptych.inference.translator import Translator
@@ -24,7 +24,8 @@ def snapshot(cyclegan_run):
 
 
 def tree(root):
-    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+    """The files below a folder, without the record that translations keep."""
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and path.name != manifest.NAME}
 
 
 def test_names_tree_and_sizes_are_kept(snapshot, tmp_path, capsys):
@@ -94,6 +95,136 @@ def test_skip_existing_goes_on_where_a_job_stopped(snapshot, tmp_path, capsys):
     assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out", "--skip-existing") == 0
     assert (tmp_path / "out" / "1.png").read_bytes() == b"mine"
     assert capsys.readouterr().out == f"2 translated into {tmp_path}/out, 1 were there; torch fp32, batch 1\n"
+
+
+def translate(snapshot, given, out, *options):
+    return diptych("translate", snapshot, given, "--out", out, "--device", "cpu", *options)
+
+
+def test_the_same_command_translates_only_what_is_missing(snapshot, tmp_path, capsys):
+    given, out = folder(tmp_path / "in", 3), tmp_path / "out"
+    assert translate(snapshot, given, out) == 0
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    (out / "1.png").unlink()
+    picture(given / "new" / "3.png", 8)
+    capsys.readouterr()
+    assert translate(snapshot, given, out) == 0
+    assert capsys.readouterr().out.startswith(f"2 translated into {out}, 2 were there;")
+    assert tree(out) == {"0.png", "1.png", "2.png", "new/3.png"}
+    assert [(out / name).stat().st_mtime_ns == before[name] for name in ("0.png", "1.png", "2.png")] == [True, False, True]
+
+
+def test_a_write_that_was_interrupted_is_done_again(snapshot, tmp_path, monkeypatch):
+    given, out = folder(tmp_path / "in", 1), tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest.Manifest, "finish", lambda self, job: None)  # as when the power fails just after the image
+        assert translate(snapshot, given, out) == 0
+    (out / "0.png").write_bytes(b"older")
+    assert translate(snapshot, given, out) == 0
+    assert size_of(out / "0.png") == ("RGB", 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("snapshot", "was made with another snapshot"),
+        ("direction", "was made with direction a2b instead of b2a"),
+        ("input", "was made from an input that has changed since"),
+    ],
+)
+def test_translations_of_another_snapshot_setting_or_input_are_replaced_only_when_asked(
+    change, said, snapshot, pix2pix_run, tmp_path, capsys
+):
+    given, out = folder(tmp_path / "in", 2), tmp_path / "out"
+    assert translate(snapshot, given, out) == 0
+    first = (out / "0.png").read_bytes()
+    other = pix2pix_run / "snapshot.safetensors" if change == "snapshot" else snapshot
+    if change == "input":
+        picture(given / "0.png", 77)
+    words = ["--direction", "b2a"] if change == "direction" else ["--mode", "eval"]
+    assert translate(other, given, out, *words) == 2
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert f"{out}/0.png: {said}" in err and err.endswith(
+        "; make it anew with --overwrite, or keep what is there with --skip-existing"
+    )
+    assert (out / "0.png").read_bytes() == first
+    assert translate(other, given, out, *words, "--skip-existing") == 0 and (out / "0.png").read_bytes() == first
+    assert translate(other, given, out, *words, "--overwrite") == 0 and (out / "0.png").read_bytes() != first
+    assert translate(other, given, out, *words) == 0  # the manifest knows the new ones
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda out, run: (out / "0.png").write_bytes(b"mine"), "was changed after `diptych translate` had made it"),
+        (lambda out, run: (out / manifest.NAME).unlink(), "is there already and was not made by `diptych translate`"),
+        (lambda out, run: (out / manifest.NAME).write_text("{torn"), "is there already and was not made by `diptych translate`"),
+    ],
+    ids=["changed", "no record", "torn record"],
+)
+def test_what_translate_did_not_make_is_never_replaced(made, said, snapshot, tmp_path, capsys):
+    given, out = folder(tmp_path / "in", 2), tmp_path / "out"
+    assert translate(snapshot, given, out) == 0
+    made(out, snapshot)
+    before = {path.name: path.read_bytes() for path in out.glob("*.png")}
+    for words in ([], ["--overwrite"], ["--dry-run"]):
+        assert translate(snapshot, given, out, *words) == 2
+        assert f"{out}/0.png: {said}" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in out.glob("*.png")} == before
+
+
+def test_one_folder_of_inputs_as_the_place_for_anothers_results_is_refused(snapshot, tmp_path, capsys):
+    a, b = folder(tmp_path / "a", 2), folder(tmp_path / "b", 2, seed=5)
+    before = (b / "0.png").read_bytes()
+    assert translate(snapshot, a, b) == 2
+    assert (
+        f"{b}/0.png: is there already and was not made by `diptych translate` (and 1 more such files)" in capsys.readouterr().err
+    )
+    assert (b / "0.png").read_bytes() == before
+
+
+def test_a_run_folder_stands_for_its_last_snapshot(snapshot, tmp_path):
+    given = picture(tmp_path / "x.png", 3)
+    assert translate(snapshot.parent, given, tmp_path / "run") == 0 and translate(snapshot, given, tmp_path / "file") == 0
+    assert (tmp_path / "run" / "x.png").read_bytes() == (tmp_path / "file" / "x.png").read_bytes()
+    expected = Translator.load(snapshot.parent, device="cpu")(Image.open(given))
+    assert np.array_equal(read_pixels(tmp_path / "run" / "x.png"), np.asarray(expected))
+
+
+def test_a_single_image_may_be_given_the_name_of_its_result(snapshot, tmp_path, capsys):
+    given = picture(tmp_path / "x.png", 3)
+    assert translate(snapshot, given, tmp_path / "y.png") == 0 and translate(snapshot, given, tmp_path / "out") == 0
+    assert (tmp_path / "y.png").read_bytes() == (tmp_path / "out" / "x.png").read_bytes()
+    assert translate(snapshot, folder(tmp_path / "in"), tmp_path / "z.png") == 2
+    assert "z.png: names one image, but several are translated; give a folder, --out z" in capsys.readouterr().err
+    assert translate(snapshot, given, tmp_path / "y.pgm") == 2
+    assert ".pgm cannot hold 3 x uint8 pixels; name it y.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["x.png", "RUN/snapshot.safetensors"],
+            "the snapshot comes first: diptych translate RUN/snapshot.safetensors x.png --out o",
+        ),
+        (["in", "RUN"], "the snapshot comes first: diptych translate RUN in --out o"),
+        (["x.png", "in"], "x.png: is an image; the snapshot comes first: diptych translate SNAPSHOT x.png --out o"),
+        (["in", "x.png"], "in: is a folder without a snapshot.safetensors; give a run folder, or the file of a snapshot"),
+        (["net.pth", "in"], "net.pth: are weights of another tool; run `diptych import net.pth`, then give net.safetensors"),
+        (["net.onnx", "in"], "net.onnx: is an ONNX program, not a snapshot"),
+        (["begun", "in"], "begun: this run has saved no snapshot yet; train it until its first save"),
+    ],
+    ids=str,
+)
+def test_what_is_given_in_place_of_a_snapshot_is_named_for_what_it_is(words, said, snapshot, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder(tmp_path / "in"), picture(tmp_path / "x.png"), (tmp_path / "begun").mkdir()
+    for name in ("net.pth", "net.onnx", "begun/recipe.json"):
+        (tmp_path / name).write_bytes(b"{}")
+    words, said = ([text.replace("RUN", str(snapshot.parent)) for text in texts] for texts in (words, [said]))
+    assert diptych("translate", *words, "--out", "o") == 2
+    assert said[0] in capsys.readouterr().err and not (tmp_path / "o").exists()
 
 
 def test_a_dry_run_lists_and_writes_nothing(snapshot, tmp_path, capsys):

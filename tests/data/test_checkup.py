@@ -151,13 +151,20 @@ def test_orphans_and_twins_are_named_and_the_rest_is_checked_all_the_same(tmp_pa
     assert names(found.findings[1]) == [["trainA/012", "trainA/012"]] and names(found.findings[2]) == [["trainA/020"]]
 
 
-def test_a_layout_that_training_refuses_is_reported_with_all_that_is_in_it(tmp_path: Path) -> None:
+def test_test_images_of_one_side_are_compared_too(tmp_path: Path) -> None:
     sets(tmp_path)
     save(tmp_path / "testA" / "x.png", read_pixels(tmp_path / "trainA" / "a000.png"))
     found = check([tmp_path])
+    assert rules(found) == ["leakage"] and names(found.findings[0]) == [["trainA/a000", "testA/x"]]
+
+
+def test_a_layout_that_training_refuses_is_reported_with_all_that_is_in_it(tmp_path: Path) -> None:
+    sets(tmp_path)
+    save(tmp_path / "valA" / "x.png", read_pixels(tmp_path / "trainA" / "a000.png"))
+    found = check([tmp_path])
     assert rules(found) == ["layout", "leakage"] and found.verdict == 2
-    assert "the other side, testB, is missing" in found.findings[0].detail
-    assert names(found.findings[1]) == [["trainA/a000", "testA/x"]]
+    assert "the other side, valB, is missing" in found.findings[0].detail
+    assert names(found.findings[1]) == [["trainA/a000", "valA/x"]]
 
 
 def test_folders_of_any_names_are_looked_through(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from diptych.data.checkup import check
-from diptych.data.folders import Layout, Ref, Split, find_data, find_images
+from diptych.data.folders import Layout, LayoutName, Ref, Split, find_data, find_images
 from diptych.data.formats import write_pixels
 from diptych.errors import DataError
 from tests.data.bad_images import PNG, RGB
@@ -43,10 +44,15 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
 }
 
 
+def told(names: tuple[str, ...]) -> LayoutName:
+    """What the images of touch, which are not wide, need to be taken for two side by side."""
+    return "side_by_side" if names == LAYOUTS["side by side"] else "auto"
+
+
 @pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("names", LAYOUTS.values(), ids=LAYOUTS)
 def test_each_layout_is_found(names: tuple[str, ...], paired: bool, tmp_path: Path) -> None:
-    layout = find_data([touch(tmp_path, *names)], paired=paired)
+    layout = find_data([touch(tmp_path, *names)], paired=paired, layout=told(names))
     assert stems(layout.train) == (["1"], ["1"])
     assert stems(layout.test) == (["2"], ["2"])
     assert layout.val is None
@@ -82,7 +88,7 @@ def test_what_a_layout_does_not_use_is_named(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", LAYOUTS.values(), ids=LAYOUTS)
 def test_of_a_layout_nothing_is_unused(names: tuple[str, ...], tmp_path: Path) -> None:
-    assert find_data([touch(tmp_path, *names, "notes.txt")], paired=False).leftovers == ""
+    assert find_data([touch(tmp_path, *names, "notes.txt")], paired=False, layout=told(names)).leftovers == ""
 
 
 def test_two_folders_and_their_splits_are_found(tmp_path: Path) -> None:
@@ -97,7 +103,7 @@ def test_two_folders_and_their_splits_are_found(tmp_path: Path) -> None:
 def test_halves_of_a_side_by_side_image_have_equal_size_and_the_middle_of_the_published_code(tmp_path: Path) -> None:
     pixels = RGB[:, :15]
     write_pixels(tmp_path / "1.png", pixels)
-    split = find_data([tmp_path], paired=True).train
+    split = find_data([tmp_path], paired=True, layout="side_by_side").train
     assert (split.a[0].half, split.b[0].half) == ("left", "right")
     assert np.array_equal(split.a[0].read(), pixels[:, :7])
     assert np.array_equal(split.b[0].read(), pixels[:, 7:14])
@@ -107,13 +113,42 @@ def test_halves_of_a_side_by_side_image_have_equal_size_and_the_middle_of_the_pu
         split.a[0].read()
 
 
-def test_a_side_by_side_folder_whose_images_are_not_wide_is_found_with_a_doubt(tmp_path: Path) -> None:
-    write_pixels(tmp_path / "1.png", RGB[:, :13])
-    assert "but 1.png is 13 x 13, not wider than high" in find_data([tmp_path], paired=True).description
-    write_pixels(tmp_path / "1.png", RGB)
-    assert "but" not in find_data([tmp_path], paired=True).description
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize(("wide", "found"), [(18, True), (17, False)])
+def test_one_folder_is_side_by_side_images_only_where_nine_of_ten_are_wide(
+    wide: int, found: bool, paired: bool, tmp_path: Path
+) -> None:
+    for i in range(20):  # 1.9 times as wide as high, and just less
+        write_pixels(tmp_path / f"{i:02}.png", np.zeros((10, 19 if i < wide else 18, 3), np.uint8))
+    if found:
+        assert len(find_data([tmp_path], paired=paired).train.a) == 20
+        return
+    message = (
+        f"{tmp_path}: is a single folder of images that are not A|B side by side: 17.png is 18 x 10, and 17 of 20 looked at are "
+        "at least 1.9 times as wide as high; give two folders, A and B, or --data.layout side_by_side if each image holds both"
+    )
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        find_data([tmp_path], paired=paired)
+    assert check([tmp_path]).verdict == 2 and check([tmp_path], layout="side_by_side").verdict < 2
+    assert len(find_data([tmp_path], paired=paired, layout="side_by_side").train.a) == 20
+
+
+def test_images_that_cannot_be_read_do_not_speak_against_side_by_side(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"")  # the census will say so
-    assert "but" not in find_data([tmp_path], paired=True).description
+    assert len(find_data([tmp_path], paired=True).train.a) == 1
+
+
+def test_side_by_side_as_told_overrules_folders_that_look_like_another_layout(tmp_path: Path) -> None:
+    touch(tmp_path, "A/1.png", "B/1.png", "2.png")
+    assert stems(find_data([tmp_path], paired=True, layout="side_by_side").train)[0] == ["2", "1", "1"]
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("side", "AB")
+def test_test_images_of_one_side_are_no_obstacle(side: str, paired: bool, tmp_path: Path) -> None:
+    layout = find_data([touch(tmp_path, "trainA/1.png", "trainB/1.png", f"test{side}/2.png")], paired=paired)
+    assert layout.test is None and layout.leftovers == ""
+    assert stems(layout.alone) == ((["2"], []) if side == "A" else ([], ["2"]))
 
 
 def test_pairs_are_matched_by_name_and_not_by_position(tmp_path: Path) -> None:
@@ -187,7 +222,7 @@ MISTAKES: dict[str, tuple[list[str], list[str], str]] = {
     "missing": ([], ["none"], "{}/none: no such folder, and no embedded data of this name (relief); check the path"),
     "near": (["maps/1.png"], ["map"], "no such folder, and no embedded data of this name (relief); did you mean {}/maps?"),
     "near catalogue": ([], ["releif"], "did you mean relief?"),
-    "a file": (["x.png"], ["x.png"], "{}/x.png: is a file, expected a folder of images; pass the folder that it is in"),
+    "a file": (["x.png"], ["x.png"], "{}/x.png: is an image, expected a folder of images; pass the folder that it is in"),
     "empty": ([], [""], "{}: holds no files; expected .jpg, .png"),
     "no images": (["a.txt", "b.txt", "c.mat"], [""], "{}: no images found, but 2 x .txt, 1 x .mat; expected"),
     "hidden only": (["._1.png"], [""], "{}: holds no files"),
@@ -196,7 +231,12 @@ MISTAKES: dict[str, tuple[list[str], list[str], str]] = {
     "only A as A": (["A/1.png"], [""], "{}/A: the other side, B, is missing; add it"),
     "typo of B": (["trainA/1.png", "trianB/1.png"], [""], "{}/trainA: the other side, trainB, is missing; rename trianB?"),
     "typo of both": (["trianA/1.png", "trianB/1.png"], [""], "found the folders trianA, trianB; rename trianA to trainA?"),
-    "test of A only": ([*pairs(1), "testA/1.png"], [""], "{}/testA: the other side, testB, is missing; add it"),
+    "val of A only": ([*pairs(1), "valA/1.png"], [""], "{}/valA: the other side, valB, is missing; add it"),
+    "an address": ([], ["https://x.org/photos"], "an address, expected a folder of images; download them, and pass their folder"),
+    "nobody's home": ([], ["~nobody-of-this-name/x"], "names the home of a user who is not known here; write the path in full"),
+    "a list": (["x.txt"], ["x.txt"], "{}/x.txt: is a list, expected a folder of images; put the images that it names, or links"),
+    "an archive": (["x.tar.gz"], ["x.tar.gz"], "{}/x.tar.gz: is an archive, expected a folder of images; unpack it, and pass"),
+    "another file": (["x.mat"], ["x.mat"], "{}/x.mat: is a file, expected a folder of images; pass the folder that it is in"),
     "no train": (["testA/1.png", "testB/1.png"], [""], "{}: only test found, no trainA and trainB; add them"),
     "no train, side by side": (["test/1.png"], [""], "{}: no folder train, found test; rename the one to train on"),
     "split on one side": (["A/train/1.png", "B/1.png"], [""], "{}/A/train: the other side, {}/B/train, is missing; add it"),
@@ -242,7 +282,7 @@ def test_each_mistake_is_one_line_that_names_the_folder_and_the_fix(mistake: str
     names, sources, expected = MISTAKES[mistake]
     touch(tmp_path, *names)
     with pytest.raises(DataError) as caught:
-        find_data([f"{tmp_path}/{source}" if source else tmp_path for source in sources], paired=True)
+        find_data([source if re.match("~|https:", source) else f"{tmp_path}/{source}" for source in sources], paired=True)
     message = str(caught.value)
     assert expected.replace("{}", str(tmp_path)) in message
     assert message.isprintable() and len(message) < 600
@@ -278,5 +318,5 @@ def test_embedded_data_is_found_by_name_unless_a_folder_has_it(tmp_path: Path, m
     monkeypatch.chdir(touch(tmp_path, "elsewhere/1.png"))
     layout = find_data(["relief"], paired=True)
     assert layout.test is not None and (len(layout.train.a), len(layout.test.a)) == (230, 58)
-    touch(tmp_path, "relief/1.png")
+    touch(tmp_path, "relief/A/1.png", "relief/B/1.png")
     assert len(find_data(["relief"], paired=True).train.a) == 1

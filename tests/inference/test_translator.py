@@ -195,3 +195,34 @@ def test_compiling_is_of_the_translators_own_modules(monkeypatch):
     plain, other = translator(), translator(compiled=True)
     assert compiled == [(other._run.net, {"dynamic": False})] and other.net is not other._run.net
     assert np.array_equal(plain(pixels()), other(pixels()))
+
+
+def test_lists_and_batches_give_what_single_images_give():
+    translate = translator()
+    first, second = pixels(), pixels()[::-1].copy()
+    expected = [translate(first), translate(second)]
+    batch = translate(np.stack([first, second]))
+    assert batch.shape == (2, 33, 45, 3) and np.abs(batch.astype(int) - np.stack(expected)).max() <= 1
+    mixed = translate([first, Image.fromarray(second), torch.from_numpy(first).permute(2, 0, 1)])
+    assert [type(image) for image in mixed] == [np.ndarray, Image.Image, torch.Tensor]
+    assert np.array_equal(mixed[0], expected[0]) and np.array_equal(np.asarray(mixed[1]), expected[1])
+    assert np.array_equal(mixed[2].permute(1, 2, 0).numpy(), expected[0]) and translate([]) == []
+
+
+@pytest.mark.parametrize("empty", [np.zeros((0, 5, 3), np.uint8), np.zeros((0, 8, 8, 3), np.uint8), torch.zeros(3, 5, 0)])
+def test_images_without_pixels_are_refused(empty):
+    with pytest.raises(DataError, match=r"the shape \([\d, ]+\) holds no pixels; pass images of at least 1 x 1 pixel"):
+        translator()(empty)
+
+
+def test_a_sheet_shows_inputs_beside_their_translations_in_notebooks_and_files(tmp_path):
+    translate = translator()
+    given = [pixels(), pixels()[::-1].copy()]
+    sheet = translate.sheet([given[0], Image.fromarray(given[1])])
+    sheet.save(tmp_path / "sheet.png")
+    assert sheet._repr_png_() == (tmp_path / "sheet.png").read_bytes()
+    shown = read_pixels(tmp_path / "sheet.png")
+    columns = [shown[18:51, 4:49], shown[18:51, 53:98]]  # below the titles, with gaps of 4
+    assert np.array_equal(columns[0], given[0]) and np.array_equal(columns[1], translate(given[0]))
+    with pytest.raises(DataError, match="a sheet needs at least one image"):
+        translate.sheet([])

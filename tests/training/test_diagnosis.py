@@ -6,6 +6,7 @@ import re
 import pytest
 
 from diptych.recipe import Recipe, flat
+from diptych.training.health.advice import NOTHING_LEFT
 from diptych.training.health.diagnosis import MEANING, MIN_LOOKS, RULES, diagnose, num_looks
 
 PIX2PIX, CYCLEGAN = (Recipe.create(name).to_dict() for name in ("pix2pix", "cyclegan"))
@@ -164,16 +165,40 @@ def test_young_networks_are_not_judged():
 
 def test_advice_names_settings_that_exist_and_their_values():
     known = flat(PIX2PIX) | flat(CYCLEGAN)
-    named = [name for rule in RULES for name in re.findall(r"--(\w+\.\w+)", rule.advice)]
+    texts = [" ".join([*rule.advice.clauses, rule.advice.lead, rule.advice.last]) for rule in RULES]
+    named = [name for text in texts for name in re.findall(r"--(\w+\.\w+)", text)]
     assert len(named) > 20 and set(named) <= known.keys()
     (verdict,) = diagnose(course(dead=1.0), PIX2PIX)
     assert "--method.norm instance (now batch)" in str(verdict)
 
 
-def test_a_method_of_ones_own_is_told_without_values():
+def test_a_method_of_ones_own_is_not_advised_to_set_what_it_lacks():
     recipe = {"method": {"name": "mine:Config"}, "train": {"lr": 0.1}}
     (verdict,) = diagnose(course(dead=1.0), recipe)
-    assert "--method.norm instance and a lower --train.lr (now 0.1)" in str(verdict)
+    assert str(verdict).endswith("; start again with a lower --train.lr (now 0.1)")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "start again with --train.lr 1e-4 (now 0.0002) and --method.norm instance (now batch)"),  # init_gain is 0.02
+        ({"train.lr": 1e-4}, "start again with --method.norm instance (now batch)"),
+        (
+            {"method.init_gain": 0.1, "method.norm": "instance", "train.lr": 0.0001},
+            "start again with --method.init_gain 0.02 (now 0.1)",
+        ),
+        ({"method.norm": "instance", "train.lr": 0.0001}, NOTHING_LEFT),
+    ],
+)
+def test_advice_that_would_change_nothing_is_left_out(changes, said):
+    (verdict,) = diagnose(course(detail=0.0), Recipe.create("pix2pix").replace(**changes).to_dict())
+    assert str(verdict).endswith(f"; {said}")
+
+
+def test_a_weight_of_0_is_not_to_be_lowered():
+    recipe = Recipe.create("cyclegan", {"method": {"lambda_identity": 0.0}}).to_dict()
+    (verdict,) = diagnose(course(copy=0.0), recipe)
+    assert str(verdict).endswith("; if a and b hardly differ there is little to learn: see them with `diptych check`")
 
 
 def test_every_rule_has_a_meaning():

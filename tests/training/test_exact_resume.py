@@ -222,7 +222,7 @@ def test_asked_to_stop_it_saves_and_goes_on_bit_equal(signum, configuration, ima
             continue
         assert process.exitcode == 128 + signum, log_of(out)
         assert took < 10
-        assert "error: stopped" in log_of(out) and "run the same command to go on" in log_of(out)
+        assert "stopped at step" in log_of(out) and "run the same command to go on" in log_of(out)
         assert {path.name for path in Run(out).states()} - before, "nothing was saved"
         stops += 1
     process = run_once(recipe(images, configuration), out, **settings)

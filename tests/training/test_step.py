@@ -264,6 +264,13 @@ def test_steps_with_and_without_an_update_of_the_generators_are_recorded_one_by_
     assert_equal_learning(plain, recorded, rtol=0, atol=0, equal_nan=True)
 
 
+def test_discriminators_learn_at_a_rate_of_their_own():
+    trainee = trainee_of("pix2pix")
+    trainee.set_lr(0.1, 0.4)
+    rates = {phase: {group["lr"] for group in optimizer.param_groups} for phase, optimizer in trainee.optimizers.items()}
+    assert rates == {"G": {0.1}, "D": {0.4}}
+
+
 def test_the_learning_rate_stays_where_a_recording_reads_it():
     trainee = trainee_of("pix2pix")
     groups = [group for optimizer in trainee.optimizers.values() for group in optimizer.param_groups]

@@ -19,7 +19,7 @@ from types import FrameType, ModuleType
 from typing import NoReturn
 
 from diptych.cli.streams import standard_streams
-from diptych.errors import ConfigError, DiptychError
+from diptych.errors import ConfigError, DiptychError, Interrupted
 
 COMMANDS: dict[str, str] = {
     "train": "train a translator on folders of images, or resume an interrupted run",
@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "ablate": "train the variants that the papers compare, and print their tables",
     "music": "MIDI and sheet music: build data, draw sheets, read them, and score note by note",
     "import": "turn another tool's weights (.pth) into a snapshot",
+    "runs": "list runs: how far each one came, and its best score",
     "report": "write a run's report.html once more",
     "demo": "train on the embedded real data, translate unseen continents, and write a report",
 }
@@ -53,12 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return run(arguments)
         except DiptychError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(error if isinstance(error, Interrupted) else f"error: {error}", file=sys.stderr)
             return error.exit_code
         except (Exception, KeyboardInterrupt) as error:
             if not came and not isinstance(error, KeyboardInterrupt):
                 raise
-            print("error: interrupted; run the same command again", file=sys.stderr)
+            print("interrupted; run the same command again", file=sys.stderr)
             return 130
 
 

@@ -39,6 +39,13 @@ def parser() -> argparse.ArgumentParser:
         help="treat images of the same name as pairs (default: layout and names decide)",
     )
     pairs.add_argument("--unpaired", dest="paired", action="store_false", help="treat the images as two sets without pairs")
+    p.add_argument(
+        "--data.layout",
+        dest="layout",
+        choices=("auto", "side_by_side"),
+        default="auto",
+        help="side_by_side: one folder holds images A|B, whatever their shape (default: auto)",
+    )
     p.add_argument("--out", type=Path, metavar="DIR", help="the folder for check.html and check.json (default: runs/check-DATA)")
     p.add_argument("--json", action="store_true", help="print everything as JSON instead of a summary")
     p.add_argument(
@@ -62,6 +69,7 @@ def main(argv: Sequence[str]) -> int:
         found = check(
             args.data,
             paired=args.paired,
+            layout=args.layout,
             threads=args.workers or os.cpu_count() or 1,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )

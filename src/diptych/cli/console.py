@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from diptych.cli.progress import Lines
+
 if TYPE_CHECKING:  # at run time this would import torch, before wrong words are refused
     from diptych.training.progress import Progress as Step
     from diptych.training.progress import Watch
@@ -53,27 +55,27 @@ def bar(unit: str) -> Iterator[Progress]:
 def watching() -> Iterator[Watch]:
     """A Watch that draws a progress bar for each task of a training, with speed and losses.
 
-    When stderr is not a terminal, it prints a line after every 2 % of the training instead.
+    When stderr is not a terminal, it prints lines by time instead (see diptych.cli.progress).
     """
+    lines = Lines(lambda text: notes.print(text, soft_wrap=True))
     with bar("") as progress:
         tasks: dict[str, TaskID] = {}
-        printed: dict[str, float] = {}  # the share of each task that was done when its last line was printed
+        short = ""
 
         def watch(step: Step) -> None:
+            nonlocal short
             if step.task == "preview":
                 return
+            if not notes.is_terminal:
+                lines.see(step)
+                return
             if step.task not in tasks:
-                tasks[step.task] = progress.add_task(step.task, total=step.total, note="")
-            losses = step.losses or {}
-            where = f"epoch {step.epoch}  {step.images_s:.2f} images/s" if losses else ""
-            phases = {name.partition("/")[0]: 0.0 for name in losses}
-            for name, value in losses.items():
+                tasks[step.task] = progress.add_task(step.task, total=step.total, completed=step.done, note="")
+            phases = {name.partition("/")[0]: 0.0 for name in step.losses or {}}
+            for name, value in (step.losses or {}).items():
                 phases[name.partition("/")[0]] += value
-            short = "".join(f"  {phase} {value:.3f}" for phase, value in phases.items())  # all terms do not fit
-            progress.update(tasks[step.task], completed=step.done, note=where + short)
-            if losses and not notes.is_terminal and step.done / step.total - printed.get(step.task, 0.0) >= 0.02:
-                printed[step.task] = step.done / step.total
-                terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
-                notes.print(f"{step.task} {step.done}/{step.total}  {where}  {terms}", soft_wrap=True)
+            short = "".join(f"  {phase} {value:.3f}" for phase, value in phases.items()) or short  # all terms do not fit
+            where = f"epoch {step.epoch}  {step.images_s:.3g} images/s" if step.epoch and step.images_s else ""
+            progress.update(tasks[step.task], completed=step.done, note=where + (short if step.epoch else ""))
 
         yield watch

@@ -28,6 +28,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.console import notes, show_notes, watching
     from diptych.cli.finish import finish
     from diptych.device import describe, pick_device, pick_precision
+    from diptych.pages.card import write_card
     from diptych.recipes import relief, relief_unpaired
     from diptych.scoring.validation import validation_of
     from diptych.training.loop import train
@@ -45,4 +46,5 @@ def main(argv: Sequence[str]) -> int:
             recipe, out, device=args.device, watch=watch, log_every=10, num_previews=8, validation=validation, num_validations=7
         )
     finish(out, device=args.device, truth=True)
+    write_card(out)
     return 0

@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     import json
 
     from diptych.cli.console import console
+    from diptych.cli.own_files import refuse_foreign
     from diptych.errors import ConfigError
     from diptych.files import refuse_overwrite
     from diptych.messages import show
@@ -41,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
     if not stats.exists():
         raise ConfigError(f"{show(args.run)}: holds no statistics of a training; give a run folder, with stats.jsonl in it")
     refuse_overwrite(args.json, stats, args.run / "recipe.json")
+    refuse_foreign(args.json, (b'"looks"', b'"verdicts"'))
     # While a training writes the file, its last line may be incomplete.
     whole = [line for line in stats.read_text().splitlines(keepends=True) if line.endswith("}\n")]
     try:

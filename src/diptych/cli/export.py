@@ -12,7 +12,9 @@ from diptych.cli import command_parser, out_or_default
 
 EXAMPLES = """\
   diptych export runs/x/snapshot.safetensors --to onnx
-  diptych export horse2zebra.safetensors --to torchscript --direction b2a --out zebra2horse.pt"""
+  diptych export horse2zebra.safetensors --to torchscript --direction b2a --out zebra2horse.pt
+  diptych export runs/x --discriminators --out horse2zebra.safetensors
+With --discriminators a run's snapshot is written with the networks that judged it, for trainings that go on from it."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,15 +24,22 @@ def parser() -> argparse.ArgumentParser:
         "snapshot",
         metavar="SNAPSHOT",
         type=Path,
-        help="the trained translator: the snapshot.safetensors of a run, or what `diptych import` wrote",
+        help="the trained translator: a run folder, a snapshot of it, or what `diptych import` wrote",
     )
-    p.add_argument("--to", required=True, choices=get_args(Format), help="the format of the file")
+    what = p.add_mutually_exclusive_group(required=True)
+    what.add_argument("--to", choices=get_args(Format), help="the format of the file")
+    what.add_argument(
+        "--discriminators",
+        action="store_true",
+        help="write the snapshot of a run folder as a snapshot that has its discriminators",
+    )
     p.add_argument("--direction", default="a2b", choices=get_args(Direction), help="from A to B, or from B to A (default: a2b)")
     p.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
-        help="the file to write (default: SNAPSHOT-DIRECTION.onnx or .pt beside the snapshot, if there is none yet)",
+        help="the file to write (default: SNAPSHOT-DIRECTION.onnx or .pt, or snapshot-discriminators.safetensors, beside the "
+        "snapshot, if there is none yet)",
     )
     return p
 
@@ -39,13 +48,19 @@ def main(argv: Sequence[str]) -> int:
     """Export, and print what was written and how far it differs from the network."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console, notes
+    from diptych.cli.own_files import refuse_foreign
+    from diptych.cli.snapshots import chosen_snapshot
     from diptych.files import refuse_overwrite
     from diptych.inference.export import SIZES, SUFFIXES, export
     from diptych.messages import show
 
-    out = out_or_default(args.out, args.snapshot.with_name(f"{args.snapshot.stem}-{args.direction}{SUFFIXES[args.to]}"))
-    refuse_overwrite(out, args.snapshot)
-    done = export(args.snapshot, out, args.to, args.direction)
+    if args.discriminators:
+        return export_discriminators(args.snapshot, args.out)
+    path = chosen_snapshot(args.snapshot, "export", rest=f" --to {args.to}")
+    out = out_or_default(args.out, path.with_name(f"{path.stem}-{args.direction}{SUFFIXES[args.to]}"))
+    refuse_overwrite(out, path)
+    refuse_foreign(out, (b"snapshot_sha256",))
+    done = export(path, out, args.to, args.direction)
     if done.paper:
         notes.print(
             "note: this snapshot is applied in mode paper; the file is eval, without dropout and with the statistics of training",
@@ -54,4 +69,23 @@ def main(argv: Sequence[str]) -> int:
     console.print(f"{show(done.path)}  {done.path.stat().st_size:,} bytes", soft_wrap=True)
     console.print(f"sha256  {done.sha256}", soft_wrap=True)
     console.print(f"greatest difference to the network {done.difference:.1e} of [-1, 1], at {len(SIZES)} sizes", soft_wrap=True)
+    return 0
+
+
+def export_discriminators(run: Path, out: Path | None) -> int:
+    """Write a run's snapshot with its discriminators, and print what it holds."""
+    from diptych.cli.console import console
+    from diptych.cli.own_files import refuse_foreign
+    from diptych.errors import ConfigError
+    from diptych.messages import show
+    from diptych.training.publish import with_discriminators
+
+    if run.is_file():
+        raise ConfigError(f"{show(run)}: is a file; discriminators lie in the training state, so give the run folder")
+    out = out_or_default(out, run / "snapshot-discriminators.safetensors")
+    refuse_foreign(out, (b"diptych", b"generators"))
+    snapshot = with_discriminators(run)
+    digest = snapshot.save(out)
+    console.print(f"{show(out)}  {', '.join([*snapshot.generators, *snapshot.discriminators])}", soft_wrap=True)
+    console.print(f"sha256 of its content  {digest}", soft_wrap=True)
     return 0

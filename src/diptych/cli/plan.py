@@ -38,12 +38,14 @@ def main(argv: Sequence[str]) -> int:
     find_own_modules()
     recipe = choose_recipe(args)
     from diptych.cli.console import console, show_notes
+    from diptych.cli.own_files import refuse_foreign
     from diptych.device import pick_device
     from diptych.files import refuse_overwrite
     from diptych.run import write_json
 
     show_notes()
     refuse_overwrite(args.json, args.recipe)
+    refuse_foreign(args.json, (b'"margin"', b'"measured"'))
     found = planned(recipe, pick_device(args.device))
     console.print("\n".join(found.lines()), soft_wrap=True)
     if args.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,16 +17,17 @@ if TYPE_CHECKING:  # the real import waits until everything that needs no torch 
     from diptych.recipe import Recipe
 
 FILES = (".yaml", ".yml", ".json")
-PARTS = ("method", "data", "train")
+PARTS = ("method", "data", "train", "start")
 SETTING = re.compile(r"--([a-zA-Z_]+)\.[^=]*")
 EXTRA = re.compile(r"--extra\+?(=.*)?", re.DOTALL)
 
 
-def add_recipe(p: argparse.ArgumentParser) -> None:
-    """Add RECIPE, DATA and --preset to a parser."""
+def add_recipe(p: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add RECIPE, DATA and --preset to a parser; RECIPE may be left out where it is not ``required``."""
     p.add_argument(
         "recipe",
         metavar="RECIPE",
+        nargs=None if required else "?",
         help="what to train: a method (pix2pix, cyclegan, module:Class), a published experiment, or a .yaml/.json file",
     )
     p.add_argument(
@@ -50,7 +52,8 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Name
     args, unknown = parser.parse_known_intermixed_args(words)
     for word in unknown:
         name = word.partition("=")[0]
-        near = get_close_matches(name, [option for action in parser._actions for option in action.option_strings], n=1)
+        options = [option for action in parser._actions for option in action.option_strings]
+        near = get_close_matches(name, options, n=1, cutoff=0.8)
         hint = f"did you mean {near[0]}?" if near else "settings have two parts, such as --train.epochs 10"
         raise ConfigError(f"no option is called {name}; {hint}; see `{parser.prog} --help`")
     args.settings = settings
@@ -91,8 +94,16 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
 
     Names and folders are checked first, which needs no torch. Raises ConfigError and DataError.
     """
+    start = {
+        name: getattr(args, name) for name in ("weights", "weights_a2b", "weights_b2a", "freeze") if getattr(args, name, None)
+    }
+    check_files([path for name, path in start.items() if name != "freeze"])
+    if getattr(args, "from_run", None) or getattr(args, "more_epochs", None):
+        return go_on_from(args, start)
+    if args.recipe is None:
+        raise ConfigError("the following arguments are required: RECIPE; see `diptych train --help`")
     name, is_file, recipes = args.recipe, args.recipe.endswith(FILES), known_recipes()
-    check_name(name)
+    check_name(name, args.data)
     check_preset(args.preset, name, is_file)
     check_folders(args.data)
 
@@ -111,11 +122,45 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
         values = merged(values, preset(args.preset, values["method"]["name"]))
     if args.data:
         values["data"]["source"] = [word if word in EMBEDDED else str(Path(word)) for word in args.data]
+    if start:
+        values["start"] = values.get("start", {}) | start
     recipe = Recipe.from_dict(values, args.settings)
     if not recipe.data.source:
         raise ConfigError(f"{name}: no data given; name one or two folders, or relief, the embedded data")
     check_folders(recipe.data.source)
     return recipe
+
+
+def go_on_from(args: argparse.Namespace, start: dict[str, Any]) -> Recipe:
+    """The recipe of a run that goes on where another one ended; all words of the command line are its data, if there are any."""
+    if not args.from_run or not args.more_epochs:
+        given, lacking = ("--from RUN", "--more-epochs N") if args.from_run else ("--more-epochs N", "--from RUN")
+        raise ConfigError(f"{given} needs {lacking}, as in `diptych train --from runs/x --more-epochs 50`")
+    clash = "--preset" if args.preset else next((f"--{name.replace('_', '-')}" for name in start if name != "freeze"), None)
+    if clash:
+        raise ConfigError(f"{clash}: a run that goes on keeps its own settings and weights; leave it out, or leave --from out")
+    data = [word for word in (args.recipe, *args.data) if word]
+    check_folders(data)
+
+    from diptych.data.catalogue import EMBEDDED
+    from diptych.recipe import Recipe
+    from diptych.training.start import continued
+
+    values = continued(args.from_run, args.more_epochs).to_dict()
+    if data:
+        values["data"]["source"] = [word if word in EMBEDDED else str(Path(word)) for word in data]
+    values["start"] |= start
+    args.recipe = str(args.from_run)
+    recipe = Recipe.from_dict(values, args.settings)
+    check_folders(recipe.data.source)
+    return recipe
+
+
+def check_files(paths: Sequence[str]) -> None:
+    """Raise ConfigError for a file or run folder of weights that is not there."""
+    for path in paths:
+        if not Path(path).exists():
+            raise ConfigError(f"{show(path)}: no such file; give a snapshot, a run folder, or weights of another tool")
 
 
 def known_recipes() -> dict[str, Callable[[], Recipe]]:
@@ -126,8 +171,11 @@ def known_recipes() -> dict[str, Callable[[], Recipe]]:
     return RECIPES | MUSIC
 
 
-def check_name(name: str) -> None:
-    """Raise ConfigError, naming the nearest, unless RECIPE can be a method, an experiment, a file, or module:Class."""
+def check_name(name: str, data: Sequence[str] = ()) -> None:
+    """Raise ConfigError, naming the nearest, unless RECIPE can be a method, an experiment, a file, or module:Class.
+
+    Where folders were given without a recipe, or before it, the error has the command that was meant.
+    """
     from diptych.methods import METHODS
 
     recipes = known_recipes()
@@ -138,7 +186,11 @@ def check_name(name: str) -> None:
             raise ConfigError(f"{name}: no such file; give a recipe that --dry-run printed, or the name of a method")
         return
     if Path(name).is_dir():
-        raise ConfigError(f"{show(name)}: is a folder; the recipe comes before its data, as in pix2pix {show(name)}")
+        words = [word for word in data if word in METHODS or word in recipes]
+        folders = [name, *(word for word in data if word not in words)]
+        meant = " ".join(map(shlex.quote, [words[0] if words else "cyclegan" if len(folders) > 1 else "pix2pix", *folders]))
+        why = "without pairs; pix2pix in its place with pairs" if not words and len(folders) > 1 else "the recipe comes first"
+        raise ConfigError(f"{show(name)}: is a folder, not a recipe; you may mean `diptych train {show(meant)}` ({why})")
     near = get_close_matches(name, [*METHODS, *recipes], n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*METHODS, *recipes])}, files, and module:Class"
     raise ConfigError(f"no method or recipe is called {name!r}; {hint}")
@@ -171,4 +223,4 @@ def check_folders(sources: Sequence[str]) -> None:
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Settings of a recipe with those of a preset over them, part by part; losses that it adds stay."""
-    return values | {part: values[part] | changes.get(part, {}) for part in PARTS}
+    return values | {part: values.get(part, {}) | changes[part] for part in PARTS if part in changes}

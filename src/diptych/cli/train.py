@@ -4,28 +4,51 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from diptych.choices import Cache, Compile, OnNaN
+from diptych.choices import Cache, Compile, LoggerName, OnNaN
 from diptych.cli import command_parser, count, find_own_modules, positive, seconds
-from diptych.cli.recipe_options import add_recipe, choose_recipe, parse
+from diptych.cli.recipe_options import FILES, add_recipe, choose_recipe, parse
 
 EXAMPLES = """\
   diptych train cyclegan photos/ --out runs/x          trainA/ trainB/ (testA/ testB/) inside photos/
   diptych train cyclegan horses/ zebras/ --preset laptop
   diptych train pix2pix facades/ --data.direction b2a  side-by-side A|B images, or A/ B/ paired by name
   diptych train recipe.yaml --dry-run                  the complete recipe, its memory and its time
+  diptych train cyclegan photos/ --weights horse2zebra.safetensors
+  diptych train --from runs/x --more-epochs 50         go on where a finished run ended
 The same command again resumes an interrupted run. Every setting that --dry-run prints can be given as --part.name VALUE."""
 
 
 def parser() -> argparse.ArgumentParser:
     """The command's options. Recipe settings (--method.*, --data.*, --train.*) are parsed by the recipe."""
     p = command_parser("train", EXAMPLES, "diptych train RECIPE [DATA ...] [options] [--part.name VALUE ...]")
-    add_recipe(p)
-    p.add_argument("--out", type=Path, metavar="DIR", help="the run folder to write or to resume (default: runs/RECIPE)")
+    add_recipe(p, required=False)
+    p.add_argument("--out", type=Path, metavar="DIR", help="the run folder to write or to resume (default: runs/RECIPE-DATA)")
+    p.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="begin with the weights of a snapshot, a run folder or another tool's file, as far as they fit",
+    )
+    p.add_argument("--weights-a2b", metavar="FILE", help="the same for the networks of the direction A to B alone")
+    p.add_argument("--weights-b2a", metavar="FILE", help="the same for the networks of the direction B to A alone")
+    p.add_argument(
+        "--freeze",
+        action="append",
+        metavar="PART",
+        help="do not train a part of the networks, such as G_ab.down; may be repeated",
+    )
+    p.add_argument(
+        "--from",
+        dest="from_run",
+        type=Path,
+        metavar="RUN",
+        help="go on where the training of a run folder ended, in a new run folder; takes the place of RECIPE and, if none is "
+        "named, of DATA; other settings may be given too",
+    )
+    p.add_argument("--more-epochs", type=positive, metavar="N", help="the number of epochs that --from goes on for")
     p.add_argument("--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument(
         "--workers",
@@ -63,6 +86,34 @@ def parser() -> argparse.ArgumentParser:
         help="how many times held-out images are scored over the whole training (default: 20)",
     )
     p.add_argument(
+        "--patience",
+        type=count,
+        default=0,
+        metavar="VALIDATIONS",
+        help="end the training when so many validations in a row brought no better score (default: 0, never)",
+    )
+    p.add_argument(
+        "--keep-every",
+        type=count,
+        default=0,
+        metavar="EPOCHS",
+        help="keep a snapshot after every so many epochs, besides the last and the best (default: 0, none)",
+    )
+    p.add_argument(
+        "--report-every",
+        type=count,
+        default=0,
+        metavar="MINUTES",
+        help="write report.html during the training too; a browser that shows it keeps it up to date (default: 0, at the end)",
+    )
+    p.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        choices=get_args(LoggerName),
+        help="show losses, scores and previews in TensorBoard (in RUN/tensorboard) or Weights & Biases too; may be repeated",
+    )
+    p.add_argument(
         "--no-graph", action="store_true", help="on CUDA, launch each step as it is instead of replaying a recorded CUDA graph"
     )
     p.add_argument(
@@ -87,28 +138,35 @@ def main(argv: Sequence[str]) -> int:
     """Train, score the test images, and write the report."""
     args = parse(parser(), argv)
     find_own_modules()
-    recipe = choose_recipe(args)
     from diptych.cli.console import console, notes, show_notes, watching
+
+    show_notes()
+    recipe = choose_recipe(args)
+    from diptych.cli.estimate import Estimate, advice
     from diptych.cli.finish import finish
+    from diptych.cli.live import LivePage
     from diptych.cli.plan import largest_that_fit, planned
+    from diptych.cli.run_folders import default_out, follow_up
     from diptych.data.listing import refuse_out_in_data
     from diptych.device import describe, pick_device, pick_precision
     from diptych.errors import OutOfMemory
+    from diptych.pages.card import write_card
+    from diptych.run import read_census
     from diptych.scoring.validation import validation_of
     from diptych.training.loop import train
+    from diptych.training.progress import Progress
+    from diptych.training.status import status_of
 
-    show_notes()
-    out = args.out or Path("runs") / re.sub(r"\.(ya?ml|json)$", "", Path(args.recipe).name).replace(":", "-")
-    refuse_out_in_data(out, recipe.data.source)
     device = pick_device(args.device)
+    resolved = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, device)})
+    out = args.out or (follow_up(args.from_run, resolved) if args.from_run else default_out(args.recipe, resolved))
+    refuse_out_in_data(out, recipe.data.source)
     if args.dry_run:
         console.print(recipe.to_yaml() + planned(recipe, device).comments(), soft_wrap=True, end="")
         return 0
     first = os.environ.get("RANK", "0") == "0"
     if first:
-        notes.print(
-            f"{args.recipe} on {describe(device, pick_precision(recipe.train.precision, device))}, into {out}", soft_wrap=True
-        )
+        notes.print(f"{args.recipe} on {describe(device, resolved.train.precision)}, into {out}", soft_wrap=True)
     options = {
         "workers": args.workers,
         "cache": args.cache,
@@ -120,17 +178,34 @@ def main(argv: Sequence[str]) -> int:
         "num_previews": args.previews,
         "validation": validation_of(recipe, args.device) if args.validations else None,
         "num_validations": args.validations,
+        "patience": args.patience,
+        "keep_every": args.keep_every,
+        "loggers": args.log,
         "on_nan": args.on_nan,
         "auto_batch": args.auto_batch,
     }
+    may_take_preset = not (args.from_run or args.preset or args.recipe.endswith(FILES))
     shortage = ""
+    before = status_of(out)
+    estimate, page = Estimate(), LivePage(60.0 * args.report_every)
     try:
-        with watching() as watch:
+        with watching() as show_progress:
+
+            def watch(step: Progress) -> None:
+                show_progress(step)
+                if first and page.due(step):
+                    page.write(out)
+                seconds = estimate.seconds(step) if first and device.type == "cpu" else None
+                if seconds is not None and (text := advice(seconds, recipe, read_census(out), may_take_preset)):
+                    notes.print(f"note: {text}", soft_wrap=True)
+
             train(recipe, out, device=args.device, watch=watch, **options)
     except OutOfMemory as error:  # the error keeps the training's memory in use; what fits can be measured once it is gone
         shortage = str(error)
     if shortage:
         raise OutOfMemory(shortage + (largest_that_fit(recipe, device) if "WORLD_SIZE" not in os.environ else ""))
     if first:
-        finish(out, device=args.device, test=not args.no_test)
+        scored = before is not None and before.finished and (out / "evaluation.json").exists()
+        finish(out, device=args.device, test=not (args.no_test or scored))
+        write_card(out)
     return 0

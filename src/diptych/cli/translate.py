@@ -15,9 +15,10 @@ from diptych.choices import Backend, Direction, Dropout, Mode, Precision, Workin
 from diptych.cli import command_parser, positive, seed
 
 EXAMPLES = """\
-  diptych translate runs/x/snapshot.safetensors photos/ --out paintings/
-  diptych translate horse2zebra.safetensors zebra.jpg --direction b2a --out horses/
-  diptych translate runs/x/snapshot.safetensors photos/ --out paintings/ --backend torch --precision fp32"""
+  diptych translate runs/x photos/ --out paintings/
+  diptych translate horse2zebra.safetensors zebra.jpg --direction b2a --out horse.jpg
+  diptych translate runs/x/snapshot-best.safetensors photos/ --out paintings/ --backend torch --precision fp32
+The same command again translates what is missing. Files that it did not make itself are never replaced."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         "snapshot",
         metavar="SNAPSHOT",
         type=Path,
-        help="the trained translator: the snapshot.safetensors of a run, or what `diptych import` wrote",
+        help="the trained translator: a run folder, a snapshot of it, or what `diptych import` wrote",
     )
     p.add_argument(
         "inputs", metavar="INPUT", nargs="+", help="an image, or a folder, of which all images at any depth are translated"
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         metavar="DIR",
-        help="the folder for the results, which keep names, subfolders and sizes",
+        help="the folder for the results, which keep names, subfolders and sizes; for a single image also a file",
     )
     p.add_argument("--direction", default="a2b", choices=get_args(Direction), help="from A to B, or from B to A (default: a2b)")
     p.add_argument(
@@ -91,7 +92,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="LEVELS",
         help="the largest mean difference to torch in fp32 that auto accepts, in levels of 255 (default: 1)",
     )
-    p.add_argument("--skip-existing", action="store_true", help="skip images whose result exists, to resume an interrupted job")
+    p.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace earlier translations in DIR that another snapshot, other settings or another input made",
+    )
+    p.add_argument("--skip-existing", action="store_true", help="keep every file in DIR as it is, whatever made it")
     p.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
     return p
 
@@ -114,30 +120,40 @@ def main(argv: Sequence[str]) -> int:
     """Translate every image; return 1 when some could not be translated."""
     args = parser().parse_args(argv)
     from diptych.cli.console import bar, console, notes, show_notes
+    from diptych.cli.snapshots import chosen_snapshot
     from diptych.device import pick_device
-    from diptych.inference.batch import Job, plan, translate_files
+    from diptych.files import sha256_of
+    from diptych.inference.batch import folder_of, plan, translate_files
     from diptych.inference.choice import choose_translator
+    from diptych.inference.manifest import Job, Manifest, left_to_do
     from diptych.inference.translator import Translator, default_memory
     from diptych.memory import in_words
     from diptych.messages import show
     from diptych.snapshot import Snapshot
 
     show_notes()
+    path = chosen_snapshot(args.snapshot, "translate", args.inputs, f" --out {args.out}")
     memory = args.memory or default_memory(pick_device(args.device))
     how = {"device": args.device, "mode": args.mode, "seed": args.seed, "dropout": args.dropout, "memory": memory}
-    make = partial(Translator, Snapshot.load(args.snapshot), args.direction, **how)
-    jobs = plan(args.inputs, args.out, make())
+    make = partial(Translator, Snapshot.load(path), args.direction, **how)
+    plain = make()
+    jobs = plan(args.inputs, args.out, plain)
+    made_by = {"snapshot_sha256": sha256_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
+    if plain.depends_on_batch:
+        made_by |= {"mode": "paper", "dropout": args.dropout, "seed": args.seed}
+    manifest = Manifest(folder_of(args.out), made_by)
+    left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
+    already = len(jobs) - len(left)
     for folder in args.inputs:
         if Path(folder).is_dir() and args.out.resolve().is_relative_to(Path(folder).resolve()):
             notes.print(f"note: results go into {show(folder)}, where trainings take them for data", soft_wrap=True)
     if args.dry_run:
-        for job in jobs:
+        for job in left:
             console.print(f"{show(job.source)} -> {show(job.target)}", soft_wrap=True)
         notes.print("note: the files were not read, so damaged ones are listed too", soft_wrap=True)
         return 0
-    left = [job for job in jobs if not (args.skip_existing and job.target.exists())]
     with bar("images") as progress:
-        task, finished = progress.add_task("translating", total=len(jobs), note=""), itertools.count(1)
+        task, finished = progress.add_task("translating", total=len(left), note=""), itertools.count(1)
         said: dict[Path, int] = {}  # tenths of each image by stages that were printed
 
         def watch_stages(job: Job, share: float) -> None:
@@ -158,22 +174,21 @@ def main(argv: Sequence[str]) -> int:
             max_error=args.max_error,
         )
         outcomes = translate_files(
-            jobs,
+            left,
             choice.translator,
             at=args.at,
             batch=choice.batch,
             batch_values=choice.batch_values,
-            skip_existing=args.skip_existing,
+            manifest=manifest,
             watch=lambda outcome: progress.update(task, completed=next(finished), note=""),
             watch_stages=watch_stages,
         )
     problems = [outcome.problem for outcome in outcomes if outcome.problem]
     for problem in problems:
         notes.print(f"skipped: {problem}", soft_wrap=True)
-    done = sum(not outcome.skipped and not outcome.problem for outcome in outcomes)
-    already = sum(outcome.skipped for outcome in outcomes)
+    done = sum(not outcome.problem for outcome in outcomes)
     large = sum(outcome.by_stages and not outcome.problem for outcome in outcomes)
     how_large = f"; {large} by stages, too large to be translated whole in {in_words(memory)}" if large else ""
-    tail = (f", {already} were there" if already else "") + (f", {len(problems)} of {len(outcomes)} skipped" if problems else "")
+    tail = (f", {already} were there" if already else "") + (f", {len(problems)} of {len(jobs)} skipped" if problems else "")
     console.print(f"{done} translated into {show(args.out)}{tail}; {choice}{how_large}", soft_wrap=True)
     return 1 if problems else 0

@@ -17,6 +17,7 @@ import numpy as np
 from diptych.data.census import TOLERATED_SHARE
 from diptych.data.copies import find_copies, places_of, same_files
 from diptych.data.findings import Case, Finding, in_order
+from diptych.data.folders import LayoutName
 from diptych.data.inspection import Facts, Inspection, Listing, Place, inspect, list_data
 from diptych.data.kinds import Kind, Look, mark_unusable
 from diptych.data.ranges import stretching
@@ -97,6 +98,7 @@ def check(
     sources: Sequence[str | Path],
     *,
     paired: bool | None = None,
+    layout: LayoutName = "auto",
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Checkup:
@@ -105,7 +107,7 @@ def check(
     Besides the reading, near copies cost n^2 / 2 comparisons of 64 bits (see likeness.py). Raises DataError only when there is no
     folder or no image at all.
     """
-    listing = list_data(sources, paired)
+    listing = list_data(sources, paired, layout)
     inspection = inspect(listing, threads=threads, on_progress=on_progress)
     findings = [*_of_listing(listing), *_of_images(listing, inspection), _of_values(listing, inspection)]
     findings += find_copies(listing, inspection)

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from diptych.data.augment import crop, mirror, mirror_by_one_thread, resize_for, to_tensor
 from diptych.data.census import Census
+from diptych.data.folders import LayoutName
 from diptych.data.formats import read_pixels
 from diptych.data.kinds import fit
 from diptych.data.pairing import match
@@ -32,14 +33,15 @@ from diptych.pixels import Domain
 class DataConfig:
     """Where images come from and how they become training crops.
 
-    ``source``: one or two folders, or the name of embedded data. ``direction: b2a`` swaps the sides. ``resize``: ``square``
-    makes every image load_size x load_size as published, ``aspect`` brings its shorter side to load_size, ``none`` keeps its
-    own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a mirror image half of the time
-    if ``flip``. ``pairs`` is the share of samples of an unpaired training that are known pairs: images of one name on both
-    sides. ``holdout`` is the share of the training images set aside for validation where there is no val folder (see
-    diptych.data.holdout); the papers trained on all, 0. ``range`` says which values of 16-bit and float images become -1 and 1:
-    the lowest and highest of the training images (``full``), the same without outliers (``robust``, see diptych.data.ranges),
-    or given ones (``LOW,HIGH``); values beyond are clipped.
+    ``source``: one or two folders, or the name of embedded data. ``layout``: ``side_by_side`` says that one folder holds images
+    A|B, whatever their shape; ``auto`` recognises the folders (see diptych.data.folders). ``direction: b2a`` swaps the sides.
+    ``resize``: ``square`` makes every image load_size x load_size as published, ``aspect`` brings its shorter side to
+    load_size, ``none`` keeps its own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a
+    mirror image half of the time if ``flip``. ``pairs`` is the share of samples of an unpaired training that are known pairs:
+    images of one name on both sides. ``holdout`` is the share of the training images set aside for validation where there is no
+    val folder (see diptych.data.holdout); the papers trained on all, 0. ``range`` says which values of 16-bit and float images
+    become -1 and 1: the lowest and highest of the training images (``full``), the same without outliers (``robust``, see
+    diptych.data.ranges), or given ones (``LOW,HIGH``); values beyond are clipped.
     """
 
     source: tuple[str, ...] = ()
@@ -51,6 +53,7 @@ class DataConfig:
     pairs: float = 0.0
     holdout: float = 0.05
     range: str = "full"
+    layout: LayoutName = "auto"
 
     def __post_init__(self) -> None:
         parse_range(self.range)

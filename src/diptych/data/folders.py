@@ -13,17 +13,20 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from diptych.data.formats import SUFFIXES, read_pixels
+from diptych.data.formats import SUFFIXES
 from diptych.data.listing import find_images, open_folder
 from diptych.data.pairing import key_in, match
+from diptych.data.side_by_side import refuse_single_images
 from diptych.data.splits import Half, Ref, Split, take_half
 from diptych.errors import DataError
 from diptych.messages import show
 
 __all__ = ["Half", "Layout", "Ref", "Split", "find_data", "find_images", "take_half"]  # found here by all other rooms
 
+LayoutName = Literal["auto", "side_by_side"]
+_Sides = tuple[Path | None, Path | None]
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 KNOWN = {"a", "b", *(word + side for words in SPLITS.values() for word in words for side in ("a", "b", ""))}
 
@@ -32,7 +35,8 @@ KNOWN = {"a", "b", *(word + side for words in SPLITS.values() for word in words 
 class Layout:
     """Holds what was found: a sentence for people, the splits, and what is in none of them.
 
-    ``unused`` are folders beside those of the splits, or single files, and how many images are in each.
+    ``unused`` are folders beside those of the splits, or single files, and how many images are in each. ``alone`` are test
+    images of one side without a folder of the other; ``test`` is None then.
     """
 
     description: str
@@ -40,6 +44,7 @@ class Layout:
     val: Split | None
     test: Split | None
     unused: Mapping[Path, int] = field(default_factory=dict)
+    alone: Split | None = None
 
     @property
     def leftovers(self) -> str:
@@ -48,11 +53,14 @@ class Layout:
         return ", ".join(named) + (f" and {len(self.unused) - 3} more" if len(self.unused) > 3 else "")
 
 
-def find_data(sources: Sequence[str | Path], *, paired: bool) -> Layout:
+def find_data(sources: Sequence[str | Path], *, paired: bool, layout: LayoutName = "auto") -> Layout:
     """Find and pair the images in one folder (or catalogue name) or in two folders, A and B.
 
-    Every split has at least one image on each side. Paired, the two files of a pair have the same stem, relative to their
-    folders, and every image has its partner. Raises DataError, in one line that says where, what was expected, and what to do.
+    With ``layout`` side_by_side one folder holds images A|B, whatever their shape; otherwise they must look like it.
+
+    Every split has at least one image on each side, except that test images may be of one side alone. Paired, the two files of
+    a pair have the same stem, relative to their folders, and every image has its partner. Raises DataError, in one line that
+    says where, what was expected, and what to do.
     """
     if len(sources) not in (1, 2):
         raise DataError(f"{len(sources)} sources given; pass one folder that holds both domains, or two folders, A and B")
@@ -62,15 +70,17 @@ def find_data(sources: Sequence[str | Path], *, paired: bool) -> Layout:
         _refuse_nesting(a, b)
         return _with_unused(_from_sides(a, b, f"{show(a)} (A) and {show(b)} (B)", paired), roots)
     root, names = roots[0], _subfolders(roots[0])
-    for recognise in (_suffixed, _sided, _split_first, _side_by_side):
-        if layout := recognise(root, names, paired):
-            return _with_unused(layout, roots)
+    for recognise in (_side_by_side,) if layout == "side_by_side" else (_suffixed, _sided, _split_first, _side_by_side):
+        if found := recognise(root, names, paired):
+            if recognise is _side_by_side and layout == "auto":
+                refuse_single_images(found.train.a)
+            return _with_unused(found, roots)
     raise DataError(_explain(root, names))
 
 
 def _with_unused(layout: Layout, roots: Sequence[Path]) -> Layout:
     """The layout with what it leaves out of the folders that were given: images of another layout, masks, previews."""
-    splits = [split for split in (layout.train, layout.val, layout.test) if split]
+    splits = [split for split in (layout.train, layout.val, layout.test, layout.alone) if split]
     used = {ref.path for split in splits for ref in (*split.a, *split.b)}
     above = {folder for path in used for folder in path.parents}
     unused: Counter[Path] = Counter()
@@ -133,8 +143,8 @@ def _sided(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
     if "a" not in names and "b" not in names:
         return None
     a, b = ({"train": names[side]} if side in names else {} for side in "ab")
-    train = _both(root, a, b, lambda split, side: side)["train"]
-    return _from_sides(train[0], train[1], f"{show(root)} with A and B", paired)
+    _both(root, a, b, lambda split, side: side)
+    return _from_sides(names["a"], names["b"], f"{show(root)} with A and B", paired)
 
 
 def _from_sides(a: Path, b: Path, where: str, paired: bool) -> Layout:
@@ -168,24 +178,15 @@ def _side_by_side(root: Path, names: dict[str, Path], paired: bool) -> Layout | 
     def halves(folder: Path) -> Split:
         return Split(_refs(folder, "left"), _refs(folder, "right"), paired)
 
-    layout = _layout(f"{show(root)} with A|B side by side", folders, halves)
-    return Layout(layout.description + _doubt(layout.train.a[0].path), layout.train, layout.val, layout.test)
+    return _layout(f"{show(root)} with A|B side by side", folders, halves)
 
 
-def _doubt(path: Path) -> str:
-    """Remark on an image that is not wide, as two images side by side would be."""
-    try:
-        height, width = read_pixels(path).shape[:2]
-    except DataError:  # the census names every image that cannot be read
-        return ""
-    if width > height:
-        return ""
-    return f"; but {show(path.name)} is {width} x {height}, not wider than high: is it really two images side by side?"
+def _both(root: Path, a: dict[str, Path], b: dict[str, Path], wanted: Callable[[str, str], str]) -> dict[str, _Sides]:
+    """Join the folders of the two sides by split; only one of them may have test images.
 
-
-def _both(root: Path, a: dict[str, Path], b: dict[str, Path], wanted: Callable[[str, str], str]) -> dict[str, tuple[Path, Path]]:
-    """Join the folders of the two sides by split. Raises DataError when one side lacks a split, or there is no train."""
-    for split in SPLITS:
+    Raises DataError when one side lacks another split, or there is no train.
+    """
+    for split in ("train", "val"):
         if (split in a) != (split in b):
             here, there = (a, "B") if split in a else (b, "A")
             beside = [show(path.name) for name, path in _subfolders(here[split].parent).items() if name not in KNOWN]
@@ -196,17 +197,21 @@ def _both(root: Path, a: dict[str, Path], b: dict[str, Path], wanted: Callable[[
         raise DataError(
             f"{show(root)}: only {', '.join(a)} found, no {wanted('train', 'A')} and {wanted('train', 'B')}; add them"
         )
-    return {split: (a[split], b[split]) for split in a}
+    return {split: (a.get(split), b.get(split)) for split in SPLITS if split in a or split in b}
 
 
 def _layout(where: str, folders: dict[str, Any], make: Callable[[Any], Split]) -> Layout:
-    splits = {split: make(folder) for split, folder in folders.items()}
+    splits: dict[str, Split] = {split: make(folder) for split, folder in folders.items()}
     counts = ", ".join(f"{split} on {found}" if split == "train" else f"{split}: {found}" for split, found in splits.items())
-    return Layout(f"{where}: {counts}", splits["train"], splits.get("val"), splits.get("test"))
+    test = splits.get("test")
+    alone = test if test and not (test.a and test.b) else None
+    return Layout(f"{where}: {counts}", splits["train"], splits.get("val"), None if alone else test, alone=alone)
 
 
-def _two_folders(folders: tuple[Path, Path], paired: bool) -> Split:
+def _two_folders(folders: _Sides, paired: bool) -> Split:
     a, b = folders
+    if not (a and b):
+        return Split(_refs(a) if a else (), _refs(b) if b else (), paired=False)
     _refuse_nesting(a, b)
     split = Split(_refs(a), _refs(b), paired=False)
     return _paired(a, b, split) if paired else split

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from diptych.data.folders import KNOWN, SPLITS, Layout, find_data
+from diptych.data.folders import KNOWN, SPLITS, Layout, LayoutName, find_data
 from diptych.data.formats import read_pixels
 from diptych.data.kinds import Look, look_over
 from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
@@ -98,26 +98,29 @@ class Inspection:
     shift: Shift = field(default_factory=Shift)
 
 
-def list_data(sources: Sequence[str | Path], paired: bool | None = None) -> Listing:
+def list_data(sources: Sequence[str | Path], paired: bool | None = None, layout: LayoutName = "auto") -> Listing:
     """List the images of one folder (or catalogue name) or two, as pairs or not; None decides by the layout and the names.
 
     Raises DataError when there is no such folder, or no image in it; every other problem is in the listing.
     """
     roots = [open_folder(source) for source in sources]
     try:
-        loose = find_data(sources, paired=False)
+        loose = find_data(sources, paired=False, layout=layout)
     except DataError as error:
         return Listing("", False, "as the layout is not known", _salvaged(roots), problem=str(error))
-    return replace(_listed(sources, paired, loose), unused=loose.leftovers)
+    listing = _listed(sources, paired, loose, layout)
+    if loose.alone and not listing.paired:
+        listing = replace(listing, splits=listing.splits | {"test": loose.alone})
+    return replace(listing, unused=loose.leftovers)
 
 
-def _listed(sources: Sequence[str | Path], paired: bool | None, loose: Layout) -> Listing:
+def _listed(sources: Sequence[str | Path], paired: bool | None, loose: Layout, layout: LayoutName) -> Listing:
     """List a layout that was recognised, as pairs or not."""
     splits = {name: split for name in SPLITS if (split := getattr(loose, name))}
     if loose.train.a[0].half != "whole":
         how = "as told" if paired is not None else "as the images are side by side"
         kept = paired is not False
-        description = find_data(sources, paired=kept).description
+        description = find_data(sources, paired=kept, layout=layout).description
         return Listing(description, kept, how, {name: Split(side.a, side.b, kept) for name, side in splits.items()})
     if paired is False:
         return Listing(loose.description, False, "as told", splits)

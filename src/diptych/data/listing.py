@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import stat
 import unicodedata
 from collections import Counter
@@ -17,6 +18,7 @@ from diptych.data.published import PUBLISHED, fetched
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 KINDS = ".jpg, .png, .webp, .tif, .npy ..."
 
 
@@ -64,11 +66,16 @@ def open_folder(source: str | Path) -> Path:
 
     Raises DataError that names the near one when there is none.
     """
-    path = Path(source).expanduser()
+    if re.match(r"[a-z][a-z0-9+.-]*://", str(source), re.IGNORECASE):
+        raise DataError(f"{show(source)}: is an address, expected a folder of images; download them, and pass their folder")
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"{show(source)}: names the home of a user who is not known here; write the path in full") from error
     try:
         if stat.S_ISDIR(path.stat().st_mode):
             return path
-        raise DataError(f"{show(path)}: is a file, expected a folder of images; pass the folder that it is in")
+        raise DataError(f"{show(path)}: {what_a_file_is(path)}")
     except (FileNotFoundError, NotADirectoryError):
         pass  # it may be a name of embedded data; if not, what is near follows
     except (OSError, ValueError) as error:  # such as a name that is too long
@@ -85,6 +92,17 @@ def open_folder(source: str | Path) -> Path:
     near = difflib.get_close_matches(path.name, [*beside, *EMBEDDED], n=1)
     hint = f"did you mean {show(near[0] if near[0] in EMBEDDED else path.with_name(near[0]))}?" if near else "check the path"
     raise DataError(f"{show(path)}: no such folder, and no embedded data of this name ({', '.join(EMBEDDED)}); {hint}")
+
+
+def what_a_file_is(path: Path) -> str:
+    """In words what a file is that was given in place of a folder, and what to pass instead."""
+    suffix = path.suffix.lower()
+    if suffix in ARCHIVES:
+        return "is an archive, expected a folder of images; unpack it, and pass the folder"
+    if suffix in (".txt", ".csv", ".tsv", ".lst", ".json", ".jsonl"):
+        return "is a list, expected a folder of images; put the images that it names, or links to them, into a folder"
+    kind = "an image" if suffix in SUFFIXES else "a file"
+    return f"is {kind}, expected a folder of images; pass the folder that it is in"
 
 
 def refuse_out_in_data(out: str | Path, sources: Sequence[str | Path]) -> None:

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from diptych.data.datasets import read_as
 from diptych.data.folders import Ref, find_images
-from diptych.data.formats import output_suffix, write_pixels
+from diptych.data.formats import SUFFIXES, output_suffix, write_pixels
 from diptych.errors import ConfigError, DataError, StorageError, out_of_memory
 from diptych.files import is_same_file
+from diptych.inference.manifest import Job, Manifest
 from diptych.inference.translator import Translator, WorkingSize
 from diptych.messages import show
 from diptych.overlap import ahead
@@ -30,22 +31,13 @@ THREADS = min(4, os.cpu_count() or 1)  # this many read files, and as many write
 
 
 @dataclass(frozen=True)
-class Job:
-    """An image to translate, and the file that its translation is written to."""
-
-    source: Path
-    target: Path
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """What became of a job: it was done, skipped because its result was there, or not done for the reason in ``problem``.
+    """What became of a job: it was done, or not done for the reason in ``problem``.
 
     ``by_stages`` says that the image was translated by stages, as it was too large for the memory.
     """
 
     job: Job
-    skipped: bool = False
     problem: str | None = None
     by_stages: bool = False
 
@@ -53,10 +45,14 @@ class Outcome:
 def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) -> list[Job]:
     """Make a job of each input file and each image in input folders; the tree of a folder is kept below ``out``.
 
+    A single image may also be given the file that it becomes: an ``out`` with the suffix of an image that is no folder.
     Where ``out`` lies inside an input folder, the images in it are taken for results and are not translated again. Raises
-    DataError when an input is missing, a folder holds no images, or a result would overwrite its input or another result.
+    DataError when an input is missing, a folder holds no images, or a result would overwrite its input or another result, and
+    ConfigError when ``out`` names a file that several images, or pixels of this kind, cannot become.
     """
     jobs: dict[Path, Job] = {}
+    if names_a_file(out):
+        return [_single_job(inputs, Path(out), translator)]
     for given in map(Path, inputs):
         if not given.exists():
             raise DataError(f"{show(given)}: no such file or folder; give images or folders of images")
@@ -78,6 +74,32 @@ def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) 
     return list(jobs.values())
 
 
+def names_a_file(out: str | Path) -> bool:
+    """Whether the place for results is the name of one image, and not a folder."""
+    return Path(out).suffix.lower() in SUFFIXES and not Path(out).is_dir()
+
+
+def folder_of(out: str | Path) -> Path:
+    """The folder that results are written into."""
+    return Path(out).parent if names_a_file(out) else Path(out)
+
+
+def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator) -> Job:
+    """The job of one image whose result has a name of its own."""
+    if len(inputs) > 1 or Path(inputs[0]).is_dir():
+        raise ConfigError(f"--out {show(out)}: names one image, but several are translated; give a folder, --out {out.stem}")
+    source = Path(inputs[0])
+    if not source.exists():
+        raise DataError(f"{show(source)}: no such file or folder; give images or folders of images")
+    if is_same_file(source, out):
+        raise DataError(f"{show(source)}: would be overwritten by its own translation; choose another --out")
+    suffix = output_suffix(out.suffix, translator.target.channels, translator.target.dtype)
+    if suffix != out.suffix:
+        kind = f"{translator.target.channels} x {translator.target.dtype}"
+        raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind} pixels; name it {out.stem}{suffix}")
+    return Job(source, out)
+
+
 @dataclass(frozen=True)
 class _Loaded:
     """An image before or after the network, with the height and width that it has in its file."""
@@ -96,7 +118,7 @@ def translate_files(
     at: WorkingSize = "native",
     batch: int = 1,
     batch_values: int | None = None,
-    skip_existing: bool = False,
+    manifest: Manifest | None = None,
     watch: Callable[[Outcome], None] = lambda o: None,
     watch_stages: Callable[[Job, float], None] = lambda job, share: None,
 ) -> list[Outcome]:
@@ -106,16 +128,18 @@ def translate_files(
     size go through the network together, as long as they have no more than ``batch_values`` numbers. Outcomes are in the order
     of the jobs, and ``watch`` is called with each. Images that do not fit into the translator's memory are translated by stages:
     ``watch_stages`` is called with the share that is done, and an interrupted image goes on from a hidden folder beside its
-    result. With ``skip_existing``, an interrupted translation goes on where it stopped.
+    result. The ``manifest`` of the folder records every result.
     Raises StorageError when the disk refuses.
     """
     batch = 1 if translator.depends_on_batch else batch
-    load = partial(_load, translator=translator, at=at, skip_existing=skip_existing)
+    load = partial(_load, translator=translator, at=at)
     outcomes = []
     with (
         closing(ahead(load, jobs, threads=THREADS, depth=batch + THREADS)) as loaded,
         closing(_translated(_grouped(loaded, batch, batch_values), translator, watch_stages)) as translated,
-        closing(ahead(partial(_write, translator=translator), translated, threads=THREADS, depth=batch + THREADS)) as written,
+        closing(
+            ahead(partial(_write, translator=translator, manifest=manifest), translated, threads=THREADS, depth=batch + THREADS)
+        ) as written,
     ):
         for outcome in written:
             outcomes.append(outcome)
@@ -123,9 +147,7 @@ def translate_files(
     return outcomes
 
 
-def _load(job: Job, translator: Translator, at: WorkingSize, skip_existing: bool) -> _Loaded | Outcome:
-    if skip_existing and job.target.exists():
-        return Outcome(job, skipped=True)
+def _load(job: Job, translator: Translator, at: WorkingSize) -> _Loaded | Outcome:
     try:
         pixels = read_as(Ref(job.source), translator.source)
         return _Loaded(job, translator.prepare(pixels, at), *pixels.shape[:2])
@@ -215,7 +237,7 @@ def scratch_folder(target: Path) -> Path:
     return target.with_name(f".{target.name[:40]}.{digest}.stages")
 
 
-def _write(item: _Loaded | Outcome, translator: Translator) -> Outcome:
+def _write(item: _Loaded | Outcome, translator: Translator, manifest: Manifest | None) -> Outcome:
     if isinstance(item, Outcome):
         return item
     job = item.job
@@ -225,7 +247,12 @@ def _write(item: _Loaded | Outcome, translator: Translator) -> Outcome:
         raise StorageError(f"{show(job.target.parent)}: cannot be made ({error.strerror}); choose another --out") from error
     problem = None
     try:
-        write_pixels(job.target, translator.finish(item.pixels, item.height, item.width))
+        pixels = translator.finish(item.pixels, item.height, item.width)
+        if manifest:
+            manifest.begin(job)
+        write_pixels(job.target, pixels)
+        if manifest:
+            manifest.finish(job)
     except DataError as error:
         problem = str(error)
     except MemoryError:

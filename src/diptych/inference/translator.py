@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from diptych.inference.staged import StagedRun, Watch, staging_of
 from diptych.inference.staging import whole_bytes
 from diptych.memory import available_memory, resident_memory
 from diptych.nets.modes import Mode, depends_on_batch
+from diptych.sheets import Sheet, contact_sheet
 from diptych.snapshot import Snapshot
 
 
@@ -112,24 +114,43 @@ class Translator:
             raise ConfigError(f"backend {self.backend} computes on the cpu, found device {device!r}; choose --backend torch")
 
     def __call__(self, image: Any) -> Any:
-        """Translate one image.
+        """Translate an image, a batch of them, or a list.
 
-        A PIL image comes back as a PIL image, an (h, w), (h, w, c) array of the source domain's pixel type as such an array
-        of the target's, a (c, h, w) or (n, c, h, w) tensor of native pixels likewise. Height and width stay as they are.
-        Raises ConfigError or DataError for anything that is not such an image.
+        A PIL image comes back as a PIL image, an (h, w), (h, w, c) or (n, h, w, c) array of the source domain's pixel type as
+        such an array of the target's, a (c, h, w) or (n, c, h, w) tensor of native pixels likewise, and a list of such images as
+        a list. Height and width stay as they are. Raises ConfigError or DataError for anything that is not such an image.
         """
+        if isinstance(image, list | tuple):
+            return [self(each) for each in image]
+        if isinstance(image, np.ndarray | Tensor) and 0 in image.shape:
+            raise DataError(f"the shape {tuple(image.shape)} holds no pixels; pass images of at least 1 x 1 pixel")
         if isinstance(image, Image.Image):
             return _to_pil(self.pixels(_from_pil(image)))
         if isinstance(image, np.ndarray) and image.ndim in (2, 3):
             squeeze = image.ndim == 2
             out = self.pixels(image[..., None] if squeeze else image)
             return out[..., 0] if squeeze and out.shape[-1] == 1 else out
+        if isinstance(image, np.ndarray) and image.ndim == 4:
+            prepared = torch.stack([self.prepare(each) for each in image])
+            return np.stack([self.finish(out, *image.shape[1:3]) for out in self.tensors(prepared)])
         if isinstance(image, Tensor) and image.ndim in (3, 4):
             batch = self.tensors(image[None] if image.ndim == 3 else image)
             return batch[0] if image.ndim == 3 else batch
-        expected = "PIL images, (h, w) or (h, w, c) arrays, (c, h, w) or (n, c, h, w) tensors"
+        expected = "PIL images, (h, w), (h, w, c) or (n, h, w, c) arrays, (c, h, w) or (n, c, h, w) tensors, and lists of these"
         found = f"the shape {tuple(image.shape)}" if isinstance(image, np.ndarray | Tensor) else type(image).__name__
         raise ConfigError(f"a translator takes {expected}, found {found}")
+
+    def sheet(self, images: Sequence[Any]) -> Sheet:
+        """A contact sheet of images, PIL images or arrays as in a call, beside their translations; notebooks show it.
+
+        Raises DataError when there are none.
+        """
+        if not len(images):
+            raise DataError("a sheet needs at least one image, found none")
+        arrays = [_from_pil(image) if isinstance(image, Image.Image) else np.asarray(image) for image in images]
+        inputs = [self.prepare(array[..., None] if array.ndim == 2 else array)[None] for array in arrays]
+        outputs = [self.target.encode(self.tensors(x)) for x in inputs]
+        return Sheet(contact_sheet([("input", [self.source.encode(x) for x in inputs]), ("output", outputs)]))
 
     def pixels(self, pixels: np.ndarray, at: WorkingSize = "native") -> np.ndarray:
         """Translate an (h, w, c) array of native pixels.

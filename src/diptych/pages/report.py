@@ -47,9 +47,10 @@ PARTS = {
 }
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, refresh: int = 0) -> Path:
     """Write ``report.html`` into a run folder from whatever of a run is there, and return its path.
 
+    A browser loads the page again every ``refresh`` seconds, while a training writes it again and again; 0: it stays.
     Raises ConfigError when the folder holds no part of a run, StorageError when the page cannot be written.
     """
     missing = [f"{pattern} ({what})" for pattern, what in PARTS.items() if not any(folder.glob(pattern))]
@@ -85,7 +86,7 @@ def write_report(folder: Path) -> Path:
         "best": understood("snapshot-best.safetensors", about_snapshot),
         "versions": versions(),
     }
-    values |= {"recipe": recipe, "census": census, "epoch_size": epoch_size, "snapshot": snapshot}
+    values |= {"refresh": refresh, "recipe": recipe, "census": census, "epoch_size": epoch_size, "snapshot": snapshot}
     values |= {"problems": problems, "missing": missing}
     write_page(folder / "report.html", render("report.html.j2", values))
     return folder / "report.html"
@@ -227,6 +228,7 @@ def about_recipe(path: Path) -> dict[str, Any]:
         "columns": [[row for row in rows if row[0].startswith("method.") == first] for first in (True, False)],
         "known": known,
         "yaml": yaml.safe_dump(values, sort_keys=False, default_flow_style=None),
+        "lineage": values.get("start", {}).get("lineage", []),
         "epochs": train["epochs"] + train["decay_epochs"],
         "batch_size": train["batch_size"],
     }

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from diptych.data.folders import find_data
 from diptych.device import pick_device
 from diptych.errors import DataError
 from diptych.evaluation.examples import sheet_of
@@ -43,6 +44,7 @@ def score_test_images(
     recipe = Recipe.load(folder / "recipe.json")
     real = find_real_images(recipe, paired=paired)
     if real is None:
+        show_one_side(folder, recipe, device)
         return None
     try:
         census = readable(real.split)
@@ -71,3 +73,22 @@ def score_test_images(
         return None
     write_evaluation(evaluation, folder)
     return evaluation
+
+
+def show_one_side(folder: Path, recipe: Recipe, device: str) -> None:
+    """Draw the translations of test images that only one side has, which cannot be scored; the log says so."""
+    alone = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout).alone
+    if alone is None:
+        return
+    split = recipe.data.oriented(alone)
+    direction = "a2b" if split.a else "b2a"
+    loaded = Loaded.on(Snapshot.load(folder / "snapshot.safetensors"), str(pick_device(device)))
+    if direction not in loaded.translators:
+        log.warning("the test images are of side B alone, which this method does not translate; they are left alone")
+        return
+    translator = loaded.translators[direction]
+    census_split = split if direction == "a2b" else split.swapped()
+    sheet = sheet_of(translator.tensors, translator.source, translator.target, recipe.data, census_split)
+    write_atomic(folder / f"test-{direction}.png", sheet)
+    side = direction[0].upper()
+    log.warning("only side %s has test images: test-%s.png shows their translations; scores need both sides", side, direction)

@@ -36,7 +36,8 @@ def find_real_images(
     ``paired`` takes images of equal names as pairs, or as two sets; None takes them as the recipe does. Other data without that
     split is taken whole, but raises DataError when it lies in a folder of training images.
     """
-    layout = find_data(data or recipe.data.source, paired=recipe.method.paired if paired is None else paired)
+    paired = recipe.method.paired if paired is None else paired
+    layout = find_data(data or recipe.data.source, paired=paired, layout="auto" if data else recipe.data.layout)
     found = unseen_split(layout, split_name, data) if data else split_of(layout, split_name)
     return RealImages(recipe.data.oriented(found), layout.description) if found else None
 

@@ -53,6 +53,15 @@ class Schedule:
         """The learning rate after ``images`` images."""
         return self.config.lr_at(images / self.epoch_images)
 
+    def lr_d_at(self, images: int) -> float:
+        """The learning rate of the discriminators after ``images`` images."""
+        return self.config.lr_d_at(images / self.epoch_images)
+
+    def steps_of_epochs(self, every: int) -> dict[int, int]:
+        """The steps that end every so many epochs, with the number of each of these epochs; none where ``every`` is 0."""
+        epochs = range(every, self.config.epochs + self.config.decay_epochs + 1, every) if every else ()
+        return {math.ceil(epoch * self.epoch_images / self.config.batch_size): epoch for epoch in epochs}
+
 
 def evenly_spaced(count: int, total: int) -> set[int]:
     """``count`` steps evenly spread over a training of ``total`` steps, the last step among them."""

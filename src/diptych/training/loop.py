@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from diptych.choices import Compile, OnNaN
+from diptych.choices import Compile, LoggerName, OnNaN
 from diptych.data.cache import Cache, kept
 from diptych.data.census import Census
 from diptych.data.datasets import Crops
 from diptych.data.stream import NativeBatch, batches
 from diptych.device import pick_device, pick_precision, repeatable_kernels, workers_for
-from diptych.errors import Interrupted
+from diptych.errors import DataError, Interrupted
 from diptych.files import write_atomic
 from diptych.methods import Batch
 from diptych.recipe import Recipe
@@ -26,12 +27,15 @@ from diptych.training.execution.compiling import wants_compiling
 from diptych.training.execution.cuda_graph import GraphedStep
 from diptych.training.execution.out_of_memory import explain_out_of_memory, step_within_memory
 from diptych.training.job import Job, Schedule, evenly_spaced
+from diptych.training.lost_images import LostImages
 from diptych.training.preparation import build_method, read_data
 from diptych.training.progress import Progress, Watch
 from diptych.training.records.best import Validation
-from diptych.training.records.observer import Observer
+from diptych.training.records.loggers import open_loggers
+from diptych.training.records.observer import Observer, snapshot_of
 from diptych.training.records.preview import Preview
 from diptych.training.signals import catch_interrupts
+from diptych.training.start import begin, freeze, go_on, with_hashes
 from diptych.training.states import recover, resume, save
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
@@ -54,6 +58,9 @@ def train(
     num_previews: int = 20,
     validation: Validation | None = None,
     num_validations: int = 20,
+    patience: int = 0,
+    keep_every: int = 0,
+    loggers: Sequence[LoggerName] = (),
     on_nan: OnNaN = "stop",
     auto_batch: bool = False,
     watch: Watch = lambda progress: None,
@@ -73,6 +80,9 @@ def train(
     num_previews: how many contact sheets are drawn over the whole training.
     validation: how snapshots are scored on held-out images; the best one is kept as ``snapshot-best.safetensors``.
     num_validations: how many times that is done over the whole training.
+    patience: end the training when so many validations in a row brought no better score; 0: never.
+    keep_every: keep a snapshot after every so many epochs, as ``snapshot-epoch-0010.safetensors``; 0: only the last and best.
+    loggers: where statistics and previews are shown besides the run folder (see diptych.training.records.loggers).
     on_nan: what follows an update that is NaN or infinite, which never reaches the weights: ``stop``; ``skip`` it; or
         ``rollback`` to the newest saved state and go on with the next batch.
     auto_batch: where memory runs out, go on with each batch in more parts.
@@ -81,7 +91,7 @@ def train(
     Raises DataError, ConfigError, LockedError, StorageError and TrainingError; Interrupted after a signal, once all is saved.
     """
     chosen = pick_device(device)
-    recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, chosen)})
+    recipe = with_hashes(recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, chosen)}))
     with ExitStack() as stack:
         # Prepare the process: explain errors, choose repeatable kernels, catch signals, join other processes.
         stack.enter_context(explain_out_of_memory(recipe, chosen))
@@ -96,10 +106,15 @@ def train(
         crops = Crops(census, recipe.data, recipe.train.seed)
         schedule, batch_size = Schedule(recipe.train, len(crops)), recipe.train.batch_size
 
-        # Build the networks, and resume where the run stopped.
+        # Build the networks, with the weights that the recipe starts with, and resume where the run stopped.
         method = build_method(recipe, census, world)
+        begun = broadcast(bool(run and run.states()), world)
+        before = None if begun else begin(method, recipe, world)
+        freeze(method, recipe.start.freeze)
         compiled = wants_compiling(compile, chosen, checkpoint=recipe.train.checkpoint)
         trainee = Trainee(method, recipe, chosen, world, compiled=compiled)
+        if before is not None:
+            go_on(trainee, before)
         resume(trainee, run, schedule.images)
         graphed = graph and chosen.type == "cuda" and world.size == 1
         take_step = GraphedStep(trainee) if graphed else partial(train_step, trainee)
@@ -115,6 +130,9 @@ def train(
         # Decide what is drawn and written down, and at which steps.
         preview = Preview(census.val or census.split, census, recipe.data)
         preview_steps = {1, *evenly_spaced(num_previews, schedule.steps)} if num_previews and run and preview.a else set()
+        shown = open_loggers(loggers, run.folder, recipe.to_dict()) if run else []
+        for logger in shown:
+            stack.callback(logger.close)
         observer = Observer(
             job,
             trainee,
@@ -123,20 +141,29 @@ def train(
             validation=validation,
             num_validations=num_validations,
             log_every=log_every,
+            patience=patience,
+            loggers=shown,
             watch=watch,
         )
+        kept_steps = schedule.steps_of_epochs(keep_every)
 
         # Write the line of statistics that is missing if this run was stopped while it validated.
         step, saved = trainee.images // batch_size, time.monotonic()
         if observer.due(step) and not broadcast(observer.has_line(step), world):
             observer.observe(step)
+        if broadcast(observer.exhausted, world):
+            if run:
+                log.info("%s; nothing is left to train", observer.why_exhausted)
+            return Path(out) / "snapshot.safetensors"
 
         # Train on every batch that is left.
+        lost = LostImages(census)
+        observer.tick(step)
         workers = workers_for(chosen) if workers is None else workers
         loading = {"rank": world.rank, "world": world.size, "workers": workers}
         for native in batches(crops, trainee.images, schedule.images, batch_size, pin=chosen.type == "cuda", **loading):
             # Take one step.
-            trainee.set_lr(schedule.lr_at(trainee.images))
+            trainee.set_lr(schedule.lr_at(trainee.images), schedule.lr_d_at(trainee.images))
             trainee.set_progress(trainee.images / schedule.images)
             batch = to_device(native, census, chosen)
             observer.measure_speedup(batch)
@@ -145,19 +172,26 @@ def train(
             step = trainee.images // batch_size
 
             # Report images that could not be read, and answer updates that were NaN or infinite.
-            for problem in native.problems:
-                log.warning("skipped: %s", problem)
+            lost.note(native.problems)
             while trouble := trainee.guard.read(step, native.files, wait=observer.due(step)):
                 recover(trainee, run, trouble, on_nan)
 
             # Draw a preview and write a line of statistics where they are due.
+            observer.tick(step)
             if run and step in preview_steps:
+                run.refuse_removed()
                 picture = preview.draw(trainee.translators(), recipe.method.mode)
                 write_atomic(run.folder / f"preview-{trainee.images:09d}.png", picture)
+                for logger in shown:
+                    logger.picture(step, picture)
                 watch(Progress("preview", step, schedule.steps))
             if observer.due(step):
                 with suppress(Interrupted):  # the training stops below, saved, and writes this line when it is resumed
                     observer.observe(step)
+
+            if run and step in kept_steps:
+                selection = f"after epoch {kept_steps[step]}"
+                snapshot_of(trainee, job, selection).save(run.snapshot_of_epoch(kept_steps[step]))
 
             # Save now and then, after the last step, and when a signal asked any process to stop; all processes do so together.
             wanted = world.first and (step == schedule.steps or time.monotonic() - saved >= save_every)
@@ -167,6 +201,14 @@ def train(
                     recover(trainee, run, trouble, on_nan)
                 save(trainee, job, step)
                 saved = time.monotonic()
+            if observer.due(step) and highest_flag(int(lost.too_many), world, chosen):
+                save(trainee, job, step)
+                raise DataError(str(lost))
+            if observer.due(step) and highest_flag(int(observer.exhausted), world, chosen):
+                save(trainee, job, step)
+                if run:
+                    log.info("%s; the training ends here", observer.why_exhausted)
+                break
             if asked > 1 and step < schedule.steps:
                 stopped = f"stopped at step {step:,} of {schedule.steps:,} and saved; run the same command to go on"
                 raise Interrupted(stopped, asked)

@@ -19,6 +19,7 @@ from diptych.run import Run
 from diptych.training.distributed import World, broadcast, on_first
 from diptych.training.progress import Progress, Watch
 from diptych.training.records.best import refuse_test
+from diptych.training.same_data import keep_prints, same_images
 from diptych.training.signals import Interrupts
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,11 @@ def read_data(recipe: Recipe, run: Run | None, world: World, strict: bool, inter
 def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Interrupts, watch: Watch) -> Census:
     """The census that the run folder keeps, or else a new one, whose findings are logged."""
     assert run is not None, "only the first process takes the census, and it has the run folder"
-    layout = find_data(recipe.data.source, paired=recipe.method.paired)
+    layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout)
+    log.info("data: %s", layout.description)
     kept = run.census()
     if kept is not None:
-        return kept
+        return same_images(run, kept, layout, recipe, strict)
 
     def counted(done: int, total: int) -> None:
         watch(Progress("reading images", done, total))
@@ -49,6 +51,8 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
     whole = take_census(train, strict=strict, value_range=parse_range(recipe.data.range), on_progress=counted)
     census = with_validation(whole, layout, recipe)
     run.keep_census(census)
+    keep_prints(run, layout, recipe)
+    log.info("images: a %s, b %s", census.a, census.b)
     if layout.unused:
         log.warning("not used, as it is not part of the layout: %s", layout.leftovers)
     for remark in census.remarks():

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How much of a long task is done; ``epoch``, ``images_s`` (images per second) and ``losses`` are set only while training."""
+    """How much of a long task is done; ``epoch`` and ``images_s`` (images per second) are set only while training.
+
+    ``losses`` are means over the last steps, which not every step reports.
+    """
 
     task: str
     done: int

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from diptych.choices import OnNaN
 from diptych.errors import TrainingError
+from diptych.messages import show
 from diptych.run import Run
 from diptych.training.distributed import World, broadcast, highest_flag, on_first
 from diptych.training.health.nonfinite import NonFinite
@@ -33,8 +34,12 @@ def resume(trainee: Trainee, run: Run | None, images: int) -> None:
         log.warning("%s; using the state before it", problem)
     if state is not None:
         trainee.restore(state)
-        finished = trainee.images >= images
-        log.info("finished already, at %s images" if finished else "resumed at %s images", f"{trainee.images:,}")
+        if trainee.images >= images:
+            where = show(run.folder) if run else "RUN"
+            advice = "more epochs: `diptych train --from %s --more-epochs N`"
+            log.info(f"finished already, at %s images; nothing is left to train; {advice}", f"{trainee.images:,}", where)
+        else:
+            log.info("resumed at %s images", f"{trainee.images:,}")
     if run:
         run.rewind_stats(state["step"] if state else 0)
 
@@ -48,6 +53,7 @@ def save(trainee: Trainee, job: Job, step: int) -> None:
     state = trainee.state()
     if job.run is None:
         return
+    job.run.refuse_removed()
     snapshot_of(trainee, job, "the last of the training").save(job.run.snapshot)
     job.run.save_state(step, state)  # comes last, so that a run with its final state has its snapshot too
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +51,7 @@ class Trainee:
         on_gpu = device.type == "cuda"  # a CUDA graph reads the learning rate and the step count from the device
         self.optimizers = {
             phase: torch.optim.Adam(
-                [p for net in nets for p in net.parameters()],
+                [p for net in nets for p in net.parameters() if p.requires_grad],
                 torch.tensor(recipe.train.lr, device=device) if on_gpu else recipe.train.lr,
                 recipe.train.betas,
                 fused=True,
@@ -73,14 +73,15 @@ class Trainee:
                 for net in nets:
                     net.compile(dynamic=False if on_gpu else None)  # None compiles once for all further sizes
 
-    def set_lr(self, lr: float) -> None:
-        """Set the learning rate of every phase."""
-        for optimizer in self.optimizers.values():
+    def set_lr(self, lr: float, lr_d: float | None = None) -> None:
+        """Set the learning rate of every phase; ``lr_d`` is that of the discriminators' phase D, where it differs."""
+        for phase, optimizer in self.optimizers.items():
+            rate = lr if lr_d is None or not phase.startswith("D") else lr_d
             for group in optimizer.param_groups:
                 if isinstance(group["lr"], Tensor):
-                    group["lr"].fill_(lr)
+                    group["lr"].fill_(rate)
                 else:
-                    group["lr"] = lr
+                    group["lr"] = rate
 
     def _average(self, method: Method) -> Ema:
         train = self.recipe.train
@@ -127,14 +128,8 @@ class Trainee:
             )
         local = state["ranks"][self.world.rank]
         self.method.load_state_dict(state["method"] | local["buffers"])
-        for phase, optimizer in self.optimizers.items():
-            groups = optimizer.state_dict()["param_groups"]
-            moments = {
-                index: {name: _laid_out_as(parameter, value) for name, value in kept.items()}
-                for index, (parameter, kept) in enumerate(zip(_parameters(optimizer), state["optimizers"][phase], strict=True))
-                if kept  # it is empty for a parameter that never had a gradient
-            }
-            optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        for phase in self.optimizers:
+            self.load_moments(phase, state["optimizers"][phase])
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         sums = local["sums"] if "sums" in local else state["stats"]["sums"]  # states of older versions have those of rank 0
@@ -151,6 +146,16 @@ class Trainee:
                 "this training is resumed with %d CPU threads and was saved with %d: it is not bit-identical from here on",
                 *(torch.get_num_threads(), state["threads"]),
             )
+
+    def load_moments(self, phase: str, moments: Sequence[Mapping[str, object]]) -> None:
+        """Give the optimizer of a phase the moments of each of its parameters, in their order."""
+        optimizer = self.optimizers[phase]
+        found = {
+            index: {name: _laid_out_as(parameter, value) for name, value in kept.items()}
+            for index, (parameter, kept) in enumerate(zip(_parameters(optimizer), moments, strict=True))
+            if kept  # it is empty for a parameter that never had a gradient
+        }
+        optimizer.load_state_dict({"state": found, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def fastest_layout(device: torch.device) -> torch.memory_format:

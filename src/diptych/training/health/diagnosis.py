@@ -7,12 +7,12 @@ looks; a problem that has gone is not reported.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from diptych.recipe import flat
+from diptych.training.health.advice import Advice, with_values
 
 Numbers = dict[str, float]
 
@@ -53,45 +53,48 @@ class Rule:
     limit: float
     looks: int
     epoch: int
-    advice: str
+    advice: Advice
 
 
+AGAIN = "start again with "
 RULES = (
     #    problem                         number        sense    limit looks epoch
     Rule("one output for all inputs",    "spread",     "below", 0.05,  2, 1,
-         "lower --train.lr, set --method.lambda_r1 1, or try another --train.seed; if paired, do the pairs belong together?"),
+         Advice(("lower --train.lr", "set --method.lambda_r1 1", "try another --train.seed"),
+                last="if paired, do the pairs belong together?")),
     Rule("flat output",                  "detail",     "below", 0.05,  2, 1,
-         "start again with --train.lr 1e-4, --method.norm instance and --method.init_gain 0.02"),
+         Advice(("--train.lr 1e-4", "--method.norm instance", "--method.init_gain 0.02"), AGAIN, "and")),
     Rule("output = input",               "copy",       "below", 0.08,  2, 1,
-         "lower --method.lambda_identity; if a and b hardly differ there is little to learn: see them with `diptych check`"),
+         Advice(("lower --method.lambda_identity",),
+                last="if a and b hardly differ there is little to learn: see them with `diptych check`")),
     Rule("colours inverted",             "inverted",   "above", 0.6,   2, 2,
-         "start again with another --train.seed, a higher --method.lambda_identity or a --method.generator such as unet_7"),
+         Advice(("another --train.seed", "a higher --method.lambda_identity", "a --method.generator such as unet_7"), AGAIN)),
     Rule("dead ReLU",                    "dead",       "above", 0.95,  2, 1,
-         "start again with --method.norm instance and a lower --train.lr"),
+         Advice(("--method.norm instance", "a lower --train.lr"), AGAIN, "and")),
     Rule("saturated output",             "saturated",  "above", 0.5,   2, 1,
-         "start again with --method.init_gain 0.02 and a lower --train.lr"),
+         Advice(("--method.init_gain 0.02", "a lower --train.lr"), AGAIN, "and")),
     Rule("checkerboard",                 "checker",    "above", 0.04,  3, 2,
-         "start again with --method.upsample pixelshuffle"),
+         Advice(("--method.upsample pixelshuffle",), AGAIN)),
     Rule("pairs do not belong together", "match",      "below", 0.65,  2, 1,
-         "look at the pairs with `diptych check`; images of one name must show one thing at one place"),
+         Advice(last="look at the pairs with `diptych check`; images of one name must show one thing at one place")),
     Rule("no cycle",                     "uncycled",   "above", 0.8,   2, 1,
-         "nothing ties outputs to inputs; set --method.lambda_cycle_a 10 and --method.lambda_cycle_b 10"),
+         Advice(("--method.lambda_cycle_a 10", "--method.lambda_cycle_b 10"), "nothing ties outputs to inputs; set ", "and")),
     Rule("the cycle does not return",    "cycle",      "above", 1.0,   6, 2,
-         "raise --method.lambda_cycle_a and --method.lambda_cycle_b, or lower --train.lr"),
+         Advice(("raise --method.lambda_cycle_a and --method.lambda_cycle_b", "lower --train.lr"))),
     Rule("the cycle hides information",  "hidden",     "above", 1.5,   2, 1,
-         "lower --method.lambda_cycle_a and --method.lambda_cycle_b, or raise --method.lambda_identity"),
+         Advice(("lower --method.lambda_cycle_a and --method.lambda_cycle_b", "raise --method.lambda_identity"))),
     Rule("discriminator wins",           "confidence", "below", 0.05,  2, 1,
-         "use more images, --method.lambda_r1 1, or a smaller --method.ndf"),
+         Advice(("more images", "--method.lambda_r1 1", "a smaller --method.ndf"), "use ")),
     Rule("discriminator diverges",       "confidence", "above", 1.5,   2, 1,
-         "lower --train.lr, or set --method.lambda_r1 1"),
+         Advice(("lower --train.lr", "set --method.lambda_r1 1"))),
     Rule("discriminator over-fits",      "overfit",    "above", 1.5,   3, 2,
-         "use more images, --data.flip true, --method.lambda_r1 1, or the best snapshot"),
+         Advice(("more images", "--data.flip true", "--method.lambda_r1 1", "the best snapshot"), "use ")),
     Rule("networks do not learn",        "moved",      "below", 1e-12, 1, 1,
-         "is --train.lr 0? does an optimizer of yours miss them?"),
+         Advice(last="is --train.lr 0? does an optimizer of yours miss them?")),
     Rule("weights run away",             "moved",      "above", 0.004, 1, 1,
-         "start again with a lower --train.lr; at the papers' 2e-4 it is about 0.0005"),
+         Advice(("a lower --train.lr",), AGAIN, last="at the papers' 2e-4 it is about 0.0005")),
     Rule("loss diverges",                "worse",      "above", 3.0,   2, 1,
-         "start again with a lower --train.lr"),
+         Advice(("a lower --train.lr",), AGAIN)),
 )  # fmt: skip
 NOT_FINITE = "--train.lr may be too high; look for flat images with `diptych check`, or set --train.precision fp32"
 
@@ -133,7 +136,7 @@ def diagnose(lines: Sequence[Mapping[str, Any]], recipe: Mapping[str, Any]) -> l
                 broken = [*broken, (step, value)] if wrong else []
             if len(broken) >= rule.looks and looks[-1][1] >= rule.epoch:
                 since, value = broken[0][0], broken[-1][1]
-                advice = _with_values(rule.advice, settings)
+                advice = rule.advice.for_settings(settings)
                 verdicts.append(Verdict(rule.problem, where, rule.number, value, rule.sense, rule.limit, since, advice))
     return verdicts
 
@@ -249,16 +252,6 @@ def _not_finite(lines: Sequence[Mapping[str, Any]], settings: Mapping[str, Any])
         for name, value in line["losses"].items():
             if not math.isfinite(value):
                 since.setdefault(name, (line["step"], value))
-    advice = _with_values(NOT_FINITE, settings)
+    advice = with_values(NOT_FINITE, settings)
     for name, (step, value) in since.items():
         yield Verdict("not finite", name, "loss", value, "not below", math.inf, step, advice)
-
-
-def _with_values(advice: str, settings: Mapping[str, Any]) -> str:
-    """Add its present value to each setting that the advice names; a method of the user's own may not have that setting."""
-
-    def told(match: re.Match[str]) -> str:
-        name = match[1]
-        return f"{match[0]} (now {settings[name]})" if name in settings else match[0]
-
-    return re.sub(r"--([a-z]+\.\w+)(?: (?:[\d.]+(?:e-\d+)?|true|[a-z]+_\d|instance|fp32|pixelshuffle)\b)?", told, advice)

@@ -142,7 +142,7 @@ def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: N
     Raises DataError like a training; ConfigError when the method cannot be built; OutOfMemory when no size fits at all.
     """
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, device)})
-    layout = find_data(recipe.data.source, paired=recipe.method.paired)
+    layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout)
     train = recipe.data.oriented(layout.train)
     census = take_census(sampled(train))
     trained = train if layout.val else hold_out(train, recipe.data, recipe.train.seed)[0]

@@ -37,6 +37,13 @@ class LossAverages:
         self.clear()
         return losses
 
+    def peek(self) -> dict[str, float]:
+        """The means so far in this process alone, which go on; this waits for the device."""
+        if not self.steps:
+            return {}
+        means = (torch.stack(list(self.sums.values())) / self.steps).tolist()
+        return dict(zip(self.sums, means, strict=True))
+
     def clear(self) -> None:
         """Start again from zero. The sums keep their addresses, since a CUDA graph adds to them there."""
         for value in self.sums.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +19,12 @@ from diptych.training.job import Job, Schedule, evenly_spaced
 from diptych.training.progress import Progress, Watch
 from diptych.training.random_state import preserved_random_state
 from diptych.training.records.best import BestScore, Validation, usable_scores
+from diptych.training.records.loggers import Logger, numbers_of
 from diptych.training.signals import Interrupts
 from diptych.training.trainee import Trainee
 
 log = logging.getLogger(__name__)
+GLANCE = 15.0  # seconds between two reports of losses that are not written down: reading them waits for the device
 
 
 class Observer:
@@ -42,9 +45,12 @@ class Observer:
         num_validations: int,
         log_every: int,
         watch: Watch,
+        patience: int = 0,
+        loggers: Sequence[Logger] = (),
     ) -> None:
         self.job, self.trainee, self.schedule, self.interrupts = job, trainee, schedule, interrupts
         self.log_every, self.watch = log_every, watch
+        self.patience, self.loggers = patience, loggers
         self.doctor = Doctor(trainee.method, job.recipe, job.census, job.device)
         self.lines = job.run.lines() if job.run else []
         validates = validation is not None and job.census.val is not None
@@ -52,6 +58,8 @@ class Observer:
         self.validation_steps = evenly_spaced(num_validations, schedule.steps) if validates else set()
         self.warned: set[tuple[str, str]] = set()
         self.speedup: Speedup | None = None
+        self._glanced: float | None = None
+        self._began = (0.0, 0)
         self._start_clock()
 
     def due(self, step: int) -> bool:
@@ -69,6 +77,21 @@ class Observer:
             self.speedup = Speedup(self.trainee, batch)
             self._start_clock()
 
+    def tick(self, step: int) -> None:
+        """Report a step that may have no line of statistics, with the losses of the last steps now and then."""
+        if not self.job.world.first:
+            return
+        now, images = time.monotonic(), self.trainee.images
+        if self._glanced is None:
+            self._began, self._glanced = (now, images), now
+        losses = None
+        if now - self._glanced >= GLANCE:
+            self._glanced, losses = now, self.trainee.stats.peek()
+        seconds, trained = now - self._began[0], images - self._began[1]
+        speed = trained / seconds if seconds > 0 else 0.0
+        epoch = self.schedule.epoch_at(max(0, images - self.job.recipe.train.batch_size)) + 1
+        self.watch(Progress("training", step, self.schedule.steps, epoch, speed, losses))
+
     def observe(self, step: int) -> None:
         """Write the line of a step: mean losses since the last line, speed, and validation and health where they are due.
 
@@ -83,9 +106,31 @@ class Observer:
         before = images - config.batch_size
         epoch = self.schedule.epoch_at(before) + 1
         position = {"step": step, "images": images, "epoch": epoch, "lr": self.schedule.lr_at(before)}
+        position |= {"lr_d": self.schedule.lr_d_at(before)} if config.lr_d else {}
         pace = {"images_s": round(speed, 3)} | (self.speedup.of(speed) if self.speedup else {})
         self._write(position | {"losses": losses} | pace | scores)
         self.watch(Progress("training", step, self.schedule.steps, epoch, speed, losses))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether ``patience`` validations in a row brought no better score; only the first process knows."""
+        return bool(self.patience and self.best) and self._stale() >= self.patience
+
+    @property
+    def why_exhausted(self) -> str:
+        """In words why the training ends early."""
+        assert self.best is not None, "only validations exhaust patience"
+        rule, stale = self.best.validation.rule, self._stale()
+        return f"no better score in {stale} validations in a row ({rule}, {self.best.value:.4g}, is the best snapshot)"
+
+    def _stale(self) -> int:
+        """The number of validations since the best one."""
+        assert self.best is not None, "there are no validations without a score"
+        best, stale = BestScore(self.best.validation, ()), 0
+        for line in self.lines:
+            if "validation" in line:
+                stale = 0 if best.improves(line["validation"]) else stale + 1
+        return stale
 
     def _start_clock(self) -> None:
         """Count time and images for the speed from here on."""
@@ -121,6 +166,10 @@ class Observer:
         if self.best and self.best.improves(line.get("validation", {})):
             rule = f"{self.best.validation.rule}, {self.best.value:.6g}"
             snapshot_of(self.trainee, self.job, rule).save(self.job.run.best)
+        if self.exhausted:
+            line["early_stop"] = self.patience
+        for logger in self.loggers:
+            logger.line(line["step"], numbers_of(line))
         self.job.run.add_stats(line)  # comes last, so that the snapshot of a written line exists
 
     def _verdicts(self) -> list[Verdict]:

@@ -1,0 +1,110 @@
+"""The model card of a run: what its snapshot is, what it was trained on, and how it scored, as Markdown to publish beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from diptych.data.census import Census
+from diptych.evaluation.tables import tables
+from diptych.files import sha256_of, write_atomic
+from diptych.messages import show
+from diptych.run import read_census
+from diptych.trees import read_header
+
+log = logging.getLogger(__name__)
+NAME = "MODEL_CARD.md"
+SIGNATURE = "<!-- written by diptych; SHA-256 of the text above: {} -->\n"
+
+
+def write_card(folder: Path) -> Path | None:
+    """Write ``MODEL_CARD.md`` beside the snapshot of a run, and return its path; None where a person changed the one there.
+
+    The licence is left open, for only whoever owns the images can choose it.
+    """
+    path = folder / NAME
+    if path.exists() and not is_own(path):
+        log.info("%s: was changed by hand and is kept as it is", show(path))
+        return None
+    text = "\n".join(lines(folder)) + "\n"
+    write_atomic(path, (text + SIGNATURE.format(_hash(text))).encode("utf-8", "replace"))
+    return path
+
+
+def is_own(path: Path) -> bool:
+    """Whether a card is as diptych wrote it."""
+    text, _, signature = path.read_text(encoding="utf-8", errors="replace").rpartition("<!-- written by diptych;")
+    return bool(text) and f"<!-- written by diptych;{signature}" == SIGNATURE.format(_hash(text))
+
+
+def lines(folder: Path) -> Iterator[str]:
+    """The card, line by line."""
+    recipe: dict[str, Any] = json.loads((folder / "recipe.json").read_text())
+    method, data, train = recipe["method"]["name"], recipe["data"], recipe["train"]
+    names = " and ".join(show(Path(source).name) for source in data["source"])
+    about = read_header(folder / "snapshot.safetensors")
+    yield from ("---", "license: unknown # choose one that the licences of your images allow", "library_name: diptych")
+    yield from (f"tags: [image-to-image, {json.dumps(method)}]", "---", "", f"# {method} on {names}", "")
+    ways = {"a2b": "from A to B", "b2a": "from B to A"}
+    yield f"Translates images {' and '.join(ways.get(way, way) for way in about['generators'])}."
+    yield from ("", "```", f"diptych translate snapshot.safetensors photos/ --out translated/{_way(about)}", "```", "")
+    yield from ("## Data", "")
+    yield from _of_data(read_census(folder), data)
+    yield from ("", "## Training", "")
+    epochs = train["epochs"] + train["decay_epochs"]
+    yield f"- {epochs} epochs at crops of {data['crop_size']} pixels, {about['about'].get('images', 0):,} images seen"
+    yield from (f"- goes on from {before}" for before in recipe.get("start", {}).get("lineage", ()))
+    for name in ("weights", "weights_a2b", "weights_b2a"):
+        if path := recipe.get("start", {}).get(name):
+            yield f"- begins with {name} of {show(Path(path).name)}, SHA-256 {recipe['start'][f'{name}_sha256']}"
+    yield "- every setting stands in `recipe.json` and in the snapshot itself"
+    yield from ("", "## Scores", "")
+    yield from _of_scores(folder / "evaluation.json")
+    yield from ("", "## Files", "")
+    for path in sorted(folder.glob("snapshot*.safetensors")):
+        selection = str(read_header(path).get("about", {}).get("selection", ""))
+        yield f"- `{path.name}`, SHA-256 {sha256_of(path)}{': ' + selection if selection else ''}"
+    yield from ("", "## Licence", "")
+    yield "Not chosen yet. The licences of the training images limit the choice; say here what others may do with this model."
+    yield ""
+
+
+def _way(header: dict[str, Any]) -> str:
+    return "" if "a2b" in header["generators"] else " --direction b2a"
+
+
+def _of_data(census: Census, data: dict[str, Any]) -> Iterator[str]:
+    held_out = f"; {census.val} validate it" if census.val else "; none are held out"
+    yield f"- {census.split} to train on{held_out}"
+    yield f"- A: {census.a}; B: {census.b}"
+    yield f"- resized as `{data['resize']}`{', mirrored at random' if data['flip'] else ', not mirrored'}"
+    if census.skipped:
+        yield f"- {len(census.skipped):,} files were left out, as they could not be used"
+
+
+def _of_scores(path: Path) -> Iterator[str]:
+    """The tables of an evaluation in Markdown, with the protocol of every number."""
+    if not path.exists():
+        yield "Not scored yet: `diptych evaluate` does it."
+        return
+    for table in tables(json.loads(path.read_text())):
+        if table.title:
+            yield from (f"### {table.title}", "")
+        yield "| | " + " | ".join(table.columns.values()) + " | images | protocol |"
+        yield "|---" * (len(table.columns) + 3) + "|"
+        for row in table.rows:
+            cells = [row.cells.get(of) for of in table.columns]
+            texts = [f"{cell.value} {cell.interval}".strip() if cell else "" for cell in cells]
+            arrow = "↑" if row.better == "higher" else "↓"
+            columns = [f"{arrow} {row.title}", *texts, f"{row.n:,}", f"`{row.protocol}`"]
+            yield "| " + " | ".join(re.sub(r"\s+", " ", text).replace("|", "\\|") for text in columns) + " |"
+        yield ""
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
