@@ -15,6 +15,7 @@ from diptych.nets import build_net
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 from diptych.trees import Tree, read_header, read_tree, write_tree
+from diptych.zoo import resolve
 
 FORMAT = 1
 
@@ -59,7 +60,7 @@ class Snapshot:
 
     @classmethod
     def load(cls, path: str | Path) -> Snapshot:
-        """Read and verify a file, or the last snapshot in a run folder.
+        """Read and verify a file, the last snapshot in a run folder, or a network of the zoo by its name.
 
         The generators are on the CPU, in eval mode, without gradients. Raises SnapshotError when the file is missing, damaged,
         not a snapshot, or written by a newer version.
@@ -74,7 +75,8 @@ class Snapshot:
 
 
 def snapshot_in(path: Path) -> Path:
-    """The last snapshot of a run folder; any other path as it is."""
+    """The last snapshot of a run folder, or the file of a network of the zoo by its name; any other path as it is."""
+    path = resolve(path)
     inside = path / "snapshot.safetensors"
     return inside if inside.is_file() else path
 

@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "prepare": "make pairs of one folder of photos: edges, gray, few pixels, holes ... and the photos themselves",
     "plan": "measure what a training would need: memory, hours, and the largest batch and crop that fit",
     "translate": "translate images and folders of images with a trained snapshot",
+    "zoo": "list trained networks that can be used by name, or make such files",
     "export": "write a snapshot as one ONNX or TorchScript file for other programs",
     "evaluate": "score a run, a snapshot or finished images, with intervals and documented protocols",
     "compare": "compare systems on the same images: differences with intervals and tests, images side by side",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from diptych.errors import ConfigError
 from diptych.messages import show
+from diptych.zoo import resolve
 
 SNAPSHOT = "snapshot.safetensors"
 FOREIGN = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
@@ -15,11 +16,13 @@ PROGRAMS = {".onnx": "an ONNX program", ".h5": "a Keras file", ".keras": "a Kera
 
 
 def chosen_snapshot(given: Path, command: str, inputs: Sequence[str] = (), rest: str = "") -> Path:
-    """The snapshot file that a word means; the one in it, if the word is a run folder.
+    """The snapshot file that a word means; the one in it, if the word is a run folder, or that of a network of the zoo.
 
     ``inputs`` are the words after it and ``rest`` what follows them, to say the command that was meant if they are exchanged.
     Raises ConfigError for what is no snapshot; a file that is missing or damaged is left for Snapshot.load to name.
     """
+    if (found := resolve(given)) != given:
+        return found
     exchanged = next((word for word in inputs if is_snapshot(Path(word))), None)
     if not is_snapshot(given) and exchanged:
         words = [exchanged, str(given), *(word for word in inputs if word != exchanged)]

@@ -1,0 +1,73 @@
+"""diptych zoo: list trained networks that can be used by name, or make files for such a list."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from diptych.cli import command_parser
+from diptych.errors import ConfigError
+
+EXAMPLES = """\
+  diptych zoo                                                       what there is
+  diptych translate sunflower2daisy photo.jpg --out daisy.jpg       a name instead of a file
+  diptych zoo pack runs/x --name horse2zebra --back zebra2horse --licence CC0-1.0 --shows "horses to zebras" --out zoo/
+  diptych zoo pack runs/x --name horse2zebra --discriminators --licence CC0-1.0 --shows "horses to zebras" --out zoo/
+$DIPTYCH_ZOO names another zoo: a folder, or https://..."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's actions and their options."""
+    p = command_parser("zoo", EXAMPLES, "diptych zoo [pack SNAPSHOT ...]")
+    actions = p.add_subparsers(dest="action", metavar="ACTION", parser_class=type(p), prog="diptych zoo")
+    sentence = "Write each network of a snapshot as a 16-bit file of its own, with a card and an entry in the folder's zoo.json."
+    c = actions.add_parser("pack", help="make the files of a zoo from a snapshot", description=sentence, allow_abbrev=False)
+    c.add_argument("snapshot", metavar="SNAPSHOT", type=Path, help="a run folder or a snapshot")
+    c.add_argument("--name", required=True, help="the name of the network from A to B; NAME-D_b and so on are discriminators")
+    c.add_argument("--back", default="", metavar="NAME", help="the name of the network from B to A (default: NAME-b2a)")
+    c.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the zoo")
+    c.add_argument("--shows", required=True, metavar="TEXT", help="what it does and what it was trained on, in one sentence")
+    c.add_argument("--licence", required=True, metavar="TEXT", help="what others may do with it; mind the training images")
+    c.add_argument("--discriminators", action="store_true", help="pack the discriminators of the run folder as well")
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """List the zoo, or pack a snapshot."""
+    args = parser().parse_args(argv)
+    return pack(args) if args.action == "pack" else listing()
+
+
+def listing() -> int:
+    """Print name, size, licence and scores of every network."""
+    from diptych.cli.console import console
+    from diptych.zoo import models
+
+    for model in models().values():
+        kind = "" if model.generator else " (discriminator)"
+        console.print(f"{model.name:32}{model.size / 1e6:6.1f} MB  {model.shows}{kind}", soft_wrap=True)
+        scores = "".join(f"; {name} {value}" for name, value in model.scores.items())
+        console.print(f"{'':32}licence: {model.licence}{scores}", soft_wrap=True)
+    if not models():
+        console.print("this zoo is empty; `diptych zoo pack` adds to one", soft_wrap=True)
+    return 0
+
+
+def pack(args: argparse.Namespace) -> int:
+    """Write the files of one snapshot, and print how far 16 bits differ from its own."""
+    for option, name in (("--name", args.name), ("--back", args.back or args.name)):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
+            raise ConfigError(f"{option} {name!r}: must be of lower-case letters, digits, - and _, as it is typed as a word")
+    from diptych.cli.console import console, show_notes
+    from diptych.messages import show
+    from diptych.scoring.packing import pack_snapshot
+
+    show_notes()
+    for model, difference in pack_snapshot(
+        args.snapshot, args.name, args.out, args.shows, args.licence, back=args.back, discriminators=args.discriminators
+    ):
+        apart = f"  differs by at most {difference:.1e} of [-1, 1] from 32 bits" if model.generator else ""
+        console.print(f"{show(args.out / model.file)}  {model.size:,} bytes{apart}", soft_wrap=True)
+    return 0

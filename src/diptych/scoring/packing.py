@@ -1,0 +1,91 @@
+"""Make the files of a zoo from a snapshot: one network a file in 16 bits, each with a card and an entry in the index."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from diptych.errors import ConfigError, WeightsError
+from diptych.evaluation.tables import tables
+from diptych.files import sha256_of
+from diptych.messages import show
+from diptych.pages.card import NAME as CARD
+from diptych.snapshot import Snapshot, snapshot_in
+from diptych.training.publish import with_discriminators
+from diptych.zoo import Model, pack
+
+PROBE = 64  # pixels a side of the random images on which 16 and 32 bits are compared
+LIMIT = 65504.0  # the largest number of 16-bit floats
+
+
+def pack_snapshot(
+    source: Path, name: str, folder: Path, shows: str, licence: str, *, back: str = "", discriminators: bool = False
+) -> Iterator[tuple[Model, float]]:
+    """Write each network of a snapshot into a zoo's folder; yields its entry and the greatest difference that 16 bits make.
+
+    ``name`` translates A to B. The other direction is called ``back`` (NAME-b2a without it), and in its file the sides are
+    exchanged, so that it too translates a2b. NAME-D_b and so on are discriminators, for which no difference is measured. Raises
+    ConfigError where a file of the name is there, and WeightsError where weights do not fit into 16 bits.
+    """
+    snapshot = with_discriminators(source) if discriminators else Snapshot.load(source)
+    swapped = replace(snapshot, a=snapshot.b, b=snapshot.a)
+    alone: dict[str, Snapshot] = {}
+    for way, net in snapshot.generators.items():
+        part, sides = (name, snapshot) if way == "a2b" else (back or f"{name}-b2a", swapped)
+        alone[part] = replace(sides, generators={"a2b": net}, discriminators={})
+    for judge, net in snapshot.discriminators.items() if discriminators else ():
+        alone[f"{name}-{judge}"] = replace(snapshot, generators={}, discriminators={judge: net})
+    for part in alone:
+        if (folder / f"{part}.safetensors").exists():
+            raise ConfigError(f"{show(folder / f'{part}.safetensors')}: is there already; remove it, or take another --name")
+    card, scores = _card(source), _scores(source)
+    for part, one in alone.items():
+        path = folder / f"{part}.safetensors"
+        small = {"generators": _in_16_bits(one.generators, part), "discriminators": _in_16_bits(one.discriminators, part)}
+        replace(one, generators=small["generators"], discriminators=small["discriminators"]).save(path)
+        translates = bool(one.generators)
+        difference = _difference(one, Snapshot.load(path)) if translates else 0.0
+        size, numbers = path.stat().st_size, scores if part == name else {}
+        entry = Model(part, path.name, sha256_of(path), size, shows, licence, translates, numbers)
+        pack(entry, folder, f"# {part}\n\n{shows}\n\nLicence: {licence}\n\n{card}")
+        yield entry, difference
+
+
+def _in_16_bits(nets: Mapping[str, nn.Module], where: str) -> dict[str, nn.Module]:
+    for name, net in nets.items():
+        largest = max((float(value.abs().max()) for value in net.state_dict().values() if value.is_floating_point()), default=0.0)
+        if not largest <= LIMIT:
+            raise WeightsError(f"{where}: {name} has a weight of {largest:g}, which 16 bits cannot hold")
+    return {name: copy.deepcopy(net).half() for name, net in nets.items()}
+
+
+@torch.inference_mode()
+def _difference(one: Snapshot, other: Snapshot) -> float:
+    noise = torch.rand(2, one.a.channels, PROBE, PROBE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    outputs = [snapshot.generators["a2b"].eval()(noise) for snapshot in (one, other)]
+    return float((outputs[0] - outputs[1]).abs().max())
+
+
+def _card(source: Path) -> str:
+    path = snapshot_in(source).with_name(CARD)
+    text = path.read_text(encoding="utf-8") if path.is_file() else "No card was written beside this snapshot.\n"
+    return text.partition("\n---\n")[2].strip() + "\n" if text.startswith("---\n") else text
+
+
+def _scores(source: Path) -> dict[str, str]:
+    """The scores that the run's evaluation printed, by name, with their intervals."""
+    path = snapshot_in(source).with_name("evaluation.json")
+    if not path.is_file():
+        return {}
+    found: dict[str, str] = {}
+    for table in tables(json.loads(path.read_text())):
+        for row in table.rows:
+            if cell := next((row.cells[of] for of in table.columns if row.cells.get(of)), None):
+                found.setdefault(row.title, f"{cell.value} {cell.interval}".strip())
+    return found

@@ -1,0 +1,138 @@
+"""Trained networks by name: ``Translator.load("sunflower2daisy")`` and `diptych translate sunflower2daisy photo.jpg`.
+
+A zoo is a folder with an index, zoo.json, and one 16-bit snapshot for each network. The index of diptych's own zoo ships with the
+package; its files lie in zoo/ of a checkout, or are fetched. $DIPTYCH_ZOO names another zoo: a folder, or https://...
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from diptych.downloads import Download, Watch, download, mirrored, user_cache
+from diptych.errors import SnapshotError, WeightsError
+from diptych.files import sha256_of, write_atomic
+from diptych.messages import show
+
+log = logging.getLogger(__name__)
+
+INDEX = "zoo.json"
+OWN = Path(__file__).parent / INDEX
+CHECKOUT = Path(__file__).parents[2] / "zoo"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One network of a zoo.
+
+    ``shows`` says what it does and on what it was trained, ``licence`` what others may do with it. ``scores`` are the numbers of
+    its card by name, as texts with their intervals. ``generator`` is False for a discriminator, which is there to train on from.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    size: int
+    shows: str
+    licence: str
+    generator: bool = True
+    scores: Mapping[str, str] = field(default_factory=dict)
+
+
+def models(index: Path | None = None) -> dict[str, Model]:
+    """The networks of a zoo by name: of $DIPTYCH_ZOO where it is set, else of diptych's own.
+
+    Raises WeightsError where the index cannot be had or is none.
+    """
+    path = index or _index()
+    try:
+        return {name: Model(name=name, **row) for name, row in json.loads(path.read_text(encoding="utf-8")).items()}
+    except OSError as error:
+        raise WeightsError(f"{show(path)}: cannot be read ({error.strerror}); DIPTYCH_ZOO is a folder with a {INDEX}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{show(path)}: is not the index of a zoo ({error}); `diptych zoo pack` writes one") from error
+
+
+def _index() -> Path:
+    place = os.environ.get("DIPTYCH_ZOO", "")
+    if not place:
+        return OWN
+    if "://" not in place:
+        return Path(place) / INDEX
+    target = cache_folder() / INDEX
+    target.unlink(missing_ok=True)  # an index may have changed since it was last fetched
+    download(Download("the index of the zoo", mirrored("", INDEX, "DIPTYCH_ZOO")), target)
+    return target
+
+
+def cache_folder() -> Path:
+    """Where fetched networks are kept: ``diptych/zoo`` in the platform's folder for caches."""
+    return Path(user_cache("diptych"), "zoo")
+
+
+def find(name: str, watch: Watch = lambda done, total: None) -> Path | None:
+    """The verified file of a network of the zoo, fetched where it is not here; None if the zoo has none of this name.
+
+    Raises WeightsError where it cannot be had or has other bytes than the index says.
+    """
+    model = models().get(name)
+    if model is None:
+        return None
+    place = os.environ.get("DIPTYCH_ZOO", "")
+    here = (Path(place) if place and "://" not in place else CHECKOUT) / model.file
+    if here.is_file() and "://" not in place:
+        return _verified(model, here)
+    target = cache_folder() / model.file
+    if target.is_file() and sha256_of(target) == model.sha256:
+        return target
+    if "://" not in place:
+        raise WeightsError(
+            f"{name}: {show(here)} is not there; set DIPTYCH_ZOO to where the files of the zoo lie, a folder or https://..."
+        )
+    log.info("%s: fetching %s bytes of the zoo; licence: %s", name, f"{model.size:,}", model.licence)
+    url = mirrored("", model.file, "DIPTYCH_ZOO")
+    download(Download(f"{name} of the zoo", url, model.sha256, model.size), target, watch)
+    return target
+
+
+def _verified(model: Model, path: Path) -> Path:
+    if (found := sha256_of(path)) != model.sha256:
+        raise WeightsError(f"{show(path)}: expected SHA-256 {model.sha256} of {model.name}, found {found}; get it again")
+    return path
+
+
+def resolve(given: str | Path) -> Path:
+    """The path that a word means: itself if there is such a file or folder, else the file of the zoo's network of that name.
+
+    A word that is neither stays as it is, and where both are there, the log says that the path is taken.
+    """
+    path, name = Path(given), str(given)
+    if "/" in name or "\\" in name or path.suffix:
+        return path
+    if path.exists():
+        if name in models():
+            log.info("%s: the file or folder of this name is taken, not the network of the zoo", show(path))
+        return path
+    return find(name) or path
+
+
+def pack(entry: Model, folder: Path, card: str) -> None:
+    """Add a network, whose file lies in the folder already, to the folder's index, with its card as NAME.md."""
+    index = folder / INDEX
+    known: dict[str, Any] = {}
+    if index.exists():
+        known = {name: _row(model) for name, model in models(index).items()}
+    if entry.sha256 != sha256_of(folder / entry.file):
+        raise SnapshotError(f"{show(folder / entry.file)}: changed while it was packed; pack it again")
+    write_atomic(folder / f"{entry.name}.md", card.encode())
+    rows = known | {entry.name: _row(entry)}
+    write_atomic(index, (json.dumps(dict(sorted(rows.items())), indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _row(model: Model) -> dict[str, Any]:
+    return {key: value for key, value in asdict(model).items() if key != "name"}

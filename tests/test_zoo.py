@@ -1,0 +1,162 @@
+"""Networks by name: packed in 16 bits, found in a folder or fetched, verified, and used as a snapshot is."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from diptych import Translator
+from diptych.cli import main
+from diptych.data.formats import read_pixels
+from diptych.errors import SnapshotError, WeightsError
+from diptych.nets import PatchGAN, ResNet
+from diptych.pixels import Domain
+from diptych.snapshot import Snapshot
+from diptych.zoo import models, resolve
+
+
+def network(seed: int, inputs: int = 3, outputs: int = 3) -> ResNet:
+    torch.manual_seed(seed)
+    return ResNet(inputs, outputs, width=4, num_blocks=1).eval()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run folder with a snapshot of both directions: gray to RGB, and back."""
+    snapshot = Snapshot({"a2b": network(0, 1, 3), "b2a": network(1, 3, 1)}, Domain(1), Domain(3), 16)
+    snapshot.save(tmp_path / "run" / "snapshot.safetensors")
+    (tmp_path / "run" / "MODEL_CARD.md").write_text("---\nlicense: x\n---\n\n# gray\n\nMade for a test.\n")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def zoo(run, tmp_path, monkeypatch):
+    """That snapshot in a zoo that $DIPTYCH_ZOO names."""
+    words = ["--name", "gray2rgb", "--back", "rgb2gray", "--licence", "CC0-1.0", "--shows", "gray to colours"]
+    assert main(["zoo", "pack", str(run), "--out", str(tmp_path / "zoo"), *words]) == 0
+    monkeypatch.setenv("DIPTYCH_ZOO", str(tmp_path / "zoo"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "zoo"
+
+
+def test_both_directions_are_packed_in_16_bits_and_each_translates_a_to_b(run, zoo, capsys):
+    gray = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
+    whole = Snapshot.load(run)
+    for name, way, image in (("gray2rgb", "a2b", gray), ("rgb2gray", "b2a", np.stack([gray] * 3, -1))):
+        expected, found = Translator(whole, way)(image), Translator.load(name)(image)
+        assert np.abs(found.astype(int) - expected).max() <= 1
+        assert (zoo / f"{name}.safetensors").stat().st_size < 0.65 * sum(
+            4 * p.numel() for p in whole.generators[way].parameters()
+        ) + 8000
+    half = whole.generators["a2b"].state_dict()["head.1.weight"].half()
+    assert torch.equal(Snapshot.load("gray2rgb").generators["a2b"].state_dict()["head.1.weight"], half.float())
+
+
+def test_the_index_and_the_card_say_what_it_is(zoo, capsys):
+    assert main(["zoo"]) == 0
+    printed = capsys.readouterr().out
+    assert "gray2rgb" in printed and "gray to colours" in printed and "licence: CC0-1.0" in printed
+    card = (zoo / "gray2rgb.md").read_text()
+    assert card.startswith("# gray2rgb\n\ngray to colours\n\nLicence: CC0-1.0\n") and "Made for a test." in card
+
+
+def test_the_command_line_takes_a_name_and_a_path_of_that_name_wins(zoo, tmp_path, monkeypatch, capsys):
+    Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "x.png")
+    assert main(["translate", "gray2rgb", str(tmp_path / "x.png"), "--out", str(tmp_path / "out")]) == 0
+    assert read_pixels(tmp_path / "out" / "x.png").shape == (16, 16, 3)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gray2rgb").mkdir()
+    capsys.readouterr()
+    assert main(["translate", "gray2rgb", str(tmp_path / "x.png"), "--out", str(tmp_path / "out2")]) == 2
+    said = capsys.readouterr().err
+    assert "gray2rgb: the file or folder of this name is taken, not the network of the zoo" in said
+    assert "is a folder without a snapshot.safetensors" in said
+
+
+def test_a_file_of_other_bytes_is_refused(zoo):
+    content = (zoo / "gray2rgb.safetensors").read_bytes()
+    (zoo / "gray2rgb.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(WeightsError, match="expected SHA-256"):
+        Translator.load("gray2rgb")
+
+
+def test_a_network_is_fetched_once_and_then_works_without_the_zoo_being_there(zoo, monkeypatch, tmp_path):
+    monkeypatch.setenv("DIPTYCH_ZOO", zoo.as_uri())
+    fetched = resolve("gray2rgb")
+    assert fetched == tmp_path / "cache" / "diptych" / "zoo" / "gray2rgb.safetensors"
+    (zoo / "gray2rgb.safetensors").unlink()
+    assert resolve("gray2rgb") == fetched and list(Snapshot.load("gray2rgb").generators) == ["a2b"]
+    (zoo / "rgb2gray.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"rgb2gray of the zoo: cannot be fetched from file:///.*put the file at"):
+        resolve("rgb2gray")
+
+
+def test_other_words_stay_what_they_are(zoo):
+    assert str(resolve("nobody")) == "nobody" and str(resolve("x/gray2rgb")) == "x/gray2rgb"
+    with pytest.raises(SnapshotError):
+        Translator.load("nobody")
+
+
+def test_discriminators_are_files_of_their_own(tmp_path, run, monkeypatch):
+    torch.manual_seed(3)
+    judge = PatchGAN(3, width=4, num_layers=1)
+    judged = Snapshot.load(run)
+    judged = Snapshot(judged.generators, judged.a, judged.b, discriminators={"D_b": judge})
+    monkeypatch.setattr("diptych.scoring.packing.with_discriminators", lambda source: judged)
+    words = ["--name", "x", "--licence", "none", "--shows", "a test", "--discriminators", "--out", str(tmp_path / "zoo")]
+    assert main(["zoo", "pack", str(run), *words]) == 0
+    found = Snapshot.load(tmp_path / "zoo" / "x-D_b.safetensors")
+    assert not found.generators and list(found.discriminators) == ["D_b"]
+    assert {name: model.generator for name, model in models(tmp_path / "zoo" / "zoo.json").items()} == {
+        "x": True,
+        "x-b2a": True,
+        "x-D_b": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--name", "Gray"], "--name 'Gray': must be of lower-case letters"),
+        (["--name", "a/b"], "--name 'a/b': must be"),
+        (["--name", "a", "--back", "../b"], "--back '../b': must be"),
+        (["--name", "gray2rgb"], "gray2rgb.safetensors: is there already"),
+    ],
+)
+def test_bad_names_are_refused(words, message, zoo, run, capsys):
+    assert main(["zoo", "pack", str(run), "--out", str(zoo), "--shows", "x", "--licence", "y", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_weights_that_16_bits_cannot_hold_are_refused(run, tmp_path, capsys):
+    large = Snapshot.load(run)
+    with torch.no_grad():
+        large.generators["a2b"].head[1].weight[0, 0, 0, 0] = 70000.0
+    large.save(run / "snapshot.safetensors")
+    words = ["--name", "x", "--licence", "none", "--shows", "a test", "--out", str(tmp_path / "zoo")]
+    assert main(["zoo", "pack", str(run), *words]) == 6
+    assert "x: a2b has a weight of 70000, which 16 bits cannot hold" in capsys.readouterr().err
+
+
+def test_an_index_that_is_none_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("DIPTYCH_ZOO", str(tmp_path))
+    with pytest.raises(WeightsError, match=r"zoo.json: cannot be read \(No such file"):
+        models()
+    for text in ("[]", "{", json.dumps({"x": {"file": "y"}})):
+        (tmp_path / "zoo.json").write_text(text)
+        with pytest.raises(WeightsError, match=r"zoo.json: is not the index of a zoo"):
+            models()
+
+
+def test_every_file_of_diptychs_own_zoo_is_what_the_index_says():
+    from diptych.files import sha256_of
+    from diptych.zoo import CHECKOUT, OWN
+
+    rows = models(OWN)
+    assert json.loads((CHECKOUT / "zoo.json").read_text()) == json.loads(OWN.read_text())
+    for model in rows.values():
+        path = CHECKOUT / model.file
+        assert path.stat().st_size == model.size <= 6 * 2**20 and sha256_of(path) == model.sha256
+    assert sum(model.size for model in rows.values()) <= 16 * 2**20
