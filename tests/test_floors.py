@@ -35,7 +35,7 @@ FLOORS = {
     "contracts": {"loss_networks", "recipe", "renamed", "recipes", "snapshot", "zoo", "foreign", "run"},
     "engines": {"training", "inference", "evaluation"},
     "compositions": {"pages", "scoring"},
-    "applications": {"study", "server", "music", "prepare", "ablation"},
+    "applications": {"study", "server", "music", "prepare", "ablation", "bench"},
     "command line": {"cli", "__main__"},
 }
 SOCIABLE = {"pieces", "contracts", "compositions", "command line"}  # on every other floor, neighbours never import one another

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from diptych.ablation.table import FCN, cell, difference, estimates, markdown, order_of
+from diptych.ablation.table import FCN, estimates, markdown, order_of
 from diptych.ablation.variants import PIX2PIX, TABLES
 from diptych.metrics.estimate import mean_estimate
+from diptych.scoring.cells import cell, difference
 
 LOSSES = TABLES["pix2pix"][0]
 TITLES = {"fcn_pixel": ("Per pixel", "higher"), "lpips_alex": ("LPIPS", "lower")}

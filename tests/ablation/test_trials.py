@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diptych.ablation.trials import score, train_all, trials_of
+from diptych.ablation.trials import score, trials_of
 from diptych.ablation.variants import VARIANTS, recipe_of, segmenter_recipe
 from diptych.cli.ablate import main
 from diptych.data.census import take_census

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from diptych.ablation.pictures import figure
 from diptych.ablation.table import estimates, markdown
 from diptych.ablation.tools import ablation_tools, default_metrics
-from diptych.ablation.trials import score, train_all, trials_of
+from diptych.ablation.trials import score, trials_of
 from diptych.ablation.variants import TABLES, VARIANTS
 from diptych.data.census import Census
 from diptych.data.listing import refuse_out_in_data
@@ -19,6 +18,7 @@ from diptych.evaluation.results import METRICS
 from diptych.files import write_atomic
 from diptych.recipe import Recipe
 from diptych.run import write_json
+from diptych.scoring.many import prefixed, train_all
 from diptych.scoring.real_images import find_real_images, readable
 from diptych.scoring.tools import Side
 from diptych.training.progress import Progress, Watch
@@ -61,9 +61,9 @@ def ablate(
         weights=weights,
         paired=paired,
         device=devices[0].partition("#")[0],
-        watch=lambda name: _prefixed(name, watch),
+        watch=lambda name: prefixed(name, watch),
     )
-    train_all(trials, devices, watch=lambda name: _prefixed(name, watch))
+    train_all(trials, devices, watch=lambda name: prefixed(name, watch))
     scores: dict[str, list[dict[str, Any]]] = {}
     for done, trial in enumerate(trials):
         watch(Progress("scoring", done, len(trials)))
@@ -98,8 +98,3 @@ def comparable_images(base: Recipe, out: Path, paired: bool | None) -> Census:
     if found is None:
         raise DataError(f"{', '.join(base.data.source)}: no test images to compare variants on; add testA and testB")
     return readable(found.split)
-
-
-def _prefixed(name: str, watch: Watch) -> Watch:
-    """A Watch that puts the name of the trial before the name of its task. Previews are no task."""
-    return lambda step: watch(step if step.task == "preview" else replace(step, task=f"{name}: {step.task}"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from diptych.ablation.trials import TRAINING
 from diptych.ablation.variants import segmenter_recipe
 from diptych.data.census import take_census
 from diptych.data.datasets import view
@@ -15,6 +14,7 @@ from diptych.errors import ConfigError
 from diptych.evaluation.instruments import Instruments
 from diptych.metrics.palette import Palette
 from diptych.recipe import Recipe
+from diptych.scoring.many import TRAINING
 from diptych.scoring.tools import MAX_FOR_PALETTE, Side, found_palette, num_colours, refuse_unordered, tools_of
 from diptych.sheets import spread
 from diptych.training.loop import train

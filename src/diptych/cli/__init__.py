@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "check": "check a data set before training: damage, leakage, duplicates, misaligned pairs",
     "doctor": "diagnose from a run's statistics what went wrong in training, and what to change",
     "study": "ask people which pictures are fake, in a browser, by the protocol of the papers",
+    "bench": "train several methods under one budget, and compare them on the same images",
     "ablate": "train the variants that the papers compare, and print their tables",
     "music": "MIDI and sheet music: build data, draw sheets, read them, and score note by note",
     "import": "turn another tool's weights (.pth) into a snapshot",

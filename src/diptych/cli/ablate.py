@@ -55,11 +55,12 @@ def main(argv: Sequence[str]) -> int:
     find_own_modules()
     base = choose_recipe(args)
     from diptych.ablation.ablate import ablate, comparable_images
-    from diptych.ablation.trials import devices_of, trials_of
+    from diptych.ablation.trials import trials_of
     from diptych.cli.console import console, notes, show_notes, watching
     from diptych.cli.plan import planned
     from diptych.device import pick_device
     from diptych.errors import ConfigError
+    from diptych.scoring.many import devices_of
 
     show_notes()
     if args.seeds < 1:
