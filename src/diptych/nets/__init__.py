@@ -13,13 +13,16 @@ from diptych.errors import ConfigError
 from diptych.nets.adain import AdaINResNet
 from diptych.nets.adjust import adjusted
 from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
+from diptych.nets.chain import BridgeChain
 from diptych.nets.init import Init, initialise
 from diptych.nets.patchgan import PatchGAN
 from diptych.nets.pix2pixhd import GlobalGenerator, LocalEnhancer, MultiscaleDiscriminator
 from diptych.nets.projector import Projector
 from diptych.nets.resnet import ResNet
 from diptych.nets.stage import Stage, recompute_stages
+from diptych.nets.stego import StegoResNet
 from diptych.nets.taps import cut_taps, tapped, taps
+from diptych.nets.timed import TimedPatchGAN
 from diptych.nets.unet import UNet
 from diptych.nets.vit_modnet import VitModnet
 from diptych.settings import Rule
@@ -28,6 +31,8 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "resnet": ResNet,
     "unet": UNet,
     "adain_resnet": AdaINResNet,
+    "bridge_chain": BridgeChain,
+    "stego_resnet": StegoResNet,
     "vit_modnet": VitModnet,
     "pix2pixhd_global": GlobalGenerator,
     "pix2pixhd_local": LocalEnhancer,
@@ -57,6 +62,7 @@ __all__ = [
     "GENERATORS",
     "GENERATOR_RULE",
     "AdaINResNet",
+    "BridgeChain",
     "Downsample",
     "GeneratorName",
     "GlobalGenerator",
@@ -69,6 +75,8 @@ __all__ = [
     "ResNet",
     "ResNetName",
     "Stage",
+    "StegoResNet",
+    "TimedPatchGAN",
     "UNet",
     "Upsample",
     "VitModnet",
