@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.nets import ResNet, UNet
+from diptych.nets import ResNet, StegoResNet, UNet
 from diptych.nets.blocks import margins, padding_of
 from diptych.nets.resnet import ResidualBlock
 from diptych.pixels import Domain
@@ -156,6 +156,15 @@ def _resnet(add: Nodes, net: ResNet, x: str) -> str:
     return _chain(add, (net.stem, net.down, net.blocks, net.up, net.head), x)
 
 
+def _stego(add: Nodes, net: StegoResNet, x: str) -> str:
+    stages = net.net.stages()
+    x = _chain(add, stages[: net.seam], x)
+    if net.mask is not None:
+        kept = add("Sub", add.constant(1.0, np.float32), add("Sigmoid", _layer(add, net.mask, x)))
+        x = add("Mul", x, kept)
+    return _chain(add, stages[net.seam :], x)
+
+
 def _unet(add: Nodes, net: UNet, x: str) -> str:
     encoded = [x := _layer(add, down, x) for down in net.downs]
     encoded.pop()
@@ -222,7 +231,7 @@ UPSAMPLE = {
     "nearest": {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
     "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
 }
-NETWORKS: dict[type[nn.Module], Callable[..., str]] = {ResNet: _resnet, UNet: _unet}
+NETWORKS: dict[type[nn.Module], Callable[..., str]] = {ResNet: _resnet, UNet: _unet, StegoResNet: _stego}
 LAYERS: dict[type[nn.Module], Callable[..., str]] = {
     nn.Sequential: _chain,
     ResidualBlock: lambda add, block, x: add("Add", x, _layer(add, block.layers, x)),

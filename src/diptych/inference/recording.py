@@ -107,6 +107,9 @@ FUNCTIONS: dict[Any, Callable[..., Operation]] = {
     Tensor.add: added,
     Tensor.__add__: added,
     torch.add: added,
+    Tensor.mul: lambda x, y: Pointwise(torch.mul, heavy=True),
+    Tensor.__rsub__: lambda _, number: Pointwise(lambda x: number - x),
+    Tensor.sigmoid: lambda *_, **__: Pointwise(torch.sigmoid),
     Tensor.to: lambda _, dtype, **__: Pointwise(operator.methodcaller("to", dtype)),
     Tensor.__getitem__: cropped,
 }

@@ -10,12 +10,13 @@ A bridge of five times from a to b. At a random time t, x_t is where the chain o
 p = (x_t, G(x_t)), and p' is the pair of another source image; the critic E maximises E(p, p) - L - L^2, L = log sum exp E(p, p').
 D is updated first, then E, then G and H together. A translation runs the chain: `diptych translate --steps 3`.
 
-``time: on`` is the network as the paper describes it. ``time: off`` computes what the authors' released code does: there every
+``time: on`` is the paper's network, G told the time. ``time: off`` computes what the authors' released code does: there every
 layer of a residual block is given the block's input, so that G is not told the time. The published scores are of that.
 
-Deliberate differences from the authors' code: the chain is computed to its last time and x_t is taken from it, so that a step
-has one form; the other source image is the one before in the batch, or the last of the batch before; the passes of a step that do
-not wait for each other are joined; PatchNCE's terms of a and b share places.
+Deliberate differences from the authors' code: the time is added after norms, as an instance norm after it takes it away; the
+chain is computed to its last time and x_t is taken from it, so that a step has one form; the other source image is the one before
+in the batch, or the last of the batch before; the passes of a step that do not wait for each other are joined; PatchNCE's terms of a
+and b share places.
 """
 
 from __future__ import annotations

@@ -48,7 +48,8 @@ class StegoResNet(nn.Module):
         self.fusion = None if hides else ResidualBlock(deep, "instance", False, True)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
-        return self.hide(x)[0] if self.mask is not None else self.restore(x, None)
+        features = self._encode(x)
+        return self._decode(features if self.mask is None else features * (1 - self.mask(features).sigmoid()), x)
 
     def hide(self, x: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n d h w"], Features, Features]:
         """The translation, what it has left out of the features, and the mask of that, from 0 (kept) to 1 (left out)."""

@@ -69,9 +69,9 @@ class AddTime(nn.Module):
 class TimedBlock(nn.Module):
     """A residual block that is told the time and a noise vector z.
 
-    ``time`` on, as its paper's code was meant: x + IN(conv(ReLU(gamma(z) IN(conv(x) + time) + beta(z)))). Off, as that code
-    computes: x + IN(conv(ReLU(gamma(z) IN(x) + beta(z)))), which knows no time: each layer is given the
-    block's input.
+    With ``time`` on it is x + IN(conv(ReLU(gamma(z) IN(conv(x)) + beta(z) + linear(time)))). The authors add the time before the
+    norm, which would take it away again. Off, it is what their released code computes,
+    x + IN(conv(ReLU(gamma(z) IN(x) + beta(z)))): each layer is given the block's input, so that no time is known.
     """
 
     conditional = True
@@ -86,9 +86,9 @@ class TimedBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "n c h w"], time: Float[Tensor, "n e"], z: Float[Tensor, "n e"]
     ) -> Float[Tensor, "n c h w"]:
-        y = x if self.first is None or self.add_time is None else self.add_time(self.first(self.pad(x)), time)
         gamma, beta = self.style(z).to(x.dtype)[..., None, None].chunk(2, 1)
-        return x + self.second((1 + gamma) * self.norm(y) + beta)
+        y = (1 + gamma) * self.norm(x if self.first is None else self.first(self.pad(x))) + beta
+        return x + self.second(y if self.add_time is None else self.add_time(y, time))
 
 
 class TimedResNet(nn.Module):
@@ -154,7 +154,10 @@ class TimedResNet(nn.Module):
 
 
 class TimedPatchGAN(nn.Module):
-    """The anti-aliased PatchGAN, whose convolutions but the last are told a time: D(x, t)."""
+    """The anti-aliased PatchGAN, told a time after its first convolution: D(x, t).
+
+    The authors add the time after every convolution; the norms that follow all others take it away again.
+    """
 
     def __init__(self, in_channels: int, *, width: int = 64, num_layers: int = 3, downsample: Downsample = "blur") -> None:
         super().__init__()
@@ -164,7 +167,7 @@ class TimedPatchGAN(nn.Module):
         inputs = in_channels
         for layer in range(num_layers + 1):
             outputs = width * min(2**layer, 8)
-            after = [AddTime(size, outputs), InstanceNorm(outputs) if layer else nn.Identity(), nn.LeakyReLU(0.2)]
+            after = [InstanceNorm(outputs) if layer else AddTime(size, outputs), nn.LeakyReLU(0.2)]
             conv = partial(Conv2d, inputs, outputs, 4, padding=1)
 
             def strided(stride: int, conv: Callable[..., nn.Module] = conv) -> nn.Module:
