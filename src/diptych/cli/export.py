@@ -35,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--direction", default="a2b", choices=get_args(Direction), help="from A to B, or from B to A (default: a2b)")
     p.add_argument(
+        "--strength",
+        type=float,
+        metavar="S",
+        help="how strongly the file translates, from 0 to 1, where the generator has a strength (santa) (default: 1)",
+    )
+    p.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
@@ -60,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     out = out_or_default(args.out, path.with_name(f"{path.stem}-{args.direction}{SUFFIXES[args.to]}"))
     refuse_overwrite(out, path)
     refuse_foreign(out, (b"snapshot_sha256",))
-    done = export(path, out, args.to, args.direction)
+    done = export(path, out, args.to, args.direction, strength=args.strength)
     if done.paper:
         notes.print(
             "note: this snapshot is applied in mode paper; the file is eval, without dropout and with the statistics of training",

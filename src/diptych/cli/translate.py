@@ -60,7 +60,22 @@ def parser() -> argparse.ArgumentParser:
         help="draw the dropout of mode paper for the whole image, as published, or by position, which is possible by stages too "
         "(default: image)",
     )
-    p.add_argument("--seed", type=seed, default=0, metavar="N", help="the random seed of dropout in mode paper (default: 0)")
+    p.add_argument(
+        "--seed", type=seed, default=0, metavar="N", help="the random seed of dropout in mode paper, and of noise (default: 0)"
+    )
+    p.add_argument(
+        "--strength",
+        type=float,
+        metavar="S",
+        help="how strongly to translate, from 0 (leave the image as it is) to 1, where the generator has a strength (santa) "
+        "(default: 1)",
+    )
+    p.add_argument(
+        "--steps",
+        type=positive,
+        metavar="N",
+        help="the number of steps of a generator that has them (unsb): more steps change more (default: as many as it has times)",
+    )
     p.add_argument("--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument(
         "--backend",
@@ -135,12 +150,15 @@ def main(argv: Sequence[str]) -> int:
     path = chosen_snapshot(args.snapshot, "translate", args.inputs, f" --out {args.out}")
     memory = args.memory or default_memory(pick_device(args.device))
     how = {"device": args.device, "mode": args.mode, "seed": args.seed, "dropout": args.dropout, "memory": memory}
+    how |= {"strength": args.strength, "steps": args.steps}
     make = partial(Translator, Snapshot.load(path), args.direction, **how)
     plain = make()
     jobs = plan(args.inputs, args.out, plain)
     made_by = {"snapshot_sha256": sha256_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
     if plain.depends_on_batch:
         made_by |= {"mode": "paper", "dropout": args.dropout, "seed": args.seed}
+    made_by |= {name: value for name in ("strength", "steps") if (value := getattr(args, name)) is not None}
+    made_by |= {"seed": args.seed} if plain.draws_noise else {}
     manifest = Manifest(folder_of(args.out), made_by)
     left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     already = len(jobs) - len(left)

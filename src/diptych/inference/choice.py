@@ -106,7 +106,7 @@ def candidates(
 
     Each precision has a list of its own, the faster one first; in each the backend with the fewest needs is last.
     """
-    graphs = plain.device.type == "cpu" and not plain.depends_on_batch
+    graphs = plain.device.type == "cpu" and not (plain.depends_on_batch or plain.draws_noise)
     backends = [b for b in PREFERENCE if b == "torch" or (graphs and installed(b))] if backend == "auto" else [backend]
     fast = pick_precision("auto", plain.device) == "bf16"
     precisions: list[ComputingPrecision] = (["bf16", "fp32"] if fast else ["fp32"]) if precision == "auto" else [precision]

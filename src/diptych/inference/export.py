@@ -15,10 +15,11 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from diptych.choices import Format
-from diptych.errors import SnapshotError
+from diptych.errors import ConfigError, SnapshotError
 from diptych.extras import extra
 from diptych.files import sha256_of, write_atomic
 from diptych.inference.backends import onnx_session
+from diptych.nets import adjusted
 from diptych.nets.modes import applied, depends_on_batch
 from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.snapshot import Snapshot
@@ -40,17 +41,24 @@ class Exported:
     """Whether the snapshot is applied in mode paper with other results. A file is always in mode eval."""
 
 
-def export(snapshot: str | Path, out: str | Path, to: Format, direction: str = "a2b") -> Exported:
+def export(
+    snapshot: str | Path, out: str | Path, to: Format, direction: str = "a2b", *, strength: float | None = None
+) -> Exported:
     """Write one direction of a snapshot as a file that takes and gives native pixels of any batch, height and width.
 
-    The network is in mode eval. First its results are compared with those of the file at SIZES. Raises SnapshotError where they
-    differ by more than TOLERANCE, and MissingExtraError without the packages for ONNX; then no file is written.
+    The network is in mode eval. ``strength`` is that of the file, for a generator that has one: 1 unless told otherwise. First
+    the network's results are compared with those of the file at SIZES. Raises SnapshotError where they differ by more than
+    TOLERANCE, ConfigError where the generator takes no strength or draws noise, which a file cannot, and MissingExtraError
+    without the packages for ONNX; then no file is written.
     """
     loaded = Snapshot.load(snapshot)
     source, target = loaded.domains(direction)
-    net = loaded.generators[direction].eval()
+    net = adjusted(loaded.generators[direction], strength=strength).eval()
+    if getattr(net, "draws_noise", False):
+        raise ConfigError(f"{snapshot}: its generator draws noise between its steps, which no file can; translate with diptych")
     facts = {"direction": direction, "source": str(source), "target": str(target), "mode": "eval"}
     facts |= {"snapshot_sha256": sha256_of(Path(snapshot)), "diptych": version("diptych")}
+    facts |= {} if strength is None else {"strength": f"{strength:g}"}
     if to == "onnx":
         data, run = _onnx(net, source, target, facts)
     else:

@@ -58,7 +58,8 @@ class TorchBackend:
             self.net.compile(dynamic=False)
         self.draws = mode == "paper" and depends_on_batch(net)
         self.one_at_a_time: AbstractContextManager[Any] = threading.Lock() if self.draws else nullcontext()
-        self.replays = Replays(self._compute) if replay and device.type == "cuda" and not self.draws else None
+        replay = replay and not self.draws and not getattr(net, "draws_noise", False)
+        self.replays = Replays(self._compute) if replay and device.type == "cuda" else None
         self.seen: Counter[torch.Size] = Counter()
 
     def __call__(self, pixels: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d h w"]:

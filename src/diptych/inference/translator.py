@@ -27,6 +27,7 @@ from diptych.inference.pytorch import TorchBackend
 from diptych.inference.staged import StagedRun, Watch, staging_of
 from diptych.inference.staging import whole_bytes
 from diptych.memory import available_memory, resident_memory
+from diptych.nets import adjusted
 from diptych.nets.modes import Mode, depends_on_batch
 from diptych.sheets import Sheet, contact_sheet
 from diptych.snapshot import Snapshot
@@ -55,13 +56,18 @@ class Translator:
         compiled: bool = False,
         dropout: Dropout = "image",
         memory: int | None = None,
+        strength: float | None = None,
+        steps: int | None = None,
     ) -> None:
         self.source, self.target = snapshot.domains(direction)
-        self.net, self.size, self.mode = snapshot.generators[direction], snapshot.size, mode or snapshot.mode
+        self.net = adjusted(snapshot.generators[direction], strength=strength, steps=steps, seed=seed)
+        self.size, self.mode = snapshot.size, mode or snapshot.mode
         self.backend, self.precision, self.device = backend, precision, pick_device(device)
         self.memory, self._one_by_stages = memory, threading.Lock()
         self.depends_on_batch = self.mode == "paper" and depends_on_batch(self.net)
         """Whether the translation of an image depends on the other images of its batch."""
+        self.draws_noise = bool(getattr(self.net, "draws_noise", False))
+        """Whether the network draws noise of its own, which no graph holds."""
         how: dict[str, Any] = {"replay": replay, "compiled": compiled, "dropout": dropout}
         if backend != "torch":
             self._refuse_what_graphs_lack(device)
@@ -88,23 +94,31 @@ class Translator:
         compiled: bool = False,
         dropout: Dropout = "image",
         memory: int | None = None,
+        strength: float | None = None,
+        steps: int | None = None,
     ) -> Translator:
         """Load a snapshot file.
 
-        ``mode`` is ``eval`` or ``paper`` (see diptych.nets.modes), by default the snapshot's; ``seed`` fixes the dropout.
+        ``mode`` is ``eval`` or ``paper`` (see diptych.nets.modes), by default the snapshot's; ``seed`` fixes dropout and noise.
         ``backend`` is what computes: ``torch``, or on the CPU ``onnx`` (ONNX Runtime) or ``openvino``, which are faster.
         On CUDA, ``replay`` replays the translation of a size that comes again as one CUDA graph: the results are the same, and
         small batches several times as fast. ``compiled`` generates kernels for each size with torch.compile, which takes most of
         a minute. ``dropout`` is drawn for the whole ``image`` as published, or by ``position`` (see diptych.inference.dropout).
         ``memory`` are the bytes that the process may hold on the device; an image that needs more is translated by stages, which
         gives the same result (see `by_stages`). By default every image is translated whole.
+        ``strength``, from 0 (nothing changes) to 1, and ``steps`` are for generators that have them (see diptych.nets.adjust).
         Raises SnapshotError for a bad file, ConfigError for a direction that it does not translate or a device that is not there.
         """
         how: dict[str, Any] = {"device": device, "precision": precision, "mode": mode, "seed": seed, "dropout": dropout}
         how |= {"backend": backend, "replay": replay, "compiled": compiled, "memory": memory}
+        how |= {"strength": strength, "steps": steps}
         return cls(Snapshot.load(snapshot), direction, **how)
 
     def _refuse_what_graphs_lack(self, device: str) -> None:
+        if self.draws_noise:
+            raise ConfigError(
+                f"backend {self.backend} has no form for a generator that draws noise between its steps; choose --backend torch"
+            )
         if self.depends_on_batch:
             raise ConfigError(
                 f"backend {self.backend} has no mode paper (dropout, batch statistics), which this snapshot asks for; "
