@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.plain_contrastive import PlainCUT
+from benchmarks.plain_bridge import PlainStegoGAN, PlainUNSB
+from benchmarks.plain_contrastive import PlainCUT, PlainDCLGAN, PlainSANTA
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.nets.blocks import BlurDown, BlurUp
@@ -160,4 +161,12 @@ def plain_layers(net: nn.Module) -> nn.Module:
     return net
 
 
-PLAIN = {"cyclegan": PlainCycleGAN, "pix2pix": PlainPix2Pix, "cut": PlainCUT}
+PLAIN = {
+    "cyclegan": PlainCycleGAN,
+    "pix2pix": PlainPix2Pix,
+    "cut": PlainCUT,
+    "dclgan": PlainDCLGAN,
+    "santa": PlainSANTA,
+    "unsb": PlainUNSB,
+    "stegogan": PlainStegoGAN,
+}

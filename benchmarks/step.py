@@ -40,7 +40,7 @@ from diptych.training.execution.cuda_graph import GraphedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
-CONTRASTIVE = ("cut",)
+CONTRASTIVE = ("cut", "dclgan", "santa", "unsb", "stegogan")
 CASES = {  # method, pixels, images: what a CPU does in minutes, and everything
     "cpu": [
         *(("cyclegan", 128, 1), ("cyclegan", 128, 4), ("cyclegan", 256, 1)),

@@ -28,7 +28,9 @@ from diptych.snapshot import Snapshot
 from tests.cli.pictures import folder
 
 ROOT = Path(__file__).parents[1]
-SHARED = {"benchmarks": {"plain"}}  # modules that are no scripts: what benchmarks/step.py measures against
+SHARED = {
+    "benchmarks": {"plain", "plain_contrastive", "plain_bridge"}
+}  # modules that are no scripts: what benchmarks/step.py measures against
 
 
 def test_every_script_has_a_test_here():
@@ -163,7 +165,9 @@ def test_benchmarks_smoke_goes_on_after_a_part_that_fails_and_names_its_place(mo
     assert all(re.search(r"smoke\.py:\d+: RuntimeError: no such kernel$", line) for line in lines[:2])
 
 
-@pytest.mark.parametrize("case", ["cyclegan,32,1", "pix2pix,32,2"])
+@pytest.mark.parametrize(
+    "case", ["cyclegan,32,1", "pix2pix,32,2", "cut,32,2", "dclgan,32,1", "santa,32,2", "unsb,32,2", "stegogan,32,1"]
+)
 def test_benchmarks_step_compares_the_plain_step_with_ours(case, run, tmp_path):
     words = ["--case", case, "--width", 4, "--seconds", 0.1, "--device", "cpu", "--no-peak", "--floor"]
     printed = run("benchmarks.step", *words, "--json", tmp_path / "rows.json")

@@ -15,8 +15,8 @@ layer of a residual block is given the block's input, so that G is not told the 
 
 Deliberate differences from the authors' code: the time is added after norms, as an instance norm after it takes it away; the
 chain is computed to its last time and x_t is taken from it, so that a step has one form; the other source image is the one before
-in the batch, or the last of the batch before; the passes of a step that do not wait for each other are joined; PatchNCE's terms of a
-and b share places.
+in the batch, or the last of the batch before; passes of a step that do not wait for each other are joined; PatchNCE's terms of
+a and b share places.
 """
 
 from __future__ import annotations
@@ -165,8 +165,9 @@ class UNSB(Method):
 
     def _others(self, real_a: Tensor) -> Tensor:
         """Another source image for each: the one before, and for the first the last of the batch before."""
-        first = torch.where(self.begun, self.before.to(real_a.dtype), real_a[-1:])
-        others = torch.cat([first, real_a[:-1]])
+        others = torch.empty_like(real_a)  # in the memory layout of the images
+        others[1:] = real_a[:-1]
+        others[0] = torch.where(self.begun, self.before[0].to(real_a.dtype), real_a[-1])
         with torch.no_grad():
             self.before.copy_(real_a[-1:])
             self.begun.fill_(True)
