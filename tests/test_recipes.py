@@ -5,10 +5,52 @@ import pytest
 from diptych.recipe import Recipe
 from diptych.recipes import PRESETS, RECIPES, named, preset
 
+LONG = {"train.epochs": 200, "train.decay_epochs": 200}
 CHANGES = {
     "facades": ("pix2pix", {"data.direction": "b2a"}),
     "maps": ("pix2pix", {}),
     "horse2zebra": ("cyclegan", {}),
+    "horse2zebra-cut": ("cut", LONG),
+    "horse2zebra-fastcut": (
+        "cut",
+        {
+            "method.lambda_nce": 10.0,
+            "method.lambda_nce_idt": 0.0,
+            "method.flip_equivariance": True,
+            "train.epochs": 150,
+            "train.decay_epochs": 50,
+        },
+    ),
+    "horse2zebra-src": (
+        "cut",
+        LONG | {"method.lambda_src": 0.05, "method.contrast": "hdce", "method.lambda_nce": 0.1, "method.lambda_nce_idt": 0.1},
+    ),
+    "horse2zebra-qs": ("cut", LONG | {"method.queries": "attention"}),
+    "single-image": (
+        "cut",
+        {
+            "method.gan": "vanilla",
+            "method.lambda_nce": 4.0,
+            "method.lambda_nce_idt": 0.0,
+            "method.lambda_identity": 1.0,
+            "method.lambda_r1": 1.0,
+            "method.num_patches": 1,
+            "method.negatives": "batch",
+            "method.ngf": 10,
+            "method.ndf": 8,
+            "data.resize": "none",
+            "data.crop_size": 64,
+            "train.epochs": 1000,
+            "train.decay_epochs": 1000,
+            "train.batch_size": 16,
+            "train.lr": 2e-3,
+            "train.betas": (0.0, 0.99),
+        },
+    ),
+    "horse2zebra-dclgan": ("dclgan", LONG),
+    "cityscapes-santa": ("santa", LONG | {"method.lambda_path": 0.1}),
+    "horse2zebra-unsb": ("unsb", LONG | {"method.time": "off"}),
+    "maps-stegogan": ("stegogan", {"method.lambda_mask": 0.3, "method.lambda_clean": 1.0}),
     "sunflower2daisy": ("cyclegan", {"train.epochs": 175, "train.decay_epochs": 175}),  # 350 as published
     "cyclegan-gan-alone": ("cyclegan", {"method.lambda_cycle_a": 0.0, "method.lambda_cycle_b": 0.0}),
     "cyclegan-cycle-alone": ("cyclegan", {"method.lambda_gan": 0.0, "method.lambda_identity": 0.0}),
@@ -66,7 +108,7 @@ LAPTOP = {
 }
 LAPTOP_OF = {
     "pix2pix": LAPTOP | {"method.generator": "unet_7", "method.norm": "instance"},
-    "cyclegan": LAPTOP | {"method.generator": "resnet_6"},
+    **dict.fromkeys(("cyclegan", "cut", "dclgan", "santa", "unsb", "stegogan"), LAPTOP | {"method.generator": "resnet_6"}),
 }
 
 
