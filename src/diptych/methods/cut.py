@@ -167,7 +167,7 @@ class CUT(Method):
                 source = taps(self.G_ab, real, self.taps)
         terms |= self._contrasts(source, target, len(real_a))
         fake_b, idt_b = mirrored(fake[: len(real_a)]), mirrored(fake[len(real_a) :]) if self.identity else None
-        if c.lambda_identity:
+        if c.lambda_identity and idt_b is not None:
             terms["idt_b"] = c.lambda_identity * c.pixel_loss(idt_b, real_b)
         if batch.known is not None:
             terms["pair_ab"] = c.lambda_pair * c.pixel_loss(fake_b, real_b, batch.known)

@@ -97,20 +97,21 @@ class DCLGANConfig:
         shape = {"width": self.ngf, "norm": self.norm, "downsample": self.downsample, "upsample": self.upsample}
         places = encoder_taps(int(self.generator.removeprefix("resnet_")))
 
-        def made(net: nn.Module) -> nn.Module:
-            return initialise(net, self.init, self.init_gain)
-
-        def translator(source: Domain, target: Domain) -> nn.Module:
-            return made(generator(self.generator, source.channels, target.channels, **shape))
+        def translator(source: Domain, target: Domain) -> ResNet:
+            net = generator(self.generator, source.channels, target.channels, **shape)
+            assert isinstance(net, ResNet)
+            initialise(net, self.init, self.init_gain)
+            return net
 
         def projector(domain: Domain) -> nn.Module:
-            return made(Projector(tap_channels(places, domain.channels, self.ngf), self.projection))
+            H = Projector(tap_channels(places, domain.channels, self.ngf), self.projection)
+            return initialise(H, self.init, self.init_gain)
 
         def judge(domain: Domain) -> nn.Module | None:
             net = PatchGAN(
                 domain.channels, width=self.ndf, num_layers=self.num_layers, norm=self.norm, downsample=self.downsample
             )
-            return made(net) if self.lambda_gan else None
+            return initialise(net, self.init, self.init_gain) if self.lambda_gan else None
 
         identity = bool(self.lambda_identity) and a.channels == b.channels
         nets = translator(a, b), translator(b, a), projector(a), projector(b), judge(a), judge(b)
@@ -129,8 +130,8 @@ class DCLGAN(Method):
     def __init__(
         self,
         config: DCLGANConfig,
-        G_ab: nn.Module,
-        G_ba: nn.Module,
+        G_ab: ResNet,
+        G_ba: ResNet,
         H_a: nn.Module,
         H_b: nn.Module,
         D_a: nn.Module | None,
@@ -140,7 +141,6 @@ class DCLGAN(Method):
         super().__init__()
         self.config, self.identity = config, identity
         self.G_ab, self.G_ba, self.H_a, self.H_b, self.D_a, self.D_b = G_ab, G_ba, H_a, H_b, D_a, D_b
-        assert isinstance(G_ab, ResNet)
         self.taps = encoder_taps(len(G_ab.blocks))
 
     def generators(self) -> dict[str, nn.Module]:
@@ -159,7 +159,7 @@ class DCLGAN(Method):
             "nce_a": 0.5 * c.lambda_nce * patch_nce_of_maps(taps(self.G_ba, fake_b, self.taps), of_a, self.H_b, self.H_a, *how),
             "nce_b": 0.5 * c.lambda_nce * patch_nce_of_maps(taps(self.G_ab, fake_a, self.taps), of_b, self.H_a, self.H_b, *how),
         }
-        if self.identity:
+        if idt_a is not None and idt_b is not None:
             terms["idt_a"] = 0.5 * c.lambda_identity * c.pixel_loss(idt_a, real_a)
             terms["idt_b"] = 0.5 * c.lambda_identity * c.pixel_loss(idt_b, real_b)
         if self.D_a and self.D_b:
@@ -181,8 +181,7 @@ class DCLGAN(Method):
                 | {f"{name}_b": term for name, term in of_b_terms.items()},
             )
 
-    def _translated(self, G: nn.Module, x: Tensor, already: Tensor) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+    def _translated(self, G: ResNet, x: Tensor, already: Tensor) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         """G(x), G of images that are already of its target (None without the identity term), and the encoder's maps of x."""
-        assert isinstance(G, ResNet)
         out, maps = tapped(G, torch.cat([x, already]) if self.identity else x, self.taps)  # G has no BatchNorm
         return out[: len(x)], out[len(x) :] if self.identity else None, [y[: len(x)] for y in maps]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -75,9 +75,9 @@ class SANTAConfig:
                 f"santa encodes images of both domains, which must have the same channels; found {a.channels} and {b.channels}; "
                 "convert one of them"
             )
-        shape = {"downsample": self.downsample, "upsample": self.upsample}
-        num_blocks = int(self.generator.removeprefix("resnet_"))
-        G_ab = AdaINResNet(a.channels, b.channels, width=self.ngf, num_blocks=num_blocks, **shape)
+        shape: dict[str, Any] = {"width": self.ngf, "num_blocks": int(self.generator.removeprefix("resnet_"))}
+        shape |= {"downsample": self.downsample, "upsample": self.upsample}
+        G_ab = AdaINResNet(a.channels, b.channels, **shape)
         D_b = PatchGAN(b.channels, width=self.ndf, num_layers=self.num_layers, downsample=self.downsample)
         for net in (G_ab, D_b):
             initialise(net, self.init, self.init_gain)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +90,7 @@ class StegoGANConfig:
         num_blocks = int(self.generator.removeprefix("resnet_"))
 
         def translator(source: Domain, target: Domain, role: Role) -> StegoResNet:
-            shape = {"width": self.ngf, "num_blocks": num_blocks, "upsample": self.upsample}
+            shape: dict[str, Any] = {"width": self.ngf, "num_blocks": num_blocks, "upsample": self.upsample}
             net = StegoResNet(source.channels, target.channels, role=role, **shape)
             initialise(net, self.init, self.init_gain)
             return net
@@ -131,7 +131,8 @@ class StegoGAN(Method):
         return {"a2b": self.G_ab, "b2a": self.G_ba}
 
     def phases(self) -> dict[str, list[nn.Module]]:
-        return {"G": [self.G_ab, self.G_ba]} | ({"D": [self.D_a, self.D_b]} if self.D_a and self.D_b else {})
+        judges: dict[str, list[nn.Module]] = {"D": [self.D_a, self.D_b]} if self.D_a and self.D_b else {}
+        return {"G": [self.G_ab, self.G_ba], **judges}
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
         c, real_a, real_b, n = self.config, batch.a, batch.b, len(batch.a)

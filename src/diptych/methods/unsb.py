@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -92,11 +92,16 @@ class UNSBConfig:
                 "convert one of them"
             )
         num_blocks, channels = int(self.generator.removeprefix("resnet_")), a.channels
-        shape = {"width": self.ngf, "num_blocks": num_blocks, "downsample": self.downsample, "upsample": self.upsample}
+        shape: dict[str, Any] = {
+            "width": self.ngf,
+            "num_blocks": num_blocks,
+            "downsample": self.downsample,
+            "upsample": self.upsample,
+        }
         G_ab = BridgeChain(
             channels, channels, num_times=self.num_times, steps=self.num_times, tau=self.tau, time=self.time, **shape
         )
-        judge = {"width": self.ndf, "num_layers": self.num_layers, "downsample": self.downsample}
+        judge: dict[str, Any] = {"width": self.ndf, "num_layers": self.num_layers, "downsample": self.downsample}
         D_b, E = TimedPatchGAN(channels, **judge), TimedPatchGAN(4 * channels, **judge)
         H = Projector(tap_channels(cut_taps(num_blocks), channels, self.ngf), self.projection)
         for net in (G_ab, D_b, E, H):
@@ -125,8 +130,9 @@ class UNSB(Method):
         return {"a2b": self.G_ab}
 
     def phases(self) -> dict[str, list[nn.Module]]:
-        G = [self.G_ab, self.H] if self.H else [self.G_ab]
-        return {"D": [self.D_b]} | ({"E": [self.E]} if self.E else {}) | {"G": G}
+        G: list[nn.Module] = [self.G_ab, self.H] if self.H else [self.G_ab]
+        E: dict[str, list[nn.Module]] = {"E": [self.E]} if self.E else {}
+        return {"D": [self.D_b], **E, "G": G}
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
         c, real_a, real_b, n = self.config, batch.a, batch.b, len(batch.a)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -84,7 +85,12 @@ class AdaINResNet(nn.Module):
         upsample: Upsample = "blur",
     ) -> None:
         super().__init__()
-        self.spec = {"net": "adain_resnet", "in_channels": in_channels, "out_channels": out_channels, "width": width}
+        self.spec: dict[str, Any] = {
+            "net": "adain_resnet",
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "width": width,
+        }
         self.spec |= {"num_blocks": num_blocks, "downsample": downsample, "upsample": upsample}
         self.num_encoding = num_blocks // 2
         self.ends = nn.Parameter(torch.randn(2, STYLE))
@@ -148,8 +154,8 @@ class AdaINResNet(nn.Module):
                 if isinstance(module, AdaIN):
                     weights[f"{name}.weight"], weights[f"{name}.bias"] = module.affine(style)
                 elif isinstance(module, InstanceNorm) and not name.endswith("norm"):
-                    weights[f"{name}.weight"] = torch.ones_like(fixed.get_submodule(name).weight)
-                    weights[f"{name}.bias"] = torch.zeros_like(fixed.get_submodule(name).bias)
+                    weights[f"{name}.weight"] = self.ends.new_ones(module.num_features)
+                    weights[f"{name}.bias"] = self.ends.new_zeros(module.num_features)
         fixed.load_state_dict(weights)
         return fixed
 

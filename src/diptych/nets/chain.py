@@ -50,7 +50,7 @@ class BridgeChain(nn.Module):
         if not 1 <= steps <= num_times:
             raise ConfigError(f"steps must be from 1 to {num_times}, the times that this generator was trained at; found {steps}")
         self.G = TimedResNet(in_channels, out_channels, **options)
-        self.spec = {"net": "bridge_chain", **self.G.spec, "num_times": num_times, "steps": steps, "tau": tau}
+        self.spec: dict[str, Any] = {"net": "bridge_chain", **self.G.spec, "num_times": num_times, "steps": steps, "tau": tau}
         self.num_times, self.steps, self.tau, self.seed = num_times, steps, tau, 0
         self.times = bridge_times(num_times)
         self.multiple, self.smallest = self.G.multiple, self.G.smallest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,7 @@ class TimeEmbedding(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, time: Indices) -> Float[Tensor, "n e"]:
-        return self.layers(sinusoids(time, self.size).to(self.layers[0].weight.dtype))
+        return self.layers(sinusoids(time, self.size).to(next(self.parameters()).dtype))
 
 
 class AddTime(nn.Module):
@@ -111,7 +111,12 @@ class TimedResNet(nn.Module):
         upsample: Upsample = "blur",
     ) -> None:
         super().__init__()
-        self.spec = {"in_channels": in_channels, "out_channels": out_channels, "width": width, "num_blocks": num_blocks}
+        self.spec: dict[str, Any] = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "width": width,
+            "num_blocks": num_blocks,
+        }
         self.spec |= {"time": time, "downsample": downsample, "upsample": upsample}
         self.noise = size = 4 * width
         self.embed = TimeEmbedding(size) if time == "on" and num_blocks else None
