@@ -18,7 +18,7 @@ Settings = dict[str, Any]
 SMALL = {"ngf": 4, "ndf": 4, "num_layers": 1, "pool_size": 3, "projection": 8, "num_patches": 6}
 SMALLEST = {"resnet": "resnet_1", "unet": "unet_3", "encoder_decoder": "encoder_decoder_3"}
 UNMIXED = {"norm": "instance", "dropout": False, "pool_size": 0}  # no image of a batch changes what another one teaches
-OF_THE_NETWORKS = ("generator", "init", "upsample")  # tests/nets tries them
+OF_THE_NETWORKS = ("generator", "init", "downsample", "upsample")  # tests/nets tries them
 
 
 def small(name: str, **settings: Any) -> Settings:
