@@ -19,6 +19,7 @@ SMALL = {"ngf": 4, "ndf": 4, "num_layers": 1, "pool_size": 3, "projection": 8, "
 SMALLEST = {"resnet": "resnet_1", "unet": "unet_3", "encoder_decoder": "encoder_decoder_3"}
 UNMIXED = {"norm": "instance", "dropout": False, "pool_size": 0}  # no image of a batch changes what another one teaches
 OF_THE_NETWORKS = ("generator", "init", "downsample", "upsample")  # tests/nets tries them
+ALONE_WITHOUT_EFFECT = ("lambda_gp", "lambda_pair")  # they need gan: wgan and data.pairs
 
 
 def small(name: str, **settings: Any) -> Settings:
@@ -40,7 +41,7 @@ def ablations(name: str) -> list[Settings]:
     config = method_config(name)
     hints = get_type_hints(config)
     changes = [{field.name: value} for field in fields(config) for value in others(field.default, hints[field.name])]
-    changes = [change for change in changes if not change.keys() & {*OF_THE_NETWORKS}]
+    changes = [change for change in changes if not change.keys() & {*OF_THE_NETWORKS, *ALONE_WITHOUT_EFFECT}]
     return [{}, *(change for change in changes if allowed(config, small(name) | change))]
 
 

@@ -171,6 +171,9 @@ def test_a_timed_judge_has_the_maps_of_the_anti_aliased_one_and_is_told_the_time
     x = torch.rand(2, 6, 64, 64)
     assert judge(x, torch.tensor([0, 0])).shape == (2, 1, 6, 6)
     assert (judge(x, torch.tensor([0, 0])) - judge(x, torch.tensor([4, 4]))).abs().max() > 1e-4
+    twin = build_net(judge.spec)
+    twin.load_state_dict(judge.state_dict())
+    assert torch.equal(twin(x, torch.tensor([1, 2])), judge(x, torch.tensor([1, 2])))
 
 
 # --- a mask (StegoGAN) ---

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from diptych.contrastive import patch_nce_of_maps
 from diptych.errors import ConfigError
 from diptych.losses import L1, Gan, PixelLoss, discriminator_loss, generator_loss
-from diptych.methods.base import Batch, Method, Terms, frozen
+from diptych.methods.base import Batch, Method, Terms, frozen, observe_real
 from diptych.nets import BridgeChain, Downsample, Init, Projector, ResNetName, TimedPatchGAN, Upsample, cut_taps, initialise, taps
 from diptych.nets.chain import TAU, bridge_step
 from diptych.nets.modes import Mode
@@ -142,13 +142,10 @@ class UNSB(Method):
         fake = self.G_ab.G(state, time, self._noise_vector(sources, len(sources)))
         (x, x_other, _), (fake_b, fake_other, idt_b) = state.split(n), fake.split(n)
         D, E = (lambda y: self.D_b(y, time[:n])), (lambda p, q: self.E(torch.cat([*p, *q], 1), time[:n]))  # type: ignore[misc]
-        yield (
-            "D",
-            {
-                "fake": 0.5 * discriminator_loss(D(fake_b.detach()), False, c.gan),
-                "real": 0.5 * discriminator_loss(D(real_b), True, c.gan),
-            },
-        )
+        on_fake, on_real = D(fake_b.detach()), D(real_b)
+        observe_real(self.D_b, on_real, c.gan)
+        on_both = discriminator_loss(on_fake, False, c.gan), discriminator_loss(on_real, True, c.gan)
+        yield "D", {"fake": 0.5 * on_both[0], "real": 0.5 * on_both[1]}
         if self.E:
             pair, other = (x, fake_b.detach()), (x_other, fake_other.detach())
             free = E(pair, other).flatten().logsumexp(0)

@@ -37,7 +37,11 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "pix2pixhd_global": GlobalGenerator,
     "pix2pixhd_local": LocalEnhancer,
 }
-DISCRIMINATORS: dict[str, type[nn.Module]] = {"patchgan": PatchGAN, "multiscale_patchgan": MultiscaleDiscriminator}
+DISCRIMINATORS: dict[str, type[nn.Module]] = {
+    "patchgan": PatchGAN,
+    "multiscale_patchgan": MultiscaleDiscriminator,
+    "timed_patchgan": TimedPatchGAN,
+}
 
 
 def _is_generator(name: str) -> bool:

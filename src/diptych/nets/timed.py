@@ -166,6 +166,8 @@ class TimedPatchGAN(nn.Module):
 
     def __init__(self, in_channels: int, *, width: int = 64, num_layers: int = 3, downsample: Downsample = "blur") -> None:
         super().__init__()
+        self.spec = {"net": "timed_patchgan", "in_channels": in_channels, "width": width, "num_layers": num_layers}
+        self.spec |= {"downsample": downsample}
         size = 4 * width
         self.embed = TimeEmbedding(size)
         layers: list[nn.Module] = []

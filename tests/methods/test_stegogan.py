@@ -1,0 +1,25 @@
+"""What is special about StegoGAN; its step beside the authors' order of operations is compared by benchmarks/step.py."""
+
+import pytest
+import torch
+
+from diptych.errors import ConfigError
+from diptych.methods.stegogan import StegoGANConfig, sparsity
+from diptych.nets.stego import spread
+
+
+def test_the_sparsity_of_a_mask_by_hand():
+    assert sparsity(torch.tensor([0.25, 1.0, 0.0])).item() == pytest.approx((0.5 + 1.0 + 1e-5) / 3, rel=1e-5)
+
+
+def test_a_mask_is_spread_over_its_image_by_its_largest_channel():
+    mask = torch.zeros(1, 2, 2, 2)
+    mask[0, 1, 0, 0] = 1.0
+    found = spread(mask, torch.zeros(1, 3, 8, 8))
+    assert found.shape == (1, 1, 8, 8) and found[0, 0, 0, 0] == 1 and found[0, 0, 7, 7] == 0
+    assert found[0, 0, 0, 3].item() == pytest.approx(0.625)  # bilinear between centres: at 3.5 / 4 - 0.5 = 0.375
+
+
+def test_what_cannot_be_trained_is_refused():
+    with pytest.raises(ConfigError, match="what is kept apart is learnt from both cycles; set lambda_cycle_a and lambda_cycle_b"):
+        StegoGANConfig(lambda_cycle_a=0.0)
