@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import torch
+
 from diptych.errors import ConfigError
 from diptych.losses import L1, PixelLoss
-from diptych.methods import METHODS, MethodConfig, method_config
+from diptych.methods import METHODS, Batch, MethodConfig, method_config
+from diptych.pixels import Domain
 from diptych.recipe import Recipe
 
 CUT = "tests.contract.cut_like:CutLikeConfig"
@@ -17,7 +20,12 @@ NAMES = [*METHODS, CUT]
 Settings = dict[str, Any]
 SMALL = {"ngf": 4, "ndf": 4, "num_layers": 1, "pool_size": 3, "projection": 8, "num_patches": 6}
 SMALLEST = {"resnet": "resnet_1", "unet": "unet_3", "encoder_decoder": "encoder_decoder_3"}
-UNMIXED = {"norm": "instance", "dropout": False, "pool_size": 0}  # no image of a batch changes what another one teaches
+UNMIXED = {
+    "norm": "instance",
+    "dropout": False,
+    "pool_size": 0,
+    "num_patches": 1000,
+}  # no image of a batch changes what another one teaches
 OF_THE_NETWORKS = ("generator", "init", "downsample", "upsample")  # tests/nets tries them
 ALONE_WITHOUT_EFFECT = ("lambda_gp", "lambda_pair")  # they need gan: wgan and data.pairs
 
@@ -62,3 +70,16 @@ def allowed(config: type[MethodConfig], settings: Settings) -> bool:
         return bool(Recipe(config(**settings)))
     except ConfigError:
         return False
+
+
+def draws(name: str, settings: Settings, size: int = 16) -> bool:
+    """Whether a step draws at random, so that parts of a batch, or two processes, cannot draw what the whole does."""
+    found = []
+    for seed in range(2):
+        torch.manual_seed(1)
+        method = method_config(name)(**settings).build(Domain(), Domain(), size).double()
+        random = torch.Generator().manual_seed(0)
+        batch = Batch(*(torch.rand(2, 3, size, size, generator=random, dtype=torch.float64) * 2 - 1 for _ in "ab"))
+        torch.manual_seed(seed)
+        found.append([term.item() for _, terms in method.losses(batch) for term in terms.values()])
+    return any(abs(one - other) > 1e-9 * abs(one) for one, other in zip(*found, strict=True))

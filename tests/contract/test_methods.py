@@ -29,7 +29,7 @@ from diptych.training.distributed import World
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from diptych.trees import read_tree, write_tree
-from tests.contract.small import NAMES, ablations, small, unmixed
+from tests.contract.small import NAMES, ablations, draws, small, unmixed
 from tests.training.forks import start, train_as_rank
 
 SIZE = 16
@@ -348,18 +348,6 @@ SHARED = {
     "pix2pix": [{"gan": "hinge", "lambda_r1": 1.0}],
     "cyclegan": [{"gan": "vanilla", "lambda_cycle_b": 0.0}],
 }
-
-
-def draws(name, settings):
-    """Whether a step draws at random, so that two processes cannot draw what one does."""
-    found = []
-    for seed in range(2):
-        torch.manual_seed(1)
-        method = method_config(name)(**settings).build(Domain(), Domain(), SIZE).double()
-        torch.manual_seed(seed)
-        losses = method.losses(batch_of(dtype=torch.float64))
-        found += [{f"{phase}/{term}": value.item() for phase, terms in losses for term, value in terms.items()}]
-    return found[0] != pytest.approx(found[1], rel=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: method_config(name).name)

