@@ -305,3 +305,10 @@ def test_tools_write_help_writes_a_text_for_every_command(run, tmp_path, monkeyp
     run("tools.write_help")
     written = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / "cli").iterdir()}
     assert written.keys() == {"diptych", *COMMANDS} and written == tool.help_texts()
+
+
+def test_benchmarks_properties_prints_a_line_for_each_method(run):
+    lines = run("benchmarks.properties", "--steps", 2).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["santa", "unsb", "stegogan"]
+    assert all(-1.0 <= float(line.rpartition("rank correlation ")[2]) <= 1.0 for line in lines[:2])
+    assert 0.0 <= float(lines[2].split()[-1]) <= 1.0

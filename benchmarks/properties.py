@@ -1,0 +1,96 @@
+"""Whether methods do what they are for, on drawn images: `python -m benchmarks.properties`, from the repository.
+
+SANTA: how far a translation is from its source grows with the strength (Spearman's rank correlation, over strengths from 0 to 1).
+UNSB: how far it is after 1 to 5 steps. StegoGAN: b shows squares that a never shows; how well the mask of G_ba finds them (the
+intersection over union of the largest values of the mask, as many as there are pixels of squares).
+
+Domain a has blue fields of soft blobs, domain b red ones. Each method is trained for some hundred steps at 32 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diptych.methods import Batch
+from diptych.nets import adjusted
+from diptych.pixels import Domain
+from diptych.recipe import Recipe
+from diptych.training.distributed import World
+from diptych.training.step import train_step
+from diptych.training.trainee import Trainee
+
+SIZE = 32
+
+
+def drawn(n: int, random: torch.Generator, *, red: bool, squares: bool = False) -> tuple[Tensor, Tensor]:
+    """n images (n, 3, 32, 32) in [-1, 1], and where their green squares are, as 0 and 1."""
+    blobs = F.interpolate(torch.rand(n, 1, 4, 4, generator=random), (SIZE, SIZE), mode="bicubic").clamp(0, 1)
+    colour = torch.tensor([1.0, 0.3, 0.1] if red else [0.1, 0.3, 1.0])[:, None, None]
+    images, places = 2 * blobs * colour - 1, torch.zeros(n, 1, SIZE, SIZE)
+    if squares:
+        for place in places:
+            top, left = (int(x) for x in torch.randint(2, SIZE - 10, (2,), generator=random))
+            place[:, top : top + 8, left : left + 8] = 1
+        images = torch.where(places > 0, torch.tensor([-1.0, 1.0, -1.0])[:, None, None], images)
+    return images, places
+
+
+def trained(method: str, steps: int, squares: bool = False) -> Trainee:
+    """A method trained with small networks, on new images in each step."""
+    settings = {"generator": "resnet_3", "ngf": 16, "ndf": 16, "num_layers": 2}
+    recipe = Recipe.create(method, {"method": settings, "train": {"batch_size": 4, "precision": "fp32", "lr": 5e-4}})
+    torch.manual_seed(0)
+    trainee = Trainee(recipe.method.build(Domain(), Domain(), SIZE), recipe, torch.device("cpu"), World())
+    random = torch.Generator().manual_seed(1)
+    for _ in range(steps):
+        train_step(trainee, Batch(drawn(4, random, red=False)[0], drawn(4, random, red=True, squares=squares)[0]))
+    return trainee
+
+
+def ranks(x: Tensor) -> Tensor:
+    """The rank of each value."""
+    return x.argsort().argsort().double()
+
+
+@torch.no_grad()
+def distances(trainee: Trainee, option: str, values: list[float]) -> Tensor:
+    """The mean distance of translations from their sources for each value of an option."""
+    images, _ = drawn(32, torch.Generator().manual_seed(2), red=False)
+    net = trainee.method.generators()["a2b"].eval()
+    return torch.stack([(adjusted(net, **{option: value})(images) - images).abs().mean() for value in values])
+
+
+@torch.no_grad()
+def mask_overlap(trainee: Trainee) -> float:
+    """The intersection over union of the mask's largest values with the squares of b."""
+    images, places = drawn(64, torch.Generator().manual_seed(3), red=True, squares=True)
+    mask = trainee.method.generators()["b2a"].eval().maps(images)["mask"]
+    found = torch.zeros_like(places).flatten()
+    found[mask.flatten().topk(int(places.sum())).indices] = 1
+    both = (found * places.flatten()).sum()
+    return float(both / (found.sum() + places.sum() - both))
+
+
+def main() -> None:
+    """Print one line for each method."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--steps", type=int, default=400, help="training steps of each method (default: 400)")
+    p.add_argument("--method", action="append", choices=("santa", "unsb", "stegogan"), help="only these")
+    args = p.parse_args()
+    for method in args.method or ("santa", "unsb", "stegogan"):
+        if method == "stegogan":
+            print(f"stegogan: the mask overlaps the squares by {mask_overlap(trained(method, args.steps, True)):.3f}", flush=True)
+            continue
+        option, values = ("strength", [k / 10 for k in range(11)]) if method == "santa" else ("steps", list(range(1, 6)))
+        found = distances(trained(method, args.steps), option, values)
+        correlation = torch.corrcoef(torch.stack([ranks(torch.tensor(values)), ranks(found)]))[0, 1]
+        row = ", ".join(f"{value:g}: {distance:.3f}" for value, distance in zip(values, found.tolist(), strict=True))
+        print(f"{method}: change by {option}: {row}; rank correlation {correlation:.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
