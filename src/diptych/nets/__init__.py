@@ -13,6 +13,7 @@ from diptych.errors import ConfigError
 from diptych.nets.adain import AdaINResNet
 from diptych.nets.adjust import adjusted
 from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
+from diptych.nets.bridge import BridgeSampler
 from diptych.nets.init import Init, initialise
 from diptych.nets.patchgan import PatchGAN
 from diptych.nets.pix2pixhd import GlobalGenerator, LocalEnhancer, MultiscaleDiscriminator
@@ -29,6 +30,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "unet": UNet,
     "adain_resnet": AdaINResNet,
     "vit_modnet": VitModnet,
+    "bridge": BridgeSampler,
     "pix2pixhd_global": GlobalGenerator,
     "pix2pixhd_local": LocalEnhancer,
 }
