@@ -22,6 +22,7 @@ METHODS: dict[str, str] = {
     "cut": "diptych.methods.cut:CUTConfig",
     "dclgan": "diptych.methods.dclgan:DCLGANConfig",
     "santa": "diptych.methods.santa:SANTAConfig",
+    "bicyclegan": "diptych.methods.bicyclegan:BicycleGANConfig",
     "bridge": "diptych.methods.bridge:BridgeConfig",
     "pix2pixhd": "diptych.methods.pix2pixhd:Pix2PixHDConfig",
     "uvcgan2": "diptych.methods.uvcgan2:UVCGAN2Config",

@@ -26,7 +26,9 @@ from diptych.nets.bridge import EARLIEST, BridgeKind, BridgeSampler, coefficient
 from diptych.nets.modes import Mode
 from diptych.nets.time_unet import TimeUNet
 from diptych.pixels import Domain
-from diptych.settings import Count, Fraction, Positive, Whole, check_settings
+from diptych.settings import Count, Positive, Whole, check_settings
+
+DROPOUT = 0.1
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class BridgeConfig:
     """Settings of a bridge. The published networks have ``ngf`` 192 at 64 px and 256 at 256 px, and three ``num_blocks`` a level.
 
     ``steps`` is the number of passes of a translation; more are slower and add detail. ``num_attention`` of the ``num_levels``
-    attend over the whole image.
+    attend over the whole image. ``dropout`` leaves out a tenth of the features, as DDBM did for small sets.
     """
 
     name: ClassVar[str] = "bridge"
@@ -48,7 +50,7 @@ class BridgeConfig:
     num_levels: Count = 4
     num_blocks: Count = 2
     num_attention: Whole = 1
-    dropout: Fraction = 0.0
+    dropout: bool = False
     lambda_bridge: Positive = 1.0
 
     def __post_init__(self) -> None:
@@ -61,7 +63,7 @@ class BridgeConfig:
                 f"bridge: domains must have the same channels, found {a.channels} and {b.channels}; convert one or take pix2pix"
             )
         shape = {"num_levels": self.num_levels, "num_blocks": self.num_blocks, "num_attention": self.num_attention}
-        unet = TimeUNet(2 * a.channels, b.channels, width=self.ngf, dropout=self.dropout, **shape)
+        unet = TimeUNet(2 * a.channels, b.channels, width=self.ngf, dropout=DROPOUT if self.dropout else 0.0, **shape)
         G_ab = BridgeSampler(kind=self.bridge, steps=self.steps, unet=unet.spec)
         return Bridge(self, G_ab)
 

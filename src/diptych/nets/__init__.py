@@ -15,6 +15,7 @@ from diptych.nets.adjust import adjusted
 from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
 from diptych.nets.bridge import BridgeSampler
 from diptych.nets.init import Init, initialise
+from diptych.nets.latent import LatentUNet
 from diptych.nets.patchgan import PatchGAN
 from diptych.nets.pix2pixhd import GlobalGenerator, LocalEnhancer, MultiscaleDiscriminator
 from diptych.nets.projector import Projector
@@ -31,6 +32,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "adain_resnet": AdaINResNet,
     "vit_modnet": VitModnet,
     "bridge": BridgeSampler,
+    "latent_unet": LatentUNet,
     "pix2pixhd_global": GlobalGenerator,
     "pix2pixhd_local": LocalEnhancer,
 }
