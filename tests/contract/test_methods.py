@@ -381,7 +381,7 @@ def test_two_processes_equal_one_with_the_joined_batch(name, tmp_path):
             continue
         for key, value in tensors({"weights": alone["method"], "ema": alone["ema"]}).items():
             found = tensors({"weights": first["method"], "ema": first["ema"]})[key]
-            assert (found - value).abs().max() < 1e-9, key
+            assert (found - value).abs().max() < 1e-8, key  # Adam magnifies the rounding of biases that a norm takes away
         for term, value in alone["losses"].items():
             assert first["losses"][term] == second["losses"][term] == pytest.approx(value, abs=1e-9)
 

@@ -10,7 +10,7 @@ from diptych.errors import ConfigError
 from diptych.inference.pytorch import TorchBackend
 from diptych.methods import Batch
 from diptych.methods.bridge import BridgeConfig
-from diptych.nets import VitModnet, build_net
+from diptych.nets import VitModnet, adjusted, build_net
 from diptych.nets.bridge import EARLIEST, BridgeSampler, coefficients, scaling, spread
 from diptych.nets.modes import applied
 from diptych.nets.time_unet import Attention, TimeUNet
@@ -141,6 +141,15 @@ def test_each_seed_is_another_answer_in_mode_paper_and_mode_eval_has_one():
     net.steps = 1
     with applied(net, "paper", 0) as one, applied(net, "paper", 1) as other:
         assert torch.equal(one(y), other(y))
+
+
+def test_the_number_of_steps_is_a_users_choice_over_the_same_weights():
+    net, y = lively(sampler(steps=4)).eval(), torch.rand(1, 3, 8, 8)
+    other = adjusted(net, steps=2)
+    assert other.steps == other.spec["steps"] == 2 and net.steps == 4 and adjusted(net) is net
+    assert next(other.parameters()) is next(net.parameters()) and not torch.equal(other(y), net(y))
+    with pytest.raises(ConfigError, match="at least 1 step, found 0"):
+        adjusted(net, steps=0)
 
 
 def test_the_spread_is_the_deviation_of_the_answers():

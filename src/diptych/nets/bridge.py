@@ -7,6 +7,7 @@ DDBM (Zhou et al. 2024, arXiv 2309.16948), BBDM (Li et al. 2023, arXiv 2205.0768
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Literal, NamedTuple, final, get_args
 
 import torch
@@ -85,6 +86,8 @@ class BridgeSampler(nn.Module):
     nothing and gives the mean of all answers.
     """
 
+    adjustable = ("steps",)
+
     def __init__(self, *, kind: BridgeKind, steps: int, unet: dict[str, Any]) -> None:
         super().__init__()
         if steps < 1:
@@ -96,6 +99,16 @@ class BridgeSampler(nn.Module):
         channels = self.unet.spec["out_channels"]
         self.spec = {"net": "bridge", "kind": kind, "steps": steps, "unet": self.unet.spec}
         self.in_channels = self.out_channels = channels
+
+    def adjusted(self, steps: int | None = None) -> BridgeSampler:
+        """This sampler, over the same weights, with another number of steps. Raises ConfigError unless it is at least 1."""
+        if steps is None:
+            return self
+        if steps < 1:
+            raise ConfigError(f"a bridge is walked over in at least 1 step, found {steps}")
+        sampler = copy.copy(self)
+        sampler.steps, sampler.spec = steps, self.spec | {"steps": steps}
+        return sampler
 
     def estimate(self, x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"], t: Times) -> Float[Tensor, "n c h w"]:
         """The network's estimate of the target from the bridge at time t."""
