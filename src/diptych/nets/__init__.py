@@ -14,6 +14,7 @@ from diptych.nets.adain import AdaINResNet
 from diptych.nets.adjust import adjusted
 from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
 from diptych.nets.bridge import BridgeSampler
+from diptych.nets.colorizer import Colorizer
 from diptych.nets.init import Init, initialise
 from diptych.nets.latent import LatentUNet
 from diptych.nets.patchgan import PatchGAN
@@ -33,6 +34,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "vit_modnet": VitModnet,
     "bridge": BridgeSampler,
     "latent_unet": LatentUNet,
+    "colorizer": Colorizer,
     "pix2pixhd_global": GlobalGenerator,
     "pix2pixhd_local": LocalEnhancer,
 }
