@@ -181,9 +181,9 @@ def test_losses_need_no_values_at_all(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_generators_translate_between_the_domains_of_their_direction(case):
-    a, b = Domain(1), Domain(4, "uint16")
-    if not build_or_refuse(case, a, b):
-        a = Domain(4)
+    for a, b in ((Domain(1), Domain(4, "uint16")), (Domain(4), Domain(4, "uint16")), (Domain(1), Domain(3, "uint16"))):
+        if build_or_refuse(case, a, b):
+            break
     generators = build(case, a, b).generators()
     assert generators and generators.keys() <= {"a2b", "b2a"}
     for direction, net in generators.items():
