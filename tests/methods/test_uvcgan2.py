@@ -105,6 +105,9 @@ def test_what_a_discriminator_says_of_an_image_depends_on_what_it_saw_before():
     torch.testing.assert_close(D(x, queue.past()), D(x))
     queue.push(D.body(others))
     assert (D(x, queue.past()) - alone).abs().max() > 1e-3
+    twin = build_net(D.spec).eval()
+    twin.load_state_dict(D.state_dict())
+    assert torch.equal(twin(x), D(x))
     without = BatchHeadDiscriminator(3, width=4, num_layers=1, batch_norm=False).eval()
     torch.testing.assert_close(without(torch.cat([x, others]))[:1], without(x))
 

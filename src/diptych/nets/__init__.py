@@ -12,6 +12,7 @@ from torch import nn
 from diptych.errors import ConfigError
 from diptych.nets.adain import AdaINResNet
 from diptych.nets.adjust import adjusted
+from diptych.nets.batch_head import BatchHeadDiscriminator
 from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
 from diptych.nets.bridge import BridgeSampler
 from diptych.nets.colorizer import Colorizer
@@ -38,7 +39,11 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "pix2pixhd_global": GlobalGenerator,
     "pix2pixhd_local": LocalEnhancer,
 }
-DISCRIMINATORS: dict[str, type[nn.Module]] = {"patchgan": PatchGAN, "multiscale_patchgan": MultiscaleDiscriminator}
+DISCRIMINATORS: dict[str, type[nn.Module]] = {
+    "patchgan": PatchGAN,
+    "multiscale_patchgan": MultiscaleDiscriminator,
+    "batch_head": BatchHeadDiscriminator,
+}
 
 
 def _is_generator(name: str) -> bool:
