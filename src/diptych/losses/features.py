@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.nets.backbones import Backbone, style_distance
+from diptych.nets.blocks import full_precision
 from diptych.nets.frozen import frozen
 from diptych.settings import check_settings
 
@@ -79,7 +80,7 @@ class _Perceptual(nn.Module):
     def forward(self, x: Images, y: Images) -> Float[Tensor, ""]:
         pairs = list(zip(self.net(x), self.net(y), strict=True))
         chosen = [pairs[layer - 1] for layer in self.options.layers]
-        differences = [one.float() - other.float() for one, other in chosen]
+        differences = [full_precision(one) - full_precision(other) for one, other in chosen]
         distances = [d.abs().mean() if self.options.distance == "l1" else d.square().mean() for d in differences]
         return torch.stack([w * d for w, d in zip(_weights(self.options), distances, strict=True)]).sum()
 
@@ -89,7 +90,7 @@ class StyleLoss(NeedsNetwork):
     """The distance of Gram matrices (Gatys et al. 2016, eq. 4): textures and colours, wherever they are in the image.
 
     Normalised as by Johnson et al. 2016, summed over ``layers``, averaged over images; options as in PerceptualLoss. Its scale is
-    that of squared activations: begin with a weight of 100 and look.
+    that of squared activations: begin with a weight of 0.1 and look.
     """
 
     network: Backbone = "vgg16"
@@ -175,7 +176,7 @@ def feature_matching(D: Any, x: Images, y: Images) -> Float[Tensor, ""]:
         with torch.no_grad():
             of_y = _by_scale(D.features(y))
     pairs = [pair for one, other in zip(of_x, of_y, strict=True) for pair in zip(one[:-1], other[:-1], strict=True)]
-    return torch.stack([(one.float() - other.float()).abs().mean() for one, other in pairs]).mean()
+    return torch.stack([(full_precision(one) - full_precision(other)).abs().mean() for one, other in pairs]).mean()
 
 
 def _by_scale(found: Sequence[Any]) -> Sequence[Sequence[Tensor]]:

@@ -18,7 +18,7 @@ Correlation = Annotated[float, Rule(lambda r: -1.0 <= r <= 1.0, "between -1 and 
 SMALLEST_PROBABILITY = 2.0**-23  # next to 1 in float32; its logarithm is still a number
 
 
-def l1(x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"]) -> Float[Tensor, ""]:
+def l1(x: Float[Tensor, n * c], y: Float[Tensor, n * c]) -> Float[Tensor, ""]:
     """Mean absolute difference."""
     return (x - y).abs().mean()
 

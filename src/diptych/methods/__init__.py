@@ -24,6 +24,9 @@ METHODS: dict[str, str] = {
     "santa": "diptych.methods.santa:SANTAConfig",
     "unsb": "diptych.methods.unsb:UNSBConfig",
     "stegogan": "diptych.methods.stegogan:StegoGANConfig",
+    "bicyclegan": "diptych.methods.bicyclegan:BicycleGANConfig",
+    "bridge": "diptych.methods.bridge:BridgeConfig",
+    "colorization": "diptych.methods.colorization:ColorizationConfig",
     "pix2pixhd": "diptych.methods.pix2pixhd:Pix2PixHDConfig",
     "uvcgan2": "diptych.methods.uvcgan2:UVCGAN2Config",
 }

@@ -12,9 +12,13 @@ from torch import nn
 from diptych.errors import ConfigError
 from diptych.nets.adain import AdaINResNet
 from diptych.nets.adjust import adjusted
+from diptych.nets.batch_head import BatchHeadDiscriminator
 from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
+from diptych.nets.bridge import BridgeSampler
 from diptych.nets.chain import BridgeChain
+from diptych.nets.colorizer import Colorizer
 from diptych.nets.init import Init, initialise
+from diptych.nets.latent import LatentUNet
 from diptych.nets.patchgan import PatchGAN
 from diptych.nets.pix2pixhd import GlobalGenerator, LocalEnhancer, MultiscaleDiscriminator
 from diptych.nets.projector import Projector
@@ -34,6 +38,9 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "bridge_chain": BridgeChain,
     "stego_resnet": StegoResNet,
     "vit_modnet": VitModnet,
+    "bridge": BridgeSampler,
+    "latent_unet": LatentUNet,
+    "colorizer": Colorizer,
     "pix2pixhd_global": GlobalGenerator,
     "pix2pixhd_local": LocalEnhancer,
 }
@@ -41,6 +48,7 @@ DISCRIMINATORS: dict[str, type[nn.Module]] = {
     "patchgan": PatchGAN,
     "multiscale_patchgan": MultiscaleDiscriminator,
     "timed_patchgan": TimedPatchGAN,
+    "batch_head": BatchHeadDiscriminator,
 }
 
 

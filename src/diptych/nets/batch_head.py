@@ -62,6 +62,8 @@ class BatchHeadDiscriminator(nn.Module):
 
     def __init__(self, in_channels: int, *, width: int = 64, num_layers: int = 3, batch_norm: bool = True) -> None:
         super().__init__()
+        self.spec = {"net": "batch_head", "in_channels": in_channels, "width": width, "num_layers": num_layers}
+        self.spec |= {"batch_norm": batch_norm}
         self.body = PatchGAN(in_channels, width=width, num_layers=num_layers).layers[:-1]
         channels = width * min(2 ** max(num_layers, 1), 8)
         # Statistics are those of the images at hand, always: a discriminator is never applied afterwards.

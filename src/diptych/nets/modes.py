@@ -47,8 +47,8 @@ def as_translator(net: nn.Module, mode: Mode) -> tuple[nn.Module, torch.Generato
 
 
 def depends_on_batch(net: nn.Module) -> bool:
-    """Whether mode paper differs from eval for this network, and a result there depends on the batch: BatchNorm or dropout."""
-    return any(isinstance(module, nn.BatchNorm2d | nn.Dropout) for module in net.modules())
+    """Whether mode paper differs from eval for this network and depends on the batch there: BatchNorm, dropout, noise."""
+    return any(isinstance(module, nn.BatchNorm2d | nn.Dropout | Noise) for module in net.modules())
 
 
 def _prepare(net: nn.Module, random: torch.Generator) -> None:
@@ -56,11 +56,26 @@ def _prepare(net: nn.Module, random: torch.Generator) -> None:
     for name, module in net.named_children():
         if isinstance(module, nn.BatchNorm2d):
             module.track_running_stats = False
+        elif isinstance(module, Noise):
+            module.random = random
         elif type(module) is nn.Dropout:
             setattr(net, name, SeededDropout(module.p, random) if 0 < module.p < 1 else module)  # 0 and 1 draw nothing
         elif isinstance(module, nn.modules.dropout._DropoutNd):
             raise ConfigError(f"mode paper knows nn.Dropout only, found {type(module).__name__}; choose mode eval")
         _prepare(module, random)
+
+
+@final
+class Noise(nn.Module):
+    """Normal noise of a network that draws its answers: from the translator's generator in mode paper, else always the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.random: torch.Generator | None = None
+
+    def forward(self, like: Tensor) -> Tensor:
+        random = self.random or torch.Generator(like.device).manual_seed(0)
+        return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=random)
 
 
 @final

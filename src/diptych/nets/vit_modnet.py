@@ -48,7 +48,7 @@ class ModulatedConv(nn.Module):
         weight = self.conv.weight
         power = weight.float().square().sum((2, 3))  # (d, c)
         norm = torch.rsqrt(scale.float().square() @ power.t() + 1e-6)[..., None, None]
-        y = F.conv2d(x * scale[..., None, None], weight, padding=1) * norm.to(x.dtype)
+        y = F.conv2d((x * scale[..., None, None]).to(x.dtype), weight, padding=1) * norm.to(x.dtype)
         return y + self.conv.bias[None, :, None, None] if self.conv.bias is not None else y
 
 
@@ -124,7 +124,8 @@ class VitModnet(nn.Module):
 
     def _attend(self, x: Float[Tensor, "n c p q"]) -> tuple[Float[Tensor, "n c p q"], Float[Tensor, "n f"]]:
         n, _, height, width = x.shape
-        rows, columns = (torch.linspace(-1, 1, size, dtype=x.dtype, device=x.device) for size in (height, width))
+        exact = self.to_position.weight.dtype  # float32 where only convolutions compute in bfloat16
+        rows, columns = (torch.linspace(-1, 1, size, dtype=exact, device=x.device) for size in (height, width))
         places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), -1).flatten(0, 1)  # (p q, 2)
         positions = torch.sin(self.to_position(places)).expand(n, -1, -1)
         pixels = x.flatten(2).transpose(1, 2)
@@ -133,4 +134,4 @@ class VitModnet(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         image = self.from_tokens(tokens[:, :-1]).transpose(1, 2).unflatten(2, (height, width))
-        return image, tokens[:, -1]
+        return image.to(x.dtype), tokens[:, -1]

@@ -76,7 +76,7 @@ class Trainee:
     def set_lr(self, lr: float, lr_d: float | None = None) -> None:
         """Set the learning rate of every phase; ``lr_d`` is that of the discriminators' phase D, where it differs."""
         for phase, optimizer in self.optimizers.items():
-            rate = lr if lr_d is None or not phase.startswith("D") else lr_d
+            rate = lr if lr_d is None or phase not in self.discriminator_phases else lr_d
             for group in optimizer.param_groups:
                 if isinstance(group["lr"], Tensor):
                     group["lr"].fill_(rate)

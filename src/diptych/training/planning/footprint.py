@@ -167,6 +167,8 @@ def measure_steps(recipe: Recipe, domains: tuple[Domain, Domain], device: torch.
     census = Census(Split((), (), recipe.method.paired), *domains)
     method = build_method(recipe, census, World())
     trainee = Trainee(method, recipe, device, World())
+    # Measured is the step in which generators learn too; where they learn rarely, the others need less.
+    trainee.images = (recipe.train.discriminator.updates - 1) * recipe.train.batch_size
     for buffer in method.buffers():
         buffer.mul_(1)  # pages of zeros take no memory until they are written to, as when pools fill
     weights = sum(p.nbytes for p in method.parameters())
