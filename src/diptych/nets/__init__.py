@@ -12,7 +12,7 @@ from torch import nn
 from diptych.errors import ConfigError
 from diptych.nets.adain import AdaINResNet
 from diptych.nets.adjust import adjusted
-from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
+from diptych.nets.blocks import Downsample, Norm, Padding, Upsample, apply_each, apply_side_by_side
 from diptych.nets.init import Init, initialise
 from diptych.nets.patchgan import PatchGAN
 from diptych.nets.pix2pixhd import GlobalGenerator, LocalEnhancer, MultiscaleDiscriminator
@@ -64,6 +64,7 @@ __all__ = [
     "LocalEnhancer",
     "MultiscaleDiscriminator",
     "Norm",
+    "Padding",
     "PatchGAN",
     "Projector",
     "ResNet",
