@@ -24,6 +24,7 @@ FLOORS = {
         "files",
         "trees",
         "state_dicts",
+        "file_kinds",
         "memory",
         "choices",
         "extras",

@@ -21,6 +21,7 @@ from diptych.nets.resnet import ResNet
 from diptych.nets.stage import Stage, recompute_stages
 from diptych.nets.taps import cut_taps, tapped, taps
 from diptych.nets.unet import UNet
+from diptych.nets.unet_activated import ActivatedUNet
 from diptych.nets.vit_modnet import VitModnet
 from diptych.settings import Rule
 
@@ -31,6 +32,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "vit_modnet": VitModnet,
     "pix2pixhd_global": GlobalGenerator,
     "pix2pixhd_local": LocalEnhancer,
+    "unet_activated": ActivatedUNet,
 }
 DISCRIMINATORS: dict[str, type[nn.Module]] = {"patchgan": PatchGAN, "multiscale_patchgan": MultiscaleDiscriminator}
 
@@ -56,6 +58,7 @@ __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
     "GENERATOR_RULE",
+    "ActivatedUNet",
     "AdaINResNet",
     "Downsample",
     "GeneratorName",
