@@ -33,7 +33,7 @@ FLOORS = {
         "downloads",
     },
     "rooms": {"methods", "data", "metrics"},
-    "contracts": {"loss_networks", "recipe", "renamed", "recipes", "snapshot", "zoo", "foreign", "run"},
+    "contracts": {"loss_networks", "recipe", "recorded", "renamed", "recipes", "snapshot", "zoo", "foreign", "run"},
     "engines": {"training", "inference", "evaluation"},
     "compositions": {"pages", "scoring"},
     "applications": {"study", "server", "music", "prepare", "ablation", "bench"},
