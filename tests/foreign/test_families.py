@@ -11,7 +11,7 @@ from diptych.foreign import Assumed, Said, load_foreign, recognise, to_snapshot
 from diptych.nets import build_net
 from diptych.nets.modes import applied
 from tests.foreign.weights import image, saved, scrambled
-from tests.reference import junyanz, mmagic, pytorch_gan
+from tests.reference import cut, junyanz, mmagic, pytorch_gan
 
 BIAS_FREE = {"norm": junyanz.instance, "bias": False}
 RESNETS = {
@@ -146,3 +146,36 @@ def test_a_unet_of_pytorch_gan_gives_bit_equal_images(kind, mode):
         assert torch.equal(net(x), expected)
     assert to_snapshot({"a2b": ours}).mode == "paper"
     assert not any(isinstance(m, nn.Dropout) for m in recognise(theirs.state_dict(), Said(dropout=False)).net.modules())
+
+
+CUT = {
+    "both": (lambda: cut.ResnetGenerator(4, 3), "CUT ResNet of 3 blocks, ngf 4, instance norm, without dropout, anti-aliased"),
+    "down": (lambda: cut.ResnetGenerator(4, 2, up=False), "anti-aliased"),
+    "up": (lambda: cut.ResnetGenerator(4, 2, down=False), "anti-aliased"),
+    "dropout and batch norm": (lambda: cut.ResnetGenerator(4, 2, junyanz.batch, dropout=True), "batch norm, with dropout, anti-"),
+    "discriminator": (lambda: cut.NLayerDiscriminator(3, 4), "CUT PatchGAN of 3 layers, ndf 4, instance norm"),
+    "deep discriminator, batch norm": (lambda: cut.NLayerDiscriminator(6, 4, 4, junyanz.batch), "CUT PatchGAN of 4 layers"),
+    "shallow discriminator": (lambda: cut.NLayerDiscriminator(3, 4, 1), "CUT PatchGAN of 1 layers"),
+}
+
+
+@pytest.mark.parametrize("case", CUT)
+def test_an_anti_aliased_network_gives_equal_images(case):
+    """In float64 to 1e-10: our blurs are means of pixels and bilinear interpolation, which add in another order."""
+    build, origin = CUT[case]
+    theirs = build()
+    blurs = {key: tensor.clone() for key, tensor in theirs.state_dict().items() if key.endswith("filt")}
+    theirs = scrambled(theirs)
+    theirs.load_state_dict(blurs, strict=False)
+    ours, x = recognise(theirs.state_dict()), image(2, 6 if "deep" in case else 3, 48, 64).double()
+    assert origin in ours.origin
+    with torch.no_grad():
+        torch.testing.assert_close(ours.net.double()(x), theirs.double()(x), atol=1e-10, rtol=1e-10)
+
+
+def test_another_blur_than_cuts_is_refused():
+    state = cut.ResnetGenerator(2, 1).state_dict()
+    for size in (3, 5):
+        wrong = state | {"model.7.filt": torch.full((4, 1, size, size), 1 / size**2)}
+        with pytest.raises(WeightsError, match=f"'model.7.filt' is a blur of 4x1x{size}x{size} other than CUT's; docs"):
+            recognise(wrong)

@@ -87,13 +87,24 @@ def recognise(state: State, root: str, family: Family, said: Said = Said()) -> F
         with torch.device("meta"):  # shapes are compared before memory is spent
             net = build_net(found.spec)
         stale = tuple(key for key in state if key.endswith(STATISTICS) and found.spec["norm"] != "batch")
-        tensors = _fit(net, found, {key: tensor for key, tensor in state.items() if key not in stale})
+        known = {*stale, *_filters(state)}
+        tensors = _fit(net, found, {key: tensor for key, tensor in state.items() if key not in known})
     except WeightsError as error:
         raise WeightsError(f"{error}; {SUPPORTED}") from None
     net.load_state_dict(tensors, assign=True)
     role: Role = "discriminator" if found.spec["net"] in DISCRIMINATORS else "generator"
     mode: Mode = found.mode or ("paper" if role == "generator" and depends_on_batch(net) else "eval")
     return Foreign(role, net.eval(), found.origin, stale, found.assumed, mode)
+
+
+def _filters(state: State) -> list[str]:
+    """The blurs of anti-aliased networks, which are constants of ours. Raises WeightsError for other blurs than CUT's."""
+    keys = [key for key in state if key.endswith(".filt")]
+    for key in keys:
+        row = {3: torch.tensor([1.0, 2.0, 1.0]) / 4, 4: torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4}.get(state[key].shape[-1])
+        if row is None or not torch.allclose(state[key].float(), torch.outer(row, row).expand(state[key].shape)):
+            raise WeightsError(f"{key!r} is a blur of {dims(state[key])} other than CUT's")
+    return keys
 
 
 def _layers_of(net: nn.Module) -> list[list[str]]:

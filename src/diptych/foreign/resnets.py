@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from diptych.errors import WeightsError
 from diptych.foreign.layers import (
     NORM_NAMES,
     Assumed,
@@ -33,7 +32,14 @@ FLAT_BLOCKS: dict[tuple[int, ...], tuple[bool, bool]] = {
 }
 # How many layers a doubling has -> what it is, and where its convolution stands among them.
 UPS: dict[int, tuple[Up, int]] = {3: ("transposed", 0), 4: ("resize_zero", 1), 5: ("resize", 2)}
-GLOBAL_LACKS = ("net", "dropout", "bias", "padding", "edge_padding")  # settings that pix2pixHD's generator does not have
+GLOBAL_LACKS = (
+    "net",
+    "dropout",
+    "bias",
+    "padding",
+    "edge_padding",
+    "downsample",
+)  # settings that pix2pixHD's generator does not have
 
 
 @dataclass(frozen=True)
@@ -182,18 +188,17 @@ def _described(layout: Layout, state: State, said: Said) -> Found:
         assumed["edge_padding"] = Assumed(f"{edges} padding at the edges", f"--edge-padding {_other(edges)}")
     spec: dict[str, Any] = {"net": "resnet", "in_channels": in_channels, "out_channels": out_channels, "width": width}
     spec |= {"num_blocks": num_blocks, "norm": norm, "dropout": layout.dropout, "bias": bias}
-    spec |= {"padding": padding, "edge_padding": edges}
+    spec |= {"padding": padding, "edge_padding": edges, "downsample": "blur" if layout.blur_down else "strided"}
+    spec |= {"upsample": "blur"} if layout.up == "blur" else {}
     if layout.up in ("resize", "resize_zero"):
         spec |= {"upsample": "resize", "resize_padding": "zero" if layout.up == "resize_zero" else edges}
     if num_downs != 2:
         maker, spec = "pix2pixHD", {"net": "pix2pixhd_global", "num_downs": num_downs} | _without(spec, GLOBAL_LACKS)
     words = f"{maker} ResNet of {num_blocks} blocks, ngf {width}, {NORM_NAMES[norm]}, {has(layout.dropout)} dropout"
     words += ", anti-aliased" if layout.blur_down or layout.up == "blur" else ""
-    words += ", resize-convolutions" if "upsample" in spec else ""
+    words += ", resize-convolutions" if spec.get("upsample") == "resize" else ""
     words += "" if bias == (norm != "batch") else f", {has(bias)} biases"
     words += "" if num_downs == 2 else f", {num_downs} downsamplings"
-    if layout.blur_down or layout.up == "blur":
-        raise WeightsError(f"looks like a {words}")
     return Found(spec, layout.layers(), f"{words}, {in_channels} to {out_channels} channels", assumed, mode)
 
 
