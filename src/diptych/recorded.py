@@ -9,7 +9,7 @@ from typing import Any
 from diptych.data.datasets import DataConfig
 from diptych.errors import ConfigError
 from diptych.methods import METHODS, is_here
-from diptych.recipe import Recipe, method_named, read_values
+from diptych.recipe import Recipe, TrainConfig, method_named, read_values
 from diptych.renamed import translated
 
 
@@ -24,6 +24,7 @@ class Recorded:
     method: str
     paired: bool | None
     data: DataConfig
+    train: TrainConfig
     values: dict[str, Any]
 
     @classmethod
@@ -38,9 +39,11 @@ class Recorded:
         # Data and training are read beside a method that is known, so that they are checked as in any recipe.
         known = {key: values.get(key, {}) for key in ("data", "train")}
         recipe = Recipe.from_dict({"method": {"name": next(iter(METHODS))}} | known)
-        return cls(name, None, recipe.data, values | {"data": recipe.to_dict()["data"], "train": recipe.to_dict()["train"]})
+        return cls(
+            name, None, recipe.data, recipe.train, values | {"data": recipe.to_dict()["data"], "train": recipe.to_dict()["train"]}
+        )
 
     @classmethod
     def of(cls, recipe: Recipe) -> Recorded:
         """What a recipe's file would say."""
-        return cls(recipe.method.name, recipe.method.paired, recipe.data, recipe.to_dict())
+        return cls(recipe.method.name, recipe.method.paired, recipe.data, recipe.train, recipe.to_dict())

@@ -33,7 +33,7 @@ def stranger(pix2pix_run, tmp_path, monkeypatch):
     assert "evil" not in sys.modules
 
 
-def commands(run):
+def commands(run, original):
     images = json.loads((run / "recipe.json").read_text())["data"]["source"]
     return {
         "evaluate": (["evaluate", run, *images, "--allow-seen", "--metrics", "psnr", "--device", "cpu", "--no-cache"], 0),
@@ -52,6 +52,12 @@ def commands(run):
             ],
             0,
         ),
+        "compare": (
+            ["compare", run, original, "--data", *images, "--allow-seen", "--metrics", "l1", "--device", "cpu", "--out", run / "c"],
+            0,
+        ),
+        "runs": (["runs", run.parent], 0),
+        "go on": (["train", "--from", run, "--more-epochs", "1", "--out", run / "more"], 2),
         "doctor": (["doctor", run], 0),
         "report": (["report", run], 0),
         "translate": (["translate", run / "snapshot.safetensors", f"{images[0]}/A", "--out", run / "o", "--device", "cpu"], 0),
@@ -62,13 +68,26 @@ def commands(run):
     }
 
 
-NAMES = ("evaluate", "evaluate a snapshot", "doctor", "report", "translate", "export", "plan", "ablate", "train")
+NAMES = (
+    "evaluate",
+    "evaluate a snapshot",
+    "compare",
+    "runs",
+    "go on",
+    "doctor",
+    "report",
+    "translate",
+    "export",
+    "plan",
+    "ablate",
+    "train",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_command_runs_code_that_only_a_file_names(name, stranger, capsys):
+def test_no_command_runs_code_that_only_a_file_names(name, stranger, pix2pix_run, capsys):
     run, canary = stranger
-    words, expected = commands(run)[name]
+    words, expected = commands(run, pix2pix_run)[name]
     code = diptych(*words)
     error = capsys.readouterr().err
     assert not canary.exists()

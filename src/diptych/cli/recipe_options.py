@@ -151,7 +151,7 @@ def go_on_from(args: argparse.Namespace, start: dict[str, Any]) -> Recipe:
     from diptych.recipe import Recipe
     from diptych.training.start import continued
 
-    values = continued(args.from_run, args.more_epochs).to_dict()
+    values = continued(args.from_run, args.more_epochs, args.method).to_dict()
     if data:
         values["data"]["source"] = [word if word in EMBEDDED else str(Path(word)) for word in data]
     values["start"] |= start
