@@ -11,7 +11,7 @@ from diptych.foreign import Assumed, Said, load_foreign, recognise, to_snapshot
 from diptych.nets import build_net
 from diptych.nets.modes import applied
 from tests.foreign.weights import image, saved, scrambled
-from tests.reference import cut, junyanz, mmagic, pytorch_gan
+from tests.reference import cut, junyanz, mmagic, pix2pixhd, pytorch_gan
 
 BIAS_FREE = {"norm": junyanz.instance, "bias": False}
 RESNETS = {
@@ -179,3 +179,44 @@ def test_another_blur_than_cuts_is_refused():
         wrong = state | {"model.7.filt": torch.full((4, 1, size, size), 1 / size**2)}
         with pytest.raises(WeightsError, match=f"'model.7.filt' is a blur of 4x1x{size}x{size} other than CUT's; docs"):
             recognise(wrong)
+
+
+HD = {
+    "global, 3 halvings": (lambda: junyanz.ResnetGenerator(ngf=4, n_blocks=3, n_downsampling=3), (3, 48, 64)),
+    "global, 4 halvings, labels": (lambda: junyanz.ResnetGenerator(5, 3, 4, n_blocks=2, n_downsampling=4), (5, 64, 64)),
+    "global, 2 halvings": (lambda: junyanz.ResnetGenerator(ngf=4, n_blocks=3, n_downsampling=2), (3, 16, 24)),
+    "local": (lambda: pix2pixhd.LocalEnhancer(3, 3, 2, 3, 2, 1), (3, 64, 96)),
+    "local, 4 halvings, labels": (lambda: pix2pixhd.LocalEnhancer(5, 1, 2, 4, 1, 3), (5, 128, 64)),
+    "two enhancers": (lambda: pix2pixhd.LocalEnhancer(3, 3, 2, 2, 1, 2, 2), (3, 64, 64)),
+}
+
+
+@pytest.mark.parametrize("case", HD)
+def test_a_generator_of_pix2pixhd_gives_bit_equal_images(case):
+    build, shape = HD[case]
+    theirs, x = scrambled(build()), image(1, *shape)
+    ours = recognise(theirs.state_dict())
+    assert ours.origin.startswith("CycleGAN ResNet" if "2 halvings" in case else "pix2pixHD")
+    assert torch.equal(ours.net(x), theirs(x))
+
+
+def test_what_pix2pixhd_does_not_have_is_refused():
+    for options in ({"padding": "zero"}, {"dropout": True}, {"up": "resize"}):
+        with pytest.raises(WeightsError, match="looks like pix2pixHD's generator of 3 downsamplings, but its layers"):
+            recognise(junyanz.ResnetGenerator(ngf=2, n_blocks=1, n_downsampling=3, **options).state_dict())
+    with pytest.raises(ConfigError, match="--padding changes nothing"):
+        recognise(junyanz.ResnetGenerator(ngf=2, n_blocks=1, n_downsampling=3).state_dict(), Said(padding="replicate"))
+
+
+@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize(("layers", "scales"), [(3, 2), (2, 3), (1, 1)])
+def test_discriminators_at_several_scales_give_bit_equal_logits(layers, scales, split):
+    theirs, x = scrambled(pix2pixhd.MultiscaleDiscriminator(6, 4, layers, scales, split)), image(1, 6, 96, 64)
+    ours = recognise(theirs.state_dict())
+    assert ours.role == "discriminator"
+    assert (
+        ours.origin
+        == f"pix2pixHD discriminator of {scales} scales and {layers} layers, ndf 4, instance norm, 6 channels, so it judges pairs"
+    )
+    for mine, original in zip(ours.net(x), theirs(x), strict=True):
+        assert torch.equal(mine, original)

@@ -193,6 +193,14 @@ def _described(layout: Layout, state: State, said: Said) -> Found:
     if layout.up in ("resize", "resize_zero"):
         spec |= {"upsample": "resize", "resize_padding": "zero" if layout.up == "resize_zero" else edges}
     if num_downs != 2:
+        if (
+            layout.dropout
+            or layout.up != "transposed"
+            or layout.blur_down
+            or "zero" in (layout.block_padding, layout.edge_padding)
+        ):
+            raise not_as_published(f"pix2pixHD's generator of {num_downs} downsamplings", state)
+        assumed = {name: guess for name, guess in assumed.items() if name == "norm"}  # its padding is no option
         maker, spec = "pix2pixHD", {"net": "pix2pixhd_global", "num_downs": num_downs} | _without(spec, GLOBAL_LACKS)
     words = f"{maker} ResNet of {num_blocks} blocks, ngf {width}, {NORM_NAMES[norm]}, {has(layout.dropout)} dropout"
     words += ", anti-aliased" if layout.blur_down or layout.up == "blur" else ""
