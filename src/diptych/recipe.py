@@ -22,6 +22,7 @@ from diptych.loss_networks import LossNetworks
 from diptych.methods import Extra, ExtraLosses, Method, MethodConfig, is_here, method_config, method_name
 from diptych.methods.discriminators import PLAIN, DiscriminatorConfig, equip
 from diptych.pixels import Domain
+from diptych.recipe_files import method_named, read_values
 from diptych.renamed import new_name, translated
 from diptych.settings import Count, Fraction, Seed, Weight, Whole, check_settings
 
@@ -239,30 +240,6 @@ class Recipe:
             part, _, name = key.partition(".")
             grouped[part][name] = value
         return Recipe(**{part: dataclasses.replace(getattr(self, part), **given) for part, given in grouped.items()}, extra=extra)
-
-
-def read_values(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file. Raises ConfigError where it holds none."""
-    try:
-        text = Path(path).read_text()
-        # JSON is nearly YAML: its escapes of characters beyond 16 bits are pairs, which YAML reads as two characters.
-        values = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML or JSON: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(
-            f"{path}: a recipe is a mapping with the keys method, data, train, extra, start; found {type(values).__name__}"
-        )
-    return values
-
-
-def method_named(values: Mapping[str, Any]) -> str:
-    """The method that a recipe's values name."""
-    method = values.get("method")
-    name = method.get("name") if isinstance(method, Mapping) else method
-    if not isinstance(name, str):
-        raise ConfigError("a recipe needs method.name, e.g. method: {name: cyclegan}")
-    return name
 
 
 def recipe_parser(method: str) -> ArgumentParser:

@@ -9,7 +9,8 @@ from typing import Any
 from diptych.data.datasets import DataConfig
 from diptych.errors import ConfigError
 from diptych.methods import METHODS, is_here
-from diptych.recipe import Recipe, TrainConfig, method_named, read_values
+from diptych.recipe import Recipe, TrainConfig
+from diptych.recipe_files import method_named, read_values
 from diptych.renamed import translated
 
 
