@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -78,3 +79,18 @@ def test_a_disagreement_is_found(place, old, new, fault):
     changed[place] = FILES[place].replace(old, new)
     assert changed[place] != FILES[place]
     assert fault in faults(*changed)
+
+
+def test_the_citation_and_the_readme_name_the_versions_of_the_project():
+    project = tomllib.loads(FILES[1])["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys(), "what the format demands"
+    assert (citation["title"].partition(":")[0], citation["version"]) == (project["name"], project["version"])
+    assert citation["license"] == project["license"] and [author["name"] for author in citation["authors"]] == [
+        "The diptych authors"
+    ]
+    readme = (ROOT / "README.md").read_text()
+    assert set(re.findall(r"torch==([\d.]+\d)", readme)) == {str(pinned(FILES[2])["torch"])}
+    assert f"Python {project['requires-python'].removeprefix('>=')} or newer" in readme
+    extras = set(re.findall(r"'\.\[(\w+)\]'", readme))
+    assert extras and extras <= project["optional-dependencies"].keys()
