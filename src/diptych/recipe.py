@@ -19,9 +19,10 @@ from diptych.data.datasets import DataConfig
 from diptych.device import Precision
 from diptych.errors import ConfigError
 from diptych.loss_networks import LossNetworks
-from diptych.methods import Extra, ExtraLosses, Method, MethodConfig, method_config, method_name
+from diptych.methods import Extra, ExtraLosses, Method, MethodConfig, is_here, method_config, method_name
 from diptych.methods.discriminators import PLAIN, DiscriminatorConfig, equip
 from diptych.pixels import Domain
+from diptych.recipe_files import method_named, read_values
 from diptych.renamed import new_name, translated
 from diptych.settings import Count, Fraction, Seed, Weight, Whole, check_settings
 
@@ -195,35 +196,29 @@ class Recipe:
         return cls(chosen.method, chosen.data, chosen.train, added, chosen.start)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
+    def from_dict(cls, values: Mapping[str, Any], overrides: Sequence[str] = (), *, code: str | None = None) -> Recipe:
         """Undo to_dict; ``method.name`` chooses the method, other keys may be missing.
 
-        Settings that an earlier version called otherwise are translated, and that is logged (diptych.renamed).
+        Settings that an earlier version called otherwise are translated, and that is logged (diptych.renamed). A method of a
+        user's own (module:Class) is imported only if ``code`` names it too: a recipe is data, and may be a stranger's. Raises
+        ConfigError where it names code that is neither named nor imported already.
         """
         values = translated(values)
         method = values.get("method")
-        name = method.get("name") if isinstance(method, Mapping) else method
-        if not isinstance(name, str):
-            raise ConfigError("a recipe needs method.name, e.g. method: {name: cyclegan}")
+        name = method_named(values)
+        if not is_here(name) and name != code and ":" in name:
+            raise ConfigError(
+                f"the recipe names code, {name}, which only `diptych train ... --method {name}` runs; first look at it"
+            )
         settings = dict(values) | {
             "method": {k: v for k, v in method.items() if k != "name"} if isinstance(method, Mapping) else {}
         }
         return cls.create(name, settings, overrides)
 
     @classmethod
-    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-        """Read a YAML or JSON file."""
-        try:
-            text = Path(path).read_text()
-            # JSON is nearly YAML: its escapes of characters beyond 16 bits are pairs, which YAML reads as two characters.
-            values = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: cannot be read as YAML or JSON: {' '.join(str(error).split())}") from error
-        if not isinstance(values, dict):
-            raise ConfigError(
-                f"{path}: a recipe is a mapping with the keys method, data, train, extra, start; found {type(values).__name__}"
-            )
-        return cls.from_dict(values, overrides)
+    def load(cls, path: str | Path, overrides: Sequence[str] = (), *, code: str | None = None) -> Recipe:
+        """Read a YAML or JSON file; ``code`` is the method of one's own that it may name (see from_dict)."""
+        return cls.from_dict(read_values(path), overrides, code=code)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON or YAML; tuples become lists."""

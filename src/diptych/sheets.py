@@ -16,6 +16,7 @@ from diptych.files import write_atomic
 from diptych.pixels import to_rgb8
 
 GAP, BAR = 4, 18
+SURROUND, TITLE = (104, 104, 104), "white"  # legible on light and dark pages; a neutral grey does not tint what one sees
 Column = tuple[str, list[Tensor]]
 Item = TypeVar("Item")
 
@@ -39,10 +40,10 @@ def contact_sheet(columns: list[Column]) -> bytes:
     cells = [(title, [to_rgb8(x.float())[0].permute(1, 2, 0).numpy() for x in images]) for title, images in columns]
     width = max(pixels.shape[1] for _, column in cells for pixels in column) + GAP
     height = max(pixels.shape[0] for _, column in cells for pixels in column) + GAP
-    canvas = Image.new("RGB", (width * len(cells) + GAP, BAR + height * max(len(column) for _, column in cells)), "white")
+    canvas = Image.new("RGB", (width * len(cells) + GAP, BAR + height * max(len(column) for _, column in cells)), SURROUND)
     pen = ImageDraw.Draw(canvas)
     for x, (title, column) in enumerate(cells):
-        pen.text((x * width + GAP, 2), title, fill="black")
+        pen.text((x * width + GAP, 2), title, fill=TITLE)
         for y, pixels in enumerate(column):
             canvas.paste(Image.fromarray(pixels), (x * width + GAP, BAR + y * height))
     file = io.BytesIO()

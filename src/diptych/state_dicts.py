@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from diptych.errors import WeightsError
+from diptych.file_kinds import HEAD, kind_of
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64)  # number types of weights that are accepted
 
@@ -21,15 +22,10 @@ DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the named tensors of one network from another tool's file, on the CPU.
 
-    Prefixes such as ``module.`` (DataParallel) and a dict around the only state_dict are removed. This is the only place that
-    calls torch.load, with ``weights_only=True``, which never runs code that a file contains. Raises WeightsError, in one line
-    that begins with the path, when the file does not hold the tensors of exactly one network.
+    Prefixes such as ``module.`` (DataParallel) and a dict around the only state_dict are removed. Raises WeightsError, in one
+    line that begins with the path, when the file does not hold the tensors of exactly one network.
     """
-    content = _open_foreign(Path(path))
-    if not isinstance(content, Mapping):
-        raise WeightsError(
-            f"{path}: holds a {type(content).__name__} instead of a state_dict; save net.state_dict() in the tool that made it"
-        )
+    content = _content(Path(path))
     if not _is_state(content):
         nested = {key: value for key, value in content.items() if _is_state(value)}
         if len(nested) != 1:
@@ -37,8 +33,43 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             found = found if content else "nothing"
             raise WeightsError(f"{path}: holds {found}; save the state_dict of one network in a file of its own")
         (content,) = nested.values()
+    return _plain(content.items(), path)
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Read all named tensors of another tool's file, of however many networks, on the CPU.
+
+    Names of dicts that hold the tensors of a network become prefixes; optimizers and all that is no tensor are left out, and so
+    are ``module.`` and ``_orig_mod.``. Raises WeightsError, in one line that begins with the path, when there is no tensor.
+    """
+    content = _content(Path(path))
+    state = _plain(_tensors_in(content), path)
+    if not state:
+        found = f"{first_keys(content)} and no network" if content else "nothing"
+        raise WeightsError(f"{path}: holds {found}; save net.state_dict() in the tool that made it")
+    return state
+
+
+def _content(path: Path) -> Mapping[Any, Any]:
+    content = _open_foreign(path)
+    if not isinstance(content, Mapping):
+        raise WeightsError(
+            f"{path}: holds a {type(content).__name__} instead of a state_dict; save net.state_dict() in the tool that made it"
+        )
+    return content
+
+
+def _tensors_in(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    for key, value in content.items():
+        if isinstance(value, Tensor) and isinstance(key, str):
+            yield f"{prefix}{key}", value
+        elif isinstance(value, Mapping) and "param_groups" not in value and key != "_metadata":
+            yield from _tensors_in(value, f"{prefix}{key}.")
+
+
+def _plain(tensors: Iterable[tuple[str, Any]], path: str | Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
-    for key, tensor in content.items():
+    for key, tensor in tensors:
         if key == "_metadata":
             continue
         name = re.sub(r"(?:^|(?<=\.))((module|_orig_mod)\.)+", "", key)  # DataParallel, torch.compile
@@ -49,10 +80,14 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def _open_foreign(path: Path) -> Any:
+    """What a file holds. This is the only place that calls torch.load, with ``weights_only=True``, which never runs its code."""
     try:
-        path.open("rb").close()
+        with path.open("rb") as file:
+            head = file.read(HEAD)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    if kind := kind_of(path, head):
+        raise WeightsError(f"{path}: {kind}")
     try:
         if path.suffix == ".safetensors":
             with safetensors.safe_open(path, "pt") as file:
@@ -69,7 +104,7 @@ def _open_foreign(path: Path) -> Any:
         elif "TorchScript" in str(error):
             reason = "is a TorchScript program, which is never run; save net.state_dict() in the tool that made it"
         else:
-            reason = f"is damaged or not a PyTorch file ({type(error).__name__}); download or copy it again"
+            reason = "is damaged, or holds no PyTorch weights; download or copy it again, or give a .pth or .safetensors file"
         raise WeightsError(f"{path}: {reason}") from None
 
 

@@ -28,7 +28,7 @@ def split_of(root, count, paired=True):
 
 
 def sheet(split, source=Domain(), target=Domain(), **layout):  # noqa: B008 - frozen
-    """The gray value in the middle of each cell, row by row; 255 where there is no image. Outputs are inputs + 200."""
+    """The gray value in the middle of each cell, row by row; 104 where there is no image. Outputs are inputs + 200."""
     png = sheet_of(lambda x: x[:, : target.channels] + 200, source, target, CONFIG, split, **layout)
     pixels = np.asarray(Image.open(io.BytesIO(png)))[18 + SIZE // 2 :: CELL, 4 + SIZE // 2 :: CELL]
     assert (pixels == pixels[..., :1]).all()
@@ -44,7 +44,7 @@ def test_without_pairs_it_shows_no_truth(tmp_path):
 
 
 def test_more_images_than_rows_stand_in_a_second_block(tmp_path):
-    assert sheet(split_of(tmp_path, 3), rows=2) == [[0, 200, 100, 2, 202, 102], [1, 201, 101, 255, 255, 255]]
+    assert sheet(split_of(tmp_path, 3), rows=2) == [[0, 200, 100, 2, 202, 102], [1, 201, 101, 104, 104, 104]]
 
 
 def test_it_shows_12_images_evenly_chosen_in_two_blocks_of_6(tmp_path):

@@ -20,7 +20,7 @@ from diptych.inference.export import example, export
 from diptych.inference.graph import FLOATS, INPUT, onnx_graph, with_floats
 from diptych.inference.scripted import FACTS, torchscript
 from diptych.inference.translator import Translator
-from diptych.nets import generator, initialise
+from diptych.nets import ActivatedUNet, ResNet, generator, initialise
 from diptych.nets.modes import applied
 from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.snapshot import Snapshot
@@ -83,6 +83,30 @@ def test_the_graph_is_the_network_at_any_size(name, norm, upsample):
         out, before = session.run(None, {INPUT: pixels.numpy()})
         assert np.abs(before - floats).max() <= 1e-4
         assert out.dtype == np.uint8 and np.abs(out.astype(int) - rounded).max() <= 1
+
+
+IMPORTED = {
+    "replicated": lambda: ResNet(3, 3, width=4, num_blocks=1, padding="replicate", edge_padding="replicate"),
+    "zeros": lambda: ResNet(
+        3, 3, width=4, num_blocks=1, padding="zero", edge_padding="zero", upsample="resize", resize_padding="zero"
+    ),
+    "no biases": lambda: ResNet(3, 3, width=4, num_blocks=1, bias=False),
+    "activated skips": lambda: ActivatedUNet(3, 3, width=4, num_downs=4),
+    "activated skips, transposed head": lambda: ActivatedUNet(3, 3, width=4, num_downs=4, bias=True, resize_head=False),
+}
+
+
+@pytest.mark.parametrize("case", IMPORTED)
+def test_the_graph_of_a_network_as_other_tools_have_it_is_the_network(case):
+    torch.manual_seed(0)
+    net = initialise(IMPORTED[case](), "normal", 0.1).eval()
+    model = onnx_graph(net, Domain(), Domain())
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(with_floats(model).SerializeToString())
+    for size in SIZES:
+        pixels = example(Domain(), 1, *size)
+        floats, _ = expected(net, Domain(), Domain(), pixels)
+        assert np.abs(session.run(None, {INPUT: pixels.numpy()})[1] - floats).max() <= 1e-4
 
 
 @pytest.mark.parametrize("domains", DOMAINS)

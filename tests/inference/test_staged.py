@@ -46,6 +46,8 @@ NETWORKS = {
     "resnet, affine instance": ("resnet_1", "eval", {"norm": "instance_affine"}),
     "resnet, batch": ("resnet_2", "eval", {"norm": "batch", "upsample": "resize"}),
     "resnet, batch as paper": ("resnet_2", "paper", {"norm": "batch", "dropout": True}),
+    "resnet, replicated": ("resnet_2", "eval", {"padding": "replicate", "edge_padding": "zero"}),
+    "resnet, zeros": ("resnet_2", "eval", {"padding": "zero", "upsample": "resize", "resize_padding": "zero"}),
     "resnet, no norm": ("resnet_1", "eval", {"norm": "none", "upsample": "pixelshuffle"}),
     "resnet, anti-aliased": ("resnet_1", "eval", {"downsample": "blur", "upsample": "blur"}),
     "unet, instance": ("unet_4", "eval", {"norm": "instance", "upsample": "pixelshuffle"}),

@@ -1,9 +1,10 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from diptych.errors import ConfigError
-from diptych.nets import ResNet, build_net, generator
+from diptych.nets import PatchGAN, ResNet, UNet, build_net, generator
 from diptych.nets.blocks import BlurDown, BlurUp
 from diptych.nets.resnet import ResidualBlock
 
@@ -27,6 +28,46 @@ def test_every_variant_is_rebuilt_from_its_spec(downsample, upsample, dropout):
     twin.load_state_dict(net.state_dict())
     x = torch.rand(2, 1, 12, 13)
     assert torch.equal(twin(x), net(x)) and net(x).shape == (2, 4, 12, 13)
+
+
+@pytest.mark.parametrize("padding", ["reflect", "replicate", "zero"])
+@pytest.mark.parametrize("place", ["padding", "edge_padding", "resize_padding"])
+def test_the_border_is_padded_as_the_setting_says(padding, place):
+    """Compared with F.pad before convolutions without padding of their own, in the part of the network that the setting names."""
+    torch.manual_seed(0)
+    net = ResNet(3, 3, width=2, num_blocks=1, norm="none", upsample="resize", **{place: padding})
+    layers = {"padding": net.blocks[0].layers, "edge_padding": net.stem, "resize_padding": net.up}[place]
+    x = torch.rand(1, {"padding": 8, "edge_padding": 3, "resize_padding": 8}[place], 8, 9)
+    y = x
+    for layer in layers:
+        if isinstance(layer, torch.nn.Conv2d):
+            margin = layer.kernel_size[0] // 2
+            mode = {"zero": "constant"}.get(padding, padding)
+            y = F.conv2d(F.pad(y, [margin] * 4, mode=mode), layer.weight, layer.bias)
+        elif isinstance(layer, torch.nn.ReLU | torch.nn.Upsample):
+            y = layer(y)
+    torch.testing.assert_close(layers(x), y, atol=1e-6, rtol=0)
+    assert build_net(net.spec).spec == net.spec
+
+
+def test_convolutions_have_biases_as_the_setting_says():
+    for bias, norm, expected in (
+        (None, "instance", True),
+        (None, "batch", False),
+        (False, "instance", False),
+        (True, "batch", True),
+    ):
+        for net in (
+            ResNet(3, 3, width=2, num_blocks=1, norm=norm, bias=bias).stem[1],
+            UNet(3, 3, width=2, num_downs=3, norm=norm, bias=bias).downs[1][1],
+            PatchGAN(3, width=2, norm=norm, bias=bias).layers[2],
+        ):
+            assert (net.bias is not None) == expected
+
+
+def test_an_unknown_padding_is_refused():
+    with pytest.raises(ConfigError, match="padding must be reflect, replicate or zero, found 'circular'"):
+        ResNet(3, 3, width=2, padding="circular")
 
 
 def test_the_blocks_add_to_their_input():

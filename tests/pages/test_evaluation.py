@@ -64,11 +64,19 @@ def test_the_page_fetches_and_runs_nothing(evaluation, tmp_path):
     page = page_of(evaluation, tmp_path)
     assert not page.open
     assert not [tag for tag, _ in page.tags if tag in ("script", "iframe", "object", "video")]
-    addresses = [value for _, attrs in page.tags for name, value in attrs.items() if name in ("src", "href")]
-    assert addresses and all(address.startswith("data:") for address in addresses)
+    addresses = [(tag, value) for tag, attrs in page.tags for name, value in attrs.items() if name in ("src", "href")]
+    assert [value for tag, value in addresses if tag == "a"] == ["e.json"] and (tmp_path / "e.json").is_file()
+    assert all(value.startswith("data:") for tag, value in addresses if tag != "a")
     (policy,) = [attrs["content"] for tag, attrs in page.tags if attrs.get("http-equiv") == "Content-Security-Policy"]
     assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     assert "prefers-color-scheme: dark" in (tmp_path / "e.html").read_text()
+
+
+def test_every_number_says_its_column_where_the_row_of_titles_is_hidden(evaluation, tmp_path):
+    page = page_of(evaluation, tmp_path)
+    columns = [*tables(evaluation.to_json())[0].columns.values(), "Better", "N", "Protocol"]
+    named = [attrs["data-of"] for tag, attrs in page.tags if tag == "td" and "data-of" in attrs]
+    assert named == columns * (len(named) // len(columns)) and len(named) >= len(columns)
 
 
 def test_hostile_names_are_only_text(tmp_path, evaluation):
@@ -84,8 +92,8 @@ def test_images_have_size_and_words(evaluation, tmp_path):
 
 def test_the_same_evaluation_gives_the_same_page(evaluation, tmp_path):
     texts = []
-    for name in ("one", "two"):
-        texts.append(write_evaluation(evaluation, tmp_path, name).read_bytes())
+    for folder in ("one", "two"):
+        texts.append(write_evaluation(evaluation, tmp_path / folder).read_bytes())
     assert texts[0] == texts[1]
 
 

@@ -136,6 +136,25 @@ def test_wide_tables_scroll_by_themselves_on_a_narrow_screen(run):
     assert labels == ["Scores, a to b", "Validation scores"]
 
 
+def test_files_beside_the_page_are_links(whole):
+    (whole / "snapshot-best.safetensors").write_bytes((whole / "snapshot.safetensors").read_bytes())
+    (whole / "stats.jsonl").write_text(stats_line(100, validation={"lpips": 0.5}) + "\n")
+    page = Page(write_report(whole))
+    links = [link["href"] for link in page.all("a")]
+    assert links == ["evaluation.html", "snapshot-best.safetensors", "snapshot.safetensors"]
+    assert not re.search(r"<code>[\w-]+\.(html|safetensors|json)</code>", page.source)
+
+
+def test_scores_name_their_columns_where_a_narrow_screen_hides_the_row_of_titles(run):
+    """The style makes each row a block there; without these words its numbers would have no meaning."""
+    page = Page(write_report(run))
+    titles = re.findall(r'<th scope="col">([^<]+)</th>', page.source.partition("<tbody>")[0])
+    named = [td["data-of"] for td in page.all("td") if "data-of" in td]
+    assert titles and named == titles * (len(named) // len(titles))
+    narrow = page.source.partition("@media (max-width: 42rem)")[2].partition("\n}\n")[0]
+    assert ".scores td::before { content: attr(data-of)" in narrow and ".scores thead { display: none; }" in narrow
+
+
 def test_validation_is_told_as_last_best_and_mean_of_the_last_five(whole):
     values = [0.9, 0.2, 0.4, 0.5, 0.6, 0.7, float("nan"), 0.8]
     lines = [stats_line(100 * n, validation={"lpips": value}) for n, value in enumerate(values, 1)]
@@ -171,7 +190,9 @@ def test_the_page_is_self_contained(whole):
     assert not names & {"script", "iframe", "object", "embed", "form", "base", "audio", "video"}
     for name, attributes in page.elements:
         for key in ("src", "href", "srcset", "xlink:href", "action"):
-            assert attributes.get(key, "#").startswith(("data:", "#")), (name, key)
+            address = attributes.get(key, "#")
+            beside = name == "a" and "/" not in address and (whole / address).parent == whole  # a file of the run itself
+            assert address.startswith(("data:", "#")) or beside, (name, key)
         assert not [key for key in attributes if key.startswith("on")], name
     assert not re.search(r"https?:|//www|@import|url\((?!#)", page.source)
     (policy,) = [a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]

@@ -51,13 +51,22 @@ def biased(norm: NormLayer) -> bool:
     return norm in (instance, instance_with_old_statistics, affine)
 
 
+def padded_conv(padding: str, inputs: int, outputs: int, kernel: int, bias: bool) -> list[nn.Module]:
+    """A convolution after a padding layer, or for ``zero`` one that pads itself; ``zero_layer`` has a layer for it."""
+    margin = kernel // 2
+    if padding == "zero":
+        return [nn.Conv2d(inputs, outputs, kernel, padding=margin, bias=bias)]
+    layer = {"reflect": nn.ReflectionPad2d, "replicate": nn.ReplicationPad2d, "zero_layer": nn.ZeroPad2d}[padding](margin)
+    return [layer, nn.Conv2d(inputs, outputs, kernel, bias=bias)]
+
+
 class ResnetBlock(nn.Module):
-    def __init__(self, dim: int, norm: NormLayer, dropout: bool, name: str) -> None:
+    def __init__(self, dim: int, norm: NormLayer, dropout: bool, name: str, padding: str = "reflect", bias: bool = True) -> None:
         super().__init__()
-        layers = [nn.ReflectionPad2d(1), nn.Conv2d(dim, dim, 3, bias=biased(norm)), norm(dim), nn.ReLU()]
+        layers = [*padded_conv(padding, dim, dim, 3, bias), norm(dim), nn.ReLU()]
         if dropout:
             layers.append(nn.Dropout(0.5))
-        layers += [nn.ReflectionPad2d(1), nn.Conv2d(dim, dim, 3, bias=biased(norm)), norm(dim)]
+        layers += [*padded_conv(padding, dim, dim, 3, bias), norm(dim)]
         self.name = name
         self.add_module(name, nn.Sequential(*layers))
 
@@ -66,7 +75,12 @@ class ResnetBlock(nn.Module):
 
 
 class ResnetGenerator(nn.Module):
-    """``block_name="block"`` and ``norm=affine`` make it the generator of vintagify."""
+    """``block_name="block"`` and ``norm=affine`` make it the generator of vintagify.
+
+    ``padding`` is that of the blocks and ``edges`` that of the 7x7 convolutions, with a layer of its own or none. ``up`` makes a
+    doubling a transposed convolution, or nearest-neighbour upsampling before a convolution whose padding is a layer
+    (``resize``) or its own (``resize_zero``). ``bias`` overrules that of the convolutions before a norm.
+    """
 
     def __init__(
         self,
@@ -77,17 +91,28 @@ class ResnetGenerator(nn.Module):
         dropout: bool = False,
         n_blocks: int = 9,
         block_name: str = "conv_block",
+        padding: str = "reflect",
+        edges: str = "reflect",
+        up: str = "transposed",
+        bias: bool | None = None,
+        n_downsampling: int = 2,
     ) -> None:
         super().__init__()
-        bias = biased(norm)
-        model: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(input_nc, ngf, 7, bias=bias), norm(ngf), nn.ReLU()]
-        for dim in (ngf, 2 * ngf):
+        bias = biased(norm) if bias is None else bias
+        widths = [ngf * 2**level for level in range(n_downsampling + 1)]
+        model: list[nn.Module] = [*padded_conv(edges, input_nc, ngf, 7, bias), norm(ngf), nn.ReLU()]
+        for dim in widths[:-1]:
             model += [nn.Conv2d(dim, 2 * dim, 3, stride=2, padding=1, bias=bias), norm(2 * dim), nn.ReLU()]
-        model += [ResnetBlock(4 * ngf, norm, dropout, block_name) for _ in range(n_blocks)]
-        for dim in (4 * ngf, 2 * ngf):
-            up = nn.ConvTranspose2d(dim, dim // 2, 3, stride=2, padding=1, output_padding=1, bias=bias)
-            model += [up, norm(dim // 2), nn.ReLU()]
-        model += [nn.ReflectionPad2d(3), nn.Conv2d(ngf, output_nc, 7), nn.Tanh()]
+        model += [ResnetBlock(widths[-1], norm, dropout, block_name, padding, bias) for _ in range(n_blocks)]
+        for dim in widths[:0:-1]:
+            half = dim // 2
+            if up == "transposed":
+                model += [nn.ConvTranspose2d(dim, half, 3, stride=2, padding=1, output_padding=1, bias=bias)]
+            else:
+                pad = {"resize": "reflect", "resize_zero": "zero"}[up]
+                model += [nn.Upsample(scale_factor=2), *padded_conv(pad, dim, half, 3, bias)]
+            model += [norm(half), nn.ReLU()]
+        model += [*padded_conv(edges, ngf, output_nc, 7, True), nn.Tanh()]
         self.model = nn.Sequential(*model)
 
     def forward(self, x: Tensor) -> Tensor:

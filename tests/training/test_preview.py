@@ -44,7 +44,7 @@ def census_of(root, a, b, paired=True):
 
 
 def table_of(png):
-    """The gray value in the middle of each cell, row by row; 255 where there is no image."""
+    """The gray value in the middle of each cell, row by row; 104 where there is no image."""
     pixels = np.asarray(Image.open(io.BytesIO(png)))
     rows, columns = (pixels.shape[0] - 18) // CELL, (pixels.shape[1] - 4) // CELL
     middles = [[pixels[18 + CELL * r + SIZE // 2, 4 + CELL * c + SIZE // 2] for c in range(columns)] for r in range(rows)]

@@ -126,9 +126,13 @@ def load(name: str) -> ModuleType:
     return importlib.import_module(f"diptych.cli.{name}_" if name == "import" else f"diptych.cli.{name}")
 
 
-def find_own_modules() -> None:
-    """Let ``module:name`` on the command line find modules in the working folder, which is searched last."""
-    sys.path.append(os.getcwd())
+def find_own_modules(*named: str | None) -> None:
+    """Let ``module:name`` on the command line find modules in the working folder, which is searched last.
+
+    Without such a word nothing in that folder is ever imported, also not in place of a package that is not installed.
+    """
+    if any(word and ":" in word for word in named):
+        sys.path.append(os.getcwd())
 
 
 def overview() -> argparse.ArgumentParser:

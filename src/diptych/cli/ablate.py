@@ -19,6 +19,7 @@ The same command again goes on where it stopped. Every setting of the recipe can
 def parser() -> argparse.ArgumentParser:
     """The command's options. Recipe settings (--method.*, --data.*, --train.*) go into the recipe of all variants."""
     p = command_parser("ablate", EXAMPLES, "diptych ablate RECIPE [DATA ...] [options] [--part.name VALUE ...]")
+    p.set_defaults(method=None)  # it knows the methods of diptych alone
     p.add_argument("recipe", metavar="RECIPE", help="cyclegan, pix2pix, a recipe of one of them by name, or a .yaml/.json file")
     p.add_argument("data", metavar="DATA", nargs="*", default=[], help="as for train, with test images")
     p.add_argument("--out", type=Path, metavar="DIR", help="the folder for runs and tables (default: runs/ablate-RECIPE)")
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Train all variants, score them, and print the tables."""
     args = parse(parser(), argv)
-    find_own_modules()
+    find_own_modules(args.segmenter)
     base = choose_recipe(args)
     from diptych.ablation.ablate import ablate, comparable_images
     from diptych.ablation.trials import trials_of

@@ -24,6 +24,7 @@ The same command again goes on where it stopped. Settings (--train.*, --data.*, 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("bench", EXAMPLES, "diptych bench METHOD [METHOD ...] --on DATA [DATA] [options] [--part.name VALUE ...]")
+    p.set_defaults(method=None)  # code is run only where it is a METHOD itself
     p.add_argument(
         "methods", metavar="METHOD", nargs="+", help="methods, published experiments, or .yaml/.json files; the first is the base"
     )
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Train, score, print the table, and write the page."""
     args = parse(parser(), argv)
-    find_own_modules()
+    find_own_modules(*args.methods, args.classifier)
     if args.hours < 0:
         raise ConfigError(f"--hours must be more than 0, found {args.hours:g}")
     names = [Path(word).stem.replace(":", "-") for word in args.methods]

@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.training.signals import catch_interrupts
 
     show_notes()
-    find_own_modules()
+    find_own_modules(args.segmenter, args.classifier)
     if args.truth and args.unpaired:
         raise ConfigError("--truth and --unpaired exclude each other; give one of them")
     device = str(pick_device(args.device))

@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.errors import ConfigError
     from diptych.files import refuse_overwrite
     from diptych.messages import show
-    from diptych.recipe import Recipe
+    from diptych.recorded import Recorded
     from diptych.run import write_json
     from diptych.training.health.diagnosis import MIN_LOOKS, diagnose, num_looks
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     whole = [line for line in stats.read_text().splitlines(keepends=True) if line.endswith("}\n")]
     try:
         lines = [json.loads(line) for line in whole]
-        verdicts, looks = diagnose(lines, Recipe.load(args.run / "recipe.json").to_dict()), num_looks(lines)
+        verdicts, looks = diagnose(lines, Recorded.read(args.run / "recipe.json").values), num_looks(lines)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{show(stats)}: damaged ({type(error).__name__}: {error}); train again, or restore it") from error
     for verdict in verdicts:

@@ -117,7 +117,7 @@ def main(argv: Sequence[str]) -> int:
 
     show_notes()
     refuse_overwrite(args.json, args.subject, *args.data, args.palette)
-    find_own_modules()
+    find_own_modules(args.segmenter, args.classifier)
     args.device = str(pick_device(args.device))
     metrics = [name.strip() for name in args.metrics.split(",") if name.strip()] if args.metrics else None
     with catch_interrupts() as interrupts, bar("images") as progress:

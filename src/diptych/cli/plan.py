@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Measure and print; return 3 when the training would not fit."""
     args = parse(parser(), argv)
-    find_own_modules()
+    find_own_modules(args.recipe, args.method)
     recipe = choose_recipe(args)
     from diptych.cli.console import console, show_notes
     from diptych.cli.own_files import refuse_foreign

@@ -38,6 +38,11 @@ def add_recipe(p: argparse.ArgumentParser, *, required: bool = True) -> None:
         help="the images: one folder, two folders (A and B), or relief, the data that comes with diptych",
     )
     p.add_argument(
+        "--method",
+        metavar="MODULE:CLASS",
+        help="the code that a recipe file names as its method; it is run only if named here too",
+    )
+    p.add_argument(
         "--preset",
         help="the sizes of a method or experiment: paper, as published at 256 px, or laptop, small for a CPU (default: paper)",
     )
@@ -112,7 +117,7 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
     from diptych.recipes import named, preset
 
     if is_file:
-        base = Recipe.load(name)
+        base = Recipe.load(name, code=args.method)
     elif name in recipes:
         base = named(name, recipes)
     else:
@@ -146,7 +151,7 @@ def go_on_from(args: argparse.Namespace, start: dict[str, Any]) -> Recipe:
     from diptych.recipe import Recipe
     from diptych.training.start import continued
 
-    values = continued(args.from_run, args.more_epochs).to_dict()
+    values = continued(args.from_run, args.more_epochs, args.method).to_dict()
     if data:
         values["data"]["source"] = [word if word in EMBEDDED else str(Path(word)) for word in data]
     values["start"] |= start

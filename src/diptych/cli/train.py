@@ -137,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Train, score the test images, and write the report."""
     args = parse(parser(), argv)
-    find_own_modules()
+    find_own_modules(args.recipe, args.method)
     from diptych.cli.console import console, notes, show_notes, watching
 
     show_notes()

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.nets import ResNet, StegoResNet, UNet
+from diptych.nets import ActivatedUNet, ResNet, StegoResNet, UNet
 from diptych.nets.blocks import margins, padding_of
 from diptych.nets.resnet import ResidualBlock
 from diptych.pixels import Domain
@@ -174,6 +174,17 @@ def _unet(add: Nodes, net: UNet, x: str) -> str:
     return _layer(add, net.head, x)
 
 
+def _activated_unet(add: Nodes, net: ActivatedUNet, x: str) -> str:
+    encoded = [x := _layer(add, down, x) for down in net.downs]
+    encoded.pop()
+    for up in net.ups:
+        x = add("Concat", _layer(add, up, x), encoded.pop(), axis=1)
+    x = _layer(add, net.head, x)
+    if net.resize_head:  # without its last row and column
+        x = add("Slice", x, *(add.constant(numbers) for numbers in ([0, 0], [-1, -1], [2, 3])))
+    return x
+
+
 def _layer(add: Nodes, layer: nn.Module, x: str) -> str:
     return _row(LAYERS, layer)(add, layer, x)
 
@@ -205,9 +216,10 @@ def _instance_norm(add: Nodes, norm: nn.InstanceNorm2d, x: str) -> str:
     return add("InstanceNormalization", x, add.constant(scale, np.float32), add.constant(shift, np.float32), epsilon=norm.eps)
 
 
-def _reflection(add: Nodes, pad: nn.ReflectionPad2d, x: str) -> str:
+def _padded(add: Nodes, pad: nn.ReflectionPad2d | nn.ReplicationPad2d, x: str) -> str:
     left, right, top, bottom = pad.padding
-    return add("Pad", x, add.constant([0, 0, top, left, 0, 0, bottom, right]), mode="reflect")
+    mode = "reflect" if isinstance(pad, nn.ReflectionPad2d) else "edge"
+    return add("Pad", x, add.constant([0, 0, top, left, 0, 0, bottom, right]), mode=mode)
 
 
 def _upsample(add: Nodes, upsample: nn.Upsample, x: str) -> str:
@@ -231,7 +243,12 @@ UPSAMPLE = {
     "nearest": {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
     "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
 }
-NETWORKS: dict[type[nn.Module], Callable[..., str]] = {ResNet: _resnet, UNet: _unet, StegoResNet: _stego}
+NETWORKS: dict[type[nn.Module], Callable[..., str]] = {
+    ResNet: _resnet,
+    UNet: _unet,
+    ActivatedUNet: _activated_unet,
+    StegoResNet: _stego,
+}
 LAYERS: dict[type[nn.Module], Callable[..., str]] = {
     nn.Sequential: _chain,
     ResidualBlock: lambda add, block, x: add("Add", x, _layer(add, block.layers, x)),
@@ -239,7 +256,8 @@ LAYERS: dict[type[nn.Module], Callable[..., str]] = {
     nn.ConvTranspose2d: _transposed,
     nn.BatchNorm2d: _batch_norm,
     nn.InstanceNorm2d: _instance_norm,
-    nn.ReflectionPad2d: _reflection,
+    nn.ReflectionPad2d: _padded,
+    nn.ReplicationPad2d: _padded,
     nn.Upsample: _upsample,
     nn.AvgPool2d: _mean,
     nn.PixelShuffle: lambda add, shuffle, x: add("DepthToSpace", x, blocksize=shuffle.upscale_factor, mode="CRD"),

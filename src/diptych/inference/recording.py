@@ -61,9 +61,9 @@ def of_layer(layer: nn.Module) -> Operation:
             return Averaged(layer)
         case nn.PixelShuffle():
             return Enlarged(layer, layer.upscale_factor, fewer=layer.upscale_factor**2)
-        case nn.ReflectionPad2d():
+        case nn.ReflectionPad2d() | nn.ReplicationPad2d():
             left, right, top, bottom = layer.padding
-            return Padded((top, left), (bottom, right), mirrored=True)
+            return Padded((top, left), (bottom, right), mirrored=isinstance(layer, nn.ReflectionPad2d))
     raise ConfigError(f"the layer {layer} has no form for windows; translate images whole")
 
 

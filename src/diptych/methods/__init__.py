@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import sys
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -39,7 +40,18 @@ DEMANDED = {
 }
 """What every configuration of a method has; methods/base.py says more."""
 
-__all__ = ["METHODS", "Batch", "Extra", "ExtraLosses", "Method", "MethodConfig", "Terms", "method_config", "method_name"]
+__all__ = [
+    "METHODS",
+    "Batch",
+    "Extra",
+    "ExtraLosses",
+    "Method",
+    "MethodConfig",
+    "Terms",
+    "is_here",
+    "method_config",
+    "method_name",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -47,6 +59,11 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'diptych.methods' has no attribute {name!r}")
     return getattr(importlib.import_module(f"diptych.methods.{'extra' if name.startswith('Extra') else 'base'}"), name)
+
+
+def is_here(name: str) -> bool:
+    """Whether a method is one of METHODS or is imported already, so that looking it up runs no code."""
+    return name in METHODS or name.partition(":")[0] in sys.modules
 
 
 def method_config(name: str) -> type[MethodConfig]:

@@ -13,7 +13,7 @@ from diptych.errors import ConfigError
 from diptych.nets.adain import AdaINResNet
 from diptych.nets.adjust import adjusted
 from diptych.nets.batch_head import BatchHeadDiscriminator
-from diptych.nets.blocks import Downsample, Norm, Upsample, apply_each, apply_side_by_side
+from diptych.nets.blocks import Downsample, Norm, Padding, Upsample, apply_each, apply_side_by_side
 from diptych.nets.bridge import BridgeSampler
 from diptych.nets.chain import BridgeChain
 from diptych.nets.colorizer import Colorizer
@@ -28,6 +28,7 @@ from diptych.nets.stego import StegoResNet
 from diptych.nets.taps import cut_taps, tapped, taps
 from diptych.nets.timed import TimedPatchGAN
 from diptych.nets.unet import UNet
+from diptych.nets.unet_activated import ActivatedUNet
 from diptych.nets.vit_modnet import VitModnet
 from diptych.settings import Rule
 
@@ -43,6 +44,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "colorizer": Colorizer,
     "pix2pixhd_global": GlobalGenerator,
     "pix2pixhd_local": LocalEnhancer,
+    "unet_activated": ActivatedUNet,
 }
 DISCRIMINATORS: dict[str, type[nn.Module]] = {
     "patchgan": PatchGAN,
@@ -73,6 +75,7 @@ __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
     "GENERATOR_RULE",
+    "ActivatedUNet",
     "AdaINResNet",
     "BridgeChain",
     "Downsample",
@@ -82,6 +85,7 @@ __all__ = [
     "LocalEnhancer",
     "MultiscaleDiscriminator",
     "Norm",
+    "Padding",
     "PatchGAN",
     "Projector",
     "ResNet",

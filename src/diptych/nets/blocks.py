@@ -21,6 +21,7 @@ Norm = Literal["batch", "instance", "instance_affine", "none"]
 SampleNorm = Literal["instance", "instance_affine", "none"]  # those that treat every image alone
 Downsample = Literal["strided", "blur"]
 Upsample = Literal["transposed", "resize", "pixelshuffle", "blur"]
+Padding = Literal["reflect", "replicate", "zero"]
 
 NORMS: dict[Norm, Callable[[int], nn.Module]] = {
     "batch": nn.BatchNorm2d,
@@ -98,21 +99,36 @@ def downsampling(kind: Downsample, conv: Callable[[int], nn.Module], *after: nn.
     return [conv(2), *after] if kind == "strided" else [conv(1), *after, BlurDown()]
 
 
-def upsampling(kind: Upsample, in_channels: int, out_channels: int, *, kernel_size: int, bias: bool) -> list[nn.Module]:
+def same_size(padding: Padding, in_channels: int, out_channels: int, kernel_size: int, *, bias: bool) -> list[nn.Module]:
+    """Two layers that convolve and keep height and width: the first pads the border, the second is the convolution.
+
+    Where the border is padded with zeros, the convolution does it, and the first layer changes nothing.
+    """
+    margin = kernel_size // 2
+    match padding:
+        case "reflect":
+            return [ReflectionPad2d(margin), nn.Conv2d(in_channels, out_channels, kernel_size, bias=bias)]
+        case "replicate":
+            return [nn.ReplicationPad2d(margin), nn.Conv2d(in_channels, out_channels, kernel_size, bias=bias)]
+        case "zero":
+            return [nn.Identity(), nn.Conv2d(in_channels, out_channels, kernel_size, padding=margin, bias=bias)]
+    raise ConfigError(f"padding must be reflect, replicate or zero, found {padding!r}")
+
+
+def upsampling(
+    kind: Upsample, in_channels: int, out_channels: int, *, kernel_size: int, bias: bool, padding: Padding = "reflect"
+) -> list[nn.Module]:
     """Layers that double height and width.
 
     ``transposed`` is the papers' fractionally strided convolution; ``resize`` (nearest, then a convolution) and ``pixelshuffle``
     (sub-pixel convolution, Shi et al. 2016) avoid its checkerboard, as does CUT's ``blur`` (`BlurUp`, then a convolution).
+    ``padding`` is that of the convolution of ``resize``.
     """
     if kind == "transposed":
         output_padding = kernel_size % 2
         return [ConvTranspose2d(in_channels, out_channels, kernel_size, 2, 1, output_padding, bias=bias)]
     if kind == "resize":
-        return [
-            nn.Upsample(scale_factor=2.0, mode="nearest"),
-            ReflectionPad2d(1),
-            nn.Conv2d(in_channels, out_channels, 3, bias=bias),
-        ]
+        return [nn.Upsample(scale_factor=2.0, mode="nearest"), *same_size(padding, in_channels, out_channels, 3, bias=bias)]
     if kind == "pixelshuffle":
         return [nn.Conv2d(in_channels, 4 * out_channels, 3, padding=1, bias=bias), nn.PixelShuffle(2)]
     if kind == "blur":

@@ -18,7 +18,8 @@ class PatchGAN(nn.Module):
 
     num_layers strided 4x4 convolutions and two of stride 1 see patches of
     1 (num_layers=0, the pixel discriminator), 16 (1), 34 (2), **70 (3, the papers')**, 142 (4) and 286 (5) pixels. With
-    ``downsample`` blur it is the anti-aliased one of CUT (Park et al. 2020), whose blurs see 84 pixels instead of 70.
+    ``downsample`` blur it is the anti-aliased one of CUT (Park et al. 2020), whose blurs see 84 pixels instead of 70. ``bias``
+    says whether convolutions before a norm have one (default: unless the norm is batch).
     """
 
     def __init__(
@@ -29,13 +30,14 @@ class PatchGAN(nn.Module):
         num_layers: int = 3,
         norm: Norm = "instance",
         downsample: Downsample = "strided",
+        bias: bool | None = None,
     ) -> None:
         super().__init__()
         if num_layers < 0:
             raise ConfigError(f"a PatchGAN needs num_layers >= 0, found {num_layers}")
         self.spec = {"net": "patchgan", "in_channels": in_channels, "width": width, "num_layers": num_layers, "norm": norm}
-        self.spec |= {"downsample": downsample}
-        bias = norm != "batch"
+        self.spec |= {"downsample": downsample, "bias": bias}
+        bias = norm != "batch" if bias is None else bias
         self.num_layers = num_layers
         kernel_size, padding = (4, 1) if num_layers else (1, 0)
 

@@ -11,7 +11,7 @@ from diptych.errors import ConfigError
 from diptych.nets.blocks import (
     Downsample,
     Norm,
-    ReflectionPad2d,
+    Padding,
     Upsample,
     bounded,
     crop_centre,
@@ -19,24 +19,20 @@ from diptych.nets.blocks import (
     full_precision,
     norm_layer,
     pad_to_multiple,
+    same_size,
     upsampling,
 )
 from diptych.nets.stage import Stage
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x), f = two reflection-padded 3x3 convolutions; nothing after the sum."""
+    """x + f(x), f = two padded 3x3 convolutions; nothing after the sum."""
 
-    def __init__(self, channels: int, norm: Norm, dropout: bool, bias: bool) -> None:
+    def __init__(self, channels: int, norm: Norm, dropout: bool, bias: bool, padding: Padding = "reflect") -> None:
         super().__init__()
-        layers = [
-            ReflectionPad2d(1),
-            nn.Conv2d(channels, channels, 3, bias=bias),
-            norm_layer(norm, channels),
-            nn.ReLU(inplace=True),
-        ]
+        layers = [*same_size(padding, channels, channels, 3, bias=bias), norm_layer(norm, channels), nn.ReLU(inplace=True)]
         layers += [nn.Dropout(0.5)] if dropout else []
-        layers += [ReflectionPad2d(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_layer(norm, channels)]
+        layers += [*same_size(padding, channels, channels, 3, bias=bias), norm_layer(norm, channels)]
         self.layers = Stage(*layers)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
@@ -47,7 +43,9 @@ class ResNet(nn.Module):
     """c7s1-64, d128, d256, R256 x num_blocks, u128, u64, c7s1-3, tanh: images in [-1, 1] of any size to images of that size.
 
     Sizes that are no multiple of 4 are padded by mirroring inside and cropped back. With ``downsample`` and ``upsample`` blur it
-    is the anti-aliased generator of CUT (Park et al. 2020).
+    is the anti-aliased generator of CUT (Park et al. 2020). The border is padded as ``padding`` says in the residual blocks, as
+    ``edge_padding`` says before the 7x7 convolutions at both ends, and as ``resize_padding`` says in resize-convolutions.
+    ``bias`` says whether convolutions before a norm have one (default: unless the norm is batch).
     """
 
     multiple = 4
@@ -64,12 +62,17 @@ class ResNet(nn.Module):
         dropout: bool = False,
         downsample: Downsample = "strided",
         upsample: Upsample = "transposed",
+        padding: Padding = "reflect",
+        edge_padding: Padding = "reflect",
+        resize_padding: Padding = "reflect",
+        bias: bool | None = None,
     ) -> None:
         super().__init__()
         self.spec = {"net": "resnet", "in_channels": in_channels, "out_channels": out_channels, "width": width}
         self.spec |= {"num_blocks": num_blocks, "norm": norm, "dropout": dropout}
         self.spec |= {"downsample": downsample, "upsample": upsample}
-        bias = norm != "batch"  # BatchNorm's own shift would absorb it
+        self.spec |= {"padding": padding, "edge_padding": edge_padding, "resize_padding": resize_padding, "bias": bias}
+        bias = norm != "batch" if bias is None else bias  # BatchNorm's own shift would absorb it
 
         def normed(conv: list[nn.Module], channels: int) -> list[nn.Module]:
             return [*conv, norm_layer(norm, channels), nn.ReLU(inplace=True)]
@@ -78,14 +81,14 @@ class ResNet(nn.Module):
             after = norm_layer(norm, outputs), nn.ReLU(inplace=True)
             return downsampling(downsample, lambda stride: nn.Conv2d(inputs, outputs, 3, stride, 1, bias=bias), *after)
 
-        self.stem = Stage(ReflectionPad2d(3), *normed([nn.Conv2d(in_channels, width, 7, bias=bias)], width))
+        self.stem = Stage(*normed(same_size(edge_padding, in_channels, width, 7, bias=bias), width))
         self.down = Stage(*halved(width, 2 * width), *halved(2 * width, 4 * width))
-        self.blocks = nn.Sequential(*(ResidualBlock(4 * width, norm, dropout, bias) for _ in range(num_blocks)))
+        self.blocks = nn.Sequential(*(ResidualBlock(4 * width, norm, dropout, bias, padding) for _ in range(num_blocks)))
         self.up = Stage(
-            *normed(upsampling(upsample, 4 * width, 2 * width, kernel_size=3, bias=bias), 2 * width),
-            *normed(upsampling(upsample, 2 * width, width, kernel_size=3, bias=bias), width),
+            *normed(upsampling(upsample, 4 * width, 2 * width, kernel_size=3, bias=bias, padding=resize_padding), 2 * width),
+            *normed(upsampling(upsample, 2 * width, width, kernel_size=3, bias=bias, padding=resize_padding), width),
         )
-        self.head = Stage(ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7))
+        self.head = Stage(*same_size(edge_padding, width, out_channels, 7, bias=True))
 
     def stages(self) -> list[nn.Module]:
         """What the network applies to the padded image, in order."""

@@ -18,6 +18,7 @@ class UNet(nn.Module):
     Level k has width * min(2^k, 8) channels. Images in [-1, 1] of any size to images of that size: sizes that are no multiple of
     2^num_downs are padded by mirroring inside and cropped back. ``skips=False`` is the paper's encoder-decoder.
     Dropout stands in the decoder's levels of full width, all but the innermost (three of them at num_downs=8).
+    ``bias`` says whether convolutions have one, but for the last, which always does (default: unless the norm is batch).
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class UNet(nn.Module):
         dropout: bool = True,
         upsample: Upsample = "transposed",
         skips: bool = True,
+        bias: bool | None = None,
     ) -> None:
         super().__init__()
         if num_downs < 2:
@@ -42,10 +44,10 @@ class UNet(nn.Module):
             "width": width,
             "num_downs": num_downs,
         }
-        self.spec |= {"norm": norm, "dropout": dropout, "upsample": upsample, "skips": skips}
+        self.spec |= {"norm": norm, "dropout": dropout, "upsample": upsample, "skips": skips, "bias": bias}
         self.multiple = 2**num_downs
         self.skips = skips
-        bias = norm != "batch"  # BatchNorm's own shift would absorb it
+        bias = norm != "batch" if bias is None else bias  # BatchNorm's own shift would absorb it
         channels = [width * min(2**level, 8) for level in range(num_downs)]
         innermost = num_downs - 1
 

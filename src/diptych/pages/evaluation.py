@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from diptych.errors import StorageError
 from diptych.evaluation.results import METRICS, Evaluation, Example
@@ -24,12 +25,12 @@ def write_evaluation(evaluation: Evaluation, folder: Path, name: str = "evaluati
     except OSError as error:
         raise StorageError(f"{show(folder)}: cannot be made ({error.strerror}); choose another --out") from error
     write_json(folder / f"{name}.json", evaluation.to_json())
-    write_page(folder / f"{name}.html", page(evaluation))
+    write_page(folder / f"{name}.html", page(evaluation, name))
     return folder / f"{name}.html"
 
 
-def page(evaluation: Evaluation) -> str:
-    """The page as text."""
+def page(evaluation: Evaluation, name: str = "evaluation") -> str:
+    """The page as text, for a place beside ``name.json``."""
     about = dict(evaluation.about)
     directions = list(dict.fromkeys(example.direction for example in evaluation.examples))
     values = {
@@ -40,6 +41,7 @@ def page(evaluation: Evaluation) -> str:
         "galleries": [gallery([e for e in evaluation.examples if e.direction == d], len(directions) > 1) for d in directions],
         "protocols": protocols(evaluation),
         "facts": facts(about),
+        "json": quote(f"{name}.json"),
     }
     return render("evaluation.html.j2", values)
 

@@ -14,7 +14,8 @@ from diptych.evaluation.compare import Comparison, can_compare, compare, image_s
 from diptych.evaluation.examples import RANKED_BY
 from diptych.evaluation.results import METRICS, finite
 from diptych.metrics.set_differences import KidScore, kid_exchange_scores
-from diptych.recipe import Recipe, flat
+from diptych.recipe import flat
+from diptych.recorded import Recorded
 from diptych.scoring.systems import System
 
 NUM_SHOWN = 4  # images in favour of each of two systems
@@ -167,7 +168,7 @@ def settings_that_differ(systems: Sequence[System]) -> dict[str, list[Any]]:
     recipes = []
     for system in systems:
         file = Path(system.trainings[0].path) / "recipe.json"
-        recipes.append(flat(Recipe.load(file).to_dict()) if file.is_file() else None)
+        recipes.append(flat(Recorded.read(file).values) if file.is_file() else None)
     known = [values for values in recipes if values is not None]
     if len(known) < 2:
         return {}

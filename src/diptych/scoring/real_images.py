@@ -14,6 +14,7 @@ from diptych.data.folders import Layout, Split, find_data
 from diptych.errors import DataError
 from diptych.messages import show
 from diptych.recipe import Recipe
+from diptych.recorded import Recorded
 
 log = logging.getLogger(__name__)
 SplitName = Literal["test", "val"]
@@ -29,14 +30,15 @@ class RealImages:
 
 
 def find_real_images(
-    recipe: Recipe, split_name: SplitName = "test", *, paired: bool | None = None, data: Sequence[str | Path] = ()
+    recipe: Recipe | Recorded, split_name: SplitName = "test", *, paired: bool | None = None, data: Sequence[str | Path] = ()
 ) -> RealImages | None:
     """The test or validation images of a recipe's folders, or of other ``data``; None where the recipe's folders have none.
 
     ``paired`` takes images of equal names as pairs, or as two sets; None takes them as the recipe does. Other data without that
     split is taken whole, but raises DataError when it lies in a folder of training images.
     """
-    paired = recipe.method.paired if paired is None else paired
+    recorded = Recorded.of(recipe) if isinstance(recipe, Recipe) else recipe
+    paired = bool(recorded.paired) if paired is None else paired
     layout = find_data(data or recipe.data.source, paired=paired, layout="auto" if data else recipe.data.layout)
     found = unseen_split(layout, split_name, data) if data else split_of(layout, split_name)
     return RealImages(recipe.data.oriented(found), layout.description) if found else None

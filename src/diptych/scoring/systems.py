@@ -17,7 +17,8 @@ from diptych.evaluation.results import METRICS, Evaluation
 from diptych.evaluation.seen import SeenBefore
 from diptych.evaluation.subject import Subject
 from diptych.messages import show
-from diptych.recipe import Recipe, flat
+from diptych.recipe import flat
+from diptych.recorded import Recorded
 from diptych.scoring.task import Request, Task, Watch, task_of
 from diptych.scoring.tools import tools_of
 
@@ -87,7 +88,7 @@ def _recipe_but_seed(path: str) -> Any:
     file = Path(path) / "recipe.json"
     if not file.is_file():
         return path
-    values = flat(Recipe.load(file).to_dict())
+    values = flat(Recorded.read(file).values)
     return tuple(sorted((key, str(value)) for key, value in values.items() if key != "train.seed"))
 
 

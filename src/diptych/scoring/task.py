@@ -21,7 +21,7 @@ from diptych.evaluation.seen import HELD_OUT, SeenBefore
 from diptych.evaluation.subject import Subject, Translate
 from diptych.messages import show
 from diptych.methods import METHODS, method_config
-from diptych.recipe import Recipe
+from diptych.recorded import Recorded
 from diptych.run import read_census
 from diptych.scoring.real_images import RealImages, SplitName, data_name, find_real_images, readable, split_of, unseen_split
 from diptych.scoring.snapshots import Loaded, about_snapshot
@@ -131,11 +131,13 @@ def task_of(request: Request, watch: Watch = lambda task, done, total: None) -> 
 
 def run_task(request: Request, folder: Path, reading: Callable[[int, int], None]) -> Task:
     """A run's snapshot on its test or validation images, or on other data."""
-    recipe = Recipe.load(folder / "recipe.json")
+    recipe = Recorded.read(folder / "recipe.json")
     path, best = folder / SNAPSHOTS[request.snapshot], request.snapshot == "best"
     if best and not path.exists():
         raise ConfigError(f"{folder}: holds no {path.name}, which a training with validation keeps; use --snapshot last")
     census = read_census(folder) if (folder / "census.json").exists() else None
+    if recipe.paired is None and census:  # a method of a user's own, whose code is not imported
+        recipe = replace(recipe, paired=census.split.paired)
     held_out = request.split == "val" and not request.data
     if held_out:
         if census is None or census.val is None:
@@ -155,7 +157,7 @@ def run_task(request: Request, folder: Path, reading: Callable[[int, int], None]
         sentence = " This snapshot was chosen by its scores on these very images, so they flatter it."
     name = "evaluation" + "-best" * best + "-val" * (request.split == "val")
     name += "".join(f"-{Path(word).name}" for word in request.data)
-    title = f"{recipe.method.name} on {data_name(request.data or recipe.data.source)}"
+    title = f"{recipe.method} on {data_name(request.data or recipe.data.source)}"
     train = census.split if census else None
     task = _of_snapshot(request, path, Snapshot.load(path), real, recipe.data, train, title, reading, sentence)
     return replace(task, seen=seen, folder=folder, name=name)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError, SnapshotError
 from diptych.files import sha256_of
-from diptych.foreign import load_foreign, to_snapshot
+from diptych.foreign import load_networks, to_snapshot
 from diptych.messages import show
 from diptych.methods import Method
 from diptych.recipe import Recipe, StartConfig
@@ -130,7 +130,7 @@ def _read(file: Path) -> Weights:
     if header.get("kind") == "state":
         check_header(file, "state", STATE_FORMAT)
         return _of_state(read_tree(file), averaged=True)
-    snapshot = Snapshot.load(file) if header.get("kind") == "snapshot" else to_snapshot({"a2b": load_foreign(file)})
+    snapshot = Snapshot.load(file) if header.get("kind") == "snapshot" else to_snapshot(load_networks(file).all())
     judges = {JUDGE_OF.get(name, name): net.state_dict() for name, net in snapshot.discriminators.items()}
     return Weights({way: net.state_dict() for way, net in snapshot.generators.items()}, judges)
 
@@ -206,15 +206,16 @@ def _fits(parameter: nn.Parameter, moments: Mapping[str, object]) -> bool:
     return all(value.shape in (parameter.shape, torch.Size()) for value in moments.values() if isinstance(value, Tensor))
 
 
-def continued(folder: Path, more_epochs: int) -> Recipe:
+def continued(folder: Path, more_epochs: int, code: str | None = None) -> Recipe:
     """The recipe of a run that goes on where another one ended, for so many epochs more.
 
     Where the rate of the other one fell to zero it begins at its full rate again and falls to zero over the new epochs (a warm
-    restart, Loshchilov and Hutter 2017); where it stayed, it stays. Raises ConfigError for a folder without a training state.
+    restart, Loshchilov and Hutter 2017); where it stayed, it stays. ``code`` is a method of one's own that the run may name.
+    Raises ConfigError for a folder without a training state.
     """
     if not (folder / "recipe.json").is_file():
         raise ConfigError(f"{show(folder)}: holds no run; give the folder of a training, the one with recipe.json in it")
-    recipe, states = Recipe.load(folder / "recipe.json"), Run(folder).states()
+    recipe, states = Recipe.load(folder / "recipe.json", code=code), Run(folder).states()
     if not states:
         raise ConfigError(
             f"{show(folder)}: holds no training state to go on from; begin with its snapshot: --weights {show(folder)}"

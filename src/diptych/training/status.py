@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diptych.errors import DiptychError
-from diptych.recipe import Recipe
+from diptych.recorded import Recorded
 from diptych.run import CENSUS, Run, is_locked, read_census
 from diptych.training.job import Schedule
 from diptych.trees import read_header
@@ -71,7 +71,7 @@ def find_runs(folder: Path) -> list[RunStatus]:
 def _steps(folder: Path) -> int:
     """The steps of the whole training; 0 where they are not known."""
     try:
-        recipe = Recipe.load(folder / "recipe.json")
+        recipe = Recorded.read(folder / "recipe.json")
         census = read_census(folder) if (folder / CENSUS).exists() else None
     except (DiptychError, OSError):
         return 0

@@ -148,7 +148,8 @@ def answer_task(task: dict[str, Any], uncounted: int) -> str:
     a, b = (Domain(**values) for values in task["domains"])
     try:
         device = pick_device(task["device"])
-        found = measure_steps(Recipe.from_dict(task["recipe"]), (a, b), device, task["seconds"])
+        recipe = Recipe.from_dict(task["recipe"], code=task["recipe"]["method"]["name"])  # which the command line named
+        found = measure_steps(recipe, (a, b), device, task["seconds"])
     except DiptychError as error:
         return json.dumps({"error": str(error)})
     except Exception as error:
