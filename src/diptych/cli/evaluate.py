@@ -74,7 +74,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="NET",
         help="finds classes in photos: FILE.onnx, transformers:NAME, python:MODULE:NAME or a snapshot",
     )
-    p.add_argument("--classifier", metavar="NET", help="of the target rate: FILE.onnx, transformers:NAME or python:MODULE:NAME")
+    p.add_argument(
+        "--classifier",
+        metavar="NET",
+        help="of the target rate: probe (trained on the training images), FILE.onnx, transformers:NAME or python:MODULE:NAME",
+    )
     p.add_argument("--target", metavar="CLASS", help="the class that translated images should be of, by name or number")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument("--seed", type=seed, default=0, help="the seed of dropout in mode paper and of the intervals (default: 0)")

@@ -13,13 +13,18 @@ from torch import Tensor
 from diptych.data.augment import to_tensor
 from diptych.data.datasets import read_as
 from diptych.data.splits import Ref
+from diptych.errors import DataError
 from diptych.evaluation.meters import Row
 from diptych.evaluation.results import Of
-from diptych.evaluation.subject import ImageBatch, Subject, rgb8
+from diptych.evaluation.subject import ImageBatch, Subject, real_images, rgb8
 from diptych.metrics.judges import Judge, target_rate
 from diptych.metrics.segmentation import Palette, confusion, fcn_estimates
 from diptych.metrics.set_differences import FcnScore, SetScore
 from diptych.pixels import Domain
+from diptych.sheets import spread
+
+LEAST_RIGHT = 0.9  # of the real images of both sides that a classifier must tell apart
+MAX_TO_TRY = 200  # images of each side
 
 
 class LabelMeter:
@@ -88,6 +93,28 @@ class LabelMeter:
 
     def _add(self, of: Of, predicted: Tensor, right: Tensor) -> None:
         self.counts[of].append(confusion(predicted, right, self.palette.num_classes).cpu().numpy())
+
+
+def refuse_blind_judge(subject: Subject, classifier: Judge, target: int) -> None:
+    """Raise DataError for a classifier that cannot tell the real images of the two sides apart, which must judge no output.
+
+    Up to MAX_TO_TRY images of each side are tried, evenly chosen; the mean share of both sides that it gets right must be at
+    least LEAST_RIGHT. Where there are no inputs, it cannot be tried.
+    """
+    if not subject.inputs:
+        return
+    rates = []
+    for refs, domain in ((subject.targets, subject.target), (subject.inputs, subject.source)):
+        images = real_images(subject, 16, torch.device("cpu"), spread(refs, MAX_TO_TRY), domain)
+        found = torch.cat([classifier(rgb8(domain, batch)).cpu() for batch in images])
+        rates.append(float((found == target).double().mean()))
+    right = (rates[0] + 1 - rates[1]) / 2
+    if right < LEAST_RIGHT:
+        raise DataError(
+            f"{classifier.name}: finds class {target} in {rates[0]:.0%} of the real images and in {rates[1]:.0%} of the inputs, "
+            f"so it tells the two sides apart in {right:.0%} of cases, less than {LEAST_RIGHT:.0%}; "
+            "its rates would mean little: give another classifier, or --classifier probe"
+        )
 
 
 class ClassMeter:

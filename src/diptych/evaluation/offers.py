@@ -65,7 +65,7 @@ def why_not(name: str, subject: Subject, tools: Instruments, *, by_name: bool) -
     if subject.target.kind == "multiband":
         return f"its network takes gray or RGB, these images have {channels[1]} channels"
     if metric.looks == "classes":
-        return "" if tools.classifier and tools.target is not None else "needs --classifier and --target"
+        return "" if tools.classifier and tools.target_of(subject.direction) is not None else "needs --classifier and --target"
     return _no_sets(name, subject, tools, by_name)
 
 

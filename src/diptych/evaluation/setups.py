@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from diptych.errors import ConfigError
-from diptych.evaluation.class_meters import ClassMeter, LabelMeter
+from diptych.evaluation.class_meters import ClassMeter, LabelMeter, refuse_blind_judge
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.meters import CycleMeter, Meter, PairMeter, StructureMeter, StyleMeter
 from diptych.evaluation.offers import labels_go_in
@@ -69,10 +69,12 @@ def build_meters(names: Sequence[str], subject: Subject, tools: Instruments, mea
             "label_resize": "nearest",
         }
         meters.append(MeterSetup(LabelMeter(found, tools.palette, segmenter), about))
-    if family("target_rate") and tools.classifier and tools.target is not None:
+    target = tools.target_of(subject.direction)
+    if family("target_rate") and tools.classifier and target is not None:
         classifier = tools.classifier if isinstance(tools.classifier, Judge) else load_classifier(tools.classifier)
-        about = {"classifier": identity(classifier), "target": tools.target}
-        meters.append(MeterSetup(ClassMeter(classifier, tools.target, subject), about))
+        refuse_blind_judge(subject, classifier, target)
+        about = {"classifier": identity(classifier), "target": target}
+        meters.append(MeterSetup(ClassMeter(classifier, target, subject), about))
     return meters
 
 
