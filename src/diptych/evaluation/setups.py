@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from diptych.errors import ConfigError
-from diptych.evaluation.class_meters import ClassMeter, LabelMeter, refuse_blind_judge
+from diptych.evaluation.class_meters import SCORED, ClassMeter, LabelMeter, refuse_blind_judge
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.meters import CycleMeter, Meter, PairMeter, StructureMeter, StyleMeter
 from diptych.evaluation.offers import labels_go_in
+from diptych.evaluation.results import METRICS
 from diptych.evaluation.set_meters import FeatureMeter, LabMeter
 from diptych.evaluation.subject import Subject
 from diptych.metrics import image
@@ -60,7 +61,7 @@ def build_meters(names: Sequence[str], subject: Subject, tools: Instruments, mea
         meters.append(MeterSetup(LabMeter(found, subject, tools.seed), {}))
     if family("cycle") and subject.back:
         meters.append(MeterSetup(CycleMeter(subject.back), {}))
-    if (found := family("fcn_pixel", "fcn_class", "fcn_iou")) and tools.palette:
+    if (found := family(*(name for name in METRICS if name.startswith(SCORED)))) and tools.palette:
         segmenter = checked_segmenter(tools) if labels_go_in(subject, tools) else None
         about: dict[str, Any] = {
             "palette": tools.palette.colours.tolist(),

@@ -34,6 +34,9 @@ MEANING = {
     "fcn_pixel": "share of pixels of the right class",
     "fcn_class": "the same, with equal weight for each class",
     "fcn_iou": "overlap of each class with the truth",
+    "fcn_native_pixel": "the same at the size of the label maps: share of pixels of the right class",
+    "fcn_native_class": "the same at the size of the label maps, with equal weight for each class",
+    "fcn_native_iou": "overlap of each class with the truth, at the size of the label maps",
     "target_rate": "share that a classifier assigns to the target class",
 }
 DIGITS = {"psnr": 2, "fid": 1, "kid": 4, "style": 4}  # after the point at least; 3 for other metrics
