@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from diptych.cli import command_parser, find_own_modules, seed
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
-    from diptych.scoring.task import Request
+    from diptych.evaluation.instruments import Instruments
+    from diptych.scoring.task import Request, Task
 
 EXAMPLES = """\
   diptych evaluate runs/x                              its snapshot on its test images, in every direction that it has
@@ -27,6 +28,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("subject", metavar="RUN", help="a run folder, a snapshot file, or a folder of outputs")
     p.add_argument(
         "data", metavar="DATA", nargs="*", help="the real images, as for training; beside OUTPUTS the folder of their truth"
+    )
+    p.add_argument(
+        "--protocol",
+        choices=("cyclegan2017", "cut2020", "mmagic"),
+        help="score the whole test set as a publication did, and set its numbers beside ours where the task is the same",
     )
     p.add_argument("--metrics", metavar="LIST", help="names such as psnr,ssim,kid (default: all that need no fetching)")
     p.add_argument(
@@ -128,6 +134,8 @@ def main(argv: Sequence[str]) -> int:
         watch = watcher(progress, interrupts)
         task = task_of(request_of(args), watch)
         tools = tools_of(task.subjects, **tool_words(args), watch=partial(watch, "fetching"))
+        if args.protocol:
+            metrics, task = with_protocol(args, metrics, task, tools)
         if args.dry_run:
             chosen, left_out = choose_metrics(metrics, task.subjects, tools)
             for subject in task.subjects:
@@ -136,7 +144,7 @@ def main(argv: Sequence[str]) -> int:
                 console.print(f"{subject.direction}: {', '.join(names) or 'nothing'} on {count:,} images", soft_wrap=True)
             say_left_out(left_out)
             return 0
-        allowed = {"allow_doubles": args.allow_doubles, "allow_seen": args.allow_seen}
+        allowed = {"allow_doubles": args.allow_doubles, "allow_seen": args.allow_seen or bool(args.protocol)}
         evaluation = task.score(metrics, tools, **allowed, watch=partial(watch, "evaluating"))
     if args.json:
         write_json(args.json, evaluation.to_json())
@@ -168,11 +176,28 @@ def request_of(args: argparse.Namespace) -> Request:
         truth_half=args.truth_half,
         device=args.device,
         seed=args.seed,
+        protocol=args.protocol,
     )
+
+
+def with_protocol(args: argparse.Namespace, metrics: list[str] | None, task: Task, tools: Instruments) -> tuple[list[str], Task]:
+    """The metrics of a published protocol unless others are named, and the task with the published numbers."""
+    from dataclasses import replace
+
+    from diptych.recipe import Recipe
+    from diptych.scoring.published import PROTOCOLS, published_numbers
+
+    sources = args.data or Recipe.load(Path(args.subject) / "recipe.json").data.source
+    found = published_numbers(args.protocol, task.subjects, sources, args.labels, tools.palette)
+    about = dict(task.about) | {"published": found, "protocol": args.protocol}
+    return metrics or list(PROTOCOLS[args.protocol].metrics), replace(task, about=about)
 
 
 def tool_words(args: argparse.Namespace) -> dict[str, Any]:
     """What the command line says to measure with, as the arguments of tools_of."""
     same = ("features", "weights", "labels", "palette", "segmenter", "classifier", "target", "device")
     numbers = ("allow_small", "seed", "resamples")
-    return {name: getattr(args, name) for name in (*same, *numbers)} | {"fetch": not args.no_fetch, "cache": not args.no_cache}
+    words = {name: getattr(args, name) for name in (*same, *numbers)}
+    if args.protocol:
+        words |= {"allow_small": True, "features": args.features or "inception"}
+    return words | {"fetch": not args.no_fetch, "cache": not args.no_cache}

@@ -91,6 +91,11 @@ def tables(document: Mapping[str, Any]) -> list[Table]:
             features = protocol.get("features", {}).get("name", "")
             title = f"{kind.title} ({features})" if features and not features.startswith("inception") else kind.title
             cells = {result["of"]: cell(metric, result) for result in group}
+            for printed in document["about"].get("published", ()):
+                same_network = metric != "fid" or features.startswith("inception")
+                if (printed["metric"], printed["direction"]) == (metric, direction) and same_network:
+                    cells["published"] = Cell(printed["text"], printed["source"])
+                    columns["published"] = "Published"
             n = int(first["estimate"]["n"])
             rows.append(Row(metric, title, MEANING[metric], kind.unit, kind.better, cells, n, first["protocol"]))
         found.append(Table(direction, "" if finished else DIRECTIONS.get(direction, direction), columns, tuple(rows)))

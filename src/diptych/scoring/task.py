@@ -23,6 +23,7 @@ from diptych.messages import show
 from diptych.methods import METHODS, method_config
 from diptych.recipe import Recipe
 from diptych.run import read_census
+from diptych.scoring.published import ProtocolName, as_published
 from diptych.scoring.real_images import RealImages, SplitName, data_name, find_real_images, readable, split_of, unseen_split
 from diptych.scoring.snapshots import Loaded, about_snapshot
 from diptych.snapshot import Snapshot
@@ -43,7 +44,7 @@ class Request:
     scores only that one. ``data_direction`` b2a says that the subject's a is the data's b (default: as its recipe says). ``size``
     is that of a subject without a recipe. ``paired`` takes images of equal names as pairs, or as two sets (default: as in
     training). ``inputs`` are those of outputs; ``truth_half`` is the half of side-by-side images that holds their truth.
-    ``seed`` is that of dropout in mode paper.
+    ``seed`` is that of dropout in mode paper. ``protocol`` resizes images as a publication did (diptych.scoring.published).
     """
 
     subject: str | Path | Mapping[str, Translate]
@@ -58,6 +59,7 @@ class Request:
     truth_half: Half = "whole"
     device: str = "cpu"
     seed: int = 0
+    protocol: ProtocolName | None = None
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,7 @@ def _of_snapshot(
 ) -> Task:
     """A snapshot on the real images that can be read. Raises ConfigError for a direction that it does not translate."""
     census = readable(real.split, reading)
+    config = as_published(config, request.protocol) if request.protocol else config
     snapshot.domains(request.direction or next(iter(snapshot.generators), "a2b"))
     loaded = Loaded.on(snapshot, request.device, request.seed)
     subjects = [s for s in loaded.subjects(census.split, config, train) if request.direction in (None, s.direction)]
