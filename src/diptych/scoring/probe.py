@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from diptych.errors import ConfigError, DataError
-from diptych.evaluation.cache import FeatureCache
+from diptych.evaluation.cache import CachedExtractor, FeatureCache
 from diptych.evaluation.subject import Subject, real_images, rgb8
 from diptych.metrics.features import Extractor, backbone_features, efficientnet_lite0, has_efficientnet, inception, random_vgg
 from diptych.metrics.judges import Judge
@@ -41,15 +41,16 @@ def probe_of(
     chosen = [spread([ref for ref in refs if ref.path.exists()], MAX_IMAGES) for refs, _ in sides]
     if not all(chosen):
         raise DataError("--classifier probe: the training images of both sides are not known, or not there; give another")
+    known = CachedExtractor(network, cache)
     features, done, total = [], 0, sum(map(len, chosen))
     for refs, (_, domain) in zip(chosen, sides, strict=True):
         rows = []
         for images in real_images(subject, 16, torch.device(device), refs, domain):
-            rows.append(cache.features(network, rgb8(domain, images)))
+            rows.append(known(rgb8(domain, images)))
             done += len(images)
             watch(done, total)
         features.append(torch.cat(rows))
-    probe = train_probe(network, *features)
+    probe = train_probe(known, *features)
     log.info(
         "probe of %s: trained on %d + %d images; right in %.1f %% of %d held-out ones",
         network.name,
