@@ -76,19 +76,17 @@ def kid_interval(truth: float) -> Simulated:
     return simulate
 
 
-def distance_interval(measure: Callable[..., Estimate]) -> Callable[[dict[int, float]], Simulated]:
-    """MIND, precision or recall of independent sets 0.5 apart, of the value of sets of this size."""
+def distance_interval(measure: Callable[..., Estimate], draws: int) -> Simulated:
+    """MIND, precision or recall of independent sets 0.5 apart; the truth is the mean value of ``draws`` sets of this size."""
+    truths: dict[int, float] = {}
 
-    def simulated(truths: dict[int, float]) -> Simulated:
-        def simulate(random: np.random.Generator, n: int) -> tuple[bool, None]:
-            if n not in truths:
-                other = np.random.default_rng(n)
-                truths[n] = float(np.mean([measure(*apart_sets(other, n)).value for _ in range(200)]))
-            return holds(measure(*apart_sets(random, n)), truths[n]), None
+    def simulate(random: np.random.Generator, n: int) -> tuple[bool, None]:
+        if n not in truths:
+            other = np.random.default_rng(n)
+            truths[n] = float(np.mean([measure(*apart_sets(other, n)).value for _ in range(draws)]))
+        return holds(measure(*apart_sets(random, n)), truths[n]), None
 
-        return simulate
-
-    return simulated
+    return simulate
 
 
 def apart_sets(random: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -131,21 +129,22 @@ def main(words: Sequence[str] | None = None) -> None:
     args = p.parse_args(words)
     random = np.random.default_rng(0)
     truth = float(np.mean([kid(*scenes(random, 400, 0.5), paired=True) for _ in range(20)]))
+    fewer = max(1, args.sets // 5)  # of what takes longer
     rows: dict[str, tuple[Simulated, int, int]] = {  # how it is simulated, how often, and for how many images at least
         "mean of normal scores (percentile bootstrap)": (normal_scores, args.sets, MIN_FOR_INTERVAL),
         "mean of scores with a long tail (percentile bootstrap)": (long_tail, args.sets, MIN_FOR_INTERVAL),
         "pooled share of a class (percentile bootstrap)": (pooled_share, args.sets, MIN_FOR_INTERVAL),
-        "KID of pairs (as independent sets)": (kid_interval(truth), max(1, args.sets // 5), MIN_FOR_KID_INTERVAL),
-        "MIND": (distance_interval(mind_estimate)({}), max(1, args.sets // 5), MIN_FOR_INTERVAL),
-        "precision": (distance_interval(lambda x, y: precision_recall(x, y)[0])({}), max(1, args.sets // 5), 5),
-        "recall": (distance_interval(lambda x, y: precision_recall(x, y)[1])({}), max(1, args.sets // 5), 5),
+        "KID of pairs (as independent sets)": (kid_interval(truth), fewer, MIN_FOR_KID_INTERVAL),
+        "MIND": (distance_interval(mind_estimate, fewer), fewer, MIN_FOR_INTERVAL),
+        "precision": (distance_interval(lambda x, y: precision_recall(x, y)[0], fewer), fewer, 5),
+        "recall": (distance_interval(lambda x, y: precision_recall(x, y)[1], fewer), fewer, 5),
         "mean over three trainings and images (trainings alone)": (three_trainings, args.sets, MIN_FOR_INTERVAL),
         "difference of two systems, three trainings each (two-level bootstrap)": (
             two_systems,
             max(1, args.sets // 2),
             MIN_FOR_INTERVAL,
         ),
-        "p of alike pairs above .05": (permutation, max(1, args.sets // 5), 2),
+        "p of alike pairs above .05": (permutation, fewer, 2),
     }
     print(f"| images | {' | '.join(map(str, args.images))} |")
     print("| --- |" + " --- |" * len(args.images))
