@@ -7,6 +7,7 @@ from diptych.data.folders import Split
 from diptych.evaluation.evaluate import score_translators, subjects_of
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.tables import tables
+from diptych.scoring.evaluate import evaluate as diptych_evaluate
 from diptych.scoring.published import PROTOCOLS, as_published, published_numbers
 from tests.cli.pictures import diptych
 from tests.evaluation.images import CONFIG, RGB, Features, negative, noise
@@ -49,6 +50,26 @@ def test_images_have_the_published_size():
     config = as_published(DataConfig(load_size=143, crop_size=128, resize="aspect", direction="b2a"), "cut2020")
     assert (config.resize, config.load_size, config.crop_size, config.direction) == ("square", 256, 256, "b2a")
     assert {protocol.size for protocol in PROTOCOLS.values()} == {256}
+
+
+def test_python_scores_by_a_protocol_and_sets_its_numbers_beside(tmp_path):
+    data, sizes = tmp_path / "horse2zebra", []
+    for i, name in enumerate(("trainA", "trainB", "testA", "testB")):
+        noise(data / name, 4, seed=i)
+
+    def translate(x):
+        sizes.append(tuple(x.shape[2:]))
+        return 255 - x
+
+    class Published(Features):
+        name = "inception-2015-12-05"
+
+    found = diptych_evaluate(
+        {"a2b": translate}, data, protocol="mmagic", features=Published(), paired=False, size=32, cache=False
+    )
+    assert set(sizes) == {(256, 256)} and {result.metric for result in found.results} == {"fid"}
+    (entry,) = found.about["published"]
+    assert entry["text"].startswith("authors 62.111, authors id0 77.202") and found.about["protocol"] == "mmagic"
 
 
 def test_the_command_knows_the_protocols(tmp_path, capsys, monkeypatch):

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from diptych.cli import command_parser, find_own_modules, seed
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
-    from diptych.evaluation.instruments import Instruments
-    from diptych.scoring.task import Request, Task
+    from diptych.scoring.task import Request
 
 EXAMPLES = """\
   diptych evaluate runs/x                              its snapshot on its test images, in every direction that it has
@@ -121,6 +120,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.messages import show
     from diptych.pages.evaluation import write_evaluation
     from diptych.run import write_json
+    from diptych.scoring.published import PROTOCOLS, beside_published
     from diptych.scoring.task import task_of
     from diptych.scoring.tools import tools_of
     from diptych.training.signals import catch_interrupts
@@ -135,7 +135,8 @@ def main(argv: Sequence[str]) -> int:
         task = task_of(request_of(args), watch)
         tools = tools_of(task.subjects, **tool_words(args), watch=partial(watch, "fetching"))
         if args.protocol:
-            metrics, task = with_protocol(args, metrics, task, tools)
+            task = beside_published(args.protocol, task, args.data, args.labels, tools.palette)
+            metrics = metrics or list(PROTOCOLS[args.protocol].metrics)
         if args.dry_run:
             chosen, left_out = choose_metrics(metrics, task.subjects, tools)
             for subject in task.subjects:
@@ -178,19 +179,6 @@ def request_of(args: argparse.Namespace) -> Request:
         seed=args.seed,
         protocol=args.protocol,
     )
-
-
-def with_protocol(args: argparse.Namespace, metrics: list[str] | None, task: Task, tools: Instruments) -> tuple[list[str], Task]:
-    """The metrics of a published protocol unless others are named, and the task with the published numbers."""
-    from dataclasses import replace
-
-    from diptych.recipe import Recipe
-    from diptych.scoring.published import PROTOCOLS, published_numbers
-
-    sources = args.data or Recipe.load(Path(args.subject) / "recipe.json").data.source
-    found = published_numbers(args.protocol, task.subjects, sources, args.labels, tools.palette)
-    about = dict(task.about) | {"published": found, "protocol": args.protocol}
-    return metrics or list(PROTOCOLS[args.protocol].metrics), replace(task, about=about)
 
 
 def tool_words(args: argparse.Namespace) -> dict[str, Any]:

@@ -10,11 +10,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from diptych.data.datasets import DataConfig
 from diptych.evaluation.subject import Subject
 from diptych.metrics.segmentation import Palette
+from diptych.recipe import Recipe
+
+if TYPE_CHECKING:  # a task knows protocols
+    from diptych.scoring.task import Task
 
 log = logging.getLogger(__name__)
 ProtocolName = Literal["cyclegan2017", "cut2020", "mmagic"]
@@ -104,6 +108,17 @@ def published_numbers(
     if not found:
         log.warning("--protocol %s: printed no number of this task on data of this name; ours are scored its way", name)
     return found
+
+
+def beside_published(
+    name: ProtocolName, task: Task, data: Sequence[str | Path], labels: str | None, palette: Palette | None
+) -> Task:
+    """The same task with the published numbers of its protocol; ``data`` are the folders named, if any."""
+    sources = data
+    if not sources and task.folder is not None:
+        sources = Recipe.load(task.folder / "recipe.json").data.source
+    found = published_numbers(name, task.subjects, sources, labels, palette)
+    return replace(task, about=dict(task.about) | {"published": found, "protocol": name})
 
 
 def _entry(metric: str, direction: str, numbers: Numbers, source: str) -> dict[str, Any]:

@@ -157,6 +157,7 @@ def run_task(request: Request, folder: Path, reading: Callable[[int, int], None]
         sentence = " This snapshot was chosen by its scores on these very images, so they flatter it."
     name = "evaluation" + "-best" * best + "-val" * (request.split == "val")
     name += "".join(f"-{Path(word).name}" for word in request.data)
+    name += f"-{request.protocol}" if request.protocol else ""
     title = f"{recipe.method.name} on {data_name(request.data or recipe.data.source)}"
     train = census.split if census else None
     task = _of_snapshot(request, path, Snapshot.load(path), real, recipe.data, train, title, reading, sentence)
@@ -188,6 +189,7 @@ def functions_task(request: Request, functions: Mapping[str, Translate], reading
         raise ConfigError("evaluate: functions are named a2b and b2a, and take the data to evaluate them on, one folder or two")
     size = request.size or 256
     config = DataConfig(load_size=size, crop_size=size, direction=request.data_direction or "a2b")
+    config = as_published(config, request.protocol) if request.protocol else config
     real, train = _unseen(request, _layout(request, request.paired), config)
     census = readable(real.split, reading)
     chosen = {way: function for way, function in functions.items() if request.direction in (None, way)}
