@@ -473,3 +473,41 @@ def test_json_holds_everything_and_is_valid(tmp_path):
     assert psnr["estimate"]["value"] == "inf" and float(psnr["estimate"]["value"]) == math.inf
     assert document["images"]["a2b"][0]["name"] == "0"
     assert set(document["protocols"]) == {r["protocol"] for r in document["results"]}
+
+
+def test_fcn_score_at_native_size_keeps_what_resizing_loses(tmp_path):
+    palette = Palette(np.array([[255, 0, 0], [0, 0, 255]]))
+    columns = np.arange(32) % 2  # stripes of one pixel, of which a map of half the size keeps one colour
+    for i in range(3):
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        classes = np.tile(columns, (32, 1))
+        classes[:i] = 0
+        write_pixels(tmp_path / "labels" / f"{i}.png", palette.colours[classes].astype(np.uint8))
+    labels = tuple(Ref(tmp_path / "labels" / f"{i}.png") for i in range(3))
+    split = Split(noise(tmp_path / "photos", 3), labels, True)
+    square = DataConfig(resize="square", crop_size=16, load_size=16)
+
+    def all_blue(x):
+        return palette.paint(torch.ones(len(x), 16, 16, dtype=torch.int64))
+
+    metrics = ["fcn_pixel", "fcn_native_pixel", "fcn_native_iou"]
+    found = judged(split, {"a2b": all_blue}, metrics, config=square, tools={"labels": "b", "palette": palette})
+    blue = np.mean([(32 - i) * 16 for i in range(3)]) / (32 * 32)
+    assert found.value("fcn_native_pixel").value == pytest.approx(blue) and found.value("fcn_pixel").value > 0.9
+    assert found.value("fcn_native_iou").value == pytest.approx(blue / 2)
+    with pytest.raises(DataError, match="fcn_native_iou: label maps are scored at their own size already"):
+        judged(split, {"a2b": all_blue}, ["fcn_native_iou"], tools={"labels": "b", "palette": palette})
+
+
+def test_each_class_has_a_row_of_its_own(tmp_path):
+    split, palette = labels_and_photos(tmp_path), Palette(np.array([[255, 0, 0], [0, 0, 255], [9, 9, 9]]))
+
+    def only_red(x):
+        return palette.paint(torch.zeros(len(x), 16, 16, dtype=torch.int64))
+
+    found = judged(split.swapped(), {"a2b": only_red}, ["fcn_iou"], tools={"labels": "b", "palette": palette})
+    red, blue = found.classes["a2b"]
+    assert (red["class"], red["colour"], red["accuracy"], red["images"]) == (0, [255, 0, 0], 1, 3)
+    assert red["iou"] == pytest.approx(red["share"]) and red["share"] + blue["share"] == pytest.approx(1)
+    assert red["iou_interval"][0] < red["iou"] < red["iou_interval"][1] and (blue["accuracy"], blue["iou"]) == (0, 0)
+    assert json.loads(json.dumps(found.to_json()))["classes"]["a2b"][0]["iou"] == red["iou"]

@@ -129,11 +129,17 @@ def translated(subject: Subject, batch_size: int, device: torch.device) -> Itera
             first += len(group)
 
 
-def real_images(subject: Subject, batch_size: int, device: torch.device, refs: Sequence[Ref] | None = None) -> Iterator[Tensor]:
-    """The real images of the target side, or others: native pixels, as batches of neighbours of one size."""
+def real_images(
+    subject: Subject,
+    batch_size: int,
+    device: torch.device,
+    refs: Sequence[Ref] | None = None,
+    domain: Domain | None = None,
+) -> Iterator[Tensor]:
+    """The real images of the target side, or others of a domain: native pixels, as batches of neighbours of one size."""
 
     def read(ref: Ref) -> Tensor:
-        return subject.load(ref, subject.target)
+        return subject.load(ref, domain or subject.target)
 
     refs = subject.targets if refs is None else refs
     with closing(ahead(read, refs, threads=READING_THREADS, depth=2 * batch_size + 1)) as images:
