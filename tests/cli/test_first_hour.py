@@ -128,3 +128,16 @@ def test_test_images_of_one_side_are_translated(side, shown, tmp_path, monkeypat
 def test_diptych_is_a_module_too(capsys):
     done = subprocess.run([sys.executable, "-m", "diptych", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("diptych ")
+
+
+def test_the_same_command_with_weights_finds_its_run_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder(Path("a")), folder(Path("b"), seed=9)
+    first = ["train", "cyclegan", "a", "b", *TINY, "--previews=0", "--validations=0"]
+    second = [*first, "--weights", "runs/cyclegan-a-b", "--train.seed=5"]
+    assert main(first) == 0 and main(second) == 0
+    (state,) = Path("runs/cyclegan-a-b").glob("state-*")
+    state.touch()
+    (Path("runs/cyclegan-a-b") / state.name.replace("4.", "5.")).write_bytes(state.read_bytes())  # as if it had gone on
+    assert main(second) == 0 and "finished already" in capsys.readouterr().err
+    assert {path.name for path in Path("runs").iterdir()} == {"cyclegan-a-b", "cyclegan-a-b-2"}

@@ -91,7 +91,7 @@ def train(
     Raises DataError, ConfigError, LockedError, StorageError and TrainingError; Interrupted after a signal, once all is saved.
     """
     chosen = pick_device(device)
-    recipe = with_hashes(recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, chosen)}))
+    recipe = with_hashes(recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, chosen)}), Path(out))
     with ExitStack() as stack:
         # Prepare the process: explain errors, choose repeatable kernels, catch signals, join other processes.
         stack.enter_context(explain_out_of_memory(recipe, chosen))

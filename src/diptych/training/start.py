@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -49,19 +50,33 @@ def weights_file(path: Path) -> Path:
     return found
 
 
-def with_hashes(recipe: Recipe) -> Recipe:
+def with_hashes(recipe: Recipe, out: Path | None = None) -> Recipe:
     """The recipe with the SHA-256 of every file that its start names. Raises ConfigError for a file that cannot be read.
 
-    A hash that stands there already is kept: a run that goes on needs the file no more.
+    A hash that stands there already is kept: a run that goes on needs the file no more. So is that of a run folder as source of
+    weights, where the run in ``out`` began with an earlier state of it.
     """
     found: dict[str, str] = {}
     for name, path in recipe.start.files.items():
-        if not hash_of(recipe.start, name):
+        if hash_of(recipe.start, name):
+            continue
+        if out and Path(path).is_dir() and (before := _hash_in(out, name, path)):
+            found[f"start.{name}_sha256"] = before
+        else:
             try:
                 found[f"start.{name}_sha256"] = sha256_of(weights_file(Path(path)))
             except OSError as error:
                 raise ConfigError(f"start.{name} {show(path)}: cannot be read ({error.strerror}); check the path") from error
     return recipe.replace(**found)
+
+
+def _hash_in(out: Path, name: str, path: str) -> str:
+    """The hash that a run's recipe has beside the same setting of its start; empty where there is none."""
+    try:
+        start = json.loads((out / "recipe.json").read_text())["start"]
+        return str(start[f"{name}_sha256"]) if start[name] == path else ""
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def hash_of(start: StartConfig, name: str) -> str:
