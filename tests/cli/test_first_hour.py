@@ -31,6 +31,7 @@ def test_the_page_has_fifteen_commands():
     assert len(WORDS) == 15
 
 
+@pytest.mark.slow
 def test_the_first_hour(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for i, side in enumerate(("horses", "zebras")):
@@ -46,7 +47,7 @@ def test_the_first_hour(tmp_path, monkeypatch, capsys):
         assert code == 0 or (words[0] == "check" and code == 1), (shlex.join(words), captured.err)
     by_words = {shlex.join(words): text for words, text in zip(WORDS, said, strict=True)}
     trained = by_words["train cyclegan horses/ zebras/ --preset laptop"]
-    assert "note: data: horses (A) and zebras (B): train on 4 + 4 images; test: 3 + 3 images" in trained
+    assert "note: data: horses (A) and zebras (B): train on 4 + 4 images, test: 3 + 3 images" in trained
     assert f"into {RUN}" in trained and "training: 8 steps" in trained
     assert f"{RUN}  cyclegan  finished, 8 steps" in by_words["runs"]
     assert "0 translated into striped, 3 were there" in by_words[f"translate {RUN} horses/test/ --out striped/"]

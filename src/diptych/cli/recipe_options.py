@@ -144,7 +144,7 @@ def go_on_from(args: argparse.Namespace, start: dict[str, Any]) -> Recipe:
 
     from diptych.data.catalogue import EMBEDDED
     from diptych.recipe import Recipe
-    from diptych.training.start import continued
+    from diptych.training.going_on import continued
 
     values = continued(args.from_run, args.more_epochs).to_dict()
     if data:

@@ -57,7 +57,8 @@ def lines(folder: Path) -> Iterator[str]:
     yield from _of_data(read_census(folder), data)
     yield from ("", "## Training", "")
     epochs = train["epochs"] + train["decay_epochs"]
-    yield f"- {epochs} epochs at crops of {data['crop_size']} pixels, {about['about'].get('images', 0):,} images seen"
+    images = about["about"].get("images", 0)
+    yield f"- {epochs} epoch{'s' if epochs > 1 else ''} at crops of {data['crop_size']} pixels, {images:,} images seen"
     yield from (f"- goes on from {before}" for before in recipe.get("start", {}).get("lineage", ()))
     for name in ("weights", "weights_a2b", "weights_b2a"):
         if path := recipe.get("start", {}).get(name):

@@ -26,6 +26,7 @@ from diptych.training.distributed import broadcast, highest_flag, join_processes
 from diptych.training.execution.compiling import wants_compiling
 from diptych.training.execution.cuda_graph import GraphedStep
 from diptych.training.execution.out_of_memory import explain_out_of_memory, step_within_memory
+from diptych.training.going_on import go_on
 from diptych.training.job import Job, Schedule, evenly_spaced
 from diptych.training.lost_images import LostImages
 from diptych.training.preparation import build_method, read_data
@@ -35,7 +36,7 @@ from diptych.training.records.loggers import open_loggers
 from diptych.training.records.observer import Observer, snapshot_of
 from diptych.training.records.preview import Preview
 from diptych.training.signals import catch_interrupts
-from diptych.training.start import begin, freeze, go_on, with_hashes
+from diptych.training.start import begin, freeze, with_hashes
 from diptych.training.states import recover, resume, save
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee

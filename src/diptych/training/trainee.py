@@ -74,7 +74,7 @@ class Trainee:
                     net.compile(dynamic=False if on_gpu else None)  # None compiles once for all further sizes
 
     def set_lr(self, lr: float, lr_d: float | None = None) -> None:
-        """Set the learning rate of every phase; ``lr_d`` is that of the discriminators' phase D, where it differs."""
+        """Set the learning rate of every phase; ``lr_d`` is that of phases that train no generator, where it differs."""
         for phase, optimizer in self.optimizers.items():
             rate = lr if lr_d is None or phase not in self.discriminator_phases else lr_d
             for group in optimizer.param_groups:
