@@ -57,7 +57,8 @@ def test_the_first_hour(tmp_path, monkeypatch, capsys):
     assert {path.name for path in Path("striped").iterdir()} == {"0.png", "1.png", "2.png", MANIFEST}
     assert size_of(Path("plain.png")) == ("RGB", 32, 32)
     assert {"report.html", "MODEL_CARD.md", "evaluation.json"} <= {path.name for path in RUN.iterdir()}
-    assert Path("runs/cyclegan-horses-zebras-more/snapshot.safetensors").exists()
+    report = Path("runs/cyclegan-horses-zebras-more/report.html").read_text()
+    assert "Goes on from runs/cyclegan-horses-zebras at 8 images, SHA-256 " in report
     assert list(Snapshot.load(RUN / "snapshot-discriminators.safetensors").discriminators) == ["D_a", "D_b"]
 
 

@@ -205,7 +205,9 @@ def main(argv: Sequence[str]) -> int:
     if shortage:
         raise OutOfMemory(shortage + (largest_that_fit(recipe, device) if "WORLD_SIZE" not in os.environ else ""))
     if first:
-        scored = before is not None and before.finished and (out / "evaluation.json").exists()
+        after = status_of(out)
+        nothing_new = before is not None and after is not None and before.step == after.step
+        scored = nothing_new and (out / "evaluation.json").exists()
         finish(out, device=args.device, test=not (args.no_test or scored))
         write_card(out)
     return 0
