@@ -135,7 +135,7 @@ def test_a_run_of_an_earlier_version_is_compared_by_names(tmp_path, monkeypatch,
 
 
 def test_strict_holds_for_a_run_that_goes_on_and_for_a_finished_one(tmp_path):
-    a, b = images(tmp_path)
+    a, b = images(tmp_path, 25)
     (a / "3.png").write_bytes(b"<html>not found</html>")
     run(recipe(a, b), tmp_path / "run")
     with pytest.raises(DataError, match=r"run: 1 images were left out, and strict allows none: \S+3\.png: is a web page"):
