@@ -192,10 +192,12 @@ def main(argv: Sequence[str]) -> int:
         with watching() as show_progress:
 
             def watch(step: Progress) -> None:
+                if not first:
+                    return
                 show_progress(step)
-                if first and page.due(step):
+                if page.due(step):
                     page.write(out)
-                seconds = estimate.seconds(step) if first and device.type == "cpu" else None
+                seconds = estimate.seconds(step) if device.type == "cpu" else None
                 if seconds is not None and (text := advice(seconds, recipe, read_census(out), may_take_preset)):
                     notes.print(f"note: {text}", soft_wrap=True)
 
