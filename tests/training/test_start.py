@@ -19,7 +19,7 @@ from diptych.training.publish import with_discriminators
 from diptych.training.start import begin, freeze, with_hashes
 from diptych.training.weights import take
 from diptych.trees import read_tree
-from tests.cli.pictures import folder
+from tests.cli.pictures import digest, folder
 
 SMALL = {"generator": "resnet_1", "ngf": 4, "ndf": 4, "num_layers": 1}
 
@@ -81,6 +81,21 @@ def test_one_direction_takes_its_own_generator_and_a_single_one_serves_any(tmp_p
     r = recipe(tmp_path, {"weights_b2a": str(single), "weights_a2b": str(both)})
     method = begun(built(r), r)
     assert equal(method.G_ba, resnet(3)) and equal(method.G_ab, resnet(1))
+
+
+def test_a_network_of_the_zoo_is_taken_by_its_name(tmp_path, monkeypatch):
+    Snapshot({"a2b": resnet(1)}, Domain(), Domain()).save(tmp_path / "h2z.safetensors")
+    row = {
+        "file": "h2z.safetensors",
+        "sha256": digest(tmp_path / "h2z.safetensors"),
+        "size": 1,
+        "shows": "x",
+        "licence": "CC0-1.0",
+    }
+    (tmp_path / "zoo.json").write_text(json.dumps({"h2z": row}))
+    monkeypatch.setenv("DIPTYCH_ZOO", str(tmp_path))
+    r = recipe(tmp_path, {"weights_a2b": "h2z"})
+    assert equal(begun(built(r), r).G_ab, resnet(1))
 
 
 def test_weights_of_another_tool_need_a_direction_where_there_are_two(tmp_path):

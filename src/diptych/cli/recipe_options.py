@@ -158,8 +158,10 @@ def go_on_from(args: argparse.Namespace, start: dict[str, Any]) -> Recipe:
 
 def check_files(paths: Sequence[str]) -> None:
     """Raise ConfigError for a file or run folder of weights that is not there."""
+    from diptych.zoo import resolve
+
     for path in paths:
-        if not Path(path).exists():
+        if not resolve(path).exists():
             raise ConfigError(f"{show(path)}: no such file; give a snapshot, a run folder, or weights of another tool")
 
 

@@ -24,6 +24,7 @@ from diptych.snapshot import Snapshot, check_header, snapshot_in
 from diptych.training.distributed import World, broadcast, on_first
 from diptych.training.weights import take
 from diptych.trees import Tree, read_header, read_tree
+from diptych.zoo import resolve
 
 log = logging.getLogger(__name__)
 JUDGE_OF = {"a2b": "D_b", "b2a": "D_a"}
@@ -39,7 +40,10 @@ class Weights:
 
 
 def weights_file(path: Path) -> Path:
-    """The file that a setting of weights names; in a run folder it is the newest training state, or else the last snapshot."""
+    """The file that a setting of weights names: a file, the newest training state or else the last snapshot of a run folder, or
+    a network of the zoo by its name.
+    """
+    path = resolve(path)
     if not path.is_dir():
         return path
     states = Run(path).states()

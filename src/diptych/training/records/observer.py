@@ -121,7 +121,8 @@ class Observer:
         """In words why the training ends early."""
         assert self.best is not None, "only validations exhaust patience"
         rule, stale = self.best.validation.rule, self._stale()
-        return f"no better score in {stale} validation{'s' if stale > 1 else ''} in a row ({rule}, {self.best.value:.4g}, is the best snapshot)"
+        number = f"{stale} validation{'s' if stale > 1 else ''}"
+        return f"no better score in {number} in a row ({rule}, {self.best.value:.4g}, is the best snapshot)"
 
     def _stale(self) -> int:
         """The number of validations since the best one."""
