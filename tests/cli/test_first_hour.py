@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych.cli import main
+from diptych.cli import estimate, main
 from diptych.inference.manifest import NAME as MANIFEST
 from diptych.snapshot import Snapshot
 from tests.cli.pictures import folder, size_of
@@ -143,3 +143,14 @@ def test_the_same_command_with_weights_finds_its_run_again(tmp_path, monkeypatch
     (Path("runs/cyclegan-a-b") / state.name.replace("4.", "5.")).write_bytes(state.read_bytes())  # as if it had gone on
     assert main(second) == 0 and "finished already" in capsys.readouterr().err
     assert {path.name for path in Path("runs").iterdir()} == {"cyclegan-a-b", "cyclegan-a-b-2"}
+
+
+def test_a_long_training_on_a_cpu_says_so_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder(Path("a")), folder(Path("b"), seed=9)
+    monkeypatch.setattr(estimate, "WAIT", 0.0)
+    monkeypatch.setattr(estimate, "LONG", 0.0)
+    assert main(["train", "cyclegan", "a", "b", *TINY, "--previews=0", "--validations=0"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("note: at this speed the training takes about ") == 1
+    assert "--preset laptop" not in err  # which would take longer than these networks

@@ -32,7 +32,9 @@ def write_card(folder: Path) -> Path | None:
         log.info("%s: was changed by hand and is kept as it is", show(path))
         return None
     text = "\n".join(lines(folder)) + "\n"
-    write_atomic(path, (text + SIGNATURE.format(_hash(text))).encode("utf-8", "replace"))
+    data = (text + SIGNATURE.format(_hash(text))).encode("utf-8", "replace")
+    if not path.exists() or path.read_bytes() != data:
+        write_atomic(path, data)
     return path
 
 

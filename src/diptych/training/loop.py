@@ -147,6 +147,8 @@ def train(
             watch=watch,
         )
         kept_steps = schedule.steps_of_epochs(keep_every)
+        if keep_every and run and not kept_steps:
+            log.warning("no snapshot is kept every %d epochs, as the training has fewer epochs", keep_every)
 
         # Write the line of statistics that is missing if this run was stopped while it validated.
         step, saved = trainee.images // batch_size, time.monotonic()

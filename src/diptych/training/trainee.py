@@ -61,6 +61,10 @@ class Trainee:
         }
         self.ema = self._average(method) if recipe.train.ema else None
         self.discriminator_phases = discriminator_phases(method)
+        if recipe.train.lr_d and not self.discriminator_phases:
+            raise ConfigError(
+                "train.lr_d is the rate of discriminators, and with these settings the method has none; leave it out"
+            )
         self.stats, self.guard = LossAverages(), NonFiniteGuard(world)
         self.images = 0
         self.asks_host = device.type == "mps"  # whose fused Adam did not know found_inf before torch of mid 2026

@@ -55,6 +55,8 @@ class Observer:
         self.lines = job.run.lines() if job.run else []
         validates = validation is not None and job.census.val is not None
         self.best = BestScore(validation, self.lines) if validation and validates else None
+        if patience and self.best is None and job.run:
+            log.warning("nothing can end this training early: no images validate it; hold some out, or add a val folder")
         self.validation_steps = evenly_spaced(num_validations, schedule.steps) if validates else set()
         self.warned: set[tuple[str, str]] = set()
         self.speedup: Speedup | None = None
