@@ -30,7 +30,7 @@ Decay = Literal["epoch", "step", "cosine"]
 PARTS = ("method", "data", "train", "start")
 MEMORY_ONLY = ("train.accumulate", "train.checkpoint")
 """Settings that only trade memory for time: a run may go on with other values of them."""
-PLACES = ("data.source", "start.weights", "start.weights_a2b", "start.weights_b2a", "start.run")
+PLACES = ("data.source", "data.layout", "start.weights", "start.weights_a2b", "start.weights_b2a", "start.run")
 """Settings that say where something lies: a run goes on where the same images lie elsewhere (diptych.data.fingerprints), and
 files of weights are known by their hashes.
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych.cli import main
+from diptych.cli import estimate, main
 from diptych.inference.manifest import NAME as MANIFEST
 from diptych.snapshot import Snapshot
 from tests.cli.pictures import folder, size_of
@@ -31,6 +31,7 @@ def test_the_page_has_fifteen_commands():
     assert len(WORDS) == 15
 
 
+@pytest.mark.slow
 def test_the_first_hour(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for i, side in enumerate(("horses", "zebras")):
@@ -46,7 +47,7 @@ def test_the_first_hour(tmp_path, monkeypatch, capsys):
         assert code == 0 or (words[0] == "check" and code == 1), (shlex.join(words), captured.err)
     by_words = {shlex.join(words): text for words, text in zip(WORDS, said, strict=True)}
     trained = by_words["train cyclegan horses/ zebras/ --preset laptop"]
-    assert "note: data: horses (A) and zebras (B): train on 4 + 4 images; test: 3 + 3 images" in trained
+    assert "note: data: horses (A) and zebras (B): train on 4 + 4 images, test: 3 + 3 images" in trained
     assert f"into {RUN}" in trained and "training: 8 steps" in trained
     assert f"{RUN}  cyclegan  finished, 8 steps" in by_words["runs"]
     assert "0 translated into striped, 3 were there" in by_words[f"translate {RUN} horses/test/ --out striped/"]
@@ -56,7 +57,8 @@ def test_the_first_hour(tmp_path, monkeypatch, capsys):
     assert {path.name for path in Path("striped").iterdir()} == {"0.png", "1.png", "2.png", MANIFEST}
     assert size_of(Path("plain.png")) == ("RGB", 32, 32)
     assert {"report.html", "MODEL_CARD.md", "evaluation.json"} <= {path.name for path in RUN.iterdir()}
-    assert Path("runs/cyclegan-horses-zebras-more/snapshot.safetensors").exists()
+    report = Path("runs/cyclegan-horses-zebras-more/report.html").read_text()
+    assert "Goes on from runs/cyclegan-horses-zebras at 8 images, SHA-256 " in report
     assert list(Snapshot.load(RUN / "snapshot-discriminators.safetensors").discriminators) == ["D_a", "D_b"]
 
 
@@ -128,3 +130,27 @@ def test_test_images_of_one_side_are_translated(side, shown, tmp_path, monkeypat
 def test_diptych_is_a_module_too(capsys):
     done = subprocess.run([sys.executable, "-m", "diptych", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("diptych ")
+
+
+def test_the_same_command_with_weights_finds_its_run_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder(Path("a")), folder(Path("b"), seed=9)
+    first = ["train", "cyclegan", "a", "b", *TINY, "--previews=0", "--validations=0"]
+    second = [*first, "--weights", "runs/cyclegan-a-b", "--train.seed=5"]
+    assert main(first) == 0 and main(second) == 0
+    (state,) = Path("runs/cyclegan-a-b").glob("state-*")
+    state.touch()
+    (Path("runs/cyclegan-a-b") / state.name.replace("4.", "5.")).write_bytes(state.read_bytes())  # as if it had gone on
+    assert main(second) == 0 and "finished already" in capsys.readouterr().err
+    assert {path.name for path in Path("runs").iterdir()} == {"cyclegan-a-b", "cyclegan-a-b-2"}
+
+
+def test_a_long_training_on_a_cpu_says_so_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder(Path("a")), folder(Path("b"), seed=9)
+    monkeypatch.setattr(estimate, "WAIT", 0.0)
+    monkeypatch.setattr(estimate, "LONG", 0.0)
+    assert main(["train", "cyclegan", "a", "b", *TINY, "--previews=0", "--validations=0"]) == 0
+    err = capsys.readouterr().err
+    assert err.count("note: at this speed the training takes about ") == 1
+    assert "--preset laptop" not in err  # which would take longer than these networks

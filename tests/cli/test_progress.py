@@ -41,7 +41,7 @@ def said(clock, seconds_per_step, total, losses_at=50):
 def test_a_slow_training_says_its_length_at_once_and_the_time_left_within_half_a_minute(clock):
     first, second, third, *_ = said(clock, 6.0, 600)
     assert first == (0.0, "training: 600 steps; the time that they take is said as soon as it is known")
-    assert second == (24.0, "training 4/600  epoch 1  0.167 images/s  60 min left")  # 596 steps of 6 s
+    assert second == (24.0, "training 4/600  epoch 1  0.167 images/s  1 h 0 min left")  # 596 steps of 6 s
     assert third == (66.0, "training 11/600  epoch 1  0.167 images/s  59 min left")
 
 

@@ -39,7 +39,7 @@ def test_the_card_tells_data_training_scores_and_hashes(cyclegan_run):
         assert part in text, part
     assert f"- `snapshot.safetensors`, SHA-256 {digests}: the last of the training" in text
     score = json.loads((cyclegan_run / "evaluation.json").read_text())["results"][0]
-    assert "| ↓ KID |" in text and f"`{score['protocol']}`"[:20] in text
+    assert "| ↓ KID (" in text and f"`{score['protocol']}`"[:20] in text
 
 
 def test_a_card_that_a_person_changed_is_kept(cyclegan_run, caplog):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from diptych.errors import MissingExtraError
+from diptych.errors import ConfigError, MissingExtraError
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.snapshot import Snapshot
@@ -74,6 +74,23 @@ def test_patience_ends_a_training_that_no_longer_improves_and_the_same_command_s
     assert digest(images / "run" / "snapshot.safetensors") == before and "nothing is left to train" in caplog.text
     run(recipe(images), images / "run", validation=validation(*[9.0] * 7), **options | {"patience": 0})
     assert status_of(images / "run").state == "finished"
+
+
+def test_what_has_no_effect_is_said(images, caplog):
+    run(
+        recipe(images, epochs=1).replace(**{"data.holdout": 0.0}),
+        images / "run",
+        patience=3,
+        keep_every=5,
+        validation=validation(),
+    )
+    assert "nothing can end this training early: no images validate it" in caplog.text
+    assert "no snapshot is kept every 5 epochs, as the training has fewer epochs" in caplog.text
+    alone = recipe(images, lr_d=1e-3).replace(**{"method.lambda_gan": 0.0})
+    with pytest.raises(
+        ConfigError, match=r"train\.lr_d is the rate of discriminators, and with these settings the method has none"
+    ):
+        run(alone, images / "alone")
 
 
 def test_a_training_without_patience_or_with_scores_that_improve_goes_to_its_end(images):

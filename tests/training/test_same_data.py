@@ -25,7 +25,7 @@ def recipe(a, b, method="cyclegan", **data):
     return Recipe.create(method, {"method": SMALL, "data": data, "train": train})
 
 
-def images(root, count=40):
+def images(root, count=12):
     for side, seed in (("a", 0), ("b", 100)):
         folder(root / side, count, seed=seed, height=16, width=16)
         picture(root / side / "deep" / "x.png", seed + 70, 16, 16)
@@ -102,7 +102,7 @@ def test_a_little_that_changed_is_named_and_the_run_goes_on(kind, said, tmp_path
 def test_other_data_are_refused_and_change_nothing(tmp_path, monkeypatch):
     a, b = images(tmp_path / "one")
     run(recipe(a, b), tmp_path / "run", stop_at=2, monkeypatch=monkeypatch)
-    c = folder(tmp_path / "other", 40, seed=500, height=16, width=16)  # the same names, other images
+    c = folder(tmp_path / "other", 12, seed=500, height=16, width=16)  # the same names, other images
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.json")}
     message = (
         r"run: was trained on other images \(1 gone: train/a/deep/x.png; \d+ changed: train/a/\d+.png, .*\), and at most 5 %"
@@ -113,7 +113,7 @@ def test_other_data_are_refused_and_change_nothing(tmp_path, monkeypatch):
 
 
 def test_a_sample_of_hashes_finds_files_of_equal_size_that_differ(tmp_path, monkeypatch):
-    a, b = images(tmp_path, 12)
+    a, b = images(tmp_path)
     for path in a.rglob("*.png"):
         path.with_suffix(".bmp").write_bytes(b"BM" + bytes(10)), path.with_suffix(".bmp").unlink()
         write_pixels(path.with_suffix(".npy"), np.full((16, 16, 3), 5, np.uint8)), path.unlink()
@@ -135,7 +135,7 @@ def test_a_run_of_an_earlier_version_is_compared_by_names(tmp_path, monkeypatch,
 
 
 def test_strict_holds_for_a_run_that_goes_on_and_for_a_finished_one(tmp_path):
-    a, b = images(tmp_path)
+    a, b = images(tmp_path, 25)
     (a / "3.png").write_bytes(b"<html>not found</html>")
     run(recipe(a, b), tmp_path / "run")
     with pytest.raises(DataError, match=r"run: 1 images were left out, and strict allows none: \S+3\.png: is a web page"):
@@ -152,12 +152,12 @@ def test_a_file_that_goes_missing_is_named_once_and_too_many_end_the_training(tm
         taken.append(trainee.images)
         if len(taken) == 1:
             (a / "3.png").unlink()
-        if len(taken) == 4 * 41:
-            for i in range(10, 16):
+        if len(taken) == 2 * 13:
+            for i in range(1, 5):
                 (b / f"{i}.png").unlink()
 
     monkeypatch.setattr(loop, "train_step", losing)
-    with pytest.raises(DataError, match=r"\d of 82 files can no longer be read, more than 5%; the last: .*is saved"):
+    with pytest.raises(DataError, match=r"\d of 26 files can no longer be read, more than 5%; the last: .*is saved"):
         run(r, tmp_path / "run", log_every=10)
     assert len(re.findall(r"skipped from now on: \S+/a/3\.png: does not exist", caplog.text)) == 1
     assert Run(tmp_path / "run").states()

@@ -13,11 +13,13 @@ from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.snapshot import Snapshot
 from diptych.training.distributed import World
+from diptych.training.going_on import continued
 from diptych.training.loop import train
-from diptych.training.start import begin, continued, freeze, with_hashes
+from diptych.training.publish import with_discriminators
+from diptych.training.start import begin, freeze, with_hashes
 from diptych.training.weights import take
 from diptych.trees import read_tree
-from tests.cli.pictures import folder
+from tests.cli.pictures import digest, folder
 
 SMALL = {"generator": "resnet_1", "ngf": 4, "ndf": 4, "num_layers": 1}
 
@@ -79,6 +81,21 @@ def test_one_direction_takes_its_own_generator_and_a_single_one_serves_any(tmp_p
     r = recipe(tmp_path, {"weights_b2a": str(single), "weights_a2b": str(both)})
     method = begun(built(r), r)
     assert equal(method.G_ba, resnet(3)) and equal(method.G_ab, resnet(1))
+
+
+def test_a_network_of_the_zoo_is_taken_by_its_name(tmp_path, monkeypatch):
+    Snapshot({"a2b": resnet(1)}, Domain(), Domain()).save(tmp_path / "h2z.safetensors")
+    row = {
+        "file": "h2z.safetensors",
+        "sha256": digest(tmp_path / "h2z.safetensors"),
+        "size": 1,
+        "shows": "x",
+        "licence": "CC0-1.0",
+    }
+    (tmp_path / "zoo.json").write_text(json.dumps({"h2z": row}))
+    monkeypatch.setenv("DIPTYCH_ZOO", str(tmp_path))
+    r = recipe(tmp_path, {"weights_a2b": "h2z"})
+    assert equal(begun(built(r), r).G_ab, resnet(1))
 
 
 def test_weights_of_another_tool_need_a_direction_where_there_are_two(tmp_path):
@@ -154,6 +171,41 @@ def test_a_run_gives_all_its_networks_and_the_recipe_keeps_the_hash(images):
     start = json.loads((images / "second" / "recipe.json").read_text())["start"]
     assert re.fullmatch("[0-9a-f]{64}", start["weights_sha256"]) and start["weights"] == str(images / "first")
     assert "start" not in json.loads((images / "first" / "recipe.json").read_text())
+
+
+def test_discriminators_that_a_recipe_equips_are_published_plain_and_taken_again(images):
+    equipped = {"discriminator": {"spectral_norm": True, "augment": "color", "ada_target": 0.6}}
+    r = recipe(images, **equipped)
+    run(r, images / "first")
+    published = with_discriminators(images / "first")
+    published.save(images / "all.safetensors")
+    judge = Snapshot.load(images / "all.safetensors").discriminators["D_b"]
+
+    torch.manual_seed(3)
+    trained = r.build(Domain(), Domain())
+    state = read_tree(Run(images / "first").states()[0])
+    trained.load_state_dict(state["method"] | state["ranks"][0]["buffers"])
+    x = torch.rand(1, 3, 16, 16)
+    assert torch.allclose(judge(x), trained.D_b.net.eval()(x), atol=1e-6)  # spectrally normalised weights, as they amount to
+
+    plain = recipe(images, {"weights": str(images / "all.safetensors")})
+    assert equal(begun(built(plain), plain).D_b, judge)
+    again = recipe(images, {"weights": str(images / "first")}, **equipped)  # a run, for networks that are equipped alike
+    method = begun(built(again), again)
+    assert all(torch.equal(p, state["method"][f"D_b.{name}"]) for name, p in method.D_b.named_parameters())
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.5])
+def test_one_direction_of_a_run_is_its_generator_and_its_judge(ema, images):
+    snapshot = Snapshot.load(run(recipe(images, ema=ema), images / "first"))
+    r = recipe(images, {"weights_b2a": str(images / "first")})
+    method, fresh = begun(built(r), r), built(r)
+    judge = {
+        k.removeprefix("D_a."): v for k, v in read_tree(Run(images / "first").states()[0])["method"].items() if k[:4] == "D_a."
+    }
+    assert equal(method.G_ba, snapshot.generators["b2a"])
+    assert all(torch.equal(value, judge[name]) for name, value in method.D_a.named_parameters())
+    assert equal(method.G_ab, fresh.G_ab) and equal(method.D_b, fresh.D_b)
 
 
 def test_averaged_weights_are_what_another_training_begins_with(images):

@@ -46,7 +46,7 @@ class Lines:
                 self.say(f"training: {step.total - step.done:,} steps; the time that they take is said as soon as it is known")
         pace = self.paces[step.task]
         over = step.done == step.total and step.losses is not None
-        if now < pace.due and not over:
+        if not over and (now < pace.due or step.done == step.total):
             return
         pace.lines += 1
         pace.due = now + (PAUSES[pace.lines - 1] if pace.lines <= len(PAUSES) else LATER)

@@ -149,7 +149,7 @@ def go_on_from(args: argparse.Namespace, start: dict[str, Any]) -> Recipe:
 
     from diptych.data.catalogue import EMBEDDED
     from diptych.recipe import Recipe
-    from diptych.training.start import continued
+    from diptych.training.going_on import continued
 
     values = continued(args.from_run, args.more_epochs, args.method).to_dict()
     if data:
@@ -163,8 +163,10 @@ def go_on_from(args: argparse.Namespace, start: dict[str, Any]) -> Recipe:
 
 def check_files(paths: Sequence[str]) -> None:
     """Raise ConfigError for a file or run folder of weights that is not there."""
+    from diptych.zoo import resolve
+
     for path in paths:
-        if not Path(path).exists():
+        if not resolve(path).exists():
             raise ConfigError(f"{show(path)}: no such file; give a snapshot, a run folder, or weights of another tool")
 
 

@@ -55,13 +55,14 @@ def holds(folder: Path, recipe: Recipe) -> bool:
     """Whether a folder holds a run of this recipe on these data."""
     from diptych.errors import ConfigError
     from diptych.recipe import Recipe, first_difference
+    from diptych.training.start import with_hashes
 
     try:
         kept = Recipe.from_dict(json.loads((folder / "recipe.json").read_text()))
     except (OSError, ValueError, ConfigError, AttributeError):
         return False
     same_data = [*map(real, kept.data.source)] == [*map(real, recipe.data.source)]
-    return same_data and first_difference(kept.to_dict(), recipe.to_dict()) is None
+    return same_data and first_difference(kept.to_dict(), with_hashes(recipe, folder).to_dict()) is None
 
 
 def real(source: str) -> Path:

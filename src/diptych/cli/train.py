@@ -192,10 +192,12 @@ def main(argv: Sequence[str]) -> int:
         with watching() as show_progress:
 
             def watch(step: Progress) -> None:
+                if not first:
+                    return
                 show_progress(step)
-                if first and page.due(step):
+                if page.due(step):
                     page.write(out)
-                seconds = estimate.seconds(step) if first and device.type == "cpu" else None
+                seconds = estimate.seconds(step) if device.type == "cpu" else None
                 if seconds is not None and (text := advice(seconds, recipe, read_census(out), may_take_preset)):
                     notes.print(f"note: {text}", soft_wrap=True)
 
@@ -205,7 +207,9 @@ def main(argv: Sequence[str]) -> int:
     if shortage:
         raise OutOfMemory(shortage + (largest_that_fit(recipe, device) if "WORLD_SIZE" not in os.environ else ""))
     if first:
-        scored = before is not None and before.finished and (out / "evaluation.json").exists()
+        after = status_of(out)
+        nothing_new = before is not None and after is not None and before.step == after.step
+        scored = nothing_new and (out / "evaluation.json").exists()
         finish(out, device=args.device, test=not (args.no_test or scored))
         write_card(out)
     return 0

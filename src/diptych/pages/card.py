@@ -32,7 +32,9 @@ def write_card(folder: Path) -> Path | None:
         log.info("%s: was changed by hand and is kept as it is", show(path))
         return None
     text = "\n".join(lines(folder)) + "\n"
-    write_atomic(path, (text + SIGNATURE.format(_hash(text))).encode("utf-8", "replace"))
+    data = (text + SIGNATURE.format(_hash(text))).encode("utf-8", "replace")
+    if not path.exists() or path.read_bytes() != data:
+        write_atomic(path, data)
     return path
 
 
@@ -57,7 +59,8 @@ def lines(folder: Path) -> Iterator[str]:
     yield from _of_data(read_census(folder), data)
     yield from ("", "## Training", "")
     epochs = train["epochs"] + train["decay_epochs"]
-    yield f"- {epochs} epochs at crops of {data['crop_size']} pixels, {about['about'].get('images', 0):,} images seen"
+    images = about["about"].get("images", 0)
+    yield f"- {epochs} epoch{'s' if epochs > 1 else ''} at crops of {data['crop_size']} pixels, {images:,} images seen"
     yield from (f"- goes on from {before}" for before in recipe.get("start", {}).get("lineage", ()))
     for name in ("weights", "weights_a2b", "weights_b2a"):
         if path := recipe.get("start", {}).get(name):

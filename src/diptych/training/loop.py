@@ -26,6 +26,7 @@ from diptych.training.distributed import broadcast, highest_flag, join_processes
 from diptych.training.execution.compiling import wants_compiling
 from diptych.training.execution.cuda_graph import GraphedStep
 from diptych.training.execution.out_of_memory import explain_out_of_memory, step_within_memory
+from diptych.training.going_on import go_on
 from diptych.training.job import Job, Schedule, evenly_spaced
 from diptych.training.lost_images import LostImages
 from diptych.training.preparation import build_method, read_data
@@ -35,7 +36,7 @@ from diptych.training.records.loggers import open_loggers
 from diptych.training.records.observer import Observer, snapshot_of
 from diptych.training.records.preview import Preview
 from diptych.training.signals import catch_interrupts
-from diptych.training.start import begin, freeze, go_on, with_hashes
+from diptych.training.start import begin, freeze, with_hashes
 from diptych.training.states import recover, resume, save
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
@@ -91,7 +92,7 @@ def train(
     Raises DataError, ConfigError, LockedError, StorageError and TrainingError; Interrupted after a signal, once all is saved.
     """
     chosen = pick_device(device)
-    recipe = with_hashes(recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, chosen)}))
+    recipe = with_hashes(recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, chosen)}), Path(out))
     with ExitStack() as stack:
         # Prepare the process: explain errors, choose repeatable kernels, catch signals, join other processes.
         stack.enter_context(explain_out_of_memory(recipe, chosen))
@@ -146,6 +147,8 @@ def train(
             watch=watch,
         )
         kept_steps = schedule.steps_of_epochs(keep_every)
+        if keep_every and run and not kept_steps:
+            log.warning("no snapshot is kept every %d epochs, as the training has fewer epochs", keep_every)
 
         # Write the line of statistics that is missing if this run was stopped while it validated.
         step, saved = trainee.images // batch_size, time.monotonic()

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from torch import nn
+from torch.nn.utils import parametrize
 
 from diptych.errors import ConfigError
 from diptych.messages import show
+from diptych.nets import build_net
 from diptych.recipe import Recipe
 from diptych.run import Run, read_census
 from diptych.snapshot import Snapshot
+from diptych.training.start import plain
 
 
 def with_discriminators(folder: Path) -> Snapshot:
@@ -39,12 +44,31 @@ def with_discriminators(folder: Path) -> Snapshot:
     method.load_state_dict(state["method"] | state["ranks"][0]["buffers"])
     generators = {id(net) for net in method.generators().values()}
     names = {id(module): name for name, module in method.named_modules()}
-    judges: dict[str, nn.Module] = {
-        names[id(net)]: net
+    judges = {
+        names[id(net)]: described
         for nets in method.phases().values()
         for net in nets
-        if id(net) not in generators and getattr(net, "spec", None)
+        if id(net) not in generators and (described := as_described(net))
     }
     if not judges:
         raise ConfigError(f"{show(folder)}: this training has no discriminators; leave --discriminators out")
     return replace(snapshot, discriminators=judges)
+
+
+def as_described(net: nn.Module) -> nn.Module | None:
+    """A network that its own description rebuilds with these weights; None where there is none.
+
+    What a recipe added to a discriminator is left out; spectrally normalised weights become the weights that they amount to.
+    """
+    inner = plain(net)
+    spec = getattr(inner, "spec", None)
+    if spec is None:
+        return None
+    names = build_net(spec).state_dict().keys()
+    if inner.state_dict().keys() == names:
+        return inner
+    inner = copy.deepcopy(inner).eval()
+    for module in inner.modules():
+        for name in [*cast(nn.ModuleDict, module.parametrizations)] if parametrize.is_parametrized(module) else ():
+            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    return inner if inner.state_dict().keys() == names else None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError, SnapshotError
@@ -17,13 +17,14 @@ from diptych.files import sha256_of
 from diptych.foreign import load_networks, to_snapshot
 from diptych.messages import show
 from diptych.methods import Method
+from diptych.methods.discriminators import EquippedDiscriminator
 from diptych.recipe import Recipe, StartConfig
 from diptych.run import STATE_FORMAT, Run
 from diptych.snapshot import Snapshot, check_header, snapshot_in
 from diptych.training.distributed import World, broadcast, on_first
-from diptych.training.trainee import Trainee
 from diptych.training.weights import take
 from diptych.trees import Tree, read_header, read_tree
+from diptych.zoo import resolve
 
 log = logging.getLogger(__name__)
 JUDGE_OF = {"a2b": "D_b", "b2a": "D_a"}
@@ -39,7 +40,10 @@ class Weights:
 
 
 def weights_file(path: Path) -> Path:
-    """The file that a setting of weights names; in a run folder it is the newest training state, or else the last snapshot."""
+    """The file that a setting of weights names: a file, the newest training state or else the last snapshot of a run folder, or
+    a network of the zoo by its name.
+    """
+    path = resolve(path)
     if not path.is_dir():
         return path
     states = Run(path).states()
@@ -49,19 +53,33 @@ def weights_file(path: Path) -> Path:
     return found
 
 
-def with_hashes(recipe: Recipe) -> Recipe:
+def with_hashes(recipe: Recipe, out: Path | None = None) -> Recipe:
     """The recipe with the SHA-256 of every file that its start names. Raises ConfigError for a file that cannot be read.
 
-    A hash that stands there already is kept: a run that goes on needs the file no more.
+    A hash that stands there already is kept: a run that goes on needs the file no more. So is that of a run folder as source of
+    weights, where the run in ``out`` began with an earlier state of it.
     """
     found: dict[str, str] = {}
     for name, path in recipe.start.files.items():
-        if not hash_of(recipe.start, name):
+        if hash_of(recipe.start, name):
+            continue
+        if out and Path(path).is_dir() and (before := _hash_in(out, name, path)):
+            found[f"start.{name}_sha256"] = before
+        else:
             try:
                 found[f"start.{name}_sha256"] = sha256_of(weights_file(Path(path)))
             except OSError as error:
                 raise ConfigError(f"start.{name} {show(path)}: cannot be read ({error.strerror}); check the path") from error
     return recipe.replace(**found)
+
+
+def _hash_in(out: Path, name: str, path: str) -> str:
+    """The hash that a run's recipe has beside the same setting of its start; empty where there is none."""
+    try:
+        start = json.loads((out / "recipe.json").read_text())["start"]
+        return str(start[f"{name}_sha256"]) if start[name] == path else ""
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
 
 
 def hash_of(start: StartConfig, name: str) -> str:
@@ -76,18 +94,20 @@ def begin(method: Method, recipe: Recipe, world: World) -> Tree | None:
     another one than the recipe's hash says, and SnapshotError for a damaged file.
     """
     start, state = recipe.start, None
+    names = {id(module): name for name, module in method.named_modules()}
+    named = {way: names[id(net)] for way, net in method.generators().items()}
     for name, path in start.files.items():
         way = name.removeprefix("weights_") if name.startswith("weights_") else ""
-        opened = broadcast(on_first(partial(_open, recipe, name, Path(path), way, set(method.generators())), world), world)
+        opened = broadcast(on_first(partial(_open, recipe, name, Path(path), way, named), world), world)
         if name == "run":
             state = opened
-            opened = _of_state(state, averaged=False)
+            opened = _of_state(state, named, averaged=False)
         _put(method, opened, f"{path} (SHA-256 {hash_of(start, name)[:12]})", say=world.first)
     return state
 
 
-def _open(recipe: Recipe, name: str, path: Path, way: str, directions: set[str]) -> Weights | Tree:
-    """Read one file of weights; the whole state where a run goes on."""
+def _open(recipe: Recipe, name: str, path: Path, way: str, named: Mapping[str, str]) -> Weights | Tree:
+    """Read one file of weights; the whole state where a run goes on. ``named`` are the names of the generators by direction."""
     file = weights_file(path)
     if not file.is_file():
         raise ConfigError(f"start.{name} {show(path)}: no such file; give a snapshot, a run folder, or weights of another tool")
@@ -99,9 +119,9 @@ def _open(recipe: Recipe, name: str, path: Path, way: str, directions: set[str])
     if name == "run":
         check_header(file, "state", STATE_FORMAT)
         return read_tree(file)
-    whole = _read(file)
+    whole = _read(file, named)
     if not way:
-        if len(whole.generators) == 1 and len(directions) > 1 and file.suffix != ".safetensors":
+        if len(whole.generators) == 1 and len(named) > 1 and file.suffix != ".safetensors":
             raise ConfigError(f"{show(file)}: holds one generator; say which it is with --weights-a2b or --weights-b2a")
         return whole
     return _of_direction(whole, way, file)
@@ -121,7 +141,7 @@ def _of_direction(whole: Weights, way: str, file: Path) -> Weights:
     return Weights({way: chosen} if chosen is not None else {}, others)
 
 
-def _read(file: Path) -> Weights:
+def _read(file: Path, named: Mapping[str, str]) -> Weights:
     """The networks in a state or snapshot of diptych or in a file of another tool."""
     try:
         header = read_header(file) if file.suffix == ".safetensors" else {}
@@ -129,24 +149,26 @@ def _read(file: Path) -> Weights:
         header = {}
     if header.get("kind") == "state":
         check_header(file, "state", STATE_FORMAT)
-        return _of_state(read_tree(file), averaged=True)
+        return _of_state(read_tree(file), named, averaged=True)
     snapshot = Snapshot.load(file) if header.get("kind") == "snapshot" else to_snapshot(load_networks(file).all())
     judges = {JUDGE_OF.get(name, name): net.state_dict() for name, net in snapshot.discriminators.items()}
     return Weights({way: net.state_dict() for way, net in snapshot.generators.items()}, judges)
 
 
-def _of_state(state: Tree, averaged: bool) -> Weights:
+def _of_state(state: Tree, named: Mapping[str, str], averaged: bool) -> Weights:
     """The networks of a training state; its generators are the averaged ones where ``averaged`` asks for them."""
     tensors = state["method"] | state["ranks"][0]["buffers"]
     others: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         name, _, rest = key.partition(".")
         others.setdefault(name, {})[rest] = tensor
-    generators: dict[str, dict[str, Tensor]] = {}
+    generators = {way: others.pop(name) for way, name in named.items() if name in others}
+    moving: dict[str, dict[str, Tensor]] = {}
     for key, tensor in (state["ema"] or {}).items() if averaged else ():
-        _, way, rest = key.split(".", 2)  # nets.a2b.stem.1.weight
-        generators.setdefault(way, {})[rest] = tensor
-    return Weights(generators, others)
+        if key.startswith("nets."):  # nets.a2b.stem.1.weight
+            _, way, rest = key.split(".", 2)
+            moving.setdefault(way, {})[rest] = tensor
+    return Weights(generators | moving, others)
 
 
 def _put(method: Method, weights: Weights, origin: str, say: bool) -> None:
@@ -156,7 +178,7 @@ def _put(method: Method, weights: Weights, origin: str, say: bool) -> None:
     given = dict(weights.others) | {
         names[id(net)]: weights.generators[way] for way, net in method.generators().items() if way in weights.generators
     }
-    reports = [take(name, net, given[name]) for name, net in networks.items() if name in given]
+    reports = [take(name, plain(net), bare(given[name])) for name, net in networks.items() if name in given]
     if not reports:
         raise ConfigError(
             f"{origin}: holds {', '.join([*weights.generators, *weights.others])}, none of which this method trains"
@@ -167,6 +189,20 @@ def _put(method: Method, weights: Weights, origin: str, say: bool) -> None:
         log.info("weights of %s: %s", origin, report)
     if fresh := [name for name in networks if name not in given]:
         log.info("weights of %s: nothing for %s, which the training goes on with as it is", origin, ", ".join(fresh))
+
+
+def plain(net: nn.Module) -> nn.Module:
+    """A discriminator without what a recipe adds around it (train.discriminator); any other network as it is."""
+    inner = net.net if isinstance(net, EquippedDiscriminator) else net
+    assert isinstance(inner, nn.Module), "what is equipped is a network"
+    return inner
+
+
+def bare(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors of a network without those that were added around it in training."""
+    if not tensors or not all(name.startswith(("net.", "probability.")) for name in tensors):
+        return tensors
+    return {name.removeprefix("net."): value for name, value in tensors.items() if name.startswith("net.")}
 
 
 def freeze(method: Method, names: Iterable[str]) -> None:
@@ -186,51 +222,3 @@ def freeze(method: Method, names: Iterable[str]) -> None:
     for phase, nets in method.phases().items():
         if not any(p.requires_grad for net in nets for p in net.parameters()):
             raise ConfigError(f"start.freeze leaves nothing of phase {phase} to train; freeze less")
-
-
-def go_on(trainee: Trainee, state: Tree) -> None:
-    """Take the moments of the optimizers and the averaged weights from a run that goes on, where their shapes are the same."""
-    for phase, optimizer in trainee.optimizers.items():
-        parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        kept = state["optimizers"].get(phase, [])
-        if len(kept) == len(parameters) and all(_fits(p, moments) for p, moments in zip(parameters, kept, strict=True)):
-            trainee.load_moments(phase, kept)
-        elif trainee.world.first:
-            log.info("the moments of optimizer %s begin anew, as its networks are not those of the run before", phase)
-    if trainee.ema and state["ema"]:
-        own = trainee.ema.state_dict()
-        trainee.ema.load_state_dict(own | {k: v for k, v in state["ema"].items() if k in own and own[k].shape == v.shape})
-
-
-def _fits(parameter: nn.Parameter, moments: Mapping[str, object]) -> bool:
-    return all(value.shape in (parameter.shape, torch.Size()) for value in moments.values() if isinstance(value, Tensor))
-
-
-def continued(folder: Path, more_epochs: int, code: str | None = None) -> Recipe:
-    """The recipe of a run that goes on where another one ended, for so many epochs more.
-
-    Where the rate of the other one fell to zero it begins at its full rate again and falls to zero over the new epochs (a warm
-    restart, Loshchilov and Hutter 2017); where it stayed, it stays. ``code`` is a method of one's own that the run may name.
-    Raises ConfigError for a folder without a training state.
-    """
-    if not (folder / "recipe.json").is_file():
-        raise ConfigError(f"{show(folder)}: holds no run; give the folder of a training, the one with recipe.json in it")
-    recipe, states = Recipe.load(folder / "recipe.json", code=code), Run(folder).states()
-    if not states:
-        raise ConfigError(
-            f"{show(folder)}: holds no training state to go on from; begin with its snapshot: --weights {show(folder)}"
-        )
-    images, digest = int(read_header(states[0])["images"]), sha256_of(states[0])
-    train = recipe.train
-    falling = train.decay_epochs > 0
-    epochs, decay_epochs = (0, more_epochs) if falling else (more_epochs, 0)
-    lineage = (*recipe.start.lineage, f"{folder} at {images:,} images, SHA-256 {digest[:12]}")
-    start = StartConfig(run=str(folder), lineage=lineage, run_sha256=digest, freeze=recipe.start.freeze)
-    last = train.lr_at(train.epochs + train.decay_epochs - 1)
-    then = "falls to zero again" if falling else "stays there"
-    log.info(
-        "goes on from %s: its rate was %.3g at the end; the rate of the %d new epochs begins at %.3g and %s (--train.lr, "
-        "--train.epochs and --train.decay_epochs change that)",
-        *(lineage[-1], last, more_epochs, train.lr, then),
-    )
-    return replace(recipe, train=replace(train, epochs=epochs, decay_epochs=decay_epochs), start=start)

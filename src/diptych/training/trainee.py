@@ -61,6 +61,10 @@ class Trainee:
         }
         self.ema = self._average(method) if recipe.train.ema else None
         self.discriminator_phases = discriminator_phases(method)
+        if recipe.train.lr_d and not self.discriminator_phases:
+            raise ConfigError(
+                "train.lr_d is the rate of discriminators, and with these settings the method has none; leave it out"
+            )
         self.stats, self.guard = LossAverages(), NonFiniteGuard(world)
         self.images = 0
         self.asks_host = device.type == "mps"  # whose fused Adam did not know found_inf before torch of mid 2026
@@ -74,7 +78,7 @@ class Trainee:
                     net.compile(dynamic=False if on_gpu else None)  # None compiles once for all further sizes
 
     def set_lr(self, lr: float, lr_d: float | None = None) -> None:
-        """Set the learning rate of every phase; ``lr_d`` is that of the discriminators' phase D, where it differs."""
+        """Set the learning rate of every phase; ``lr_d`` is that of phases that train no generator, where it differs."""
         for phase, optimizer in self.optimizers.items():
             rate = lr if lr_d is None or phase not in self.discriminator_phases else lr_d
             for group in optimizer.param_groups:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 
+NORMED = ".parametrizations.weight.original"  # what torch calls a weight that is spectrally normalised
 LEAST = 0.1  # of a network's numbers must come from the file; less is another network
 
 
@@ -45,18 +46,20 @@ def take(name: str, net: nn.Module, given: Mapping[str, Tensor]) -> Taken:
     """
     own = net.state_dict()
     taken = Taken(name, total=len(own))
-    taken.unused = [key for key in given if key not in own]
+    sources = {key: key if key in given else key.replace(NORMED, ".weight") for key in own}
+    taken.unused = [key for key in given if key not in sources.values()]
     numbers = 0
     for key, tensor in own.items():
-        if key not in given:
+        found = given.get(sources[key])
+        if found is None:
             taken.missing.append(key)
             continue
-        value: Tensor | None = given[key]
+        value: Tensor | None = found
         how = ""
-        if given[key].shape != tensor.shape:
-            value, how = adapted(key, given[key], tensor, net)
+        if found.shape != tensor.shape:
+            value, how = adapted(key, found, tensor, net)
         if value is None:
-            taken.misshapen.append(f"{key} ({_dims(given[key])} instead of {_dims(tensor)})")
+            taken.misshapen.append(f"{key} ({_dims(found)} instead of {_dims(tensor)})")
             continue
         tensor.copy_(value)
         taken.copied, numbers = taken.copied + 1, numbers + tensor.numel()

@@ -55,6 +55,8 @@ class Observer:
         self.lines = job.run.lines() if job.run else []
         validates = validation is not None and job.census.val is not None
         self.best = BestScore(validation, self.lines) if validation and validates else None
+        if patience and self.best is None and job.run:
+            log.warning("nothing can end this training early: no images validate it; hold some out, or add a val folder")
         self.validation_steps = evenly_spaced(num_validations, schedule.steps) if validates else set()
         self.warned: set[tuple[str, str]] = set()
         self.speedup: Speedup | None = None
@@ -121,7 +123,8 @@ class Observer:
         """In words why the training ends early."""
         assert self.best is not None, "only validations exhaust patience"
         rule, stale = self.best.validation.rule, self._stale()
-        return f"no better score in {stale} validations in a row ({rule}, {self.best.value:.4g}, is the best snapshot)"
+        number = f"{stale} validation{'s' if stale > 1 else ''}"
+        return f"no better score in {number} in a row ({rule}, {self.best.value:.4g}, is the best snapshot)"
 
     def _stale(self) -> int:
         """The number of validations since the best one."""
