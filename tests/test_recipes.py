@@ -2,9 +2,10 @@
 
 import pytest
 
+from diptych.errors import ConfigError
 from diptych.methods import Extra
 from diptych.recipe import Recipe
-from diptych.recipes import PRESETS, RECIPES, named, preset
+from diptych.recipes import PRESETS, RECIPES, by_name, named, preset
 
 LONG = {"train.epochs": 200, "train.decay_epochs": 200}
 PERCEPTUAL = Extra(  # the weights of VGG19's relu1_1 ... relu5_1 in the authors' code
@@ -180,3 +181,16 @@ def test_the_laptop_preset_changes_these_settings_and_no_others(method):
     assert Recipe.create(method, preset("laptop", method)) == Recipe.create(method).replace(**LAPTOP_OF[method])
     assert Recipe.create(method, preset("paper", method)) == Recipe.create(method)
     assert list(PRESETS) == ["paper", "laptop"]
+
+
+def test_recipes_are_named_as_their_functions_with_hyphens():
+    def one_two_three():
+        return None
+
+    assert by_name(one_two_three, print) == {"one-two-three": one_two_three, "print": print}
+
+
+def test_a_name_that_is_near_no_recipe_is_answered_with_all_of_them():
+    with pytest.raises(ConfigError) as caught:
+        named("zzz", {"one": print, "two": print})
+    assert str(caught.value) == "no recipe is called 'zzz'; known: one, two"

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from diptych.sheets import contact_sheet, spread
 
@@ -82,3 +82,10 @@ def test_colours_are_kept_and_half_precision_is_taken():
 )
 def test_spread_takes_the_first_the_last_and_evenly_between(items, wanted, expected):
     assert spread(items, wanted) == expected
+
+
+def test_a_title_is_drawn_two_pixels_below_the_top_at_the_left_of_its_column():
+    alone = Image.new("RGB", (80, 18), "white")
+    ImageDraw.Draw(alone).text((0, 0), "output", fill="black")
+    sheet = pixels_of(contact_sheet([("", [flat(1.0, width=60)]), ("output", [flat(1.0, width=60)])]))
+    assert np.array_equal(sheet[2:18, 68:128], np.asarray(alone)[:16, :60]) and (sheet[:2] == 255).all()

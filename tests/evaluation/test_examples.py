@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from diptych.data.folders import Ref
+from diptych.data.datasets import DataConfig
+from diptych.data.folders import Ref, Split
 from diptych.data.formats import write_pixels
+from diptych.evaluation import examples as module
 from diptych.evaluation.examples import images_of, pick, picture
 from diptych.evaluation.subject import Subject
 from diptych.pixels import Domain
@@ -170,3 +172,21 @@ def test_a_shrunk_picture_is_the_mean_of_what_it_shows_and_not_a_sample():
     stripes = torch.zeros(1, 3, 64, 1024, dtype=torch.uint8)
     stripes[..., ::2] = 200
     assert abs(np.asarray(opened(picture(Domain(), stripes))).mean() - 100) < 2
+
+
+@pytest.mark.parametrize("given", [{"translate": None}, {"translate": None, "paired": False}])
+def test_a_subject_that_can_make_no_output_is_our_own_mistake(given, tmp_path):
+    with pytest.raises(AssertionError, match=r"^a subject has outputs, or inputs and a translator$"):
+        images_of(subject_of(tmp_path, 2, **given), 0)
+
+
+@pytest.mark.parametrize(("paired", "titles"), [(True, ["input", "output", "truth"]), (False, ["input", "output"])])
+def test_the_columns_of_a_sheet_are_named(paired, titles, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "contact_sheet", lambda columns: seen.extend(columns) or b"a sheet")
+    split = Split(refs(tmp_path / "a", range(3)), refs(tmp_path / "b", range(3)), paired)
+    config = DataConfig(resize="none", crop_size=SIZE)
+    assert module.sheet_of(lambda x: x, Domain(), Domain(), config, split, rows=2) == b"a sheet"
+    assert [title for title, _ in seen] == 2 * titles and [len(images) for _, images in seen] == len(titles) * [2] + len(
+        titles
+    ) * [1]

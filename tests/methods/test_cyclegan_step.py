@@ -59,6 +59,13 @@ def test_every_term_is_the_one_of_the_paper():
     assert found["D"] == pytest.approx(by_hand, rel=1e-5)
 
 
+def test_each_cycle_goes_through_both_generators():
+    method = step_of(identity=False, lambda_cycle_a=7.0, lambda_cycle_b=11.0)
+    method.G_ab.factor.data.fill_(4.0)  # rec_a 12 * 0.1 and rec_b 12 * -0.2
+    found = terms_of(method)["G"]
+    assert (found["cycle_a"], found["cycle_b"]) == pytest.approx((7.0 * 1.1, 11.0 * 2.2))
+
+
 def test_the_published_weights():
     found = terms_of(step_of())["G"]
     assert found == pytest.approx(
@@ -161,10 +168,13 @@ def test_its_networks_have_the_channels_of_the_domains_and_the_settings_of_the_r
     method = config.build(Domain(1), Domain(4), 24)
     assert method.config is config
     shape = {"net": "resnet", "width": 2, "num_blocks": 1, "norm": "instance_affine", "dropout": dropout, "upsample": "resize"}
-    assert method.G_ab.spec == shape | {"in_channels": 1, "out_channels": 4}
-    assert method.G_ba.spec == shape | {"in_channels": 4, "out_channels": 1}
+    assert method.G_ab.spec.items() >= (shape | {"in_channels": 1, "out_channels": 4}).items()
+    assert method.G_ba.spec.items() >= (shape | {"in_channels": 4, "out_channels": 1}).items()
     judge = {"net": "patchgan", "width": 3, "num_layers": 2, "norm": "instance_affine"}
-    assert method.D_a.spec == judge | {"in_channels": 1} and method.D_b.spec == judge | {"in_channels": 4}
+    assert (
+        method.D_a.spec.items() >= (judge | {"in_channels": 1}).items()
+        and method.D_b.spec.items() >= (judge | {"in_channels": 4}).items()
+    )
     assert method.pool_a.images.shape == (7, 1, 24, 24) and method.pool_b.images.shape == (7, 4, 24, 24)
     for net in (method.G_ab, method.G_ba, method.D_a, method.D_b):
         weights = torch.cat([m.weight.flatten() for m in net.modules() if isinstance(m, nn.Conv2d)])
@@ -191,6 +201,10 @@ def test_identity_needs_its_weight_and_equal_channels_and_its_absence_is_said(ch
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (
+            {"gan": "wgan", "norm": "batch"},
+            "method.gan wgan penalises each image's own gradient, which BatchNorm mixes with others'; set method.norm instance",
+        ),
         ({"pool_size": -1}, "method.pool_size must be at least 0, found -1"),
         (
             {"lambda_gan": 0.0, "lambda_cycle_a": 0.0, "lambda_cycle_b": 0.0},

@@ -3,6 +3,8 @@
 import jaxtyping
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from diptych.methods.pool import ImagePool
 from tests.contract.test_methods import NoWaiting, PlainPool
@@ -112,3 +114,24 @@ def test_it_keeps_the_precision_of_what_it_gets():
 def test_images_that_are_no_batch_are_refused():
     with pytest.raises(jaxtyping.TypeCheckError):
         ImagePool(1, 2, 3, 3)(torch.zeros(2, 3, 3))
+
+
+class Places(TorchDispatchMode):
+    """Notes on which devices tensors are made."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        self.found |= {tensor.device.type for tensor in tree_leaves(made)}
+        return made
+
+
+def test_its_random_choices_are_made_where_the_images_are():
+    pool = ImagePool(2, 2, 3, 3).to("meta")
+    images = numbered(0, 3).to("meta")
+    with Places() as places:
+        assert pool(images).shape == images.shape
+    assert places.found == {"meta"}  # from anywhere else they would have to travel

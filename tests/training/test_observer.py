@@ -75,7 +75,7 @@ def test_a_look_writes_its_numbers_and_its_verdicts_into_the_line_of_its_step(tm
     young, between, ill, healed = (line.get("verdicts") for line in lines)
     assert (young, between, healed) == ([], None, [])  # two looks in a row are needed, and the third found it healed
     (verdict,) = ill
-    assert verdict.startswith(FOUND) and "a lower --train.lr (now 0.0002)" in verdict
+    assert verdict.startswith(FOUND) and "start again with a lower --train.lr (now 0.0002)" in verdict
 
 
 def test_a_verdict_is_a_warning_once(tmp_path, monkeypatch, caplog):

@@ -82,6 +82,34 @@ def test_gradients_of_one_step_are_not_those_of_the_next():
     assert trainee.stats.steps == 2
 
 
+def test_a_weight_that_no_loss_reaches_in_a_step_stays_where_it_is():
+    @final
+    class Sometimes(Method):
+        """Its first step reaches two numbers, and the others one of them."""
+
+        def __init__(self):
+            super().__init__()
+            self.G, self.H, self.both = Times(1.0), Times(1.0), True
+
+        def generators(self):
+            return {"a2b": self.G}
+
+        def phases(self):
+            return {"G": [self.G, self.H]}
+
+        def losses(self, batch):
+            yield "G", {"one": (self.G(batch.a) + (self.H(batch.a) if self.both else 0.0)).mean()}
+
+    recipe = Recipe(Pix2PixConfig(), train=TrainConfig(precision="fp32", lr=0.25))
+    trainee = Trainee(Sometimes(), recipe, torch.device("cpu"), World())
+    train_step(trainee, BATCH)
+    assert trainee.method.G.factor.item() == trainee.method.H.factor.item() == pytest.approx(0.75)
+    trainee.method.both = False
+    train_step(trainee, BATCH)
+    assert trainee.method.G.factor.item() == pytest.approx(0.5)
+    assert trainee.method.H.factor.item() == pytest.approx(0.75)  # not even the momentum of the step before moves it
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_losses_are_computed_in_the_precision_of_the_recipe(precision):
     trainee = trainee_of(precision=precision)
@@ -138,6 +166,11 @@ def test_a_batch_is_divided_in_order_with_its_known_pairs_in_the_layout_of_the_n
     assert [part.known if known is None else part.known.tolist() for part in parts] == (
         [None, None] if known is None else [[1.0, 0.0], [0.0, 1.0]]
     )
+
+
+def test_a_batch_of_fewer_images_than_parts_is_our_own_mistake():
+    with pytest.raises(ValueError, match="zip"):
+        list(split(Batch(flat(1.0, 2.0, 3.0), flat(1.0, 2.0, 3.0)), 4, torch.contiguous_format))
 
 
 def test_a_method_of_one_phase_with_one_term_is_stepped_too():
