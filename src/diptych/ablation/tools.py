@@ -12,7 +12,7 @@ from diptych.data.folders import Split, find_data
 from diptych.device import pick_device
 from diptych.errors import ConfigError
 from diptych.evaluation.instruments import Instruments
-from diptych.metrics.palette import Palette
+from diptych.palette import Palette
 from diptych.recipe import Recipe
 from diptych.scoring.many import TRAINING
 from diptych.scoring.tools import MAX_FOR_PALETTE, Side, found_palette, num_colours, refuse_unordered, tools_of

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from diptych.errors import DataError
 from diptych.metrics.estimate import Estimate, jackknife_estimate
-from diptych.metrics.palette import IGNORED, NO_CLASS, Palette
+from diptych.palette import IGNORED, NO_CLASS, Palette
 
 __all__ = ["Palette", "SegmentationScores", "Segmenter", "class_accuracy", "class_iou", "confusion", "fcn_estimates", "scores"]
 
