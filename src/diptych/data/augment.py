@@ -10,15 +10,21 @@ import torch.nn.functional as F
 from jaxtyping import Shaped
 from torch import Tensor
 
+from diptych.settings import Size, sides
 
-def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+
+def resize(pixels: np.ndarray, height: int, width: int, *, nearest: bool = False) -> np.ndarray:
     """Resample an image with an antialiased bicubic filter, as Pillow does (within 1 of 255 for uint8).
 
     The filter overshoots beside edges. Pillow clips that to 0..255; uint16 and float32, whose type does not say which values
-    an image may have, are clipped to the lowest and highest value of the image itself. Integers are rounded.
+    an image may have, are clipped to the lowest and highest value of the image itself. Integers are rounded. ``nearest`` takes
+    the pixel at the middle of each new one instead, and mixes none: for labels.
     """
     if pixels.shape[:2] == (height, width):
         return pixels
+    if nearest:
+        rows, columns = ((2 * np.arange(n) + 1) * old // (2 * n) for n, old in zip((height, width), pixels.shape, strict=False))
+        return np.ascontiguousarray(pixels[rows[:, None], columns])
     pixels = np.require(pixels, requirements=["C", "W"])  # as torch wants them
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None]  # channels last as they are: a faster kernel, the same bits
     eight_bits = pixels.dtype == np.uint8  # which has a kernel of its own; uint16 goes through float32
@@ -32,24 +38,27 @@ def resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 Resizing = Literal["square", "aspect", "none"]
 
 
-def resize_for(pixels: np.ndarray, how: Resizing, size: int, *, at_least: int) -> np.ndarray:
+def resize_for(pixels: np.ndarray, how: Resizing, size: Size, *, at_least: Size, nearest: bool = False) -> np.ndarray:
     """Bring an image to the size it is trained at: see DataConfig.resize. No side comes out below at_least."""
-    return resize(pixels, *resized(pixels.shape[0], pixels.shape[1], how, size, at_least))
+    return resize(pixels, *resized(pixels.shape[0], pixels.shape[1], how, size, at_least), nearest=nearest)
 
 
-def resized(height: int, width: int, how: Resizing, size: int, at_least: int) -> tuple[int, int]:
+def resized(height: int, width: int, how: Resizing, size: Size, at_least: Size) -> tuple[int, int]:
     """Compute the height and width that resize_for brings an image to."""
+    (high, wide), (least_high, least_wide) = sides(size), sides(at_least)
     if how == "square":
-        return size, size
-    scale = size / min(height, width) if how == "aspect" else max(1.0, at_least / min(height, width))
-    return max(round(height * scale), at_least), max(round(width * scale), at_least)
+        return high, wide
+    enough = max(1.0, least_high / height, least_wide / width)
+    scale = max(high / height, wide / width) if how == "aspect" else enough
+    return max(round(height * scale), least_high), max(round(width * scale), least_wide)
 
 
-def crop(pixels: Shaped[Tensor, "c h w"], size: int, x: float, y: float) -> Shaped[Tensor, "c size size"]:
-    """Cut out a size x size window; x and y in [0, 1) choose its place between the left and right, top and bottom edges."""
+def crop(pixels: Shaped[Tensor, "c h w"], size: Size, x: float, y: float) -> Shaped[Tensor, "c high wide"]:
+    """Cut out a window of this size; x and y in [0, 1) choose its place between the left and right, top and bottom edges."""
     height, width = pixels.shape[1:]
-    left, top = int(x * (width - size + 1)), int(y * (height - size + 1))
-    return pixels[:, top : top + size, left : left + size]
+    high, wide = sides(size)
+    left, top = int(x * (width - wide + 1)), int(y * (height - high + 1))
+    return pixels[:, top : top + high, left : left + wide]
 
 
 def mirror(pixels: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "c h w"]:

@@ -136,7 +136,7 @@ def shared_memory(nbytes: int) -> Iterator[str]:
 def key_of(crops: Crops, slots: Slots) -> str:
     """Name the decoded pixels of these files at this size; the name changes with any file or setting."""
     census, config = crops.census, crops.config
-    files = [(str(ref.path), ref.half, *_stamp(ref.path)) for ref in (*census.split.a, *census.split.b)]
+    files = [(str(ref.path), ref.half, ref.frame, *_stamp(ref.path)) for ref in (*census.split.a, *census.split.b)]
     settings = FILE_FORMAT, config.resize, config.load_size, config.crop_size, census.a, census.b, slots.shapes
     digest = hashlib.sha256(repr((settings, files)).encode("utf-8", "backslashreplace")).hexdigest()
     return f"{re.sub(r'[^a-zA-Z0-9]', '_', socket.gethostname())}-{digest[:16]}"  # no two machines map one file

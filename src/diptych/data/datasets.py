@@ -7,6 +7,7 @@ from, their files or decoded images that were kept (see diptych.data.cache), mak
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -20,13 +21,16 @@ from diptych.data.augment import crop, mirror, mirror_by_one_thread, resize_for,
 from diptych.data.census import Census
 from diptych.data.folders import LayoutName
 from diptych.data.formats import read_pixels
+from diptych.data.frames import FITTINGS, Fitting
 from diptych.data.kinds import fit
+from diptych.data.labels import SIDES, Labelled, parse_classes
 from diptych.data.pairing import match
 from diptych.data.ranges import parse_range
 from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 from diptych.pixels import Domain
+from diptych.settings import Size, sides
 
 
 @dataclass(frozen=True)
@@ -35,39 +39,66 @@ class DataConfig:
 
     ``source``: one or two folders, or the name of embedded data. ``layout``: ``side_by_side`` says that one folder holds images
     A|B, whatever their shape; ``auto`` recognises the folders (see diptych.data.folders). ``direction: b2a`` swaps the sides.
-    ``resize``: ``square`` makes every image load_size x load_size as published, ``aspect`` brings its shorter side to
-    load_size, ``none`` keeps its own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a
-    mirror image half of the time if ``flip``. ``pairs`` is the share of samples of an unpaired training that are known pairs:
-    images of one name on both sides. ``holdout`` is the share of the training images set aside for validation where there is no
-    val folder (see diptych.data.holdout); the papers trained on all, 0. ``range`` says which values of 16-bit and float images
-    become -1 and 1: the lowest and highest of the training images (``full``), the same without outliers (``robust``, see
-    diptych.data.ranges), or given ones (``LOW,HIGH``); values beyond are clipped.
+
+    ``resize``: ``square`` makes every image load_size x load_size as published, ``aspect`` brings its shorter side to load_size, ``none`` keeps its
+    own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a mirror image half of the time
+    if ``flip``. Both sizes are the side of a square or [height, width]. ``fit`` brings the images of a pair to one size before
+    that, where theirs differ (see diptych.data.frames): ``resize`` B to the size of A, ``crop`` both to the middle that they
+    share, or ``pad`` both; with ``none`` such pairs are left out.
+
+    ``pairs`` is the share of samples of an unpaired training that are known pairs: images of one name on both sides.
+    ``holdout`` is the share of the training images set aside for validation where there is no val folder (see
+    diptych.data.holdout); the papers trained on all, 0. ``range`` says which values of 16-bit and float images become -1 and 1:
+    the lowest and highest of the training images (``full``), the same without outliers (``robust``, see diptych.data.ranges),
+    or given ones (``LOW,HIGH``); values beyond are clipped. ``labels`` says which side holds label maps, which become one channel
+    a class (see diptych.data.labels), and ``classes`` what the classes are: those that the files show (``auto``), a number of
+    them, their values (``0,7,11``), or a palette file. Sides are meant as they are trained on, after ``direction``.
     """
 
     source: tuple[str, ...] = ()
     direction: Literal["a2b", "b2a"] = "a2b"
     resize: Literal["square", "aspect", "none"] = "square"
-    load_size: int = 286
-    crop_size: int = 256
+    load_size: Size = 286
+    crop_size: Size = 256
     flip: bool = True
     pairs: float = 0.0
     holdout: float = 0.05
     range: str = "full"
     layout: LayoutName = "auto"
+    fit: Fitting = "none"
+    labels: Labelled = "none"
+    classes: int | str = "auto"
 
     def __post_init__(self) -> None:
         parse_range(self.range)
+        parse_classes(self.classes)
+        if self.labels not in SIDES:
+            raise ConfigError(f"data.labels must be one of {', '.join(SIDES)}, found {self.labels!r}")
+        if self.classes != "auto" and self.labels == "none":
+            raise ConfigError(f"data.classes {self.classes} has no meaning without labels; set data.labels a, b or both")
         if not 0.0 <= self.holdout <= 0.5:
             raise ConfigError(f"data.holdout must be between 0 and 0.5, found {self.holdout}")
         if not 0.0 <= self.pairs <= 1.0:
             raise ConfigError(f"data.pairs is a share of the samples, from 0 to 1, found {self.pairs}")
-        if self.crop_size < 1:
+        if self.fit not in FITTINGS:
+            raise ConfigError(f"data.fit must be one of {', '.join(FITTINGS)}, found {self.fit!r}")
+        for name in ("load_size", "crop_size"):  # a square is one number, however it was written
+            height, width = sides(getattr(self, name))
+            object.__setattr__(self, name, height if height == width else (height, width))
+        if min(sides(self.crop_size)) < 1:
             raise ConfigError(f"data.crop_size must be at least 1, found {self.crop_size}")
-        if self.resize != "none" and self.load_size < self.crop_size:
+        if self.resize != "none" and any(
+            load < crop for load, crop in zip(sides(self.load_size), sides(self.crop_size), strict=True)
+        ):
             raise ConfigError(
                 f"data.load_size must be at least data.crop_size ({self.crop_size}), found {self.load_size}; "
                 "raise it, or set data.resize none"
             )
+
+    @property
+    def crop_side(self) -> int:
+        """The side of a crop; of one that is not square, that of a square of as many pixels."""
+        return round(math.sqrt(math.prod(sides(self.crop_size))))
 
     def oriented(self, split: Split) -> Split:
         """Images as they were found, with the sides as the recipe means them: exchanged where ``direction`` is b2a."""
@@ -104,8 +135,9 @@ class Files:
         ref, config = self.refs[side][index], self.config
         if ref.path not in opened:
             opened[ref.path] = read_pixels(ref.path)
-        pixels = _fitted(take_half(opened[ref.path], ref), ref, self.domains[side])
-        return to_tensor(resize_for(pixels, config.resize, config.load_size, at_least=config.crop_size))
+        domain = self.domains[side]
+        pixels, nearest = _fitted(take_half(opened[ref.path], ref), ref, domain), bool(domain.classes)
+        return to_tensor(resize_for(pixels, config.resize, config.load_size, at_least=config.crop_size, nearest=nearest))
 
 
 class Draw(NamedTuple):
@@ -256,8 +288,8 @@ def view(ref: Ref, domain: Domain, config: DataConfig) -> Tensor:
     It is brought to crop_size as training brings it to load_size, without chance. Nothing is cut off, except that
     ``resize: none`` shows the middle crop of crop_size.
     """
-    pixels = read_as(ref, domain)
+    pixels, nearest = read_as(ref, domain), bool(domain.classes)
     if config.resize == "none":
-        pixels = resize_for(pixels, "none", 0, at_least=config.crop_size)
+        pixels = resize_for(pixels, "none", 0, at_least=config.crop_size, nearest=nearest)
         return crop(to_tensor(pixels), config.crop_size, 0.5, 0.5).contiguous()
-    return to_tensor(resize_for(pixels, config.resize, config.crop_size, at_least=1))
+    return to_tensor(resize_for(pixels, config.resize, config.crop_size, at_least=1, nearest=nearest))
