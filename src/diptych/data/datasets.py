@@ -44,7 +44,8 @@ class DataConfig:
     own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a mirror image half of the time
     if ``flip``. Both sizes are the side of a square or [height, width]. ``fit`` brings the images of a pair to one size before
     that, where theirs differ (see diptych.data.frames): ``resize`` B to the size of A, ``crop`` both to the middle that they
-    share, or ``pad`` both; with ``none`` such pairs are left out.
+    share, or ``pad`` both; with ``none`` such pairs are left out. ``max_shift`` cuts pairs that are shifted against one another
+    by up to so many pixels to what both show, where that can be measured (see diptych.data.alignment).
 
     ``pairs`` is the share of samples of an unpaired training that are known pairs: images of one name on both sides.
     ``holdout`` is the share of the training images set aside for validation where there is no val folder (see
@@ -66,6 +67,7 @@ class DataConfig:
     range: str = "full"
     layout: LayoutName = "auto"
     fit: Fitting = "none"
+    max_shift: int = 0
     labels: Labelled = "none"
     classes: int | str = "auto"
 
@@ -82,6 +84,10 @@ class DataConfig:
             raise ConfigError(f"data.pairs is a share of the samples, from 0 to 1, found {self.pairs}")
         if self.fit not in FITTINGS:
             raise ConfigError(f"data.fit must be one of {', '.join(FITTINGS)}, found {self.fit!r}")
+        if self.max_shift < 0:
+            raise ConfigError(f"data.max_shift must be at least 0, found {self.max_shift}")
+        if self.max_shift and self.fit == "resize":
+            raise ConfigError("data.max_shift moves images by their pixels, which data.fit resize changes; set it to crop or pad")
         for name in ("load_size", "crop_size"):  # a square is one number, however it was written
             height, width = sides(getattr(self, name))
             object.__setattr__(self, name, height if height == width else (height, width))

@@ -258,10 +258,10 @@ def _examine(paired: bool, refs: tuple[Ref, ...]) -> tuple[tuple[Ref, ...], list
         images.append(image)
     if not paired or len(images) < 2 or any(fact.look.flat for fact in facts):
         return refs, facts, None
-    return refs, facts, _compare(*images)
+    return refs, facts, compare(*images)
 
 
-def _compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | None:
+def compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | None:
     """Measure how b lies on a, and the cross power of their edges; None where they are too small or too unlike in size."""
     edges_a, edges_b = edges(a), edges(b)
     if min(*edges_a.shape, *edges_b.shape) < MIN_SIDE:

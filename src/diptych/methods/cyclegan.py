@@ -130,8 +130,8 @@ class CycleGAN(Method):
         terms: Terms = {}
         if self.identity:
             (fake_b, idt_b), (fake_a, idt_a) = apply_side_by_side((self.G_ab, real_a, real_b), (self.G_ba, real_b, real_a))
-            terms["idt_a"] = c.lambda_identity * c.lambda_cycle_a * self.pixel_loss_a(idt_a, real_a)
-            terms["idt_b"] = c.lambda_identity * c.lambda_cycle_b * self.pixel_loss_b(idt_b, real_b)
+            terms["idt_a"] = c.lambda_identity * c.lambda_cycle_a * self.pixel_loss_a.exact(idt_a, real_a)
+            terms["idt_b"] = c.lambda_identity * c.lambda_cycle_b * self.pixel_loss_b.exact(idt_b, real_b)
         else:
             (fake_b,), (fake_a,) = apply_side_by_side((self.G_ab, real_a), (self.G_ba, real_b))
         if c.lambda_cycle_a and c.lambda_cycle_b:
@@ -141,9 +141,9 @@ class CycleGAN(Method):
         elif c.lambda_cycle_b:
             rec_b = self.G_ab(fake_a)
         if rec_a is not None:
-            terms["cycle_a"] = c.lambda_cycle_a * self.pixel_loss_a(rec_a, real_a)
+            terms["cycle_a"] = c.lambda_cycle_a * self.pixel_loss_a.exact(rec_a, real_a)
         if rec_b is not None:
-            terms["cycle_b"] = c.lambda_cycle_b * self.pixel_loss_b(rec_b, real_b)
+            terms["cycle_b"] = c.lambda_cycle_b * self.pixel_loss_b.exact(rec_b, real_b)
         if self.D_a and self.D_b:
             with frozen(self.D_a, self.D_b):
                 (on_b,), (on_a,) = apply_side_by_side((self.D_b, fake_b), (self.D_a, fake_a))

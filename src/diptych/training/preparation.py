@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from diptych.data.alignment import registered
 from diptych.data.census import Census, take_census
 from diptych.data.checkup import quick_check
 from diptych.data.folders import Layout, find_data
@@ -53,6 +54,9 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
     labels = label_domains(train, recipe.data.labels, recipe.data.classes)
     how: dict[str, Any] = {"value_range": parse_range(recipe.data.range), "labels": labels, "fitting": recipe.data.fit}
     whole = take_census(train, strict=strict, on_progress=counted, **how)
+    whole, moved = registered(whole, recipe.data.max_shift)
+    if recipe.data.max_shift:
+        log.info("%s pairs were shifted (data.max_shift), and are cut to what both of their images show", f"{moved:,}")
     census = with_validation(whole, layout, recipe)
     run.keep_census(census)
     keep_prints(run, layout, recipe)
@@ -85,7 +89,7 @@ def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
     found = take_census(recipe.data.oriented(layout.val), like=census, fitting=recipe.data.fit)
     for skipped in found.skipped:
         log.warning("skipped: %s", skipped)
-    return replace(census, val=found.split)
+    return replace(census, val=registered(found, recipe.data.max_shift)[0].split)
 
 
 def build_method(recipe: Recipe, census: Census, world: World) -> Method:
