@@ -362,3 +362,18 @@ def test_the_quick_check_passes_over_files_that_went_away(tmp_path: Path) -> Non
     split = find_data([tmp_path], paired=False).train
     os.unlink(split.a[0].path)
     assert quick_check({"train": split, "val": None}) == []
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_near_copies_are_one_group_however_many_of_them_there_are(paired: bool, tmp_path: Path) -> None:
+    for film in range(2):
+        picture, labels = scene(film, 120)
+        for frame in range(5):  # each is cropped by a little more
+            for side, image in (("A", picture), ("B", labels)):
+                save(tmp_path / f"train{side}" / f"{film}{frame}.png", image[frame : 120 - frame, frame : 120 - frame])
+        if not paired:
+            shutil.rmtree(tmp_path / "trainB")
+            save(tmp_path / "trainB" / "other.png", scene(9)[0])
+    (found,) = [finding for finding in check([tmp_path], paired=paired).findings if finding.rule == "near duplicate"]
+    groups = [sorted({place.ref.path.stem for place in case.places}) for case in found.cases]
+    assert groups == [[f"{film}{frame}" for frame in range(5)] for film in range(2)] and "2 groups" in found.title
