@@ -54,7 +54,13 @@ class Snapshot:
 
     def save(self, path: str | Path) -> str:
         """Write the file atomically, and return the SHA-256 of its content."""
-        header = {"kind": "snapshot", "format": FORMAT, "version": version("diptych"), "a": asdict(self.a), "b": asdict(self.b)}
+        header = {
+            "kind": "snapshot",
+            "format": FORMAT,
+            "version": version("diptych"),
+            "a": _described(self.a),
+            "b": _described(self.b),
+        }
         header |= {"size": self.size, "mode": self.mode, "about": self.about}
         return write_tree(
             Path(path), header | {"generators": _dump(self.generators), "discriminators": _dump(self.discriminators)}
@@ -80,6 +86,11 @@ def snapshot_in(path: Path) -> Path:
     path = resolve(path)
     inside = path / "snapshot.safetensors"
     return inside if inside.is_file() else path
+
+
+def _described(domain: Domain) -> dict[str, Any]:
+    """The values of a domain; those of labels only where there are any, so that earlier versions can read all others."""
+    return {name: value for name, value in asdict(domain).items() if value != ()}
 
 
 def _dump(nets: Mapping[str, nn.Module]) -> Tree:

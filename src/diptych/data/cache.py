@@ -20,9 +20,10 @@ from typing import get_args
 import torch
 
 from diptych.choices import Cache
+from diptych.data.archives import changed_at
 from diptych.data.datasets import Crops
 from diptych.data.slots import Mapped, Resident, Slots
-from diptych.errors import ConfigError, StorageError
+from diptych.errors import ConfigError, DataError, StorageError
 from diptych.memory import available_memory, in_words
 
 log = logging.getLogger(__name__)
@@ -144,9 +145,8 @@ def key_of(crops: Crops, slots: Slots) -> str:
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        status = path.stat()
-        return status.st_size, status.st_mtime_ns
-    except OSError:  # the error is raised when a sample needs the image
+        return changed_at(path)
+    except (OSError, DataError):  # the error is raised when a sample needs the image
         return 0, 0
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from diptych.data.archives import read_member, split_archive
 from diptych.data.decoders import decode, first_line, refuse_foreign
 from diptych.errors import DataError, StorageError
 from diptych.files import write_atomic
@@ -40,13 +41,19 @@ def read_pixels(path: str | Path) -> np.ndarray:
     Raises DataError, in one line that begins with the path, when the file is missing, damaged, hostile or of another kind.
     """
     try:
-        pixels = decode(_read_bytes(path))
+        pixels = decode(read_bytes(path))
     except DataError as error:
         raise DataError(f"{show(path)}: {error}") from error.__cause__
     return np.require(pixels, requirements=["C", "W"])
 
 
-def _read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | Path) -> bytes:
+    """Read a file, or one inside an archive, that begins as an image does. Raises DataError without the path."""
+    if inside := split_archive(Path(path)):
+        data = read_member(*inside)
+        refuse_foreign(data[:512])
+        return data
+
     def never_block(name: str, flags: int) -> int:  # a FIFO without a writer would hold open() for ever
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from diptych.data.formats import output_suffix, write_pixels
+from diptych.data.formats import output_suffix, read_bytes, write_pixels
 from diptych.data.splits import Ref, Split
 from diptych.errors import ConfigError, DataError
 from diptych.files import write_atomic
@@ -174,7 +174,7 @@ def _joined(first: dict[int, int] | None, other: dict[int, int] | None) -> dict[
 def palette_of(path: Path) -> dict[int, int] | None:
     """The indices that a palette image uses, with their packed colours; None for other files."""
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(read_bytes(path))) as image:
             if image.mode != "P" or image.has_transparency_data:
                 return None
             table = np.array(image.getpalette("RGB"), np.uint32).reshape(-1, 3)
