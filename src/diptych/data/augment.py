@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -63,14 +65,67 @@ def crop(pixels: Shaped[Tensor, "c h w"], size: Size, x: float, y: float) -> Sha
 
 def mirror(pixels: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "c h w"]:
     """Exchange left and right, on whichever device the pixels are."""
-    if pixels.dtype == torch.uint16:  # which torch cannot flip; the bits are moved all the same
-        return pixels.view(torch.int16).flip(2).view(torch.uint16)
-    return pixels.flip(2)
+    return _moved(pixels, lambda bits: bits.flip(2))
 
 
 def mirror_by_one_thread(pixels: Shaped[Tensor, "c h w"]) -> Shaped[Tensor, "c h w"]:
     """Mirror on the CPU by one thread: torch would wake all of its threads for so little, and training needs them."""
     return torch.from_numpy(np.ascontiguousarray(pixels.numpy()[:, :, ::-1]))
+
+
+class Change(NamedTuple):
+    """How a crop is changed by chance: quarter turns to the left, an angle in degrees, a zoom, and factors of its colours.
+
+    ``colours`` are the factors of brightness, contrast and saturation; None leaves them.
+    """
+
+    turns: int = 0
+    angle: float = 0.0
+    zoom: float = 1.0
+    colours: tuple[float, float, float] | None = None
+
+
+def changed_crop(
+    pixels: Shaped[Tensor, "c h w"], size: Size, x: float, y: float, change: Change, nearest: bool
+) -> Shaped[Tensor, "c high wide"]:
+    """Cut out a window as crop does, with its content turned by an angle and enlarged about its middle, then turned by quarters.
+
+    Bilinear, or ``nearest`` for labels. Beyond its edges the image goes on as in a mirror.
+    """
+    high, wide = sides(size)[:: -1 if change.turns % 2 else 1]
+    if change.angle or change.zoom != 1.0:
+        height, width = pixels.shape[1:]
+        left, top = int(x * (width - wide + 1)), int(y * (height - high + 1))
+        rows = torch.arange(high, device=pixels.device) - (high - 1) / 2
+        columns = torch.arange(wide, device=pixels.device) - (wide - 1) / 2
+        cosine, sine = (f(math.radians(change.angle)) / change.zoom for f in (math.cos, math.sin))
+        over = left + (wide - 1) / 2 + cosine * columns - sine * rows[:, None]
+        down = top + (high - 1) / 2 + sine * columns + cosine * rows[:, None]
+        grid = torch.stack([(2 * over + 1) / width - 1, (2 * down + 1) / height - 1], -1)
+        how = "nearest" if nearest else "bilinear"
+        y_float = F.grid_sample(pixels[None].float(), grid[None], mode=how, padding_mode="reflection", align_corners=False)[0]
+        pixels = y_float if pixels.dtype == torch.float32 else y_float.round().to(pixels.dtype)
+    else:
+        pixels = crop(pixels, (high, wide), x, y)
+    return _moved(pixels, lambda bits: bits.rot90(change.turns, (1, 2))) if change.turns else pixels
+
+
+def recolour(
+    pixels: Shaped[Tensor, "c h w"], factors: tuple[float, float, float], low: float, high: float
+) -> Shaped[Tensor, "c h w"]:
+    """Multiply brightness, then contrast about the mean, then saturation about gray, of values from low to high."""
+    brightness, contrast, saturation = factors
+    unit = (pixels.float() - low) / (high - low) * brightness
+    mean = unit.mean()
+    unit = mean + (unit - mean) * contrast
+    gray = unit.mean(0, keepdim=True)
+    native = (gray + (unit - gray) * saturation).clamp(0.0, 1.0) * (high - low) + low
+    return native if pixels.dtype == torch.float32 else native.round().to(pixels.dtype)
+
+
+def _moved(pixels: Tensor, move: Callable[[Tensor], Tensor]) -> Tensor:
+    """Move pixels about; torch has no such function for uint16, whose bits are moved as int16."""
+    return move(pixels.view(torch.int16)).view(torch.uint16) if pixels.dtype == torch.uint16 else move(pixels)
 
 
 def to_tensor(pixels: np.ndarray) -> Tensor:
