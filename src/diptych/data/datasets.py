@@ -96,8 +96,8 @@ class Crops(Dataset[Sample]):
 
     Paired items share crop and mirroring. Unpaired, each side has its own order, so that an epoch visits every image of the
     larger side once and those of the smaller side equally often (see ``epoch_order``), and each is augmented alone;
-    ``config.pairs`` of the samples are known pairs in their place, drawn at random, so that an epoch then leaves out about as many
-    of the others. Raises ConfigError when none are known.
+    ``config.pairs`` of the samples are known pairs in their place, drawn at random, so that an epoch then leaves out about as
+    many of the others. Raises ConfigError when none are known.
     """
 
     def __init__(self, census: Census, config: DataConfig, seed: int, source: Source | None = None) -> None:
