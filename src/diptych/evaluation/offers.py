@@ -12,6 +12,7 @@ from diptych.evaluation.subject import Subject, trained_images
 from diptych.metrics.distribution import FID_ENOUGH
 from diptych.metrics.manifold import NEIGHBOURS
 from diptych.metrics.weights import WEIGHTS, find_weights
+from diptych.settings import sides
 
 
 def choose_metrics(

@@ -46,7 +46,7 @@ from diptych.nets.blocks import SampleNorm
 from diptych.nets.modes import Mode
 from diptych.nets.resnet import tap_channels
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Weight, Whole, check_settings
+from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class DCLGANConfig:
         if not self.lambda_nce:
             raise ConfigError("dclgan: lambda_nce is 0, so nothing ties a translation to its source; set it greater than 0")
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> DCLGAN:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> DCLGAN:
         """G_ab, G_ba, H_a, H_b, and D_a, D_b."""
         if self.lambda_identity and a.channels != b.channels:
             log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)

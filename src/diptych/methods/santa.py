@@ -28,7 +28,7 @@ from diptych.methods.base import Batch, Method, Terms, discriminator_terms, froz
 from diptych.nets import AdaINResNet, Downsample, Init, PatchGAN, ResNetName, Upsample, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Weight, Whole, check_settings
+from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class SANTAConfig:
         if not (self.lambda_gan or self.lambda_identity):
             raise ConfigError("santa: lambda_gan and lambda_identity are both 0, so nothing is learnt of the target; set one")
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> SANTA:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> SANTA:
         """G_ab and D_b. Raises ConfigError for domains of different channels: G encodes images of both."""
         if a.channels != b.channels:
             raise ConfigError(

@@ -31,7 +31,7 @@ from diptych.nets.batch_head import BatchHeadDiscriminator, FeatureQueue
 from diptych.nets.modes import Mode
 from diptych.nets.vit_modnet import VitModnet
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Rule, Weight, Whole, check_settings
+from diptych.settings import Count, Positive, Rule, Size, Weight, Whole, check_settings, sides
 
 log = logging.getLogger(__name__)
 VIT = "vit_modnet"
@@ -78,7 +78,7 @@ class UVCGAN2Config:
                 "method.gan wgan needs a penalty around 1, uvcgan2 has one around 0; choose lsgan, hinge or vanilla"
             )
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> UVCGAN2:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> UVCGAN2:
         """G_ab, G_ba, and D_a, D_b with queues of the features of real and of generated crops."""
         if self.lambda_identity and a.channels != b.channels:
             log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
@@ -93,14 +93,14 @@ class UVCGAN2Config:
             shape = {"width": self.ndf, "num_layers": self.num_layers, "batch_norm": self.pool_size > 0}
             return BatchHeadDiscriminator(domain.channels, **shape)  # type: ignore[arg-type]
 
-        if crop_size < (smallest := 3 * 2**self.num_layers):
+        if min(sides(crop_size)) < (smallest := 3 * 2**self.num_layers):
             raise ConfigError(
                 f"data.crop_size must be at least {smallest} for method.num_layers {self.num_layers}, found {crop_size}; "
                 "use larger crops or fewer layers"
             )
         D_a, D_b = judge(a), judge(b)
         with torch.no_grad():
-            shape = D_b.body(torch.zeros(1, b.channels, crop_size, crop_size)).shape[1:]
+            shape = D_b.body(torch.zeros(1, b.channels, *sides(crop_size))).shape[1:]
         queues = {f"{kind}_{side}": FeatureQueue(self.pool_size, *shape) for kind in ("real", "fake") for side in "ab"}
         identity = bool(self.lambda_identity) and a.channels == b.channels
         return UVCGAN2(self, translator(a, b), translator(b, a), D_a, D_b, queues, identity)
