@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from diptych.data.hub import split_hub
 from diptych.errors import DataError
 from diptych.messages import show
 
@@ -105,6 +106,8 @@ def entries(folder: Path) -> list[tuple[Path, bool]]:
 
 def changed_at(path: Path) -> tuple[int, int]:
     """The size in bytes of a file, in an archive or not, and when it or its archive was changed last, in ns. Raises OSError."""
+    if split_hub(path):  # its rows never change, and have no size that can be known without reading
+        return 0, 0
     found = split_archive(path)
     if found is None:
         status = path.stat()

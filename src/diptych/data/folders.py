@@ -18,8 +18,9 @@ from typing import Any, Literal
 from diptych.data.archives import entries
 from diptych.data.leftovers import HELPERS, PICTURES, has_images, is_wide, picture_folder, without_results
 from diptych.data.listing import find_images, is_list, open_folder, plain_name
-from diptych.data.lists import check_columns, read_list, sides_of
+from diptych.data.lists import check_columns, sides_of
 from diptych.data.pairing import key_in, match
+from diptych.data.samples import read_rows
 from diptych.data.side_by_side import refuse_single_images
 from diptych.data.splits import Half, Ref, Split, take_half
 from diptych.errors import DataError
@@ -87,7 +88,7 @@ def _listed(sources: Sequence[str | Path], paired: bool) -> Layout:
     """Lay out what lists name: one list of pairs, or two sources of which each is a list of one side or a folder."""
     splits: dict[str, Split] = {}
     if len(sources) == 1:
-        rows = read_list(sources[0])
+        rows = read_rows(sources[0])
         check_columns(sources[0], rows, 2)
         splits = {name: Split(*sides_of(some), paired) for name, some in rows.items()}
     else:
@@ -107,7 +108,7 @@ def _listed(sources: Sequence[str | Path], paired: bool) -> Layout:
 
 def _one_side(source: str | Path) -> dict[str, tuple[Ref, ...]]:
     if is_list(source):
-        rows = read_list(source)
+        rows = read_rows(source)
         check_columns(source, rows, 1)
         return {name: tuple(row[0] for row in some) for name, some in rows.items()}
     folder = open_folder(source)

@@ -10,7 +10,7 @@ import io
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import imagecodecs
 import numpy as np
@@ -19,6 +19,7 @@ from PIL import Image
 
 from diptych.data.archives import read_member, split_archive
 from diptych.data.decoders import decode, first_line, refuse_foreign
+from diptych.data.hub import read_row, split_hub
 from diptych.errors import DataError, StorageError
 from diptych.files import write_atomic
 from diptych.messages import show
@@ -49,8 +50,9 @@ def read_pixels(path: str | Path) -> np.ndarray:
 
 def read_bytes(path: str | Path) -> bytes:
     """Read a file, or one inside an archive, that begins as an image does. Raises DataError without the path."""
-    if inside := split_archive(Path(path)):
-        data = read_member(*inside)
+    row, inside = split_hub(Path(path)), split_archive(Path(path))
+    if row or inside:
+        data = read_row(*row) if row else read_member(*cast(tuple[Path, str], inside))
         refuse_foreign(data[:512])
         return data
 

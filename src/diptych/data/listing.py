@@ -16,11 +16,13 @@ from diptych.data.archives import SUFFIXES as ARCHIVES
 from diptych.data.catalogue import EMBEDDED, embedded
 from diptych.data.decoders import first_line
 from diptych.data.formats import SUFFIXES
+from diptych.data.hub import HF
 from diptych.data.published import PUBLISHED, fetched
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 
 OWN_NAMES = {"a", "b", "train", "training"}  # of folders that say by themselves what is in them
+WDS = "wds:"  # begins a source of WebDataset shards
 LISTS = (".csv", ".tsv", ".txt")
 KINDS = ".jpg, .png, .webp, .tif, .npy ..."
 
@@ -119,7 +121,9 @@ def what_a_file_is(path: Path) -> str:
 
 
 def is_list(source: str | Path) -> bool:
-    """Whether a source is a list of images (see diptych.data.lists)."""
+    """Whether a source is a list of images, shards or a table (see diptych.data.lists and diptych.data.samples)."""
+    if str(source).startswith((WDS, HF)):
+        return True
     path = Path(source).expanduser()
     return path.suffix.lower() in LISTS and path.is_file()
 
