@@ -46,10 +46,7 @@ RULES: dict[str, Rule] = {  # the gravest first
     "exchanged": Rule("{n} with A and B exchanged, by the look of the other pairs", "exchange them back"),
     "misaligned": Rule("the pairs as a whole do not lie on one another", "shift or crop one side by as much, at all pairs"),
     "shifted": Rule("{n} shifted against one another more than the rest", "register them again, or remove them"),
-    "labels": Rule(
-        "what looks like label maps would be trained as near-black pictures",
-        "--data.labels trains them as classes, and --data.labels none as they are",
-    ),
+    "labels": Rule("what looks like label maps would be trained as near-black pictures", "that trains each number as a class"),
     "range": Rule(
         "{n} with values far beyond those of the rest",
         "repair them, or train with --data.range robust or LOW,HIGH: they squeeze the others into a small part of it",
