@@ -17,8 +17,10 @@ from diptych.data.datasets import Crops, DataConfig
 from diptych.data.folders import Split, find_data
 from diptych.data.formats import read_pixels, write_pixels
 from diptych.data.labels import label_domains
+from diptych.data.leftovers import RECORD
 from diptych.data.stream import batches
 from diptych.errors import DataError
+from diptych.inference import manifest
 from diptych.recipe import Recipe
 from tests.data.pictures import noise, two_sides
 from tests.data.test_folders import stems, touch
@@ -198,6 +200,23 @@ def test_earlier_translations_are_named_and_are_no_test_images(tmp_path):
     layout = find_data([tmp_path], paired=True)
     assert stems(layout.test) == (["1", "2"], ["1", "2"])
     assert f"not used: {tmp_path}/testA/out (2 images), {tmp_path}/testB/run (1 image)" in layout.description
+
+
+def test_what_a_record_of_translations_names_is_no_test_image(tmp_path):
+    touch(
+        tmp_path,
+        "trainA/1.png",
+        "trainB/1.png",
+        "testA/1.png",
+        "testB/1.png",
+        "testA/x/new.png",
+        "testA/x/own.png",
+        "testB/x/own.png",
+    )
+    (tmp_path / "testA/x" / RECORD).write_text('{"output": "new.png"}\n{"outp\n')
+    layout = find_data([tmp_path], paired=True)
+    assert [ref.key for ref in layout.test.a] == ["1", "x/own"] and f"not used: {tmp_path}/testA/x/new.png" in layout.description
+    assert RECORD == manifest.NAME
 
 
 def test_folders_of_other_names_inside_a_side_stay_in_it(tmp_path):

@@ -23,11 +23,11 @@ class DataConfig:
     A|B, whatever their shape; ``auto`` recognises the folders (see diptych.data.folders). ``direction: b2a`` swaps the sides.
 
     ``resize``: ``square`` makes every image load_size x load_size as published, ``aspect`` brings its shorter side to
-    load_size, ``none`` keeps its own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a mirror image half of the time
-    if ``flip``. Both sizes are the side of a square or [height, width]. ``fit`` brings the images of a pair to one size before
-    that, where theirs differ (see diptych.data.frames): ``resize`` B to the size of A, ``crop`` both to the middle that they
-    share, or ``pad`` both; with ``none`` such pairs are left out. ``max_shift`` cuts pairs that are shifted against one another
-    by up to so many pixels to what both show, where that can be measured (see diptych.data.alignment).
+    load_size, ``none`` keeps its own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a
+    mirror image half of the time if ``flip``. Both sizes are the side of a square or [height, width]. ``fit`` brings the images
+    of a pair to one size before that, where theirs differ (see diptych.data.frames): ``resize`` B to the size of A, ``crop`` both
+    to the middle that they share, or ``pad`` both; with ``none`` such pairs are left out. ``max_shift`` cuts pairs that are
+    shifted against one another by up to so many pixels to what both show, where that can be measured (diptych.data.alignment).
 
     More chance: ``turns`` by any number of quarters, an ``angle`` of up to so many degrees to either side, and a ``zoom`` by a
     factor from 1 / zoom to zoom. Pairs stay pairs, as both images are changed alike. ``jitter_a`` and ``jitter_b`` change

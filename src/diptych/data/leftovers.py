@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from diptych.data.archives import entries, is_there
@@ -17,6 +19,7 @@ HELPERS = {
     *("mask", "masks", "bbox", "bboxes", "box", "boxes", "annotation", "annotations", "label", "labels", "inst", "instance"),
     *("instances", "seg", "segmentation", "segmentations", "depth", "keypoints", "landmarks", "thumb", "thumbs", "thumbnails"),
 }
+RECORD = ".diptych-translations.jsonl"  # what diptych.inference.manifest writes beside translations
 WIDE = 1.8  # width by height, from which on an image may be two side by side
 
 
@@ -34,21 +37,33 @@ def picture_folder(folder: Path) -> Path:
 def without_results(folder: Path, images: Sequence[Path]) -> list[Path]:
     """The images of a folder without those that diptych made of them earlier.
 
-    These are in a folder inside it that is a run, or in which every image has the name of one that lies directly in the folder,
-    as translations have.
+    These are the ones that the record of a folder of translations names, all in a folder that is a run, and all in a folder
+    in which every image has the name of one that lies directly in the folder around it, as translations have.
     """
     own = {key_in(folder, path) for path in images if path.parent == folder}
     inside: dict[Path, list[Path]] = defaultdict(list)
     for path in images:
         if path.parent != folder:
             inside[folder / path.relative_to(folder).parts[0]].append(path)
-    made = {
+    made = _recorded({folder, *(path.parent for path in images)}) | {
         path
         for top, paths in inside.items()
         if is_there(top / "recipe.json") or all(key_in(top, path) in own for path in paths)
         for path in paths
     }
-    return [path for path in images if path not in made] if len(made) < len(images) else list(images)
+    kept = [path for path in images if path not in made]
+    return kept or list(images)
+
+
+def _recorded(folders: Iterable[Path]) -> set[Path]:
+    """The results that records in these folders name; damaged lines, as a crash leaves them, are passed over."""
+    found: set[Path] = set()
+    for folder in folders:
+        record = folder / RECORD
+        for line in record.read_text(errors="replace").splitlines() if record.is_file() else ():
+            with suppress(ValueError, LookupError, TypeError):
+                found.add(folder / json.loads(line)["output"])
+    return found
 
 
 def has_images(folder: Path) -> bool:

@@ -124,7 +124,7 @@ def is_list(source: str | Path) -> bool:
     """Whether a source is a list of images, shards or a table (see diptych.data.lists and diptych.data.samples)."""
     if str(source).startswith((WDS, HF)):
         return True
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     return path.suffix.lower() in LISTS and path.is_file()
 
 

@@ -7,6 +7,7 @@ the folder of the list. A first row of names such as ``a,b,split`` is taken for 
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ Rows = dict[str, list[tuple[Ref, ...]]]
 
 def read_list(source: str | Path) -> Rows:
     """Read a list. Raises DataError, which names the row, for one that is not as above, and for files that are not there."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     table = _table(path)
     if table and not any(_is_image(cell) for cell in table[0][1]):
         table = table[1:]  # a header

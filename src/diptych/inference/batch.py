@@ -94,10 +94,10 @@ def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator)
         raise DataError(f"{show(source)}: no such file or folder; give images or folders of images")
     if is_same_file(source, out):
         raise DataError(f"{show(source)}: would be overwritten by its own translation; choose another --out")
-    suffix = output_suffix(out.suffix, translator.target.channels, translator.target.dtype)
+    suffix = suffix_for(out.suffix, translator.target)
     if suffix != out.suffix:
-        kind = f"{translator.target.channels} x {translator.target.dtype}"
-        raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind} pixels; name it {out.stem}{suffix}")
+        kind = f"{translator.target} pixels" if not translator.target.classes else "label maps exactly"
+        raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind}; name it {out.stem}{suffix}")
     return Job(source, out)
 
 
