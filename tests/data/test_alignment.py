@@ -9,7 +9,7 @@ from diptych.data.census import Census, take_census
 from diptych.data.datasets import DataConfig
 from diptych.data.folders import find_data
 from diptych.errors import ConfigError
-from diptych.losses import PixelLoss, nearest_shift
+from diptych.losses.pixels import PixelLoss, nearest_shift
 from tests.data.scenes import save, scene
 
 SHIFTS = [(0, 0), (5, -4), (-6, 3), (0, 7), (12, 0)]  # of B to the right and down

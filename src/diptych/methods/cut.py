@@ -168,7 +168,7 @@ class CUT(Method):
         terms |= self._contrasts(source, target, len(real_a))
         fake_b, idt_b = mirrored(fake[: len(real_a)]), mirrored(fake[len(real_a) :]) if self.identity else None
         if c.lambda_identity:
-            terms["idt_b"] = c.lambda_identity * c.pixel_loss(idt_b, real_b)
+            terms["idt_b"] = c.lambda_identity * c.pixel_loss.exact(idt_b, real_b)
         if batch.known is not None:
             terms["pair_ab"] = c.lambda_pair * c.pixel_loss(fake_b, real_b, batch.known)
         yield "G", terms | self.extra(real_a=real_a, real_b=real_b, fake_b=fake_b, idt_b=idt_b)

@@ -114,7 +114,8 @@ class DCLGANConfig:
 
         identity = bool(self.lambda_identity) and a.channels == b.channels
         nets = translator(a, b), translator(b, a), projector(a), projector(b), judge(a), judge(b)
-        return DCLGAN(self, *nets, identity)
+        pixel_losses = self.pixel_loss.on(a), self.pixel_loss.on(b)
+        return DCLGAN(self, *nets, identity, pixel_losses)
 
 
 def encoder_taps(num_blocks: int) -> tuple[str, ...]:
@@ -136,9 +137,11 @@ class DCLGAN(Method):
         D_a: nn.Module | None,
         D_b: nn.Module | None,
         identity: bool,
+        pixel_losses: tuple[PixelLoss, PixelLoss],
     ) -> None:
         super().__init__()
         self.config, self.identity = config, identity
+        self.pixel_loss_a, self.pixel_loss_b = pixel_losses
         self.G_ab, self.G_ba, self.H_a, self.H_b, self.D_a, self.D_b = G_ab, G_ba, H_a, H_b, D_a, D_b
         assert isinstance(G_ab, ResNet)
         self.taps = encoder_taps(len(G_ab.blocks))
@@ -160,15 +163,15 @@ class DCLGAN(Method):
             "nce_b": 0.5 * c.lambda_nce * patch_nce_of_maps(taps(self.G_ab, fake_a, self.taps), of_b, self.H_a, self.H_b, *how),
         }
         if self.identity:
-            terms["idt_a"] = 0.5 * c.lambda_identity * c.pixel_loss(idt_a, real_a)
-            terms["idt_b"] = 0.5 * c.lambda_identity * c.pixel_loss(idt_b, real_b)
+            terms["idt_a"] = 0.5 * c.lambda_identity * self.pixel_loss_a.exact(idt_a, real_a)
+            terms["idt_b"] = 0.5 * c.lambda_identity * self.pixel_loss_b.exact(idt_b, real_b)
         if self.D_a and self.D_b:
             with frozen(self.D_a, self.D_b):
                 terms["gan_ab"] = 0.5 * c.lambda_gan * generator_loss(self.D_b(fake_b), c.gan)
                 terms["gan_ba"] = 0.5 * c.lambda_gan * generator_loss(self.D_a(fake_a), c.gan)
         if batch.known is not None:
-            terms["pair_ab"] = c.lambda_pair * c.pixel_loss(fake_b, real_b, batch.known)
-            terms["pair_ba"] = c.lambda_pair * c.pixel_loss(fake_a, real_a, batch.known)
+            terms["pair_ab"] = c.lambda_pair * self.pixel_loss_b(fake_b, real_b, batch.known)
+            terms["pair_ba"] = c.lambda_pair * self.pixel_loss_a(fake_a, real_a, batch.known)
         terms |= self.extra(real_a=real_a, real_b=real_b, fake_a=fake_a, fake_b=fake_b, idt_a=idt_a, idt_b=idt_b)
         yield "G", terms
         if self.D_a and self.D_b:

@@ -16,7 +16,7 @@ Deliberate differences from the authors' code: all decodings of a step are one j
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
@@ -81,7 +81,7 @@ class SANTAConfig:
         D_b = PatchGAN(b.channels, width=self.ndf, num_layers=self.num_layers, downsample=self.downsample)
         for net in (G_ab, D_b):
             initialise(net, self.init, self.init_gain)
-        return SANTA(self, G_ab, D_b if self.lambda_gan else None)
+        return SANTA(replace(self, pixel_loss=self.pixel_loss.on(b)), G_ab, D_b if self.lambda_gan else None)
 
 
 def decoder_taps(num_blocks: int) -> tuple[str, ...]:
@@ -128,8 +128,8 @@ class SANTA(Method):
         if self.D_b:
             with frozen(self.D_b):
                 terms["gan"] = c.lambda_gan * generator_loss(self.D_b(fake_b), c.gan)
-        terms["rec_a"] = c.lambda_rec * c.pixel_loss(rec_a, real_a)
-        terms["idt_b"] = c.lambda_identity * c.pixel_loss(idt_b, real_b)
+        terms["rec_a"] = c.lambda_rec * c.pixel_loss.exact(rec_a, real_a)
+        terms["idt_b"] = c.lambda_identity * c.pixel_loss.exact(idt_b, real_b)
         terms["mean"] = c.lambda_mean * mean.float().square().mean()
         terms["path"] = c.lambda_path * path_length([x[3 * n :] for x in maps], later - earlier)
         if batch.known is not None:

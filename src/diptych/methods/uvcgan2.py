@@ -103,7 +103,8 @@ class UVCGAN2Config:
             shape = D_b.body(torch.zeros(1, b.channels, *sides(crop_size))).shape[1:]
         queues = {f"{kind}_{side}": FeatureQueue(self.pool_size, *shape) for kind in ("real", "fake") for side in "ab"}
         identity = bool(self.lambda_identity) and a.channels == b.channels
-        return UVCGAN2(self, translator(a, b), translator(b, a), D_a, D_b, queues, identity)
+        pixel_losses = self.pixel_loss.on(a), self.pixel_loss.on(b)
+        return UVCGAN2(self, translator(a, b), translator(b, a), D_a, D_b, queues, identity, pixel_losses)
 
 
 @final
@@ -119,9 +120,11 @@ class UVCGAN2(Method):
         D_b: nn.Module,
         queues: dict[str, FeatureQueue],
         identity: bool,
+        pixel_losses: tuple[PixelLoss, PixelLoss],
     ) -> None:
         super().__init__()
         self.config, self.identity = config, identity
+        self.pixel_loss_a, self.pixel_loss_b = pixel_losses
         self.G_ab, self.G_ba, self.D_a, self.D_b = G_ab, G_ba, D_a, D_b
         self.queues = nn.ModuleDict(queues)
 
@@ -138,22 +141,22 @@ class UVCGAN2(Method):
         if self.identity:
             (fake_b, idt_b), (fake_a, idt_a) = apply_side_by_side((self.G_ab, real_a, real_b), (self.G_ba, real_b, real_a))
             images |= {"idt_a": idt_a, "idt_b": idt_b}
-            terms["idt_a"] = c.lambda_identity * c.lambda_cycle * c.pixel_loss(idt_a, real_a)
-            terms["idt_b"] = c.lambda_identity * c.lambda_cycle * c.pixel_loss(idt_b, real_b)
+            terms["idt_a"] = c.lambda_identity * c.lambda_cycle * self.pixel_loss_a.exact(idt_a, real_a)
+            terms["idt_b"] = c.lambda_identity * c.lambda_cycle * self.pixel_loss_b.exact(idt_b, real_b)
         else:
             (fake_b,), (fake_a,) = apply_side_by_side((self.G_ab, real_a), (self.G_ba, real_b))
         images |= {"fake_a": fake_a, "fake_b": fake_b}
         if c.lambda_cycle:
             (rec_b,), (rec_a,) = apply_side_by_side((self.G_ab, fake_a), (self.G_ba, fake_b))
             images |= {"rec_a": rec_a, "rec_b": rec_b}
-            terms["cycle_a"] = c.lambda_cycle * c.pixel_loss(rec_a, real_a)
-            terms["cycle_b"] = c.lambda_cycle * c.pixel_loss(rec_b, real_b)
+            terms["cycle_a"] = c.lambda_cycle * self.pixel_loss_a.exact(rec_a, real_a)
+            terms["cycle_b"] = c.lambda_cycle * self.pixel_loss_b.exact(rec_b, real_b)
         with frozen(self.D_a, self.D_b):
             terms["gan_ab"] = c.lambda_gan * generator_loss(self.D_b(fake_b, self._queue("fake_b").past()), c.gan)
             terms["gan_ba"] = c.lambda_gan * generator_loss(self.D_a(fake_a, self._queue("fake_a").past()), c.gan)
         if batch.known is not None:
-            terms["pair_ab"] = c.lambda_pair * c.pixel_loss(fake_b, real_b, batch.known)
-            terms["pair_ba"] = c.lambda_pair * c.pixel_loss(fake_a, real_a, batch.known)
+            terms["pair_ab"] = c.lambda_pair * self.pixel_loss_b(fake_b, real_b, batch.known)
+            terms["pair_ba"] = c.lambda_pair * self.pixel_loss_a(fake_a, real_a, batch.known)
         yield "G", terms | self.extra(**images)
         alpha = torch.rand((), device=real_a.device)
         of_a = self._judge(self.D_a, "a", real_a, fake_a.detach(), alpha)
