@@ -35,7 +35,7 @@ def add_recipe(p: argparse.ArgumentParser, *, required: bool = True) -> None:
         metavar="DATA",
         nargs="*",
         default=[],
-        help="the images: one folder, two folders (A and B), or relief, the data that comes with diptych",
+        help="the images: one folder, two folders (A and B), lists, archives (docs/sets.md), or relief, which is embedded",
     )
     p.add_argument(
         "--preset",
