@@ -289,6 +289,7 @@ def test_single_pairs_that_are_shifted_are_named_with_their_shift(tmp_path: Path
     finding = only(check([tmp_path]))
     assert finding.rule == "shifted" and names(finding) == [["trainA/013", "trainB/013"]]
     assert finding.cases[0].note == "B lies 8 px to the left"
+    assert finding.to_dict()["cases"][0].items() >= {"dx": -8.0, "dy": 0.0}.items()
 
 
 def test_unrelated_pairs_cannot_be_told_to_be_aligned(tmp_path: Path) -> None:

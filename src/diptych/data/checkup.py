@@ -227,7 +227,7 @@ def _of_pairs(listing: Listing, inspection: Inspection) -> list[Finding]:
             turned.append(Case(unit, pair.turn))
         apart = max(abs(pair.shift.dx - (whole.dx if whole.clear else 0)), abs(pair.shift.dy - (whole.dy if whole.clear else 0)))
         if pair.shift.clear and apart * scale >= MIN_PAIR_SHIFT:
-            shifted.append(Case(unit, f"B lies {pair.shift}"))
+            shifted.append(Case(unit, f"B lies {pair.shift}", {"dx": pair.shift.dx, "dy": pair.shift.dy}))
     detail = f"B lies {whole} of A" if whole.clear and max(abs(whole.dx), abs(whole.dy)) * whole.scale >= MIN_COMMON_SHIFT else ""
     traits = [np.array([inspection.facts[unit[side].ref].traits for unit in units]) for side in (0, 1)]
     other_way = exchanged(*traits).tolist()
