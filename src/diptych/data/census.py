@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from functools import partial
 from itertools import compress
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -150,7 +152,7 @@ def take_census(
     """
     looks = look_at_all([*split.a, *split.b], threads, on_progress)
     labels = _of_labels((like.a, like.b) if like else labels)
-    looks = _without_other_labels(split, looks, labels)
+    looks = _without_other_labels(split, looks, labels, threads)
     kinds, kept, (skipped_a, skipped_b) = _sift(split, looks, like, fitting)
     skipped = _unique([*skipped_a, *skipped_b])
     if split.paired:
@@ -215,21 +217,27 @@ def _framed(kept: Split, looks: dict[Ref, Look], fitting: Fitting, labels: Label
     return Split(tuple(sides[0]), tuple(sides[1]), True), found
 
 
-def _without_other_labels(split: Split, looks: Mapping[Ref, Look], labels: LabelDomains) -> dict[Ref, Look]:
+def _without_other_labels(split: Split, looks: Mapping[Ref, Look], labels: LabelDomains, threads: int = 2) -> dict[Ref, Look]:
     """The looks, with all images of sides of labels of one kind, and the reason why one is no label map of its side."""
     found = dict(looks)
     for domain, refs in zip(labels, (split.a, split.b), strict=True):
         if domain is None:
             continue
-        for ref in refs:
-            look = found[ref]
-            try:
-                if not look.reason:
-                    fit_labels(ref.read(), domain)
-                    found[ref] = replace(look, channels=domain.bands, dtype=domain.dtype)
-            except DataError as error:
-                found[ref] = replace(look, reason=str(error).removeprefix(f"{show(ref.path)}: "))
+        readable = [ref for ref in refs if not found[ref].reason]
+        with ThreadPool(threads) as pool:
+            reasons = pool.map(partial(_no_label, domain=domain), readable, chunksize=8)
+        for ref, reason in zip(readable, reasons, strict=True):
+            found[ref] = replace(found[ref], channels=domain.bands, dtype=domain.dtype, reason=reason)
     return found
+
+
+def _no_label(ref: Ref, domain: Domain) -> str:
+    """Why an image is no label map of a domain; empty where it is one."""
+    try:
+        fit_labels(ref.read(), domain)
+    except DataError as error:
+        return str(error).removeprefix(f"{show(ref.path)}: ")
+    return ""
 
 
 def _skipped(refs: Sequence[Ref], looks: Sequence[Look]) -> tuple[Skipped, ...]:
