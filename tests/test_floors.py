@@ -15,6 +15,7 @@ FLOORS = {
         "errors",
         "settings",
         "pixels",
+        "palette",
         "nets",
         "losses",
         "contrastive",

@@ -40,6 +40,7 @@ from diptych.metrics import image as metrics_image
 from diptych.nets import MultiscaleDiscriminator, PatchGAN
 from diptych.nets.blocks import bounded
 from diptych.nets.pix2pixhd import halved
+from diptych.pixels import Domain
 
 
 def logits(seed=0, scale=3.0):
@@ -304,7 +305,7 @@ def test_a_stroke_moved_by_one_pixel_still_overlaps_where_ink_is_pooled():
 @pytest.mark.parametrize(
     ("loss", "options", "message"),
     [
-        ("pixel", {"kind": "l2"}, r"pixel_loss\.kind must be one of l1, bce, found 'l2'"),
+        ("pixel", {"kind": "l2"}, r"pixel_loss\.kind must be one of l1, bce, ce, found 'l2'"),
         ("pixel", {"foreground": 0.0}, r"pixel_loss\.foreground must be greater than 0, found 0\.0"),
         ("structure", {"enough": 1.5}, r"structure\.enough must be between -1 and 1, as correlations are, found 1\.5"),
     ],
@@ -509,3 +510,28 @@ def test_the_adversarial_loss_is_vanilla_unless_asked_for_another():
     for real in (True, False):
         assert discriminator_loss(logits(), real) == discriminator_loss(logits(), real, "vanilla")
     assert generator_loss(logits()) == generator_loss(logits(), "vanilla")
+
+
+def test_cross_entropy_is_that_of_the_logits_behind_tanh():
+    z = torch.randn(2, 5, 3, 4, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(0))
+    classes = torch.randint(5, (2, 3, 4), generator=torch.Generator().manual_seed(1))
+    y = F.one_hot(classes, 5).movedim(-1, 1).double() * 2 - 1
+    expected = F.cross_entropy(2 * z, classes)
+    found = PixelLoss("ce")(torch.tanh(z), y)
+    assert found.item() == pytest.approx(expected.item())
+    (of_found,), (of_expected,) = torch.autograd.grad(found, z), torch.autograd.grad(expected, z)
+    assert torch.allclose(of_found, of_expected)
+
+
+def test_cross_entropy_corrects_a_saturated_wrong_class():
+    z = torch.tensor([30.0, -30.0]).view(1, 2, 1, 1).requires_grad_()
+    PixelLoss("ce")(bounded(z), torch.tensor([-1.0, 1.0]).view(1, 2, 1, 1)).backward()
+    assert z.grad.flatten().tolist() == pytest.approx([2.0, -2.0], rel=1e-3)  # 2 (softmax - one-hot) of the logits 2 z
+
+
+def test_the_pixel_loss_of_labels_is_their_cross_entropy():
+    labels, photos = Domain(classes=((0,), (1,))), Domain()
+    assert PixelLoss().on(labels) == PixelLoss("ce") and PixelLoss().on(photos) == PixelLoss()
+    assert PixelLoss("bce", 4.0).on(labels) == PixelLoss("bce", 4.0)
+    with pytest.raises(ConfigError, match=r"ce compares classes, and this side holds none; set data.labels"):
+        PixelLoss("ce").on(photos)

@@ -182,7 +182,7 @@ PUBLISHED = {  # by the papers and their authors' code
 }
 SHARED = {
     "method": {"ngf": 64, "ndf": 64, "num_layers": 3, "init": "normal", "init_gain": 0.02, "upsample": "transposed"}
-    | {"lambda_gan": 1.0, "lambda_gp": 10.0, "lambda_r1": 0.0, "pixel_loss": {"kind": "l1", "foreground": 1.0}},
+    | {"lambda_gan": 1.0, "lambda_gp": 10.0, "lambda_r1": 0.0, "pixel_loss": {"kind": "l1", "foreground": 1.0, "max_shift": 0}},
     "data": {"load_size": 286, "crop_size": 256, "flip": True, "resize": "square", "direction": "a2b"},
     "train": {"epochs": 100, "decay_epochs": 100, "batch_size": 1, "lr": 2e-4, "betas": [0.5, 0.999], "ema": 0.0}
     | {"decay": "epoch", "seed": 0, "accumulate": 1, "checkpoint": False},

@@ -32,7 +32,7 @@ def test_a_dict_has_plain_values_with_the_name_of_the_method_first():
     assert list(values) == ["method", "data", "train", "extra"]
     assert next(iter(values["method"].items())) == ("name", "pix2pix") and values["method"]["ngf"] == 8
     assert values["data"]["source"] == ["a \U0001f3b5 folder"] and values["train"]["betas"] == [0.0, 0.9]
-    assert values["method"]["pixel_loss"] == {"kind": "l1", "foreground": 1.0} and values["extra"] == [TERM]
+    assert values["method"]["pixel_loss"] == {"kind": "l1", "foreground": 1.0, "max_shift": 0} and values["extra"] == [TERM]
     assert Recipe.from_dict(values) == RECIPE
 
 

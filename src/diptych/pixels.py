@@ -1,16 +1,17 @@
 """Native pixels <-> model tensors: the only file that knows value ranges.
 
 Three representations exist in diptych: native pixels (uint8, uint16 or float32, as the files hold them), model tensors
-(floats in [-1, 1]) and features. A :class:`Domain` converts between the first two and nobody else does.
+(floats in [-1, 1]) and features. A :class:`Domain` converts between the first two and nobody else does. Label maps are one
+channel a class in model tensors, 1 where a pixel is of the class and -1 elsewhere.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 from diptych.errors import ConfigError
@@ -27,14 +28,24 @@ class Domain:
     ``low`` and ``high`` are the native values that become -1 and 1. Both zero means the full range of the pixel type
     (0-255, 0-65535, and 0-1 for float32). Training measures the range of uint16 and float32 images from the data (see
     data.range), so that 12-bit images in 16-bit files do not come out black.
+
+    A domain of labels has ``classes``, the native value of each class: one number for maps of indices, (r, g, b) for maps of
+    colours. Its ``channels``, those of model tensors, are as many; ``bands`` are the channels of its native pixels. ``indices``
+    are the numbers of the classes in palette files, and empty where the files are none.
     """
 
     channels: int = 3
     dtype: PixelType = "uint8"
     low: float = 0.0
     high: float = 0.0
+    classes: tuple[tuple[int, ...], ...] = ()
+    indices: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", tuple(tuple(map(int, value)) for value in self.classes))  # headers have lists
+        object.__setattr__(self, "indices", tuple(map(int, self.indices)))
+        if self.classes:
+            self._check_classes()
         if self.dtype not in TORCH_DTYPES:
             raise ConfigError(f"domain: dtype must be one of {', '.join(TORCH_DTYPES)}, found {self.dtype!r}")
         if self.channels < 1:
@@ -51,41 +62,96 @@ class Domain:
                 f"domain: {self.dtype} holds values from {low:g} to {high:g}, found low={self.low:g} high={self.high:g}"
             )
 
+    def _check_classes(self) -> None:
+        classes = self.classes
+        object.__setattr__(self, "channels", len(classes))
+        low, high = FULL_RANGE[self.dtype]
+        lengths = {len(value) for value in classes}
+        if self.dtype == "float32" or lengths not in ({1}, {3}) or not all(low <= v <= high for value in classes for v in value):
+            raise ConfigError(f"domain: classes are whole numbers or colours of uint8 or uint16 files, found {classes[:3]}")
+        if not 2 <= len(set(classes)) == len(classes) or len(self.indices) not in (0, len(classes)):
+            raise ConfigError(f"domain: labels have at least 2 classes, each of another value, found {classes[:3]}")
+
+    @property
+    def bands(self) -> int:
+        """The channels of native pixels; those of model tensors are ``channels``."""
+        return len(self.classes[0]) if self.classes else self.channels
+
+    @property
+    def colours(self) -> tuple[tuple[int, int, int], ...]:
+        """How each class is shown to people: its own colour, or that which PASCAL VOC gives to its number."""
+        if self.bands == 3:
+            return cast(tuple[tuple[int, int, int], ...], self.classes)
+        return tuple(_voc_colour(value) for (value,) in self.classes)
+
     @property
     def clips(self) -> bool:
         """Whether the pixel type has values outside of low..high, which ``encode`` clips."""
         return self.dtype == "float32" or (self.low, self.high) != FULL_RANGE[self.dtype]
 
     @property
-    def kind(self) -> Literal["gray", "rgb", "multiband"]:
-        """How people look at it: one channel is gray, three are rgb, any other number is multiband."""
+    def kind(self) -> Literal["gray", "rgb", "multiband", "labels"]:
+        """How people look at it: one channel is gray, three are rgb, any other number is multiband; classes are labels."""
+        if self.classes:
+            return "labels"
         return {1: "gray", 3: "rgb"}.get(self.channels, "multiband")  # type: ignore[return-value]
 
     def __str__(self) -> str:
+        if self.classes:
+            return f"{self.channels} classes in {self.bands} x {self.dtype}"
         measured = "" if (self.low, self.high) == FULL_RANGE[self.dtype] else f" in {self.low:g}..{self.high:g}"
         return f"{self.channels} x {self.dtype}{measured}"
 
-    def check(self, pixels: Shaped[Tensor, "n c h w"]) -> None:
+    def check(self, pixels: Shaped[Tensor, "n bands h w"]) -> None:
         """Raise ConfigError when the number of channels or the dtype is not the domain's."""
-        if pixels.shape[1] != self.channels or pixels.dtype != TORCH_DTYPES[self.dtype]:
+        if pixels.shape[1] != self.bands or pixels.dtype != TORCH_DTYPES[self.dtype]:
             found = f"{pixels.shape[1]} x {str(pixels.dtype).removeprefix('torch.')}"
-            raise ConfigError(f"the model takes images of {self.channels} x {self.dtype}, found {found}; convert them first")
+            raise ConfigError(f"the model takes images of {self.bands} x {self.dtype}, found {found}; convert them first")
 
-    def encode(self, pixels: Shaped[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+    def encode(self, pixels: Shaped[Tensor, "n bands h w"]) -> Float[Tensor, "n c h w"]:
         """Native pixels to floats in [-1, 1], on the device where the pixels are; values outside of low..high are clipped.
 
-        Raises ConfigError where check does.
+        Of labels, the channel of the class whose value is nearest is 1 and all others are -1. Raises ConfigError as check does.
         """
         self.check(pixels)
+        if self.classes:
+            offsets = (pixels[:, c : c + 1].to(torch.int64) - self._values(pixels, c) for c in range(self.bands))
+            apart = torch.stack([offset.square() for offset in offsets]).sum(0)
+            return torch.full_like(apart, -1.0, dtype=torch.float32).scatter(1, apart.argmin(1, keepdim=True), 1.0)
         unit = (pixels.to(torch.float32) - self.low) / (self.high - self.low)
         x = (unit - 0.5) / 0.5  # in this order it is bit-equal to ToTensor + Normalize(0.5, 0.5) of the published code
         return x.clamp_(-1.0, 1.0) if self.clips else x  # in place: a copy could have another memory layout
 
-    def decode(self, x: Float[Tensor, "n c h w"]) -> Shaped[Tensor, "n c h w"]:
-        """Floats in [-1, 1] to native pixels: clipped to the range, and rounded (not truncated) for integers."""
+    def decode(self, x: Float[Tensor, "n c h w"]) -> Shaped[Tensor, "n bands h w"]:
+        """Floats in [-1, 1] to native pixels: clipped to the range, and rounded (not truncated) for integers.
+
+        Of labels, the value of the class whose channel is highest.
+        """
         assert x.shape[1] == self.channels, f"{x.shape[1]} channels for a domain of {self.channels}"
+        if self.classes:
+            best = x.argmax(1)
+            return torch.stack([self._values(x, c).flatten()[best] for c in range(self.bands)], 1).to(TORCH_DTYPES[self.dtype])
         native = (x.to(torch.float32).clamp(-1.0, 1.0) + 1.0) * ((self.high - self.low) / 2.0) + self.low
         return native if self.dtype == "float32" else native.round().to(TORCH_DTYPES[self.dtype])
+
+    def _values(self, like: Tensor, band: int) -> Int64[Tensor, "1 k 1 1"]:
+        return torch.tensor([value[band] for value in self.classes], device=like.device).view(1, -1, 1, 1)
+
+    def shown(self, x: Float[Tensor, "n c h w"]) -> Shaped[Tensor, "n 3 h w"]:
+        """Model tensors of this domain as 8-bit RGB for people, labels in the colours of their classes."""
+        if not self.classes:
+            return to_rgb8(x)
+        return torch.tensor(self.colours, dtype=torch.uint8, device=x.device)[x.argmax(1)].movedim(-1, 1)
+
+    def picture(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n _ h w"]:
+        """Model tensors of this domain for a contact sheet: labels in the colours of their classes, others as they are."""
+        return Domain().encode(self.shown(x)) if self.classes else x
+
+
+def _voc_colour(number: int) -> tuple[int, int, int]:
+    """The colour of a class in PASCAL VOC (Everingham et al. 2010): its bits, dealt out to red, green and blue in turn."""
+    channels = [sum((number >> (3 * place + c) & 1) << (7 - place) for place in range(8)) for c in range(3)]
+    return channels[0], channels[1], channels[2]
 
 
 def to_rgb8(x: Float[Tensor, "n c h w"]) -> Shaped[Tensor, "n 3 h w"]:

@@ -34,6 +34,13 @@ Positive = Annotated[float, Rule(lambda x: x > 0.0, "greater than 0")]
 """A factor that cannot be 0."""
 Fraction = Annotated[float, Rule(lambda x: 0.0 <= x < 1.0, "at least 0 and below 1")]
 """How much of a running average is kept in each step."""
+Size = int | tuple[int, int]
+"""The side of a square, or a height and a width, in pixels."""
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """The height and width that a size means."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def check_settings(settings: Any, part: str) -> None:

@@ -14,6 +14,7 @@ from diptych.errors import ConfigError, SnapshotError
 from diptych.nets import build_net
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
+from diptych.settings import Size
 from diptych.trees import Tree, read_header, read_tree, write_tree
 from diptych.zoo import resolve
 
@@ -24,7 +25,8 @@ FORMAT = 1
 class Snapshot:
     """Generators by direction (``a2b``, ``b2a``), with the domains that they translate between.
 
-    ``size`` is the image size in pixels that they were trained at, or 0 if images had their own sizes or it is unknown.
+    ``size`` is the image size in pixels that they were trained at, a side or (height, width); 0 if images had their own sizes or
+    it is unknown.
     ``mode`` is how they are applied by default (see diptych.nets.modes). ``about`` holds facts such as the recipe, the number
     of images seen and the origin. ``discriminators`` holds those that an import found, by name; translating does not need them.
     """
@@ -32,7 +34,7 @@ class Snapshot:
     generators: Mapping[str, nn.Module]
     a: Domain
     b: Domain
-    size: int = 0
+    size: Size = 0
     mode: Mode = "eval"
     about: dict[str, Any] = field(default_factory=dict)
     discriminators: Mapping[str, nn.Module] = field(default_factory=dict)
@@ -52,7 +54,13 @@ class Snapshot:
 
     def save(self, path: str | Path) -> str:
         """Write the file atomically, and return the SHA-256 of its content."""
-        header = {"kind": "snapshot", "format": FORMAT, "version": version("diptych"), "a": asdict(self.a), "b": asdict(self.b)}
+        header = {
+            "kind": "snapshot",
+            "format": FORMAT,
+            "version": version("diptych"),
+            "a": _described(self.a),
+            "b": _described(self.b),
+        }
         header |= {"size": self.size, "mode": self.mode, "about": self.about}
         return write_tree(
             Path(path), header | {"generators": _dump(self.generators), "discriminators": _dump(self.discriminators)}
@@ -68,10 +76,9 @@ class Snapshot:
         path = snapshot_in(Path(path))
         check_header(path, "snapshot", FORMAT)
         tree = read_tree(path)
+        size = tree["size"] if isinstance(tree["size"], int) else (tree["size"][0], tree["size"][1])
         generators, discriminators = _build(tree["generators"]), _build(tree.get("discriminators", {}))
-        return cls(
-            generators, Domain(**tree["a"]), Domain(**tree["b"]), tree["size"], tree["mode"], tree["about"], discriminators
-        )
+        return cls(generators, Domain(**tree["a"]), Domain(**tree["b"]), size, tree["mode"], tree["about"], discriminators)
 
 
 def snapshot_in(path: Path) -> Path:
@@ -79,6 +86,11 @@ def snapshot_in(path: Path) -> Path:
     path = resolve(path)
     inside = path / "snapshot.safetensors"
     return inside if inside.is_file() else path
+
+
+def _described(domain: Domain) -> dict[str, Any]:
+    """The values of a domain; those of labels only where there are any, so that earlier versions can read all others."""
+    return {name: value for name, value in asdict(domain).items() if value != ()}
 
 
 def _dump(nets: Mapping[str, nn.Module]) -> Tree:

@@ -19,7 +19,7 @@ from diptych.data.census import take_census
 from diptych.data.folders import find_data
 from diptych.errors import ConfigError, Interrupted, TrainingError
 from diptych.evaluation.instruments import Instruments
-from diptych.metrics.palette import Palette
+from diptych.palette import Palette
 from diptych.recipe import Recipe, flat
 from diptych.run import Run
 from diptych.training.distributed import World

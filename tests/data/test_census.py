@@ -128,7 +128,9 @@ def test_pairs_of_different_sizes_are_left_out_and_a_quarter_turn_is_named(tmp_p
     b[7], b[9] = np.rot90(b[7]).copy(), b[9][:5]
     turned, smaller = take_census(paired(tmp_path, a, b)).skipped
     assert "is 6 x 8, its partner" in turned.reason and "turned by 90 degrees; rotate one of them (was its EXIF" in turned.reason
-    assert smaller.reason.endswith("is 8 x 6; bring both to one size") and smaller.reason.startswith("is 8 x 5, its partner")
+    assert smaller.reason.endswith("is 8 x 6; bring both to one size, or set data.fit") and smaller.reason.startswith(
+        "is 8 x 5, its partner"
+    )
 
 
 def test_the_sides_of_a_pair_may_be_of_different_kinds(tmp_path: Path) -> None:

@@ -289,6 +289,7 @@ def test_single_pairs_that_are_shifted_are_named_with_their_shift(tmp_path: Path
     finding = only(check([tmp_path]))
     assert finding.rule == "shifted" and names(finding) == [["trainA/013", "trainB/013"]]
     assert finding.cases[0].note == "B lies 8 px to the left"
+    assert finding.to_dict()["cases"][0].items() >= {"dx": -8.0, "dy": 0.0}.items()
 
 
 def test_unrelated_pairs_cannot_be_told_to_be_aligned(tmp_path: Path) -> None:
@@ -362,3 +363,18 @@ def test_the_quick_check_passes_over_files_that_went_away(tmp_path: Path) -> Non
     split = find_data([tmp_path], paired=False).train
     os.unlink(split.a[0].path)
     assert quick_check({"train": split, "val": None}) == []
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_near_copies_are_one_group_however_many_of_them_there_are(paired: bool, tmp_path: Path) -> None:
+    for film in range(2):
+        picture, labels = scene(film, 120)
+        for frame in range(5):  # each is cropped by a little more
+            for side, image in (("A", picture), ("B", labels)):
+                save(tmp_path / f"train{side}" / f"{film}{frame}.png", image[frame : 120 - frame, frame : 120 - frame])
+        if not paired:
+            shutil.rmtree(tmp_path / "trainB")
+            save(tmp_path / "trainB" / "other.png", scene(9)[0])
+    (found,) = [finding for finding in check([tmp_path], paired=paired).findings if finding.rule == "near duplicate"]
+    groups = [sorted({place.ref.path.stem for place in case.places}) for case in found.cases]
+    assert groups == [[f"{film}{frame}" for frame in range(5)] for film in range(2)] and "2 groups" in found.title

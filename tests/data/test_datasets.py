@@ -156,3 +156,44 @@ def test_an_image_that_changed_its_kind_names_the_file(tmp_path):
     with pytest.raises(DataError) as error:
         Files(census, CONFIGS[0]).image(0, 0, {})
     assert str(error.value).startswith(f"{path}: is 5 x float32 among images of 3 x uint8")
+
+
+CHANGED = {"resize": "none", "crop_size": (20, 28), "turns": True, "angle": 30.0, "zoom": 1.5}
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_pairs_stay_pairs_whatever_chance_does_to_them(paired, tmp_path):
+    census = two_sides(tmp_path, paired=paired, counts=(5, 5))
+    alike = replace(census, split=Split(census.split.a, census.split.a, paired))  # the same image on both sides
+    crops, plain = Crops(alike, DataConfig(**CHANGED), 3), Crops(alike, DataConfig(resize="none", crop_size=(20, 28)), 3)
+    same = [torch.equal(crops[k].a, crops[k].b) for k in range(8)]
+    assert all(same) if paired else not any(same)
+    assert not any(torch.equal(crops[k].a, plain[k].a) for k in range(8))
+    assert [crops.draw(k)[0]._replace(change=None) for k in range(8)] == [plain.draw(k)[0] for k in range(8)]
+    assert {crops.draw(k)[0].change.turns for k in range(40)} == {0, 1, 2, 3}
+    angles, zooms = zip(*(crops.draw(k)[0].change[1:3] for k in range(200)), strict=True)
+    assert 25 < max(angles) <= 30 and -30 <= min(angles) < -25 and 1.4 < max(zooms) <= 1.5 and 1 / 1.5 <= min(zooms) < 0.72
+
+
+def test_colours_of_one_side_change_alone_and_sample_k_is_always_the_same(tmp_path):
+    census = two_sides(tmp_path)
+    jittered, plain = (Crops(census, DataConfig(resize="none", crop_size=24, jitter_a=j), 0) for j in (0.5, 0.0))
+    for k in range(4):
+        assert torch.equal(jittered[k].b, plain[k].b) and not torch.equal(jittered[k].a, plain[k].a)
+        assert torch.equal(jittered[k].a, jittered[k].a)
+    config = DataConfig(**CHANGED, jitter_a=0.2)
+    assert config.changes and not config.unaugmented().changes and not config.unaugmented().flip
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"angle": 181.0}, r"data.angle is in degrees, from 0 to 180, found 181"),
+        ({"zoom": 0.5}, r"data.zoom must be between 1 and 4, found 0.5"),
+        ({"jitter_b": 1.5}, r"data.jitter_b must be between 0 and 1, found 1.5"),
+        ({"jitter_b": 0.5, "labels": "b"}, r"data.jitter_b changes colours, which are the classes of labels; set it to 0"),
+    ],
+)
+def test_settings_of_chance_follow_their_rules(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        DataConfig(**settings)

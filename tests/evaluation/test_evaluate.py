@@ -20,8 +20,8 @@ from diptych.evaluation.meters import StyleMeter
 from diptych.evaluation.results import METRICS
 from diptych.evaluation.subject import Subject
 from diptych.metrics.distribution import FID_ENOUGH, kid, kid_p_value
-from diptych.metrics.palette import Palette
 from diptych.metrics.style import StyleDistance
+from diptych.palette import Palette
 from diptych.pixels import Domain
 from tests.evaluation.images import CONFIG, RGB, Features, negative, noise, pairs, sets
 

@@ -180,14 +180,14 @@ def test_an_image_that_cannot_be_held_at_all_is_an_outcome(translator, tmp_path,
 
 def test_a_full_disk_ends_the_job_with_its_error(translator, tmp_path, monkeypatch):
     jobs = plan([pictures(tmp_path / "in", [(20, 24)] * 30)], tmp_path / "out", translator)
-    write = module.write_pixels
+    write = module.write_as
 
-    def full(path, pixels):
+    def full(path, pixels, domain):
         if path.name == "02.png":
             raise StorageError(f"{path}: cannot be written (No space left on device)")
-        write(path, pixels)
+        write(path, pixels, domain)
 
-    monkeypatch.setattr(module, "write_pixels", full)
+    monkeypatch.setattr(module, "write_as", full)
     with pytest.raises(StorageError, match=r"02\.png: cannot be written \(No space"):
         translate_files(jobs, translator)
     assert len(list((tmp_path / "out").iterdir())) < 20

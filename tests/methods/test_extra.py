@@ -94,7 +94,7 @@ def test_terms_on_the_command_line_replace_those_of_the_recipe_or_are_appended()
             "extra: pixel has no option 'enough'; known: between, weight, schedule, beside, kind, foreground",
         ),
         ([TERM | {"weight": -1}], "extra: pixel.weight must be at least 0, found -1"),
-        ([TERM | {"kind": "l2"}], "extra: pixel_loss.kind must be one of l1, bce, found 'l2'"),
+        ([TERM | {"kind": "l2"}], "extra: pixel_loss.kind must be one of l1, bce, ce, found 'l2'"),
         ([TERM | {"between": ["fake_c", "real_a"]}], "extra: pixel: pix2pix has no image called 'fake_c'; did you mean fake_b?"),
         ([TERM | {"between": ["rec_a", "real_a"]}], "extra: pixel: pix2pix has no image called 'rec_a'; did you mean real_a?"),
         ([TERM | {"between": ["fake_b"]}], "extra: pixel: between names two images, such as [fake_b, real_b]; found ['fake_b']"),

@@ -69,6 +69,12 @@ def test_without_pairs_it_shows_no_truth(tmp_path):
     assert table == [[10, 61, 100, 49], [50, 101, 200, 149]]
 
 
+def test_each_side_of_unpaired_images_is_chosen_evenly_on_its_own(tmp_path):
+    census = census_of(tmp_path, [10, 50], [10 * i for i in range(10)], paired=False)
+    png = Preview(census.split, census, CONFIG).draw({"a2b": Adds(0.0), "b2a": Adds(0.0)}, "eval")
+    assert [[row[0], row[2]] for row in table_of(png)] == [[10, 0], [50, 30], [255, 60], [255, 90]]
+
+
 def test_it_shows_4_images_evenly_chosen_unless_asked_for_more_or_less(tmp_path):
     census = census_of(tmp_path, [10 * i for i in range(10)], [10 * i for i in range(10)])
     table = table_of(Preview(census.split, census, CONFIG).draw({"a2b": Adds(0.0)}, "eval"))

@@ -97,4 +97,4 @@ def comparable_images(base: Recipe, out: Path, paired: bool | None) -> Census:
     found = find_real_images(base, paired=paired)
     if found is None:
         raise DataError(f"{', '.join(base.data.source)}: no test images to compare variants on; add testA and testB")
-    return readable(found.split)
+    return readable(found.split, fitting=base.data.fit)

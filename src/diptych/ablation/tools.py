@@ -9,10 +9,11 @@ from diptych.ablation.variants import segmenter_recipe
 from diptych.data.census import take_census
 from diptych.data.datasets import view
 from diptych.data.folders import Split, find_data
+from diptych.data.labels import label_domains
 from diptych.device import pick_device
 from diptych.errors import ConfigError
 from diptych.evaluation.instruments import Instruments
-from diptych.metrics.palette import Palette
+from diptych.palette import Palette
 from diptych.recipe import Recipe
 from diptych.scoring.many import TRAINING
 from diptych.scoring.tools import MAX_FOR_PALETTE, Side, found_palette, num_colours, refuse_unordered, tools_of
@@ -62,7 +63,8 @@ def _palette(base: Recipe, out: Path, given: str, labels: Side | None, paired: b
         raise ConfigError(f"--palette {given}: finds label colours, but on which side? add --labels a or b")
     paired = base.method.paired if paired is None else paired
     layout = find_data(base.data.source, paired=paired, layout=base.data.layout)
-    census = take_census(base.data.oriented(layout.train))
+    train = base.data.oriented(layout.train)
+    census = take_census(train, labels=label_domains(train, base.data.labels, base.data.classes), fitting=base.data.fit)
     refs, domain = (census.split.a, census.a) if labels == "a" else (census.split.b, census.b)
     images = (view(ref, domain, base.data)[None] for ref in spread(refs, MAX_FOR_PALETTE))
     palette = found_palette(images, domain, count)

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
         "data",
         metavar="DATA",
         nargs="+",
-        help="the images: one folder, two folders (A and B), or relief, the data that comes with diptych",
+        help="the images: one folder, two folders (A and B), lists, archives (docs/sets.md), or relief, which is embedded",
     )
     pairs = p.add_mutually_exclusive_group()
     pairs.add_argument(

@@ -35,7 +35,7 @@ def add_recipe(p: argparse.ArgumentParser, *, required: bool = True) -> None:
         metavar="DATA",
         nargs="*",
         default=[],
-        help="the images: one folder, two folders (A and B), or relief, the data that comes with diptych",
+        help="the images: one folder, two folders (A and B), lists, archives (docs/sets.md), or relief, which is embedded",
     )
     p.add_argument(
         "--method",
@@ -222,10 +222,11 @@ def check_preset(preset: str | None, recipe: str, is_file: bool) -> None:
 
 def check_folders(sources: Sequence[str]) -> None:
     """Raise DataError, naming the nearest, for a folder that is not there; before anything is compared or imported."""
-    from diptych.data.listing import open_folder
+    from diptych.data.listing import is_list, open_folder
 
     for source in sources:
-        open_folder(source)
+        if not is_list(source):
+            open_folder(source)
 
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

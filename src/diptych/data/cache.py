@@ -20,9 +20,10 @@ from typing import get_args
 import torch
 
 from diptych.choices import Cache
+from diptych.data.archives import changed_at
 from diptych.data.datasets import Crops
 from diptych.data.slots import Mapped, Resident, Slots
-from diptych.errors import ConfigError, StorageError
+from diptych.errors import ConfigError, DataError, StorageError
 from diptych.memory import available_memory, in_words
 
 log = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ def shared_memory(nbytes: int) -> Iterator[str]:
 def key_of(crops: Crops, slots: Slots) -> str:
     """Name the decoded pixels of these files at this size; the name changes with any file or setting."""
     census, config = crops.census, crops.config
-    files = [(str(ref.path), ref.half, *_stamp(ref.path)) for ref in (*census.split.a, *census.split.b)]
+    files = [(str(ref.path), ref.half, ref.frame, *_stamp(ref.path)) for ref in (*census.split.a, *census.split.b)]
     settings = FILE_FORMAT, config.resize, config.load_size, config.crop_size, census.a, census.b, slots.shapes
     digest = hashlib.sha256(repr((settings, files)).encode("utf-8", "backslashreplace")).hexdigest()
     return f"{re.sub(r'[^a-zA-Z0-9]', '_', socket.gethostname())}-{digest[:16]}"  # no two machines map one file
@@ -144,9 +145,8 @@ def key_of(crops: Crops, slots: Slots) -> str:
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        status = path.stat()
-        return status.st_size, status.st_mtime_ns
-    except OSError:  # the error is raised when a sample needs the image
+        return changed_at(path)
+    except (OSError, DataError):  # the error is raised when a sample needs the image
         return 0, 0
 
 

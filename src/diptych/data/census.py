@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
+from functools import partial
 from itertools import compress
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, TypeVar
 
+from diptych.data.frames import Fitting, Frame, common_frames
 from diptych.data.kinds import Kind, Look, look_at_all, mark_unusable
+from diptych.data.labels import LabelDomains, fit_labels
 from diptych.data.ranges import ValueRange, full_range, robust_range, stretching
-from diptych.data.splits import Ref, Split
+from diptych.data.splits import Half, Ref, Split
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 from diptych.pixels import Domain
@@ -72,7 +76,7 @@ class Census:
             {
                 **_written(self.split),
                 "val": _written(self.val) if self.val else None,
-                "domains": [[d.channels, d.dtype, d.low, d.high] for d in (self.a, self.b)],
+                "domains": [list(astuple(domain)) for domain in (self.a, self.b)],
                 "skipped": [[str(item.path), item.reason] for item in self.skipped],
                 "flat": [str(path) for path in self.flat],
                 "outliers": [str(path) for path in self.outliers],
@@ -98,13 +102,21 @@ class Census:
 def _written(split: Split) -> dict[str, Any]:
     return {
         "paired": split.paired,
-        "sides": [[[str(ref.path), ref.half, ref.key] for ref in side] for side in (split.a, split.b)],
+        "sides": [[_written_ref(ref) for ref in side] for side in (split.a, split.b)],
     }
+
+
+def _written_ref(ref: Ref) -> list[Any]:
+    return [str(ref.path), ref.half, ref.key, *([list(astuple(ref.frame))] if ref.frame else [])]
+
+
+def _understood_ref(path: str, half: Half = "whole", key: str = "", frame: Sequence[Any] = ()) -> Ref:
+    return Ref(Path(path), half, key, Frame(*frame) if frame else None)
 
 
 def _understood(written: dict[str, Any]) -> Split:
     """Read a split that was written down; older censuses have no keys."""
-    a, b = (tuple(Ref(Path(path), *more) for path, *more in side) for side in written["sides"])
+    a, b = (tuple(_understood_ref(*ref) for ref in side) for side in written["sides"])
     return Split(a, b, written["paired"])
 
 
@@ -120,15 +132,18 @@ def take_census(
     like: Census | None = None,
     strict: bool = False,
     value_range: ValueRange = "full",
+    labels: LabelDomains = (None, None),
+    fitting: Fitting = "none",
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Census:
     """Read every file of a split once and decide what each side is and what must be left out.
 
     The most common channels and dtype of a side are its domain; images that neither are of it nor can be made so by ``fit``
-    are left out, and so are pairs of which one image is, or whose sizes differ. uint16 and float32 get the range of values that
-    ``value_range`` says: all that were found, the robust range (see diptych.data.ranges), or a given one. With ``like``, another
-    census, the domains are the other's. Unpaired, each side is judged alone.
+    are left out, and so are pairs of which one image is, or whose sizes differ unless ``fitting`` brings them to one. uint16 and
+    float32 get the range of values that ``value_range`` says: all that were found, the robust range (see diptych.data.ranges), or
+    a given one. With ``like``, another census, the domains are the other's. Unpaired, each side is judged alone. ``labels`` are
+    the domains of sides that hold label maps (see diptych.data.labels); images that are none of those are left out.
 
     The result does not depend on ``threads``. ``on_progress`` gets (done, total) files.
 
@@ -136,13 +151,16 @@ def take_census(
     given that a side cannot have.
     """
     looks = look_at_all([*split.a, *split.b], threads, on_progress)
-    kinds, kept, (skipped_a, skipped_b) = _sift(split, looks, like)
+    labels = _of_labels((like.a, like.b) if like else labels)
+    looks = _without_other_labels(split, looks, labels, threads)
+    kinds, kept, (skipped_a, skipped_b) = _sift(split, looks, like, fitting)
     skipped = _unique([*skipped_a, *skipped_b])
     if split.paired:
         _decide("pairs", split.a, kept.a, skipped, strict)
     else:
         _decide("images", split.a, kept.a, skipped_a, strict)
         _decide("images", split.b, kept.b, skipped_b, strict)
+    kept, looks = _framed(kept, looks, fitting, labels)
     flat = _unique(ref.path for ref in (*kept.a, *kept.b) if looks[ref].flat)
     sizes = {ref: (looks[ref].height, looks[ref].width) for ref in (*kept.a, *kept.b)}
     if like:
@@ -150,7 +168,8 @@ def take_census(
     if isinstance(value_range, tuple) and kinds[0][1] == kinds[1][1] == "uint8":
         raise ConfigError("data.range: both sides hold 8 bits, which always range from 0 to 255; set data.range full")
     (domain_a, outliers_a), (domain_b, outliers_b) = (
-        _domain(kind, [looks[ref] for ref in refs], refs, value_range) for kind, refs in zip(kinds, (kept.a, kept.b), strict=True)
+        (given, iter(())) if given else _domain(kind, [looks[ref] for ref in refs], refs, value_range)
+        for given, kind, refs in zip(labels, kinds, (kept.a, kept.b), strict=True)
     )
     outliers = _unique([*outliers_a, *outliers_b])
     return Census(kept, domain_a, domain_b, skipped, flat, outliers=outliers, sizes=sizes)
@@ -158,21 +177,67 @@ def take_census(
 
 def still_usable(split: Split, census: Census) -> tuple[Split, tuple[Skipped, ...]]:
     """Part the images of a split that can be read now and brought to the domains of a census from the others."""
-    _, kept, (skipped_a, skipped_b) = _sift(split, look_at_all([*split.a, *split.b]), census)
+    looks = _without_other_labels(split, look_at_all([*split.a, *split.b]), _of_labels((census.a, census.b)))
+    _, kept, (skipped_a, skipped_b) = _sift(split, looks, census)
     return kept, _unique([*skipped_a, *skipped_b])
 
 
 def _sift(
-    split: Split, looks: Mapping[Ref, Look], like: Census | None
+    split: Split, looks: Mapping[Ref, Look], like: Census | None, fitting: Fitting = "none"
 ) -> tuple[tuple[Kind, Kind], Split, tuple[tuple[Skipped, ...], tuple[Skipped, ...]]]:
     """Return the kinds of the sides, the images (or pairs) that can be used, and by side those that cannot be."""
-    given = ((like.a.channels, like.a.dtype), (like.b.channels, like.b.dtype)) if like else None
-    kinds, a, b = mark_unusable(split, looks, given)
+    given = ((like.a.bands, like.a.dtype), (like.b.bands, like.b.dtype)) if like else None
+    kinds, a, b = mark_unusable(split, looks, given, fitting)
     good_a, good_b = [not look.reason for look in a], [not look.reason for look in b]
     if split.paired:
         good_a = good_b = [both == (True, True) for both in zip(good_a, good_b, strict=True)]
     kept = Split(tuple(compress(split.a, good_a)), tuple(compress(split.b, good_b)), split.paired)
     return kinds, kept, (_skipped(split.a, a), _skipped(split.b, b))
+
+
+def _of_labels(domains: LabelDomains) -> LabelDomains:
+    """The domains that are of labels, None in place of others."""
+    a, b = (domain if domain and domain.classes else None for domain in domains)
+    return a, b
+
+
+def _framed(kept: Split, looks: dict[Ref, Look], fitting: Fitting, labels: LabelDomains) -> tuple[Split, dict[Ref, Look]]:
+    """The pairs with the frames that bring their images to one size, and the looks at them with that size."""
+    if not kept.paired or fitting == "none":
+        return kept, looks
+    sides: tuple[list[Ref], list[Ref]] = ([], [])
+    nearest = labels[0] is not None, labels[1] is not None
+    found = dict(looks)
+    for refs in zip(kept.a, kept.b, strict=True):
+        a, b = (looks[ref] for ref in refs)
+        frames = common_frames((a.height, a.width), (b.height, b.width), fitting, nearest)
+        for side, ref, frame in zip(sides, refs, frames, strict=True):
+            side.append(replace(ref, frame=frame))
+            found[side[-1]] = replace(looks[ref], height=frame.height, width=frame.width) if frame else looks[ref]
+    return Split(tuple(sides[0]), tuple(sides[1]), True), found
+
+
+def _without_other_labels(split: Split, looks: Mapping[Ref, Look], labels: LabelDomains, threads: int = 2) -> dict[Ref, Look]:
+    """The looks, with all images of sides of labels of one kind, and the reason why one is no label map of its side."""
+    found = dict(looks)
+    for domain, refs in zip(labels, (split.a, split.b), strict=True):
+        if domain is None:
+            continue
+        readable = [ref for ref in refs if not found[ref].reason]
+        with ThreadPool(threads) as pool:
+            reasons = pool.map(partial(_no_label, domain=domain), readable, chunksize=8)
+        for ref, reason in zip(readable, reasons, strict=True):
+            found[ref] = replace(found[ref], channels=domain.bands, dtype=domain.dtype, reason=reason)
+    return found
+
+
+def _no_label(ref: Ref, domain: Domain) -> str:
+    """Why an image is no label map of a domain; empty where it is one."""
+    try:
+        fit_labels(ref.read(), domain)
+    except DataError as error:
+        return str(error).removeprefix(f"{show(ref.path)}: ")
+    return ""
 
 
 def _skipped(refs: Sequence[Ref], looks: Sequence[Look]) -> tuple[Skipped, ...]:

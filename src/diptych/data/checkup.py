@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -20,6 +20,7 @@ from diptych.data.findings import Case, Finding, in_order
 from diptych.data.folders import LayoutName
 from diptych.data.inspection import Facts, Inspection, Listing, Place, inspect, list_data
 from diptych.data.kinds import Kind, Look, mark_unusable
+from diptych.data.labels import label_remarks
 from diptych.data.ranges import stretching
 from diptych.data.registration import Shift, grid_scale
 from diptych.data.sides import exchanged
@@ -110,6 +111,7 @@ def check(
     listing = list_data(sources, paired, layout)
     inspection = inspect(listing, threads=threads, on_progress=on_progress)
     findings = [*_of_listing(listing), *_of_images(listing, inspection), _of_values(listing, inspection)]
+    findings += [Finding("labels", detail="; ".join(_labels(listing)))]
     findings += find_copies(listing, inspection)
     if listing.paired:
         findings += _of_pairs(listing, inspection)
@@ -174,6 +176,14 @@ def _of_values(listing: Listing, inspection: Inspection) -> Finding:
     return Finding("range", tuple(cases))
 
 
+def _labels(listing: Listing) -> Iterator[str]:
+    """Say which sides look like maps of label indices."""
+    splits = listing.splits.values()
+    return label_remarks(
+        [("a", [ref for split in splits for ref in split.a]), ("b", [ref for split in splits for ref in split.b])]
+    )
+
+
 def _unusable(
     split: Split, looks: Mapping[Ref, Look], kinds: tuple[Kind, Kind] | None
 ) -> tuple[dict[Ref, str], tuple[Kind, Kind] | None, str]:
@@ -217,7 +227,7 @@ def _of_pairs(listing: Listing, inspection: Inspection) -> list[Finding]:
             turned.append(Case(unit, pair.turn))
         apart = max(abs(pair.shift.dx - (whole.dx if whole.clear else 0)), abs(pair.shift.dy - (whole.dy if whole.clear else 0)))
         if pair.shift.clear and apart * scale >= MIN_PAIR_SHIFT:
-            shifted.append(Case(unit, f"B lies {pair.shift}"))
+            shifted.append(Case(unit, f"B lies {pair.shift}", {"dx": pair.shift.dx, "dy": pair.shift.dy}))
     detail = f"B lies {whole} of A" if whole.clear and max(abs(whole.dx), abs(whole.dy)) * whole.scale >= MIN_COMMON_SHIFT else ""
     traits = [np.array([inspection.facts[unit[side].ref].traits for unit in units]) for side in (0, 1)]
     other_way = exchanged(*traits).tolist()

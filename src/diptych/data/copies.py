@@ -100,16 +100,17 @@ def _of_pairs(
 def _near_images(units: Sequence[tuple[Place, ...]], looked: Mapping[Ref, Likeness]) -> Iterator[tuple[str, Case]]:
     places = {looked[unit[0].ref].digest: unit[0] for unit in reversed(units) if unit[0].ref in looked}  # one of equal ones
     ordered = list(reversed(places.values()))
-    for i, j, alike, detail in near_copies([looked[place.ref] for place in ordered]):
-        if alike >= MIN_LIKENESS and detail >= MIN_DETAIL:
-            yield _rule((ordered[i], ordered[j]), "near "), Case((ordered[i], ordered[j]), f"{detail:.0%} alike")
+    found = near_copies([looked[place.ref] for place in ordered])
+    edges = {(i, j): detail for i, j, alike, detail in found if alike >= MIN_LIKENESS and detail >= MIN_DETAIL}
+    for cluster, note in _clusters(edges):
+        places_there = tuple(ordered[i] for i in cluster)
+        yield _rule(places_there, "near "), Case(places_there, note)
 
 
 def _near_pairs(units: Sequence[tuple[Place, ...]], looked: Mapping[Ref, Likeness]) -> Iterator[tuple[str, Case]]:
     """Find pairs that are near copies: one side is and the other agrees, or one side is beyond doubt."""
     units = [unit for unit in units if all(place.ref in looked for place in unit)]
-    sides: dict[frozenset[int], list[list[Place]]] = defaultdict(list)
-    details: dict[frozenset[int], float] = {}
+    details: tuple[dict[tuple[int, int], float], ...] = {}, {}
     for side in (0, 1):
         likenesses = [looked[unit[side].ref] for unit in units]
         found = [
@@ -120,10 +121,26 @@ def _near_pairs(units: Sequence[tuple[Place, ...]], looked: Mapping[Ref, Likenes
         agree = _partners([(looked[units[i][1 - side].ref], looked[units[j][1 - side].ref]) for i, j, *_ in found])
         for (i, j, _, detail), agrees in zip(found, agree, strict=True):
             if likenesses[i].digest != likenesses[j].digest and (agrees or detail >= MIN_DETAIL_ALONE):
-                sides[frozenset((i, j))].append([units[i][side], units[j][side]])
-                details[frozenset((i, j))] = detail
-    for numbers, groups in sides.items():
-        yield _of_pairs(numbers, groups, units, "near ", f", {details[numbers]:.0%} alike")
+                details[side][i, j] = detail
+    both = {edge: min(details[0][edge], details[1][edge]) for edge in details[0].keys() & details[1].keys()}
+    alone = [{edge: detail for edge, detail in of_side.items() if edge not in both} for of_side in details]
+    for kept, edges in (((0, 1), both), ((0,), alone[0]), ((1,), alone[1])):
+        for cluster, note in _clusters(edges):
+            yield _of_pairs(cluster, [[units[i][side] for i in cluster] for side in kept], units, "near ", f", {note}")
+
+
+def _clusters(edges: Mapping[tuple[int, int], float]) -> Iterator[tuple[list[int], str]]:
+    """Join what is alike, also by way of others, such as the frames of a film; with how much alike the joined are."""
+    group_of: dict[int, set[int]] = {}
+    for i, j in edges:
+        one, other = group_of.setdefault(i, {i}), group_of.setdefault(j, {j})
+        if one is not other:
+            one |= other
+            group_of |= dict.fromkeys(other, one)
+    for group in {id(group): group for _, group in sorted(group_of.items())}.values():
+        alike = [detail for (i, _), detail in edges.items() if i in group]
+        least, most = f"{min(alike):.0%}", f"{max(alike):.0%}"
+        yield sorted(group), f"{least if least == most else f'{least} to {most}'} alike"
 
 
 def _partners(pairs: Sequence[tuple[Likeness, Likeness]]) -> list[bool]:

@@ -7,74 +7,29 @@ from, their files or decoded images that were kept (see diptych.data.cache), mak
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from diptych.data.augment import crop, mirror, mirror_by_one_thread, resize_for, to_tensor
+from diptych.data.augment import Change, changed_crop, crop, mirror, mirror_by_one_thread, recolour, resize_for, to_tensor
 from diptych.data.census import Census
-from diptych.data.folders import LayoutName
+from diptych.data.config import DataConfig
 from diptych.data.formats import read_pixels
 from diptych.data.kinds import fit
 from diptych.data.pairing import match
-from diptych.data.ranges import parse_range
 from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 from diptych.pixels import Domain
 
+__all__ = ["Crops", "DataConfig", "Draw", "Files", "Opened", "Sample", "Source", "epoch_order", "known_pairs", "read_as", "view"]
 
-@dataclass(frozen=True)
-class DataConfig:
-    """Where images come from and how they become training crops.
-
-    ``source``: one or two folders, or the name of embedded data. ``layout``: ``side_by_side`` says that one folder holds images
-    A|B, whatever their shape; ``auto`` recognises the folders (see diptych.data.folders). ``direction: b2a`` swaps the sides.
-    ``resize``: ``square`` makes every image load_size x load_size as published, ``aspect`` brings its shorter side to
-    load_size, ``none`` keeps its own size (enlarged only where a crop would not fit). Then a random crop of crop_size, then a
-    mirror image half of the time if ``flip``. ``pairs`` is the share of samples of an unpaired training that are known pairs:
-    images of one name on both sides. ``holdout`` is the share of the training images set aside for validation where there is no
-    val folder (see diptych.data.holdout); the papers trained on all, 0. ``range`` says which values of 16-bit and float images
-    become -1 and 1: the lowest and highest of the training images (``full``), the same without outliers (``robust``, see
-    diptych.data.ranges), or given ones (``LOW,HIGH``); values beyond are clipped.
-    """
-
-    source: tuple[str, ...] = ()
-    direction: Literal["a2b", "b2a"] = "a2b"
-    resize: Literal["square", "aspect", "none"] = "square"
-    load_size: int = 286
-    crop_size: int = 256
-    flip: bool = True
-    pairs: float = 0.0
-    holdout: float = 0.05
-    range: str = "full"
-    layout: LayoutName = "auto"
-
-    def __post_init__(self) -> None:
-        parse_range(self.range)
-        if not 0.0 <= self.holdout <= 0.5:
-            raise ConfigError(f"data.holdout must be between 0 and 0.5, found {self.holdout}")
-        if not 0.0 <= self.pairs <= 1.0:
-            raise ConfigError(f"data.pairs is a share of the samples, from 0 to 1, found {self.pairs}")
-        if self.crop_size < 1:
-            raise ConfigError(f"data.crop_size must be at least 1, found {self.crop_size}")
-        if self.resize != "none" and self.load_size < self.crop_size:
-            raise ConfigError(
-                f"data.load_size must be at least data.crop_size ({self.crop_size}), found {self.load_size}; "
-                "raise it, or set data.resize none"
-            )
-
-    def oriented(self, split: Split) -> Split:
-        """Images as they were found, with the sides as the recipe means them: exchanged where ``direction`` is b2a."""
-        return split.swapped() if self.direction == "b2a" else split
-
-
-SIDE_STREAMS = 0, 3  # of random numbers for the orders of a and b; 1 is that of augmentation, 2 that of the hold-out
+SIDE_STREAMS = 0, 3  # of random numbers for the orders of a and b; 1 is that of crops and mirroring, 2 that of the hold-out
+CHANGES = 4  # the stream of all other augmentation
 Opened = dict[Path, np.ndarray]
 """The files that were decoded for the current sample: both halves of a side-by-side file come from one reading."""
 
@@ -104,14 +59,15 @@ class Files:
         ref, config = self.refs[side][index], self.config
         if ref.path not in opened:
             opened[ref.path] = read_pixels(ref.path)
-        pixels = _fitted(take_half(opened[ref.path], ref), ref, self.domains[side])
-        return to_tensor(resize_for(pixels, config.resize, config.load_size, at_least=config.crop_size))
+        domain = self.domains[side]
+        pixels, nearest = _fitted(take_half(opened[ref.path], ref), ref, domain), bool(domain.classes)
+        return to_tensor(resize_for(pixels, config.resize, config.load_size, at_least=config.crop_size, nearest=nearest))
 
 
 class Draw(NamedTuple):
     """What a sample takes of one side: which image, the place of its crop (x and y in [0, 1)), and whether it is mirrored.
 
-    ``known``: it is one half of a pair that is known among unpaired images.
+    ``known``: it is one half of a pair that is known among unpaired images. ``change`` is what else is done to it.
     """
 
     image: int
@@ -119,6 +75,7 @@ class Draw(NamedTuple):
     y: float
     mirrored: bool
     known: bool = False
+    change: Change | None = None
 
 
 class Sample(NamedTuple):
@@ -139,7 +96,8 @@ class Crops(Dataset[Sample]):
 
     Paired items share crop and mirroring. Unpaired, each side has its own order, so that an epoch visits every image of the
     larger side once and those of the smaller side equally often (see ``epoch_order``), and each is augmented alone;
-    ``config.pairs`` of the samples are known pairs in their place, drawn at random. Raises ConfigError when none are known.
+    ``config.pairs`` of the samples are known pairs in their place, drawn at random, so that an epoch then leaves out about as
+    many of the others. Raises ConfigError when none are known.
     """
 
     def __init__(self, census: Census, config: DataConfig, seed: int, source: Source | None = None) -> None:
@@ -166,6 +124,26 @@ class Crops(Dataset[Sample]):
 
     def draw(self, k: int, attempt: int = 0) -> tuple[Draw, Draw]:
         """What sample k takes of a and of b, at the first attempt or after some at which a file could not be read."""
+        a, b = self._draw(k, attempt)
+        if not self.config.changes:
+            return a, b
+        random = np.random.default_rng((self.seed, CHANGES, k, attempt))
+        of_a, of_b = (self._change(random, jitter) for jitter in (self.config.jitter_a, self.config.jitter_b))
+        if self.census.split.paired or a.known:  # what keeps pairs is done to both alike
+            of_b = of_a._replace(colours=of_b.colours)
+        return a._replace(change=of_a), b._replace(change=of_b)
+
+    def _change(self, random: np.random.Generator, jitter: float) -> Change:
+        config, (turn, angle, zoom, *colours) = self.config, random.random(6).tolist()
+        factors = tuple(1.0 + jitter * (2.0 * chance - 1.0) for chance in colours)
+        return Change(
+            int(4 * turn) if config.turns else 0,
+            config.angle * (2.0 * angle - 1.0),
+            config.zoom ** (2.0 * zoom - 1.0),
+            (factors[0], factors[1], factors[2]) if jitter else None,
+        )
+
+    def _draw(self, k: int, attempt: int) -> tuple[Draw, Draw]:
         epoch, position = divmod(k, len(self))
         random = np.random.default_rng((self.seed, 1, k, attempt))
         if self.known and random.random() < self.config.pairs:
@@ -192,13 +170,19 @@ class Crops(Dataset[Sample]):
 
     def _sample(self, drawn: tuple[Draw, Draw], problems: tuple[str, ...]) -> Sample:
         opened: Opened = {}
-        a, b = (self._crop(self.source.image(side, draw.image, opened), draw) for side, draw in enumerate(drawn))
+        a, b = (self._crop(self.source.image(side, draw.image, opened), draw, side) for side, draw in enumerate(drawn))
         files = self.census.split.a[drawn[0].image].name, self.census.split.b[drawn[1].image].name
         known = drawn[0].known if self.known else None
         return Sample(a, b, files, problems, known)
 
-    def _crop(self, pixels: Tensor, draw: Draw) -> Tensor:
-        pixels = crop(pixels, self.config.crop_size, draw.x, draw.y)
+    def _crop(self, pixels: Tensor, draw: Draw, side: int) -> Tensor:
+        domain = self.census.b if side else self.census.a
+        if draw.change is None:
+            pixels = crop(pixels, self.config.crop_size, draw.x, draw.y)
+        else:
+            pixels = changed_crop(pixels, self.config.crop_size, draw.x, draw.y, draw.change, bool(domain.classes))
+            if draw.change.colours:
+                pixels = recolour(pixels, draw.change.colours, domain.low, domain.high)
         if not draw.mirrored:
             return pixels
         return mirror(pixels) if self.source.resident else mirror_by_one_thread(pixels)
@@ -256,8 +240,8 @@ def view(ref: Ref, domain: Domain, config: DataConfig) -> Tensor:
     It is brought to crop_size as training brings it to load_size, without chance. Nothing is cut off, except that
     ``resize: none`` shows the middle crop of crop_size.
     """
-    pixels = read_as(ref, domain)
+    pixels, nearest = read_as(ref, domain), bool(domain.classes)
     if config.resize == "none":
-        pixels = resize_for(pixels, "none", 0, at_least=config.crop_size)
+        pixels = resize_for(pixels, "none", 0, at_least=config.crop_size, nearest=nearest)
         return crop(to_tensor(pixels), config.crop_size, 0.5, 0.5).contiguous()
-    return to_tensor(resize_for(pixels, config.resize, config.crop_size, at_least=1))
+    return to_tensor(resize_for(pixels, config.resize, config.crop_size, at_least=1, nearest=nearest))

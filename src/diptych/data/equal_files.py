@@ -9,6 +9,9 @@ from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+from diptych.data.archives import changed_at, read_member, split_archive
+from diptych.errors import DataError
+
 END = 4096  # bytes at both ends of a file that are compared before all of it is
 
 T = TypeVar("T")
@@ -36,24 +39,29 @@ def grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
 def file_digest(path: Path) -> Hashable:
     """The SHA-256 of a file, or its path where it cannot be read."""
     try:
+        if inside := split_archive(path):
+            return hashlib.sha256(read_member(*inside)).digest()
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
+    except (OSError, DataError):
         return path
 
 
 def _size(path: Path) -> Hashable:
     try:
-        return path.stat().st_size or path  # empty files are alike in nothing that matters
-    except OSError:
+        return changed_at(path)[0] or path  # empty files are alike in nothing that matters
+    except (OSError, DataError):
         return path
 
 
 def _ends(path: Path) -> Hashable:
     try:
+        if inside := split_archive(path):
+            data = read_member(*inside)
+            return data[:END], data[-END:]
         with open(path, "rb") as file:
             head = file.read(END)
             file.seek(-min(END, path.stat().st_size), os.SEEK_END)
             return head, file.read()
-    except OSError:
+    except (OSError, DataError):
         return path

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diptych.data.inspection import Place
@@ -39,13 +39,22 @@ RULES: dict[str, Rule] = {  # the gravest first
     "near both sides": Rule("{n} of nearly equal images in A and B", "look at them, and keep each on one side"),
     "unreadable": Rule("{n} that cannot be read", "repair or remove them; a training leaves them out"),
     "kind": Rule("{n} of another kind than the rest of their side", "convert or remove them; a training leaves them out"),
-    "pair size": Rule("{n} whose two images differ in size", "bring both to one size; a training leaves them out"),
+    "pair size": Rule(
+        "{n} whose two images differ in size",
+        "bring both to one size, or train with --data.fit; otherwise a training leaves them out",
+    ),
     "turned": Rule(
         "{n} in which one image is turned or mirrored", "turn it back; an EXIF orientation may have been lost, or applied twice"
     ),
     "exchanged": Rule("{n} with A and B exchanged, by the look of the other pairs", "exchange them back"),
-    "misaligned": Rule("the pairs as a whole do not lie on one another", "shift or crop one side by as much, at all pairs"),
-    "shifted": Rule("{n} shifted against one another more than the rest", "register them again, or remove them"),
+    "misaligned": Rule(
+        "the pairs as a whole do not lie on one another",
+        "shift or crop one side by as much, at all pairs, or train with --data.max_shift",
+    ),
+    "shifted": Rule(
+        "{n} shifted against one another more than the rest", "register them again, remove them, or train with --data.max_shift"
+    ),
+    "labels": Rule("what looks like label maps would be trained as near-black pictures", "that trains each number as a class"),
     "range": Rule(
         "{n} with values far beyond those of the rest",
         "repair them, or train with --data.range robust or LOW,HIGH: they squeeze the others into a small part of it",
@@ -60,10 +69,11 @@ RULES: dict[str, Rule] = {  # the gravest first
 
 @dataclass(frozen=True)
 class Case:
-    """Holds images that are one case of a finding, such as two copies, and a note on them."""
+    """Holds images that are one case of a finding, such as two copies, a note on them, and what was measured, by name."""
 
     places: tuple[Place, ...]
     note: str = ""
+    measured: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
         return " and ".join(map(str, self.places)) + (f" ({self.note})" if self.note else "")
@@ -105,6 +115,7 @@ class Finding:
         cases = [
             {
                 "note": case.note,
+                **case.measured,
                 "images": [{"split": p.split, "side": p.side, "path": str(p.ref.path), "half": p.ref.half} for p in case.places],
             }
             for case in self.cases

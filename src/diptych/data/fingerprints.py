@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from diptych.data.archives import changed_at
 from diptych.data.census import TOLERATED_SHARE, Census, Skipped
 from diptych.data.splits import Ref, Split
 from diptych.errors import DataError
@@ -123,8 +124,8 @@ def _name(word: str, side: str, ref: Ref) -> str:
 
 def _bytes(path: Path) -> int:
     try:
-        return path.stat().st_size
-    except OSError:
+        return changed_at(path)[0]
+    except (OSError, DataError):
         return -1
 
 

@@ -1,23 +1,26 @@
 """Find the images of the two domains in folders as people lay them out, and pair them.
 
 Recognised are ``trainA/ trainB/`` (with ``testA/ testB/ valA/ valB/``), ``A/ B/`` (with ``train/ val/ test/`` inside or around),
-one folder of side-by-side images A|B (with or without ``train/ val/ test/``), two folders, and the names of the catalogue.
+one folder of side-by-side images A|B (with or without ``train/ val/ test/``), ``train_label/ train_img/``, two classes in
+``train/``, two folders, lists (see diptych.data.lists), .zip and .tar archives of any of these, and the names of the catalogue.
 Upper and lower case, ``-`` and ``_`` make no difference in the names of folders.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from diptych.data.formats import SUFFIXES
-from diptych.data.listing import find_images, open_folder
+from diptych.data.archives import entries
+from diptych.data.leftovers import HELPERS, PICTURES, has_images, is_wide, picture_folder, without_results
+from diptych.data.listing import find_images, is_list, open_folder, plain_name
+from diptych.data.lists import check_columns, sides_of
 from diptych.data.pairing import key_in, match
+from diptych.data.samples import read_rows
 from diptych.data.side_by_side import refuse_single_images
 from diptych.data.splits import Half, Ref, Split, take_half
 from diptych.errors import DataError
@@ -64,18 +67,52 @@ def find_data(sources: Sequence[str | Path], *, paired: bool, layout: LayoutName
     """
     if len(sources) not in (1, 2):
         raise DataError(f"{len(sources)} sources given; pass one folder that holds both domains, or two folders, A and B")
+    if any(map(is_list, sources)):
+        return _listed(sources, paired)
     roots = [open_folder(source) for source in sources]
     if len(roots) == 2:
         a, b = roots
         _refuse_nesting(a, b)
         return _with_unused(_from_sides(a, b, f"{show(a)} (A) and {show(b)} (B)", paired), roots)
     root, names = roots[0], _subfolders(roots[0])
-    for recognise in (_side_by_side,) if layout == "side_by_side" else (_suffixed, _sided, _split_first, _side_by_side):
+    recognised = _suffixed, _labels_and_photos, _sided, _split_first, _classes, _side_by_side
+    for recognise in (_side_by_side,) if layout == "side_by_side" else recognised:
         if found := recognise(root, names, paired):
             if recognise is _side_by_side and layout == "auto":
                 refuse_single_images(found.train.a)
             return _with_unused(found, roots)
     raise DataError(_explain(root, names))
+
+
+def _listed(sources: Sequence[str | Path], paired: bool) -> Layout:
+    """Lay out what lists name: one list of pairs, or two sources of which each is a list of one side or a folder."""
+    splits: dict[str, Split] = {}
+    if len(sources) == 1:
+        rows = read_rows(sources[0])
+        check_columns(sources[0], rows, 2)
+        splits = {name: Split(*sides_of(some), paired) for name, some in rows.items()}
+    else:
+        sides = [_one_side(source) for source in sources]
+        for name in SPLITS:
+            if (name in sides[0]) != (name in sides[1]):
+                here, there = sources if name in sides[0] else reversed(sources)
+                raise DataError(f"{show(Path(here))}: names {name} images, and {show(Path(there))} names none; add them")
+            if name in sides[0]:
+                split = Split(sides[0][name], sides[1][name], False)
+                splits[name] = _paired(Path(sources[0]), Path(sources[1]), split) if paired else split
+    if "train" not in splits:
+        raise DataError(f"{show(Path(sources[0]))}: names only {', '.join(splits)} images, none for training; add them")
+    ordered = {name: splits[name] for name in SPLITS if name in splits}
+    return _layout(" and ".join(show(Path(source)) for source in sources), ordered, lambda split: split)
+
+
+def _one_side(source: str | Path) -> dict[str, tuple[Ref, ...]]:
+    if is_list(source):
+        rows = read_rows(source)
+        check_columns(source, rows, 1)
+        return {name: tuple(row[0] for row in some) for name, some in rows.items()}
+    folder = open_folder(source)
+    return {name: _refs(found) for name, found in (_splits(_subfolders(folder)) or {"train": folder}).items()}
 
 
 def _with_unused(layout: Layout, roots: Sequence[Path]) -> Layout:
@@ -106,11 +143,11 @@ def _subfolders(root: Path) -> dict[str, Path]:
     """Return folders by their names without case and separators. Raises DataError when two of them then have one name."""
     found: dict[str, Path] = {}
     try:
-        entries = sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        inside = sorted(path for path, is_dir in entries(root) if is_dir and not path.name.startswith("."))
     except OSError as error:
         raise DataError(f"{show(root)}: cannot be listed ({error.strerror}); make it readable") from error
-    for entry in entries:
-        name = re.sub(r"[-_ ]", "", entry.name.lower())
+    for entry in inside:
+        name = plain_name(entry.name)
         if name in found:
             raise DataError(f"{show(root)}: {show(found[name].name)} and {show(entry.name)} mean the same; remove one")
         found[name] = entry
@@ -136,6 +173,30 @@ def _suffixed(root: Path, names: dict[str, Path], paired: bool) -> Layout | None
         return None
     folders = _both(root, a, b, lambda split, side: f"{split}{side}")
     return _layout(f"{show(root)} with trainA and trainB", folders, lambda folder: _two_folders(folder, paired))
+
+
+def _labels_and_photos(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
+    """Recognise ``train_label/ train_img/`` as pix2pixHD has them; ``train_inst/`` beside them is in no use."""
+    a, b = _splits(names, "label"), _splits(names, "img")
+    if not a or not b:
+        return None
+    folders = _both(root, a, b, lambda split, side: f"{split}_{'label' if side == 'A' else 'img'}")
+    where = f"{show(root)} with train_label (A) and train_img (B)"
+    return _layout(where, folders, lambda folder: _two_folders(folder, paired))
+
+
+def _classes(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
+    """Recognise two classes in folders of their own, ``train/horse train/zebra``, the first by its name as A."""
+    inside = {split: _subfolders(folder) for split, folder in _splits(names).items()}
+    two = sorted(inside.get("train", {}))
+    if len(two) != 2 or set(two) & (HELPERS | PICTURES) or has_images(inside["train"][two[0]].parent):
+        return None
+    if any(is_wide(find_images(inside["train"][name])[0]) for name in two):  # pairs side by side, sorted into folders
+        return None
+    a, b = ({split: found[name] for split, found in inside.items() if name in found} for name in two)
+    folders = _both(root, a, b, lambda split, side: f"{split}/{two['AB'.index(side)]}")
+    where = f"{show(root)} with {show(a['train'].name)} (A) and {show(b['train'].name)} (B) in train"
+    return _layout(where, folders, lambda folder: _two_folders(folder, paired))
 
 
 def _sided(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
@@ -168,7 +229,7 @@ def _split_first(root: Path, names: dict[str, Path], paired: bool) -> Layout | N
 def _side_by_side(root: Path, names: dict[str, Path], paired: bool) -> Layout | None:
     """Recognise one folder of images A|B, perhaps in ``train/ val/ test/``."""
     folders = _splits(names)
-    if not folders and any(path.suffix.lower() in SUFFIXES and path.is_file() for path in root.iterdir() if path.name[0] != "."):
+    if not folders and has_images(root):
         folders = {"train": root}
     if not folders:
         return None
@@ -218,7 +279,8 @@ def _two_folders(folders: _Sides, paired: bool) -> Split:
 
 
 def _refs(folder: Path, half: Half = "whole") -> tuple[Ref, ...]:
-    return tuple(Ref(path, half, key_in(folder, path)) for path in find_images(folder))
+    folder = picture_folder(folder)
+    return tuple(Ref(path, half, key_in(folder, path)) for path in without_results(folder, find_images(folder)))
 
 
 def _paired(a: Path, b: Path, split: Split) -> Split:

@@ -10,14 +10,16 @@ import io
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image
 
+from diptych.data.archives import read_member, split_archive
 from diptych.data.decoders import decode, first_line, refuse_foreign
+from diptych.data.hub import read_row, split_hub
 from diptych.errors import DataError, StorageError
 from diptych.files import write_atomic
 from diptych.messages import show
@@ -40,13 +42,20 @@ def read_pixels(path: str | Path) -> np.ndarray:
     Raises DataError, in one line that begins with the path, when the file is missing, damaged, hostile or of another kind.
     """
     try:
-        pixels = decode(_read_bytes(path))
+        pixels = decode(read_bytes(path))
     except DataError as error:
         raise DataError(f"{show(path)}: {error}") from error.__cause__
     return np.require(pixels, requirements=["C", "W"])
 
 
-def _read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | Path) -> bytes:
+    """Read a file, or one inside an archive, that begins as an image does. Raises DataError without the path."""
+    row, inside = split_hub(Path(path)), split_archive(Path(path))
+    if row or inside:
+        data = read_row(*row) if row else read_member(*cast(tuple[Path, str], inside))
+        refuse_foreign(data[:512])
+        return data
+
     def never_block(name: str, flags: int) -> int:  # a FIFO without a writer would hold open() for ever
         return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 

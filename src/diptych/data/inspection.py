@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +17,10 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.data.folders import KNOWN, SPLITS, Layout, LayoutName, find_data
-from diptych.data.formats import read_pixels
+from diptych.data.formats import read_bytes, read_pixels
 from diptych.data.kinds import Look, look_over
 from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
-from diptych.data.listing import find_images, open_folder
+from diptych.data.listing import find_images, is_list, open_folder
 from diptych.data.pairing import match
 from diptych.data.registration import (
     GRID,
@@ -103,7 +104,7 @@ def list_data(sources: Sequence[str | Path], paired: bool | None = None, layout:
 
     Raises DataError when there is no such folder, or no image in it; every other problem is in the listing.
     """
-    roots = [open_folder(source) for source in sources]
+    roots = [open_folder(source) for source in sources if not is_list(source)]
     try:
         loose = find_data(sources, paired=False, layout=layout)
     except DataError as error:
@@ -258,10 +259,10 @@ def _examine(paired: bool, refs: tuple[Ref, ...]) -> tuple[tuple[Ref, ...], list
         images.append(image)
     if not paired or len(images) < 2 or any(fact.look.flat for fact in facts):
         return refs, facts, None
-    return refs, facts, _compare(*images)
+    return refs, facts, compare(*images)
 
 
-def _compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | None:
+def compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | None:
     """Measure how b lies on a, and the cross power of their edges; None where they are too small or too unlike in size."""
     edges_a, edges_b = edges(a), edges(b)
     if min(*edges_a.shape, *edges_b.shape) < MIN_SIDE:
@@ -278,7 +279,7 @@ def _compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | 
 def _mode(path: Path) -> str:
     """Return Pillow's mode of a file that was read; empty where Pillow does not know the format."""
     try:
-        with Image.open(path, formats=("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")) as image:
+        with Image.open(io.BytesIO(read_bytes(path)), formats=("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")) as image:
             return image.mode
     except Exception:  # the pixels were read, so whatever Pillow says of the header is no finding
         return ""

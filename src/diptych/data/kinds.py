@@ -12,6 +12,8 @@ from typing import cast
 import numpy as np
 
 from diptych.data.formats import read_pixels
+from diptych.data.frames import Fitting
+from diptych.data.labels import fit_labels
 from diptych.data.ranges import without_tails
 from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import DataError
@@ -77,18 +79,19 @@ def look_over(pixels: np.ndarray) -> Look:
 
 
 def mark_unusable(
-    split: Split, looks: Mapping[Ref, Look], kinds: tuple[Kind, Kind] | None = None
+    split: Split, looks: Mapping[Ref, Look], kinds: tuple[Kind, Kind] | None = None, fitting: Fitting = "none"
 ) -> tuple[tuple[Kind, Kind], list[Look], list[Look]]:
     """Find the kind of each side, the most common unless given, and the looks at a and b with a reason where one cannot be used.
 
     An image cannot be used when it cannot be read, when ``fit`` cannot bring it to the kind of its side, or when its partner in a
-    pair has another size. Raises DataError when no image of a side can be read and no kinds are given.
+    pair has another size and no ``fitting`` brings both to one. Raises DataError when no image of a side can be read and no
+    kinds are given.
     """
     a, b = ([looks[ref] for ref in side] for side in (split.a, split.b))
     kind_a, kind_b = kinds or (_majority(a, split.a), _majority(b, split.b))
     a, b = [_checked(look, kind_a) for look in a], [_checked(look, kind_b) for look in b]
     if split.paired:
-        b = [_match(look_a, look_b, ref) for look_a, look_b, ref in zip(a, b, split.a, strict=True)]
+        b = [_match(look_a, look_b, ref, fitting) for look_a, look_b, ref in zip(a, b, split.a, strict=True)]
     return (kind_a, kind_b), a, b
 
 
@@ -105,22 +108,24 @@ def _checked(look: Look, kind: Kind) -> Look:
     return look if look.reason else replace(look, reason=_misfit(look.channels, look.dtype, look.gray, *kind))
 
 
-def _match(a: Look, b: Look, ref: Ref) -> Look:
+def _match(a: Look, b: Look, ref: Ref, fitting: Fitting) -> Look:
     """The look at b, with a reason when it is usable but does not match its partner's size."""
     if a.reason or b.reason or (a.height, a.width) == (b.height, b.width):
         return b
     sizes = f"is {b.width} x {b.height}, its partner {show(ref.path)} is {a.width} x {a.height}"
     if (a.height, a.width) == (b.width, b.height):
         return replace(b, reason=f"{sizes}, turned by 90 degrees; rotate one of them (was its EXIF orientation lost?)")
-    return replace(b, reason=f"{sizes}; bring both to one size")
+    return b if fitting != "none" else replace(b, reason=f"{sizes}; bring both to one size, or set data.fit")
 
 
 def fit(pixels: np.ndarray, domain: Domain) -> np.ndarray:
     """Bring an image (h, w, c) into the channels and dtype of a domain where nothing is lost by it.
 
     Gray becomes RGB; RGB whose channels are equal becomes gray; 8 bits become 16 so that 0..255 fill the domain's range: black
-    stays black and white stays white. Raises DataError for everything else.
+    stays black and white stays white. Labels become values of their classes (see fit_labels). Raises DataError for all else.
     """
+    if domain.classes:
+        return fit_labels(pixels, domain)
     channels, dtype = pixels.shape[2], str(pixels.dtype)
     gray = channels == 3 and domain.channels == 1 and _is_gray(pixels)
     if reason := _misfit(channels, dtype, gray, domain.channels, domain.dtype):

@@ -11,14 +11,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from diptych.data.archives import PACKED, entries, is_folder, split_archive
+from diptych.data.archives import SUFFIXES as ARCHIVES
 from diptych.data.catalogue import EMBEDDED, embedded
 from diptych.data.decoders import first_line
 from diptych.data.formats import SUFFIXES
+from diptych.data.hub import HF
 from diptych.data.published import PUBLISHED, fetched
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 
-ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+OWN_NAMES = {"a", "b", "train", "training"}  # of folders that say by themselves what is in them
+WDS = "wds:"  # begins a source of WebDataset shards
+LISTS = (".csv", ".tsv", ".txt")
 KINDS = ".jpg, .png, .webp, .tif, .npy ..."
 
 
@@ -40,20 +45,26 @@ def find_images(folder: str | Path) -> list[Path]:
 
 def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
     try:
-        status = folder.stat()
-        entries = list(os.scandir(folder))
+        inside = split_archive(folder)
+        status = (inside[0] if inside else folder).stat()
+        found = entries(folder)
     except OSError as error:
         raise DataError(f"{show(folder)}: cannot be listed ({error.strerror}); make it readable, or remove it") from error
     identity = status.st_dev, status.st_ino
-    if identity in above:  # a link back to a folder around it
+    if identity in above and not inside:  # a link back to a folder around it
         return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
+    for path, is_dir in found:
+        if hidden(path.name):
             continue
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), (*above, identity))
+        if is_dir:
+            yield from _walk(path, (*above, identity))
         else:
-            yield Path(entry.path)
+            yield path
+
+
+def hidden(name: str) -> bool:
+    """Whether files and folders of this name are left out."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def spelling(name: str) -> str:
@@ -75,8 +86,12 @@ def open_folder(source: str | Path) -> Path:
     try:
         if stat.S_ISDIR(path.stat().st_mode):
             return path
+        if path.suffix.lower() in ARCHIVES:
+            return _top(path)
         raise DataError(f"{show(path)}: {what_a_file_is(path)}")
     except (FileNotFoundError, NotADirectoryError):
+        if split_archive(path) and is_folder(path):
+            return path
         pass  # it may be a name of embedded data; if not, what is near follows
     except (OSError, ValueError) as error:  # such as a name that is too long
         raise DataError(f"{show(path)[:200]}: cannot be used as a folder ({first_line(error)}); check the path") from error
@@ -97,12 +112,32 @@ def open_folder(source: str | Path) -> Path:
 def what_a_file_is(path: Path) -> str:
     """In words what a file is that was given in place of a folder, and what to pass instead."""
     suffix = path.suffix.lower()
-    if suffix in ARCHIVES:
-        return "is an archive, expected a folder of images; unpack it, and pass the folder"
-    if suffix in (".txt", ".csv", ".tsv", ".lst", ".json", ".jsonl"):
-        return "is a list, expected a folder of images; put the images that it names, or links to them, into a folder"
+    if suffix in PACKED:
+        return "is compressed as a whole, and cannot be read in place; unpack it, or pack a .zip"
+    if suffix in (".lst", ".json", ".jsonl"):
+        return f"is a list, expected a folder of images; write its images into a list of {', '.join(LISTS)}"
     kind = "an image" if suffix in SUFFIXES else "a file"
     return f"is {kind}, expected a folder of images; pass the folder that it is in"
+
+
+def is_list(source: str | Path) -> bool:
+    """Whether a source is a list of images, shards or a table (see diptych.data.lists and diptych.data.samples)."""
+    if str(source).startswith((WDS, HF)):
+        return True
+    path = Path(os.path.expanduser(source))
+    return path.suffix.lower() in LISTS and path.is_file()
+
+
+def _top(archive: Path) -> Path:
+    """An archive, or the only folder in it where there is nothing else."""
+    inside = [entry for entry in entries(archive) if not hidden(entry[0].name)]
+    (only, is_dir), *others = inside or [(archive, False)]
+    return only if is_dir and not others and plain_name(only.name) not in OWN_NAMES else archive
+
+
+def plain_name(name: str) -> str:
+    """The name of a folder without case and separators."""
+    return re.sub(r"[-_ ]", "", name.lower())
 
 
 def refuse_out_in_data(out: str | Path, sources: Sequence[str | Path]) -> None:

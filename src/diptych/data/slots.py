@@ -22,6 +22,7 @@ from diptych.data.census import Census
 from diptych.data.datasets import DataConfig, Opened, Source
 from diptych.errors import DataError, StorageError
 from diptych.pixels import TORCH_DTYPES
+from diptych.settings import sides
 
 ALIGNMENT = 64  # bytes: any pixel type may begin there
 PRESENT = 1 << 32  # set beside every checksum, so that the zeros of a new file are not taken for one
@@ -32,7 +33,7 @@ class Slots:
 
     def __init__(self, census: Census, config: DataConfig, sizes: list[tuple[int, int]]) -> None:
         counts = len(census.split.a), len(census.split.b)
-        channels = [census.a.channels] * counts[0] + [census.b.channels] * counts[1]
+        channels = [census.a.bands] * counts[0] + [census.b.bands] * counts[1]
         types = [TORCH_DTYPES[census.a.dtype]] * counts[0] + [TORCH_DTYPES[census.b.dtype]] * counts[1]
         self.counts, self.types = counts, types
         resizing = config.resize, config.load_size, config.crop_size
@@ -44,7 +45,7 @@ class Slots:
     @classmethod
     def of(cls, census: Census, config: DataConfig) -> Slots | None:
         """Lay out the slots of a census; None where they depend on sizes that it does not hold."""
-        square = (config.load_size, config.load_size) if config.resize == "square" else None
+        square = sides(config.load_size) if config.resize == "square" else None
         sizes = [square or census.sizes.get(ref) for ref in (*census.split.a, *census.split.b)]
         known = [size for size in sizes if size]
         return cls(census, config, known) if len(known) == len(sizes) else None

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from diptych.data.formats import read_pixels
+from diptych.data.frames import Frame
 from diptych.data.listing import spelling
 from diptych.errors import DataError
 from diptych.messages import show
@@ -21,11 +22,13 @@ class Ref:
     """One image of one domain: a file, or the left or right half of a side-by-side file.
 
     ``key`` is what the two images of a pair have in common (see diptych.data.pairing); it is the file's stem unless given.
+    ``frame`` is what brings it to the size of its partner, where theirs differ (see diptych.data.frames).
     """
 
     path: Path
     half: Half = "whole"
     key: str = field(default="", compare=False, repr=False)
+    frame: Frame | None = None
 
     def __post_init__(self) -> None:
         if not self.key:
@@ -42,7 +45,15 @@ class Ref:
 
 
 def take_half(pixels: np.ndarray, ref: Ref) -> np.ndarray:
-    """The part of a file's pixels that a Ref means: halves are cut at w // 2 as published, an odd last column is in neither."""
+    """The part of a file's pixels that a Ref means: halves are cut at w // 2 as published, an odd last column is in neither.
+
+    Of that part the Ref's frame is taken.
+    """
+    part = _half(pixels, ref)
+    return ref.frame.of(part) if ref.frame else part
+
+
+def _half(pixels: np.ndarray, ref: Ref) -> np.ndarray:
     middle = pixels.shape[1] // 2
     if ref.half == "whole":
         return pixels

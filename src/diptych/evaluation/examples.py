@@ -13,7 +13,7 @@ from torch import Tensor
 from diptych.data.datasets import DataConfig, view
 from diptych.data.splits import Split
 from diptych.evaluation.results import METRICS, Example
-from diptych.evaluation.subject import Subject, rgb8
+from diptych.evaluation.subject import Subject, rgb8, shown
 from diptych.pixels import Domain
 from diptych.sheets import Column, contact_sheet, spread
 
@@ -100,6 +100,6 @@ def sheet_of(
     chosen = spread(range(len(split.a)), rows * blocks)
     for block in (chosen[:rows], chosen[rows:]):
         inputs = [view(split.a[i], source, config)[None] for i in block]
-        columns += [("input", [source.encode(x) for x in inputs]), ("output", [target.encode(translate(x)) for x in inputs])]
-        columns += [("truth", [target.encode(view(split.b[i], target, config)[None]) for i in block])] if split.paired else []
+        columns += [("input", [shown(source, x) for x in inputs]), ("output", [shown(target, translate(x)) for x in inputs])]
+        columns += [("truth", [shown(target, view(split.b[i], target, config)[None]) for i in block])] if split.paired else []
     return contact_sheet([column for column in columns if column[1]])

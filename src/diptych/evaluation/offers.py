@@ -12,6 +12,7 @@ from diptych.evaluation.subject import Subject, trained_images
 from diptych.metrics.distribution import FID_ENOUGH
 from diptych.metrics.manifold import NEIGHBOURS
 from diptych.metrics.weights import WEIGHTS, find_weights
+from diptych.settings import sides
 
 
 def choose_metrics(
@@ -48,8 +49,8 @@ def why_not(name: str, subject: Subject, tools: Instruments, *, by_name: bool) -
     metric, channels = METRICS[name], (subject.source.channels, subject.target.channels)
     if metric.looks == "pairs" and not subject.paired:
         return "needs pairs; --truth pairs test images of equal names"
-    if subject.config and subject.config.crop_size < metric.smallest:
-        return too_small(name, subject.config.crop_size)
+    if subject.config and min(sides(subject.config.crop_size)) < metric.smallest:
+        return too_small(name, min(sides(subject.config.crop_size)))
     if metric.looks in ("pairs", "style"):
         if name in WEIGHTS_OF and channels[1] not in (1, 3):
             return f"its network takes gray or RGB, these images have {channels[1]} channels"

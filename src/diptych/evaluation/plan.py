@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diptych.data.archives import is_there
 from diptych.data.likeness import Likeness
 from diptych.data.splits import Ref
 from diptych.evaluation.instruments import Instruments
@@ -167,7 +168,7 @@ def _say_seen(sightings: Sequence[Sighting], allowed: bool) -> list[str]:
 
 def _mean_colour(subject: Subject) -> Float[Tensor, " c"] | None:
     """The mean colour in [-1, 1] of up to MAX_FOR_MEAN evenly chosen training targets; None where none are known or there."""
-    chosen = spread([ref for ref in subject.train_targets if ref.path.exists()], MAX_FOR_MEAN)
+    chosen = spread([ref for ref in subject.train_targets if is_there(ref.path)], MAX_FOR_MEAN)
     if not chosen:
         return None
     target = subject.target

@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+from diptych.data.archives import changed_at
 from diptych.data.copies import copies_among
 from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
 from diptych.data.splits import Half, Ref, Split
@@ -48,12 +49,12 @@ class Sighting:
 def look_at(ref: Ref) -> Likeness:
     """Read what finds copies of an image. Raises DataError, beginning with the path, when it cannot be read."""
     try:
-        about = ref.path.stat()
+        size, changed = changed_at(ref.path)
     except OSError as error:
         raise DataError(
             f"{show(ref.path)}: cannot be read ({error.strerror}); it was there when the folder was listed"
         ) from error
-    return _look_at(ref.path, ref.half, about.st_mtime_ns, about.st_size)
+    return _look_at(ref.path, ref.half, changed, size)
 
 
 @lru_cache(maxsize=MAX_KEPT)

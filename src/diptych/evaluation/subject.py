@@ -18,7 +18,7 @@ from diptych.data.splits import Ref
 from diptych.errors import DataError
 from diptych.messages import show
 from diptych.overlap import ahead
-from diptych.pixels import Domain, to_rgb8
+from diptych.pixels import Domain
 from diptych.sheets import spread
 
 Translate = Callable[[Tensor], Tensor]
@@ -161,4 +161,9 @@ def grouped(items: Iterable[Item], key: Callable[[Item], object], most: int) -> 
 
 def rgb8(domain: Domain, pixels: Shaped[Tensor, "n c h w"]) -> UInt8[Tensor, "n 3 h w"]:
     """Native pixels as 8-bit RGB, which the networks of metrics take."""
-    return pixels if domain == Domain() else to_rgb8(domain.encode(pixels))
+    return pixels if domain == Domain() else domain.shown(domain.encode(pixels))
+
+
+def shown(domain: Domain, pixels: Shaped[Tensor, "n c h w"]) -> Float[Tensor, "n _ h w"]:
+    """Native pixels as a contact sheet takes them."""
+    return domain.picture(domain.encode(pixels))

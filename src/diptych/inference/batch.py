@@ -18,7 +18,8 @@ from torch import Tensor
 
 from diptych.data.datasets import read_as
 from diptych.data.folders import Ref, find_images
-from diptych.data.formats import SUFFIXES, output_suffix, write_pixels
+from diptych.data.formats import SUFFIXES
+from diptych.data.labels import suffix_for, write_as
 from diptych.errors import ConfigError, DataError, StorageError, out_of_memory
 from diptych.files import is_same_file
 from diptych.inference.manifest import Job, Manifest
@@ -62,7 +63,7 @@ def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) 
             images = [path for path in find_images(given) if not (results and path.resolve().is_relative_to(results))]
             files = [(path, path.relative_to(given)) for path in images]
         for path, relative in files:
-            suffix = output_suffix(relative.suffix, translator.target.channels, translator.target.dtype)
+            suffix = suffix_for(relative.suffix, translator.target)
             target = Path(out) / relative.with_suffix(suffix)
             if is_same_file(path, target):
                 raise DataError(f"{show(path)}: would be overwritten by its own translation; choose another --out")
@@ -93,10 +94,10 @@ def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator)
         raise DataError(f"{show(source)}: no such file or folder; give images or folders of images")
     if is_same_file(source, out):
         raise DataError(f"{show(source)}: would be overwritten by its own translation; choose another --out")
-    suffix = output_suffix(out.suffix, translator.target.channels, translator.target.dtype)
+    suffix = suffix_for(out.suffix, translator.target)
     if suffix != out.suffix:
-        kind = f"{translator.target.channels} x {translator.target.dtype}"
-        raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind} pixels; name it {out.stem}{suffix}")
+        kind = f"{translator.target} pixels" if not translator.target.classes else "label maps exactly"
+        raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind}; name it {out.stem}{suffix}")
     return Job(source, out)
 
 
@@ -250,7 +251,7 @@ def _write(item: _Loaded | Outcome, translator: Translator, manifest: Manifest |
         pixels = translator.finish(item.pixels, item.height, item.width)
         if manifest:
             manifest.begin(job)
-        write_pixels(job.target, pixels)
+        write_as(job.target, pixels, translator.target)
         if manifest:
             manifest.finish(job)
     except DataError as error:

@@ -103,7 +103,7 @@ def _torchscript(
 def example(domain: Domain, n: int, height: int, width: int) -> Shaped[Tensor, "n c h w"]:
     """Make pixels as rough as photographs: coarse colours and fine noise over the range of the domain, the same at every call."""
     random = np.random.default_rng((n, height, width))
-    coarse = torch.from_numpy(random.random((n, domain.channels, 4, 4)))
+    coarse = torch.from_numpy(random.random((n, domain.bands, 4, 4)))
     unit: Float[Tensor, "n c h w"] = F.interpolate(coarse, (height, width), mode="bilinear")
     unit = unit * 0.8 + 0.2 * torch.from_numpy(random.random(unit.shape))
     return (unit * (domain.high - domain.low) + domain.low).to(torch.float32).to(TORCH_DTYPES[domain.dtype])

@@ -103,8 +103,8 @@ def onnx_graph(net: nn.Module, source: Domain, target: Domain, facts: dict[str, 
     graph = helper.make_graph(
         add.nodes,
         "diptych",
-        [helper.make_tensor_value_info(INPUT, ONNX_TYPES[source.dtype], ["n", source.channels, "h", "w"])],
-        [helper.make_tensor_value_info(OUTPUT, ONNX_TYPES[target.dtype], ["n", target.channels, "h", "w"])],
+        [helper.make_tensor_value_info(INPUT, ONNX_TYPES[source.dtype], ["n", source.bands, "h", "w"])],
+        [helper.make_tensor_value_info(OUTPUT, ONNX_TYPES[target.dtype], ["n", target.bands, "h", "w"])],
         add.constants,
     )
     model = helper.make_model(graph, producer_name="diptych", opset_imports=[helper.make_opsetid("", OPSET)])
@@ -136,6 +136,8 @@ class _Side:
 
 def _encode(add: Nodes, domain: Domain) -> str:
     """Add what Domain.encode computes."""
+    if domain.classes:
+        raise ConfigError("label maps cannot be exported to ONNX yet; export to torchscript, or choose --backend torch")
     x = add("Cast", INPUT, to=TensorProto.FLOAT)
     numbers = (domain.low, domain.high - domain.low, 0.5, 0.5)
     for operator, number in zip(("Sub", "Div", "Sub", "Div"), numbers, strict=True):
@@ -145,6 +147,8 @@ def _encode(add: Nodes, domain: Domain) -> str:
 
 def _decode(add: Nodes, domain: Domain) -> None:
     """Add what Domain.decode computes."""
+    if domain.classes:
+        raise ConfigError("label maps cannot be exported to ONNX yet; export to torchscript, or choose --backend torch")
     x = add("Clip", FLOATS, add.constant(-1.0, np.float32), add.constant(1.0, np.float32))
     for operator, number in zip(("Add", "Mul", "Add"), (1.0, (domain.high - domain.low) / 2.0, domain.low), strict=True):
         x = add(operator, x, add.constant(number, np.float32))

@@ -44,7 +44,7 @@ def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str,
     returned so that it can be checked without loading the file, since loading it would run code from a file.
     """
     side = 2 * padding_of(net)[0]
-    example = torch.zeros((1, source.channels, side, side), dtype=TORCH_DTYPES[source.dtype])
+    example = torch.zeros((1, source.bands, side, side), dtype=TORCH_DTYPES[source.dtype])
     file = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings():
         # torch warns that TorchScript is no longer developed, and that a trace keeps one branch of each condition on a size. The

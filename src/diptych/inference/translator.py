@@ -29,6 +29,7 @@ from diptych.inference.staging import whole_bytes
 from diptych.memory import available_memory, resident_memory
 from diptych.nets import adjusted
 from diptych.nets.modes import Mode, depends_on_batch
+from diptych.settings import sides
 from diptych.sheets import Sheet, contact_sheet
 from diptych.snapshot import Snapshot
 
@@ -179,13 +180,14 @@ class Translator:
         height, width = pixels.shape[:2]
         pixels = fit(pixels, self.source)
         if at == "trained" and self.size:
-            scale = self.size / min(height, width)
-            pixels = resize(pixels, round(height * scale), round(width * scale))
+            trained_high, trained_wide = sides(self.size)
+            scale = max(trained_high / height, trained_wide / width)
+            pixels = resize(pixels, round(height * scale), round(width * scale), nearest=bool(self.source.classes))
         return to_tensor(pixels)
 
     def finish(self, out: Shaped[Tensor, "c h w"], height: int, width: int) -> np.ndarray:
         """Make of one result of `tensors` an (h, w, c) array of the image's own height and width."""
-        return resize(np.ascontiguousarray(out.numpy().transpose(1, 2, 0)), height, width)
+        return resize(np.ascontiguousarray(out.numpy().transpose(1, 2, 0)), height, width, nearest=bool(self.target.classes))
 
     def tensors(self, pixels: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d h w"]:
         """Translate a tensor of native pixels that lies on the CPU or the device; the result lies on the CPU."""
@@ -229,7 +231,7 @@ class Translator:
         """
         self.source.check(torch.from_numpy(np.array(source[:1, :1])).permute(2, 0, 1)[None])
         if out is None:
-            out = np.empty((*source.shape[:2], self.target.channels), self.target.dtype)
+            out = np.empty((*source.shape[:2], self.target.bands), self.target.dtype)
         with self._one_by_stages, ExitStack() as stack:
             half = self._left() // 2  # for windows, and as much for feature maps in memory
             run = StagedRun(self._torch(), source, half)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from diptych.errors import ConfigError
 from diptych.losses.precision import without_autocast
-from diptych.settings import Positive, Rule, check_settings
+from diptych.pixels import Domain
+from diptych.settings import Positive, Rule, Whole, check_settings
 
 Images = Float[Tensor, "n c h w"]
 Correlation = Annotated[float, Rule(lambda r: -1.0 <= r <= 1.0, "between -1 and 1, as correlations are")]
@@ -27,29 +29,88 @@ def l1(x: Float[Tensor, n * c], y: Float[Tensor, n * c]) -> Float[Tensor, ""]:
 class PixelLoss:
     """The mean distance of images from their targets, pixel by pixel; it takes the place of L1 in a method's objective.
 
-    ``kind``: l1 is the absolute difference; bce is the binary cross-entropy of values read as probabilities (v + 1) / 2.
+    ``kind``: l1 is the absolute difference; bce is the binary cross-entropy of values read as probabilities (v + 1) / 2; ce is
+    the cross-entropy of the classes of label maps, one channel each, which is what l1 becomes where a domain holds labels.
     ``foreground``: the weight of non-background pixels, those that differ from the median of their image's channel. An empty page
-    minimises the plain mean of a drawing with few lines; a weight above 1 mends that.
+    minimises the plain mean of a drawing with few lines; a weight above 1 mends that. ``max_shift``: each target may first be
+    moved by up to so many pixels, to where the image is nearest to it, and what this moves out of sight does not count: for pairs
+    that do not quite lie on one another.
     """
 
-    kind: Literal["l1", "bce"] = "l1"
+    kind: Literal["l1", "bce", "ce"] = "l1"
     foreground: Positive = 1.0
+    max_shift: Whole = 0
 
     def __post_init__(self) -> None:
         check_settings(self, "pixel_loss")
 
     def __call__(self, x: Images, y: Images, counts: Float[Tensor, " n"] | None = None) -> Float[Tensor, ""]:
         """The loss of images x against targets y, both in [-1, 1]; ``counts`` weights each image, 1 where it is not given."""
+        paper = background(y) if self.foreground != 1.0 else None
+        if self.max_shift:
+            x, y = nearest_shift(x, y, self.max_shift)
+        at_background = None if paper is None else y == paper
         if self.kind == "bce":
-            p, t = (x + 1) / 2, (y + 1) / 2
-            # A saturated probability is kept from 0 and 1, and its gradient passes: nets.blocks.bounded makes it the logit's.
-            p = p + (p.clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY) - p).detach()
+            p, t = _probabilities(x), (y + 1) / 2
             losses = -(t * p.log() + (1 - t) * (1 - p).log())
+        elif self.kind == "ce":
+            losses = cross_entropy(x, y)[:, None]
+            at_background = None if at_background is None else at_background.all(1, keepdim=True)
         else:
             losses = (x - y).abs()
-        if self.foreground != 1.0:
-            losses = losses * torch.where(y == background(y), 1.0, self.foreground)
+        if at_background is not None:
+            losses = losses * torch.where(at_background, 1.0, self.foreground)
         return (losses if counts is None else losses * counts[:, None, None, None]).mean()
+
+    @property
+    def exact(self) -> PixelLoss:
+        """This loss without shifts, for an image that is compared with itself."""
+        return replace(self, max_shift=0) if self.max_shift else self
+
+    def on(self, domain: Domain) -> PixelLoss:
+        """This loss for images of a domain: the cross-entropy of classes takes the place of l1 where they are label maps.
+
+        Raises ConfigError for ce where there are no labels.
+        """
+        if self.kind == "ce" and not domain.classes:
+            raise ConfigError("pixel_loss.kind ce compares classes, and this side holds none; set data.labels, or choose l1")
+        return replace(self, kind="ce") if domain.classes and self.kind == "l1" else self
+
+
+def nearest_shift(x: Images, y: Images, most: int) -> tuple[Float[Tensor, "n c p q"], Float[Tensor, "n c p q"]]:
+    """The middle of x, without ``most`` pixels at each edge, and what of y is nearest to it by L1 among all shifts up to that.
+
+    The shift is found for each image on its own and passes no gradient. Raises ConfigError for images that have no middle.
+    """
+    height, width = x.shape[2] - 2 * most, x.shape[3] - 2 * most
+    if min(height, width) < 1:
+        raise ConfigError(f"pixel_loss.max_shift {most} leaves nothing of crops of {x.shape[2]} x {x.shape[3]} pixels; lower it")
+    middle = x[:, :, most : most + height, most : most + width]
+    with torch.no_grad():
+        places = [(top, left) for top in range(2 * most + 1) for left in range(2 * most + 1)]
+        apart = [(middle - y[:, :, top : top + height, left : left + width]).abs().mean((1, 2, 3)) for top, left in places]
+        best = torch.stack(apart).argmin(0)
+        rows = (best // (2 * most + 1))[:, None] + torch.arange(height, device=x.device)
+        columns = (best % (2 * most + 1))[:, None] + torch.arange(width, device=x.device)
+        images = torch.arange(len(x), device=x.device)[:, None, None]
+        moved = y[images, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+    return middle, moved
+
+
+def cross_entropy(x: Images, y: Images) -> Float[Tensor, "n h w"]:
+    """The cross-entropy of each pixel of x with the class of y, whose channels are 1 for the class and -1 for others.
+
+    x are outputs of tanh; twice their arguments are the logits of the softmax: 2 atanh(x) = log p - log (1 - p), p = (x + 1) / 2.
+    """
+    p = _probabilities(x)
+    return F.cross_entropy(p.log() - (1 - p).log(), y.argmax(1), reduction="none")
+
+
+def _probabilities(x: Images) -> Images:
+    """Values of tanh as probabilities. Saturated ones are kept from 0 and 1, and their gradient passes: nets.blocks.bounded makes
+    it the logit's."""
+    p = (x + 1) / 2
+    return p + (p.clamp(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY) - p).detach()
 
 
 @dataclass(frozen=True)

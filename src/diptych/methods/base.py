@@ -18,6 +18,7 @@ from diptych.nets import Norm, apply_each
 from diptych.nets.frozen import frozen as frozen
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
+from diptych.settings import Size
 
 Terms = dict[str, Tensor]
 """Scalar losses by name, already weighted: they add up to the phase's loss."""
@@ -73,8 +74,8 @@ class MethodConfig(Protocol):
     images: ClassVar[tuple[str, ...]]
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> Method:
-        """The method with freshly initialised networks, for training crops of crop_size pixels."""
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> Method:
+        """The method with freshly initialised networks, for training crops of crop_size: a side, or (height, width)."""
         ...
 
 

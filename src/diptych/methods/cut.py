@@ -20,7 +20,7 @@ code gives it the cosine -10; hdce's gamma does not change during training; SinC
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, final
 
 import torch
@@ -57,7 +57,7 @@ from diptych.nets.blocks import SampleNorm
 from diptych.nets.modes import Mode
 from diptych.nets.resnet import tap_channels
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Weight, Whole, check_settings
+from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class CUTConfig:
                 "cut: lambda_nce, lambda_nce_idt and lambda_src are all 0, so nothing ties a translation to its source; set one"
             )
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> CUT:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> CUT:
         """G_ab, H and D_b. Raises ConfigError for domains of different channels: G's encoder sees images of both."""
         if a.channels != b.channels:
             raise ConfigError(
@@ -125,7 +125,7 @@ class CUTConfig:
         D_b = PatchGAN(b.channels, width=self.ndf, num_layers=self.num_layers, norm=self.norm, downsample=self.downsample)
         for net in (G_ab, H, D_b):
             initialise(net, self.init, self.init_gain)
-        return CUT(self, G_ab, H, D_b if self.lambda_gan else None)
+        return CUT(replace(self, pixel_loss=self.pixel_loss.on(b)), G_ab, H, D_b if self.lambda_gan else None)
 
 
 @final
@@ -168,7 +168,7 @@ class CUT(Method):
         terms |= self._contrasts(source, target, len(real_a))
         fake_b, idt_b = mirrored(fake[: len(real_a)]), mirrored(fake[len(real_a) :]) if self.identity else None
         if c.lambda_identity and idt_b is not None:
-            terms["idt_b"] = c.lambda_identity * c.pixel_loss(idt_b, real_b)
+            terms["idt_b"] = c.lambda_identity * c.pixel_loss.exact(idt_b, real_b)
         if batch.known is not None:
             terms["pair_ab"] = c.lambda_pair * c.pixel_loss(fake_b, real_b, batch.known)
         yield "G", terms | self.extra(real_a=real_a, real_b=real_b, fake_b=fake_b, idt_b=idt_b)

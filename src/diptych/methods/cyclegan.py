@@ -28,7 +28,7 @@ from diptych.methods.pool import ImagePool
 from diptych.nets import GeneratorName, Init, Norm, PatchGAN, Upsample, apply_side_by_side, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Weight, Whole, check_settings
+from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings, sides
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class CycleGANConfig:
                 "cyclegan: lambda_gan, lambda_cycle_a and lambda_cycle_b are all 0, so there is nothing to learn; set one"
             )
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> CycleGAN:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> CycleGAN:
         """G_ab, G_ba, and D_a, D_b with their pools of crops."""
         if self.lambda_identity and a.channels != b.channels:
             log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
@@ -89,10 +89,11 @@ class CycleGANConfig:
             return initialise(net, self.init, self.init_gain) if self.lambda_gan else None
 
         def pool(domain: Domain) -> ImagePool:
-            return ImagePool(self.pool_size if self.lambda_gan else 0, domain.channels, crop_size, crop_size)
+            return ImagePool(self.pool_size if self.lambda_gan else 0, domain.channels, *sides(crop_size))
 
         identity = bool(self.lambda_identity) and a.channels == b.channels
-        return CycleGAN(self, translator(a, b), translator(b, a), judge(a), judge(b), pool(a), pool(b), identity)
+        pixel_losses = self.pixel_loss.on(a), self.pixel_loss.on(b)
+        return CycleGAN(self, translator(a, b), translator(b, a), judge(a), judge(b), pool(a), pool(b), identity, pixel_losses)
 
 
 @final
@@ -109,11 +110,13 @@ class CycleGAN(Method):
         pool_a: ImagePool,
         pool_b: ImagePool,
         identity: bool,
+        pixel_losses: tuple[PixelLoss, PixelLoss],
     ) -> None:
         super().__init__()
         self.config, self.identity = config, identity
         self.G_ab, self.G_ba, self.D_a, self.D_b = G_ab, G_ba, D_a, D_b
         self.pool_a, self.pool_b = pool_a, pool_b
+        self.pixel_loss_a, self.pixel_loss_b = pixel_losses
 
     def generators(self) -> dict[str, nn.Module]:
         return {"a2b": self.G_ab, "b2a": self.G_ba}
@@ -127,8 +130,8 @@ class CycleGAN(Method):
         terms: Terms = {}
         if self.identity:
             (fake_b, idt_b), (fake_a, idt_a) = apply_side_by_side((self.G_ab, real_a, real_b), (self.G_ba, real_b, real_a))
-            terms["idt_a"] = c.lambda_identity * c.lambda_cycle_a * c.pixel_loss(idt_a, real_a)
-            terms["idt_b"] = c.lambda_identity * c.lambda_cycle_b * c.pixel_loss(idt_b, real_b)
+            terms["idt_a"] = c.lambda_identity * c.lambda_cycle_a * self.pixel_loss_a.exact(idt_a, real_a)
+            terms["idt_b"] = c.lambda_identity * c.lambda_cycle_b * self.pixel_loss_b.exact(idt_b, real_b)
         else:
             (fake_b,), (fake_a,) = apply_side_by_side((self.G_ab, real_a), (self.G_ba, real_b))
         if c.lambda_cycle_a and c.lambda_cycle_b:
@@ -138,17 +141,17 @@ class CycleGAN(Method):
         elif c.lambda_cycle_b:
             rec_b = self.G_ab(fake_a)
         if rec_a is not None:
-            terms["cycle_a"] = c.lambda_cycle_a * c.pixel_loss(rec_a, real_a)
+            terms["cycle_a"] = c.lambda_cycle_a * self.pixel_loss_a.exact(rec_a, real_a)
         if rec_b is not None:
-            terms["cycle_b"] = c.lambda_cycle_b * c.pixel_loss(rec_b, real_b)
+            terms["cycle_b"] = c.lambda_cycle_b * self.pixel_loss_b.exact(rec_b, real_b)
         if self.D_a and self.D_b:
             with frozen(self.D_a, self.D_b):
                 (on_b,), (on_a,) = apply_side_by_side((self.D_b, fake_b), (self.D_a, fake_a))
                 terms["gan_ab"] = c.lambda_gan * generator_loss(on_b, c.gan)
                 terms["gan_ba"] = c.lambda_gan * generator_loss(on_a, c.gan)
         if batch.known is not None:
-            terms["pair_ab"] = c.lambda_pair * c.pixel_loss(fake_b, real_b, batch.known)
-            terms["pair_ba"] = c.lambda_pair * c.pixel_loss(fake_a, real_a, batch.known)
+            terms["pair_ab"] = c.lambda_pair * self.pixel_loss_b(fake_b, real_b, batch.known)
+            terms["pair_ba"] = c.lambda_pair * self.pixel_loss_a(fake_a, real_a, batch.known)
         terms |= self.extra(
             real_a=real_a, real_b=real_b, fake_a=fake_a, fake_b=fake_b, rec_a=rec_a, rec_b=rec_b, idt_a=idt_a, idt_b=idt_b
         )

@@ -46,7 +46,7 @@ from diptych.nets.blocks import SampleNorm
 from diptych.nets.modes import Mode
 from diptych.nets.resnet import tap_channels
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Weight, Whole, check_settings
+from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class DCLGANConfig:
         if not self.lambda_nce:
             raise ConfigError("dclgan: lambda_nce is 0, so nothing ties a translation to its source; set it greater than 0")
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> DCLGAN:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> DCLGAN:
         """G_ab, G_ba, H_a, H_b, and D_a, D_b."""
         if self.lambda_identity and a.channels != b.channels:
             log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
@@ -115,7 +115,8 @@ class DCLGANConfig:
 
         identity = bool(self.lambda_identity) and a.channels == b.channels
         nets = translator(a, b), translator(b, a), projector(a), projector(b), judge(a), judge(b)
-        return DCLGAN(self, *nets, identity)
+        pixel_losses = self.pixel_loss.on(a), self.pixel_loss.on(b)
+        return DCLGAN(self, *nets, identity, pixel_losses)
 
 
 def encoder_taps(num_blocks: int) -> tuple[str, ...]:
@@ -137,9 +138,11 @@ class DCLGAN(Method):
         D_a: nn.Module | None,
         D_b: nn.Module | None,
         identity: bool,
+        pixel_losses: tuple[PixelLoss, PixelLoss],
     ) -> None:
         super().__init__()
         self.config, self.identity = config, identity
+        self.pixel_loss_a, self.pixel_loss_b = pixel_losses
         self.G_ab, self.G_ba, self.H_a, self.H_b, self.D_a, self.D_b = G_ab, G_ba, H_a, H_b, D_a, D_b
         self.taps = encoder_taps(len(G_ab.blocks))
 
@@ -160,15 +163,15 @@ class DCLGAN(Method):
             "nce_b": 0.5 * c.lambda_nce * patch_nce_of_maps(taps(self.G_ab, fake_a, self.taps), of_b, self.H_a, self.H_b, *how),
         }
         if idt_a is not None and idt_b is not None:
-            terms["idt_a"] = 0.5 * c.lambda_identity * c.pixel_loss(idt_a, real_a)
-            terms["idt_b"] = 0.5 * c.lambda_identity * c.pixel_loss(idt_b, real_b)
+            terms["idt_a"] = 0.5 * c.lambda_identity * self.pixel_loss_a.exact(idt_a, real_a)
+            terms["idt_b"] = 0.5 * c.lambda_identity * self.pixel_loss_b.exact(idt_b, real_b)
         if self.D_a and self.D_b:
             with frozen(self.D_a, self.D_b):
                 terms["gan_ab"] = 0.5 * c.lambda_gan * generator_loss(self.D_b(fake_b), c.gan)
                 terms["gan_ba"] = 0.5 * c.lambda_gan * generator_loss(self.D_a(fake_a), c.gan)
         if batch.known is not None:
-            terms["pair_ab"] = c.lambda_pair * c.pixel_loss(fake_b, real_b, batch.known)
-            terms["pair_ba"] = c.lambda_pair * c.pixel_loss(fake_a, real_a, batch.known)
+            terms["pair_ab"] = c.lambda_pair * self.pixel_loss_b(fake_b, real_b, batch.known)
+            terms["pair_ba"] = c.lambda_pair * self.pixel_loss_a(fake_a, real_a, batch.known)
         terms |= self.extra(real_a=real_a, real_b=real_b, fake_a=fake_a, fake_b=fake_b, idt_a=idt_a, idt_b=idt_b)
         yield "G", terms
         if self.D_a and self.D_b:

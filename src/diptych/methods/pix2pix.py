@@ -12,7 +12,7 @@ Deliberate differences from the authors' code: any generator, norm and adversari
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 import torch
@@ -24,7 +24,7 @@ from diptych.methods.base import Batch, Method, Terms, check_critic, discriminat
 from diptych.nets import GeneratorName, Init, Norm, PatchGAN, Upsample, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Weight, Whole, check_settings
+from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Pix2PixConfig:
         if not (self.lambda_gan or self.lambda_l1):
             raise ConfigError("pix2pix: lambda_gan and lambda_l1 are both 0, so there is nothing to learn; set one of them")
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> Pix2Pix:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> Pix2Pix:
         """G_ab from a to b, and D_b judging b (beside a, when conditional)."""
         shape = {"width": self.ngf, "norm": self.norm, "dropout": self.dropout, "upsample": self.upsample}
         judged = b.channels + (a.channels if self.conditional else 0)
         G_ab = initialise(generator(self.generator, a.channels, b.channels, **shape), self.init, self.init_gain)
         D_b = initialise(PatchGAN(judged, width=self.ndf, num_layers=self.num_layers, norm=self.norm), self.init, self.init_gain)
-        return Pix2Pix(self, G_ab, D_b if self.lambda_gan else None)
+        return Pix2Pix(replace(self, pixel_loss=self.pixel_loss.on(b)), G_ab, D_b if self.lambda_gan else None)
 
 
 @final

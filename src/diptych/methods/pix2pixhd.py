@@ -18,7 +18,7 @@ for each label, and instance maps become edges, where the data are read.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, final
 
@@ -31,7 +31,7 @@ from diptych.methods.base import Batch, Method, Terms, check_critic, discriminat
 from diptych.nets import GlobalGenerator, Init, LocalEnhancer, MultiscaleDiscriminator, Norm, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Fraction, Positive, Weight, Whole, check_settings
+from diptych.settings import Count, Fraction, Positive, Size, Weight, Whole, check_settings
 from diptych.trees import read_tree
 
 
@@ -80,7 +80,7 @@ class Pix2PixHDConfig:
         if self.enhancers and self.ngf % 2**self.enhancers:
             raise ConfigError(f"method.ngf must be halved {self.enhancers} times (method.enhancers), found {self.ngf}")
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> Pix2PixHD:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> Pix2PixHD:
         """G_ab from a to b, and D_b judging a beside b at several scales."""
         shape = {"num_downs": self.num_downs, "num_blocks": self.num_blocks, "norm": self.norm}
         if self.enhancers:
@@ -92,7 +92,8 @@ class Pix2PixHDConfig:
         D_b = MultiscaleDiscriminator(
             a.channels + b.channels, width=self.ndf, num_layers=self.num_layers, num_scales=self.num_scales, norm=self.norm
         )
-        method = Pix2PixHD(self, initialise(G_ab, self.init, self.init_gain), initialise(D_b, self.init, self.init_gain))
+        config = replace(self, pixel_loss=self.pixel_loss.on(b))
+        method = Pix2PixHD(config, initialise(G_ab, self.init, self.init_gain), initialise(D_b, self.init, self.init_gain))
         if self.global_snapshot:
             load_global(method.G_ab, self.global_snapshot)
         return method

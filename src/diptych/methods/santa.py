@@ -16,7 +16,7 @@ Deliberate differences from the authors' code: all decodings of a step are one j
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -28,7 +28,7 @@ from diptych.methods.base import Batch, Method, Terms, discriminator_terms, froz
 from diptych.nets import AdaINResNet, Downsample, Init, PatchGAN, ResNetName, Upsample, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Weight, Whole, check_settings
+from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class SANTAConfig:
         if not (self.lambda_gan or self.lambda_identity):
             raise ConfigError("santa: lambda_gan and lambda_identity are both 0, so nothing is learnt of the target; set one")
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> SANTA:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> SANTA:
         """G_ab and D_b. Raises ConfigError for domains of different channels: G encodes images of both."""
         if a.channels != b.channels:
             raise ConfigError(
@@ -81,7 +81,7 @@ class SANTAConfig:
         D_b = PatchGAN(b.channels, width=self.ndf, num_layers=self.num_layers, downsample=self.downsample)
         for net in (G_ab, D_b):
             initialise(net, self.init, self.init_gain)
-        return SANTA(self, G_ab, D_b if self.lambda_gan else None)
+        return SANTA(replace(self, pixel_loss=self.pixel_loss.on(b)), G_ab, D_b if self.lambda_gan else None)
 
 
 def decoder_taps(num_blocks: int) -> tuple[str, ...]:
@@ -128,8 +128,8 @@ class SANTA(Method):
         if self.D_b:
             with frozen(self.D_b):
                 terms["gan"] = c.lambda_gan * generator_loss(self.D_b(fake_b), c.gan)
-        terms["rec_a"] = c.lambda_rec * c.pixel_loss(rec_a, real_a)
-        terms["idt_b"] = c.lambda_identity * c.pixel_loss(idt_b, real_b)
+        terms["rec_a"] = c.lambda_rec * c.pixel_loss.exact(rec_a, real_a)
+        terms["idt_b"] = c.lambda_identity * c.pixel_loss.exact(idt_b, real_b)
         terms["mean"] = c.lambda_mean * mean.float().square().mean()
         terms["path"] = c.lambda_path * path_length([x[3 * n :] for x in maps], later - earlier)
         if batch.known is not None:

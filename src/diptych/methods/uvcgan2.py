@@ -31,7 +31,7 @@ from diptych.nets.batch_head import BatchHeadDiscriminator, FeatureQueue
 from diptych.nets.modes import Mode
 from diptych.nets.vit_modnet import VitModnet
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Rule, Weight, Whole, check_settings
+from diptych.settings import Count, Positive, Rule, Size, Weight, Whole, check_settings, sides
 
 log = logging.getLogger(__name__)
 VIT = "vit_modnet"
@@ -78,7 +78,7 @@ class UVCGAN2Config:
                 "method.gan wgan needs a penalty around 1, uvcgan2 has one around 0; choose lsgan, hinge or vanilla"
             )
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> UVCGAN2:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> UVCGAN2:
         """G_ab, G_ba, and D_a, D_b with queues of the features of real and of generated crops."""
         if self.lambda_identity and a.channels != b.channels:
             log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
@@ -93,17 +93,18 @@ class UVCGAN2Config:
             shape = {"width": self.ndf, "num_layers": self.num_layers, "batch_norm": self.pool_size > 0}
             return BatchHeadDiscriminator(domain.channels, **shape)  # type: ignore[arg-type]
 
-        if crop_size < (smallest := 3 * 2**self.num_layers):
+        if min(sides(crop_size)) < (smallest := 3 * 2**self.num_layers):
             raise ConfigError(
                 f"data.crop_size must be at least {smallest} for method.num_layers {self.num_layers}, found {crop_size}; "
                 "use larger crops or fewer layers"
             )
         D_a, D_b = judge(a), judge(b)
         with torch.no_grad():
-            shape = D_b.body(torch.zeros(1, b.channels, crop_size, crop_size)).shape[1:]
+            shape = D_b.body(torch.zeros(1, b.channels, *sides(crop_size))).shape[1:]
         queues = {f"{kind}_{side}": FeatureQueue(self.pool_size, *shape) for kind in ("real", "fake") for side in "ab"}
         identity = bool(self.lambda_identity) and a.channels == b.channels
-        return UVCGAN2(self, translator(a, b), translator(b, a), D_a, D_b, queues, identity)
+        pixel_losses = self.pixel_loss.on(a), self.pixel_loss.on(b)
+        return UVCGAN2(self, translator(a, b), translator(b, a), D_a, D_b, queues, identity, pixel_losses)
 
 
 @final
@@ -119,9 +120,11 @@ class UVCGAN2(Method):
         D_b: nn.Module,
         queues: dict[str, FeatureQueue],
         identity: bool,
+        pixel_losses: tuple[PixelLoss, PixelLoss],
     ) -> None:
         super().__init__()
         self.config, self.identity = config, identity
+        self.pixel_loss_a, self.pixel_loss_b = pixel_losses
         self.G_ab, self.G_ba, self.D_a, self.D_b = G_ab, G_ba, D_a, D_b
         self.queues = nn.ModuleDict(queues)
 
@@ -138,22 +141,22 @@ class UVCGAN2(Method):
         if self.identity:
             (fake_b, idt_b), (fake_a, idt_a) = apply_side_by_side((self.G_ab, real_a, real_b), (self.G_ba, real_b, real_a))
             images |= {"idt_a": idt_a, "idt_b": idt_b}
-            terms["idt_a"] = c.lambda_identity * c.lambda_cycle * c.pixel_loss(idt_a, real_a)
-            terms["idt_b"] = c.lambda_identity * c.lambda_cycle * c.pixel_loss(idt_b, real_b)
+            terms["idt_a"] = c.lambda_identity * c.lambda_cycle * self.pixel_loss_a.exact(idt_a, real_a)
+            terms["idt_b"] = c.lambda_identity * c.lambda_cycle * self.pixel_loss_b.exact(idt_b, real_b)
         else:
             (fake_b,), (fake_a,) = apply_side_by_side((self.G_ab, real_a), (self.G_ba, real_b))
         images |= {"fake_a": fake_a, "fake_b": fake_b}
         if c.lambda_cycle:
             (rec_b,), (rec_a,) = apply_side_by_side((self.G_ab, fake_a), (self.G_ba, fake_b))
             images |= {"rec_a": rec_a, "rec_b": rec_b}
-            terms["cycle_a"] = c.lambda_cycle * c.pixel_loss(rec_a, real_a)
-            terms["cycle_b"] = c.lambda_cycle * c.pixel_loss(rec_b, real_b)
+            terms["cycle_a"] = c.lambda_cycle * self.pixel_loss_a.exact(rec_a, real_a)
+            terms["cycle_b"] = c.lambda_cycle * self.pixel_loss_b.exact(rec_b, real_b)
         with frozen(self.D_a, self.D_b):
             terms["gan_ab"] = c.lambda_gan * generator_loss(self.D_b(fake_b, self._queue("fake_b").past()), c.gan)
             terms["gan_ba"] = c.lambda_gan * generator_loss(self.D_a(fake_a, self._queue("fake_a").past()), c.gan)
         if batch.known is not None:
-            terms["pair_ab"] = c.lambda_pair * c.pixel_loss(fake_b, real_b, batch.known)
-            terms["pair_ba"] = c.lambda_pair * c.pixel_loss(fake_a, real_a, batch.known)
+            terms["pair_ab"] = c.lambda_pair * self.pixel_loss_b(fake_b, real_b, batch.known)
+            terms["pair_ba"] = c.lambda_pair * self.pixel_loss_a(fake_a, real_a, batch.known)
         yield "G", terms | self.extra(**images)
         alpha = torch.rand((), device=real_a.device)
         of_a = self._judge(self.D_a, "a", real_a, fake_a.detach(), alpha)

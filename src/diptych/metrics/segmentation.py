@@ -16,7 +16,7 @@ from torch import Tensor
 
 from diptych.errors import DataError
 from diptych.metrics.estimate import MIN_FOR_INTERVAL, Estimate, jackknife_error, jackknife_estimate, student_interval
-from diptych.metrics.palette import IGNORED, NO_CLASS, Palette
+from diptych.palette import IGNORED, NO_CLASS, Palette
 
 __all__ = [
     "Palette",

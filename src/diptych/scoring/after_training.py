@@ -47,10 +47,10 @@ def score_test_images(
         show_one_side(folder, recipe, device)
         return None
     try:
-        census = readable(real.split)
         path = folder / "snapshot.safetensors"
         device = str(pick_device(device))
         loaded = Loaded.on(Snapshot.load(path), device)
+        census = readable(real.split, fitting=recipe.data.fit, labels=(loaded.snapshot.a, loaded.snapshot.b))
         for direction, translator in loaded.translators.items():
             split = census.split if direction == "a2b" else census.split.swapped()
             sheet = sheet_of(translator.tensors, translator.source, translator.target, recipe.data, split)

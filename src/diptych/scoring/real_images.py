@@ -11,8 +11,10 @@ from typing import Literal
 
 from diptych.data.census import Census, take_census
 from diptych.data.folders import Layout, Split, find_data
+from diptych.data.frames import Fitting
 from diptych.errors import DataError
 from diptych.messages import show
+from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.recorded import Recorded
 
@@ -67,12 +69,18 @@ def unseen_split(layout: Layout, split_name: SplitName, data: Sequence[str | Pat
     return layout.train
 
 
-def readable(split: Split, on_progress: Callable[[int, int], None] | None = None) -> Census:
+def readable(
+    split: Split,
+    on_progress: Callable[[int, int], None] | None = None,
+    fitting: Fitting = "none",
+    labels: tuple[Domain | None, Domain | None] = (None, None),
+) -> Census:
     """The census of images to score; the log names those that cannot be read, which are left out.
 
-    Raises DataError as take_census does, when more than a few cannot be read.
+    ``fitting`` brings the images of pairs to one size; ``labels`` are domains, of which those of labels judge their side. Raises
+    DataError as take_census does, when more than a few cannot be read.
     """
-    census = take_census(split, on_progress=on_progress)
+    census = take_census(split, on_progress=on_progress, fitting=fitting, labels=labels)
     for skipped in census.skipped:
         log.warning("not scored: %s", skipped)
     return census

@@ -252,7 +252,7 @@ def _of_snapshot(
     remark: str = "",
 ) -> Task:
     """A snapshot on the real images that can be read. Raises ConfigError for a direction that it does not translate."""
-    census = readable(real.split, reading)
+    census = readable(real.split, reading, config.fit, (snapshot.a, snapshot.b))
     config = as_published(config, request.protocol) if request.protocol else config
     snapshot.domains(request.direction or next(iter(snapshot.generators), "a2b"))
     loaded = Loaded.on(snapshot, request.device, request.seed)

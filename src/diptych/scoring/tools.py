@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +55,8 @@ def tools_of(
     option as the command line does.
     """
     refuse_unordered(palette, segmenter)
-    colours = _palette(palette, labels, subjects) if palette is not None else None
+    labels = labels or _label_side(subjects)
+    colours = _palette(palette, labels, subjects)
     files = weight_files(weights)
     kept = FeatureCache(cache_folder() / "features" if cache else None)
     loaded = _classifier(classifier, subjects, files, kept, device) if classifier is not None else None
@@ -122,8 +124,21 @@ def feature_network(features: str | Extractor | None, device: str) -> str | Extr
     return NetworkExtractor(network.name, network.sha256, {"layer": "the file's first output"}, answer, "cpu")
 
 
-def _palette(given: str | Path | Palette, labels: Side | None, subjects: Sequence[Subject]) -> Palette:
-    """The palette itself, of a file, or found in the label images to score."""
+def _label_side(subjects: Sequence[Subject]) -> Side | None:
+    """The side that was trained on as labels; None where neither was, or both were."""
+    for subject in subjects:
+        sides = dict(zip(subject.direction.split("2"), (subject.source, subject.target), strict=True))
+        found = [side for side, domain in sides.items() if domain.classes]
+        if len(found) == 1:
+            return cast(Side, found[0])
+    return None
+
+
+def _palette(given: str | Path | Palette | None, labels: Side | None, subjects: Sequence[Subject]) -> Palette | None:
+    """The palette itself, of a file, or found in the label images to score; where none is given, that of a domain of labels."""
+    if given is None:
+        domains = [domain for subject in subjects for domain in (subject.source, subject.target) if domain.classes]
+        return Palette(np.array(domains[0].colours)) if labels and domains else None
     if isinstance(given, Palette):
         return given
     if (count := num_colours(given)) is None:

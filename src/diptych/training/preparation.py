@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import torch
 
+from diptych.data.alignment import registered
 from diptych.data.census import Census, take_census
 from diptych.data.checkup import quick_check
 from diptych.data.folders import Layout, find_data
 from diptych.data.holdout import MIN_HELD_OUT, hold_out
+from diptych.data.labels import label_domains, label_remarks
 from diptych.data.ranges import parse_range
 from diptych.errors import ConfigError, Interrupted
 from diptych.methods import Method
@@ -48,14 +51,20 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
             raise Interrupted("stopped before training began; run the same command to begin", interrupts.signum)
 
     train = recipe.data.oriented(layout.train)
-    whole = take_census(train, strict=strict, value_range=parse_range(recipe.data.range), on_progress=counted)
+    labels = label_domains(train, recipe.data.labels, recipe.data.classes)
+    how: dict[str, Any] = {"value_range": parse_range(recipe.data.range), "labels": labels, "fitting": recipe.data.fit}
+    whole = take_census(train, strict=strict, on_progress=counted, **how)
+    whole, moved = registered(whole, recipe.data.max_shift)
+    if recipe.data.max_shift:
+        log.info("%s pairs were shifted (data.max_shift), and are cut to what both of their images show", f"{moved:,}")
     census = with_validation(whole, layout, recipe)
     run.keep_census(census)
     keep_prints(run, layout, recipe)
     log.info("images: a %s, b %s", census.a, census.b)
     if layout.unused:
         log.warning("not used, as it is not part of the layout: %s", layout.leftovers)
-    for remark in census.remarks():
+    pictures = [(name, refs) for name, refs, domain in zip("ab", (train.a, train.b), labels, strict=True) if not domain]
+    for remark in (*census.remarks(), *label_remarks(pictures)):
         log.warning("%s", remark)
     for finding in quick_check({"train": census.split, "val": census.val, "test": layout.test}):
         log.warning("%s", finding)
@@ -77,10 +86,10 @@ def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
             )
         return replace(census, split=train, val=held_out)
     refuse_test(layout.val, layout.test)
-    found = take_census(recipe.data.oriented(layout.val), like=census)
+    found = take_census(recipe.data.oriented(layout.val), like=census, fitting=recipe.data.fit)
     for skipped in found.skipped:
         log.warning("skipped: %s", skipped)
-    return replace(census, val=found.split)
+    return replace(census, val=registered(found, recipe.data.max_shift)[0].split)
 
 
 def build_method(recipe: Recipe, census: Census, world: World) -> Method:

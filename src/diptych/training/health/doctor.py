@@ -130,7 +130,7 @@ def _crops(census: Census, recipe: Recipe, device: torch.device) -> Batch:
     Mirroring would make the two images of an unpaired sample alike in a way that says nothing about the networks.
     """
     pairs = recipe.data.pairs if match(census.split).pairs else 0.0  # held-out images may hold no known pair
-    crops = Crops(census, replace(recipe.data, load_size=recipe.data.crop_size, flip=False, pairs=pairs), recipe.train.seed)
+    crops = Crops(census, replace(recipe.data.unaugmented(), pairs=pairs), recipe.train.seed)
     samples = [crops[k] for k in range(max(2, min(NUM_TRANSLATED, len(crops))))]
     a, b = torch.stack([s.a for s in samples]).to(device), torch.stack([s.b for s in samples]).to(device)
     return Batch(census.a.encode(a), census.b.encode(b))

@@ -174,7 +174,7 @@ def measure_steps(recipe: Recipe, domains: tuple[Domain, Domain], device: torch.
         buffer.mul_(1)  # pages of zeros take no memory until they are written to, as when pools fill
     weights = sum(p.nbytes for p in method.parameters())
     fixed = peak_memory(device) + 3 * weights  # gradients and Adam's two moments are still to be allocated
-    batch_size, crop = recipe.train.batch_size, recipe.data.crop_size
+    batch_size, crop = recipe.train.batch_size, recipe.data.crop_side
     a, b = (_random_images(domain, batch_size, crop) for domain in domains)
     native = NativeBatch(a, b, (("", ""),) * batch_size, ())
     on_gpu = device.type == "cuda"  # the loop replays a CUDA graph there
@@ -206,5 +206,5 @@ def measure_steps(recipe: Recipe, domains: tuple[Domain, Domain], device: torch.
 
 def _random_images(domain: Domain, count: int, crop: int) -> torch.Tensor:
     """Uniformly random native pixels of a domain."""
-    images = torch.rand(count, domain.channels, crop, crop) * (domain.high - domain.low) + domain.low
+    images = torch.rand(count, domain.bands, crop, crop) * (domain.high - domain.low) + domain.low
     return images.to(TORCH_DTYPES[domain.dtype])

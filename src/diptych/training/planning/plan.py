@@ -16,6 +16,7 @@ from diptych.data.census import take_census
 from diptych.data.datasets import Crops
 from diptych.data.folders import Split, find_data
 from diptych.data.holdout import hold_out
+from diptych.data.labels import label_domains
 from diptych.data.slots import Mapped, Slots
 from diptych.device import describe, pick_precision, workers_for
 from diptych.errors import OutOfMemory
@@ -62,7 +63,7 @@ class Plan:
     @property
     def peak(self) -> int:
         """The most memory that the training needs."""
-        return self.forecast.peak(self.recipe.train.batch_size, self.recipe.data.crop_size)
+        return self.forecast.peak(self.recipe.train.batch_size, self.recipe.data.crop_side)
 
     @property
     def room(self) -> float:
@@ -77,7 +78,7 @@ class Plan:
     @property
     def largest_batch(self) -> int:
         """The largest batch that fits at the recipe's crop; 0 when not even one image does."""
-        return self.forecast.largest_batch(self.recipe.data.crop_size, self.room)
+        return self.forecast.largest_batch(self.recipe.data.crop_side, self.room)
 
     @property
     def largest_crop(self) -> int:
@@ -93,7 +94,7 @@ class Plan:
     def seconds(self) -> float:
         """Seconds per step, including image loading unless workers overlap it."""
         batch_size = self.recipe.train.batch_size
-        step, reading = self.forecast.seconds(batch_size, self.recipe.data.crop_size), batch_size * self.reading
+        step, reading = self.forecast.seconds(batch_size, self.recipe.data.crop_side), batch_size * self.reading
         return max(step, reading / self.workers) if self.workers else step + reading
 
     def lines(self) -> list[str]:
@@ -144,14 +145,15 @@ def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: N
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, device)})
     layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout)
     train = recipe.data.oriented(layout.train)
-    census = take_census(sampled(train))
+    some = sampled(train)
+    census = take_census(some, labels=label_domains(some, recipe.data.labels, recipe.data.classes), fitting=recipe.data.fit)
     trained = train if layout.val else hold_out(train, recipe.data, recipe.train.seed)[0]
     reading = seconds_to_read(Crops(census, replace(recipe.data, pairs=0.0), recipe.train.seed))  # a sample may hold no pair
     available = memory_for_training(device)
     watch()
     with Bench(recipe, (census.a, census.b), device) as bench:
         forecast = measure_sizes(bench, available, watch)
-        fits = forecast.peak(recipe.train.batch_size, recipe.data.crop_size) <= available * (1 - MARGIN)
+        fits = forecast.peak(recipe.train.batch_size, recipe.data.crop_side) <= available * (1 - MARGIN)
         savings = () if fits else memory_savings(bench, forecast, available * (1 - MARGIN), watch)
     return Plan(
         recipe,
@@ -198,11 +200,11 @@ def measure_sizes(bench: Bench, available: int, watch: Watch) -> Forecast:
     When one image does not fit at the recipe's crop, smaller crops are tried. When the forecast says that a batch would not fit
     or be too slow, half of it is measured instead, and so on. Raises OutOfMemory when nothing fits.
     """
-    batch, crop, parts = bench.recipe.train.batch_size, bench.recipe.data.crop_size, bench.recipe.train.accumulate
+    batch, crop, parts = bench.recipe.train.batch_size, bench.recipe.data.crop_side, bench.recipe.train.accumulate
     found: list[Footprint] = []
 
     def take(batch: int, crop: int) -> None:
-        size = {"train.batch_size": batch, "data.crop_size": crop, "train.accumulate": math.gcd(batch, parts)}
+        size = {"train.batch_size": batch, "train.accumulate": math.gcd(batch, parts)} | square(bench.recipe, crop)
         footprint = bench.measure(SECONDS_TIMED, **size)
         found.extend([footprint] if footprint else [])
         watch()
@@ -227,11 +229,16 @@ def measure_sizes(bench: Bench, available: int, watch: Watch) -> Forecast:
     return Forecast(tuple(found))
 
 
+def square(recipe: Recipe, crop: int) -> dict[str, Any]:
+    """The settings of a square crop; load_size, of no matter to random images, must not be too small in place of a rectangle."""
+    return {"data.crop_size": crop} | ({} if isinstance(recipe.data.crop_size, int) else {"data.load_size": crop})
+
+
 def memory_savings(bench: Bench, forecast: Forecast, room: float, watch: Watch) -> list[str]:
     """Settings that make a recipe fit: a batch in parts, and recomputed activations. Both are measured."""
     last = max(forecast.footprints, key=lambda footprint: forecast.load(footprint.batch, footprint.crop))
-    batch, crop = bench.recipe.train.batch_size, bench.recipe.data.crop_size
-    size = {"train.batch_size": last.batch, "data.crop_size": last.crop}
+    batch, crop = bench.recipe.train.batch_size, bench.recipe.data.crop_side
+    size = {"train.batch_size": last.batch} | square(bench.recipe, last.crop)
     whole, ways = forecast.peak(batch, crop), []
 
     def saved(share: dict[str, Any]) -> float:

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from diptych.errors import DiptychError
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
+from diptych.settings import sides
 
 
 def relative_time(recipe: Recipe, other: Recipe, a: Domain, b: Domain) -> float | None:
@@ -24,7 +25,7 @@ def relative_time(recipe: Recipe, other: Recipe, a: Domain, b: Domain) -> float 
 
 
 def _cost(recipe: Recipe, a: Domain, b: Domain) -> float:
-    crop = recipe.data.crop_size
+    crop = sides(recipe.data.crop_size)
     with torch.device("meta"):
         method = recipe.build(a, b)
         counter = FlopCounterMode(display=False)
@@ -32,5 +33,5 @@ def _cost(recipe: Recipe, a: Domain, b: Domain) -> float:
             for nets in method.phases().values():
                 for net in nets:
                     channels = next(p for p in net.parameters() if p.ndim == 4).shape[1]
-                    net(torch.empty(1, channels, crop, crop))
+                    net(torch.empty(1, channels, *crop))
     return float(counter.get_total_flops() * (recipe.train.epochs + recipe.train.decay_epochs))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from diptych.errors import ConfigError, DataError, StorageError
-from diptych.metrics.palette import Palette
+from diptych.palette import Palette
 
 TWELVE = np.array(
     [
