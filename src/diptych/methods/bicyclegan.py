@@ -14,7 +14,7 @@ targets of the batch as real; the scales of D have one width and pix2pixHD's pad
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, final
 
 import torch
@@ -26,7 +26,7 @@ from diptych.nets import GENERATOR_RULE, Init, MultiscaleDiscriminator, Norm, Up
 from diptych.nets.latent import LatentEncoder, LatentUNet
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Rule, Weight, check_settings
+from diptych.settings import Count, Positive, Rule, Size, Weight, check_settings
 
 UNetName = Annotated[
     str,
@@ -77,7 +77,7 @@ class BicycleGANConfig:
         check_settings(self, "method")
         check_critic(self.gan, self.norm)
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> BicycleGAN:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> BicycleGAN:
         """G_ab, the encoder E_b of targets, and a discriminator for each of the two paths."""
         shape = {"width": self.ngf, "norm": self.norm, "dropout": self.dropout, "upsample": self.upsample}
         num_downs = int(self.generator.rpartition("_")[2])
@@ -88,7 +88,7 @@ class BicycleGANConfig:
         scales = {"width": self.ndf, "num_layers": self.num_layers, "num_scales": self.num_scales}
         judges = [MultiscaleDiscriminator(judged, norm=self.norm, **scales) for _ in range(2)]
         nets = [initialise(net, self.init, self.init_gain) for net in (G_ab, E_b, *judges)]
-        return BicycleGAN(self, *nets)
+        return BicycleGAN(replace(self, pixel_loss=self.pixel_loss.on(b)), *nets)
 
 
 @final

@@ -26,7 +26,7 @@ from diptych.nets.bridge import EARLIEST, BridgeKind, BridgeSampler, coefficient
 from diptych.nets.modes import Mode
 from diptych.nets.time_unet import TimeUNet
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Whole, check_settings
+from diptych.settings import Count, Positive, Size, Whole, check_settings
 
 DROPOUT = 0.1
 
@@ -56,7 +56,7 @@ class BridgeConfig:
     def __post_init__(self) -> None:
         check_settings(self, "method")
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> Bridge:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> Bridge:
         """The sampler from a to b. Raises ConfigError for domains of different channels, between which there is no mixture."""
         if a.channels != b.channels:
             raise ConfigError(

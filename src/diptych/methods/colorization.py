@@ -25,7 +25,7 @@ from diptych.nets import Init, Norm, PatchGAN, Upsample, initialise
 from diptych.nets.colorizer import Colorizer, lab_of, rgb_of
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Weight, Whole, check_settings
+from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ColorizationConfig:
         check_settings(self, "method")
         check_critic(self.gan, self.norm)
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> Colorization:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> Colorization:
         """G_ab and D_b. Raises ConfigError unless domain a is gray or RGB and b is RGB."""
         if a.channels not in (1, 3) or b.channels != 3:
             raise ConfigError(

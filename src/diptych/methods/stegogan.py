@@ -34,7 +34,7 @@ from diptych.nets import Init, PatchGAN, ResNetName, StegoResNet, Upsample, init
 from diptych.nets.modes import Mode
 from diptych.nets.stego import Role, spread
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Weight, Whole, check_settings
+from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings, sides
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class StegoGANConfig:
                 "stegogan: what is kept apart is learnt from both cycles; set lambda_cycle_a and lambda_cycle_b above 0"
             )
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> StegoGAN:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> StegoGAN:
         """G_ab, which restores, G_ba, which hides, and D_a, D_b with their pools of crops."""
         if self.lambda_identity and a.channels != b.channels:
             log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
@@ -100,11 +100,12 @@ class StegoGANConfig:
             return initialise(net, self.init, self.init_gain) if self.lambda_gan else None
 
         def pool(domain: Domain) -> ImagePool:
-            return ImagePool(self.pool_size if self.lambda_gan else 0, domain.channels, crop_size, crop_size)
+            return ImagePool(self.pool_size if self.lambda_gan else 0, domain.channels, *sides(crop_size))
 
         identity = bool(self.lambda_identity) and a.channels == b.channels
         generators = translator(a, b, "restores"), translator(b, a, "hides")
-        return StegoGAN(self, *generators, judge(a), judge(b), pool(a), pool(b), identity)
+        pixel_losses = self.pixel_loss.on(a), self.pixel_loss.on(b)
+        return StegoGAN(self, *generators, judge(a), judge(b), pool(a), pool(b), identity, pixel_losses)
 
 
 @final
@@ -121,8 +122,10 @@ class StegoGAN(Method):
         pool_a: ImagePool,
         pool_b: ImagePool,
         identity: bool,
+        pixel_losses: tuple[PixelLoss, PixelLoss],
     ) -> None:
         super().__init__()
+        self.pixel_loss_a, self.pixel_loss_b = pixel_losses
         self.config, self.identity = config, identity
         self.G_ab, self.G_ba, self.D_a, self.D_b = G_ab, G_ba, D_a, D_b
         self.pool_a, self.pool_b = pool_a, pool_b
@@ -148,13 +151,13 @@ class StegoGAN(Method):
         rec_a, _, mask_of_fake = self.G_ba.hide(fake_b)
 
         terms: Terms = {
-            "cycle_a": c.lambda_cycle_a * c.pixel_loss(rec_a, real_a),
-            "cycle_b": c.lambda_cycle_b * c.pixel_loss(rec_b, real_b),
+            "cycle_a": c.lambda_cycle_a * self.pixel_loss_a.exact(rec_a, real_a),
+            "cycle_b": c.lambda_cycle_b * self.pixel_loss_b.exact(rec_b, real_b),
         }
         if self.identity:
             idt_a, idt_b = made_a[n:], more[0]
-            terms["idt_a"] = c.lambda_identity * c.lambda_cycle_a * c.pixel_loss(idt_a, real_a)
-            terms["idt_b"] = c.lambda_identity * c.lambda_cycle_b * c.pixel_loss(idt_b, real_b)
+            terms["idt_a"] = c.lambda_identity * c.lambda_cycle_a * self.pixel_loss_a.exact(idt_a, real_a)
+            terms["idt_b"] = c.lambda_identity * c.lambda_cycle_b * self.pixel_loss_b.exact(idt_b, real_b)
         terms["mask"] = c.lambda_mask * (sparsity(mask_b) + sparsity(mask_of_fake))
         shown = 1 - spread(mask_b, real_b)
         missing = ((rec_clean_b - real_b).abs() * shown).mean() + ((clean_b - fake_b).abs() * shown).mean()
@@ -164,8 +167,8 @@ class StegoGAN(Method):
                 terms["gan_ab"] = c.lambda_gan * generator_loss(self.D_b(fake_b), c.gan)
                 terms["gan_ba"] = c.lambda_gan * generator_loss(self.D_a(fake_a), c.gan)
         if batch.known is not None:
-            terms["pair_ab"] = c.lambda_pair * c.pixel_loss(clean_b, real_b, batch.known)
-            terms["pair_ba"] = c.lambda_pair * c.pixel_loss(fake_a, real_a, batch.known)
+            terms["pair_ab"] = c.lambda_pair * self.pixel_loss_b(clean_b, real_b, batch.known)
+            terms["pair_ba"] = c.lambda_pair * self.pixel_loss_a(fake_a, real_a, batch.known)
         images = {"real_a": real_a, "real_b": real_b, "fake_a": fake_a, "fake_b": fake_b, "clean_b": clean_b}
         images |= {"rec_a": rec_a, "rec_b": rec_b, "rec_clean_b": rec_clean_b}
         yield "G", terms | self.extra(**images, idt_a=idt_a, idt_b=idt_b)

@@ -22,7 +22,7 @@ a and b share places.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
 import torch
@@ -38,7 +38,7 @@ from diptych.nets.modes import Mode
 from diptych.nets.resnet import tap_channels
 from diptych.nets.timed import Time
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Weight, check_settings
+from diptych.settings import Count, Positive, Size, Weight, check_settings, sides
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class UNSBConfig:
         if not self.lambda_gan:
             raise ConfigError("unsb: lambda_gan is 0, so nothing is learnt of the target; set it greater than 0")
 
-    def build(self, a: Domain, b: Domain, crop_size: int) -> UNSB:
+    def build(self, a: Domain, b: Domain, crop_size: Size) -> UNSB:
         """G_ab, D_b, E and H. Raises ConfigError for domains of different channels: a state is a mixture of images of both."""
         if a.channels != b.channels:
             raise ConfigError(
@@ -106,7 +106,9 @@ class UNSBConfig:
         H = Projector(tap_channels(cut_taps(num_blocks), channels, self.ngf), self.projection)
         for net in (G_ab, D_b, E, H):
             initialise(net, self.init, self.init_gain)
-        return UNSB(self, G_ab, D_b, E, H if self.lambda_nce else None, torch.zeros(1, channels, crop_size, crop_size))
+        before = torch.zeros(1, channels, *sides(crop_size))
+        config = replace(self, pixel_loss=self.pixel_loss.on(b))
+        return UNSB(config, G_ab, D_b, E, H if self.lambda_nce else None, before)
 
 
 @final
