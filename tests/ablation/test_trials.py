@@ -22,6 +22,7 @@ from diptych.evaluation.instruments import Instruments
 from diptych.palette import Palette
 from diptych.recipe import Recipe, flat
 from diptych.run import Run
+from diptych.scoring.many import train_all
 from diptych.training.distributed import World
 from diptych.training.preparation import build_method
 
