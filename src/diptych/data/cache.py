@@ -22,6 +22,7 @@ import torch
 from diptych.choices import Cache
 from diptych.data.datasets import Crops
 from diptych.data.slots import Mapped, Resident, Slots
+from diptych.data.volumes import volume_of
 from diptych.errors import ConfigError, StorageError
 from diptych.memory import available_memory, in_words
 
@@ -144,7 +145,7 @@ def key_of(crops: Crops, slots: Slots) -> str:
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        status = path.stat()
+        status = (volume_of(path) or path).stat()
         return status.st_size, status.st_mtime_ns
     except OSError:  # the error is raised when a sample needs the image
         return 0, 0
