@@ -17,7 +17,7 @@ from diptych.pixels import Domain
 from diptych.trees import Tree, read_header, read_tree, write_tree
 from diptych.zoo import resolve
 
-FORMAT = 1
+FORMAT = 2  # 2 says how files are read (Domain.icc and what follows it); files of format 1 load as before
 
 
 @dataclass(frozen=True)

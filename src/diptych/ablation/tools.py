@@ -62,7 +62,7 @@ def _palette(base: Recipe, out: Path, given: str, labels: Side | None, paired: b
         raise ConfigError(f"--palette {given}: finds label colours, but on which side? add --labels a or b")
     paired = base.method.paired if paired is None else paired
     layout = find_data(base.data.source, paired=paired, layout=base.data.layout)
-    census = take_census(base.data.oriented(layout.train))
+    census = take_census(base.data.oriented(layout.train), reading=base.data.reading)
     refs, domain = (census.split.a, census.a) if labels == "a" else (census.split.b, census.b)
     images = (view(ref, domain, base.data)[None] for ref in spread(refs, MAX_FOR_PALETTE))
     palette = found_palette(images, domain, count)

@@ -7,26 +7,28 @@ from, their files or decoded images that were kept (see diptych.data.cache), mak
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from diptych.choices import Alpha, Icc
 from diptych.data.augment import crop, mirror, mirror_by_one_thread, resize_for, to_tensor
 from diptych.data.census import Census
 from diptych.data.folders import LayoutName
-from diptych.data.formats import read_pixels
+from diptych.data.formats import read_picture, read_pixels
 from diptych.data.kinds import fit
+from diptych.data.metadata import Picture
 from diptych.data.pairing import match
 from diptych.data.ranges import parse_range
 from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
-from diptych.pixels import Domain
+from diptych.pixels import Domain, Reading
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class DataConfig:
     images of one name on both sides. ``holdout`` is the share of the training images set aside for validation where there is no
     val folder (see diptych.data.holdout); the papers trained on all, 0. ``range`` says which values of 16-bit and float images
     become -1 and 1: the lowest and highest of the training images (``full``), the same without outliers (``robust``, see
-    diptych.data.ranges), or given ones (``LOW,HIGH``); values beyond are clipped.
+    diptych.data.ranges), or given ones (``LOW,HIGH``); values beyond are clipped. ``icc`` and ``alpha`` say what becomes of ICC
+    profiles and of transparency (see diptych.pixels.Reading).
     """
 
     source: tuple[str, ...] = ()
@@ -54,9 +57,14 @@ class DataConfig:
     holdout: float = 0.05
     range: str = "full"
     layout: LayoutName = "auto"
+    icc: Icc = "srgb"
+    alpha: Alpha = "white"
 
     def __post_init__(self) -> None:
         parse_range(self.range)
+        for name, words in (("icc", get_args(Icc)), ("alpha", get_args(Alpha))):
+            if getattr(self, name) not in words:
+                raise ConfigError(f"data.{name} must be one of {', '.join(words)}, found {getattr(self, name)!r}")
         if not 0.0 <= self.holdout <= 0.5:
             raise ConfigError(f"data.holdout must be between 0 and 0.5, found {self.holdout}")
         if not 0.0 <= self.pairs <= 1.0:
@@ -68,6 +76,11 @@ class DataConfig:
                 f"data.load_size must be at least data.crop_size ({self.crop_size}), found {self.load_size}; "
                 "raise it, or set data.resize none"
             )
+
+    @property
+    def reading(self) -> Reading:
+        """The rules by which files are read."""
+        return Reading(self.icc, self.alpha)
 
     def oriented(self, split: Split) -> Split:
         """Images as they were found, with the sides as the recipe means them: exchanged where ``direction`` is b2a."""
@@ -103,7 +116,7 @@ class Files:
         """See Source."""
         ref, config = self.refs[side][index], self.config
         if ref.path not in opened:
-            opened[ref.path] = read_pixels(ref.path)
+            opened[ref.path] = read_pixels(ref.path, self.domains[side].reading)
         pixels = _fitted(take_half(opened[ref.path], ref), ref, self.domains[side])
         return to_tensor(resize_for(pixels, config.resize, config.load_size, at_least=config.crop_size))
 
@@ -240,12 +253,19 @@ def known_pairs(split: Split) -> tuple[tuple[int, int], ...]:
 
 def read_as(ref: Ref, domain: Domain) -> np.ndarray:
     """Read an image as native pixels (h, w, c) in a domain's channels and dtype. Raises DataError that begins with the path."""
-    return _fitted(ref.read(), ref, domain)
+    return read_picture_as(ref, domain)[1]
 
 
-def _fitted(pixels: np.ndarray, ref: Ref, domain: Domain) -> np.ndarray:
+def read_picture_as(ref: Ref, domain: Domain) -> tuple[Picture, np.ndarray]:
+    """Read an image: the picture as its file holds it, and its pixels in a domain's channels and dtype, as read_as gives them."""
+    picture = read_picture(ref.path, domain.reading)
+    picture = replace(picture, pixels=take_half(picture.pixels, ref))
+    return picture, _fitted(picture.pixels, ref, domain, picture.metadata.stored)
+
+
+def _fitted(pixels: np.ndarray, ref: Ref, domain: Domain, stored: str = "") -> np.ndarray:
     try:
-        return fit(pixels, domain)
+        return fit(pixels, domain, stored)
     except DataError as error:
         raise DataError(f"{show(ref.path)}: {error}") from error
 

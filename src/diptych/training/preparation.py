@@ -11,6 +11,7 @@ from diptych.data.census import Census, take_census
 from diptych.data.checkup import quick_check
 from diptych.data.folders import Layout, find_data
 from diptych.data.holdout import MIN_HELD_OUT, hold_out
+from diptych.data.passed_over import passed_over
 from diptych.data.ranges import parse_range
 from diptych.errors import ConfigError, Interrupted
 from diptych.methods import Method
@@ -48,13 +49,17 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
             raise Interrupted("stopped before training began; run the same command to begin", interrupts.signum)
 
     train = recipe.data.oriented(layout.train)
-    whole = take_census(train, strict=strict, value_range=parse_range(recipe.data.range), on_progress=counted)
+    whole = take_census(
+        train, strict=strict, value_range=parse_range(recipe.data.range), reading=recipe.data.reading, on_progress=counted
+    )
     census = with_validation(whole, layout, recipe)
     run.keep_census(census)
     keep_prints(run, layout, recipe)
     log.info("images: a %s, b %s", census.a, census.b)
     if layout.unused:
         log.warning("not used, as it is not part of the layout: %s", layout.leftovers)
+    if others := passed_over(recipe.data.source):
+        log.warning("passed over, as they are no images that can be read: %s", others)
     for remark in census.remarks():
         log.warning("%s", remark)
     for finding in quick_check({"train": census.split, "val": census.val, "test": layout.test}):

@@ -144,7 +144,7 @@ def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: N
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, device)})
     layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout)
     train = recipe.data.oriented(layout.train)
-    census = take_census(sampled(train))
+    census = take_census(sampled(train), reading=recipe.data.reading)
     trained = train if layout.val else hold_out(train, recipe.data, recipe.train.seed)[0]
     reading = seconds_to_read(Crops(census, replace(recipe.data, pairs=0.0), recipe.train.seed))  # a sample may hold no pair
     available = memory_for_training(device)
