@@ -60,8 +60,8 @@ def test_a_run_is_scored_on_its_test_images(run, capsys):
     assert diptych("evaluate", run, *FAST) == 0
     out = capsys.readouterr()
     found = results(run / "evaluation.json")
-    assert {metric for metric, _, _ in found} == {"psnr", "ssim", "l1", "kid", "mind", "nearest", "lab_l", "lab_a", "lab_b"}
-    assert {of for _, _, of in found} == {"model", "copy", "mean", "truth"}
+    assert {metric for metric, _, _ in found} == {"psnr", "ssim", "l1", "kid", "lab_l", "lab_a", "lab_b"}
+    assert {of for _, _, of in found} == {"model", "copy", "mean"}
     assert f"{found['psnr', 'a2b', 'model']:.2f}" in out.out and f"page  {run}/evaluation.html" in out.out
     assert "not computed: fid: 3 images are fewer than 2,048" in out.err
     document = json.loads((run / "evaluation.json").read_text())
@@ -181,9 +181,7 @@ def test_a_dry_run_computes_and_writes_nothing(run, monkeypatch, capsys):
     monkeypatch.setattr(engine, "measure", None)
     assert diptych("evaluate", run, *FAST, "--dry-run") == 0
     out = capsys.readouterr()
-    assert (
-        out.out == "a2b: psnr, ssim, l1, kid, mind, nearest, lab_l, lab_a, lab_b on 6 images\n" and "not computed: fid" in out.err
-    )
+    assert out.out == "a2b: psnr, ssim, l1, kid, lab_l, lab_a, lab_b on 3 images\n" and "not computed: fid" in out.err
     assert not (run / "evaluation.json").exists()
 
 

@@ -182,10 +182,10 @@ def test_a_full_disk_ends_the_job_with_its_error(translator, tmp_path, monkeypat
     jobs = plan([pictures(tmp_path / "in", [(20, 24)] * 30)], tmp_path / "out", translator)
     write = module.write_pixels
 
-    def full(path, pixels):
+    def full(path, pixels, metadata, **how):
         if path.name == "02.png":
             raise StorageError(f"{path}: cannot be written (No space left on device)")
-        write(path, pixels)
+        write(path, pixels, metadata, **how)
 
     monkeypatch.setattr(module, "write_pixels", full)
     with pytest.raises(StorageError, match=r"02\.png: cannot be written \(No space"):
