@@ -21,7 +21,7 @@ def no_weights_and_no_network(tmp_path_factory, monkeypatch):
     def fetch(*args):
         raise AssertionError("nothing is fetched in training")
 
-    monkeypatch.setattr(weights, "download", fetch)
+    monkeypatch.setattr(weights, "_fetch", fetch)
 
 
 def unpaired(monkeypatch):

@@ -71,9 +71,7 @@ def test_trainings_that_differ_in_their_seed_alone_are_one_system(root, caplog):
     caplog.set_level("INFO")
     assert find_systems([root / "x", root / "y", root / "x1"]) == [[str(root / "x"), str(root / "x1")], [str(root / "y")]]
     assert "trainings of one recipe with different seeds, taken as one system" in caplog.text
-    with pytest.raises(
-        ConfigError, match=r"needs two systems, found .*: differ in train.seed alone, which makes them one system"
-    ):
+    with pytest.raises(ConfigError, match="needs two systems, found .*: differ in train.seed alone, which makes them one system"):
         find_systems([root / "x", root / "x1"])
     with pytest.raises(ConfigError, match="is given twice; name two different systems"):
         find_systems([root / "x", root / "x"])

@@ -28,11 +28,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "data", metavar="DATA", nargs="*", help="the real images, as for training; beside OUTPUTS the folder of their truth"
     )
-    p.add_argument(
-        "--protocol",
-        choices=("cyclegan2017", "cut2020", "mmagic"),
-        help="score the whole test set as a publication did, and set its numbers beside ours where the task is the same",
-    )
     p.add_argument("--metrics", metavar="LIST", help="names such as psnr,ssim,kid (default: all that need no fetching)")
     p.add_argument(
         "--snapshot", default="last", choices=("last", "best"), help="which snapshot of a run to score (default: last)"
@@ -79,11 +74,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NET",
         help="finds classes in photos: FILE.onnx, transformers:NAME, python:MODULE:NAME or a snapshot",
     )
-    p.add_argument(
-        "--classifier",
-        metavar="NET",
-        help="of the target rate: probe (trained on the training images), FILE.onnx, transformers:NAME or python:MODULE:NAME",
-    )
+    p.add_argument("--classifier", metavar="NET", help="of the target rate: FILE.onnx, transformers:NAME or python:MODULE:NAME")
     p.add_argument("--target", metavar="CLASS", help="the class that translated images should be of, by name or number")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument("--seed", type=seed, default=0, help="the seed of dropout in mode paper and of the intervals (default: 0)")
@@ -120,7 +111,6 @@ def main(argv: Sequence[str]) -> int:
     from diptych.messages import show
     from diptych.pages.evaluation import write_evaluation
     from diptych.run import write_json
-    from diptych.scoring.published import PROTOCOLS, beside_published
     from diptych.scoring.task import task_of
     from diptych.scoring.tools import tools_of
     from diptych.training.signals import catch_interrupts
@@ -134,9 +124,6 @@ def main(argv: Sequence[str]) -> int:
         watch = watcher(progress, interrupts)
         task = task_of(request_of(args), watch)
         tools = tools_of(task.subjects, **tool_words(args), watch=partial(watch, "fetching"))
-        if args.protocol:
-            task = beside_published(args.protocol, task, args.data, args.labels, tools.palette)
-            metrics = metrics or list(PROTOCOLS[args.protocol].metrics)
         if args.dry_run:
             chosen, left_out = choose_metrics(metrics, task.subjects, tools)
             for subject in task.subjects:
@@ -145,7 +132,7 @@ def main(argv: Sequence[str]) -> int:
                 console.print(f"{subject.direction}: {', '.join(names) or 'nothing'} on {count:,} images", soft_wrap=True)
             say_left_out(left_out)
             return 0
-        allowed = {"allow_doubles": args.allow_doubles, "allow_seen": args.allow_seen or bool(args.protocol)}
+        allowed = {"allow_doubles": args.allow_doubles, "allow_seen": args.allow_seen}
         evaluation = task.score(metrics, tools, **allowed, watch=partial(watch, "evaluating"))
     if args.json:
         write_json(args.json, evaluation.to_json())
@@ -177,7 +164,6 @@ def request_of(args: argparse.Namespace) -> Request:
         truth_half=args.truth_half,
         device=args.device,
         seed=args.seed,
-        protocol=args.protocol,
     )
 
 
@@ -185,7 +171,4 @@ def tool_words(args: argparse.Namespace) -> dict[str, Any]:
     """What the command line says to measure with, as the arguments of tools_of."""
     same = ("features", "weights", "labels", "palette", "segmenter", "classifier", "target", "device")
     numbers = ("allow_small", "seed", "resamples")
-    words = {name: getattr(args, name) for name in (*same, *numbers)}
-    if args.protocol:
-        words |= {"allow_small": True, "features": args.features or "inception"}
-    return words | {"fetch": not args.no_fetch, "cache": not args.no_cache}
+    return {name: getattr(args, name) for name in (*same, *numbers)} | {"fetch": not args.no_fetch, "cache": not args.no_cache}

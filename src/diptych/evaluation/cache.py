@@ -85,14 +85,3 @@ class FeatureCache:
         except OSError as error:
             log.warning("%s: features are not kept (%s)", self.folder, error.strerror)
             self.folder = None
-
-
-class CachedExtractor:
-    """An extractor that looks into a cache first."""
-
-    def __init__(self, extractor: Extractor, cache: FeatureCache) -> None:
-        self.extractor, self.cache = extractor, cache
-        self.name, self.sha256, self.about = extractor.name, extractor.sha256, extractor.about
-
-    def __call__(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
-        return self.cache.features(self.extractor, images)

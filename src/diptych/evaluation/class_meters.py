@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,19 +13,13 @@ from torch import Tensor
 from diptych.data.augment import to_tensor
 from diptych.data.datasets import read_as
 from diptych.data.splits import Ref
-from diptych.errors import DataError
 from diptych.evaluation.meters import Row
 from diptych.evaluation.results import Of
-from diptych.evaluation.subject import ImageBatch, Subject, real_images, rgb8
+from diptych.evaluation.subject import ImageBatch, Subject, rgb8
 from diptych.metrics.judges import Judge, target_rate
-from diptych.metrics.segmentation import Palette, class_table, confusion, fcn_estimates
+from diptych.metrics.segmentation import Palette, confusion, fcn_estimates
 from diptych.metrics.set_differences import FcnScore, SetScore
 from diptych.pixels import Domain
-from diptych.sheets import spread
-
-SCORED, NATIVE = "fcn_", "fcn_native_"  # how metrics begin, at the size that was scored and at that of the label maps
-LEAST_RIGHT = 0.9  # of the real images of both sides that a classifier must tell apart
-MAX_TO_TRY = 200  # images of each side
 
 
 class LabelMeter:
@@ -45,8 +38,6 @@ class LabelMeter:
     ) -> None:
         self.metrics, self.palette, self.segmenter = metrics, palette, segmenter
         self.counts: dict[Of, list[np.ndarray]] = {"model": [], "truth": []}
-        self.native: dict[Of, list[np.ndarray]] = {"model": [], "truth": []}
-        self.at_native = any(metric.startswith(NATIVE) for metric in metrics)
 
     def see(self, batch: ImageBatch) -> None:
         """Count the classes of a batch."""
@@ -55,27 +46,23 @@ class LabelMeter:
             assert batch.t is not None, "photos to labels needs pairs"
             right = self._classes(batch, batch.subject.targets, target, batch.t)
             self._add("model", self.palette.labels(rgb8(target, batch.y)), right)
-            self._see_native("model", batch, batch.subject.targets, target, batch.y)
             return
         assert batch.x is not None, "labels to photos needs the labels"
         right = self._classes(batch, batch.subject.inputs, source, batch.x)
-        seen: dict[Of, Tensor | None] = {"model": batch.y, "truth": batch.t}
-        for of, photos in seen.items():
-            if photos is not None:
-                self._add(of, self.segmenter(rgb8(target, photos)), right)
-                self._see_native(of, batch, batch.subject.inputs, source, photos)
+        self._add("model", self.segmenter(rgb8(target, batch.y)), right)
+        if batch.t is not None:
+            self._add("truth", self.segmenter(rgb8(target, batch.t)), right)
 
     def real(self, images: Tensor) -> None:
         """Do nothing: without its labels a real photo cannot be scored."""
 
     def rows(self) -> Iterator[Row]:
-        """The three scores of the outputs, and of real photos, at the size that was scored and at that of the label maps."""
-        for prefix, every in ((SCORED, self.counts), (NATIVE, self.native)):
-            for of, counts in every.items():
-                estimates = fcn_estimates(np.concatenate(counts)) if counts else {}
-                for name, estimate in estimates.items():
-                    if prefix + name in self.metrics:
-                        yield Row(prefix + name, of, estimate)
+        """The three scores of the outputs, and of real photos."""
+        for of, counts in self.counts.items():
+            if counts:
+                estimates = fcn_estimates(np.concatenate(counts))
+                for metric in self.metrics:
+                    yield Row(metric, of, estimates[metric.removeprefix("fcn_")])
 
     def image_scores(self) -> dict[str, list[float]]:
         """Nothing: classes are counted over all images together."""
@@ -83,34 +70,9 @@ class LabelMeter:
 
     def sets(self) -> dict[str, SetScore]:
         """What another system's scores are compared with."""
-        which = {"pixel": "pixel", "class": "per_class", "iou": "iou"}
-        return {
-            prefix + name: FcnScore(np.concatenate(every["model"]), score)
-            for prefix, every in ((SCORED, self.counts), (NATIVE, self.native))
-            for name, score in which.items()
-            if prefix + name in self.metrics
-        }
-
-    def classes(self) -> list[dict[str, Any]]:
-        """Each class that occurs in the truth: its colour, its share of pixels, and how well it is found in the outputs."""
-        rows = class_table(np.concatenate(self.counts["model"]))
-        colours = self.palette.colours.tolist()
-        return [row | {"colour": colours[row["class"]]} for row in rows]
-
-    def _see_native(self, of: Of, batch: ImageBatch, refs: Sequence[Ref], domain: Domain, made: Tensor) -> None:
-        """Count classes at the size of the label maps: outputs are enlarged, photos smoothly and classes by the nearest pixel."""
-        if not self.at_native:
-            return
-        target = batch.subject.target
-        for i, ref in enumerate(refs[batch.first : batch.first + len(made)]):
-            right = self.palette.labels(rgb8(domain, to_tensor(read_as(ref, domain))[None].to(made.device)))
-            size, image = right.shape[1:], rgb8(target, made[i : i + 1])
-            if self.segmenter:
-                photo = F.interpolate(image.float(), size=size, mode="bicubic", antialias=True)
-                found = self.segmenter(photo.round().clamp(0, 255).to(torch.uint8))
-            else:
-                found = F.interpolate(self.palette.labels(image)[None].double(), size=size, mode="nearest-exact")[0].long()
-            self.native[of].append(confusion(found, right, self.palette.num_classes).cpu().numpy())
+        counts = np.concatenate(self.counts["model"])
+        which = {"fcn_pixel": "pixel", "fcn_class": "per_class", "fcn_iou": "iou"}
+        return {metric: FcnScore(counts, which[metric]) for metric in self.metrics}
 
     def _classes(self, batch: ImageBatch, refs: Sequence[Ref], domain: Domain, seen: Tensor) -> Tensor:
         """The classes of label maps, found at their own size and brought to that of ``seen`` without mixing colours."""
@@ -126,28 +88,6 @@ class LabelMeter:
 
     def _add(self, of: Of, predicted: Tensor, right: Tensor) -> None:
         self.counts[of].append(confusion(predicted, right, self.palette.num_classes).cpu().numpy())
-
-
-def refuse_blind_judge(subject: Subject, classifier: Judge, target: int) -> None:
-    """Raise DataError for a classifier that cannot tell the real images of the two sides apart, which must judge no output.
-
-    Up to MAX_TO_TRY images of each side are tried, evenly chosen; the mean share of both sides that it gets right must be at
-    least LEAST_RIGHT. Where there are no inputs, it cannot be tried.
-    """
-    if not subject.inputs:
-        return
-    rates = []
-    for refs, domain in ((subject.targets, subject.target), (subject.inputs, subject.source)):
-        images = real_images(subject, 16, torch.device("cpu"), spread(refs, MAX_TO_TRY), domain)
-        found = torch.cat([classifier(rgb8(domain, batch)).cpu() for batch in images])
-        rates.append(float((found == target).double().mean()))
-    right = (rates[0] + 1 - rates[1]) / 2
-    if right < LEAST_RIGHT:
-        raise DataError(
-            f"{classifier.name}: finds class {target} in {rates[0]:.0%} of the real images and in {rates[1]:.0%} of the inputs, "
-            f"so it tells the two sides apart in {right:.0%} of cases, less than {LEAST_RIGHT:.0%}; "
-            "its rates would mean little: give another classifier, or --classifier probe"
-        )
 
 
 class ClassMeter:

@@ -122,7 +122,6 @@ def carry_out(plan: Plan, watch: Watch = lambda done, total: None) -> Evaluation
     examples, images, left_out = [], {}, dict(plan.left_out)
     total, done = sum(num_images(part.subject, part.metrics) for part in plan.parts), 0
     sets: dict[str, dict[str, SetScore]] = {}
-    classes: dict[str, list[dict[str, Any]]] = {}
     for part in plan.parts:
         subject, meters = part.subject, list(part.meters)
         outputs: list[Tensor] = []
@@ -142,8 +141,6 @@ def carry_out(plan: Plan, watch: Watch = lambda done, total: None) -> Evaluation
             scores |= setup.meter.image_scores()
             if isinstance(setup.meter, FeatureMeter | LabelMeter):
                 sets.setdefault(subject.direction, {}).update(setup.meter.sets())
-            if isinstance(setup.meter, LabelMeter):
-                classes[subject.direction] = setup.meter.classes()
         images[subject.direction] = [
             {"name": name} | {metric: values[i] for metric, values in scores.items()} for i, name in enumerate(subject.names)
         ]
@@ -151,7 +148,7 @@ def carry_out(plan: Plan, watch: Watch = lambda done, total: None) -> Evaluation
     plan.tools.cache.trim()
     order = list(METRICS)
     results = sorted(found, key=lambda r: (r.direction, order.index(r.metric)))
-    return Evaluation(tuple(results), protocols, tuple(examples), left_out, images, plan.about, sets, classes)
+    return Evaluation(tuple(results), protocols, tuple(examples), left_out, images, plan.about, sets)
 
 
 def num_images(subject: Subject, names: Sequence[str]) -> int:

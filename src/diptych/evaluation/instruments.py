@@ -13,9 +13,8 @@ import torch
 from diptych.errors import ConfigError
 from diptych.evaluation.cache import FeatureCache
 from diptych.metrics.features import Extractor, inception, random_vgg
-from diptych.metrics.judges import Classifier, Judge
+from diptych.metrics.judges import Classifier
 from diptych.metrics.lpips import LPIPS
-from diptych.metrics.probe import SIDES
 from diptych.metrics.segmentation import Palette, Segmenter
 from diptych.metrics.structure import StructureDistance
 from diptych.metrics.style import StyleDistance
@@ -32,8 +31,7 @@ class Instruments:
     ``features`` is the network of FID and KID: inception, random-vgg, or any Extractor; None takes Inception where its weights
     are at hand, else random-vgg. ``weights`` are files by their name in WEIGHTS, as find_weights takes them. Only metrics that
     are asked for by name may ``fetch`` missing weights. ``labels`` is the side whose colours are the classes of ``palette``;
-    ``segmenter`` finds these classes in photos.``classifier`` tells whether an image is of class
-    ``target``; one whose classes are the sides a and b needs no target. ``seed`` and
+    ``segmenter`` finds these classes in photos. ``classifier`` tells whether an image is of class ``target``. ``seed`` and
     ``resamples``, at least LEAST_RESAMPLES, are those of the bootstrap. Raises ConfigError for fewer.
     """
 
@@ -65,12 +63,6 @@ class Instruments:
         if name not in self.weights and name not in self._found:
             self._found[name] = cached(name) is not None
         return name in self.weights or self._found[name]
-
-    def target_of(self, direction: str) -> int | None:
-        """The class that outputs of a direction should be of; None where it is not known."""
-        if self.target is None and isinstance(self.classifier, Judge) and self.classifier.classes == SIDES:
-            return SIDES.index(direction[-1])
-        return self.target
 
     def net(self, name: str) -> Any:
         """The network of a metric, loaded when it is first needed. ``features`` is that of FID and KID."""

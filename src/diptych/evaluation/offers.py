@@ -59,15 +59,13 @@ def why_not(name: str, subject: Subject, tools: Instruments, *, by_name: bool) -
     if metric.looks == "cycle":
         return "" if subject.back else "needs a snapshot of both directions"
     if metric.looks == "labels":
-        resized = subject.config is not None and subject.config.resize != "none"
-        native = name.startswith("fcn_native_") and not resized
-        return _no_labels(subject, tools) or ("label maps are scored at their own size already" if native else "")
+        return _no_labels(subject, tools)
     if name.startswith("lab_") and subject.target.kind != "rgb":
         return f"compares colours, these images have {channels[1]} channels"
     if subject.target.kind == "multiband":
         return f"its network takes gray or RGB, these images have {channels[1]} channels"
     if metric.looks == "classes":
-        return "" if tools.classifier and tools.target_of(subject.direction) is not None else "needs --classifier and --target"
+        return "" if tools.classifier and tools.target is not None else "needs --classifier and --target"
     return _no_sets(name, subject, tools, by_name)
 
 

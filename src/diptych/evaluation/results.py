@@ -54,9 +54,6 @@ METRICS: dict[str, Metric] = {
     "fcn_pixel": Metric("FCN-score, per pixel", "", "higher", "labels"),
     "fcn_class": Metric("FCN-score, per class", "", "higher", "labels"),
     "fcn_iou": Metric("FCN-score, class IoU", "", "higher", "labels"),
-    "fcn_native_pixel": Metric("FCN-score at native size, per pixel", "", "higher", "labels"),
-    "fcn_native_class": Metric("FCN-score at native size, per class", "", "higher", "labels"),
-    "fcn_native_iou": Metric("FCN-score at native size, class IoU", "", "higher", "labels"),
     "target_rate": Metric("Target rate", "", "higher", "classes"),
 }
 
@@ -104,9 +101,8 @@ class Evaluation:
     """All numbers of an evaluation.
 
     ``left_out`` gives the reason for each metric that was not computed. ``images`` are the scores of every image, by direction.
-    ``about`` says what was scored, and on which device. ``classes`` are the rows of diptych.metrics.segmentation.class_table, by
-    direction. ``sets`` hold, by direction and metric, what a comparison by a score of sets needs of every image; they are not
-    part of the JSON.
+    ``about`` says what was scored, and on which device. ``sets`` hold, by direction and metric, what a comparison by a score of
+    sets needs of every image; they are not part of the JSON.
     """
 
     results: tuple[Result, ...]
@@ -116,7 +112,6 @@ class Evaluation:
     images: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     sets: Mapping[str, Mapping[str, SetScore]] = field(default_factory=dict)
-    classes: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
     def value(self, metric: str, direction: str = "a2b", of: str = "model") -> Estimate | None:
         """One number with its interval; None when it was not computed. ``of`` is as in Result."""
@@ -137,7 +132,6 @@ class Evaluation:
                 "examples": [
                     {key: value for key, value in vars(example).items() if key != "images"} for example in self.examples
                 ],
-                "classes": {direction: [dict(row) for row in rows] for direction, rows in self.classes.items()},
                 "images": {direction: [dict(row) for row in rows] for direction, rows in self.images.items()},
             }
         )

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from diptych.errors import ConfigError
-from diptych.evaluation.class_meters import SCORED, ClassMeter, LabelMeter, refuse_blind_judge
+from diptych.evaluation.class_meters import ClassMeter, LabelMeter
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.meters import CycleMeter, Meter, PairMeter, StructureMeter, StyleMeter
 from diptych.evaluation.offers import labels_go_in
-from diptych.evaluation.results import METRICS
 from diptych.evaluation.set_meters import FeatureMeter, LabMeter
 from diptych.evaluation.subject import Subject
 from diptych.metrics import image
@@ -61,7 +60,7 @@ def build_meters(names: Sequence[str], subject: Subject, tools: Instruments, mea
         meters.append(MeterSetup(LabMeter(found, subject, tools.seed), {}))
     if family("cycle") and subject.back:
         meters.append(MeterSetup(CycleMeter(subject.back), {}))
-    if (found := family(*(name for name in METRICS if name.startswith(SCORED)))) and tools.palette:
+    if (found := family("fcn_pixel", "fcn_class", "fcn_iou")) and tools.palette:
         segmenter = checked_segmenter(tools) if labels_go_in(subject, tools) else None
         about: dict[str, Any] = {
             "palette": tools.palette.colours.tolist(),
@@ -70,12 +69,10 @@ def build_meters(names: Sequence[str], subject: Subject, tools: Instruments, mea
             "label_resize": "nearest",
         }
         meters.append(MeterSetup(LabelMeter(found, tools.palette, segmenter), about))
-    target = tools.target_of(subject.direction)
-    if family("target_rate") and tools.classifier and target is not None:
+    if family("target_rate") and tools.classifier and tools.target is not None:
         classifier = tools.classifier if isinstance(tools.classifier, Judge) else load_classifier(tools.classifier)
-        refuse_blind_judge(subject, classifier, target)
-        about = {"classifier": identity(classifier), "target": target}
-        meters.append(MeterSetup(ClassMeter(classifier, target, subject), about))
+        about = {"classifier": identity(classifier), "target": tools.target}
+        meters.append(MeterSetup(ClassMeter(classifier, tools.target, subject), about))
     return meters
 
 

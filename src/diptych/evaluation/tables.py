@@ -34,9 +34,6 @@ MEANING = {
     "fcn_pixel": "share of pixels of the right class",
     "fcn_class": "the same, with equal weight for each class",
     "fcn_iou": "overlap of each class with the truth",
-    "fcn_native_pixel": "the same at the size of the label maps: share of pixels of the right class",
-    "fcn_native_class": "the same at the size of the label maps, with equal weight for each class",
-    "fcn_native_iou": "overlap of each class with the truth, at the size of the label maps",
     "target_rate": "share that a classifier assigns to the target class",
 }
 DIGITS = {"psnr": 2, "fid": 1, "kid": 4, "style": 4}  # after the point at least; 3 for other metrics
@@ -91,11 +88,6 @@ def tables(document: Mapping[str, Any]) -> list[Table]:
             features = protocol.get("features", {}).get("name", "")
             title = f"{kind.title} ({features})" if features and not features.startswith("inception") else kind.title
             cells = {result["of"]: cell(metric, result) for result in group}
-            for printed in document["about"].get("published", ()):
-                same_network = metric != "fid" or features.startswith("inception")
-                if (printed["metric"], printed["direction"]) == (metric, direction) and same_network:
-                    cells["published"] = Cell(printed["text"], printed["source"])
-                    columns["published"] = "Published"
             n = int(first["estimate"]["n"])
             rows.append(Row(metric, title, MEANING[metric], kind.unit, kind.better, cells, n, first["protocol"]))
         found.append(Table(direction, "" if finished else DIRECTIONS.get(direction, direction), columns, tuple(rows)))

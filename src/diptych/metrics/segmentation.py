@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,20 +14,10 @@ from jaxtyping import Int64, Real, UInt8
 from torch import Tensor
 
 from diptych.errors import DataError
-from diptych.metrics.estimate import MIN_FOR_INTERVAL, Estimate, jackknife_error, jackknife_estimate, student_interval
+from diptych.metrics.estimate import Estimate, jackknife_estimate
 from diptych.metrics.palette import IGNORED, NO_CLASS, Palette
 
-__all__ = [
-    "Palette",
-    "SegmentationScores",
-    "Segmenter",
-    "class_accuracy",
-    "class_iou",
-    "class_table",
-    "confusion",
-    "fcn_estimates",
-    "scores",
-]
+__all__ = ["Palette", "SegmentationScores", "Segmenter", "class_accuracy", "class_iou", "confusion", "fcn_estimates", "scores"]
 
 Segmenter = Callable[[UInt8[Tensor, "n 3 h w"]], Int64[Tensor, "n h w"]]
 """The class of each pixel of RGB images; -1 (and 255, where there are fewer classes) is a pixel of no class."""
@@ -122,24 +111,3 @@ def fcn_estimates(confusions: Real[np.ndarray, "n k columns"]) -> dict[str, Esti
         return jackknife_estimate(lambda chosen: getattr(pooled(chosen), score), len(flat))
 
     return {"pixel": estimate("pixel"), "class": estimate("per_class"), "iou": estimate("iou")}
-
-
-def class_table(confusions: Real[np.ndarray, "n k columns"]) -> list[dict[str, Any]]:
-    """Each class that occurs in the truth of a set: class, share of pixels, images, accuracy, and IoU with its interval.
-
-    The interval is +- t standard errors of the jackknife over the images that hold the class, None where they are fewer than
-    MIN_FOR_INTERVAL.
-    """
-    total = confusions.sum(axis=0).astype(np.float64)
-    accuracy, iou, pixels = class_accuracy(total), class_iou(total), total.sum(axis=1)
-    rows = []
-    for k in np.flatnonzero(pixels):
-        holding = confusions[confusions[:, k].sum(axis=1) > 0]
-        interval = None
-        if len(holding) >= MIN_FOR_INTERVAL:
-            without = np.array([class_iou(total - counts)[k] for counts in holding])
-            found = student_interval(float(iou[k]), jackknife_error(without), len(holding), least=0.0, most=1.0)
-            interval = [found.low, found.high]
-        row: dict[str, Any] = {"class": int(k), "share": float(pixels[k] / pixels.sum()), "images": len(holding)}
-        rows.append(row | {"accuracy": float(accuracy[k]), "iou": float(iou[k]), "iou_interval": interval})
-    return rows

@@ -37,7 +37,6 @@ def page(evaluation: Evaluation, name: str = "evaluation") -> str:
         "title": about.get("title", "Evaluation"),
         "about": about,
         "tables": tables(evaluation.to_json()),
-        "classes": [(DIRECTIONS.get(direction, direction), rows) for direction, rows in evaluation.classes.items()],
         "left_out": reasons(evaluation.left_out),
         "galleries": [gallery([e for e in evaluation.examples if e.direction == d], len(directions) > 1) for d in directions],
         "protocols": protocols(evaluation),

@@ -15,7 +15,6 @@ from diptych.metrics.features import Extractor
 from diptych.metrics.judges import Classifier
 from diptych.metrics.segmentation import Palette, Segmenter
 from diptych.pages.evaluation import write_evaluation
-from diptych.scoring.published import PROTOCOLS, ProtocolName, beside_published
 from diptych.scoring.real_images import SplitName
 from diptych.scoring.task import Direction, Request, Watch, task_of
 from diptych.scoring.tools import Side, tools_of
@@ -45,7 +44,6 @@ def evaluate(
     allow_small: bool = False,
     allow_doubles: bool = False,
     allow_seen: bool = False,
-    protocol: ProtocolName | None = None,
     seed: int = 0,
     resamples: int = 1000,
     cache: bool = True,
@@ -69,10 +67,8 @@ def evaluate(
     13.2 [12.8, 13.6], n=106
     """
     device = str(pick_device(device))
-    if protocol is not None:
-        features, allow_small, allow_seen = features or "inception", True, True
     request = Request(
-        subject, data, snapshot, split, direction, data_direction, size, paired, inputs, truth_half, device, seed, protocol
+        subject, data, snapshot, split, direction, data_direction, size, paired, inputs, truth_half, device=device, seed=seed
     )
     task = task_of(request, watch)
     tools = tools_of(
@@ -92,9 +88,6 @@ def evaluate(
         device=device,
         watch=partial(watch, "fetching"),
     )
-    if protocol is not None:
-        task = beside_published(protocol, task, data, labels, tools.palette)
-        metrics = metrics or PROTOCOLS[protocol].metrics
     evaluation = task.score(
         metrics, tools, allow_doubles=allow_doubles, allow_seen=allow_seen, watch=partial(watch, "evaluating")
     )

@@ -23,7 +23,6 @@ from diptych.messages import show
 from diptych.methods import METHODS, method_config
 from diptych.recorded import Recorded
 from diptych.run import read_census
-from diptych.scoring.published import ProtocolName, as_published
 from diptych.scoring.real_images import RealImages, SplitName, data_name, find_real_images, readable, split_of, unseen_split
 from diptych.scoring.snapshots import Loaded, about_snapshot
 from diptych.snapshot import Snapshot
@@ -44,7 +43,7 @@ class Request:
     scores only that one. ``data_direction`` b2a says that the subject's a is the data's b (default: as its recipe says). ``size``
     is that of a subject without a recipe. ``paired`` takes images of equal names as pairs, or as two sets (default: as in
     training). ``inputs`` are those of outputs; ``truth_half`` is the half of side-by-side images that holds their truth.
-    ``seed`` is that of dropout in mode paper. ``protocol`` resizes images as a publication did (diptych.scoring.published).
+    ``seed`` is that of dropout in mode paper.
     """
 
     subject: str | Path | Mapping[str, Translate]
@@ -59,7 +58,6 @@ class Request:
     truth_half: Half = "whole"
     device: str = "cpu"
     seed: int = 0
-    protocol: ProtocolName | None = None
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,6 @@ def run_task(request: Request, folder: Path, reading: Callable[[int, int], None]
         sentence = " This snapshot was chosen by its scores on these very images, so they flatter it."
     name = "evaluation" + "-best" * best + "-val" * (request.split == "val")
     name += "".join(f"-{Path(word).name}" for word in request.data)
-    name += f"-{request.protocol}" if request.protocol else ""
     title = f"{recipe.method} on {data_name(request.data or recipe.data.source)}"
     train = census.split if census else None
     task = _of_snapshot(request, path, Snapshot.load(path), real, recipe.data, train, title, reading, sentence)
@@ -191,7 +188,6 @@ def functions_task(request: Request, functions: Mapping[str, Translate], reading
         raise ConfigError("evaluate: functions are named a2b and b2a, and take the data to evaluate them on, one folder or two")
     size = request.size or 256
     config = DataConfig(load_size=size, crop_size=size, direction=request.data_direction or "a2b")
-    config = as_published(config, request.protocol) if request.protocol else config
     real, train = _unseen(request, _layout(request, request.paired), config)
     census = readable(real.split, reading)
     chosen = {way: function for way, function in functions.items() if request.direction in (None, way)}
@@ -253,7 +249,6 @@ def _of_snapshot(
 ) -> Task:
     """A snapshot on the real images that can be read. Raises ConfigError for a direction that it does not translate."""
     census = readable(real.split, reading)
-    config = as_published(config, request.protocol) if request.protocol else config
     snapshot.domains(request.direction or next(iter(snapshot.generators), "a2b"))
     loaded = Loaded.on(snapshot, request.device, request.seed)
     subjects = [s for s in loaded.subjects(census.split, config, train) if request.direction in (None, s.direction)]

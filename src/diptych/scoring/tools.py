@@ -21,7 +21,6 @@ from diptych.metrics.models import onnx_network
 from diptych.metrics.segmentation import Palette, Segmenter
 from diptych.metrics.weights import WEIGHTS, cache_folder
 from diptych.pixels import Domain
-from diptych.scoring.probe import probe_network, probe_of
 from diptych.sheets import spread
 from diptych.snapshot import Snapshot
 
@@ -55,12 +54,10 @@ def tools_of(
     """
     refuse_unordered(palette, segmenter)
     colours = _palette(palette, labels, subjects) if palette is not None else None
-    files = weight_files(weights)
-    kept = FeatureCache(cache_folder() / "features" if cache else None)
-    loaded = _classifier(classifier, subjects, files, kept, device) if classifier is not None else None
+    loaded = load_classifier(classifier, device=device) if classifier is not None else None
     return Instruments(
         features=feature_network(features, device),
-        weights=files,
+        weights=weight_files(weights),
         fetch=fetch,
         watch_fetch=watch,
         labels=labels,
@@ -69,23 +66,11 @@ def tools_of(
         classifier=loaded,
         target=loaded.index(str(target)) if loaded and target is not None else None,
         device=device,
-        cache=kept,
+        cache=FeatureCache(cache_folder() / "features" if cache else None),
         allow_small=allow_small,
         seed=seed,
         resamples=resamples,
     )
-
-
-def _classifier(
-    given: str | Classifier, subjects: Sequence[Subject], weights: dict[str, str], cache: FeatureCache, device: str
-) -> Judge:
-    """A classifier by its name, a function, or ``probe`` and ``probe:NET``, which is trained on the training images."""
-    kind, _, name = str(given).partition(":") if isinstance(given, str) else ("", "", "")
-    if kind != "probe":
-        return load_classifier(given, device=device)
-    network = feature_network(name, device) if name.endswith(".onnx") else probe_network(name, weights, device)
-    assert network is not None and not isinstance(network, str), "an ONNX file becomes an Extractor"
-    return probe_of(subjects, network, cache, device)
 
 
 def weight_files(given: Sequence[str | Path]) -> dict[str, str]:
