@@ -14,8 +14,8 @@ import tifffile
 from PIL import Image, ImageCms
 
 from diptych.data.formats import read_picture, read_pixels, write_pixels
-from diptych.data.frames import count_frames, read_frames, write_frames
 from diptych.data.listing import find_images
+from diptych.data.stacks import count_frames, read_frames, write_frames
 from diptych.errors import DataError
 from diptych.pixels import Reading
 from tests.data.tiff_bytes import tiff_bytes

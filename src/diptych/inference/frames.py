@@ -9,9 +9,9 @@ import numpy as np
 
 from diptych.choices import Frames
 from diptych.data.carrying import carried
-from diptych.data.frames import count_frames, read_frames, write_frames
 from diptych.data.kinds import fit
 from diptych.data.metadata import Metadata
+from diptych.data.stacks import count_frames, read_frames, write_frames
 from diptych.data.volumes import is_volume
 from diptych.errors import DataError, MissingExtraError, StorageError
 from diptych.inference.batch import Outcome

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from diptych.choices import Frames, Names
 from diptych.data.formats import output_suffix
-from diptych.data.frames import count_frames, holds_frames
+from diptych.data.stacks import count_frames, holds_frames
 from diptych.data.volumes import is_volume, volume_of
 from diptych.errors import DataError
 from diptych.messages import show
