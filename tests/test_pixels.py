@@ -107,7 +107,7 @@ def test_pixels_of_another_domain_are_refused_with_both_kinds_named(pixels, foun
     ("settings", "message"),
     [
         ({"channels": 0}, "domain: channels must be at least 1, found 0"),
-        ({"dtype": "int8"}, "domain: dtype must be one of uint8, uint16, float32, found 'int8'"),
+        ({"dtype": "int8"}, "domain: dtype must be one of uint8, uint16, int16, float32, found 'int8'"),
         ({"low": 5.0, "high": 5.0}, "domain: low must be below high, found low=5 high=5"),
         ({"low": 5.0, "high": 1.0}, "domain: low must be below high, found low=5 high=1"),
         ({"dtype": "uint16", "low": -20.0, "high": 80.0}, "uint16 holds values from 0 to 65535, found low=-20 high=80"),

@@ -50,9 +50,19 @@ def test_the_discriminator_that_an_import_keeps_comes_back_and_none_is_needed(tm
     loaded = Snapshot.load(saved(tmp_path / "s.safetensors", discriminators={"b": D}))
     x = torch.rand(1, 3, 16, 16)
     assert torch.equal(loaded.discriminators["b"](x), D.eval()(x))
-    tree = {"kind": "snapshot", "format": 1, "a": {}, "b": {}, "size": 0, "mode": "eval", "about": {}, "generators": {}}
+    tree = {
+        "kind": "snapshot",
+        "format": 1,
+        "a": {"channels": 1, "high": 9.0},
+        "b": {},
+        "size": 0,
+        "mode": "eval",
+        "about": {},
+        "generators": {},
+    }
     write_tree(tmp_path / "first.safetensors", tree)  # as the first snapshots of format 1 were
-    assert Snapshot.load(tmp_path / "first.safetensors").discriminators == {}
+    first = Snapshot.load(tmp_path / "first.safetensors")
+    assert first.discriminators == {} and (first.a.icc, first.a.alpha, first.a.masked) == ("ignore", "white", False)
 
 
 def test_other_tools_can_read_it_without_diptych(tmp_path):
@@ -60,8 +70,8 @@ def test_other_tools_can_read_it_without_diptych(tmp_path):
     with safetensors.safe_open(path, "pt") as file:
         header = json.loads(file.metadata()["diptych"][64:])  # after the SHA-256
         names = set(file.keys())
-    assert header["kind"] == "snapshot" and header["format"] == 1 and header["about"] == {"images": 5}
-    assert header["a"] == {"channels": 1, "dtype": "uint16", "low": 0.0, "high": 4095.0}
+    assert header["kind"] == "snapshot" and header["format"] == 2 and header["about"] == {"images": 5}
+    assert header["a"].items() >= {"channels": 1, "dtype": "uint16", "low": 0.0, "high": 4095.0, "icc": "ignore"}.items()
     assert header["generators"]["a2b"]["spec"]["net"] == "unet"
     assert {f"generators.a2b.weights.{key}" for key in nets()["a2b"].state_dict()} <= names
 
@@ -79,7 +89,7 @@ def test_a_direction_says_which_domain_goes_in_and_which_comes_out(tmp_path):
     [
         ({"kind": "state", "format": 1}, "is a state, expected a snapshot; give a snapshot file"),
         ({"format": 1}, "is not a diptych snapshot, expected a snapshot; give a snapshot file"),
-        ({"kind": "snapshot", "format": 2}, r"format 2 is newer than this version of diptych understands \(1\); upgrade diptych"),
+        ({"kind": "snapshot", "format": 3}, r"format 3 is newer than this version of diptych understands \(2\); upgrade diptych"),
     ],
 )
 def test_other_kinds_and_newer_formats_are_refused_in_one_line(header, message, tmp_path):
@@ -92,7 +102,7 @@ def test_other_kinds_and_newer_formats_are_refused_in_one_line(header, message, 
 
 def test_the_header_can_be_looked_at_alone(tmp_path):
     path = saved(tmp_path / "s.safetensors", size=128)
-    check_header(path, "snapshot", 1)
+    check_header(path, "snapshot", 2)
     assert read_header(path)["size"] == 128
 
 

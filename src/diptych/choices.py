@@ -40,3 +40,15 @@ ComputingPrecision = Literal["fp32", "bf16"]
 
 Format = Literal["onnx", "torchscript"]
 """The formats of diptych.inference.export."""
+
+Icc = Literal["srgb", "keep", "ignore"]
+"""What an ICC profile does to the colours of a file, see diptych.pixels.Reading."""
+
+Alpha = Literal["white", "keep"]
+"""What becomes of transparency, see diptych.pixels.Reading."""
+
+Frames = Literal["first", "all"]
+"""Which frames or pages of a file are translated, see diptych.inference.frames."""
+
+Names = Literal["plain", "full"]
+"""Whether the name of a result keeps the suffix of its input, see diptych.inference.names."""

@@ -1,24 +1,50 @@
 """Native pixels <-> model tensors: the only file that knows value ranges.
 
-Three representations exist in diptych: native pixels (uint8, uint16 or float32, as the files hold them), model tensors
+Three representations exist in diptych: native pixels (uint8, uint16, int16 or float32, as the files hold them), model tensors
 (floats in [-1, 1]) and features. A :class:`Domain` converts between the first two and nobody else does. Label maps are one
 channel a class in model tensors, 1 where a pixel is of the class and -1 elsewhere.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
+from diptych.choices import Alpha, Icc
 from diptych.errors import ConfigError
 
-PixelType = Literal["uint8", "uint16", "float32"]
-TORCH_DTYPES: dict[PixelType, torch.dtype] = {"uint8": torch.uint8, "uint16": torch.uint16, "float32": torch.float32}
-FULL_RANGE: dict[PixelType, tuple[float, float]] = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0), "float32": (0.0, 1.0)}
+PixelType = Literal["uint8", "uint16", "int16", "float32"]
+TORCH_DTYPES: dict[PixelType, torch.dtype] = {
+    "uint8": torch.uint8,
+    "uint16": torch.uint16,
+    "int16": torch.int16,
+    "float32": torch.float32,
+}
+FULL_RANGE: dict[PixelType, tuple[float, float]] = {
+    "uint8": (0.0, 255.0),
+    "uint16": (0.0, 65535.0),
+    "int16": (-32768.0, 32767.0),
+    "float32": (0.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The rules by which a file becomes native pixels, where there is more than one way.
+
+    ``icc``: colours are converted to sRGB by the profile of the file (``srgb``), or left as they are, with the profile carried
+    to results (``keep``) or not (``ignore``, as the published protocols did). ``alpha``: transparency is composited over white
+    and dropped (``white``), or stays as the last channel (``keep``). ``masks``: values which a file marks as no data become NaN;
+    in label maps they stay numbers, as any of them may be a class.
+    """
+
+    icc: Icc = "ignore"
+    alpha: Alpha = "white"
+    masks: bool = True
 
 
 @dataclass(frozen=True)
@@ -26,12 +52,16 @@ class Domain:
     """What one side of a translation looks like.
 
     ``low`` and ``high`` are the native values that become -1 and 1. Both zero means the full range of the pixel type
-    (0-255, 0-65535, and 0-1 for float32). Training measures the range of uint16 and float32 images from the data (see
+    (0-255, 0-65535, -32768-32767, and 0-1 for float32). Training measures the range of all types but uint8 from the data (see
     data.range), so that 12-bit images in 16-bit files do not come out black.
 
     A domain of labels has ``classes``, the native value of each class: one number for maps of indices, (r, g, b) for maps of
     colours. Its ``channels``, those of model tensors, are as many; ``bands`` are the channels of its native pixels. ``indices``
     are the numbers of the classes in palette files, and empty where the files are none.
+
+    ``icc`` and ``alpha`` are the rules by which files were read (see Reading), so that a snapshot reads as its training did.
+    ``masked``: float32 images may hold NaN, which marks pixels without data; ``stored`` is then the integer type of their files,
+    or empty, and ``nodata`` the value that marks such pixels in files, or None.
     """
 
     channels: int = 3
@@ -40,6 +70,11 @@ class Domain:
     high: float = 0.0
     classes: tuple[tuple[int, ...], ...] = ()
     indices: tuple[int, ...] = ()
+    icc: Icc = field(default="ignore", compare=False)  # two domains with equal pixels are equal
+    alpha: Alpha = "white"
+    masked: bool = False
+    stored: PixelType | Literal[""] = ""
+    nodata: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(tuple(map(int, value)) for value in self.classes))  # headers have lists
@@ -85,6 +120,11 @@ class Domain:
         return tuple(_voc_colour(value) for (value,) in self.classes)
 
     @property
+    def reading(self) -> Reading:
+        """The rules by which the files of this domain are read."""
+        return Reading(self.icc, self.alpha, masks=not self.classes)
+
+    @property
     def clips(self) -> bool:
         """Whether the pixel type has values outside of low..high, which ``encode`` clips."""
         return self.dtype == "float32" or (self.low, self.high) != FULL_RANGE[self.dtype]
@@ -100,7 +140,8 @@ class Domain:
         if self.classes:
             return f"{self.channels} classes in {self.bands} x {self.dtype}"
         measured = "" if (self.low, self.high) == FULL_RANGE[self.dtype] else f" in {self.low:g}..{self.high:g}"
-        return f"{self.channels} x {self.dtype}{measured}"
+        without = " with pixels without data" if self.masked else ""
+        return f"{self.channels} x {self.stored or self.dtype}{measured}{without}"
 
     def check(self, pixels: Shaped[Tensor, "n bands h w"]) -> None:
         """Raise ConfigError when the number of channels or the dtype is not the domain's."""
@@ -111,7 +152,8 @@ class Domain:
     def encode(self, pixels: Shaped[Tensor, "n bands h w"]) -> Float[Tensor, "n c h w"]:
         """Native pixels to floats in [-1, 1], on the device where the pixels are; values outside of low..high are clipped.
 
-        Of labels, the channel of the class whose value is nearest is 1 and all others are -1. Raises ConfigError as check does.
+        Of labels, the channel of the class whose value is nearest is 1 and all others are -1. Values without data (NaN, in a
+        masked domain) become -1, as networks compute with finite numbers; `valid` tells them apart. Raises ConfigError as check.
         """
         self.check(pixels)
         if self.classes:
@@ -120,7 +162,12 @@ class Domain:
             return torch.full_like(apart, -1.0, dtype=torch.float32).scatter(1, apart.argmin(1, keepdim=True), 1.0)
         unit = (pixels.to(torch.float32) - self.low) / (self.high - self.low)
         x = (unit - 0.5) / 0.5  # in this order it is bit-equal to ToTensor + Normalize(0.5, 0.5) of the published code
+        x = x.nan_to_num_(-1.0) if self.masked else x
         return x.clamp_(-1.0, 1.0) if self.clips else x  # in place: a copy could have another memory layout
+
+    def valid(self, pixels: Shaped[Tensor, "n bands h w"]) -> Bool[Tensor, "n 1 h w"] | None:
+        """Tell which pixels have data in all of their channels; None in a domain whose images have no others."""
+        return ~pixels.isnan().any(1, keepdim=True) if self.masked else None
 
     def decode(self, x: Float[Tensor, "n c h w"]) -> Shaped[Tensor, "n bands h w"]:
         """Floats in [-1, 1] to native pixels: clipped to the range, and rounded (not truncated) for integers.

@@ -18,7 +18,7 @@ from diptych.settings import Size
 from diptych.trees import Tree, read_header, read_tree, write_tree
 from diptych.zoo import resolve
 
-FORMAT = 1
+FORMAT = 2  # 2 says how files are read (Domain.icc and what follows it); files of format 1 load as before
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ CONFIGS = [DataConfig(resize=how, load_size=36, crop_size=32) for how in ("squar
 def reads(monkeypatch):
     """The files that are decoded from now on."""
     found, reading = [], datasets.read_pixels
-    monkeypatch.setattr(datasets, "read_pixels", lambda path: found.append(path) or reading(path))
+    monkeypatch.setattr(datasets, "read_pixels", lambda path, rules: found.append(path) or reading(path, rules))
     return found
 
 

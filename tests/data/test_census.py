@@ -142,8 +142,8 @@ def test_both_halves_of_a_side_by_side_file_come_from_one_reading(tmp_path: Path
     files = [*some(30), b""]
     paths = [ref.path for ref in side(tmp_path / "AB", files)]
     split = Split(tuple(Ref(path, "left") for path in paths), tuple(Ref(path, "right") for path in paths), paired=True)
-    read, reads = module.read_pixels, []
-    monkeypatch.setattr(module, "read_pixels", lambda path: (reads.append(path), read(path))[1])
+    read, reads = module.read_picture, []
+    monkeypatch.setattr(module, "read_picture", lambda path, reading: (reads.append(path), read(path, reading))[1])
     found = take_census(split)
     assert sorted(reads) == paths
     assert len(found.split.a) == 30 and [item.path for item in found.skipped] == [paths[30]]

@@ -126,7 +126,7 @@ def test_ranges_are_words_or_two_numbers():
 def test_halves_of_one_file_are_those_read_alone_and_the_file_is_decoded_once(tmp_path, monkeypatch):
     census = side_by_side(tmp_path)
     config, read, reading = CONFIGS[0], [], datasets.read_pixels
-    monkeypatch.setattr(datasets, "read_pixels", lambda path: read.append(path) or reading(path))
+    monkeypatch.setattr(datasets, "read_pixels", lambda path, rules: read.append(path) or reading(path, rules))
     crops = Crops(census, config, 0)
     for k in range(6):
         a, b, _ = as_published(census, config, 0, k)

@@ -57,7 +57,8 @@ def test_each_kind_of_file_gives_its_verdict(name: str, tmp_path: Path) -> None:
         pixels = read_pixels(path)
         assert (pixels.shape, pixels.dtype) == (expected.shape, expected.dtype)
         assert pixels.flags.c_contiguous and pixels.flags.writeable
-        assert np.abs(pixels.astype(float) - expected.astype(float)).max() <= tolerance
+        assert np.nanmax(np.abs(pixels.astype(float) - expected.astype(float))) <= tolerance
+        np.testing.assert_array_equal(np.isnan(pixels), np.isnan(expected))
 
 
 def test_the_corpus_is_large() -> None:
@@ -122,6 +123,8 @@ def test_names_of_any_bytes_work_and_are_shown_on_one_line(name: str, shown: str
 
 @pytest.mark.parametrize("suffix", HOLDS)
 def test_what_a_format_holds_is_read_back_exactly(suffix: str, tmp_path: Path) -> None:
+    if suffix == ".exr":
+        pytest.importorskip("OpenEXR")
     for dtype, counts in HOLDS[suffix].items():
         for channels in counts:
             pixels = np.random.default_rng(0).integers(0, 256, (9, 7, channels or 5)).astype(dtype)

@@ -182,10 +182,10 @@ def test_a_full_disk_ends_the_job_with_its_error(translator, tmp_path, monkeypat
     jobs = plan([pictures(tmp_path / "in", [(20, 24)] * 30)], tmp_path / "out", translator)
     write = module.write_as
 
-    def full(path, pixels, domain):
+    def full(path, pixels, domain, metadata):
         if path.name == "02.png":
             raise StorageError(f"{path}: cannot be written (No space left on device)")
-        write(path, pixels, domain)
+        write(path, pixels, domain, metadata)
 
     monkeypatch.setattr(module, "write_as", full)
     with pytest.raises(StorageError, match=r"02\.png: cannot be written \(No space"):

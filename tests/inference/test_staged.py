@@ -255,7 +255,7 @@ def test_a_result_that_could_not_be_written_is_made_again_by_the_last_stage_alon
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(tmp_path / "x.png")
     (job,), write = batch.plan([tmp_path / "x.png"], tmp_path / "out", translate), batch.write_pixels
 
-    def full(path, pixels):
+    def full(path, pixels, metadata, **how):
         raise StorageError("the disk is full")
 
     monkeypatch.setattr(batch, "write_pixels", full)

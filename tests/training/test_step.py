@@ -90,7 +90,7 @@ def test_statistics_are_the_means_of_the_losses_since_they_were_last_read(parts)
     G = trainee.method.generators()["a2b"]
     batches = [batch_of(seed) for seed in range(3)]
     with torch.no_grad():
-        first, second, third = (10.0 * (G(a) - b).abs().mean().item() for a, b, _ in batches)
+        first, second, third = (10.0 * (G(a) - b).abs().mean().item() for a, b, *_ in batches)
     assert trainee.stats.read(World()) == {}
     for batch in batches[:2]:
         train_step(trainee, batch)

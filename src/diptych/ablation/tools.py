@@ -64,7 +64,8 @@ def _palette(base: Recipe, out: Path, given: str, labels: Side | None, paired: b
     paired = base.method.paired if paired is None else paired
     layout = find_data(base.data.source, paired=paired, layout=base.data.layout)
     train = base.data.oriented(layout.train)
-    census = take_census(train, labels=label_domains(train, base.data.labels, base.data.classes), fitting=base.data.fit)
+    labelled = label_domains(train, base.data.labels, base.data.classes)
+    census = take_census(train, labels=labelled, fitting=base.data.fit, reading=base.data.reading)
     refs, domain = (census.split.a, census.a) if labels == "a" else (census.split.b, census.b)
     images = (view(ref, domain, base.data)[None] for ref in spread(refs, MAX_FOR_PALETTE))
     palette = found_palette(images, domain, count)

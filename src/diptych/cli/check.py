@@ -110,4 +110,5 @@ def summary(found: Checkup) -> list[str]:
     lines = [f"{found.layout}: {found.pairing}"]
     lines += ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), *row[4:]]) for row in rows]
     lines += [f"{'error' if finding.blocks else 'found'}: {finding}" for finding in found.findings]
+    lines += [f"note: {note}" for note in found.notes]
     return [*lines, *([found.alignment] if found.alignment else []), f"{found.images:,} images: {VERDICTS[found.verdict]}"]

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from diptych.choices import Backend, Direction, Dropout, Mode, Precision, WorkingSize
+from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, Precision, WorkingSize
 from diptych.cli import command_parser, positive, seed
 
 EXAMPLES = """\
@@ -113,6 +113,20 @@ def parser() -> argparse.ArgumentParser:
         help="replace earlier translations in DIR that another snapshot, other settings or another input made",
     )
     p.add_argument("--skip-existing", action="store_true", help="keep every file in DIR as it is, whatever made it")
+    p.add_argument(
+        "--names",
+        default="plain",
+        choices=get_args(Names),
+        help="name results like their inputs, with the suffix of their format, or in full where it differs (a.gif.png) "
+        "(default: plain)",
+    )
+    p.add_argument(
+        "--frames",
+        default="first",
+        choices=get_args(Frames),
+        help="translate the first frame of animations and files of many pages, or all of them into a file of the same kind "
+        "(default: first)",
+    )
     p.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
     return p
 
@@ -136,11 +150,14 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.cli.snapshots import chosen_snapshot
+    from diptych.data.passed_over import passed_over
     from diptych.device import pick_device
     from diptych.files import sha256_of
-    from diptych.inference.batch import folder_of, plan, translate_files
+    from diptych.inference.batch import Outcome, folder_of, plan, translate_files
     from diptych.inference.choice import choose_translator
+    from diptych.inference.frames import is_stack, translate_stacks
     from diptych.inference.manifest import Job, Manifest, left_to_do
+    from diptych.inference.names import notes_of
     from diptych.inference.translator import Translator, default_memory
     from diptych.memory import in_words
     from diptych.messages import show
@@ -153,8 +170,9 @@ def main(argv: Sequence[str]) -> int:
     how |= {"strength": args.strength, "steps": args.steps}
     make = partial(Translator, Snapshot.load(path), args.direction, **how)
     plain = make()
-    jobs = plan(args.inputs, args.out, plain)
+    jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
     made_by = {"snapshot_sha256": sha256_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
+    made_by |= {"frames": "all"} if args.frames == "all" else {}
     if plain.depends_on_batch:
         made_by |= {"mode": "paper", "dropout": args.dropout, "seed": args.seed}
     made_by |= {name: value for name in ("strength", "steps") if (value := getattr(args, name)) is not None}
@@ -162,6 +180,8 @@ def main(argv: Sequence[str]) -> int:
     manifest = Manifest(folder_of(args.out), made_by)
     left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     already = len(jobs) - len(left)
+    if others := passed_over([given for given in args.inputs if Path(given).is_dir()]):
+        notes.print(f"note: passed over, as they are no images that can be read: {others}", soft_wrap=True)
     for folder in args.inputs:
         if Path(folder).is_dir() and args.out.resolve().is_relative_to(Path(folder).resolve()):
             notes.print(f"note: results go into {show(folder)}, where trainings take them for data", soft_wrap=True)
@@ -170,6 +190,8 @@ def main(argv: Sequence[str]) -> int:
             console.print(f"{show(job.source)} -> {show(job.target)}", soft_wrap=True)
         notes.print("note: the files were not read, so damaged ones are listed too", soft_wrap=True)
         return 0
+    stacks = [job for job in left if is_stack(job, args.frames)]
+    singles = [job for job in left if job not in set(stacks)]
     with bar("images") as progress:
         task, finished = progress.add_task("translating", total=len(left), note=""), itertools.count(1)
         said: dict[Path, int] = {}  # tenths of each image by stages that were printed
@@ -191,16 +213,23 @@ def main(argv: Sequence[str]) -> int:
             batch=args.batch,
             max_error=args.max_error,
         )
+
+        def watch(outcome: Outcome) -> None:
+            progress.update(task, completed=next(finished), note="")
+
         outcomes = translate_files(
-            left,
+            singles,
             choice.translator,
             at=args.at,
             batch=choice.batch,
             batch_values=choice.batch_values,
             manifest=manifest,
-            watch=lambda outcome: progress.update(task, completed=next(finished), note=""),
+            watch=watch,
             watch_stages=watch_stages,
         )
+        outcomes += translate_stacks(stacks, choice.translator, at=args.at, manifest=manifest, watch=watch)
+    for note in notes_of(outcomes, args.frames):
+        notes.print(f"note: {note}", soft_wrap=True)
     problems = [outcome.problem for outcome in outcomes if outcome.problem]
     for problem in problems:
         notes.print(f"skipped: {problem}", soft_wrap=True)

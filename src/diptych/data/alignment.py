@@ -69,7 +69,7 @@ def _look(pair: tuple[Ref, Ref, Domain, Domain]) -> tuple[np.ndarray, tuple[Pair
     images = []
     for ref, domain in zip(pair[:2], pair[2:], strict=True):
         try:
-            pixels = ref.read()
+            pixels = ref.read(domain.reading)
         except DataError:  # it went bad since the census, and a sample that needs it will say so
             return None
         images.append(_visible(pixels, domain.classes))

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from diptych.data.hub import split_hub
+from diptych.data.volumes import volume_of
 from diptych.errors import DataError
 from diptych.messages import show
 
@@ -105,12 +106,15 @@ def entries(folder: Path) -> list[tuple[Path, bool]]:
 
 
 def changed_at(path: Path) -> tuple[int, int]:
-    """The size in bytes of a file, in an archive or not, and when it or its archive was changed last, in ns. Raises OSError."""
+    """The size in bytes of a file, in an archive or not, and when it or its archive was changed last, in ns. Raises OSError.
+
+    Of a slice, they are those of its volume.
+    """
     if split_hub(path):  # its rows never change, and have no size that can be known without reading
         return 0, 0
     found = split_archive(path)
     if found is None:
-        status = path.stat()
+        status = (volume_of(path) or path).stat()
         return status.st_size, status.st_mtime_ns
     archive, inside = found
     changed = archive.stat().st_mtime_ns

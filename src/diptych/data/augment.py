@@ -32,8 +32,8 @@ def resize(pixels: np.ndarray, height: int, width: int, *, nearest: bool = False
     eight_bits = pixels.dtype == np.uint8  # which has a kernel of its own; uint16 goes through float32
     y = F.interpolate(x if eight_bits else x.float(), (height, width), mode="bicubic", antialias=True)
     if not eight_bits:
-        y = y.clamp(float(pixels.min()), float(pixels.max()))
-    y = y.round().to(torch.uint16) if pixels.dtype == np.uint16 else y
+        y = y.clamp(float(np.nanmin(pixels)), float(np.nanmax(pixels)))  # NaN, which marks pixels without data, spreads
+    y = y.round().to(x.dtype) if pixels.dtype in (np.uint16, np.int16) else y
     return np.ascontiguousarray(y[0].numpy().transpose(1, 2, 0))
 
 
@@ -116,7 +116,7 @@ def recolour(
     """Multiply brightness, then contrast about the mean, then saturation about gray, of values from low to high."""
     brightness, contrast, saturation = factors
     unit = (pixels.float() - low) / (high - low) * brightness
-    mean = unit.mean()
+    mean = unit.nanmean() if unit.isnan().any() else unit.mean()  # NaN marks pixels without data
     unit = mean + (unit - mean) * contrast
     gray = unit.mean(0, keepdim=True)
     native = (gray + (unit - gray) * saturation).clamp(0.0, 1.0) * (high - low) + low

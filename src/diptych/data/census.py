@@ -6,22 +6,26 @@ A run that has begun should not stop at night because of one damaged file; nor s
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import partial
 from itertools import compress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, TypeVar
 
+from diptych.data.findings import Finding
 from diptych.data.frames import Fitting, Frame, common_frames
-from diptych.data.kinds import Kind, Look, look_at_all, mark_unusable
+from diptych.data.kinds import Kind, Look, look_at_sides, mark_unusable
 from diptych.data.labels import LabelDomains, fit_labels
 from diptych.data.ranges import ValueRange, full_range, robust_range, stretching
 from diptych.data.splits import Half, Ref, Split
+from diptych.data.usage import unused
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
-from diptych.pixels import Domain
+from diptych.pixels import FULL_RANGE, Domain, Reading
 
 T = TypeVar("T")
 TOLERATED_SHARE = 0.05  # the share of unusable images above which training on the rest needs a person's decision
@@ -44,7 +48,8 @@ class Census:
 
     ``val`` are images that validate a training and are never trained on. Flat images are kept, but instance normalisation
     divides by their standard deviation, so they can blow up gradients. ``outliers`` are images with values far beyond those of
-    the others, or beyond a given range, which clips them. ``sizes`` are heights and widths of the split's images.
+    the others, or beyond a given range, which clips them. ``sizes`` are heights and widths of the split's images. ``notes`` say
+    what reading changed or left out, and what the images leave unused.
     """
 
     split: Split
@@ -55,10 +60,12 @@ class Census:
     val: Split | None = None
     outliers: tuple[Path, ...] = ()
     sizes: Mapping[Ref, tuple[int, int]] = field(default_factory=dict, compare=False)  # says nothing that the files do not
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     def remarks(self) -> Iterator[str]:
         """Say what a person should know of the data before a training begins, one line each."""
         yield from (f"skipped: {skipped}" for skipped in self.skipped)
+        yield from self.notes
         for path in self.flat:
             yield f"{show(path)}: one flat colour, which InstanceNorm amplifies; consider removing it"
         if self.outliers:
@@ -76,10 +83,11 @@ class Census:
             {
                 **_written(self.split),
                 "val": _written(self.val) if self.val else None,
-                "domains": [list(astuple(domain)) for domain in (self.a, self.b)],
+                "domains": [asdict(domain) for domain in (self.a, self.b)],
                 "skipped": [[str(item.path), item.reason] for item in self.skipped],
                 "flat": [str(path) for path in self.flat],
                 "outliers": [str(path) for path in self.outliers],
+                "notes": list(self.notes),
                 "sizes": [[self.sizes.get(ref) for ref in side] for side in (self.split.a, self.split.b)],
             }
         )
@@ -90,11 +98,15 @@ class Census:
         try:
             found = json.loads(text)
             val = _understood(found["val"]) if found.get("val") else None
-            domain_a, domain_b = (Domain(*values) for values in found["domains"])
+            domain_a, domain_b = (
+                Domain(**values) if isinstance(values, dict) else Domain(*values)  # older censuses have four values
+                for values in found["domains"]
+            )
             skipped = tuple(Skipped(Path(path), reason) for path, reason in found["skipped"])
             split = _understood(found)
             flat, outliers = (tuple(map(Path, found.get(name, ()))) for name in ("flat", "outliers"))
-            return cls(split, domain_a, domain_b, skipped, flat, val, outliers, _sizes(split, found))
+            sizes, notes = _sizes(split, found), tuple(map(str, found.get("notes", ())))
+            return cls(split, domain_a, domain_b, skipped, flat, val, outliers, sizes, notes)
         except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"census: damaged ({type(error).__name__}: {error}); remove it and start again") from error
 
@@ -134,24 +146,29 @@ def take_census(
     value_range: ValueRange = "full",
     labels: LabelDomains = (None, None),
     fitting: Fitting = "none",
+    reading: Reading | None = None,
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Census:
     """Read every file of a split once and decide what each side is and what must be left out.
 
     The most common channels and dtype of a side are its domain; images that neither are of it nor can be made so by ``fit``
-    are left out, and so are pairs of which one image is, or whose sizes differ unless ``fitting`` brings them to one. uint16 and
-    float32 get the range of values that ``value_range`` says: all that were found, the robust range (see diptych.data.ranges), or
-    a given one. With ``like``, another census, the domains are the other's. Unpaired, each side is judged alone. ``labels`` are
-    the domains of sides that hold label maps (see diptych.data.labels); images that are none of those are left out.
+    are left out, and so are pairs of which one image is, or whose sizes differ unless ``fitting`` brings them to one. All types
+    but uint8 get the range of values that ``value_range`` says: all that were found, the robust range (see diptych.data.ranges),
+    or a given one. Pixels without data are in no range, and make the domain a masked one. ``reading`` says how profiles and
+    transparency are read. With ``like``, another census, the domains and the reading are the other's. Unpaired, each side is
+    judged alone. ``labels`` are the domains of sides that hold label maps (see diptych.data.labels); images that are none of
+    those are left out.
 
     The result does not depend on ``threads``. ``on_progress`` gets (done, total) files.
 
     Raises DataError when nothing is left, more than 5 % are unusable, or, if ``strict``, any is; ConfigError when a range is
     given that a side cannot have.
     """
-    looks = look_at_all([*split.a, *split.b], threads, on_progress)
+    reading = reading or Reading()
     labels = _of_labels((like.a, like.b) if like else labels)
+    rules = (like.a.reading, like.b.reading) if like else tuple(given.reading if given else reading for given in labels)
+    looks = look_at_sides(split, rules, threads, on_progress)
     looks = _without_other_labels(split, looks, labels, threads)
     kinds, kept, (skipped_a, skipped_b) = _sift(split, looks, like, fitting)
     skipped = _unique([*skipped_a, *skipped_b])
@@ -163,21 +180,24 @@ def take_census(
     kept, looks = _framed(kept, looks, fitting, labels)
     flat = _unique(ref.path for ref in (*kept.a, *kept.b) if looks[ref].flat)
     sizes = {ref: (looks[ref].height, looks[ref].width) for ref in (*kept.a, *kept.b)}
+    sides = [(name, [looks[ref] for ref in refs]) for name, refs in (("A", kept.a), ("B", kept.b))]
+    notes = tuple(note for name, side in sides for note in (*changes(name, side), *unused_lines(name, side)))
     if like:
-        return Census(kept, like.a, like.b, skipped, flat, sizes=sizes)
+        return Census(kept, like.a, like.b, skipped, flat, sizes=sizes, notes=notes)
     if isinstance(value_range, tuple) and kinds[0][1] == kinds[1][1] == "uint8":
         raise ConfigError("data.range: both sides hold 8 bits, which always range from 0 to 255; set data.range full")
     (domain_a, outliers_a), (domain_b, outliers_b) = (
-        (given, iter(())) if given else _domain(kind, [looks[ref] for ref in refs], refs, value_range)
+        (given, iter(())) if given else _domain(kind, [looks[ref] for ref in refs], refs, value_range, reading)
         for given, kind, refs in zip(labels, kinds, (kept.a, kept.b), strict=True)
     )
     outliers = _unique([*outliers_a, *outliers_b])
-    return Census(kept, domain_a, domain_b, skipped, flat, outliers=outliers, sizes=sizes)
+    return Census(kept, domain_a, domain_b, skipped, flat, outliers=outliers, sizes=sizes, notes=notes)
 
 
 def still_usable(split: Split, census: Census) -> tuple[Split, tuple[Skipped, ...]]:
     """Part the images of a split that can be read now and brought to the domains of a census from the others."""
-    looks = _without_other_labels(split, look_at_all([*split.a, *split.b]), _of_labels((census.a, census.b)))
+    looks = look_at_sides(split, (census.a.reading, census.b.reading))
+    looks = _without_other_labels(split, looks, _of_labels((census.a, census.b)))
     _, kept, (skipped_a, skipped_b) = _sift(split, looks, census)
     return kept, _unique([*skipped_a, *skipped_b])
 
@@ -186,7 +206,7 @@ def _sift(
     split: Split, looks: Mapping[Ref, Look], like: Census | None, fitting: Fitting = "none"
 ) -> tuple[tuple[Kind, Kind], Split, tuple[tuple[Skipped, ...], tuple[Skipped, ...]]]:
     """Return the kinds of the sides, the images (or pairs) that can be used, and by side those that cannot be."""
-    given = ((like.a.bands, like.a.dtype), (like.b.bands, like.b.dtype)) if like else None
+    given = (_kind_of(like.a), _kind_of(like.b)) if like else None
     kinds, a, b = mark_unusable(split, looks, given, fitting)
     good_a, good_b = [not look.reason for look in a], [not look.reason for look in b]
     if split.paired:
@@ -234,10 +254,28 @@ def _without_other_labels(split: Split, looks: Mapping[Ref, Look], labels: Label
 def _no_label(ref: Ref, domain: Domain) -> str:
     """Why an image is no label map of a domain; empty where it is one."""
     try:
-        fit_labels(ref.read(), domain)
+        fit_labels(ref.read(domain.reading), domain)
     except DataError as error:
         return str(error).removeprefix(f"{show(ref.path)}: ")
     return ""
+
+
+def _kind_of(domain: Domain) -> Kind:
+    return domain.bands, domain.stored or domain.dtype
+
+
+def changes(side: str, looks: Sequence[Look]) -> Iterator[str]:
+    """Say what reading changed in the images of a side or left out, a line each, and how many pixels have no data."""
+    for note, count in Counter(note for look in looks for note in look.notes).most_common():
+        yield f"{count:,} of {len(looks):,} images of {side}: {note}"
+    if masked := [look.without for look in looks if look.masked]:
+        share = sum(masked) / len(masked)
+        yield f"{len(masked):,} of {len(looks):,} images of {side}: {share:.2%} of the pixels have no data, and count in no loss"
+
+
+def unused_lines(side: str, looks: Sequence[Look]) -> Iterator[str]:
+    """Say what the images of a side leave unused, in a line each."""
+    yield from (str(Finding(rule, detail=detail)) for rule, detail in unused(side, looks))
 
 
 def _skipped(refs: Sequence[Ref], looks: Sequence[Look]) -> tuple[Skipped, ...]:
@@ -261,14 +299,23 @@ def _decide(what: str, refs: Sequence[Ref], kept: Sequence[Ref], skipped: Sequen
         raise DataError(f"{where}, more than {TOLERATED_SHARE:.0%}: {examples}")
 
 
-def _domain(kind: Kind, looks: Sequence[Look], refs: Sequence[Ref], value_range: ValueRange) -> tuple[Domain, Iterator[Path]]:
+def _domain(
+    kind: Kind, looks: Sequence[Look], refs: Sequence[Ref], value_range: ValueRange, reading: Reading
+) -> tuple[Domain, Iterator[Path]]:
     """The domain of a side, and its images whose values lie far beyond those of the others or beyond a given range.
 
-    Images of 8 bits among those of 16 say nothing of the range: ``fit`` brings them into it.
+    Images of 8 bits among those of 16 say nothing of the range: ``fit`` brings them into it. One image with a nodata tag or a
+    mask makes the domain a masked one, of float32.
     """
     channels, dtype = kind
+    how: dict[str, Any] = {"icc": reading.icc, "alpha": reading.alpha}
+    if any(look.masked for look in looks):
+        nodata = Counter(look.nodata for look in looks if look.nodata is not None).most_common(1)
+        number = nodata[0][0] if nodata and math.isfinite(nodata[0][0]) else None
+        how |= {"masked": True, "stored": "" if dtype == "float32" else dtype, "nodata": number}
+    in_memory = "float32" if how.get("masked") else dtype
     if dtype == "uint8":
-        return Domain(channels, "uint8"), iter(())
+        return Domain(channels, in_memory, *FULL_RANGE["uint8"], **how), iter(())
     own = [(look, ref.path) for look, ref in zip(looks, refs, strict=True) if look.dtype == dtype]
     measured = [look for look, _ in own]
     if isinstance(value_range, tuple):
@@ -281,6 +328,6 @@ def _domain(kind: Kind, looks: Sequence[Look], refs: Sequence[Ref], value_range:
     if low == high:
         raise DataError(f"{where}: every value of every image is {low:g}, there is nothing to learn; check how they were made")
     try:
-        return Domain(channels, dtype, low, high), compress((path for _, path in own), outlying)
+        return Domain(channels, in_memory, low, high, **how), compress((path for _, path in own), outlying)
     except ConfigError as error:
         raise ConfigError(f"data.range {low:g},{high:g}, for the images of {where}: {error}") from error

@@ -14,19 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from diptych.data.census import TOLERATED_SHARE
+from diptych.data.census import TOLERATED_SHARE, changes
 from diptych.data.copies import find_copies, places_of, same_files
 from diptych.data.findings import Case, Finding, in_order
 from diptych.data.folders import LayoutName
 from diptych.data.inspection import Facts, Inspection, Listing, Place, inspect, list_data
 from diptych.data.kinds import Kind, Look, mark_unusable
 from diptych.data.labels import label_remarks
+from diptych.data.passed_over import passed_over
 from diptych.data.ranges import stretching
 from diptych.data.registration import Shift, grid_scale
 from diptych.data.sides import exchanged
 from diptych.data.splits import Ref, Split
+from diptych.data.usage import unused
 from diptych.errors import DataError
 from diptych.messages import show
+from diptych.pixels import Reading
 
 VERDICTS = ("nothing found", "usable, with findings", "not usable as it is")
 MIN_PAIR_SHIFT = 3  # pixels of the grid by which a pair must be shifted more than the rest
@@ -47,13 +50,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Checkup:
-    """Holds all that was found. ``shift`` is that of the pairs as a whole; None without pairs that could be compared."""
+    """Holds all that was found. ``shift`` is that of the pairs as a whole; None without pairs that could be compared.
+
+    ``notes`` say what reading changes in the images or leaves out, which is no fault of theirs.
+    """
 
     sources: tuple[str, ...]
     listing: Listing
     rows: tuple[Row, ...]
     findings: tuple[Finding, ...]
     shift: Shift | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> int:
@@ -92,6 +99,7 @@ class Checkup:
         known = {"sources": list(self.sources), "layout": self.layout, "paired": self.listing.paired}
         known |= {"how": self.listing.how, "images": self.images, "verdict": VERDICTS[self.verdict], "exit_code": self.verdict}
         rows = [vars(row) for row in self.rows]
+        known |= {"notes": list(self.notes)}
         return known | {"shift": shift, "what_is_there": rows, "findings": [finding.to_dict() for finding in self.findings]}
 
 
@@ -100,24 +108,37 @@ def check(
     *,
     paired: bool | None = None,
     layout: LayoutName = "auto",
+    reading: Reading | None = None,
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Checkup:
     """Look at every image of a data set once and report all that is wrong. ``paired`` None: the layout and the names decide.
 
-    Besides the reading, near copies cost n^2 / 2 comparisons of 64 bits (see likeness.py). Raises DataError only when there is no
-    folder or no image at all.
+    ``reading`` is that of a training (see Reading); by default colours are converted to sRGB as a training does. Besides the
+    reading, near copies cost n^2 / 2 comparisons of 64 bits (see likeness.py). Raises DataError only when there is no folder or
+    no image at all.
     """
     listing = list_data(sources, paired, layout)
-    inspection = inspect(listing, threads=threads, on_progress=on_progress)
+    inspection = inspect(listing, reading=reading or Reading(icc="srgb"), threads=threads, on_progress=on_progress)
     findings = [*_of_listing(listing), *_of_images(listing, inspection), _of_values(listing, inspection)]
     findings += [Finding("labels", detail="; ".join(_labels(listing)))]
+    sides = _looks_by_side(listing, inspection)
+    findings += [Finding(rule, detail=detail) for side, looks in sides for rule, detail in unused(side, looks)]
+    findings.append(Finding("not images", detail=passed_over(sources)))
+    notes = tuple(note for side, looks in sides for note in changes(side, looks))
     findings += find_copies(listing, inspection)
     if listing.paired:
         findings += _of_pairs(listing, inspection)
     rows = [row for name, split in listing.splits.items() for row in _rows(name, split, inspection.facts)]
     shift = inspection.shift if inspection.pairs else None
-    return Checkup(tuple(map(str, sources)), listing, tuple(rows), in_order(findings), shift)
+    return Checkup(tuple(map(str, sources)), listing, tuple(rows), in_order(findings), shift, notes)
+
+
+def _looks_by_side(listing: Listing, inspection: Inspection) -> list[tuple[str, list[Look]]]:
+    """Return the usable images of each side, of all splits together."""
+    units = places_of(listing.splits)
+    looks = [(place.side, inspection.facts[place.ref].look) for unit in units for place in unit]
+    return [(side, [look for of, look in looks if of == side and not look.reason]) for side in "AB"]
 
 
 def quick_check(splits: Mapping[str, Split | None]) -> list[Finding]:
@@ -169,7 +190,7 @@ def _of_values(listing: Listing, inspection: Inspection) -> Finding:
     for side in "AB":
         places = [place for unit in places_of(listing.splits) for place in unit if place.side == side]
         usable = [(place, inspection.facts[place.ref].look) for place in places if not inspection.facts[place.ref].look.reason]
-        for dtype in ("uint16", "float32"):
+        for dtype in ("uint16", "int16", "float32"):
             own = [(place, look) for place, look in usable if look.dtype == dtype]
             outlying = compress(own, stretching([look for _, look in own]))
             cases += [Case((place,), f"values {look.low:g} to {look.high:g}") for place, look in outlying]

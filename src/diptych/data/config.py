@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+from diptych.choices import Alpha, Icc
 from diptych.data.folders import LayoutName
 from diptych.data.frames import FITTINGS, Fitting
 from diptych.data.labels import SIDES, Labelled, parse_classes
 from diptych.data.ranges import parse_range
 from diptych.data.splits import Split
 from diptych.errors import ConfigError
+from diptych.pixels import Reading
 from diptych.settings import Size, sides
 
 
@@ -40,7 +42,8 @@ class DataConfig:
     the lowest and highest of the training images (``full``), the same without outliers (``robust``, see diptych.data.ranges),
     or given ones (``LOW,HIGH``); values beyond are clipped. ``labels`` says which side holds label maps, which become one channel
     a class (see diptych.data.labels), and ``classes`` what the classes are: those that the files show (``auto``), a number of
-    them, their values (``0,7,11``), or a palette file. Sides are meant as they are trained on, after ``direction``.
+    them, their values (``0,7,11``), or a palette file. Sides are meant as they are trained on, after ``direction``. ``icc`` and
+    ``alpha`` say what becomes of ICC profiles and of transparency (see diptych.pixels.Reading); label maps are read without them.
     """
 
     source: tuple[str, ...] = ()
@@ -62,10 +65,15 @@ class DataConfig:
     max_shift: int = 0
     labels: Labelled = "none"
     classes: int | str = "auto"
+    icc: Icc = "srgb"
+    alpha: Alpha = "white"
 
     def __post_init__(self) -> None:
         parse_range(self.range)
         parse_classes(self.classes)
+        for name, words in (("icc", get_args(Icc)), ("alpha", get_args(Alpha))):
+            if getattr(self, name) not in words:
+                raise ConfigError(f"data.{name} must be one of {', '.join(words)}, found {getattr(self, name)!r}")
         if self.labels not in SIDES:
             raise ConfigError(f"data.labels must be one of {', '.join(SIDES)}, found {self.labels!r}")
         if self.classes != "auto" and self.labels == "none":
@@ -101,6 +109,11 @@ class DataConfig:
                 f"data.load_size must be at least data.crop_size ({self.crop_size}), found {self.load_size}; "
                 "raise it, or set data.resize none"
             )
+
+    @property
+    def reading(self) -> Reading:
+        """The rules by which pictures are read."""
+        return Reading(self.icc, self.alpha)
 
     def unaugmented(self) -> DataConfig:
         """The same without chance but for the places of crops, which are neither enlarged nor changed."""

@@ -7,6 +7,7 @@ from, their files or decoded images that were kept (see diptych.data.cache), mak
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -18,19 +19,20 @@ from torch.utils.data import Dataset
 from diptych.data.augment import Change, changed_crop, crop, mirror, mirror_by_one_thread, recolour, resize_for, to_tensor
 from diptych.data.census import Census
 from diptych.data.config import DataConfig
-from diptych.data.formats import read_pixels
+from diptych.data.formats import read_picture, read_pixels
 from diptych.data.kinds import fit
+from diptych.data.metadata import Picture
 from diptych.data.pairing import match
 from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
-from diptych.pixels import Domain
+from diptych.pixels import Domain, Reading
 
 __all__ = ["Crops", "DataConfig", "Draw", "Files", "Opened", "Sample", "Source", "epoch_order", "known_pairs", "read_as", "view"]
 
 SIDE_STREAMS = 0, 3  # of random numbers for the orders of a and b; 1 is that of crops and mirroring, 2 that of the hold-out
 CHANGES = 4  # the stream of all other augmentation
-Opened = dict[Path, np.ndarray]
+Opened = dict[tuple[Path, Reading], np.ndarray]
 """The files that were decoded for the current sample: both halves of a side-by-side file come from one reading."""
 
 
@@ -57,10 +59,11 @@ class Files:
     def image(self, side: int, index: int, opened: Opened) -> Shaped[Tensor, "c h w"]:
         """See Source."""
         ref, config = self.refs[side][index], self.config
-        if ref.path not in opened:
-            opened[ref.path] = read_pixels(ref.path)
         domain = self.domains[side]
-        pixels, nearest = _fitted(take_half(opened[ref.path], ref), ref, domain), bool(domain.classes)
+        file = ref.path, domain.reading
+        if file not in opened:
+            opened[file] = read_pixels(*file)
+        pixels, nearest = _fitted(take_half(opened[file], ref), ref, domain), bool(domain.classes)
         return to_tensor(resize_for(pixels, config.resize, config.load_size, at_least=config.crop_size, nearest=nearest))
 
 
@@ -224,12 +227,19 @@ def known_pairs(split: Split) -> tuple[tuple[int, int], ...]:
 
 def read_as(ref: Ref, domain: Domain) -> np.ndarray:
     """Read an image as native pixels (h, w, c) in a domain's channels and dtype. Raises DataError that begins with the path."""
-    return _fitted(ref.read(), ref, domain)
+    return read_picture_as(ref, domain)[1]
 
 
-def _fitted(pixels: np.ndarray, ref: Ref, domain: Domain) -> np.ndarray:
+def read_picture_as(ref: Ref, domain: Domain) -> tuple[Picture, np.ndarray]:
+    """Read an image: the picture as its file holds it, and its pixels in a domain's channels and dtype, as read_as gives them."""
+    picture = read_picture(ref.path, domain.reading)
+    picture = replace(picture, pixels=take_half(picture.pixels, ref))
+    return picture, _fitted(picture.pixels, ref, domain, picture.metadata.stored)
+
+
+def _fitted(pixels: np.ndarray, ref: Ref, domain: Domain, stored: str = "") -> np.ndarray:
     try:
-        return fit(pixels, domain)
+        return fit(pixels, domain, stored)
     except DataError as error:
         raise DataError(f"{show(ref.path)}: {error}") from error
 

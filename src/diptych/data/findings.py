@@ -59,6 +59,18 @@ RULES: dict[str, Rule] = {  # the gravest first
         "{n} with values far beyond those of the rest",
         "repair them, or train with --data.range robust or LOW,HIGH: they squeeze the others into a small part of it",
     ),
+    "lonely value": Rule(
+        "a value lies far from all others, as one that means no data",
+        "tag it as nodata (gdal_edit.py -a_nodata VALUE), make it NaN, or leave it out with data.range LOW,HIGH",
+    ),
+    "few values": Rule(
+        "few of 256 values are used",
+        "if they are label indices, pictures of them are near black: give them as labels, or spread them over 0..255",
+    ),
+    "unused range": Rule("half of 0..255 or more is unused", "spread the values over it, or check how the images were made"),
+    "gray as RGB": Rule("gray images are stored as RGB", "store them as gray: the network then has one channel to predict"),
+    "empty channel": Rule("a channel says nothing", "leave it out, or check how the images were made"),
+    "not images": Rule("files of other kinds are passed over", "convert them to PNG, TIFF or .npy where they are images"),
     "flat": Rule(
         "{n} of one flat colour", "remove those that mean nothing; instance norm divides by their deviation, which is 0"
     ),

@@ -1,4 +1,4 @@
-"""Image files <-> native pixels: arrays (h, w, c) of uint8, uint16 or float32, exactly as the file holds them.
+"""Image files <-> native pixels: arrays (h, w, c) of uint8, uint16, int16 or float32, exactly as the file holds them.
 
 Reading trusts content, not suffixes, and only the formats of decoders.py are ever handed to a library. A file is read into
 memory once, so that it cannot change between two looks. What is wrong with a file is one DataError in one line.
@@ -6,46 +6,101 @@ memory once, so that it cannot change between two looks. What is wrong with a fi
 
 from __future__ import annotations
 
-import io
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import imagecodecs
 import numpy as np
-import tifffile
-from PIL import Image
 
 from diptych.data.archives import read_member, split_archive
-from diptych.data.decoders import decode, first_line, refuse_foreign
+from diptych.data.decoders import decode, first_line, native, refuse_foreign
+from diptych.data.encoders import HOLDS, encode, holds, output_suffix
 from diptych.data.hub import read_row, split_hub
+from diptych.data.metadata import Metadata, Picture
+from diptych.data.volumes import is_volume, read_slice, volume_of
 from diptych.errors import DataError, StorageError
 from diptych.files import write_atomic
 from diptych.messages import show
+from diptych.pixels import Reading
+
+__all__ = ["HOLDS", "SUFFIXES", "output_suffix", "read_picture", "read_pixels", "write_pixels", "write_whole"]
 
 SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".npy", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
+    [
+        ".apng",
+        ".avif",
+        ".bmp",
+        ".dcm",
+        ".dicom",
+        ".exr",
+        ".gif",
+        ".hdr",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".j2k",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".jpx",
+        ".jxl",
+        ".mpo",
+        ".npy",
+        ".pbm",
+        ".pfm",
+        ".pgm",
+        ".pic",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
 )
 MAX_BYTES = 2**31
 
 
-def read_pixels(path: str | Path) -> np.ndarray:
-    """Read the pixels of an image file: (h, w, c), C-contiguous and writable, of dtype uint8, uint16 or float32.
+def read_pixels(path: str | Path, reading: Reading | None = None) -> np.ndarray:
+    """Read the pixels of an image file: (h, w, c), C-contiguous and writable, of dtype uint8, uint16, int16 or float32.
 
-    Values are the file's own: 12 bits in a 16-bit file stay 0..4095, ICC profiles are not applied. EXIF orientation is.
-    Palettes, CMYK and LAB become RGB; 1-bit becomes gray 0 and 255; transparency is composited over white and dropped. TIFF and
-    .npy may have any number of channels; extra TIFF samples are transparency only where the file says so. Other number types
-    become uint16 where every value fits, float16 and float64 become float32. Animations and multi-page files give their first
-    frame, except that TIFF pages which their file declares to be channels ("CYX") are stacked.
+    See read_picture, which also gives what the file says besides.
+    """
+    return read_picture(path, reading).pixels
+
+
+def read_picture(path: str | Path, reading: Reading | None = None, frame: int = 0) -> Picture:
+    """Read an image file: its pixels (h, w, c), C-contiguous and writable, uint8, uint16, int16 or float32, and its metadata.
+
+    Values are the file's own: 12 bits in a 16-bit file stay 0..4095. EXIF orientation is applied. ``reading`` says what an ICC
+    profile and transparency do; without it profiles are ignored and transparency is composited over white and dropped.
+    Palettes, CMYK and LAB become RGB; 1-bit becomes gray 0 and 255. TIFF and .npy may have any number of channels; extra TIFF
+    samples are transparency only where the file says so. Other integers become uint16 or int16 where every value fits, else
+    float32 where it holds them exactly; float16 and float64 become float32. NaN marks pixels without data, also those of a
+    GeoTIFF's nodata tag or mask, whose integers become float32. ``frame`` chooses a frame of an animation or a page; TIFF pages
+    which their file declares to be channels ("CYX") are stacked. A path such as scan.nii.gz/z0012 is a slice of a volume (see
+    diptych.data.volumes).
 
     Raises DataError, in one line that begins with the path, when the file is missing, damaged, hostile or of another kind.
     """
     try:
-        pixels = decode(read_bytes(path))
+        volume = volume_of(path)
+        if volume:
+            picture = read_slice(volume, Path(path).name)
+            picture = replace(picture, pixels=native(picture.pixels))
+        elif is_volume(path) and split_archive(Path(path)):
+            raise DataError("is a volume in an archive, where its slices cannot be read; unpack it")
+        elif is_volume(path):
+            raise DataError("is a volume; translate it as a whole, or name one of its slices, such as /z0000")
+        else:
+            picture = decode(read_bytes(path), reading or Reading(), frame)
     except DataError as error:
         raise DataError(f"{show(path)}: {error}") from error.__cause__
-    return np.require(pixels, requirements=["C", "W"])
+    return replace(picture, pixels=np.require(picture.pixels, requirements=["C", "W"]))
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -81,71 +136,29 @@ def read_bytes(path: str | Path) -> bytes:
         raise DataError(f"cannot be read ({first_line(error)}); check the disk and the path") from error
 
 
-# What a suffix can hold without loss of range or channels: channel counts by dtype, 0 for any.
-_EIGHT_BIT: dict[str, tuple[int, ...]] = {"uint8": (1, 3)}
-_ANYTHING: dict[str, tuple[int, ...]] = {"uint8": (0,), "uint16": (0,), "float32": (0,)}
-HOLDS: dict[str, dict[str, tuple[int, ...]]] = {
-    ".jpg": _EIGHT_BIT,
-    ".jpeg": _EIGHT_BIT,
-    ".jpe": _EIGHT_BIT,
-    ".jfif": _EIGHT_BIT,
-    ".bmp": _EIGHT_BIT,
-    ".png": {"uint8": (1, 3), "uint16": (1, 3)},
-    ".webp": {"uint8": (3,)},
-    ".pgm": {"uint8": (1,)},
-    ".ppm": {"uint8": (3,)},
-    ".tif": _ANYTHING,
-    ".tiff": _ANYTHING,
-    ".npy": _ANYTHING,
-}
-
-
-def output_suffix(suffix: str, channels: int, dtype: str | np.dtype) -> str:
-    """Choose the suffix for pixels of a file with this suffix: the same where it can hold them, else .png, else .tiff."""
-    return next(s for s in (suffix, ".png", ".tiff") if _holds(s, channels, dtype))
-
-
-def _holds(suffix: str, channels: int, dtype: str | np.dtype) -> bool:
-    counts = HOLDS.get(suffix.lower(), {}).get(np.dtype(dtype).name, ())
-    return channels in counts or 0 in counts
-
-
-def write_pixels(path: str | Path, pixels: np.ndarray) -> None:
+def write_pixels(path: str | Path, pixels: np.ndarray, metadata: Metadata | None = None, *, alpha: bool = False) -> None:
     """Write (h, w, c) native pixels in the format of the suffix, so that a reader sees the whole file or the old one.
 
-    JPEG has quality 95 without chroma subsampling; everything else is lossless. Raises DataError when the format cannot hold the
-    pixels, StorageError when the disk refuses.
+    JPEG has quality 95 without chroma subsampling; everything else is lossless. ``metadata`` is written as far as the format
+    holds it (see diptych.data.encoders). ``alpha`` says that the last of two or four channels is transparency. Raises DataError
+    when the format cannot hold the pixels, StorageError when the disk refuses.
     """
     path = Path(path)
     assert pixels.ndim == 3, f"pixels are (h, w, c), found {pixels.shape}"
-    if not _holds(path.suffix, pixels.shape[2], pixels.dtype):
-        better = output_suffix("", pixels.shape[2], pixels.dtype)
+    if not holds(path.suffix, pixels.shape[2], pixels.dtype, alpha=alpha):
+        better = output_suffix("", pixels.shape[2], pixels.dtype, alpha=alpha)
         raise DataError(f"{show(path)}: cannot hold {pixels.shape[2]} x {pixels.dtype}; name it {better}")
     try:
-        data = _encode(path.suffix.lower(), np.ascontiguousarray(pixels))
+        data = encode(path.suffix.lower(), np.ascontiguousarray(pixels), metadata or Metadata(), alpha)
     except (ValueError, OSError) as error:  # such as WebP above 16383 pixels a side
         raise DataError(f"{show(path)}: cannot hold this image ({first_line(error)}); name it .png") from error
+    write_whole(path, data)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all. Raises StorageError when the disk refuses."""
     try:
         write_atomic(path, data)
     except StorageError as error:
         refusal: Any = error.__cause__  # the system's own OSError
         raise StorageError(f"{show(path)}: cannot be written ({first_line(refusal)}); check space and permissions") from refusal
-
-
-def _encode(suffix: str, pixels: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    if suffix == ".npy":
-        np.save(file, pixels, allow_pickle=False)
-    elif suffix in (".tif", ".tiff"):
-        photometric = "rgb" if pixels.shape[2] == 3 else "minisblack"
-        planar = "contig" if flat.ndim == 3 else None
-        tifffile.imwrite(file, flat, photometric=photometric, planarconfig=planar, compression="zlib", metadata=None)
-    elif pixels.dtype == np.uint16:
-        return bytes(imagecodecs.png_encode(flat))
-    elif suffix in (".jpg", ".jpeg", ".jpe", ".jfif"):
-        Image.fromarray(flat).save(file, "JPEG", quality=95, subsampling=0)
-    else:
-        kind = {".png": "PNG", ".webp": "WEBP", ".bmp": "BMP"}.get(suffix, "PPM")
-        Image.fromarray(flat).save(file, kind, **({"lossless": True} if kind == "WEBP" else {}))
-    return file.getvalue()

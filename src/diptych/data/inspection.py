@@ -16,12 +16,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from diptych.data.decoders import first_line
 from diptych.data.folders import KNOWN, SPLITS, Layout, LayoutName, find_data
-from diptych.data.formats import read_bytes, read_pixels
-from diptych.data.kinds import Look, look_over
+from diptych.data.formats import read_bytes, read_picture
+from diptych.data.kinds import BUG, Look, look_over
 from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
 from diptych.data.listing import find_images, is_list, open_folder
+from diptych.data.metadata import Picture
 from diptych.data.pairing import match
+from diptych.data.pillow_images import FORMATS
 from diptych.data.registration import (
     GRID,
     Shift,
@@ -36,6 +39,7 @@ from diptych.data.sides import side_traits
 from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import DataError
 from diptych.messages import show
+from diptych.pixels import Reading
 
 MIN_SIDE = 16  # pixels of the grid: below it, edges do not tell how images lie on one another
 SIDES = {"left": ", left half", "right": ", right half", "whole": ""}
@@ -175,14 +179,22 @@ def _salvaged(roots: Sequence[Path]) -> dict[str, Split]:
     return {name: Split(tuple(dict.fromkeys(a)), tuple(dict.fromkeys(b)), False) for name, (a, b) in inside.items()}
 
 
-def inspect(listing: Listing, *, threads: int = 2, on_progress: Callable[[int, int], None] | None = None) -> Inspection:
+def inspect(
+    listing: Listing,
+    *,
+    reading: Reading | None = None,
+    threads: int = 2,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Inspection:
     """Look at every image once; the result does not depend on ``threads``. ``on_progress`` gets (done, total) files or pairs."""
     units = list(_units(listing))
     facts: dict[Ref, Facts] = {}
     pairs: dict[tuple[Ref, Ref], PairFacts] = {}
     overlay = Overlay()
     with ThreadPool(threads) as pool:  # Pillow, imagecodecs and NumPy release the GIL where it takes time
-        for done, (refs, found, pair) in enumerate(pool.imap(partial(_examine, listing.paired), units, chunksize=4), start=1):
+        for done, (refs, found, pair) in enumerate(
+            pool.imap(partial(_examine, listing.paired, reading or Reading()), units, chunksize=4), start=1
+        ):
             facts.update(zip(refs, found, strict=True))
             if pair:
                 pairs[refs[0], refs[1]], power = pair
@@ -235,31 +247,47 @@ def _units(listing: Listing) -> Iterator[tuple[Ref, ...]]:
             yield from map(tuple, files.values())
 
 
-def _examine(paired: bool, refs: tuple[Ref, ...]) -> tuple[tuple[Ref, ...], list[Facts], tuple[PairFacts, Tensor | None] | None]:
-    files: dict[Path, np.ndarray | DataError] = {}
+def _examine(
+    paired: bool, reading: Reading, refs: tuple[Ref, ...]
+) -> tuple[tuple[Ref, ...], list[Facts], tuple[PairFacts, Tensor | None] | None]:
+    files: dict[Path, Picture | DataError] = {}
     for path in {ref.path for ref in refs}:
         try:
-            files[path] = read_pixels(path)
+            files[path] = read_picture(path, reading)
         except DataError as error:
             files[path] = error
-    modes = {path: _mode(path) for path, pixels in files.items() if not isinstance(pixels, DataError)}
     facts, images = [], []
     for ref in refs:
         try:
-            pixels = files[ref.path]
-            if isinstance(pixels, DataError):
-                raise pixels
-            pixels = take_half(pixels, ref)
+            picture = files[ref.path]
+            if isinstance(picture, DataError):
+                raise picture
+            pixels = take_half(picture.pixels, ref)
+            look, seen = look_over(pixels, picture.metadata), _seen(pixels)
+            image = eight_bits(seen)
+            small = shrunk(image, SIDE, SIDE)
+            found = Facts(look, _mode(ref.path), likeness(seen, small), side_traits(small))
         except DataError as error:
             facts.append(Facts(Look(reason=str(error).removeprefix(f"{show(ref.path)}: "))))
             continue
-        image = eight_bits(pixels)
-        small = shrunk(image, SIDE, SIDE)
-        facts.append(Facts(look_over(pixels), modes[ref.path], likeness(pixels, small), side_traits(small)))
+        except MemoryError:
+            facts.append(Facts(Look(reason="does not fit into memory; cut it into tiles")))
+            continue
+        except Exception as error:  # one odd file must not end the look at all others
+            facts.append(Facts(Look(reason=f"made diptych fail ({type(error).__name__}: {first_line(error)}), {BUG}")))
+            continue
+        facts.append(found)
         images.append(image)
     if not paired or len(images) < 2 or any(fact.look.flat for fact in facts):
         return refs, facts, None
     return refs, facts, compare(*images)
+
+
+def _seen(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels to look at, those without data as the lowest value."""
+    if pixels.dtype != np.float32 or not np.isnan(pixels).any():
+        return pixels
+    return np.nan_to_num(pixels, nan=float(np.nanmin(pixels)))
 
 
 def compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | None:
@@ -279,7 +307,7 @@ def compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | N
 def _mode(path: Path) -> str:
     """Return Pillow's mode of a file that was read; empty where Pillow does not know the format."""
     try:
-        with Image.open(io.BytesIO(read_bytes(path)), formats=("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")) as image:
+        with Image.open(io.BytesIO(read_bytes(path)), formats=FORMATS) as image:
             return image.mode
     except Exception:  # the pixels were read, so whatever Pillow says of the header is no finding
         return ""

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from diptych.data.formats import output_suffix, read_bytes, write_pixels
+from diptych.data.formats import output_suffix, read_bytes, write_pixels, write_whole
+from diptych.data.metadata import Metadata
 from diptych.data.splits import Ref, Split
 from diptych.errors import ConfigError, DataError
-from diptych.files import write_atomic
 from diptych.messages import show
 from diptych.palette import MAX_COLOURS, Palette
-from diptych.pixels import Domain, PixelType
+from diptych.pixels import Domain, PixelType, Reading
 from diptych.sheets import spread
 
 Labelled = Literal["none", "a", "b", "both"]
@@ -37,6 +37,7 @@ MIN_EQUAL = 0.5  # the share of neighbouring pixels that are equal: label maps h
 LOOKED_AT = 8  # images of a side that tell whether they look like label maps
 MAX_INDEX = 63  # pictures whose values stay below it would be near black; label maps have few classes
 MAX_OFF = 40  # the distance of a pixel from the nearest class colour, in 0..255, that JPEG noise does not reach in most pixels
+READING = Reading(masks=False)  # profiles change colours, which are names of classes here, and nodata may be one
 LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}
 ADVICE = "say how many classes there are, as in data.classes 12, or give a palette file"
 
@@ -135,7 +136,7 @@ def _tally(refs: Sequence[Ref], threads: int) -> _Tally:
             total.values += one.values
             total.colours += one.colours
             total.equal, total.neighbours = total.equal + one.equal, total.neighbours + one.neighbours
-            total.dtype = max(total.dtype, one.dtype, key=["uint8", "uint16", "float32"].index)
+            total.dtype = max(total.dtype, one.dtype, key=["uint8", "uint16", "int16", "float32"].index)
             total.indices = _joined(total.indices, one.indices)
     if total.colours:  # gray images among colours have gray colours
         total.colours += Counter({value * 0x010101: count for value, count in total.values.items() if value < 256})
@@ -145,7 +146,7 @@ def _tally(refs: Sequence[Ref], threads: int) -> _Tally:
 
 def _count(ref: Ref) -> _Tally | None:
     try:
-        pixels = ref.read()
+        pixels = ref.read(READING)
     except DataError:
         return None
     indices = palette_of(ref.path)
@@ -196,7 +197,7 @@ def _tuples(colours: np.ndarray) -> Classes:
 def _rgb(refs: Sequence[Ref]) -> Iterable[torch.Tensor]:
     for ref in refs:
         try:
-            pixels = ref.read()
+            pixels = ref.read(READING)
         except DataError:
             continue
         if pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3):
@@ -230,7 +231,7 @@ def fit_labels(pixels: np.ndarray, domain: Domain) -> np.ndarray:
     and where most pixels are far from every class colour.
     """
     gray = pixels.shape[2] == 1 or (pixels.shape[2] == 3 and bool((pixels[..., :1] == pixels[..., 1:]).all()))
-    if pixels.dtype.kind != "u" or pixels.shape[2] not in (1, 3) or (domain.bands == 1 and not gray):
+    if pixels.dtype.kind not in "iu" or pixels.shape[2] not in (1, 3) or (domain.bands == 1 and not gray):
         raise DataError(f"is {pixels.shape[2]} x {pixels.dtype} and no map of {domain.channels} classes in {domain.bands} bands")
     if domain.bands == 1:
         numbers = np.sort([value for (value,) in domain.classes])
@@ -269,13 +270,13 @@ def suffix_for(suffix: str, domain: Domain) -> str:
     """The suffix of a file for images of a domain: as output_suffix says; labels never go into a lossy format."""
     if domain.indices or (domain.classes and suffix.lower() in LOSSY):
         return ".png"
-    return output_suffix(suffix, domain.bands, domain.dtype)
+    return output_suffix(suffix, domain.bands, domain.stored or domain.dtype, alpha=domain.alpha == "keep")
 
 
-def write_as(path: str | Path, pixels: np.ndarray, domain: Domain) -> None:
+def write_as(path: str | Path, pixels: np.ndarray, domain: Domain, metadata: Metadata | None = None) -> None:
     """Write native pixels of a domain like write_pixels; labels that came as palette files become a palette PNG again."""
     if not domain.indices:
-        write_pixels(path, pixels)
+        write_pixels(path, pixels, metadata, alpha=domain.alpha == "keep")
         return
     nearest, _ = _nearest(pixels.reshape(-1, 3).astype(np.int64), np.array(domain.classes))
     image = Image.fromarray(np.array(domain.indices, np.uint8)[nearest].reshape(pixels.shape[:2]), "P")
@@ -283,5 +284,6 @@ def write_as(path: str | Path, pixels: np.ndarray, domain: Domain) -> None:
     table[list(domain.indices)] = domain.classes
     image.putpalette(table.tobytes())
     file = io.BytesIO()
-    image.save(file, "PNG")
-    write_atomic(Path(path), file.getvalue())
+    carried = (("exif", metadata.exif), ("dpi", metadata.dpi)) if metadata else ()
+    image.save(file, "PNG", **{name: value for name, value in carried if value})
+    write_whole(Path(path), file.getvalue())

@@ -52,8 +52,9 @@ def eight_bits(pixels: np.ndarray) -> np.ndarray:
     if pixels.shape[2] not in (1, 3):
         pixels = pixels.mean(2, keepdims=True, dtype=np.float32)
     if pixels.dtype != np.uint8:
-        low, high = float(pixels.min()), float(pixels.max())
-        pixels = ((pixels.astype(np.float32) - low) * (255 / ((high - low) or 1)) + 0.5).astype(np.uint8)
+        low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
+        pixels = np.nan_to_num(pixels.astype(np.float32), nan=low)  # pixels without data
+        pixels = ((pixels - low) * (255 / ((high - low) or 1)) + 0.5).astype(np.uint8)
     return pixels
 
 

@@ -18,6 +18,7 @@ from diptych.data.decoders import first_line
 from diptych.data.formats import SUFFIXES
 from diptych.data.hub import HF
 from diptych.data.published import PUBLISHED, fetched
+from diptych.data.volumes import is_volume, slices_of
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 
@@ -34,13 +35,26 @@ def find_images(folder: str | Path) -> list[Path]:
     when there is no image, or a folder cannot be listed.
     """
     root = open_folder(folder)
-    files = list(_walk(root, ()))
+    files = list(walk(root))
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
+    images += [part for path in files if is_volume(path) for part in _slices(path)]
     if not images:
         others = Counter(path.suffix.lower() or "no suffix" for path in files).most_common(3)
         found = f"no images found, but {', '.join(f'{count} x {show(suffix)}' for suffix, count in others)}"
         raise DataError(f"{show(root)}: {found if others else 'holds no files'}; expected {KINDS} files, check the path")
     return sorted(images, key=lambda path: (spelling(str(path.relative_to(root))), os.fsencode(path)))
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """All files in a folder and the folders inside it but hidden ones, in any order. Raises DataError as find_images does."""
+    return _walk(root, ())
+
+
+def _slices(volume: Path) -> list[Path]:
+    try:
+        return slices_of(volume)
+    except DataError:  # the volume itself stands for its slices, and reading it says what is wrong
+        return [volume]
 
 
 def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:

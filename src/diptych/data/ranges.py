@@ -12,6 +12,7 @@ from diptych.errors import ConfigError
 
 TAIL = 0.001  # share of an image's values at each end that the robust range leaves out: hot and dead pixels
 FAR = 3.0  # an image that reaches further than this many widths beyond the median image is left out as a whole
+LONELY = 10.0  # a value that is further from all others than this many times their range means something else
 ValueRange = Literal["full", "robust"] | tuple[float, float]
 
 
@@ -50,6 +51,20 @@ def without_tails(pixels: np.ndarray) -> tuple[float, float]:
         if low < high:
             return low, high
     return float(pixels.min()), float(pixels.max())
+
+
+def lonely_value(pixels: np.ndarray) -> float | None:
+    """The lowest or highest value of an image where it lies far from all others, as one does that means no data.
+
+    Far is more than 10 times the range of all others. None where there is no such value.
+    """
+    for value in (pixels.min(), pixels.max()):
+        others = pixels[pixels != value]
+        if others.size:
+            low, high = float(others.min()), float(others.max())
+            if low < high and max(low - float(value), float(value) - high) > LONELY * (high - low):
+                return float(value)
+    return None
 
 
 def full_range(images: Sequence[Values]) -> tuple[float, float]:

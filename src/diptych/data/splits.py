@@ -13,6 +13,7 @@ from diptych.data.frames import Frame
 from diptych.data.listing import spelling
 from diptych.errors import DataError
 from diptych.messages import show
+from diptych.pixels import Reading
 
 Half = Literal["whole", "left", "right"]
 
@@ -39,9 +40,9 @@ class Ref:
         """The file's stem, exactly as on disk, to name what is made from it."""
         return self.path.stem
 
-    def read(self) -> np.ndarray:
+    def read(self, reading: Reading | None = None) -> np.ndarray:
         """Native pixels (h, w, c). Raises DataError as read_pixels does."""
-        return take_half(read_pixels(self.path), self)
+        return take_half(read_pixels(self.path, reading), self)
 
 
 def take_half(pixels: np.ndarray, ref: Ref) -> np.ndarray:

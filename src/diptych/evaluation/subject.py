@@ -124,6 +124,9 @@ def translated(subject: Subject, batch_size: int, device: torch.device) -> Itera
                 made, wanted = (f"{image.shape[3]} x {image.shape[2]}" for image in (y, t))
                 where = show((subject.outputs or subject.inputs)[first].path)
                 raise DataError(f"{where}: the output is {made}, its truth {wanted}; bring both to one size")
+            if t is not None and subject.target.masked:  # pixels without data are alike in both, and differ nowhere
+                valid = ~(y.isnan() | t.isnan()).any(1, keepdim=True)
+                y, t = y.where(valid, torch.nan), t.where(valid, torch.nan)
             sides = (None if image is None else image.to(device) for image in (x, y, t))
             yield ImageBatch(subject, *sides, first=first)  # type: ignore[arg-type, misc]
             first += len(group)

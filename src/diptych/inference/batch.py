@@ -7,22 +7,28 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from diptych.data.datasets import read_as
+from diptych.choices import Frames, Names
+from diptych.data.carrying import carried
+from diptych.data.datasets import read_picture_as
 from diptych.data.folders import Ref, find_images
 from diptych.data.formats import SUFFIXES
-from diptych.data.labels import suffix_for, write_as
+from diptych.data.labels import write_as
+from diptych.data.metadata import Metadata
+from diptych.data.volumes import is_volume
 from diptych.errors import ConfigError, DataError, StorageError, out_of_memory
 from diptych.files import is_same_file
 from diptych.inference.manifest import Job, Manifest
+from diptych.inference.names import refuse_clashes, result_of, whole_files
 from diptych.inference.translator import Translator, WorkingSize
 from diptych.messages import show
 from diptych.overlap import ahead
@@ -35,25 +41,36 @@ THREADS = min(4, os.cpu_count() or 1)  # this many read files, and as many write
 class Outcome:
     """What became of a job: it was done, or not done for the reason in ``problem``.
 
-    ``by_stages`` says that the image was translated by stages, as it was too large for the memory.
+    ``by_stages`` says that the image was translated by stages, as it was too large for the memory. ``notes`` say what reading
+    changed or left out, and ``frames`` how many frames its file has.
     """
 
     job: Job
     problem: str | None = None
     by_stages: bool = False
+    notes: tuple[str, ...] = ()
+    frames: int = 1
 
 
-def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) -> list[Job]:
+def plan(
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    translator: Translator,
+    names: Names = "plain",
+    frames: Frames = "first",
+) -> list[Job]:
     """Make a job of each input file and each image in input folders; the tree of a folder is kept below ``out``.
 
-    A single image may also be given the file that it becomes: an ``out`` with the suffix of an image that is no folder.
-    Where ``out`` lies inside an input folder, the images in it are taken for results and are not translated again. Raises
-    DataError when an input is missing, a folder holds no images, or a result would overwrite its input or another result, and
-    ConfigError when ``out`` names a file that several images, or pixels of this kind, cannot become.
+    With ``full`` names a result keeps the suffix of its input (a.gif.png) where it has another. With all ``frames``, and for
+    volumes, a file of many images has one result (see diptych.inference.frames). A single image may also be given the file that
+    it becomes: an ``out`` with the suffix of an image that is no folder. Where ``out`` lies inside an input folder, the images in
+    it are taken for results and are not translated again. Raises DataError when an input is missing, a folder holds no images,
+    or results would overwrite their input or one another, and ConfigError when ``out`` names a file that several images, or
+    pixels of this kind, cannot become.
     """
-    jobs: dict[Path, Job] = {}
+    jobs: list[Job] = []
     if names_a_file(out):
-        return [_single_job(inputs, Path(out), translator)]
+        return [_single_job(inputs, Path(out), translator, frames)]
     for given in map(Path, inputs):
         if not given.exists():
             raise DataError(f"{show(given)}: no such file or folder; give images or folders of images")
@@ -61,23 +78,19 @@ def plan(inputs: Sequence[str | Path], out: str | Path, translator: Translator) 
         if given.is_dir():
             results = Path(out).resolve() if given.resolve() in Path(out).resolve().parents else None
             images = [path for path in find_images(given) if not (results and path.resolve().is_relative_to(results))]
-            files = [(path, path.relative_to(given)) for path in images]
+            files = [(path, path.relative_to(given)) for path in whole_files(images)]
         for path, relative in files:
-            suffix = suffix_for(relative.suffix, translator.target)
-            target = Path(out) / relative.with_suffix(suffix)
+            target = Path(out) / result_of(path, relative, translator.target, names, frames)
             if is_same_file(path, target):
                 raise DataError(f"{show(path)}: would be overwritten by its own translation; choose another --out")
-            if target in jobs:
-                raise DataError(
-                    f"{show(path)}: {show(jobs[target].source)} is also translated to {show(target)}; translate them apart"
-                )
-            jobs[target] = Job(path, target)
-    return list(jobs.values())
+            jobs.append(Job(path, target))
+    refuse_clashes([(job.source, job.target) for job in jobs], names)
+    return jobs
 
 
 def names_a_file(out: str | Path) -> bool:
     """Whether the place for results is the name of one image, and not a folder."""
-    return Path(out).suffix.lower() in SUFFIXES and not Path(out).is_dir()
+    return (Path(out).suffix.lower() in SUFFIXES or is_volume(out)) and not Path(out).is_dir()
 
 
 def folder_of(out: str | Path) -> Path:
@@ -85,7 +98,7 @@ def folder_of(out: str | Path) -> Path:
     return Path(out).parent if names_a_file(out) else Path(out)
 
 
-def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator) -> Job:
+def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator, frames: Frames) -> Job:
     """The job of one image whose result has a name of its own."""
     if len(inputs) > 1 or Path(inputs[0]).is_dir():
         raise ConfigError(f"--out {show(out)}: names one image, but several are translated; give a folder, --out {out.stem}")
@@ -94,22 +107,28 @@ def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator)
         raise DataError(f"{show(source)}: no such file or folder; give images or folders of images")
     if is_same_file(source, out):
         raise DataError(f"{show(source)}: would be overwritten by its own translation; choose another --out")
-    suffix = suffix_for(out.suffix, translator.target)
-    if suffix != out.suffix:
-        kind = f"{translator.target} pixels" if not translator.target.classes else "label maps exactly"
+    target = translator.target
+    suffix = result_of(source, Path(out.name), target, "plain", frames).suffix
+    if suffix != out.suffix or is_volume(source) != is_volume(out):
+        kind = f"{target} pixels" if not target.classes else "label maps exactly"
         raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind}; name it {out.stem}{suffix}")
     return Job(source, out)
 
 
 @dataclass(frozen=True)
 class _Loaded:
-    """An image before or after the network, with the height and width that it has in its file."""
+    """An image before or after the network, with the height and width that it has in its file.
+
+    ``without`` are the pixels (h, w) that have no data; None where all have.
+    """
 
     job: Job
     pixels: Shaped[Tensor, "c h w"]
     height: int
     width: int
     by_stages: bool = False
+    metadata: Metadata = field(default_factory=Metadata)
+    without: np.ndarray | None = None
 
 
 def translate_files(
@@ -150,8 +169,11 @@ def translate_files(
 
 def _load(job: Job, translator: Translator, at: WorkingSize) -> _Loaded | Outcome:
     try:
-        pixels = read_as(Ref(job.source), translator.source)
-        return _Loaded(job, translator.prepare(pixels, at), *pixels.shape[:2])
+        picture, pixels = read_picture_as(Ref(job.source), translator.source)
+        without = np.isnan(picture.pixels).any(2) if picture.pixels.dtype == np.float32 else None
+        prepared = translator.prepare(pixels, at)
+        height, width = pixels.shape[:2]
+        return _Loaded(job, prepared, height, width, metadata=picture.metadata, without=without)
     except DataError as error:
         return Outcome(job, problem=str(error))
     except MemoryError:
@@ -248,10 +270,11 @@ def _write(item: _Loaded | Outcome, translator: Translator, manifest: Manifest |
         raise StorageError(f"{show(job.target.parent)}: cannot be made ({error.strerror}); choose another --out") from error
     problem = None
     try:
-        pixels = translator.finish(item.pixels, item.height, item.width)
+        out = translator.finish(item.pixels, item.height, item.width)
+        out, metadata = carried(out, item.metadata, translator.target, item.without)
         if manifest:
             manifest.begin(job)
-        write_as(job.target, pixels, translator.target)
+        write_as(job.target, out, translator.target, metadata)
         if manifest:
             manifest.finish(job)
     except DataError as error:
@@ -260,4 +283,5 @@ def _write(item: _Loaded | Outcome, translator: Translator, manifest: Manifest |
         problem = f"{show(job.source)}: its translation does not fit into memory; {SMALLER}"
     if item.by_stages:
         shutil.rmtree(scratch_folder(job.target), ignore_errors=True)
-    return Outcome(job, problem=problem, by_stages=item.by_stages)
+    found = item.metadata
+    return Outcome(job, problem=problem, by_stages=item.by_stages, notes=found.notes, frames=found.frames)

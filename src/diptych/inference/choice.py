@@ -117,7 +117,9 @@ def candidates(
 
 def difference(out: Tensor, reference: Tensor, domain: Domain) -> float:
     """Compute the mean absolute difference of native pixels, in 255ths of the domain's range."""
-    return float((out.double() - reference.double()).abs().mean()) * 255 / (domain.high - domain.low)
+    apart = (out.double() - reference.double()).abs()
+    apart = apart[~reference.isnan()] if domain.masked else apart
+    return float(apart.mean()) * 255 / (domain.high - domain.low)
 
 
 def _reference(plain: Translator, jobs: Sequence[Job], at: WorkingSize) -> tuple[list[Shaped[Tensor, "c h w"]], Tensor] | None:

@@ -17,13 +17,14 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
+from diptych.inference.flat import first_norm
 from diptych.nets import ActivatedUNet, ResNet, StegoResNet, UNet
 from diptych.nets.blocks import margins, padding_of
 from diptych.nets.resnet import ResidualBlock
 from diptych.pixels import Domain
 
 OPSET, IR_VERSION = 17, 8  # are of 2022, so that runtimes of the last years read the file
-ONNX_TYPES = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}
+ONNX_TYPES = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "int16": TensorProto.INT16, "float32": TensorProto.FLOAT}
 INPUT, FLOATS, OUTPUT = "pixels", "translated", "translated_pixels"  # FLOATS are in [-1, 1], before they become pixels
 
 
@@ -139,6 +140,8 @@ def _encode(add: Nodes, domain: Domain) -> str:
     if domain.classes:
         raise ConfigError("label maps cannot be exported to ONNX yet; export to torchscript, or choose --backend torch")
     x = add("Cast", INPUT, to=TensorProto.FLOAT)
+    if domain.masked:
+        x = add("Where", add("IsNaN", x), add.constant(domain.low, np.float32), x)
     numbers = (domain.low, domain.high - domain.low, 0.5, 0.5)
     for operator, number in zip(("Sub", "Div", "Sub", "Div"), numbers, strict=True):
         x = add(operator, x, add.constant(number, np.float32))
@@ -157,7 +160,13 @@ def _decode(add: Nodes, domain: Domain) -> None:
 
 
 def _resnet(add: Nodes, net: ResNet, x: str) -> str:
-    return _chain(add, (net.stem, net.down, net.blocks, net.up, net.head), x)
+    stem = _layer(add, net.stem, x)
+    if norm := first_norm(net):  # what keep_flat computes
+        same = add("Equal", *(add(most, x, axes=[2, 3], keepdims=1) for most in ("ReduceMax", "ReduceMin")))
+        flat = add("ReduceMin", add("Cast", same, to=TensorProto.INT32), axes=[1], keepdims=1)
+        exact = add.constant(0.0, np.float32) if norm.bias is None else add.constant(norm.bias.relu()[:, None, None])
+        stem = add("Where", add("Cast", flat, to=TensorProto.BOOL), exact, stem)
+    return _chain(add, (net.down, net.blocks, net.up, net.head), stem)
 
 
 def _stego(add: Nodes, net: StegoResNet, x: str) -> str:

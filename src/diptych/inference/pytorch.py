@@ -16,6 +16,7 @@ from diptych.choices import Dropout
 from diptych.inference.backends import ComputingPrecision
 from diptych.inference.cuda import EXACT_FLOAT32, FASTEST_KERNELS, Replays, to_device, to_host
 from diptych.inference.dropout import drop_by_position
+from diptych.inference.flat import keep_flat
 from diptych.nets.modes import Mode, as_translator, depends_on_batch
 from diptych.pixels import Domain
 
@@ -52,6 +53,7 @@ class TorchBackend:
         self.input_format = BF16 if precision == "bf16" else {}
         self.exact = precision == "fp32"
         self.net, self.random = as_translator(net, mode)
+        keep_flat(self.net)
         if dropout == "position":
             drop_by_position(self.net, seed)
         if compiled:

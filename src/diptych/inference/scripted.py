@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from diptych.inference.flat import keep_flat
 from diptych.nets.blocks import crop_centre, pad_to_multiple, padding_of
 from diptych.pixels import TORCH_DTYPES, Domain
 
@@ -50,7 +51,7 @@ def torchscript(net: nn.Module, source: Domain, target: Domain, facts: dict[str,
         # torch warns that TorchScript is no longer developed, and that a trace keeps one branch of each condition on a size. The
         # branches that are left hold for every padded size, and each export is checked at other sizes.
         warnings.simplefilter("ignore")
-        portable = Portable(plain_layers(net), source, target).eval().requires_grad_(False)
+        portable = Portable(keep_flat(plain_layers(net)), source, target).eval().requires_grad_(False)
         program = torch.jit.trace_module(portable, {"forward": example, "floats": example}, check_trace=False)
         torch.jit.save(program, file, _extra_files={FACTS: json.dumps(facts)})
     return file.getvalue(), program

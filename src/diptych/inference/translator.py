@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Bool, Shaped
 from PIL import Image
 from torch import Tensor
 
 from diptych.choices import Dropout, WorkingSize
 from diptych.data.augment import resize, to_tensor
+from diptych.data.decoders import native
 from diptych.data.kinds import fit
+from diptych.data.pillow_images import from_pillow, opaque, to_pillow
 from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
 from diptych.inference.backends import Backend, ComputingPrecision, onnx_run, openvino_run
@@ -29,6 +31,7 @@ from diptych.inference.staging import whole_bytes
 from diptych.memory import available_memory, resident_memory
 from diptych.nets import adjusted
 from diptych.nets.modes import Mode, depends_on_batch
+from diptych.pixels import Domain, Reading
 from diptych.settings import sides
 from diptych.sheets import Sheet, contact_sheet
 from diptych.snapshot import Snapshot
@@ -133,20 +136,30 @@ class Translator:
 
         A PIL image comes back as a PIL image, an (h, w), (h, w, c) or (n, h, w, c) array of the source domain's pixel type as
         such an array of the target's, a (c, h, w) or (n, c, h, w) tensor of native pixels likewise, and a list of such images as
-        a list. Height and width stay as they are. Raises ConfigError or DataError for anything that is not such an image.
+        a list. Height and width stay as they are. A PIL image is treated like its file: it comes back upright, and with the
+        colours that `diptych translate` gives. NaN marks pixels without data for a model that was trained with such, and comes
+        back as NaN, or as the lowest value of integers. Raises ConfigError or DataError for anything that is not such an image.
         """
         if isinstance(image, list | tuple):
             return [self(each) for each in image]
         if isinstance(image, np.ndarray | Tensor) and 0 in image.shape:
             raise DataError(f"the shape {tuple(image.shape)} holds no pixels; pass images of at least 1 x 1 pixel")
         if isinstance(image, Image.Image):
-            return _to_pil(self.pixels(_from_pil(image)))
+            target = self.target
+            to_pillow(np.zeros((1, 1, target.channels), target.dtype), alpha=target.alpha == "keep")  # before the work is done
+            pixels = _from_pil(image, self.source.reading)
+            refuse_nan(pixels, self.source)
+            return to_pillow(self.pixels(pixels), alpha=target.alpha == "keep")
         if isinstance(image, np.ndarray) and image.ndim in (2, 3):
             squeeze = image.ndim == 2
-            out = self.pixels(image[..., None] if squeeze else image)
+            pixels = native(image)
+            refuse_nan(pixels, self.source)
+            out = self.pixels(pixels)
             return out[..., 0] if squeeze and out.shape[-1] == 1 else out
         if isinstance(image, np.ndarray) and image.ndim == 4:
-            prepared = torch.stack([self.prepare(each) for each in image])
+            for each in image:
+                refuse_nan(each, self.source)
+            prepared = torch.stack([self.prepare(native(each)) for each in image])
             return np.stack([self.finish(out, *image.shape[1:3]) for out in self.tensors(prepared)])
         if isinstance(image, Tensor) and image.ndim in (3, 4):
             batch = self.tensors(image[None] if image.ndim == 3 else image)
@@ -162,7 +175,8 @@ class Translator:
         """
         if not len(images):
             raise DataError("a sheet needs at least one image, found none")
-        arrays = [_from_pil(image) if isinstance(image, Image.Image) else np.asarray(image) for image in images]
+        reading = self.source.reading
+        arrays = [_from_pil(image, reading) if isinstance(image, Image.Image) else np.asarray(image) for image in images]
         inputs = [self.prepare(array[..., None] if array.ndim == 2 else array)[None] for array in arrays]
         outputs = [self.target.encode(self.tensors(x)) for x in inputs]
         return Sheet(contact_sheet([("input", [self.source.encode(x) for x in inputs]), ("output", outputs)]))
@@ -192,10 +206,15 @@ class Translator:
     def tensors(self, pixels: Shaped[Tensor, "n c h w"]) -> Shaped[Tensor, "n d h w"]:
         """Translate a tensor of native pixels that lies on the CPU or the device; the result lies on the CPU."""
         self.source.check(pixels)
+        if pixels.is_floating_point() and not (pixels.isfinite() | (pixels.isnan() if self.source.masked else False)).all():
+            raise DataError("the images have values that are NaN or infinite, which the model was trained without; replace them")
+        valid = self.source.valid(pixels)
+        if valid is not None:
+            pixels, valid = pixels.nan_to_num(self.source.low), valid.cpu()
         if self.fits(*pixels.shape[2:]):
-            return self._run(pixels)
+            return put_back(self._run(pixels), valid, self.target)
         images = (self.by_stages(image.permute(1, 2, 0).cpu().numpy()) for image in pixels)
-        return torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in images])
+        return put_back(torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in images]), valid, self.target)
 
     def fits(self, height: int, width: int, images: int = 1) -> bool:
         """Whether so many images of a size can be translated whole at once in the memory that this translator may take."""
@@ -238,9 +257,19 @@ class Translator:
             if scratch is None and self.memory is not None and run.staging.scratch > half:
                 scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="diptych-")), "stages")
             run(out, scratch, watch)
+            if self.source.masked and not self.target.classes:
+                _put_back_by_rows(source, out, self.target)
             if scratch is not None and not keep_scratch:
                 shutil.rmtree(scratch)
         return out
+
+
+def _put_back_by_rows(source: np.ndarray, out: np.ndarray, target: Domain, rows: int = 256) -> None:
+    for top in range(0, len(source), rows):
+        missing = np.isnan(source[top : top + rows]).any(2)
+        if missing.any():
+            part = out[top : top + rows]
+            part[missing] = np.nan if target.dtype == "float32" else round(target.low)
 
 
 def default_memory(device: torch.device) -> int:
@@ -248,25 +277,32 @@ def default_memory(device: torch.device) -> int:
     return (available_memory(device) + (resident_memory() if device.type == "cpu" else 0)) * 4 // 5
 
 
-def _from_pil(image: Image.Image) -> np.ndarray:
-    """Convert an image as files are read.
+def _from_pil(image: Image.Image, reading: Reading | None = None) -> np.ndarray:
+    """Convert an image as its file is read; see from_pillow. Raises DataError for one that is closed or truncated."""
+    reading = reading or Reading()
+    try:
+        image.load()
+        picture = from_pillow(image, reading)
+    except (OSError, ValueError, SyntaxError, AttributeError) as error:
+        reason = str(error) or type(error).__name__
+        raise DataError(f"the PIL image cannot be read ({reason}), as if it were closed or truncated; open it again") from error
+    return opaque(native(picture.pixels), reading)
 
-    Transparency is laid over white, palettes and CMYK become RGB, 1 bit becomes 0 and 255, and 32-bit integers that fit 16.
+
+def refuse_nan(pixels: np.ndarray, domain: Domain) -> None:
+    """Raise DataError for NaN where a model knows no pixels without data."""
+    if not domain.masked and pixels.dtype == np.float32 and (bad := int(np.isnan(pixels).sum())):
+        raise DataError(f"the image has {bad:,} values that are NaN, and the model was trained without such; replace them")
+
+
+def put_back(out: Shaped[Tensor, "n d h w"], valid: Bool[Tensor, "n 1 h w"] | None, target: Domain) -> Shaped[Tensor, "n d h w"]:
+    """Mark the pixels of a translation that had no data: NaN, or the lowest value of the target where that holds integers.
+
+    Labels stay as they are, as no class means no data.
     """
-    if image.has_transparency_data:
-        gray, white = image.mode in ("1", "L", "LA", "La"), Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA")).convert("L" if gray else "RGB")
-    elif image.mode == "1":
-        image = image.convert("L")
-    elif image.mode not in ("L", "F", "I") and not image.mode.startswith("I;16"):
-        image = image.convert("RGB")
-    pixels = np.asarray(image)
-    if pixels.dtype.kind in "iu" and pixels.dtype != np.uint8 and pixels.min() >= 0 and pixels.max() <= 65535:
-        pixels = pixels.astype(np.uint16)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
-
-
-def _to_pil(pixels: np.ndarray) -> Image.Image:
-    if pixels.dtype != np.uint8 or pixels.shape[-1] not in (1, 3):
-        raise DataError(f"PIL cannot hold {pixels.shape[-1]} x {pixels.dtype} pixels; pass a NumPy array instead of a PIL image")
-    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    if valid is None or target.classes:
+        return out
+    if target.dtype == "float32":
+        return out.where(valid, torch.nan)
+    low = torch.tensor(round(target.low), dtype=out.dtype)
+    return out.where(valid, low)

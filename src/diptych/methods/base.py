@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
@@ -27,12 +27,14 @@ Terms = dict[str, Tensor]
 class Batch(NamedTuple):
     """Images of both domains in [-1, 1]; for paired data ``a[i]`` belongs to ``b[i]``.
 
-    ``known``: 1 where it does also among unpaired data, else 0; None where no pairs are known.
+    ``known``: 1 where it does also among unpaired data, else 0; None where no pairs are known. ``valid``: where both images
+    of a sample have data; elsewhere they hold one value, and so do the generators' images; None where all pixels have.
     """
 
     a: Float[Tensor, "n ca h w"]
     b: Float[Tensor, "n cb h w"]
     known: Float[Tensor, " n"] | None = None
+    valid: Bool[Tensor, "n 1 h w"] | None = None
 
 
 class Method(nn.Module, ABC):

@@ -29,6 +29,7 @@ from diptych.training.execution.out_of_memory import explain_out_of_memory, step
 from diptych.training.going_on import go_on
 from diptych.training.job import Job, Schedule, evenly_spaced
 from diptych.training.lost_images import LostImages
+from diptych.training.masking import encoded
 from diptych.training.preparation import build_method, read_data
 from diptych.training.progress import Progress, Watch
 from diptych.training.records.best import Validation
@@ -112,12 +113,13 @@ def train(
         begun = broadcast(bool(run and run.states()), world)
         before = None if begun else begin(method, recipe, world)
         freeze(method, recipe.start.freeze)
-        compiled = wants_compiling(compile, chosen, checkpoint=recipe.train.checkpoint)
+        masked = census.a.masked or census.b.masked  # whose hooks change from step to step
+        compiled = not masked and wants_compiling(compile, chosen, checkpoint=recipe.train.checkpoint)
         trainee = Trainee(method, recipe, chosen, world, compiled=compiled)
         if before is not None:
             go_on(trainee, before)
         resume(trainee, run, schedule.images)
-        graphed = graph and chosen.type == "cuda" and world.size == 1
+        graphed = graph and chosen.type == "cuda" and world.size == 1 and not masked
         take_step = GraphedStep(trainee) if graphed else partial(train_step, trainee)
 
         # Decode the images into the cache, unless the training is over already.
@@ -222,4 +224,4 @@ def to_device(native: NativeBatch, census: Census, device: torch.device) -> Batc
     """Move native pixels to the device as they are and scale them to [-1, 1] there."""
     a, b = native.a.to(device, non_blocking=True), native.b.to(device, non_blocking=True)
     known = None if native.known is None else native.known.to(device, non_blocking=True)
-    return Batch(census.a.encode(a), census.b.encode(b), known)
+    return encoded(a, b, census, known)

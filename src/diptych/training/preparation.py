@@ -14,6 +14,7 @@ from diptych.data.checkup import quick_check
 from diptych.data.folders import Layout, find_data
 from diptych.data.holdout import MIN_HELD_OUT, hold_out
 from diptych.data.labels import label_domains, label_remarks
+from diptych.data.passed_over import passed_over
 from diptych.data.ranges import parse_range
 from diptych.errors import ConfigError, Interrupted
 from diptych.methods import Method
@@ -53,7 +54,7 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
     train = recipe.data.oriented(layout.train)
     labels = label_domains(train, recipe.data.labels, recipe.data.classes)
     how: dict[str, Any] = {"value_range": parse_range(recipe.data.range), "labels": labels, "fitting": recipe.data.fit}
-    whole = take_census(train, strict=strict, on_progress=counted, **how)
+    whole = take_census(train, strict=strict, on_progress=counted, reading=recipe.data.reading, **how)
     whole, moved = registered(whole, recipe.data.max_shift)
     if recipe.data.max_shift:
         log.info("%s pairs were shifted (data.max_shift), and are cut to what both of their images show", f"{moved:,}")
@@ -63,6 +64,8 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
     log.info("images: a %s, b %s", census.a, census.b)
     if layout.unused:
         log.warning("not used, as it is not part of the layout: %s", layout.leftovers)
+    if others := passed_over(recipe.data.source):
+        log.warning("passed over, as they are no images that can be read: %s", others)
     pictures = [(name, refs) for name, refs, domain in zip("ab", (train.a, train.b), labels, strict=True) if not domain]
     for remark in (*census.remarks(), *label_remarks(pictures)):
         log.warning("%s", remark)

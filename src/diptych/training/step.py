@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from diptych.methods import Batch
 from diptych.training.distributed import average_gradients
+from diptych.training.masking import masking
 from diptych.training.trainee import Trainee
 
 
@@ -21,11 +22,14 @@ def train_step(trainee: Trainee, batch: Batch) -> None:
     discriminators learn (``train.discriminator.updates``), the generators' losses are computed and lead to no update.
     """
     pace = trainee.begin_step()
-    parts = [trainee.method.losses(part) for part in split(batch, trainee.parts, trainee.layout)]
+    batches = list(split(batch, trainee.parts, trainee.layout))
+    parts = [trainee.method.losses(part) for part in batches]
+    generators = list(trainee.method.generators().values())
     while True:
         totals: dict[str, Tensor] = {}
-        for losses in parts:
-            with torch.autocast(trainee.device.type, torch.bfloat16, enabled=trainee.bf16):
+        for losses, part in zip(parts, batches, strict=True):
+            autocast = torch.autocast(trainee.device.type, torch.bfloat16, enabled=trainee.bf16)
+            with autocast, masking(generators, part.valid):
                 phase, terms = next(losses, (None, {}))
             if phase is None:
                 break
@@ -53,5 +57,5 @@ def train_step(trainee: Trainee, batch: Batch) -> None:
 def split(batch: Batch, parts: int, layout: torch.memory_format) -> Iterator[Batch]:
     """Divide a batch into equal parts, in the memory layout that the networks compute in."""
     a, b = (side.contiguous(memory_format=layout).chunk(parts) for side in (batch.a, batch.b))
-    known = [None] * parts if batch.known is None else batch.known.chunk(parts)
-    return starmap(Batch, zip(a, b, known, strict=True))
+    known, valid = ([None] * parts if x is None else x.chunk(parts) for x in (batch.known, batch.valid))
+    return starmap(Batch, zip(a, b, known, valid, strict=True))

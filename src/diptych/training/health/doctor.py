@@ -23,6 +23,7 @@ from diptych.methods.base import frozen
 from diptych.nets.modes import applied
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
+from diptych.training.masking import encoded, masking
 from diptych.training.random_state import preserved_random_state
 from diptych.training.records.averages import exact_dtype
 
@@ -133,7 +134,7 @@ def _crops(census: Census, recipe: Recipe, device: torch.device) -> Batch:
     crops = Crops(census, replace(recipe.data.unaugmented(), pairs=pairs), recipe.train.seed)
     samples = [crops[k] for k in range(max(2, min(NUM_TRANSLATED, len(crops))))]
     a, b = torch.stack([s.a for s in samples]).to(device), torch.stack([s.b for s in samples]).to(device)
-    return Batch(census.a.encode(a), census.b.encode(b))
+    return encoded(a, b, census)
 
 
 def _apply(net: nn.Module, x: Images, size: int) -> Float[Tensor, "n d h w"]:
@@ -219,12 +220,15 @@ def _returns(back: nn.Module, x: Images, there: Float[Tensor, "n d h w"], size: 
 def _losses(method: Method, batch: Batch, size: int) -> dict[str, Tensor]:
     """The mean of every loss over a few images, as training computes it, named ``phase/term``."""
     sums: dict[str, Tensor] = {}
-    parts = list(zip(batch.a[:NUM_WITH_LOSSES].split(size), batch.b[:NUM_WITH_LOSSES].split(size), strict=True))
-    for a, b in parts:
-        for phase, terms in method.losses(Batch(a, b)):
-            for name, term in terms.items():
-                key = f"{phase}/{name}"
-                sums[key] = sums.get(key, torch.zeros_like(term)) + term.detach() * len(a) / len(batch.a[:NUM_WITH_LOSSES])
+    count = len(batch.a[:NUM_WITH_LOSSES])
+    for first in range(0, count, size):
+        part = slice(first, min(first + size, count))
+        a, b, valid = batch.a[part], batch.b[part], None if batch.valid is None else batch.valid[part]
+        with masking(method.generators().values(), valid):
+            for phase, terms in method.losses(Batch(a, b, None, valid)):
+                for name, term in terms.items():
+                    key = f"{phase}/{name}"
+                    sums[key] = sums.get(key, torch.zeros_like(term)) + term.detach() * len(a) / count
     return sums
 
 

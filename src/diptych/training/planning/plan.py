@@ -145,8 +145,8 @@ def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: N
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, device)})
     layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout)
     train = recipe.data.oriented(layout.train)
-    some = sampled(train)
-    census = take_census(some, labels=label_domains(some, recipe.data.labels, recipe.data.classes), fitting=recipe.data.fit)
+    some, data = sampled(train), recipe.data
+    census = take_census(some, labels=label_domains(some, data.labels, data.classes), fitting=data.fit, reading=data.reading)
     trained = train if layout.val else hold_out(train, recipe.data, recipe.train.seed)[0]
     reading = seconds_to_read(Crops(census, replace(recipe.data, pairs=0.0), recipe.train.seed))  # a sample may hold no pair
     available = memory_for_training(device)

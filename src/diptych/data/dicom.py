@@ -1,0 +1,105 @@
+"""DICOM files <-> native pixels, in the units that the file declares (such as Hounsfield units), with pydicom."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from diptych.data.metadata import Metadata, Picture
+from diptych.data.pillow_images import check_size
+from diptych.errors import DataError
+from diptych.extras import extra
+from diptych.pixels import Reading
+
+VALUE_TAGS = (  # what says something of pixel values, which are others in a result
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "ModalityLUTSequence",
+    "VOILUTSequence",
+    "SmallestImagePixelValue",
+    "LargestImagePixelValue",
+    "WindowCenter",
+    "WindowWidth",
+)
+
+
+def decode_dicom(data: bytes, reading: Reading, frame: int = 0) -> Picture:
+    """Decode one frame. Slope and intercept are applied; padding becomes NaN; MONOCHROME1 is inverted, so that high is bright."""
+    pydicom = extra("pydicom", "medical", "DICOM, and")
+    apply_modality_lut, pixel_array = pydicom.pixels.apply_modality_lut, pydicom.pixels.pixel_array
+
+    found = pydicom.dcmread(io.BytesIO(data))
+    if "PixelData" not in found:
+        raise DataError("is DICOM without pixels, such as a report or a plan; remove it")
+    check_size(int(found.Rows), int(found.Columns))
+    try:
+        raw = pixel_array(found, index=frame)
+    except RuntimeError as error:  # no decoder for this compression is installed
+        raise NotImplementedError(str(error)) from error
+    pixels = apply_modality_lut(raw, found) if raw.ndim == 2 else raw
+    notes: tuple[str, ...] = ()
+    if found.get("PhotometricInterpretation") == "MONOCHROME1":
+        top = 2 ** int(found.BitsStored) - 1 if pixels is raw or (pixels == raw).all() else float(pixels.max() + pixels.min())
+        pixels, notes = top - pixels.astype(np.float64), ("MONOCHROME1 inverted, so that high values are bright",)
+    if pixels.dtype.kind == "f" and (pixels == np.round(pixels)).all() and np.abs(pixels).max() < 2**31:
+        pixels = pixels.astype(np.int32)  # whole numbers, such as Hounsfield units
+    if pixels.dtype.kind in "iu" and pixels.dtype.itemsize > 1:
+        pixels = pixels.astype(np.int16) if pixels.min() >= -32768 and pixels.max() <= 32767 else pixels
+    metadata = Metadata(frames=int(found.get("NumberOfFrames", 1) or 1), header=_header(found), notes=notes)
+    padding = found.get("PixelPaddingValue")
+    if padding is not None and raw.ndim == 2:
+        stored = str(pixels.dtype) if str(pixels.dtype) in ("uint8", "uint16", "int16") else ""
+        pixels = np.where(raw == padding, np.float32("nan"), pixels.astype(np.float32))
+        metadata = replace(metadata, stored=stored, nodata=float(padding))
+    return Picture(pixels, metadata)
+
+
+def _header(found: Any) -> bytes:
+    """Encode a data set without its pixels."""
+    del found.PixelData
+    file = io.BytesIO()
+    found.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def encode_dicom(frames: list[np.ndarray], header: bytes) -> bytes:
+    """Encode images (h, w, c) of one type and size with the header of the file that they were made of.
+
+    The result has an identity of its own (SOP instance UID, made of the source's) and says that it is derived. float32 is
+    stored in 16 bits over the range of its values, which slope and intercept undo to 1/65535 of that range.
+    """
+    pydicom = extra("pydicom", "medical", "DICOM, and")
+    uid = pydicom.uid
+    found = pydicom.dcmread(io.BytesIO(header))
+    values = np.stack(frames)
+    slope, intercept = 1.0, 0.0
+    if values.dtype == np.float32:
+        low, high = float(np.nanmin(values)), float(np.nanmax(values))
+        slope, intercept = max((high - low) / 65535, 1e-12), low
+        values = np.nan_to_num(np.round((values.astype(np.float64) - low) / slope), nan=0.0).astype(np.uint16)
+    for name in VALUE_TAGS:
+        if name in found:
+            delattr(found, name)
+    bits = 8 * values.dtype.itemsize
+    found.Rows, found.Columns, found.SamplesPerPixel = values.shape[1], values.shape[2], values.shape[3]
+    found.PhotometricInterpretation = "RGB" if values.shape[3] == 3 else "MONOCHROME2"
+    if values.shape[3] == 3:
+        found.PlanarConfiguration = 0
+    else:
+        found.RescaleSlope, found.RescaleIntercept = f"{slope:.10g}", f"{intercept:.10g}"
+    if len(frames) > 1:
+        found.NumberOfFrames = len(frames)
+    found.BitsAllocated, found.BitsStored, found.HighBit = bits, bits, bits - 1
+    found.PixelRepresentation = int(values.dtype.kind == "i")
+    found.ImageType = ["DERIVED", "SECONDARY", *list(found.get("ImageType", []))[2:]]
+    found.SOPInstanceUID = uid.generate_uid(entropy_srcs=[str(found.get("SOPInstanceUID", "")), "diptych"])
+    found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID
+    found.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    found.PixelData = values.tobytes()
+    found["PixelData"].VR = "OW" if bits == 16 else "OB"
+    file = io.BytesIO()
+    found.save_as(file, enforce_file_format=True)
+    return file.getvalue()

@@ -1,0 +1,70 @@
+"""Pixels without data are in no loss, whatever the method is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from diptych.data.census import Census
+from diptych.data.splits import Split
+from diptych.methods import METHODS
+from diptych.pixels import Domain
+from diptych.recipe import Recipe
+from diptych.training.masking import encoded, masking
+
+DOMAIN = Domain(1, "float32", 0.0, 1.0, masked=True)
+CENSUS = Census(Split((), (), True), DOMAIN, DOMAIN)
+
+
+def pixels(seed: int, *, hole: float | None) -> torch.Tensor:
+    x = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(seed))
+    if hole is not None:
+        x[:, :, 8:20, 10:22] = hole
+    return x
+
+
+@pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
+def test_what_a_network_makes_where_there_is_no_data_changes_no_loss(name: str) -> None:
+    assert name in METHODS
+    torch.manual_seed(0)
+    recipe = Recipe.create(name, {"method": {"ngf": 4, "ndf": 4}, "data": {"load_size": 32, "crop_size": 32}})
+    method = recipe.build(DOMAIN, DOMAIN).eval()
+    batch = encoded(pixels(1, hole=torch.nan), pixels(2, hole=None), CENSUS)
+    assert batch.valid is not None and batch.valid.logical_not().sum() == 2 * 12 * 12
+    assert (batch.a[:, :, 8:20, 10:22] == -1).all() and (batch.b[:, :, 8:20, 10:22] == -1).all()
+
+    def losses(noise: float) -> list[float]:
+        holes = ~batch.valid
+
+        def disturb(net: torch.nn.Module, x: object, out: torch.Tensor) -> torch.Tensor:
+            return out + noise * holes.repeat(len(out) // 2, 1, 1, 1)  # several passes may be one call
+
+        hooks = [net.register_forward_hook(disturb) for net in method.generators().values()]
+        torch.manual_seed(1)
+        with masking(method.generators().values(), batch.valid):
+            found = [float(term.detach()) for _, terms in method.losses(batch) for term in terms.values()]
+        for hook in hooks:
+            hook.remove()
+        return found
+
+    assert losses(0.0) == losses(0.7)
+
+
+def test_the_mask_is_mirrored_with_the_images_that_a_method_mirrors() -> None:
+    valid = torch.ones(2, 1, 4, 4, dtype=torch.bool)
+    valid[:, :, :, 0] = False
+    x = torch.rand(2, 3, 4, 4).where(valid, -1.0)
+    with masking([net := torch.nn.Conv2d(3, 3, 1)], valid):
+        plain, mirrored = net(x), net(x.flip(3))
+    assert torch.equal((plain == -1).all(1), ~valid[:, 0]) and torch.equal((mirrored == -1).all(1), ~valid.flip(3)[:, 0])
+
+
+def test_no_gradient_passes_through_pixels_without_data() -> None:
+    net = torch.nn.Conv2d(1, 1, 1)
+    valid = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    valid[..., 0] = True
+    x = torch.rand(2, 1, 4, 4).where(valid, -1.0).requires_grad_()  # two passes in one call
+    with masking([net], valid):
+        net(x).sum().backward()
+    assert x.grad is not None and (x.grad[..., 1:] == 0).all() and (x.grad[..., 0] != 0).all()
+    assert len(net._forward_hooks) == 0
