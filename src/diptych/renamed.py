@@ -19,6 +19,11 @@ RENAMED: dict[tuple[str, str], str] = {  # (method, old setting) -> new setting;
 BETWEEN = {"structure": (("fake_b", "real_a"), ("fake_a", "real_b"))}
 """The images that a loss compared when it was a setting of the method and not yet a term of ``extra``."""
 
+WRITTEN = {"source", "direction", "resize", "load_size", "crop_size", "flip"}
+"""The settings of data that a recipe has always had when a run wrote it; files that people write have those they need."""
+THEN = {"icc": "ignore"}
+"""What a setting of data, unknown when a run wrote its recipe, would have been called then."""
+
 
 def translated(values: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's dict with the settings' present names. One line of the log names every setting that was translated."""
@@ -35,6 +40,10 @@ def translated(values: Mapping[str, Any]) -> dict[str, Any]:
         place, group, setting = new.split(".")
         group_settings = terms.setdefault(group, {}) if place == "extra" else changed[place].setdefault(group, {})
         group_settings[setting] = changed[part].pop(key)
+    data = changed.get("data")
+    if isinstance(data, dict) and data.keys() >= WRITTEN:
+        found += [f"data.{setting} is {value}, as it was then" for setting, value in THEN.items() if setting not in data]
+        changed["data"] = THEN | data
     if not found:
         return dict(values)
     log.info("recipe of an earlier version: %s", ", ".join(found))
