@@ -23,7 +23,7 @@ def pixels(seed: int, *, hole: float | None) -> torch.Tensor:
     return x
 
 
-@pytest.mark.parametrize("name", ["pix2pix", "cyclegan"])
+@pytest.mark.parametrize("name", ["pix2pix", "cyclegan", "pix2pixhd"])
 def test_what_a_network_makes_where_there_is_no_data_changes_no_loss(name: str) -> None:
     assert name in METHODS
     torch.manual_seed(0)

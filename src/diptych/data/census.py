@@ -270,7 +270,7 @@ def changes(side: str, looks: Sequence[Look]) -> Iterator[str]:
         yield f"{count:,} of {len(looks):,} images of {side}: {note}"
     if masked := [look.without for look in looks if look.masked]:
         share = sum(masked) / len(masked)
-        yield f"{len(masked):,} of {len(looks):,} images of {side}: {share:.2%} of the pixels have no data, and count in no loss"
+        yield f"{len(masked):,} of {len(looks):,} images of {side}: {share:.2%} of the pixels have no data"
 
 
 def unused_lines(side: str, looks: Sequence[Look]) -> Iterator[str]:

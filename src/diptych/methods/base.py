@@ -41,8 +41,11 @@ class Method(nn.Module, ABC):
     """Networks and losses of one paper. Abstract; every subclass is final.
 
     ``extra`` makes the terms that a recipe adds: the generators' phase yields ``terms | self.extra(fake_b=fake_b, ...)`` with
-    every image that its configuration's ``images`` names.
+    every image that its configuration's ``images`` names. ``masks``: its losses apply generators as they are called, so that
+    training can leave pixels without data out of what they make (diptych.training.masking).
     """
+
+    masks: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

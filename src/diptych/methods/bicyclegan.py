@@ -95,6 +95,8 @@ class BicycleGANConfig:
 class BicycleGAN(Method):
     """G_ab, E_b, and D_b and D_random for encoded and for random codes; phases G with E, then D."""
 
+    masks = False
+
     def __init__(self, config: BicycleGANConfig, G_ab: nn.Module, E_b: nn.Module, D_b: nn.Module, D_random: nn.Module) -> None:
         super().__init__()
         self.config = config

@@ -72,6 +72,8 @@ class BridgeConfig:
 class Bridge(Method):
     """G_ab, the sampler of the bridge; its one phase is G."""
 
+    masks = False
+
     def __init__(self, config: BridgeConfig, G_ab: BridgeSampler) -> None:
         super().__init__()
         self.config, self.G_ab = config, G_ab

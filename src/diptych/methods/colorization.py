@@ -73,6 +73,8 @@ class ColorizationConfig:
 class Colorization(Method):
     """G_ab and D_b; phases D, then G."""
 
+    masks = False
+
     def __init__(self, config: ColorizationConfig, G_ab: nn.Module, D_b: nn.Module) -> None:
         super().__init__()
         self.config, self.G_ab, self.D_b = config, G_ab, D_b

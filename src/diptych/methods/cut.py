@@ -132,6 +132,8 @@ class CUTConfig:
 class CUT(Method):
     """G_ab, H and, unless lambda_gan is 0, D_b; phases D, then G."""
 
+    masks = False
+
     def __init__(self, config: CUTConfig, G_ab: ResNet, H: Projector, D_b: nn.Module | None) -> None:
         super().__init__()
         self.config, self.G_ab, self.H, self.D_b = config, G_ab, H, D_b

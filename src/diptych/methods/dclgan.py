@@ -128,6 +128,8 @@ def encoder_taps(num_blocks: int) -> tuple[str, ...]:
 class DCLGAN(Method):
     """G_ab, G_ba, H_a, H_b and, unless lambda_gan is 0, D_a, D_b; phases G, then D."""
 
+    masks = False
+
     def __init__(
         self,
         config: DCLGANConfig,

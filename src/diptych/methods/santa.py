@@ -97,6 +97,8 @@ def decoder_taps(num_blocks: int) -> tuple[str, ...]:
 class SANTA(Method):
     """G_ab and, unless lambda_gan is 0, D_b; phases D, then G."""
 
+    masks = False
+
     def __init__(self, config: SANTAConfig, G_ab: AdaINResNet, D_b: nn.Module | None) -> None:
         super().__init__()
         self.config, self.G_ab, self.D_b = config, G_ab, D_b

@@ -112,6 +112,8 @@ class StegoGANConfig:
 class StegoGAN(Method):
     """G_ab, G_ba and, unless lambda_gan is 0, D_a, D_b with their pools; phases G, then D."""
 
+    masks = False
+
     def __init__(
         self,
         config: StegoGANConfig,

@@ -115,6 +115,8 @@ class UNSBConfig:
 class UNSB(Method):
     """G_ab, D_b, E and, unless lambda_nce is 0, H; phases D, E (unless lambda_sb is 0), then G."""
 
+    masks = False
+
     before: Tensor
     begun: Tensor
 

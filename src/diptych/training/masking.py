@@ -1,4 +1,4 @@
-"""Pixels without data in a training: they are in no loss, whatever the method is.
+"""Pixels without data in a training: they are in no loss of methods that call their generators (Method.masks).
 
 A sample's pixel counts where both of its images have data. Elsewhere both images, and every image that a generator makes of
 them, hold one value. So a pixel loss is 0 there and a discriminator sees no difference, and no gradient passes through.
