@@ -42,6 +42,7 @@ def test_images_whose_values_stretch_the_range_are_named(tmp_path: Path) -> None
             deep[3, 5] = 65535
         save(tmp_path / "A" / f"{i}.png", deep)
         save(tmp_path / "B" / f"{i}.png", labels)
-    (finding,) = check([tmp_path]).findings
+    finding, lonely = check([tmp_path]).findings
     assert (finding.rule, finding.blocks, [case.places[0].ref.path.name for case in finding.cases]) == ("range", False, ["7.png"])
+    assert lonely.rule == "lonely value" and lonely.detail == "65535 in 1 of 20 images of A"
     assert finding.cases[0].note.endswith(" to 65535")

@@ -253,16 +253,16 @@ def test_a_result_that_could_not_be_written_is_made_again_by_the_last_stage_alon
     translate = translator("resnet_1", how={"memory": 10**12}, domain=Domain())
     monkeypatch.setattr(translate, "fits", lambda *size: False)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(tmp_path / "x.png")
-    (job,), write = batch.plan([tmp_path / "x.png"], tmp_path / "out", translate), batch.write_pixels
+    (job,), write = batch.plan([tmp_path / "x.png"], tmp_path / "out", translate), batch.write_as
 
-    def full(path, pixels, metadata, **how):
+    def full(path, pixels, domain, metadata):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(batch, "write_pixels", full)
+    monkeypatch.setattr(batch, "write_as", full)
     with pytest.raises(StorageError, match="the disk is full"):
         batch.translate_files([job], translate)
     assert batch.scratch_folder(job.target).is_dir()
-    monkeypatch.setattr(batch, "write_pixels", write)
+    monkeypatch.setattr(batch, "write_as", write)
     shares = []
     (outcome,) = batch.translate_files([job], translate, watch_stages=lambda job, share: shares.append(share))
     assert outcome.by_stages and outcome.problem is None and shares[0] > 0.5 and len(shares) <= 12

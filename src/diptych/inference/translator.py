@@ -146,7 +146,7 @@ class Translator:
             raise DataError(f"the shape {tuple(image.shape)} holds no pixels; pass images of at least 1 x 1 pixel")
         if isinstance(image, Image.Image):
             target = self.target
-            to_pillow(np.zeros((1, 1, target.channels), target.dtype), alpha=target.alpha == "keep")  # before the work is done
+            to_pillow(np.zeros((1, 1, target.bands), target.dtype), alpha=target.alpha == "keep")  # before the work is done
             pixels = _from_pil(image, self.source.reading)
             refuse_nan(pixels, self.source)
             return to_pillow(self.pixels(pixels), alpha=target.alpha == "keep")
