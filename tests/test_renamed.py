@@ -109,3 +109,16 @@ def test_a_method_of_ones_own_may_have_a_setting_of_an_old_name(caplog):
     values = {"method": {"name": "mine:Config", "pixel": 3, "structure": "tree"}}
     assert translated(values) == values and not caplog.messages
     assert new_name("mine:Config", "method.pixel") == ""
+
+
+def test_recipes_that_runs_wrote_before_profiles_were_read_ignore_them_and_others_do_not(caplog):
+    caplog.set_level("INFO")
+    whole = Recipe.create("pix2pix", {"data": {"source": ["x"]}}).to_dict()
+    assert whole["data"]["icc"] == "srgb" and Recipe.from_dict(whole).data.icc == "srgb" and not caplog.messages
+    before = whole | {"data": {name: value for name, value in whole["data"].items() if name not in ("icc", "alpha")}}
+    assert Recipe.from_dict(before).data.icc == "ignore"
+    assert caplog.messages == ["recipe of an earlier version: data.icc is ignore, as it was then"]
+    assert (
+        Recipe.from_dict({"method": {"name": "pix2pix"}, "data": {"source": ["x"], "crop_size": 64, "load_size": 64}}).data.icc
+        == "srgb"
+    )

@@ -10,9 +10,12 @@ from diptych.data.splits import Split
 from diptych.methods import METHODS
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
+from diptych.training.distributed import World
 from diptych.training.masking import encoded, masking
+from diptych.training.preparation import build_method
 
 DOMAIN = Domain(1, "float32", 0.0, 1.0, masked=True)
+MASKING = ["pix2pix", "cyclegan", "pix2pixhd", "uvcgan2"]
 CENSUS = Census(Split((), (), True), DOMAIN, DOMAIN)
 
 
@@ -23,17 +26,18 @@ def pixels(seed: int, *, hole: float | None) -> torch.Tensor:
     return x
 
 
-@pytest.mark.parametrize("name", ["pix2pix", "cyclegan", "pix2pixhd"])
+@pytest.mark.parametrize("name", MASKING)
 def test_what_a_network_makes_where_there_is_no_data_changes_no_loss(name: str) -> None:
     assert name in METHODS
     torch.manual_seed(0)
     recipe = Recipe.create(name, {"method": {"ngf": 4, "ndf": 4}, "data": {"load_size": 32, "crop_size": 32}})
     method = recipe.build(DOMAIN, DOMAIN).eval()
+    begun = {key: value.clone() for key, value in method.state_dict().items()}
     batch = encoded(pixels(1, hole=torch.nan), pixels(2, hole=None), CENSUS)
     assert batch.valid is not None and batch.valid.logical_not().sum() == 2 * 12 * 12
     assert (batch.a[:, :, 8:20, 10:22] == -1).all() and (batch.b[:, :, 8:20, 10:22] == -1).all()
 
-    def losses(noise: float) -> list[float]:
+    def losses(noise: float, valid: torch.Tensor | None) -> list[float]:
         holes = ~batch.valid
 
         def disturb(net: torch.nn.Module, x: object, out: torch.Tensor) -> torch.Tensor:
@@ -41,13 +45,25 @@ def test_what_a_network_makes_where_there_is_no_data_changes_no_loss(name: str) 
 
         hooks = [net.register_forward_hook(disturb) for net in method.generators().values()]
         torch.manual_seed(1)
-        with masking(method.generators().values(), batch.valid):
+        with masking(method.generators().values(), valid):
             found = [float(term.detach()) for _, terms in method.losses(batch) for term in terms.values()]
         for hook in hooks:
             hook.remove()
+        method.load_state_dict(begun)  # such as queues of what a discriminator saw
         return found
 
-    assert losses(0.0) == losses(0.7)
+    assert method.masks
+    assert losses(0.0, batch.valid) == losses(0.7, batch.valid)
+    assert losses(0.0, None) != losses(0.7, None)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in MASKING])
+def test_methods_that_go_around_their_generators_say_that_they_mask_nothing(name, caplog):
+    domain = Domain(3, "float32", 0.0, 1.0, masked=True)
+    recipe = Recipe.create(name, {"method": {"ngf": 4}, "data": {"load_size": 32, "crop_size": 32}})
+    method = build_method(recipe, Census(Split((), (), True), domain, domain), World())
+    (said,) = caplog.messages
+    assert not method.masks and said.startswith(f"pixels without data count in the losses of {name}")
 
 
 def test_the_mask_is_mirrored_with_the_images_that_a_method_mirrors() -> None:
