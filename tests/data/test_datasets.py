@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from diptych.data import datasets
 from diptych.data.augment import resize_for
-from diptych.data.census import Census
+from diptych.data.census import Census, take_census
 from diptych.data.datasets import Crops, DataConfig, Files
 from diptych.data.folders import Ref, Split
 from diptych.data.ranges import parse_range
 from diptych.data.stream import collate
 from diptych.errors import ConfigError, DataError
-from diptych.pixels import Domain
+from diptych.pixels import Domain, Reading
 from tests.data.pictures import side_by_side, two_sides
 
 KINDS = (3, "uint16"), (1, "float32")
@@ -197,3 +198,17 @@ def test_colours_of_one_side_change_alone_and_sample_k_is_always_the_same(tmp_pa
 def test_settings_of_chance_follow_their_rules(settings, message):
     with pytest.raises(ConfigError, match=message):
         DataConfig(**settings)
+
+
+def test_jitter_changes_colours_and_not_the_transparency_beside_them(tmp_path):
+    refs = []
+    for i in range(2):
+        path = tmp_path / f"{i}.png"
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (16, 16, 4), dtype=np.uint8)).save(path)
+        refs.append(Ref(path))
+    census = take_census(Split(tuple(refs), tuple(refs), False), reading=Reading(alpha="keep"))
+    how = {"resize": "none", "crop_size": 16, "flip": False, "alpha": "keep"}
+    plain, jittered = (Crops(census, DataConfig(**how, jitter_a=jitter), 0)[0] for jitter in (0.0, 0.8))
+    assert (
+        plain.files == jittered.files and torch.equal(plain.a[3], jittered.a[3]) and not torch.equal(plain.a[:3], jittered.a[:3])
+    )

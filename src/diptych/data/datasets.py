@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from jaxtyping import Shaped
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -185,7 +186,9 @@ class Crops(Dataset[Sample]):
         else:
             pixels = changed_crop(pixels, self.config.crop_size, draw.x, draw.y, draw.change, bool(domain.classes))
             if draw.change.colours:
-                pixels = recolour(pixels, draw.change.colours, domain.low, domain.high)
+                colours = domain.channels - (domain.alpha == "keep")  # transparency, the last channel, is no colour
+                changed = recolour(pixels[:colours], draw.change.colours, domain.low, domain.high)
+                pixels = torch.cat([changed, pixels[colours:]])
         if not draw.mirrored:
             return pixels
         return mirror(pixels) if self.source.resident else mirror_by_one_thread(pixels)
