@@ -20,7 +20,7 @@ from diptych.data.decoders import first_line
 from diptych.data.folders import KNOWN, SPLITS, Layout, LayoutName, find_data
 from diptych.data.formats import read_bytes, read_picture
 from diptych.data.kinds import BUG, Look, look_over
-from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
+from diptych.data.likeness import SIDE, Likeness, eight_bits, filled, likeness, shrunk
 from diptych.data.listing import find_images, is_list, open_folder
 from diptych.data.metadata import Picture
 from diptych.data.pairing import match
@@ -263,7 +263,7 @@ def _examine(
             if isinstance(picture, DataError):
                 raise picture
             pixels = take_half(picture.pixels, ref)
-            look, seen = look_over(pixels, picture.metadata), _seen(pixels)
+            look, seen = look_over(pixels, picture.metadata), filled(pixels)
             image = eight_bits(seen)
             small = shrunk(image, SIDE, SIDE)
             found = Facts(look, _mode(ref.path), likeness(seen, small), side_traits(small))
@@ -281,13 +281,6 @@ def _examine(
     if not paired or len(images) < 2 or any(fact.look.flat for fact in facts):
         return refs, facts, None
     return refs, facts, compare(*images)
-
-
-def _seen(pixels: np.ndarray) -> np.ndarray:
-    """Return pixels to look at, those without data as the lowest value."""
-    if pixels.dtype != np.float32 or not np.isnan(pixels).any():
-        return pixels
-    return np.nan_to_num(pixels, nan=float(np.nanmin(pixels)))
 
 
 def compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | None:

@@ -47,6 +47,13 @@ def likeness(pixels: np.ndarray, small: UInt8[np.ndarray, "64 64 3"]) -> Likenes
     return Likeness(digest.digest()[:16], perceptual_hash(gray), (red, green, blue), gray)
 
 
+def filled(pixels: np.ndarray) -> np.ndarray:
+    """Return pixels to look at, those without data (NaN) as the lowest value."""
+    if pixels.dtype != np.float32 or not np.isnan(pixels).any():
+        return pixels
+    return np.nan_to_num(pixels, nan=float(np.nanmin(pixels)))
+
+
 def eight_bits(pixels: np.ndarray) -> np.ndarray:
     """Convert native pixels to uint8 of 1 or 3 channels for display: by the image's own range, other channels averaged."""
     if pixels.shape[2] not in (1, 3):

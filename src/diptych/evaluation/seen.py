@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from diptych.data.archives import changed_at
 from diptych.data.copies import copies_among
-from diptych.data.likeness import SIDE, Likeness, eight_bits, likeness, shrunk
+from diptych.data.likeness import SIDE, Likeness, eight_bits, filled, likeness, shrunk
 from diptych.data.splits import Half, Ref, Split
 from diptych.errors import DataError
 from diptych.evaluation.subject import Subject
@@ -59,7 +59,7 @@ def look_at(ref: Ref) -> Likeness:
 
 @lru_cache(maxsize=MAX_KEPT)
 def _look_at(path: Path, half: Half, changed: int, size: int) -> Likeness:
-    pixels = Ref(path, half).read()
+    pixels = filled(Ref(path, half).read())
     return likeness(pixels, shrunk(eight_bits(pixels), SIDE, SIDE))
 
 

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
+from diptych.data.archives import is_there
 from diptych.data.augment import to_tensor
 from diptych.data.datasets import DataConfig, read_as, view
 from diptych.data.splits import Ref
@@ -95,7 +96,7 @@ class ImageBatch:
 
 def trained_images(subject: Subject, most: int = MAX_TRAINED) -> list[Ref]:
     """Training images of the target side, evenly chosen among those that are still there."""
-    return spread([ref for ref in subject.train_targets if ref.path.exists()], most)
+    return spread([ref for ref in subject.train_targets if is_there(ref.path)], most)
 
 
 def translated(subject: Subject, batch_size: int, device: torch.device) -> Iterator[ImageBatch]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from diptych.data.archives import is_there
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.cache import CachedExtractor, FeatureCache
 from diptych.evaluation.subject import Subject, real_images, rgb8
@@ -38,7 +39,7 @@ def probe_of(
     forward = subject.direction == "a2b"
     given = (subject.train_inputs, subject.source), (subject.train_targets, subject.target)
     sides = given if forward else given[::-1]
-    chosen = [spread([ref for ref in refs if ref.path.exists()], MAX_IMAGES) for refs, _ in sides]
+    chosen = [spread([ref for ref in refs if is_there(ref.path)], MAX_IMAGES) for refs, _ in sides]
     if not all(chosen):
         raise DataError("--classifier probe: the training images of both sides are not known, or not there; give another")
     known = CachedExtractor(network, cache)
