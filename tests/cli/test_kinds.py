@@ -36,7 +36,7 @@ def test_every_kind_of_image_trains_and_translates_to_the_target_kind(name, tmp_
 
     new = images(tmp_path / "new", kind_a, 7, count=1)
     assert diptych("translate", tmp_path / "run" / "snapshot.safetensors", new, "--out", tmp_path / "out") == 0
-    (result,) = (tmp_path / "out").iterdir()
+    (result,) = (tmp_path / "out").glob("[!.]*")
     translated = read_pixels(result)
     assert translated.shape == (36, 40, kind_b[0]) and translated.dtype == kind_b[1]
     assert translated.min() >= snapshot.b.low and translated.max() <= snapshot.b.high
@@ -69,5 +69,5 @@ def test_a_result_that_its_file_type_cannot_hold_gets_one_that_can(tmp_path, kin
     assert diptych("train", "pix2pix", a, b, "--out", tmp_path / "run", *PIX2PIX, "--previews", 0) == 0
     new = images(tmp_path / "new", (3, "uint8", suffix), 5, count=1)
     assert diptych("translate", tmp_path / "run" / "snapshot.safetensors", new, "--out", tmp_path / "out") == 0
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"0{written}"]
+    assert [path.name for path in (tmp_path / "out").glob("[!.]*")] == [f"0{written}"]
     assert np.dtype(kind[1]) == read_pixels(tmp_path / "out" / f"0{written}").dtype
