@@ -59,7 +59,7 @@ def sampled(H: nn.Module, maps: Sequence[Tensor], places: list[Tensor] | None = 
     for head, x, chosen in zip(H.heads, maps, places, strict=True):
         # The authors permute first; on a CPU, PyTorch 2.13 then gives instance norm at batch 1 a wrong gradient.
         y = head(x.flatten(2)[:, :, chosen].permute(0, 2, 1).flatten(0, 1))
-        vectors.append(y / (y.pow(2).sum(1, keepdim=True).sqrt() + 1e-7))
+        vectors.append(y / (y.norm(dim=1, keepdim=True) + 1e-7))  # the root of a sum of squares has no gradient at 0
     return vectors, places
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from diptych.sheets import contact_sheet, spread
+from diptych.sheets import SURROUND, TITLE, contact_sheet, spread
 
 GREY = [104, 104, 104]
 
@@ -85,7 +85,7 @@ def test_spread_takes_the_first_the_last_and_evenly_between(items, wanted, expec
 
 
 def test_a_title_is_drawn_two_pixels_below_the_top_at_the_left_of_its_column():
-    alone = Image.new("RGB", (80, 18), "white")
-    ImageDraw.Draw(alone).text((0, 0), "output", fill="black")
+    alone = Image.new("RGB", (80, 18), SURROUND)
+    ImageDraw.Draw(alone).text((0, 0), "output", fill=TITLE)
     sheet = pixels_of(contact_sheet([("", [flat(1.0, width=60)]), ("output", [flat(1.0, width=60)])]))
-    assert np.array_equal(sheet[2:18, 68:128], np.asarray(alone)[:16, :60]) and (sheet[:2] == 255).all()
+    assert np.array_equal(sheet[2:18, 68:128], np.asarray(alone)[:16, :60]) and (sheet[:2] == GREY).all()

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,10 @@ def test_every_command_on_a_page_is_understood(page, tmp_path, monkeypatch):
             args = parse(load(words[0]).parser(), words[1:])
             args.data = args.data or ["here"]
             assert choose_recipe(args), words
+        elif words[0] == "bench":  # which takes settings of recipes, and several methods
+            args = parse(load("bench").parser(), words[1:])
+            for name in args.methods:
+                assert choose_recipe(Namespace(**vars(args) | {"recipe": name, "data": args.on, "method": None})), words
         else:
             load(words[0]).parser().parse_args(words[1:])
 

@@ -1,7 +1,6 @@
 """No command overwrites what it reads, and none replaces a file that nobody named."""
 
 import json
-import os
 import shlex
 
 import pytest
@@ -72,6 +71,10 @@ def test_a_default_name_never_replaces_a_file(command, tmp_path, capsys):
     line = refused(capsys, command, *words)
     assert line == f"error: {taken}: is there already; give --out {taken} to replace it, or --out with another name"
     assert taken.read_bytes() == b"mine"
+    if command == "export":  # replaces nothing but its own files, even when told
+        assert f"{taken}: is there already and was not made by this command" in refused(capsys, command, *words, "--out", taken)
+        taken.unlink()
+        assert diptych(command, *words) == 0
     assert diptych(command, *words, "--out", taken) == 0
     assert taken.read_bytes() != b"mine"
 
@@ -101,12 +104,14 @@ def test_a_folder_as_out_is_one_line(command, tmp_path, monkeypatch, capsys):
 def test_a_broken_link_beside_a_kept_result_is_reported_and_the_rest_goes_on(tmp_path, capsys):
     net = snapshot(tmp_path / "x.safetensors")
     folder(tmp_path / "in", 1)
-    (tmp_path / "in" / "broken.png").symlink_to("nowhere.png")
-    (tmp_path / "out").mkdir()
-    Image.new("RGB", (4, 4)).save(tmp_path / "out" / "broken.png")  # of a time when the link was whole
-    assert diptych("translate", net, tmp_path / "in", "--out", tmp_path / "out", "--device", "cpu") == 1
+    Image.new("RGB", (4, 4)).save(tmp_path / "nowhere.png")
+    (tmp_path / "in" / "broken.png").symlink_to("../nowhere.png")
+    words = ["translate", net, tmp_path / "in", "--out", tmp_path / "out", "--device", "cpu"]
+    assert diptych(*words) == 0
+    (tmp_path / "nowhere.png").unlink()
+    assert diptych(*words, "--overwrite") == 1
     assert "broken.png: is a broken symbolic link; restore its target, or remove it" in capsys.readouterr().err
-    assert sorted(os.listdir(tmp_path / "out")) == ["0.png", "broken.png"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["0.png", "broken.png"]
     assert read_pixels(tmp_path / "out" / "broken.png").shape == (4, 4, 3)
 
 

@@ -33,7 +33,7 @@ def step_of(identity=True, judges=True, **settings):
     """D_a judges 5 * x and D_b 4 * x; the pools add 0.1 and 0.3."""
     config = CycleGANConfig(norm="none", **settings)
     D_a, D_b = (Judge(5.0), Judge(4.0)) if judges else (None, None)
-    return CycleGAN(config, Times(2.0), Times(3.0), D_a, D_b, Adds(0.1), Adds(0.3), identity)
+    return CycleGAN(config, Times(2.0), Times(3.0), D_a, D_b, Adds(0.1), Adds(0.3), identity, (config.pixel_loss,) * 2)
 
 
 def terms_of(method, known=None):

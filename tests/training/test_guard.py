@@ -72,6 +72,8 @@ def weights(trainee):
 @pytest.mark.parametrize("place", ["input", "G loss", "D loss", "gradient", "weight"])
 def test_what_is_not_finite_is_seen_in_the_same_step_and_keeps_away_from_the_weights(place, name, precision):
     trainee, bad_step = trainee_of(name, precision), 3
+    if place == "D loss" and "D" not in trainee.method.phases():
+        pytest.skip(f"{name} has no discriminator")
     for step in range(1, bad_step):
         train_step(trainee, batch_of(step))
         assert trainee.guard.read(step, FILES) is None

@@ -21,10 +21,10 @@ def test_columns_are_named_by_their_sides(paired, titles, tmp_path, monkeypatch)
     assert [title for title, _ in seen] == titles
 
 
-def test_of_sides_of_different_sizes_the_smaller_one_sets_the_number_of_rows(tmp_path):
+def test_of_sides_of_different_sizes_each_shows_all_of_its_own(tmp_path):
     census = census_of(tmp_path, [10, 20, 30], [100, 200], paired=False)
     table = table_of(Preview(census.split, census, CONFIG).draw({"a2b": Adds(0.0), "b2a": Adds(0.0)}, "eval"))
-    assert [(row[0], row[2]) for row in table] == [(10, 100), (20, 200)]
+    assert [(row[0], row[2]) for row in table] == [(10, 100), (20, 200), (30, 104)]  # the surround, where there is no image
 
 
 def test_an_image_that_went_bad_is_a_warning_that_names_it(tmp_path, caplog):

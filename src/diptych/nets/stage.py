@@ -57,9 +57,12 @@ class StyledStage(nn.Sequential):
     conditional = True
 
     def forward(self, x: Tensor, *context: Tensor) -> Tensor:
-        if self.recompute and torch.is_grad_enabled():
-            return checkpoint(self._layers, x, *context, use_reentrant=False, preserve_rng_state=False)
-        return self._layers(x, *context)
+        if not (self.recompute and torch.is_grad_enabled()):
+            return self._layers(x, *context)
+        draws = self.training and any(isinstance(module, nn.Dropout) and module.p for module in self.modules())
+        if draws and x.is_cuda and torch.cuda.is_current_stream_capturing():
+            return self._layers(x, *context)  # as in Stage
+        return checkpoint(self._layers, x, *context, use_reentrant=False, preserve_rng_state=draws)
 
     def _layers(self, x: Tensor, *context: Tensor) -> Tensor:
         for layer in self:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.nets.blocks import crop_centre, full_precision, pad_to_multiple
+from diptych.nets.stage import StyledStage
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -42,6 +43,8 @@ class TimeEmbedding(nn.Module):
 
 class TimeBlock(nn.Module):
     """x + f(x, time): the time scales and shifts the second norm; the second convolution begins at 0."""
+
+    conditional = True
 
     def __init__(self, in_channels: int, channels: int, features: int, dropout: float) -> None:
         super().__init__()
@@ -109,7 +112,7 @@ class TimeUNet(nn.Module):
         self.downs = nn.ModuleList()
         for level, channels in enumerate(widths):
             for _ in range(num_blocks):
-                self.downs.append(nn.ModuleList([TimeBlock(inputs, channels, features, dropout), attention(level, channels)]))
+                self.downs.append(StyledStage(TimeBlock(inputs, channels, features, dropout), attention(level, channels)))
                 skips.append(inputs := channels)
             if level < num_levels - 1:
                 self.downs.append(nn.Conv2d(channels, channels, 3, 2, 1))
@@ -120,7 +123,7 @@ class TimeUNet(nn.Module):
         for level, channels in reversed(list(enumerate(widths))):
             for _ in range(num_blocks + 1):
                 block = TimeBlock(inputs + skips.pop(), channels, features, dropout)
-                self.ups.append(nn.ModuleList([block, attention(level, channels)]))
+                self.ups.append(StyledStage(block, attention(level, channels)))
                 inputs = channels
             if level:
                 up = nn.Sequential(nn.Upsample(scale_factor=2.0, mode="nearest"), nn.Conv2d(channels, channels, 3, padding=1))
@@ -132,17 +135,9 @@ class TimeUNet(nn.Module):
         y = self.stem(pad_to_multiple(x, self.multiple))
         kept = [y]
         for down in self.downs:
-            y = self._through(down, y, time)
+            y = down(y, time) if isinstance(down, StyledStage) else down(y)
             kept.append(y)
         y = self.bottom[1](self.attend(self.bottom[0](y, time)), time)
         for up in self.ups:
-            y = self._through(up, torch.cat([y, kept.pop()], 1) if isinstance(up, nn.ModuleList) else y, time)
+            y = up(torch.cat([y, kept.pop()], 1), time) if isinstance(up, StyledStage) else up(y)
         return crop_centre(full_precision(self.head(y)), *x.shape[-2:])
-
-    def _through(self, layer: nn.Module, x: Tensor, time: Tensor) -> Tensor:
-        if not isinstance(layer, nn.ModuleList):
-            resized: Tensor = layer(x)
-            return resized
-        block, attention = layer
-        attended: Tensor = attention(block(x, time))
-        return attended
