@@ -93,6 +93,12 @@ def test_a_network_is_fetched_once_and_then_works_without_the_zoo_being_there(zo
         resolve("rgb2gray")
 
 
+def test_an_index_that_cannot_be_reached_is_one_line(zoo, monkeypatch):
+    monkeypatch.setenv("DIPTYCH_ZOO", (zoo / "nowhere").as_uri())
+    with pytest.raises(WeightsError, match=r"the index of the zoo: cannot be fetched from file:///"):
+        models()
+
+
 def test_other_words_stay_what_they_are(zoo):
     assert str(resolve("nobody")) == "nobody" and str(resolve("x/gray2rgb")) == "x/gray2rgb"
     with pytest.raises(SnapshotError):

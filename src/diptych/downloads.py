@@ -126,20 +126,23 @@ def download(file: Download, target: Path, watch: Watch = lambda done, total: No
 
 def _fill(file: Download, output: BinaryIO, target: Path, watch: Watch) -> None:
     """Append until the whole file is there, with a new connection after each that brought something and was cut."""
-    size = file.size
-    if size and output.seek(0, os.SEEK_END) > size:
-        output.truncate(0)
-    while (before := output.seek(0, os.SEEK_END)) < (size or before + 1):
+    size, before = file.size, output.seek(0, os.SEEK_END)
+    if size and before > size:
+        before = output.truncate(0)
+    while not size or before < size:
         try:
             size = _append(file, output, before, size, watch)
             reason = "the connection was closed early"
         except _Cut as cut:
             reason = str(cut)
         here = output.seek(0, os.SEEK_END)
-        if here <= before and here != size:
+        if size and here == size:
+            return
+        if here <= before:
             kept = f"{here:,} of {size:,} bytes are kept: run again to go on, or " if here else ""
             raise file.error(f"{file.label}: cannot be fetched from {file.url} ({reason}); {kept}put the file at {target}")
-        time.sleep(PAUSE if here < size else 0)
+        before = here
+        time.sleep(PAUSE)
 
 
 def _append(file: Download, output: BinaryIO, done: int, size: int, watch: Watch) -> int:

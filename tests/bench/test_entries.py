@@ -29,8 +29,13 @@ def test_each_method_gets_as_many_epochs():
 
 
 def test_a_budget_below_an_epoch_says_what_an_epoch_takes():
-    with pytest.raises(ConfigError, match=r"an epoch of a takes 5.0 minutes, and the budget is 6.0; raise --hours"):
-        within({"a": recipe()}, {"a": Cost(3.0, 0, 100)}, 0.1)
+    with pytest.raises(ConfigError, match=r"an epoch of a takes 5.0 minutes, and the budget is 3.0; raise --hours"):
+        within({"a": recipe()}, {"a": Cost(3.0, 0, 100)}, 0.05)
+
+
+def test_a_single_epoch_goes_to_the_longer_part():
+    recipes, costs = {"a": recipe(), "b": recipe(epochs=50, decay=150)}, dict.fromkeys("ab", Cost(1.0, 0, 7))
+    assert lengths(as_long_as(recipes, costs, 1)) == {"a": (1, 0), "b": (0, 1)}
 
 
 def test_every_seed_is_trained_once_for_every_method_and_methods_are_systems(tmp_path):

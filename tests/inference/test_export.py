@@ -230,3 +230,15 @@ def test_examples_fill_the_range_of_their_domain():
             pixels = example(domain, 1, 20, 20)
             assert pixels.dtype == TORCH_DTYPES[domain.dtype] and FLOATS
             assert domain.low <= pixels.double().min() < pixels.double().max() <= domain.high
+
+
+def test_a_bridge_that_draws_is_refused_in_one_line(tmp_path):
+    from diptych.nets.bridge import BridgeSampler
+    from diptych.nets.time_unet import TimeUNet
+
+    unet = TimeUNet(6, 3, width=8, num_levels=2, num_blocks=1).spec
+    Snapshot({"a2b": BridgeSampler(kind="vp", steps=2, unet=unet)}, Domain(), Domain()).save(tmp_path / "bridge.safetensors")
+    for to in ("onnx", "torchscript"):
+        with pytest.raises(ConfigError, match="its generator draws noise between its steps, which no file can"):
+            export(tmp_path / "bridge.safetensors", tmp_path / "out", to)
+    assert not (tmp_path / "out").exists()

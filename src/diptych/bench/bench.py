@@ -11,6 +11,7 @@ from typing import Any
 from diptych.bench.entries import Cost, as_long_as, entries_of, groups_of, within
 from diptych.bench.table import markdown, rows_of
 from diptych.data.listing import refuse_out_in_data
+from diptych.device import pick_device
 from diptych.errors import ConfigError
 from diptych.files import write_atomic
 from diptych.recipe import Recipe
@@ -57,7 +58,7 @@ def bench(
     entries = entries_of(chosen, num_seeds, out)
     train_all(entries, devices, watch=watch, command="bench")
     groups = groups_of(entries)
-    device = devices[0].partition("#")[0]
+    device = str(pick_device(devices[0].partition("#")[0]))
     systems = score_systems(
         find_systems([folder for group in groups for folder in group]),
         Request(groups[0][0], device=device),

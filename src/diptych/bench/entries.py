@@ -58,26 +58,28 @@ def entries_of(recipes: Mapping[str, Recipe], num_seeds: int, out: Path) -> list
 def within(recipes: Mapping[str, Recipe], costs: Mapping[str, Cost], hours: float) -> dict[str, Recipe]:
     """The recipes with as many whole epochs as fit into so many hours, the share of a falling rate being that of each recipe.
 
-    Raises ConfigError where less than an epoch of each of a recipe's parts fits.
+    Raises ConfigError where less than an epoch fits.
     """
     return {name: _as_long(name, recipe, hours * 3600 / costs[name].seconds, costs[name]) for name, recipe in recipes.items()}
 
 
 def as_long_as(recipes: Mapping[str, Recipe], costs: Mapping[str, Cost], epochs: int) -> dict[str, Recipe]:
-    """The recipes with as many epochs each. Raises ConfigError where these are fewer than the parts of a recipe."""
+    """The recipes with as many epochs each, shared between their parts as above."""
     return {name: _as_long(name, recipe, epochs * costs[name].steps_per_epoch, costs[name]) for name, recipe in recipes.items()}
 
 
 def _as_long(name: str, recipe: Recipe, steps: float, cost: Cost) -> Recipe:
     total = int(steps / cost.steps_per_epoch + 1e-6)
-    whole, falling = recipe.train.epochs, recipe.train.decay_epochs
-    falls = min(max(1, round(total * falling / (whole + falling))), total - 1) if whole and falling else total if falling else 0
-    if total < (2 if whole and falling else 1):
+    if not total:
         epoch = cost.seconds * cost.steps_per_epoch / 60
         raise ConfigError(
             f"bench: an epoch of {name} takes {epoch:.1f} minutes, and the budget is {steps * cost.seconds / 60:.1f}; "
             "raise --hours, or take smaller images or networks"
         )
+    whole, falling = recipe.train.epochs, recipe.train.decay_epochs
+    falls = round(total * falling / (whole + falling))
+    if whole and falling and total > 1:  # each part keeps at least an epoch
+        falls = min(max(1, falls), total - 1)
     return replace(recipe, train=replace(recipe.train, epochs=total - falls, decay_epochs=falls))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -77,6 +78,8 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError("--truth and --unpaired exclude each other; give one of them")
     device = str(pick_device(args.device))
     groups = find_systems(args.systems)
+    out = args.out or Path("runs") / f"compare-{'-'.join(Path(group[0]).stem for group in groups)}"
+    refuse_other_comparison(out, groups)
     request = Request(
         args.systems[0],
         tuple(args.data),
@@ -104,11 +107,28 @@ def main(argv: Sequence[str]) -> int:
             watch=watcher(progress, interrupts),
         )
     found = compare_systems(systems, seed=args.seed)
-    names = [Path(group[0]).stem for group in groups]
-    page = write_comparison(found, args.out or Path("runs") / f"compare-{'-'.join(names)}")
+    page = write_comparison(found, out)
     print_differences(pair_tables(found))
     say_left_out(found.left_out)
     if all(len(system.trainings) == 1 for system in systems):
         notes.print("note: one training each; another seed may move these numbers more than other images do", soft_wrap=True)
     console.print(f"page  {show(page)}", soft_wrap=True)
     return 0
+
+
+def refuse_other_comparison(folder: Path, groups: Sequence[Sequence[str]]) -> None:
+    """Raise ConfigError where a folder holds the comparison of other systems, or files but no comparison."""
+    from diptych.errors import ConfigError
+    from diptych.messages import show
+
+    try:
+        kept = json.loads((folder / "compare.json").read_text(encoding="utf-8"))["systems"]
+        before = [path for system in kept for path in system["trainings"]]
+    except FileNotFoundError:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ConfigError(f"{show(folder)}: is not empty and holds no comparison; choose another --out") from None
+        return
+    except (OSError, ValueError, LookupError, TypeError):
+        before = []
+    if before != [path for group in groups for path in group]:
+        raise ConfigError(f"{show(folder)}: holds the comparison of {show(', '.join(before) or 'others')}; choose another --out")

@@ -57,11 +57,13 @@ def main(argv: Sequence[str]) -> int:
     """Recognise the networks, print what was found and what was assumed, and write the snapshot."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console
+    from diptych.cli.own_files import refuse_foreign
     from diptych.files import refuse_overwrite
     from diptych.foreign import Said, to_snapshot
 
     refuse_overwrite(args.out or args.a2b.with_suffix(".safetensors"), args.a2b, args.b2a)
     out = out_or_default(args.out, args.a2b.with_suffix(".safetensors"))
+    refuse_foreign(out, (b"diptych", b'\\"origin\\":'))
     said = Said(args.padding, args.edge_padding, args.norm, args.dropout)
     found, lines = networks_of(args.a2b, args.b2a, said, taken(args.take))
     for line in lines:

@@ -168,14 +168,18 @@ def main(argv: Sequence[str]) -> int:
     memory = args.memory or default_memory(pick_device(args.device))
     how = {"device": args.device, "mode": args.mode, "seed": args.seed, "dropout": args.dropout, "memory": memory}
     how |= {"strength": args.strength, "steps": args.steps}
-    make = partial(Translator, Snapshot.load(path), args.direction, **how)
+    snapshot = Snapshot.load(path)
+    make = partial(Translator, snapshot, args.direction, **how)
     plain = make()
     jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
     made_by = {"snapshot_sha256": sha256_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
     made_by |= {"frames": "all"} if args.frames == "all" else {}
     if plain.depends_on_batch:
         made_by |= {"mode": "paper", "dropout": args.dropout, "seed": args.seed}
-    made_by |= {name: value for name in ("strength", "steps") if (value := getattr(args, name)) is not None}
+    generator = snapshot.generators[args.direction]
+    usual = {"strength": 1.0, "steps": getattr(generator, "steps", None)}
+    for name in getattr(generator, "adjustable", ()):
+        made_by[name] = usual[name] if getattr(args, name) is None else getattr(args, name)
     made_by |= {"seed": args.seed} if plain.draws_noise else {}
     manifest = Manifest(folder_of(args.out), made_by)
     left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)

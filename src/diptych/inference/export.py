@@ -20,7 +20,7 @@ from diptych.extras import extra
 from diptych.files import sha256_of, write_atomic
 from diptych.inference.backends import onnx_session
 from diptych.nets import adjusted
-from diptych.nets.modes import applied, depends_on_batch
+from diptych.nets.modes import Noise, applied, depends_on_batch
 from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.snapshot import Snapshot
 
@@ -54,7 +54,7 @@ def export(
     loaded = Snapshot.load(snapshot)
     source, target = loaded.domains(direction)
     net = adjusted(loaded.generators[direction], strength=strength).eval()
-    if getattr(net, "draws_noise", False):
+    if getattr(net, "draws_noise", False) or any(isinstance(module, Noise) for module in net.modules()):
         raise ConfigError(f"{snapshot}: its generator draws noise between its steps, which no file can; translate with diptych")
     facts = {"direction": direction, "source": str(source), "target": str(target), "mode": "eval"}
     facts |= {"snapshot_sha256": sha256_of(Path(snapshot)), "diptych": version("diptych")}

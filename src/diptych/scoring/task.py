@@ -143,13 +143,13 @@ def run_task(request: Request, folder: Path, reading: Callable[[int, int], None]
     held_out = request.split == "val" and not request.data
     if held_out:
         if census is None or census.val is None:
-            raise DataError(f"{folder}: no images were set aside for validation; use --split test")
+            raise DataError(f"{folder}: no images were set aside for validation; name other data after the run")
         real = RealImages(census.val, "images set aside for validation")
     else:
         found = find_real_images(recipe, request.split, paired=request.paired, data=request.data)
         if found is None:
             where = ", ".join(map(show, recipe.data.source))
-            raise DataError(f"{where}: no {request.split} images; name other data after the run, or use --split val")
+            raise DataError(f"{where}: no {request.split} images; name other data after the run; held-out ones are --split val")
         real = found
     seen = [SeenBefore(census.split, "trained on")] if census else []
     if census and not held_out:

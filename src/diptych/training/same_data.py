@@ -35,7 +35,7 @@ def same_images(run: Run, census: Census, layout: Layout, recipe: Recipe, strict
         limit = "strict allows none" if strict else "at most 5 % of the images may be gone or changed"
         raise DataError(
             f"{show(run.folder)}: was trained on other images ({changes}), and {limit}; restore them, "
-            f"or begin a run from this one with `diptych train --from {show(run.folder)}`"
+            f"or begin a run from this one with `diptych train --from {show(run.folder)} --more-epochs N`"
         )
     if changes.gone or changes.changed:
         log.warning("the data changed since this run began (%s); images that are gone are passed over", changes)
