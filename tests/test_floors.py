@@ -15,6 +15,7 @@ FLOORS = {
         "errors",
         "settings",
         "pixels",
+        "reading",
         "palette",
         "nets",
         "losses",

@@ -174,10 +174,11 @@ def test_a_folder_is_no_snapshot(tmp_path):
         read_tree(tmp_path)
 
 
-def test_a_run_folder_in_the_place_of_its_snapshot_is_told_the_file_to_give(tmp_path):
+def test_a_run_folder_stands_for_its_snapshot_and_any_other_folder_is_refused(tmp_path):
     (tmp_path / "run").mkdir()
     with pytest.raises(SnapshotError, match=r"run: is a folder; give a file, such as runs/x/snapshot\.safetensors$"):
         Snapshot.load(tmp_path / "run")
     inside = snapshot(tmp_path / "run" / "snapshot.safetensors")
+    assert Snapshot.load(tmp_path / "run").about == Snapshot.load(inside).about
     with pytest.raises(SnapshotError, match=f"^{re.escape(str(tmp_path / 'run'))}: is a folder; give {re.escape(str(inside))}$"):
-        Snapshot.load(tmp_path / "run")
+        read_tree(tmp_path / "run")

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from diptych.choices import Alpha, Icc
 from diptych.errors import ConfigError
+from diptych.reading import PixelType as PixelType
+from diptych.reading import Reading as Reading
 
-PixelType = Literal["uint8", "uint16", "int16", "float32"]
 TORCH_DTYPES: dict[PixelType, torch.dtype] = {
     "uint8": torch.uint8,
     "uint16": torch.uint16,
@@ -30,21 +31,6 @@ FULL_RANGE: dict[PixelType, tuple[float, float]] = {
     "int16": (-32768.0, 32767.0),
     "float32": (0.0, 1.0),
 }
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The rules by which a file becomes native pixels, where there is more than one way.
-
-    ``icc``: colours are converted to sRGB by the profile of the file (``srgb``), or left as they are, with the profile carried
-    to results (``keep``) or not (``ignore``, as the published protocols did). ``alpha``: transparency is composited over white
-    and dropped (``white``), or stays as the last channel (``keep``). ``masks``: values which a file marks as no data become NaN;
-    in label maps they stay numbers, as any of them may be a class.
-    """
-
-    icc: Icc = "ignore"
-    alpha: Alpha = "white"
-    masks: bool = True
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def test_pairs_that_were_trained_on_are_left_out_unless_allowed(run, tmp_path, c
         (["--split", "train"], "images that were trained on say nothing about new ones; choose test or val"),
         (["--size", 0], "--size must be at least 1 pixel, found 0"),
         (["--split", "all"], "must be test or val, found 'all'"),
-        (["--split", "val"], "no images were set aside for validation; use --split test"),
+        (["--split", "val"], "no images were set aside for validation; name other data after the run"),
         (["--snapshot", "best"], "no snapshot-best.safetensors, which a training with validation keeps; use --snapshot last"),
         (["--metrics", "fid"], "fid: 3 images are fewer than 2,048"),
         (["--metrics", "lpips"], "no metric is called 'lpips'; did you mean lpips_alex or lpips_vgg?"),

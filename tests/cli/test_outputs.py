@@ -71,10 +71,10 @@ def test_a_default_name_never_replaces_a_file(command, tmp_path, capsys):
     line = refused(capsys, command, *words)
     assert line == f"error: {taken}: is there already; give --out {taken} to replace it, or --out with another name"
     assert taken.read_bytes() == b"mine"
-    if command == "export":  # replaces nothing but its own files, even when told
-        assert f"{taken}: is there already and was not made by this command" in refused(capsys, command, *words, "--out", taken)
-        taken.unlink()
-        assert diptych(command, *words) == 0
+    # It replaces nothing but its own files, even when told.
+    assert f"{taken}: is there already and was not made by this command" in refused(capsys, command, *words, "--out", taken)
+    taken.unlink()
+    assert diptych(command, *words) == 0
     assert diptych(command, *words, "--out", taken) == 0
     assert taken.read_bytes() != b"mine"
 

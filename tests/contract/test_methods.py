@@ -408,7 +408,7 @@ def test_pix2pix_steps_as_its_paper_says(settings):
         return criterion(logits, torch.full_like(logits, label))
 
     for step in range(4):
-        a, b, _ = batch_of(seed=step, dtype=torch.float64)
+        a, b, *_ = batch_of(seed=step, dtype=torch.float64)
         torch.manual_seed(step)  # the noise z is dropout
         train_step(ours, Batch(a, b))
 
@@ -472,7 +472,7 @@ def test_cyclegan_steps_as_its_paper_says(settings):
         return criterion(logits, torch.full_like(logits, label))
 
     for step in range(6):
-        x, y, _ = batch_of(n=1 + step % 2, seed=step, dtype=torch.float64)
+        x, y, *_ = batch_of(n=1 + step % 2, seed=step, dtype=torch.float64)
         torch.manual_seed(step)
         train_step(ours, Batch(x, y))
 
@@ -495,7 +495,7 @@ def test_cyclegan_steps_as_its_paper_says(settings):
 
 def test_known_pairs_teach_cyclegan_as_pairs_and_the_others_as_before():
     method = build("cyclegan-published")
-    a, b, _ = batch_of(n=3)
+    a, b, *_ = batch_of(n=3)
     (_, plain), *_ = method.losses(Batch(a, b))
     (_, mixed), *_ = method.losses(Batch(a, b, torch.tensor([0.0, 1.0, 0.0])))
     (_, alone), *_ = method.losses(Batch(a[1:2], b[1:2], torch.ones(1)))

@@ -50,7 +50,7 @@ def test_a_step_is_the_papers(settings):
         return sum(F.mse_loss(x, torch.full_like(x, label)) for x in scales)
 
     for step in range(3):
-        a, b, _ = batch = batch_of(step)
+        a, b, *_ = batch = batch_of(step)
         torch.manual_seed(step)
         train_step(ours, batch)
 

@@ -40,7 +40,7 @@ def test_a_step_is_the_published_one(settings):
     G, D = copy.deepcopy(ours.method.G_ab), copy.deepcopy(ours.method.D_b)
     adam_G, adam_D = (torch.optim.Adam(net.parameters(), 2e-4, (0.5, 0.999)) for net in (G, D))
     for step in range(3):
-        a, b, _ = batch = batch_of(step)
+        a, b, *_ = batch = batch_of(step)
         train_step(ours, batch)
         fake = G(a)
         on_real, on_fake = D.features(torch.cat([a, b], 1)), D.features(torch.cat([a, fake.detach()], 1))

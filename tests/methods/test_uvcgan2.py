@@ -60,7 +60,7 @@ def test_a_step_is_the_papers():
     adams = [torch.optim.Adam([p for net in nets for p in net.parameters()], 1e-4, (0.5, 0.99)) for nets in ((G, H), (D_a, D_b))]
     heads = PlainHead(D_a), PlainHead(D_b)
     for step in range(5):
-        a, b, _ = batch = batch_of(step)
+        a, b, *_ = batch = batch_of(step)
         torch.manual_seed(step)
         train_step(ours, batch)
 

@@ -13,6 +13,7 @@ from diptych.data.census import take_census
 from diptych.data.datasets import DataConfig
 from diptych.data.folders import find_data
 from diptych.data.formats import write_pixels
+from diptych.sheets import SURROUND
 from diptych.training.records.preview import Preview
 
 SIZE = 16
@@ -72,7 +73,7 @@ def test_without_pairs_it_shows_no_truth(tmp_path):
 def test_each_side_of_unpaired_images_is_chosen_evenly_on_its_own(tmp_path):
     census = census_of(tmp_path, [10, 50], [10 * i for i in range(10)], paired=False)
     png = Preview(census.split, census, CONFIG).draw({"a2b": Adds(0.0), "b2a": Adds(0.0)}, "eval")
-    assert [[row[0], row[2]] for row in table_of(png)] == [[10, 0], [50, 30], [255, 60], [255, 90]]
+    assert [[row[0], row[2]] for row in table_of(png)] == [[10, 0], [50, 30], [SURROUND[0], 60], [SURROUND[0], 90]]
 
 
 def test_it_shows_4_images_evenly_chosen_unless_asked_for_more_or_less(tmp_path):

@@ -29,7 +29,7 @@ from diptych.data.splits import Ref, Split
 from diptych.data.usage import unused
 from diptych.errors import DataError
 from diptych.messages import show
-from diptych.pixels import Reading
+from diptych.reading import Reading
 
 VERDICTS = ("nothing found", "usable, with findings", "not usable as it is")
 MIN_PAIR_SHIFT = 3  # pixels of the grid by which a pair must be shifted more than the rest

@@ -13,7 +13,7 @@ from diptych.data.labels import SIDES, Labelled, parse_classes
 from diptych.data.ranges import parse_range
 from diptych.data.splits import Split
 from diptych.errors import ConfigError
-from diptych.pixels import Reading
+from diptych.reading import Reading
 from diptych.settings import Size, sides
 
 

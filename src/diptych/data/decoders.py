@@ -34,7 +34,7 @@ from diptych.data.tiffs import decode_tiff
 from diptych.errors import DataError, MissingExtraError
 from diptych.extras import extra
 from diptych.messages import printable
-from diptych.pixels import Reading
+from diptych.reading import Reading
 
 Decoder = Callable[[bytes, Reading, int], Picture]
 UNSUPPORTED = r"unsupported|not supported|not implemented|cannot decompress|requires the|unknown (compression|codec)|no decoder"

@@ -12,7 +12,7 @@ from diptych.data.metadata import Metadata, Picture
 from diptych.data.pillow_images import check_size
 from diptych.errors import DataError
 from diptych.extras import extra
-from diptych.pixels import Reading
+from diptych.reading import Reading
 
 VALUE_TAGS = (  # what says something of pixel values, which are others in a result
     "PixelPaddingValue",

@@ -23,7 +23,7 @@ from diptych.data.volumes import is_volume, read_slice, volume_of
 from diptych.errors import DataError, StorageError
 from diptych.files import write_atomic
 from diptych.messages import show
-from diptych.pixels import Reading
+from diptych.reading import Reading
 
 __all__ = ["HOLDS", "SUFFIXES", "output_suffix", "read_picture", "read_pixels", "write_pixels", "write_whole"]
 

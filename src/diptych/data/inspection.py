@@ -39,7 +39,7 @@ from diptych.data.sides import side_traits
 from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import DataError
 from diptych.messages import show
-from diptych.pixels import Reading
+from diptych.reading import Reading
 
 MIN_SIDE = 16  # pixels of the grid: below it, edges do not tell how images lie on one another
 SIDES = {"left": ", left half", "right": ", right half", "whole": ""}

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from PIL import Image, TiffImagePlugin
 
-from diptych.pixels import PixelType
+from diptych.reading import PixelType
 
 ORIENTATION, THUMBNAIL_IFD, DPI_TAGS = 274, 1, (282, 283, 296)
 SUB_IFDS = (0x8769, 0x8825, 0xA005)  # Exif, GPS, interoperability

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 from diptych.data.colors import to_srgb
 from diptych.data.metadata import ORIENTATION, Picture, of_pillow
 from diptych.errors import DataError
-from diptych.pixels import Reading
+from diptych.reading import Reading
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # above it Pillow suspects a decompression bomb

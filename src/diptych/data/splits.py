@@ -13,7 +13,7 @@ from diptych.data.frames import Frame
 from diptych.data.listing import spelling
 from diptych.errors import DataError
 from diptych.messages import show
-from diptych.pixels import Reading
+from diptych.reading import Reading
 
 Half = Literal["whole", "left", "right"]
 

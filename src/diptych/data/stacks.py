@@ -21,7 +21,7 @@ from diptych.data.tiffs import MASK, REDUCED
 from diptych.data.volumes import is_volume, joined, slices_of, volume_bytes
 from diptych.errors import DataError
 from diptych.messages import show
-from diptych.pixels import Reading
+from diptych.reading import Reading
 
 ANIMATED = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}
 STACKED = (".tif", ".tiff")

@@ -13,7 +13,7 @@ import tifffile
 from diptych.data.metadata import Metadata, Picture, nodata_of, of_tiff
 from diptych.data.pillow_images import UPRIGHT, check_size, decode_pillow, profiled, with_alpha
 from diptych.errors import DataError
-from diptych.pixels import Reading
+from diptych.reading import Reading
 
 logging.getLogger("tifffile").addFilter(lambda record: "GDAL_NODATA" not in record.getMessage())  # nodata_of reads that tag
 REDUCED, MASK = 1, 4  # bits of NewSubfileType: a page that is a smaller copy, or a transparency mask
