@@ -85,12 +85,29 @@ def test_a_file_of_other_bytes_is_refused(zoo):
 def test_a_network_is_fetched_once_and_then_works_without_the_zoo_being_there(zoo, monkeypatch, tmp_path):
     monkeypatch.setenv("DIPTYCH_ZOO", zoo.as_uri())
     fetched = resolve("gray2rgb")
-    assert fetched == tmp_path / "cache" / "diptych" / "zoo" / "gray2rgb.safetensors"
+    assert fetched.is_relative_to(tmp_path / "cache" / "diptych" / "zoo") and fetched.name == "gray2rgb.safetensors"
     (zoo / "gray2rgb.safetensors").unlink()
     assert resolve("gray2rgb") == fetched and list(Snapshot.load("gray2rgb").generators) == ["a2b"]
     (zoo / "rgb2gray.safetensors").unlink()
     with pytest.raises(WeightsError, match=r"rgb2gray of the zoo: cannot be fetched from file:///.*put the file at"):
         resolve("rgb2gray")
+
+
+def test_the_index_that_was_fetched_before_serves_while_the_zoo_cannot_be_reached(zoo, monkeypatch, caplog):
+    monkeypatch.setenv("DIPTYCH_ZOO", zoo.as_uri())
+    fetched, index = resolve("gray2rgb"), (zoo / "zoo.json").read_text()
+    (zoo / "zoo.json").unlink()
+    assert resolve("gray2rgb") == fetched
+    assert "the index of the zoo: cannot be fetched" in caplog.text and "fetched before is used" in caplog.text
+    (zoo / "zoo.json").write_text(index.replace("gray2rgb", "renamed"))
+    assert set(models()) == {"renamed", "rgb2gray"}  # a new index takes the place of the old one
+
+
+def test_a_zoo_that_cannot_be_reached_hides_no_file(zoo, monkeypatch, tmp_path):
+    monkeypatch.setenv("DIPTYCH_ZOO", (zoo / "nowhere").as_uri())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    assert str(resolve("mine")) == "mine"
 
 
 def test_an_index_that_cannot_be_reached_is_one_line(zoo, monkeypatch):

@@ -6,10 +6,12 @@ package; its files lie in zoo/ of a checkout, or are fetched. $DIPTYCH_ZOO names
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,15 +66,23 @@ def _index() -> Path:
         return OWN
     if "://" not in place:
         return Path(place) / INDEX
-    target = cache_folder() / INDEX
-    target.unlink(missing_ok=True)  # an index may have changed since it was last fetched
-    download(Download("the index of the zoo", mirrored("", INDEX, "DIPTYCH_ZOO")), target)
-    return target
+    kept, new = cache_folder() / INDEX, cache_folder() / f"new-{INDEX}"
+    for left in (new, new.with_name(f"{new.name}.part")):  # no hash is known that would tell parts of two indices apart
+        left.unlink(missing_ok=True)
+    try:
+        download(Download("the index of the zoo", mirrored("", INDEX, "DIPTYCH_ZOO")), new)
+        new.replace(kept)
+    except WeightsError as error:
+        if not kept.exists():
+            raise
+        log.warning("%s; the index that was fetched before is used", error)
+    return kept
 
 
 def cache_folder() -> Path:
-    """Where fetched networks are kept: ``diptych/zoo`` in the platform's folder for caches."""
-    return Path(user_cache("diptych"), "zoo")
+    """Where the files of a zoo on the network are kept: a folder for each address, in the platform's folder for caches."""
+    place = hashlib.sha256(os.environ.get("DIPTYCH_ZOO", "").rstrip("/").encode()).hexdigest()[:12]
+    return Path(user_cache("diptych"), "zoo", place)
 
 
 def find(name: str, watch: Watch = lambda done, total: None) -> Path | None:
@@ -115,8 +125,9 @@ def resolve(given: str | Path) -> Path:
     if "/" in name or "\\" in name or path.suffix:
         return path
     if path.exists():
-        if name in models():
-            log.info("%s: the file or folder of this name is taken, not the network of the zoo", show(path))
+        with suppress(WeightsError):  # a zoo that cannot be had hides no file
+            if name in models():
+                log.info("%s: the file or folder of this name is taken, not the network of the zoo", show(path))
         return path
     return find(name) or path
 

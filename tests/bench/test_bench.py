@@ -76,7 +76,9 @@ def test_hours_are_those_of_the_logged_speeds(tmp_path):
     [
         (["cyclegan", "cyclegan"], "bench: cyclegan is named twice"),
         (["cyclegan", "cutt"], "did you mean"),
-        (["cyclegan", "cut", "--hours", "-1"], "--hours must be more than 0"),
+        (["cyclegan", "cut", "--hours", "-1"], "--hours must be a number of at least 0, found -1"),
+        (["cyclegan", "cut", "--hours", "nan"], "--hours must be a number of at least 0, found nan"),
+        (["cyclegan", "--epochs", "1"], "bench: compares two methods or more, found cyclegan"),
         (["cyclegan", "cut", "--hours", "1", "--epochs", "2"], "not allowed with argument"),
     ],
 )

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diptych.cli import main
 from diptych.data.formats import read_pixels
 from diptych.inference import manifest, staging
 from diptych.inference.batch import scratch_folder
 from diptych.inference.staged import StagedRun
 from diptych.inference.translator import Translator
-from diptych.nets import generator
+from diptych.nets import AdaINResNet, generator
 from diptych.pixels import Domain
 from diptych.snapshot import Snapshot
 from tests.cli.pictures import diptych, folder, picture, size_of
@@ -361,3 +362,15 @@ def test_an_interrupted_image_goes_on_from_the_folder_beside_its_result(snapshot
 def test_a_memory_without_number_or_unit_is_refused(snapshot, tmp_path, size, capsys):
     assert diptych("translate", snapshot, tmp_path, "--out", tmp_path / "out", f"--memory={size}") == 2
     assert f"must be a number with a unit (kB, MB, GB, TB), such as 4GB, found '{size}'" in capsys.readouterr().err
+
+
+def test_results_of_another_strength_are_not_taken_for_those_that_are_asked_for(tmp_path, capsys):
+    Snapshot({"a2b": AdaINResNet(3, 3, width=4, num_blocks=2)}, Domain(), Domain()).save(tmp_path / "s.safetensors")
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "x.png")
+    command = ["translate", str(tmp_path / "s.safetensors"), str(tmp_path / "x.png"), "--out", str(tmp_path / "out")]
+    assert main([*command, "--strength", "0.5"]) == 0
+    capsys.readouterr()
+    assert main(command) == 2  # the default is 1
+    assert "strength 0.5 instead of 1" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0 and main([*command, "--strength", "1"]) == 0
+    assert "1 were there" in capsys.readouterr().out

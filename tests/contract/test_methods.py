@@ -348,6 +348,8 @@ SHARED = {
     "pix2pix": [{"gan": "hinge", "lambda_r1": 1.0}],
     "cyclegan": [{"gan": "vanilla", "lambda_cycle_b": 0.0}],
 }
+MAGNIFIED = {"cut", "dclgan", "pix2pixhd"}
+"""Their gradients of biases that a norm takes away are rounding, which Adam divides by its own size."""
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: method_config(name).name)
@@ -369,7 +371,8 @@ def test_two_processes_equal_one_with_the_joined_batch(name, tmp_path):
             continue
         for key, value in tensors({"weights": alone["method"], "ema": alone["ema"]}).items():
             found = tensors({"weights": first["method"], "ema": first["ema"]})[key]
-            assert (found - value).abs().max() < 1e-8, key  # Adam magnifies the rounding of biases that a norm takes away
+            noise = name in MAGNIFIED and key.endswith(".bias")
+            assert (found - value).abs().max() < (1e-8 if noise else 1e-9), key
         for term, value in alone["losses"].items():
             assert first["losses"][term] == second["losses"][term] == pytest.approx(value, abs=1e-9)
 

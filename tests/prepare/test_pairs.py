@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from diptych.cli import main
+from diptych.cli.prepare import KINDS
 from diptych.data.folders import find_data
 from diptych.data.formats import read_pixels
 from diptych.errors import ConfigError
+from diptych.prepare.conversions import CONVERSIONS
 from diptych.prepare.pairs import Preparation, in_test, prepare
 
 
@@ -134,3 +136,7 @@ def test_the_note_says_how_the_pairs_were_made(photos, tmp_path):
     note = json.loads((tmp_path / "pairs" / "prepare.json").read_text())
     assert note == {"kind": "lowres", "strength": 2, "test": 0.25, "weights": "", "soft": False}
     assert read_pixels(tmp_path / "pairs" / "prepare.png").shape[1] > 60
+
+
+def test_the_command_offers_every_conversion():
+    assert list(KINDS) == list(CONVERSIONS)

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from diptych.cli.compare import refuse_other_comparison
 from diptych.data.formats import write_pixels
 from diptych.errors import ConfigError, DataError
 from diptych.pages.comparison import pair_tables, write_comparison
@@ -123,3 +124,19 @@ def test_systems_without_a_common_metric_are_refused(root):
 def test_ps_of_several_pairs_are_holms():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.2]) == [0.2] and math.isnan(holm([math.nan, 0.01])[0])
+
+
+def test_a_page_never_replaces_the_comparison_of_other_systems_or_lies_among_other_files(tmp_path):
+    kept = {"systems": [{"name": "x", "trainings": ["runs/x", "runs/x1"]}, {"name": "y", "trainings": ["runs/y"]}]}
+    (tmp_path / "compare.json").write_text(json.dumps(kept))
+    refuse_other_comparison(tmp_path, [["runs/x", "runs/x1"], ["runs/y"]])  # the same once more
+    refuse_other_comparison(tmp_path / "new", [["runs/x"], ["runs/y"]])
+    with pytest.raises(ConfigError, match=r"holds the comparison of runs/x, runs/x1, runs/y; choose another --out"):
+        refuse_other_comparison(tmp_path, [["runs/x"], ["runs/y"]])
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "h.png").touch()
+    with pytest.raises(ConfigError, match=r"photos: is not empty and holds no comparison"):
+        refuse_other_comparison(tmp_path / "photos", [["runs/x"], ["runs/y"]])
+    (tmp_path / "compare.json").write_text("[")
+    with pytest.raises(ConfigError, match=r"holds the comparison of others"):
+        refuse_other_comparison(tmp_path, [["runs/x"], ["runs/y"]])

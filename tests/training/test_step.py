@@ -65,7 +65,8 @@ def test_a_batch_in_parts_teaches_what_the_whole_batch_does(method, parts):
         for trainee in (whole, parted):
             train_step(trainee, batch_of(step))
     assert whole.stats.steps == parted.stats.steps == 3
-    assert_equal_learning(whole, parted, rtol=1e-6, atol=1e-7)  # Adam magnifies the rounding of biases that a norm takes away
+    # Biases that a norm takes away have gradients of rounding alone, which Adam divides by their own size.
+    assert_equal_learning(whole, parted, rtol=1e-6, atol=1e-7 if method in ("cut", "dclgan") else 1e-8)
 
 
 @pytest.mark.parametrize("method", METHODS)

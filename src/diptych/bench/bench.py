@@ -18,7 +18,7 @@ from diptych.recipe import Recipe
 from diptych.run import write_json
 from diptych.scoring.compare import ComparisonOfSystems, compare_systems
 from diptych.scoring.many import train_all
-from diptych.scoring.systems import find_systems, score_systems
+from diptych.scoring.systems import score_systems
 from diptych.scoring.task import Request
 from diptych.training.progress import Watch
 
@@ -49,6 +49,8 @@ def bench(
     Writes run folders, ``bench.md`` and ``bench.json`` into ``out``. The last snapshot of each run is scored, never the best.
     Raises ConfigError for recipes that cannot be compared or do not fit, and what a training or an evaluation raises.
     """
+    if len(recipes) < 2:
+        raise ConfigError(f"bench: compares two methods or more, found {', '.join(recipes) or 'none'}; name another one")
     first = next(iter(recipes.values()))
     refuse_out_in_data(out, first.data.source)
     costs = _costs(recipes, out, measure)
@@ -60,7 +62,7 @@ def bench(
     groups = groups_of(entries)
     device = str(pick_device(devices[0].partition("#")[0]))
     systems = score_systems(
-        find_systems([folder for group in groups for folder in group]),
+        groups,
         Request(groups[0][0], device=device),
         metrics=metrics,
         words=dict(words or {}) | {"device": device},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,8 +50,8 @@ def main(argv: Sequence[str]) -> int:
     """Train, score, print the table, and write the page."""
     args = parse(parser(), argv)
     find_own_modules(*args.methods, args.classifier)
-    if args.hours < 0:
-        raise ConfigError(f"--hours must be more than 0, found {args.hours:g}")
+    if not 0 <= args.hours < math.inf:
+        raise ConfigError(f"--hours must be a number of at least 0, found {args.hours:g}")
     names = [Path(word).stem.replace(":", "-") for word in args.methods]
     if twice := [name for name in names if names.count(name) > 1]:
         raise ConfigError(f"bench: {twice[0]} is named twice; name different methods")
