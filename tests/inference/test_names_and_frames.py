@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from PIL import Image
 
 from diptych.data.formats import read_pixels, write_pixels
-from diptych.errors import DataError
+from diptych.errors import ConfigError, DataError
 from diptych.inference.batch import plan, translate_files
 from diptych.inference.frames import is_stack, translate_stacks
+from diptych.inference.manifest import Manifest, left_to_do
 from diptych.inference.names import notes_of
 from diptych.inference.translator import Translator
 from diptych.pixels import Domain
@@ -69,7 +71,7 @@ def test_all_frames_come_back_in_one_file_and_the_first_alone_is_said(tmp_path: 
     (job,) = plan([tmp_path / "x.tif"], tmp_path / "all", translate, frames="all")
     assert is_stack(job, "all") and not is_stack(job, "first")
     (outcome,) = translate_stacks([job], translate)
-    assert (outcome.problem, outcome.frames) == (None, 4)
+    assert outcome.problem is None
     np.testing.assert_array_equal(tifffile.imread(job.target), 255 - frames)
 
 
@@ -82,7 +84,7 @@ def test_a_volume_is_translated_as_a_whole(tmp_path: Path) -> None:
     (job,) = plan([tmp_path / "in"], tmp_path / "out", translate)
     assert job.target == tmp_path / "out" / "ct.nii.gz" and is_stack(job, "first")
     (outcome,) = translate_stacks([job], translate)
-    assert outcome.problem is None and outcome.frames == 3
+    assert outcome.problem is None and notes_of([outcome], "first") == []  # no slice was left out
     result = nibabel.load(job.target)
     np.testing.assert_array_equal(np.asanyarray(result.dataobj), 1000 - values)
     np.testing.assert_array_equal(result.affine, np.diag([1.0, 2.0, 3.0, 1.0]))
@@ -162,3 +164,35 @@ def test_odd_arrays_and_images_are_taken_or_named(tmp_path: Path) -> None:
     (tmp_path / "cut.png").write_bytes((tmp_path / "x.png").read_bytes()[:200])
     with Image.open(tmp_path / "cut.png") as cut, pytest.raises(DataError, match="closed or truncated"):
         negative()(cut)
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_images_in_an_archive_are_translated_in_place_and_a_change_of_one_is_seen(suffix: str, tmp_path: Path) -> None:
+    def pack(shift: int) -> Path:
+        (tmp_path / "summer" / "june").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(RGB, shift, 0)).save(tmp_path / "summer" / "june" / "1.png")
+        frames = [Image.fromarray(np.full((16, 20), 60 * k + 20, np.uint8)) for k in range(3)]
+        frames[0].save(tmp_path / "summer" / "2.webp", save_all=True, append_images=frames[1:], lossless=True)
+        return Path(shutil.make_archive(str(tmp_path / "photos"), suffix[1:], tmp_path, "summer"))
+
+    archive, translate, out = pack(0), negative(), tmp_path / "out"
+    jobs = plan([archive], out, translate, frames="all")
+    assert [job.target.relative_to(out).as_posix() for job in jobs] == ["summer/2.webp", "summer/june/1.png"]
+    assert [is_stack(job, "all") for job in jobs] == [True, False]
+    manifest = Manifest(out, {})
+    outcomes = [
+        *translate_stacks(jobs[:1], translate, manifest=manifest),
+        *translate_files(jobs[1:], translate, manifest=manifest),
+    ]
+    assert [outcome.problem for outcome in outcomes] == [None, None]
+    np.testing.assert_array_equal(read_pixels(out / "summer" / "june" / "1.png"), 255 - RGB)
+    with Image.open(out / "summer" / "2.webp") as image:
+        assert image.n_frames == 3
+    assert [job.target.name for job in plan([archive / "summer" / "june"], out, translate)] == ["1.png"]
+    assert [job.target.name for job in plan([archive / "summer" / "june" / "1.png"], out, translate)] == ["1.png"]
+    assert left_to_do(jobs, manifest, overwrite=False, skip_existing=False) == []
+    pack(1)
+    with pytest.raises(ConfigError, match=r"1\.png: was made from an input that has changed since"):
+        left_to_do(jobs, manifest, overwrite=False, skip_existing=False)
+    with pytest.raises(DataError, match=r"autumn: no such file or folder; give images, folders of images, or archives of these"):
+        plan([archive / "autumn"], out, translate)

@@ -84,10 +84,16 @@ def main(argv: Sequence[str]) -> int:
 
 def default_folder(sources: Sequence[str]) -> Path:
     """runs/check-DATA. Raises ConfigError where the check of other data of this name is there."""
+    from diptych.data.archives import split_archive
     from diptych.data.formats import show
     from diptych.errors import ConfigError
 
-    names = [re.sub(r"[^\w.-]+", "-", show(Path(source).resolve().name)) for source in sources]
+    inside = [split_archive(Path(source).resolve()) for source in sources]
+    named = [
+        f"{at[0].name}/{at[1]}".strip("/") if at else Path(source).resolve().name
+        for source, at in zip(sources, inside, strict=True)
+    ]
+    names = [re.sub(r"[^\w.-]+", "-", show(name)) for name in named]
     folder = Path("runs") / f"check-{'-'.join(names)}"
     try:
         checked = json.loads((folder / "check.json").read_text())["sources"]

@@ -31,7 +31,10 @@ def parser() -> argparse.ArgumentParser:
         help="the trained translator: a run folder, a snapshot of it, or what `diptych import` wrote",
     )
     p.add_argument(
-        "inputs", metavar="INPUT", nargs="+", help="an image, or a folder, of which all images at any depth are translated"
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="an image, or a folder or archive (.zip, .tar), of which all images at any depth are translated",
     )
     p.add_argument(
         "--out",
@@ -150,6 +153,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.cli.snapshots import chosen_snapshot
+    from diptych.data.archives import is_folder
     from diptych.data.passed_over import passed_over
     from diptych.device import pick_device
     from diptych.files import sha256_of
@@ -184,7 +188,7 @@ def main(argv: Sequence[str]) -> int:
     manifest = Manifest(folder_of(args.out), made_by)
     left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     already = len(jobs) - len(left)
-    if others := passed_over([given for given in args.inputs if Path(given).is_dir()]):
+    if others := passed_over([given for given in args.inputs if is_folder(Path(given))]):
         notes.print(f"note: passed over, as they are no images that can be read: {others}", soft_wrap=True)
     for folder in args.inputs:
         if Path(folder).is_dir() and args.out.resolve().is_relative_to(Path(folder).resolve()):

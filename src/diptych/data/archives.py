@@ -123,6 +123,11 @@ def changed_at(path: Path) -> tuple[int, int]:
     return members(archive)[inside][1], changed
 
 
+def exists(path: Path) -> bool:
+    """Whether there is a file or a folder of this path, in an archive or not."""
+    return is_there(path) or is_folder(path)
+
+
 def is_there(path: Path) -> bool:
     """Whether there is a file of this path, in an archive or not."""
     try:

@@ -11,6 +11,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from diptych.data.archives import split_archive
 from diptych.data.decoders import decode
 from diptych.data.dicom import encode_dicom
 from diptych.data.encoders import holds, write_page
@@ -33,20 +34,25 @@ def count_frames(path: Path) -> int:
         if is_volume(path):
             return len(slices_of(path))
         if path.suffix.lower() in STACKED:
-            with tifffile.TiffFile(path) as file:
+            with tifffile.TiffFile(_opened(path)) as file:
                 stacked = len(file.pages) > 1 and file.series[0].axes == "CYX"
                 return 1 if stacked else sum(not int(page.aspage().subfiletype) & (REDUCED | MASK) for page in file.pages)
         if path.suffix.lower() in ANIMATED:
-            with Image.open(path, formats=("GIF", "WEBP", "PNG")) as image:
+            with Image.open(_opened(path), formats=("GIF", "WEBP", "PNG")) as image:
                 return int(getattr(image, "n_frames", 1))
         return read_picture(path).metadata.frames if path.suffix.lower() in (".dcm", ".dicom") else 1
     except Exception:  # whatever is wrong with it is told where it is read
         return 1
 
 
+def _opened(path: Path) -> Path | io.BytesIO:
+    """A file as libraries open it; one in an archive as its bytes."""
+    return io.BytesIO(read_bytes(path)) if split_archive(path) else path
+
+
 def read_frames(path: Path, reading: Reading) -> Iterator[Picture]:
     """Read all frames of a file in their order. Raises DataError that begins with the path."""
-    if is_volume(path):
+    if is_volume(path) and not split_archive(path):
         try:
             yield from (Picture(*_of_volume(path, name)) for name in slices_of(path))
         except DataError as error:
@@ -105,7 +111,7 @@ def _pages(frames: Sequence[np.ndarray], metadata: Metadata, alpha: bool) -> byt
 
 def _animation(kind: str, frames: list[Image.Image], source: Path) -> bytes:
     durations, loop = [], 0
-    with Image.open(source) as image:
+    with Image.open(_opened(source)) as image:
         loop = int(image.info.get("loop", 1 if kind == "GIF" else 0))
         for frame in range(getattr(image, "n_frames", 1)):
             image.seek(frame)

@@ -18,6 +18,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from diptych.choices import Frames, Names
+from diptych.data.archives import exists, is_folder
 from diptych.data.carrying import carried
 from diptych.data.datasets import read_picture_as
 from diptych.data.folders import Ref, find_images
@@ -42,7 +43,7 @@ class Outcome:
     """What became of a job: it was done, or not done for the reason in ``problem``.
 
     ``by_stages`` says that the image was translated by stages, as it was too large for the memory. ``notes`` say what reading
-    changed or left out, and ``frames`` how many frames its file has.
+    changed or left out, and ``frames`` how many frames its file has, where only the first of them was translated.
     """
 
     job: Job
@@ -59,7 +60,7 @@ def plan(
     names: Names = "plain",
     frames: Frames = "first",
 ) -> list[Job]:
-    """Make a job of each input file and each image in input folders; the tree of a folder is kept below ``out``.
+    """Make a job of each input file and each image in input folders and archives; their trees are kept below ``out``.
 
     With ``full`` names a result keeps the suffix of its input (a.gif.png) where it has another. With all ``frames``, and for
     volumes, a file of many images has one result (see diptych.inference.frames). A single image may also be given the file that
@@ -72,10 +73,10 @@ def plan(
     if names_a_file(out):
         return [_single_job(inputs, Path(out), translator, frames)]
     for given in map(Path, inputs):
-        if not given.exists():
-            raise DataError(f"{show(given)}: no such file or folder; give images or folders of images")
+        if not exists(given):
+            raise DataError(f"{show(given)}: no such file or folder; give images, folders of images, or archives of these")
         files = [(given, Path(given.name))]
-        if given.is_dir():
+        if is_folder(given):
             results = Path(out).resolve() if given.resolve() in Path(out).resolve().parents else None
             images = [path for path in find_images(given) if not (results and path.resolve().is_relative_to(results))]
             files = [(path, path.relative_to(given)) for path in whole_files(images)]
@@ -100,11 +101,11 @@ def folder_of(out: str | Path) -> Path:
 
 def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator, frames: Frames) -> Job:
     """The job of one image whose result has a name of its own."""
-    if len(inputs) > 1 or Path(inputs[0]).is_dir():
+    if len(inputs) > 1 or is_folder(Path(inputs[0])):
         raise ConfigError(f"--out {show(out)}: names one image, but several are translated; give a folder, --out {out.stem}")
     source = Path(inputs[0])
-    if not source.exists():
-        raise DataError(f"{show(source)}: no such file or folder; give images or folders of images")
+    if not exists(source):
+        raise DataError(f"{show(source)}: no such file or folder; give images, folders of images, or archives of these")
     if is_same_file(source, out):
         raise DataError(f"{show(source)}: would be overwritten by its own translation; choose another --out")
     target = translator.target

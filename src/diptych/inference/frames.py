@@ -49,7 +49,7 @@ def translate_stacks(
 def _translated(job: Job, translator: Translator, at: WorkingSize, manifest: Manifest | None) -> Outcome:
     source, target = translator.source, translator.target
     frames: list[np.ndarray] = []
-    metadata = Metadata()
+    metadata, notes = Metadata(), dict[str, None]()  # notes that many frames share are one
     try:
         for i, picture in enumerate(read_frames(job.source, source.reading)):
             without = np.isnan(picture.pixels).any(2) if picture.pixels.dtype == np.float32 else None
@@ -64,6 +64,7 @@ def _translated(job: Job, translator: Translator, at: WorkingSize, manifest: Man
             if frames and pixels.shape != frames[0].shape and job.target.suffix.lower() not in (".tif", ".tiff"):
                 raise DataError(f"{show(job.source)}: frame {i} is of another size than the first; save its frames as files")
             frames.append(pixels)
+            notes |= dict.fromkeys(picture.metadata.notes)
         job.target.parent.mkdir(parents=True, exist_ok=True)
         if manifest:
             manifest.begin(job)
@@ -76,4 +77,4 @@ def _translated(job: Job, translator: Translator, at: WorkingSize, manifest: Man
         return Outcome(job, problem=f"{show(job.source)}: its {len(frames) + 1} frames do not fit into memory; split the file")
     except OSError as error:
         raise StorageError(f"{show(job.target)}: cannot be written ({error.strerror}); check space and permissions") from error
-    return Outcome(job, frames=len(frames))
+    return Outcome(job, notes=tuple(notes))

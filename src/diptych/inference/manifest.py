@@ -6,6 +6,7 @@ SHA-256 of the result, just after; the last line of an image counts. A line with
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import threading
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diptych.errors import ConfigError, StorageError
+from diptych.data.archives import read_member, split_archive
+from diptych.errors import ConfigError, DataError, StorageError
 from diptych.files import sha256_of
 from diptych.messages import show
 
@@ -123,8 +125,9 @@ def _more(problems: list[str]) -> str:
 
 
 def _hash(path: Path) -> str:
-    """The SHA-256 of a file; empty when it cannot be read, which equals no hash of a file."""
+    """The SHA-256 of a file, in an archive or not; empty when it cannot be read, which equals no hash of a file."""
     try:
-        return sha256_of(path)
-    except OSError:
+        inside = split_archive(path)
+        return hashlib.sha256(read_member(*inside)).hexdigest() if inside else sha256_of(path)
+    except (OSError, DataError):
         return ""
