@@ -13,11 +13,13 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
+from diptych.data.carrying import carried
 from diptych.data.formats import read_picture, read_pixels, write_pixels
+from diptych.data.labels import suffix_for
 from diptych.data.listing import find_images
 from diptych.data.stacks import count_frames, read_frames, write_frames
 from diptych.errors import DataError
-from diptych.pixels import Reading
+from diptych.pixels import Domain, Reading
 from tests.data.tiff_bytes import tiff_bytes
 
 RANDOM = np.random.default_rng(5)
@@ -357,6 +359,27 @@ def test_dicom_is_read_in_its_units_and_comes_back_with_its_header(tmp_path: Pat
     assert (result.PatientID, list(result.ImagePositionPatient)) == ("phantom", [1.0, 2.0, 3.0])
     assert result.SOPInstanceUID != "1.2.3" and result.ImageType[0] == "DERIVED"
     np.testing.assert_array_equal(read_pixels(tmp_path / "y.dcm")[..., 0], GRAY16.astype(int) - 1019)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "uint16", "float32"])
+def test_a_single_dicom_file_is_written_with_its_header_and_its_padding(dtype: str, tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    stored = GRAY16.astype(np.int16)
+    stored[:3] = -2000
+    dicom(tmp_path / "x.dcm", stored, PixelPaddingValue=-2000, RescaleSlope=1, RescaleIntercept=-1024)
+    picture = read_picture(tmp_path / "x.dcm")
+    target = Domain(1, "float32", 0, 4096, masked=True, stored="" if dtype == "float32" else dtype, nodata=9.0)
+    missing = stored == -2000
+    values = np.where(missing, np.float32("nan"), GRAY16.astype(np.float32) + 10)[..., None]
+    out, metadata = carried(values, picture.metadata, target, missing)
+    assert suffix_for(".dcm", target) == ".dcm"
+    write_pixels(tmp_path / "y.dcm", out, metadata)
+    assert pydicom.dcmread(tmp_path / "y.dcm").PatientID == "phantom"
+    found = read_picture(tmp_path / "y.dcm").pixels[..., 0]
+    np.testing.assert_array_equal(np.isnan(found), missing)
+    np.testing.assert_allclose(found[~missing], values[~missing][:, 0], atol=4096 / 65534 if dtype == "float32" else 0)
+    with pytest.raises(DataError, match=r"z\.dcm: cannot be written as DICOM, as its input is none"):
+        write_pixels(tmp_path / "z.dcm", out)
 
 
 def test_dicom_padding_is_no_data_and_monochrome1_is_inverted(tmp_path: Path) -> None:

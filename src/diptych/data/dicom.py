@@ -65,21 +65,29 @@ def _header(found: Any) -> bytes:
     return file.getvalue()
 
 
-def encode_dicom(frames: list[np.ndarray], header: bytes) -> bytes:
+def encode_dicom(frames: list[np.ndarray], metadata: Metadata) -> bytes:
     """Encode images (h, w, c) of one type and size with the header of the file that they were made of.
 
     The result has an identity of its own (SOP instance UID, made of the source's) and says that it is derived. float32 is
-    stored in 16 bits over the range of its values, which slope and intercept undo to 1/65535 of that range.
+    stored in 16 bits over the range of its values, which slope and intercept undo to 1/65534 of that range. Pixels without data
+    (NaN, or the nodata value) are marked as padding. Raises DataError where the metadata has no DICOM header.
     """
+    if not metadata.header:
+        raise DataError("cannot be written as DICOM, as its input is none and has no header to carry; name it .tiff or .png")
     pydicom = extra("pydicom", "medical", "DICOM, and")
     uid = pydicom.uid
-    found = pydicom.dcmread(io.BytesIO(header))
+    found = pydicom.dcmread(io.BytesIO(metadata.header))
     values = np.stack(frames)
-    slope, intercept = 1.0, 0.0
+    slope, intercept, padding = 1.0, 0.0, metadata.nodata
     if values.dtype == np.float32:
-        low, high = float(np.nanmin(values)), float(np.nanmax(values))
-        slope, intercept = max((high - low) / 65535, 1e-12), low
-        values = np.nan_to_num(np.round((values.astype(np.float64) - low) / slope), nan=0.0).astype(np.uint16)
+        missing = np.isnan(values) | (values == (np.nan if metadata.nodata is None else np.float32(metadata.nodata)))
+        known = values[~missing].astype(np.float64)
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+        slope = max((high - low) / 65534, 1e-12)
+        intercept, padding = low - slope, 0.0 if missing.any() else None  # 0 is kept for pixels without data
+        steps = np.zeros(values.shape, np.uint16)
+        steps[~missing] = np.round((known - intercept) / slope)
+        values = steps
     for name in VALUE_TAGS:
         if name in found:
             delattr(found, name)
@@ -94,6 +102,8 @@ def encode_dicom(frames: list[np.ndarray], header: bytes) -> bytes:
         found.NumberOfFrames = len(frames)
     found.BitsAllocated, found.BitsStored, found.HighBit = bits, bits, bits - 1
     found.PixelRepresentation = int(values.dtype.kind == "i")
+    if padding is not None:
+        found.add_new("PixelPaddingValue", "SS" if found.PixelRepresentation else "US", int(padding))
     found.ImageType = ["DERIVED", "SECONDARY", *list(found.get("ImageType", []))[2:]]
     found.SOPInstanceUID = uid.generate_uid(entropy_srcs=[str(found.get("SOPInstanceUID", "")), "diptych"])
     found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID

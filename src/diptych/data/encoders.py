@@ -14,6 +14,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from diptych.data.dicom import encode_dicom
 from diptych.data.metadata import NODATA_TAG, Metadata, nodata_text
 from diptych.data.pillow_images import to_pillow
 from diptych.extras import extra
@@ -21,6 +22,7 @@ from diptych.extras import extra
 # What a suffix can hold without loss of range or channels: channel counts by dtype, 0 for any.
 _EIGHT_BIT: dict[str, tuple[int, ...]] = {"uint8": (1, 3)}
 _ANYTHING: dict[str, tuple[int, ...]] = {"uint8": (0,), "uint16": (0,), "int16": (0,), "float32": (0,)}
+_ONE_BAND: dict[str, tuple[int, ...]] = {"uint8": (1,), "uint16": (1,), "int16": (1,), "float32": (1,)}
 HOLDS: dict[str, dict[str, tuple[int, ...]]] = {
     ".jpg": _EIGHT_BIT,
     ".jpeg": _EIGHT_BIT,
@@ -32,6 +34,8 @@ HOLDS: dict[str, dict[str, tuple[int, ...]]] = {
     ".pgm": {"uint8": (1,)},
     ".ppm": {"uint8": (3,)},
     ".exr": {"float32": (1, 3)},
+    ".dcm": _ONE_BAND,
+    ".dicom": _ONE_BAND,
     ".tif": _ANYTHING,
     ".tiff": _ANYTHING,
     ".npy": _ANYTHING,
@@ -54,7 +58,7 @@ def output_suffix(suffix: str, channels: int, dtype: str | np.dtype, *, alpha: b
 
 
 def holds(suffix: str, channels: int, dtype: str | np.dtype, *, alpha: bool = False) -> bool:
-    """Tell whether the format of a suffix holds such pixels exactly (JPEG: apart from its own compression)."""
+    """Tell whether the format of a suffix holds such pixels exactly: JPEG apart from its compression, DICOM float32 in 16 bits."""
     table = HOLDS_ALPHA if alpha and channels in (2, 4) else HOLDS
     counts = table.get(suffix.lower(), {}).get(np.dtype(dtype).name, ())
     return channels in counts or 0 in counts
@@ -64,7 +68,7 @@ def encode(suffix: str, pixels: np.ndarray, metadata: Metadata, alpha: bool) -> 
     """Encode (h, w, c) native pixels in the format of a suffix, which must hold them.
 
     JPEG, PNG and WebP carry EXIF, ICC profile and (but WebP) resolution; TIFF the profile, resolution, the texts of EXIF, the
-    tags of GeoTIFF and nodata; BMP the resolution; the others nothing.
+    tags of GeoTIFF and nodata; BMP the resolution; DICOM the header, which it needs; the others nothing. Raises DataError.
     """
     file = io.BytesIO()
     if suffix == ".npy":
@@ -74,6 +78,8 @@ def encode(suffix: str, pixels: np.ndarray, metadata: Metadata, alpha: bool) -> 
             write_page(writer, pixels, metadata, alpha)
     elif suffix == ".exr":
         return _encode_exr(pixels)
+    elif suffix in (".dcm", ".dicom"):
+        return encode_dicom([pixels], metadata)
     elif pixels.dtype == np.uint16:
         return _with_chunks(bytes(imagecodecs.png_encode(pixels[..., 0] if pixels.shape[2] == 1 else pixels)), metadata)
     else:

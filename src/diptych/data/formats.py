@@ -150,6 +150,8 @@ def write_pixels(path: str | Path, pixels: np.ndarray, metadata: Metadata | None
         raise DataError(f"{show(path)}: cannot hold {pixels.shape[2]} x {pixels.dtype}; name it {better}")
     try:
         data = encode(path.suffix.lower(), np.ascontiguousarray(pixels), metadata or Metadata(), alpha)
+    except DataError as error:
+        raise DataError(f"{show(path)}: {error}") from error
     except (ValueError, OSError) as error:  # such as WebP above 16383 pixels a side
         raise DataError(f"{show(path)}: cannot hold this image ({first_line(error)}); name it .png") from error
     write_whole(path, data)

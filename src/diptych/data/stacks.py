@@ -93,7 +93,7 @@ def write_frames(path: Path, frames: Sequence[np.ndarray], source: Path, metadat
     if is_volume(path):
         data = volume_bytes(source, joined(list(frames)), packed=suffix == ".gz")
     elif suffix in (".dcm", ".dicom"):
-        data = encode_dicom(list(frames), metadata.header)
+        data = encode_dicom(list(frames), metadata)
     elif suffix in ANIMATED:
         data = _animation(ANIMATED[suffix], [to_pillow(frame, alpha=alpha) for frame in frames], source)
     else:
