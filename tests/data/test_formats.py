@@ -121,7 +121,7 @@ def test_names_of_any_bytes_work_and_are_shown_on_one_line(name: str, shown: str
     assert "is empty" in refusal(tmp_path / name)
 
 
-@pytest.mark.parametrize("suffix", HOLDS)
+@pytest.mark.parametrize("suffix", [suffix for suffix in HOLDS if suffix not in (".dcm", ".dicom")])
 def test_what_a_format_holds_is_read_back_exactly(suffix: str, tmp_path: Path) -> None:
     if suffix == ".exr":
         pytest.importorskip("OpenEXR")

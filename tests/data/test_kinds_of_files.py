@@ -210,6 +210,22 @@ def test_gray_and_cmyk_profiles_are_used(tmp_path: Path) -> None:
     )  # lcms interpolates what is nearly black
 
 
+def test_cmyk_and_lab_are_said_and_carry_no_profile_of_cmyk_to_rgb(tmp_path: Path) -> None:
+    Image.fromarray(RGB).convert("CMYK").save(tmp_path / "x.jpg", quality=100, icc_profile=b"a profile of CMYK")
+    picture = read_picture(tmp_path / "x.jpg", Reading(icc="keep"))
+    assert picture.metadata.notes == ("CMYK converted to RGB without a profile, so that colours are approximate",)
+    assert picture.metadata.icc == b"" and np.abs(picture.pixels.astype(int) - RGB).max() <= 12
+    tifffile.imwrite(tmp_path / "x.tif", np.dstack([RGB[..., 0], np.zeros((12, 18, 2), np.uint8)]), photometric="cielab")
+    assert read_picture(tmp_path / "x.tif").metadata.notes == ("LAB converted to sRGB",)
+
+
+def test_values_of_64_bits_are_said_to_be_rounded_only_where_they_are(tmp_path: Path) -> None:
+    for name, values in (("exact", np.array([[0.5, 2.0]])), ("rounded", np.array([[0.1, np.nan]]))):
+        np.save(tmp_path / f"{name}.npy", values)
+    assert read_picture(tmp_path / "exact.npy").metadata.notes == ()
+    assert read_picture(tmp_path / "rounded.npy").metadata.notes == ("float64 values rounded to float32",)
+
+
 # transparency
 
 
@@ -283,6 +299,11 @@ def test_exr_is_read_and_written(tmp_path: Path) -> None:
     with exr.File({"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}, {"RGB": light}) as file:
         file.write(str(tmp_path / "x.exr"))
     np.testing.assert_array_equal(read_pixels(tmp_path / "x.exr"), light)
+    with exr.File({"type": exr.scanlineimage}, {"RGBA": np.dstack([light, light[..., :1]]), "Z": light[..., 0].copy()}) as file:
+        file.write(str(tmp_path / "more.exr"))
+    picture = read_picture(tmp_path / "more.exr")
+    np.testing.assert_array_equal(picture.pixels, light)
+    assert picture.metadata.notes == ("channels A, Z beside RGB left out",)
     write_pixels(tmp_path / "y.exr", light)
     with exr.File(str(tmp_path / "y.exr")) as file:
         np.testing.assert_array_equal(file.channels()["RGB"].pixels, light)

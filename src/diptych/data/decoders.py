@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -61,6 +62,8 @@ def decode(data: bytes, reading: Reading, frame: int = 0) -> Picture:
     try:
         picture = read(data, reading, frame)
         pixels = opaque(native(picture.pixels), reading)
+        if picture.pixels.dtype.kind == "f" and picture.pixels.dtype.itemsize > 4:
+            picture = _noted_rounding(picture, pixels)
     except DataError:
         raise
     except MissingExtraError as error:
@@ -76,6 +79,14 @@ def decode(data: bytes, reading: Reading, frame: int = 0) -> Picture:
             raise DataError(f"is {name} of a kind that is not supported ({first_line(error)}); {COMMON}") from error
         raise DataError(f"is damaged or incomplete {name} ({first_line(error)}); copy or download it again") from error
     return replace(picture, pixels=pixels)
+
+
+def _noted_rounding(picture: Picture, pixels: np.ndarray) -> Picture:
+    """Say of a picture whose values have more than 32 bits that pixels (h, w, c) of float32 are rounded, where they are."""
+    if np.array_equal(picture.pixels.reshape(pixels.shape), pixels, equal_nan=True):
+        return picture
+    notes = (*picture.metadata.notes, f"{picture.pixels.dtype} values rounded to float32")
+    return replace(picture, metadata=replace(picture.metadata, notes=notes))
 
 
 def native(pixels: np.ndarray) -> np.ndarray:
@@ -209,9 +220,16 @@ def _decode_exr(data: bytes, reading: Reading, frame: int = 0) -> Picture:
         channels = file.channels()
         for name in ("RGBA", "RGB", "Y"):
             if name in channels:
-                return Picture(np.array(channels[name].pixels)[..., :3] if name != "Y" else np.array(channels[name].pixels))
+                pixels = np.atleast_3d(np.array(channels[name].pixels))[..., :3]
+                return Picture(pixels, Metadata(notes=_left_out(channels, name)))
         bands = [np.array(channels[name].pixels) for name in sorted(channels)]
     return Picture(np.stack(bands, -1))
+
+
+def _left_out(channels: Mapping[str, Any], taken: str) -> tuple[str, ...]:
+    """Say which channels of an OpenEXR file are not taken beside its colours."""
+    others = [*(["A"] if taken == "RGBA" else []), *(name for name in channels if name != taken)]
+    return (f"channels {', '.join(sorted(others))} beside {taken[:3]} left out",) if others else ()
 
 
 def _decode_heif(data: bytes, reading: Reading, frame: int = 0) -> Picture:

@@ -58,7 +58,7 @@ def output_suffix(suffix: str, channels: int, dtype: str | np.dtype, *, alpha: b
 
 
 def holds(suffix: str, channels: int, dtype: str | np.dtype, *, alpha: bool = False) -> bool:
-    """Tell whether the format of a suffix holds such pixels exactly: JPEG apart from its compression, DICOM float32 in 16 bits."""
+    """Tell whether the format of a suffix holds such pixels, exactly but for JPEG's compression and float32 in DICOM."""
     table = HOLDS_ALPHA if alpha and channels in (2, 4) else HOLDS
     counts = table.get(suffix.lower(), {}).get(np.dtype(dtype).name, ())
     return channels in counts or 0 in counts

@@ -63,6 +63,7 @@ def from_pillow(image: Image.Image, reading: Reading) -> Picture:
     elif image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         pixels, profile = np.asarray(ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")), b""
+        notes.append("LAB converted to sRGB")
     elif (
         image.mode in ("L", "F", "I")
         or image.mode.startswith("I;16")
@@ -72,8 +73,9 @@ def from_pillow(image: Image.Image, reading: Reading) -> Picture:
     else:
         pixels = np.asarray(image.convert("L" if image.mode == "1" else "RGB"))
     pixels, kept = profiled(pixels, profile, reading, notes)
-    if image.mode == "CMYK" and pixels.shape[2] == 4:  # the profile could not be used
-        pixels = np.asarray(image.convert("RGB"))
+    if image.mode == "CMYK" and not any(note.startswith("colours converted") for note in notes):
+        pixels, kept = np.asarray(image.convert("RGB")), b""  # a profile of CMYK says nothing of RGB
+        notes.append("CMYK converted to RGB without a profile, so that colours are approximate")
     pixels = with_alpha(pixels, alpha, reading, notes)
     frames = int(getattr(image, "n_frames", 1) or 1)
     frames = 1 if image.format == "MPO" else frames  # the others are previews, or another eye's view
