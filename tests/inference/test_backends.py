@@ -23,7 +23,10 @@ from diptych.snapshot import Snapshot
 
 needs_openvino = pytest.mark.skipif(not installed("openvino"), reason="openvino is an optional package")
 GRAPHS = ["onnx", pytest.param("openvino", marks=needs_openvino)]
+NUMBERS = Domain(dtype="uint16", classes=((0,), (7,), (300,), (65535,)))
+COLOURS = Domain(classes=((0, 0, 0), (255, 0, 0), (250, 10, 90)))
 DOMAINS = [(Domain(), Domain()), (Domain(1, "uint16", 10, 4000), Domain(2, "float32", -3, 5))]
+DOMAINS += [(NUMBERS, Domain()), (Domain(), COLOURS), (COLOURS, NUMBERS)]
 
 
 def snapshot(name="resnet_1", a=None, b=None, mode="eval", **options):

@@ -36,6 +36,7 @@ DOMAINS = {
     "RGB": (Domain(), Domain()),
     "16 bit to float": (Domain(1, "uint16", 10, 4000), Domain(2, "float32", -3, 5)),
     "float to 16 bit": (Domain(2, "float32", -3, 5), Domain(1, "uint16", 10, 4000)),
+    "colours to numbers": (Domain(classes=((0, 0, 0), (255, 0, 9))), Domain(dtype="uint16", classes=((0,), (7,), (300,)))),
 }
 SIZES = [(2, 3), (31, 33), (64, 96), (65, 67)]  # less than the padding multiple, odd, and a multiple of 32
 
@@ -242,3 +243,16 @@ def test_a_bridge_that_draws_is_refused_in_one_line(tmp_path):
         with pytest.raises(ConfigError, match="its generator draws noise between its steps, which no file can"):
             export(tmp_path / "bridge.safetensors", tmp_path / "out", to)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_for_labels_names_the_value_of_each_class(tmp_path):
+    a, b = DOMAINS["colours to numbers"]
+    export(saved(tmp_path, a=a, b=b), tmp_path / "x.onnx", "onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
+    facts = session.get_modelmeta().custom_metadata_map
+    assert (json.loads(facts["source_classes"]), json.loads(facts["classes"])) == ([[0, 0, 0], [255, 0, 9]], [[0], [7], [300]])
+    colours = torch.tensor([[0, 0, 0], [200, 0, 0]], dtype=torch.uint8).T[None, :, None].expand(1, 3, 32, 2)  # the second is red
+    (found,) = session.run(None, {"pixels": colours.numpy()})
+    translated = Translator.load(saved(tmp_path, a=a, b=b), device="cpu")(colours)
+    np.testing.assert_array_equal(found, translated.numpy())
+    assert found.dtype == np.uint16 and set(np.unique(found)) <= {0, 7, 300}

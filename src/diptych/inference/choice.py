@@ -116,7 +116,9 @@ def candidates(
 
 
 def difference(out: Tensor, reference: Tensor, domain: Domain) -> float:
-    """Compute the mean absolute difference of native pixels, in 255ths of the domain's range."""
+    """Compute the mean absolute difference of native pixels, in 255ths of the domain's range; of labels, another class is 255."""
+    if domain.classes:
+        return float((out != reference).any(1).double().mean()) * 255
     apart = (out.double() - reference.double()).abs()
     apart = apart[~reference.isnan()] if domain.masked else apart
     return float(apart.mean()) * 255 / (domain.high - domain.low)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -58,6 +59,8 @@ def export(
         raise ConfigError(f"{snapshot}: its generator draws noise between its steps, which no file can; translate with diptych")
     facts = {"direction": direction, "source": str(source), "target": str(target), "mode": "eval"}
     facts |= {"snapshot_sha256": sha256_of(Path(snapshot)), "diptych": version("diptych")}
+    for name, domain in (("source_classes", source), ("classes", target)):  # the value of each class, in the order of channels
+        facts |= {name: json.dumps(domain.classes)} if domain.classes else {}
     facts |= {} if strength is None else {"strength": f"{strength:g}"}
     if to == "onnx":
         data, run = _onnx(net, source, target, facts)

@@ -137,9 +137,9 @@ class _Side:
 
 def _encode(add: Nodes, domain: Domain) -> str:
     """Add what Domain.encode computes."""
-    if domain.classes:
-        raise ConfigError("label maps cannot be exported to ONNX yet; export to torchscript, or choose --backend torch")
     x = add("Cast", INPUT, to=TensorProto.FLOAT)
+    if domain.classes:
+        return _one_hot(add, x, domain)
     if domain.masked:
         x = add("Where", add("IsNaN", x), add.constant(domain.low, np.float32), x)
     numbers = (domain.low, domain.high - domain.low, 0.5, 0.5)
@@ -148,10 +148,26 @@ def _encode(add: Nodes, domain: Domain) -> str:
     return add("Clip", x, add.constant(-1.0, np.float32), add.constant(1.0, np.float32)) if domain.clips else x
 
 
+def _one_hot(add: Nodes, x: str, domain: Domain) -> str:
+    """Add one channel a class: 1 for the class whose value is nearest and -1 for all others."""
+    values = np.asarray(domain.classes, np.float32).T[:, None, :, None, None]  # by band, (1, k, 1, 1)
+    apart = ""
+    for band, of_classes in enumerate(values):
+        one = add("Slice", x, *(add.constant([number]) for number in (band, band + 1, 1)))
+        offset = add("Sub", one, add.constant(of_classes, np.float32))
+        square = add("Mul", offset, offset)
+        apart = add("Add", apart, square) if apart else square
+    best = add("ArgMin", apart, axis=1, keepdims=0)
+    return add("OneHot", best, add.constant(len(domain.classes)), add.constant([-1.0, 1.0], np.float32), axis=1)
+
+
 def _decode(add: Nodes, domain: Domain) -> None:
     """Add what Domain.decode computes."""
-    if domain.classes:
-        raise ConfigError("label maps cannot be exported to ONNX yet; export to torchscript, or choose --backend torch")
+    if domain.classes:  # the value of the class whose channel is highest, (n, h, w, bands), with its bands in their place
+        best = add("ArgMax", FLOATS, axis=1, keepdims=0)
+        values = add("Gather", add.constant(domain.classes, np.float32), best)
+        add("Cast", add("Transpose", values, perm=[0, 3, 1, 2]), name=OUTPUT, to=ONNX_TYPES[domain.dtype])
+        return
     x = add("Clip", FLOATS, add.constant(-1.0, np.float32), add.constant(1.0, np.float32))
     for operator, number in zip(("Add", "Mul", "Add"), (1.0, (domain.high - domain.low) / 2.0, domain.low), strict=True):
         x = add(operator, x, add.constant(number, np.float32))
