@@ -106,5 +106,5 @@ def test_killed_servers_lose_and_double_no_answer(make):
     server.wait(20)
     kept = {person.id: person for person in store.participants()}
     assert len(done) == 4 and all([a.trial for a in kept[id].answers] == list(range(30)) for id in done)
-    assert store._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert store.database._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     store.close()

@@ -77,10 +77,10 @@ def test_a_code_is_used_once_and_stays_used_after_its_participant_is_erased(stor
 
 def test_nothing_of_an_erased_participant_stays_in_the_files(store):
     store.add(join(store, "needle-in-the-files"), answer(0, key="another-needle"))
-    before = b"".join(file.read_bytes() for file in store.path.parent.iterdir())
+    before = b"".join(file.read_bytes() for file in store.folder.iterdir())
     assert b"needle-in-the-files" in before and b"another-needle" in before
     store.erase("needle-in-the-files")
-    after = b"".join(file.read_bytes() for file in store.path.parent.iterdir())
+    after = b"".join(file.read_bytes() for file in store.folder.iterdir())
     assert b"needle" not in after
 
 
@@ -99,9 +99,9 @@ def test_methods_are_assigned_evenly_and_people_who_left_free_their_place(store,
 
 
 def test_it_waits_for_the_disk_and_is_the_owners_alone(store):
-    assert store._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-    assert store._db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
-    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+    assert store.database._db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert store.database._db.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+    assert stat.S_IMODE(store.database.path.stat().st_mode) == 0o600
 
 
 WRITER = """
@@ -135,7 +135,7 @@ def test_a_kill_at_any_instant_loses_and_doubles_nothing(tmp_path):
         acknowledged = said[-1]
         store = Store(tmp_path)
         kept = store.participant("p").answers
-        assert store._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert store.database._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
         store.close()
         assert [a.key for a in kept] == [f"key-{n:06}" for n in range(len(kept))]
         assert len(kept) - 1 in (acknowledged, acknowledged + 1)  # one may be stored and not yet acknowledged
@@ -161,17 +161,17 @@ def test_a_backup_while_answers_come_in_is_whole(store, tmp_path):
 def test_on_a_full_disk_nothing_is_acknowledged_and_it_goes_on_with_space(store):
     person = join(store)
     store.add(person, answer(0))
-    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
-    store._db.execute(f"PRAGMA max_page_count={pages}")
+    pages = store.database._db.execute("PRAGMA page_count").fetchone()[0]
+    store.database._db.execute(f"PRAGMA max_page_count={pages}")
     with pytest.raises(sqlite3.OperationalError, match="full"):
         store.add(person, replace(answer(1), shown_ms=tuple(map(float, range(5000)))))
-    store._db.execute("PRAGMA max_page_count=1000000")
+    store.database._db.execute("PRAGMA max_page_count=1000000")
     store.add(person, answer(1))
     assert len(store.participant("p").answers) == 2
 
 
 def test_databases_of_newer_versions_and_bad_places_are_refused(store, tmp_path):
-    store._db.execute("PRAGMA user_version=99")
+    store.database._db.execute("PRAGMA user_version=99")
     with pytest.raises(ConfigError, match="written by a newer diptych"):
         Store(tmp_path)
     with pytest.raises(StorageError, match="cannot be opened"):
@@ -180,4 +180,4 @@ def test_databases_of_newer_versions_and_bad_places_are_refused(store, tmp_path)
     (tmp_path / "text" / "answers.sqlite").write_text("no database " * 100)
     with pytest.raises(StorageError, match="not a database"):
         Store(tmp_path / "text")
-    assert os.path.exists(store.path)
+    assert os.path.exists(store.database.path)
