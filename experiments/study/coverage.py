@@ -33,7 +33,7 @@ def person(study: Study, number: int, method: str, rng: random.Random) -> Partic
     mean = TRUTH[method]
     total = mean * (1 - mean) / min(SPREAD, mean) ** 2 - 1
     share = rng.betavariate(mean * total, (1 - mean) * total)
-    plan = trials_of(study.protocol, study.named("real"), study.named(method), [], rng)
+    plan = trials_of(study.protocol, study.cards(), [method], rng)
     other = {"left": "right", "right": "left"}
     words = [other[trial.truth] if rng.random() < share else trial.truth for trial in plan]
     answers = [Answer(i, word, f"key-{i:04}", (1000.0, 1000.0), 16.7, 500.0) for i, word in enumerate(words)]

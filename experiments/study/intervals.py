@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from diptych.study.results import interval, student
+from diptych.study.intervals import interval, student
 
 REPETITIONS, TRIALS = 1500, 40
 

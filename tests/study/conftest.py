@@ -1,7 +1,11 @@
-"""Small studies, and one that is served over HTTP on this machine."""
+"""Small studies, one that is served over HTTP on this machine, and a private server of PostgreSQL where it is installed."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +51,58 @@ def make(folders: dict[str, Path], tmp_path: Path) -> Make:
         return study, token
 
     return build
+
+
+@dataclass
+class PostgresServer:
+    """A server of PostgreSQL that only this machine reaches, through a socket in its folder."""
+
+    folder: Path
+    programs: Path
+
+    @property
+    def url(self) -> str:
+        """Where the server is, as --database takes it."""
+        return f"postgresql:///postgres?host={self.folder}&user=postgres"
+
+    def run(self, program: str, *words: str) -> None:
+        """Run one of its programs as an unprivileged user, which the server insists on."""
+        user = {"user": "nobody"} if os.getuid() == 0 else {}
+        told = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        command = [self.programs / program, "-D", self.folder / "data", *words]
+        subprocess.run(command, check=True, cwd=self.folder, timeout=60, **told, **user)
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        self.run("pg_ctl", "-w", "-o", f"-c listen_addresses='' -c unix_socket_directories='{self.folder}'", "start")
+
+    def crash(self) -> None:
+        """End it as a power failure would: nothing is written any more."""
+        self.run("pg_ctl", "-m", "immediate", "stop")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A private server of PostgreSQL; tests with it are skipped where the server or psycopg is not installed."""
+    pytest.importorskip("psycopg")
+    found = [*Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), shutil.which("pg_ctl")]
+    if not found[0]:
+        pytest.skip("PostgreSQL is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="study-postgres-"))
+    if os.getuid() == 0:
+        shutil.chown(folder, "nobody")
+    server = PostgresServer(folder, Path(found[0]).parent)
+    server.run("initdb", "-A", "trust", "-U", "postgres", "--no-sync")
+    server.start()
+    yield server
+    server.crash()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> str | None:
+    """Each database in turn: None for SQLite, else the URL of PostgreSQL."""
+    return None if request.param == "sqlite" else request.getfixturevalue("postgres").url
 
 
 @dataclass

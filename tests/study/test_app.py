@@ -295,10 +295,10 @@ def test_the_owner_logs_in_with_the_token_and_sees_results(served):
 
 def test_a_database_that_cannot_be_written_is_503_and_the_answer_can_come_later(served, monkeypatch):
     browser, state = served.joined()
-    served.store._db.execute("PRAGMA query_only=ON")  # as on a disk that became read-only
+    served.store.database._db.execute("PRAGMA query_only=ON")  # as on a disk that became read-only
     sent = request(served, "POST", "/api/answer", answer_to(state), Cookie=f"diptych-study={browser.session}")
     assert sent[0] == 503 and sent[1]["retry-after"] == "5" and b"sqlite" not in sent[2].lower()
-    served.store._db.execute("PRAGMA query_only=OFF")
+    served.store.database._db.execute("PRAGMA query_only=OFF")
     assert browser.call("/api/answer", answer_to(state))[0] == 200
 
     def full(*_: object) -> None:

@@ -8,15 +8,19 @@ import pytest
 from scipy.stats import chisquare
 
 from diptych.errors import ConfigError
-from diptych.study.protocol import Protocol, Trial, trials_of
+from diptych.study.protocol import Cards, Protocol, Trial, trials_of
 
 REAL = {f"n{i}": f"real{i}" for i in range(60)}
 FAKE = {f"n{i}": f"fake{i}" for i in range(60)}
-CATCH = [f"catch{i}" for i in range(10)]
+OTHER = {f"n{i}": f"other{i}" for i in range(60)}
+THIRD = {f"n{i}": f"third{i}" for i in range(60)}
+CATCH = {f"n{i}": f"catch{i}" for i in range(10)}
+INPUT = {f"n{i}": f"input{i}" for i in range(60)}
+CARDS = Cards(REAL, {"m": FAKE, "o": OTHER, "t": THIRD}, CATCH, INPUT)
 
 
-def trials(protocol: Protocol, seed: int = 0) -> list[Trial]:
-    return trials_of(protocol, REAL, FAKE, CATCH, random.Random(seed))
+def trials(protocol: Protocol, seed: int = 0, methods=("m",)) -> list[Trial]:
+    return trials_of(protocol, CARDS, methods, random.Random(seed))
 
 
 def test_the_defaults_are_those_of_the_papers():
@@ -56,8 +60,8 @@ def test_no_picture_comes_twice_while_there_are_others():
 
 
 def test_with_few_pictures_each_is_used_about_equally_often():
-    few = {name: REAL[name] for name in list(REAL)[:7]}, {name: FAKE[name] for name in list(FAKE)[:7]}
-    used = Counter(p for trial in trials_of(Protocol(), *few, [], random.Random(0)) for p in trial.pictures if "fake" in p)
+    few = Cards({name: REAL[name] for name in list(REAL)[:7]}, {"m": {name: FAKE[name] for name in list(FAKE)[:7]}}, {})
+    used = Counter(p for trial in trials_of(Protocol(), few, ["m"], random.Random(0)) for p in trial.pictures if "fake" in p)
     assert set(used.values()) == {7, 8}  # 50 trials, 7 pictures
 
 
@@ -97,8 +101,11 @@ def test_a_trial_survives_json():
         ({"practice": -1}, "--practice must be a whole number from 0"),
         ({"show_ms": 0}, "--show-ms must be a whole number from 1 to 60,000, found 0"),
         ({"catch": True}, "--catch must be a whole number from 0 to 1,000, found True"),
-        ({"kind": "both"}, "--protocol must be pairs or single, found 'both'"),
-        ({"question": "nice"}, "--question must be fake or real, found 'nice'"),
+        ({"kind": "both"}, "--protocol must be pairs or single or compare, found 'both'"),
+        ({"question": "nice"}, "--question must be fake or real with --protocol pairs, found 'nice'"),
+        ({"question": "better"}, "--question must be fake or real with --protocol pairs, found 'better'"),
+        ({"kind": "compare", "question": "fake"}, "--question must be better or real with --protocol compare, found 'fake'"),
+        ({"inputs": True}, "--show-inputs: needs --same-input in pairs, or the input tells which picture is fake"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused(settings, message):
@@ -107,13 +114,45 @@ def test_rules_that_make_no_sense_are_refused(settings, message):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "real", "fake", "catch", "message"),
+    ("protocol", "cards", "message"),
     [
-        (Protocol(), {"a": "1"}, FAKE, [], "at least 2 real pictures and 1 fake one, found 1 and 60"),
-        (Protocol(same_input=True), REAL, {"other": "f"}, [], "--same-input: no real picture is called other"),
-        (Protocol(catch=1), REAL, FAKE, [], "catch trials needs pictures"),
+        (Protocol(), Cards({"a": "1"}, {"m": FAKE}, {}), "at least 2 real pictures and 1 fake one, found 1 and 60"),
+        (Protocol(same_input=True), Cards(REAL, {"m": {"other": "f"}}, {}), "--same-input: no real picture is called other"),
+        (Protocol(catch=1), Cards(REAL, {"m": FAKE}, {}), "catch trials needs pictures"),
+        (Protocol("compare"), Cards({}, {"m": FAKE}, {}), "--protocol compare needs at least 2 methods, found 1"),
+        (Protocol("single", inputs=True), Cards(REAL, {"m": FAKE}, {}, {"n1": "x"}), "--show-inputs: no input is called n0"),
     ],
 )
-def test_too_few_pictures_are_refused(protocol, real, fake, catch, message):
+def test_too_few_pictures_are_refused(protocol, cards, message):
     with pytest.raises(ConfigError, match=message):
-        trials_of(protocol, real, fake, catch, random.Random(0))
+        trials_of(protocol, cards, ["m"], random.Random(0))
+
+
+def test_comparisons_are_of_one_input_and_balanced_over_pairs_and_sides():
+    for seed in range(30):
+        counted = [trial for trial in trials(Protocol("compare", trials=48, catch=6), seed, ("m", "o", "t"))[10:]]
+        plain = [trial for trial in counted if trial.part == "trial"]
+        assert all(trial.truth == "" and len({p.lstrip("faketohrid") for p in trial.pictures}) == 1 for trial in plain)
+        turns = Counter(tuple(p.rstrip("0123456789") for p in trial.pictures) for trial in plain)
+        assert turns == Counter(dict.fromkeys(itertools.permutations(["fake", "other", "third"], 2), 8))
+        for trial in counted:
+            if trial.part == "catch":  # the right answer is the side of the picture that is no scrambled one
+                assert "catch" in trial.pictures[trial.truth == "left"] and "catch" not in trial.pictures[trial.truth == "right"]
+    assert Protocol("compare").question == "better" and Protocol("compare", question="real").question == "real"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "methods"),
+    [
+        (Protocol(same_input=True, inputs=True, catch=5), ("m",)),
+        (Protocol("single", inputs=True, catch=5), ("m",)),
+        (Protocol("compare", inputs=True, catch=5), ("m", "o")),
+    ],
+)
+def test_the_input_shown_is_that_of_the_picture_to_judge(protocol, methods):
+    for trial in trials(protocol, 3, methods):
+        numbers = {picture.lstrip("realfkotchnip") for picture in trial.pictures}
+        assert trial.input and trial.input.removeprefix("input") in numbers
+        assert Trial.from_json(trial.to_json()) == trial
+    assert all(trial.input is None for trial in trials(Protocol()))
+    assert Trial.from_json({"part": "trial", "pictures": ["a", "b"], "truth": "left"}).input is None  # of earlier versions

@@ -11,14 +11,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.stats
 
 from diptych.errors import DataError
 from diptych.study.export import answers_csv, safe
 from diptych.study.folder import Picture, Study
+from diptych.study.intervals import Comparison, compare_groups, compare_within, holm, interval, published_error, student
 from diptych.study.page import page
 from diptych.study.protocol import Protocol, Trial, trials_of
-from diptych.study.results import Comparison, _compare, _holm, exclusion, interval, marks, published_error, results_of, student
+from diptych.study.ranking import bradley_terry, strengths_of
+from diptych.study.results import exclusion, marks, results_of
 from diptych.study.store import Answer, Participant
 
 
@@ -29,8 +32,8 @@ def made_up(protocol: Protocol, tmp_path, methods=("m", "n")) -> Study:
 
 def person(study: Study, number: int, method: str, wrong, rng=None, **changed) -> Participant:
     """A participant who is wrong where ``wrong``, a function of the trial and its number, says so."""
-    named = study.named
-    plan = trials_of(study.protocol, named("real"), named(method), list(named("catch").values()), rng or random.Random(number))
+    methods = study.methods if study.protocol.kind == "compare" else [method]
+    plan = trials_of(study.protocol, study.cards(), methods, rng or random.Random(number))
     first, second = study.protocol.answers
     other = {first: second, second: first}
     answers = tuple(
@@ -82,8 +85,10 @@ def test_who_does_not_count_is_left_out_by_the_stated_rules(tmp_path):
     one_missed = person(study, 0, "m", lambda t, k: k == catches[0])
     two_missed = person(study, 0, "m", lambda t, k: k in catches[:2], id="x")
     robot = person(study, 4, "m", lambda t, k: t.part != "catch", simulated=True)
-    assert [exclusion(p) for p in (good, stopped, one_missed, two_missed, robot)] == [
+    twice = person(study, 5, "m", lambda t, k: True, again=True)
+    assert [exclusion(p) for p in (good, twice, stopped, one_missed, two_missed, robot)] == [
         "",
+        "took part before",
         "not finished",
         "",  # right in 4 of 5
         "failed the catch trials",
@@ -147,22 +152,97 @@ def test_the_quantiles_are_moved_outwards_as_hesterberg_says():
 def test_two_methods_are_compared_as_scipy_does():
     rng = np.random.default_rng(5)
     a, b = rng.normal(0.30, 0.1, 14), rng.normal(0.38, 0.1, 15)
-    found = _compare("a", "b", {"a": a, "b": b})
+    found = compare_groups("a", "b", {"a": a, "b": b})
     reference = scipy.stats.permutation_test(
         (a, b), lambda x, y, axis: x.mean(axis=axis) - y.mean(axis=axis), n_resamples=20_000, vectorized=True, rng=rng
     )
     assert found.difference == pytest.approx(a.mean() - b.mean()) and found.p == pytest.approx(reference.pvalue, abs=0.012)
 
 
+def test_comparisons_of_everybody_are_tested_as_scipy_does():
+    rng = np.random.default_rng(6)
+    differences = rng.normal(0.06, 0.2, 18)
+    found = compare_within("a", "b", differences)
+    reference = scipy.stats.permutation_test(
+        (differences,),
+        lambda x, axis: x.mean(axis=axis),
+        permutation_type="samples",
+        n_resamples=20_000,
+        vectorized=True,
+        rng=rng,
+    )
+    assert found.difference == pytest.approx(differences.mean()) and found.p == pytest.approx(reference.pvalue, abs=0.012)
+
+
+WINS = np.array([[0, 7, 9], [3, 0, 8], [1, 4, 0]], float)
+
+
+def test_strengths_are_the_most_likely_ones():
+    def minus_likelihood(logs):
+        values = np.exp([0, *logs])
+        return -sum(WINS[i, j] * np.log(values[i] / (values[i] + values[j])) for i in range(3) for j in range(3))
+
+    best = np.exp([0, *scipy.optimize.minimize(minus_likelihood, [0, 0], tol=1e-12).x])
+    found = bradley_terry(np.stack([WINS, WINS.T]))
+    assert found[0] == pytest.approx(best / best.sum(), abs=1e-5)
+    assert found[1] == pytest.approx((1 / best) / (1 / best).sum(), abs=1e-5)  # losses for wins: strengths are inverted
+    assert bradley_terry(np.array([[0, 3.0], [1, 0]])) == pytest.approx([0.75, 0.25])
+    assert bradley_terry(np.zeros((3, 3))) == pytest.approx([1 / 3] * 3)
+
+
+def test_strengths_are_those_of_choix():
+    choix = pytest.importorskip("choix")
+    pairs = [(i, j) for i in range(3) for j in range(3) for _ in range(int(WINS[i, j]))]
+    reference = np.exp(choix.opt_pairwise(3, pairs))
+    assert bradley_terry(WINS) == pytest.approx(reference / reference.sum(), abs=1e-5)
+
+
+def test_methods_that_were_compared_are_ranked_with_intervals(tmp_path):
+    study = made_up(Protocol("compare", practice=2, trials=30, catch=2), tmp_path, ("m", "n", "o"))
+    truth, rng = {"m": 0.2, "n": 0.5, "o": 0.3}, random.Random(4)
+
+    def chosen(plan):
+        for trial in plan:
+            left, right = (truth.get(study.pictures[id].source, 1) for id in trial.pictures)
+            yield trial.truth or ("left" if rng.random() < left / (left + right) else "right")
+
+    people = []
+    for number in range(40):
+        plain = person(study, number, "all", lambda t, k: False)
+        answers = (replace(a, answer=word) for a, word in zip(plain.answers, chosen(plain.trials), strict=True))
+        people.append(replace(plain, answers=tuple(answers)))
+    results = results_of(study, people)
+    assert [row.method for row in results.methods] == ["n", "o", "m"] and results.compares
+    assert sum(row.strength.value for row in results.methods) == pytest.approx(1)
+    for row in results.methods:
+        assert row.strength.low <= truth[row.method] <= row.strength.high and row.strength.high - row.strength.low < 0.12
+        assert (row.participants, row.trials, row.doubted) == (40, 800, None)  # 30 trials of two of three methods
+    assert sum(row.fooled.value for row in results.methods) == pytest.approx(1.5, abs=0.02)
+    assert {(c.one, c.other): c.p < 0.05 for c in results.comparisons}["m", "n"]
+    written = results.to_json()["methods"][0]
+    assert written["preferred"]["value"] == results.methods[0].fooled.value and "fooled" not in written
+    rows = list(csv.DictReader(io.StringIO(answers_csv(study, people[:1]))))
+    assert {row["right"] for row in rows if row["part"] != "catch"} == {""} and rows[0]["method"] == "all"
+
+
+def test_a_method_that_never_won_has_no_strength_and_one_participant_no_interval():
+    wins = np.zeros((6, 3, 3), int)
+    wins[:, 0, 1] = wins[:, 0, 2] = 4
+    wins[:, 1, 2] = wins[:, 2, 1] = 2
+    first, *others = strengths_of(wins)
+    assert first.value == pytest.approx(1, abs=1e-3) and all(other.value == pytest.approx(0, abs=1e-3) for other in others)
+    assert math.isnan(strengths_of(wins[:1])[0].low)
+
+
 def test_holm_multiplies_the_smallest_p_most():
     given = [
         Comparison("a", "b", 0.1, 0.03, 0), Comparison("a", "c", 0.1, 0.01, 0), Comparison("b", "c", 0.1, 0.04, 0)
     ]  # fmt: skip
-    assert [c.p_holm for c in _holm(given)] == pytest.approx([0.06, 0.03, 0.06])
+    assert [c.p_holm for c in holm(given)] == pytest.approx([0.06, 0.03, 0.06])
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says(tmp_path, monkeypatch):
-    monkeypatch.setattr("diptych.study.results.RESAMPLES", 500)
+    monkeypatch.setattr("diptych.study.intervals.RESAMPLES", 500)
     study = made_up(Protocol(practice=0, trials=20), tmp_path, ("m",))
     rng, held = random.Random(11), 0
     for _ in range(60):

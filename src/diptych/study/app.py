@@ -10,7 +10,6 @@ import json
 import random
 import re
 import secrets
-import sqlite3
 import threading
 import time
 from collections import Counter
@@ -25,16 +24,18 @@ from starlette.routing import Route
 
 from diptych.pages import frame
 from diptych.study import tokens
+from diptych.study.database import storage_errors
 from diptych.study.folder import Secrets, Study
 from diptych.study.guard import Guard
 from diptych.study.protocol import trials_of
 from diptych.study.store import Answer, Participant, Refused, Store
-from diptych.study.words import LANGUAGES, WORDS
+from diptych.study.words import LANGUAGES, WORDS, instructions
 
 HERE = Path(__file__).parent
 SESSION = "diptych-study"
 SESSION_AGE = 30 * tokens.DAY
 BODY_LIMIT = 16_384  # bytes of a request
+ALL = "all"  # the method of somebody who compares all
 LONGEST = 7 * tokens.DAY * 1000  # milliseconds that an answer may take
 FILES = {"style.css": frame.HERE / "style.css"} | {name: HERE / "static" / name for name in ("study.css", "study.js", "owner.js")}
 
@@ -56,8 +57,7 @@ class Pages:
             "languages": LANGUAGES,
             "language": language,
             "words": words,
-            "instruction": words[protocol.kind].format(seconds=f"{protocol.show_ms / 1000:g}"),
-            "length": words["length"].format(practice=protocol.practice, trials=protocol.trials + protocol.catch),
+            "instructions": instructions(protocol, words),
             "consent": self.study.consent[language],
             "consent_version": self.study.consent_version(language),
         }
@@ -89,11 +89,14 @@ class Pages:
                 return self._session(self._known(known))
             simulated = tokens.verified(self.keys.key, "simulated", str(body.get("simulated", ""))) == "yes"
             rng = random.SystemRandom()
-            method = rng.choice(self.store.least_used(self.study.methods, simulated=simulated))
-            named = self.study.named
-            plan = trials_of(self.study.protocol, named("real"), named(method), sorted(named("catch").values()), rng)
-            id = secrets.token_hex(16)
-            self.store.join(id, method, plan, str(language), str(consent), code=used, simulated=simulated)
+            methods = list(self.study.methods)
+            if self.study.protocol.kind != "compare":  # there everybody compares all
+                methods = [rng.choice(self.store.least_used(methods, simulated=simulated))]
+            plan = trials_of(self.study.protocol, self.study.cards(), methods, rng)
+            id, method = secrets.token_hex(16), methods[0] if len(methods) == 1 else ALL
+            again = body.get("again") is True and not used  # an invitation is for one person, whatever browser they use
+            words = str(language), str(consent)
+            self.store.join(id, method, plan, *words, code=used, simulated=simulated, again=again)
         return self._session(self._known(id))
 
     async def answer(self, request: Request) -> Response:
@@ -117,7 +120,7 @@ class Pages:
         self.store.add(participant, answer)
         self._views.pop((participant.id, answer.trial), None)
         state = self._stand(self._known(participant.id))
-        if trial.part == "practice":
+        if trial.part == "practice" and trial.truth:
             sources = ["real" if self.study.pictures[id].source == "real" else "fake" for id in trial.pictures]
             state["feedback"] = {"correct": answer.answer == trial.truth, "sources": sources}
         return JSONResponse(state)
@@ -128,7 +131,8 @@ class Pages:
         number, place = (int(request.path_params[name]) for name in ("trial", "place"))
         if participant is None or participant.done or number != len(participant.answers):
             return _refusal(403, "this picture is not to be shown now")
-        pictures = participant.trials[number].pictures
+        trial = participant.trials[number]
+        pictures = [*trial.pictures, *([trial.input] if trial.input else [])]
         if place >= len(pictures):
             return _refusal(404, "there is no such picture")
         return Response(self.study.file(pictures[place]).read_bytes(), media_type="image/png")
@@ -175,6 +179,7 @@ class Pages:
             "place": place + 1,
             "of": of,
             "pictures": len(trial.pictures),
+            "input": trial.input is not None,  # its number follows those of the pictures to judge
         }
         rules = {"kind": protocol.kind, "question": protocol.question, "show_ms": protocol.show_ms}
         return {"status": "running", "withdraw": participant.id, "trial": about, "rules": rules}
@@ -201,7 +206,7 @@ def create_app(study: Study, store: Store, keys: Secrets, *, origins: frozenset[
         Route("/api/answer", pages.answer, methods=["POST"]),
         *owner.routes,
     ]
-    handlers = {Refused: _on_refused, sqlite3.Error: _on_storage, OSError: _on_storage}
+    handlers = {Refused: _on_refused} | dict.fromkeys(storage_errors(), _on_storage)
     return Guard(Starlette(routes=routes, exception_handlers=handlers, max_body_size=BODY_LIMIT), origins)
 
 

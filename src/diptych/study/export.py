@@ -39,9 +39,8 @@ def answers_csv(study: Study, people: Sequence[Participant]) -> str:
             shown = [word for picture in pictures for word in (picture.source, picture.name)]
             times = [" ".join(f"{ms:.1f}" for ms in answer.shown_ms), f"{answer.frame_ms:.2f}", f"{answer.response_ms:.0f}"]
             row = [*about, answer.trial, trial.part, judged(study, trial), *shown, *[""] * (4 - len(shown)), trial.truth]
-            writer.writerow(
-                map(safe, [*row, answer.answer, int(answer.answer == trial.truth), *times, " ".join(marks(study, trial, answer))])
-            )
+            right = int(answer.answer == trial.truth) if trial.truth else ""  # which of two methods is better has none
+            writer.writerow(map(safe, [*row, answer.answer, right, *times, " ".join(marks(study, trial, answer))]))
     return text.getvalue()
 
 

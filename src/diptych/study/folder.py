@@ -3,7 +3,7 @@
 study.json      protocol, methods, texts, and which picture is what
 pictures/       the pictures under random names, all of one format, size and number of bytes
 secrets.json    the key that signs sessions and codes, and the hash of the owner's token
-answers.sqlite  participants and answers
+answers.sqlite  participants and answers, or database.json: where they are in PostgreSQL
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ from typing import Any
 from diptych.errors import ConfigError, DataError, LockedError
 from diptych.files import write_atomic
 from diptych.messages import show
-from diptych.run import write_json
-from diptych.study.protocol import Protocol
+from diptych.study.protocol import Cards, Protocol
 
 FORMAT = 1
-REAL, CATCH = "real", "catch"  # what a picture is, when no method made it
+REAL, CATCH, INPUT = "real", "catch", "input"  # what a picture is, when no method made it
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of a study: ``source`` is real, catch, or the name of the method that made it; ``name`` is that of its file."""
+    """A picture of a study: ``source`` is real, catch, input or the name of a method, ``name`` that of its file."""
 
     source: str
     name: str
@@ -54,6 +53,11 @@ class Study:
         """The ids of the pictures of one source, by name."""
         return {picture.name: id for id, picture in self.pictures.items() if picture.source == source}
 
+    def cards(self) -> Cards:
+        """The pictures to draw trials from."""
+        fake = {method: self.named(method) for method in self.methods}
+        return Cards(self.named(REAL), fake, self.named(CATCH), self.named(INPUT))
+
     def file(self, id: str) -> Path:
         """The file of a picture."""
         return self.folder / "pictures" / f"{id}.png"
@@ -68,7 +72,7 @@ class Study:
         del value["folder"]
         path = self.folder / "study.json"
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # what is real is nobody else's to read; the mode stays
-        write_json(path, value)
+        write_atomic(path, json.dumps(value, indent=1).encode())
 
     @classmethod
     def load(cls, folder: Path) -> Study:

@@ -11,16 +11,23 @@ from PIL import Image
 from diptych.messages import show
 from diptych.pages.frame import embedded, render
 from diptych.study.folder import Study
+from diptych.study.intervals import Interval
 from diptych.study.results import CATCH_PASS, MARKS, MethodResult, Results
 
 HERE = Path(__file__).parent
 SHOWN = 6  # pictures of a method at each end
 THUMBNAIL = 192
+ENDS = "Most often taken for real", "Least often taken for real"
 
 
 def percent(share: float) -> str:
     """A share in percent with one decimal, or a dash for a number that is not known."""
     return f"{100 * share:.1f} %" if share == share else "–"
+
+
+def strength(found: Interval) -> str:
+    """A strength of Bradley and Terry with its interval, if it has one."""
+    return f"{found.value:.3f}" + (f" ({found.low:.3f} to {found.high:.3f})" if found.n > 1 else "")
 
 
 def table(results: Results) -> list[dict[str, Any]]:
@@ -35,6 +42,7 @@ def table(results: Results) -> list[dict[str, Any]]:
             "participants": row.participants,
             "trials": row.trials,
             "more": "–" if row.more is None else f"{row.more:,}",
+            "strength": "" if row.strength is None else strength(row.strength),
         }
         for row in results.methods
     ]
@@ -51,6 +59,7 @@ def page(study: Study, results: Results, links: bool = False) -> str:
         "marks": [(MARKS[name], number) for name, number in results.marked.items()],
         "width": percent(results.width),
         "catch_pass": percent(CATCH_PASS),
+        "ends": ("Most often preferred", "Least often preferred") if results.compares else ENDS,
         "links": links,
     }
     return render("results.html.j2", values, HERE)

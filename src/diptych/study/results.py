@@ -1,9 +1,12 @@
 """From answers to the papers' table: how often each method's pictures were taken for real, with uncertainty over participants.
 
-Rules of exclusion, all counted in the results: simulated participants, those who did not finish, and those who were right in
-fewer than 80 % of the catch trials are left out. Practice and catch trials never count. Trials are marked when a picture was on
-screen for more than one frame too long or too short, when the trial was begun more than once, when the page was hidden meanwhile,
-or when the answer came within 100 ms; with ``strict`` marked trials do not count.
+Where methods are compared with one another it is how often each was preferred, and their strengths by Bradley and Terry.
+
+Rules of exclusion, all counted in the results: simulated participants, those who did not finish, those whose browser had taken
+part before, and those who were right in fewer than 80 % of the catch trials are left out. Practice and catch trials never
+count. Trials are marked when a picture was on screen for more than one frame too long or too short, when the trial was begun
+more than once, when the page was hidden meanwhile, or when the answer came within 100 ms; with ``strict`` marked trials do not
+count.
 """
 
 from __future__ import annotations
@@ -12,23 +15,22 @@ import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from statistics import NormalDist
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from diptych.errors import DataError
-from diptych.metrics.estimate import Estimate
 from diptych.study.folder import Study
-from diptych.study.planning import QUANTILE, deviation, needed_for_width
+from diptych.study.intervals import Comparison, Interval, compare_groups, holm, interval, published_error
+from diptych.study.planning import deviation, needed_for_width
 from diptych.study.protocol import Trial
+from diptych.study.ranking import compare_pairs, strengths_of
 from diptych.study.store import Answer, Participant
 
 CATCH_PASS = 0.8
 HASTY = 100  # milliseconds
 CLOCK = 0.2  # milliseconds by which a browser's clock may be rounded
-RESAMPLES = 10_000
 WIDTH = 0.03  # half the width of the interval that is aimed at by default
 MARKS = {
     "late": "a picture was on screen more than one frame too long or too short",
@@ -40,45 +42,39 @@ MARKS = {
 
 @dataclass(frozen=True)
 class Counted:
-    """One answer that counts: whether the picture named ``image`` was fake, and whether the participant was wrong."""
+    """One answer that counts: whether the picture named ``image`` was fake, and whether it was taken for the other kind.
+
+    Of a comparison there are two, one for each method; ``wrong`` then says that its picture was preferred to that of ``other``.
+    """
 
     participant: int
     method: str
     image: str
     fake: bool
     wrong: bool
+    other: str = ""
 
 
 @dataclass(frozen=True)
 class MethodResult:
-    """How often one method's pictures were taken for real, as shares from 0 to 1.
+    """How often one method's pictures were taken for real, or preferred in comparisons, as shares from 0 to 1.
 
     ``fooled`` has the 95 % bootstrap interval over participants, ``error`` is the standard error of the papers: a bootstrap over
     participants and, within each, over trials. ``doubted`` is the share of real pictures called fake (only where pictures are
     shown singly). ``images`` has each picture's name, share and number of answers, the most fooling first. ``more`` is the
     number of further participants that an interval of the wanted width needs, if people differ as they do so far and at least as
-    much as chance makes them.
+    much as chance makes them. ``strength`` is that of Bradley and Terry, of comparisons only.
     """
 
     method: str
     participants: int
     trials: int
-    fooled: Estimate
+    fooled: Interval
     error: float
     doubted: float | None
     images: tuple[tuple[str, float, int], ...]
     more: int | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two methods: the difference of their shares, and p of a permutation test over participants, plain and after Holm."""
-
-    one: str
-    other: str
-    difference: float
-    p: float
-    p_holm: float
+    strength: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -96,8 +92,16 @@ class Results:
     width: float
 
     def to_json(self) -> dict[str, Any]:
-        """The results as JSON; NaN becomes null."""
-        return dict(_finite(asdict(self)))
+        """The results as JSON; NaN becomes null. The share of comparisons that a method won is called preferred there."""
+        value = dict(_finite(asdict(self)))
+        if self.compares:
+            value["methods"] = [{"preferred" if k == "fooled" else k: v for k, v in row.items()} for row in value["methods"]]
+        return value
+
+    @property
+    def compares(self) -> bool:
+        """Whether methods were compared with one another."""
+        return bool(self.protocol["kind"] == "compare")
 
 
 def results_of(
@@ -116,15 +120,21 @@ def results_of(
                 found = marks(study, trial, answer)
                 marked.update(found)
                 if not (strict and found):
-                    counted.append(_counted(study, person, trial, answer))
+                    counted += _counted(study, person, trial, answer)
     if not counted:
         reasons = ", ".join(f"{number} {why}" for why, number in left_out.items()) or "nobody took part"
         raise DataError(f"{study.folder}: no answers to count ({reasons}); wait for participants to finish")
     by_method = {method: [c for c in counted if c.method == method] for method in study.methods}
     rates = {method: _rates(answers) for method, answers in by_method.items()}
     rows = tuple(_method(method, answers, width) for method, answers in by_method.items() if len(rates[method][0]))
-    shares = {method: wrong / number for method, (wrong, number) in rates.items() if len(wrong)}
-    comparisons = _holm([_compare(one, other, shares) for one, other in itertools.combinations(shares, 2)])
+    if study.protocol.kind == "compare":
+        wins = _wins([row.method for row in rows], counted)
+        rows = tuple(replace(row, strength=strength) for row, strength in zip(rows, strengths_of(wins), strict=True))
+        comparisons = compare_pairs([row.method for row in rows], wins)
+        rows = tuple(sorted(rows, key=lambda row: -row.strength.value if row.strength else 0))
+    else:
+        shares = {method: wrong / number for method, (wrong, number) in rates.items() if len(wrong)}
+        comparisons = holm([compare_groups(one, other, shares) for one, other in itertools.combinations(shares, 2)])
     return Results(study.title, asdict(study.protocol), rows, comparisons, left_out, marked, strict, simulated, width)
 
 
@@ -134,6 +144,8 @@ def exclusion(person: Participant, *, simulated: bool = False) -> str:
         return "simulated" if person.simulated else "not simulated"
     if not person.done:
         return "not finished"
+    if person.again:
+        return "took part before"
     catches = [
         answer.answer == trial.truth for trial, answer in zip(person.trials, person.answers, strict=True) if trial.part == "catch"
     ]
@@ -158,9 +170,27 @@ def judged(study: Study, trial: Trial) -> str:
     return study.pictures[(fakes or list(trial.pictures))[0]].name
 
 
-def _counted(study: Study, person: Participant, trial: Trial, answer: Answer) -> Counted:
+def _counted(study: Study, person: Participant, trial: Trial, answer: Answer) -> list[Counted]:
+    if study.protocol.kind == "compare":
+        left, right = (study.pictures[id].source for id in trial.pictures)
+        name, won = judged(study, trial), answer.answer == "left"
+        return [
+            Counted(person.number, left, name, fake=True, wrong=won, other=right),
+            Counted(person.number, right, name, fake=True, wrong=not won, other=left),
+        ]
     fake = any(study.pictures[id].source != "real" for id in trial.pictures)
-    return Counted(person.number, person.method, judged(study, trial), fake, answer.answer != trial.truth)
+    return [Counted(person.number, person.method, judged(study, trial), fake, answer.answer != trial.truth)]
+
+
+def _wins(methods: Sequence[str], answers: Sequence[Counted]) -> np.ndarray:
+    """How often each participant preferred a method (row) to another (column)."""
+    people = {number: place for place, number in enumerate(dict.fromkeys(answer.participant for answer in answers))}
+    place = {method: i for i, method in enumerate(methods)}
+    wins = np.zeros((len(people), len(methods), len(methods)), int)
+    for answer in answers:
+        if answer.wrong:
+            wins[people[answer.participant], place[answer.method], place[answer.other]] += 1
+    return wins
 
 
 def _rates(answers: Sequence[Counted]) -> tuple[np.ndarray, np.ndarray]:
@@ -189,62 +219,6 @@ def _method(method: str, answers: Sequence[Counted], width: float) -> MethodResu
     doubted = sum(reals) / len(reals) if reals else None
     fooled = interval(shares)
     return MethodResult(method, n, int(number.sum()), fooled, published_error(wrong, number), doubted, tuple(ranked), more)
-
-
-def interval(shares: np.ndarray, *, seed: int = 0) -> Estimate:
-    """The mean over participants with its 95 % interval: the expanded percentile bootstrap (Hesterberg 2015, section 3.3).
-
-    The plain percentile interval is too narrow for few participants, by what a normal interval is narrower than Student's and by
-    the bias of the standard deviation; its quantiles are moved outwards to make up for both. One participant has no interval.
-    """
-    n, mean = len(shares), float(shares.mean())
-    if n < 2:
-        return Estimate(mean, math.nan, math.nan, n)
-    rng = np.random.default_rng(seed)
-    means = shares[rng.integers(0, n, (RESAMPLES, n))].mean(axis=1)
-    tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * student(n - 1))
-    low, high = np.quantile(means, [tail, 1 - tail], method="closest_observation")
-    return Estimate(mean, float(low), float(high), n)
-
-
-def student(degrees: int) -> float:
-    """The 97.5 % quantile of Student's t, by the expansion of Abramowitz and Stegun (26.7.5); within 4 % from 2 degrees on."""
-    z, v = QUANTILE, degrees
-    terms = (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + sum(term / v**power for power, term in enumerate(terms, 1))
-
-
-def published_error(wrong: np.ndarray, number: np.ndarray, *, seed: int = 0) -> float:
-    """The standard error as the papers computed it: participants drawn again with replacement, and each one's trials as well.
-
-    Drawing n yes-or-no answers again with replacement is one draw from a binomial distribution.
-    """
-    if len(wrong) < 2:
-        return math.nan
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, len(wrong), (RESAMPLES, len(wrong)))
-    again = rng.binomial(number[drawn], (wrong / number)[drawn])
-    return float((again.sum(axis=1) / number[drawn].sum(axis=1)).std())
-
-
-def _compare(one: str, other: str, shares: Mapping[str, np.ndarray]) -> Comparison:
-    """Permutation test: how often random groups of these participants differ at least as much as the two methods."""
-    a, b = shares[one], shares[other]
-    difference = float(a.mean() - b.mean())
-    together, rng = np.concatenate([a, b]), np.random.default_rng(0)
-    mixed = rng.permuted(np.tile(together, (RESAMPLES, 1)), axis=1)
-    random = mixed[:, : len(a)].mean(axis=1) - mixed[:, len(a) :].mean(axis=1)
-    p = (1 + int((abs(random) >= abs(difference) - 1e-12).sum())) / (1 + RESAMPLES)
-    return Comparison(one, other, difference, p, p)
-
-
-def _holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """The comparisons with p adjusted for their number (Holm 1979)."""
-    adjusted, least = {}, 0.0
-    for rank, c in enumerate(sorted(comparisons, key=lambda c: c.p)):
-        least = max(least, min(1.0, (len(comparisons) - rank) * c.p))
-        adjusted[c.one, c.other] = least
-    return tuple(Comparison(c.one, c.other, c.difference, c.p, adjusted[c.one, c.other]) for c in comparisons)
 
 
 def _finite(value: Any) -> Any:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from diptych.errors import ConfigError, DiptychError
 from diptych.study import tokens
 from diptych.study.folder import Secrets, Study
+from diptych.study.protocol import Trial
 from diptych.study.store import Store
 
 SESSION = "diptych-study"
@@ -87,12 +88,16 @@ def simulate(
     """Let participants take part in a study that is being served.
 
     ``fooled`` is each method's share of fake pictures that are taken for real, on average over participants, whose own shares
-    have the standard deviation ``spread`` (a beta distribution). Participants wait as long as pictures are shown; they are always
+    have the standard deviation ``spread`` (a beta distribution); where methods are compared with one another it is their strength
+    of Bradley and Terry. Participants wait as long as pictures are shown; they are always
     right in catch trials. Raises ConfigError for shares that cannot be.
     """
     for method in study.methods:
         share = fooled.get(method)
-        if share is None or not 0 <= share <= 1 or not 0 <= spread**2 < max(share * (1 - share), 1e-12):
+        if study.protocol.kind == "compare":
+            if share is None or not share > 0:
+                raise ConfigError(f"--fooled {method}: needs its strength in comparisons, greater than 0, found {share}")
+        elif share is None or not 0 <= share <= 1 or not 0 <= spread**2 < max(share * (1 - share), 1e-12):
             raise ConfigError(f"--fooled {method}: needs a share from 0 to 1 and a smaller --spread, found {share} and {spread}")
 
     def one(index: int) -> None:
@@ -115,20 +120,17 @@ def take_part(
     state = _accepted(browser.call("/api/join", body))
     person = store.participant(state["withdraw"])
     assert person is not None, "the server joined this participant"
-    share = fooled[person.method]
-    if spread:  # a beta distribution of this mean and standard deviation
+    share = fooled.get(person.method, 0.0)
+    if spread and study.protocol.kind != "compare":  # a beta distribution of this mean and standard deviation
         total = share * (1 - share) / spread**2 - 1
         share = rng.betavariate(share * total, (1 - share) * total)
     while state["status"] == "running":
         number = state["trial"]["number"]
         trial = person.trials[number]
-        for place in range(state["trial"]["pictures"]):
+        for place in range(state["trial"]["pictures"] + state["trial"]["input"]):
             browser.call(f"/picture/{number}/{place}")
         time.sleep(study.protocol.show_ms * len(trial.pictures) / 1000)
-        is_fake = any(study.pictures[id].source != "real" for id in trial.pictures)
-        wrong = trial.part != "catch" and rng.random() < (share if is_fake else 0.1)
-        first, second = study.protocol.answers
-        answer = (second if trial.truth == first else first) if wrong else trial.truth
+        answer = _answer_to(study, trial, share, fooled, rng)
         sent = {
             "trial": number,
             "answer": answer,
@@ -140,6 +142,17 @@ def take_part(
         }
         state = _accepted(browser.call("/api/answer", sent))
     return person.id
+
+
+def _answer_to(study: Study, trial: Trial, share: float, strengths: Mapping[str, float], rng: random.Random) -> str:
+    sources = [study.pictures[id].source for id in trial.pictures]
+    first, second = study.protocol.answers
+    if not trial.truth:
+        left, right = (strengths[source] for source in sources)
+        return first if rng.random() < left / (left + right) else second
+    is_fake = any(source != "real" for source in sources)
+    wrong = trial.part != "catch" and rng.random() < (share if is_fake else 0.1)
+    return (second if trial.truth == first else first) if wrong else trial.truth
 
 
 def _accepted(answered: tuple[int, Any]) -> dict[str, Any]:

@@ -1,39 +1,27 @@
-"""Participants and answers in SQLite. What was acknowledged is on the disk: a kill or a power failure loses none of it.
+"""Participants and answers. What was acknowledged is on the disk: a kill or a power failure loses none of it.
 
-SQLite writes ahead (WAL) and waits for the disk at every commit (synchronous=FULL). Answers are only ever appended, one for each
-participant and trial; the one exception is a participant who asks to be erased.
+Answers are only ever appended, one for each participant and trial; the one exception is a participant who asks to be erased.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sqlite3
-import threading
+import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from diptych.errors import ConfigError, DataError, StorageError
+from diptych.errors import DataError, StorageError
 from diptych.messages import show
+from diptych.study.database import Sqlite, database_of, storage_errors
+from diptych.study.migrations import migrate
 from diptych.study.protocol import Trial
 
-VERSION = 1
 ABANDONED = 3600  # seconds after which a participant who stopped no longer counts when methods are assigned
-TABLES = """
-CREATE TABLE participants (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, method TEXT NOT NULL, trials TEXT NOT NULL,
-    language TEXT NOT NULL, consent TEXT NOT NULL, code TEXT UNIQUE, simulated INTEGER NOT NULL, joined REAL NOT NULL
-) STRICT;
-CREATE TABLE answers (
-    participant INTEGER NOT NULL REFERENCES participants (number), trial INTEGER NOT NULL, answer TEXT NOT NULL,
-    key TEXT NOT NULL, shown_ms TEXT NOT NULL, frame_ms REAL NOT NULL, response_ms REAL NOT NULL, interrupted INTEGER NOT NULL,
-    views INTEGER NOT NULL, received REAL NOT NULL, PRIMARY KEY (participant, trial)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE erased (code TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
-"""
 
 
 class Refused(Exception):
@@ -62,7 +50,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Participant:
-    """A participant with the trials planned for them and the answers given so far."""
+    """A participant with the trials planned for them and the answers given so far.
+
+    ``again`` says that their browser had taken part before.
+    """
 
     number: int
     id: str
@@ -73,6 +64,7 @@ class Participant:
     simulated: bool
     joined: float
     answers: tuple[Answer, ...]
+    again: bool = False
 
     @property
     def done(self) -> bool:
@@ -87,85 +79,57 @@ class Store:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "answers.sqlite"
-        self._lock = threading.Lock()
-        try:
-            os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
-            self._db.row_factory = sqlite3.Row
-            mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute("PRAGMA foreign_keys=ON")
-            self._db.execute("PRAGMA secure_delete=ON")
-            full = self._db.execute("PRAGMA synchronous").fetchone()[0]
-            if mode != "wal" or full != 2:
-                raise StorageError(f"{show(self.path)}: SQLite cannot write ahead here; put the study on a local disk")
-            with self._transaction():
-                version = self._db.execute("PRAGMA user_version").fetchone()[0]
-                if version > VERSION:
-                    raise ConfigError(f"{show(self.path)}: was written by a newer diptych; update diptych to read it")
-                if version == 0:
-                    for statement in TABLES.split(";")[:-1]:
-                        self._db.execute(statement)
-                    self._db.execute(f"PRAGMA user_version={VERSION}")
-        except (OSError, sqlite3.Error) as error:
-            raise StorageError(f"{show(self.path)}: cannot be opened ({error}); check the disk and its permissions") from error
+        self.folder, self.database = folder, database_of(folder)
+        migrate(self.database)
 
     def close(self) -> None:
         """Close the database."""
-        self._db.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """One transaction, committed on disk when the block ends without an error."""
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        self.database.close()
 
     def least_used(self, methods: Sequence[str], *, simulated: bool = False) -> list[str]:
         """The methods with the fewest participants, among those who finished or were active in the last hour."""
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT p.method, json_array_length(p.trials) AS planned, count(a.trial) AS given, "
-                "max(p.joined, coalesce(max(a.received), 0)) AS last FROM participants p "
-                "LEFT JOIN answers a ON a.participant = p.number WHERE p.simulated = ? GROUP BY p.number",
+        with self.database.reading() as run:
+            rows = run(
+                "SELECT p.method, p.planned, count(a.trial) AS given, p.joined, max(a.received) AS last FROM participants p "
+                "LEFT JOIN answers a ON a.participant = p.number WHERE p.simulated = ? AND p.again = 0 GROUP BY p.number",
                 (int(simulated),),
-            ).fetchall()
+            )
         recent = time.time() - ABANDONED
         counts = dict.fromkeys(methods, 0)
         for row in rows:
-            if row["method"] in counts and (row["given"] == row["planned"] or row["last"] > recent):
+            active = max(row["joined"], row["last"] or 0) > recent
+            if row["method"] in counts and (row["given"] == row["planned"] or active):
                 counts[row["method"]] += 1
         return [method for method in methods if counts[method] == min(counts.values())]
 
     def join(
-        self, id: str, method: str, trials: Sequence[Trial], language: str, consent: str, *, code: str | None, simulated: bool
+        self,
+        id: str,
+        method: str,
+        trials: Sequence[Trial],
+        language: str,
+        consent: str,
+        *,
+        code: str | None,
+        simulated: bool,
+        again: bool = False,
     ) -> None:
-        """Add a participant. Raises Refused when the code was used before."""
+        """Add a participant; ``again`` says that this browser took part before. Raises Refused when the code was used before."""
         plan = json.dumps([trial.to_json() for trial in trials])
-        with self._transaction():
-            if code and self._db.execute("SELECT 1 FROM erased WHERE code = ?", (code,)).fetchone():
+        with self.database.writing() as run:
+            used = code and run("SELECT 1 AS used FROM erased WHERE code = ?", (code,))
+            if used or not run(
+                "INSERT INTO participants (id, method, trials, language, consent, code, simulated, joined, planned, again) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING number",
+                (id, method, plan, language, consent, code, int(simulated), time.time(), len(trials), int(again)),
+            ):
                 raise Refused("this code was used before")
-            try:
-                self._db.execute(
-                    "INSERT INTO participants (id, method, trials, language, consent, code, simulated, joined) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (id, method, plan, language, consent, code, int(simulated), time.time()),
-                )
-            except sqlite3.IntegrityError as error:
-                raise Refused("this code was used before") from error
 
     def id_of_code(self, code: str) -> str | None:
         """The id of the participant who joined with this code."""
-        with self._lock:
-            row = self._db.execute("SELECT id FROM participants WHERE code = ?", (code,)).fetchone()
-        return str(row["id"]) if row else None
+        with self.database.reading() as run:
+            rows = run("SELECT id FROM participants WHERE code = ?", (code,))
+        return str(rows[0]["id"]) if rows else None
 
     def participant(self, id: str) -> Participant | None:
         """One participant with their answers, or None."""
@@ -177,19 +141,16 @@ class Store:
         return self._read("", ())
 
     def _read(self, where: str, values: tuple[str, ...]) -> list[Participant]:
-        with self._lock:
-            self._db.execute("BEGIN")
-            try:
-                people = self._db.execute(f"SELECT * FROM participants {where} ORDER BY number", values).fetchall()  # noqa: S608
-                given: dict[int, list[Answer]] = {row["number"]: [] for row in people}
-                for row in self._db.execute(
-                    f"SELECT * FROM answers WHERE participant IN (SELECT number FROM participants {where}) "  # noqa: S608
-                    "ORDER BY participant, trial",
-                    values,
-                ):
-                    given[row["participant"]].append(_answer(row))
-            finally:
-                self._db.execute("ROLLBACK")
+        with self.database.reading() as run:
+            people = run(f"SELECT * FROM participants {where} ORDER BY number", values)  # noqa: S608
+            answers = run(
+                f"SELECT * FROM answers WHERE participant IN (SELECT number FROM participants {where}) "  # noqa: S608
+                "ORDER BY participant, trial",
+                values,
+            )
+        given: dict[int, list[Answer]] = {row["number"]: [] for row in people}
+        for row in answers:
+            given[row["participant"]].append(_answer(row))
         return [_participant(row, given[row["number"]]) for row in people]
 
     def add(self, participant: Participant, answer: Answer) -> None:
@@ -197,18 +158,18 @@ class Store:
 
         Raises Refused for a trial that was answered otherwise or is not the participant's next.
         """
-        with self._transaction():
-            row = self._db.execute(
+        with self.database.writing() as run:
+            before = run(
                 "SELECT key, answer FROM answers WHERE participant = ? AND trial = ?", (participant.number, answer.trial)
-            ).fetchone()
-            if row:
-                if (row["key"], row["answer"]) == (answer.key, answer.answer):
+            )
+            if before:
+                if (before[0]["key"], before[0]["answer"]) == (answer.key, answer.answer):
                     return
                 raise Refused("this trial was answered before")
-            given = self._db.execute("SELECT count(*) FROM answers WHERE participant = ?", (participant.number,)).fetchone()[0]
+            given = run("SELECT count(*) AS given FROM answers WHERE participant = ?", (participant.number,))[0]["given"]
             if answer.trial != given:
                 raise Refused("this trial is not the next")
-            self._db.execute(
+            run(
                 "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     participant.number,
@@ -226,37 +187,55 @@ class Store:
 
     def erase(self, id: str) -> None:
         """Delete a participant and every answer of theirs. Raises DataError when there is none of this id."""
-        with self._transaction():
-            row = self._db.execute("SELECT number, code FROM participants WHERE id = ?", (id,)).fetchone()
-            if row is None:
+        with self.database.writing() as run:
+            rows = run("SELECT number, code FROM participants WHERE id = ?", (id,))
+            if not rows:
                 raise DataError(f"no participant has the code {show(id)}; it stands on the last page that they saw")
-            self._db.execute("DELETE FROM answers WHERE participant = ?", (row["number"],))
-            self._db.execute("DELETE FROM participants WHERE number = ?", (row["number"],))
-            if row["code"]:
-                self._db.execute("INSERT INTO erased VALUES (?)", (row["code"],))
-        with self._lock:
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that no copy stays in the write-ahead log
+            run("DELETE FROM answers WHERE participant = ?", (rows[0]["number"],))
+            run("DELETE FROM participants WHERE number = ?", (rows[0]["number"],))
+            if rows[0]["code"]:
+                run("INSERT INTO erased VALUES (?)", (rows[0]["code"],))
+        self.database.forget()
 
     def backup(self, target: Path) -> None:
-        """Write a consistent copy while answers come in. Raises StorageError when it cannot be written."""
+        """Write all as of one instant into a new file of SQLite, also while answers come in.
+
+        The file is there whole or not at all. Raises StorageError when it cannot be written or is there already.
+        """
+        draft = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
         try:
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            source, copy = sqlite3.connect(self.path), sqlite3.connect(target)  # its own connection does not hold up the others
-            try:
-                source.backup(copy)
-            finally:
-                source.close()
-                copy.close()
-        except (OSError, sqlite3.Error) as error:
+            with closing(Sqlite(draft)) as copy, closing(database_of(self.folder)) as source:  # so that nobody waits for it
+                migrate(copy)
+                with source.reading() as read, copy.writing() as write:
+                    for table in ("participants", "answers", "erased"):
+                        for row in read(f"SELECT * FROM {table}"):  # noqa: S608
+                            names, marks = ", ".join(row), ", ".join("?" * len(row))
+                            write(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+            os.link(draft, target)  # unlike a rename this replaces nothing
+            sync_folder(target.parent)
+        except (StorageError, OSError, *storage_errors()) as error:  # type: ignore[misc]
             raise StorageError(f"{show(target)}: cannot be written ({error}); choose a name that is free") from error
+        finally:
+            for suffix in ("", "-wal", "-shm"):
+                draft.with_name(draft.name + suffix).unlink(missing_ok=True)
 
 
-def _answer(row: sqlite3.Row) -> Answer:
+def sync_folder(folder: Path) -> None:
+    """Wait until the names of a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _answer(row: Mapping[str, Any]) -> Answer:
     values = {name: row[name] for name in ("trial", "answer", "key", "frame_ms", "response_ms", "views", "received")}
     return Answer(**values, shown_ms=tuple(json.loads(row["shown_ms"])), interrupted=bool(row["interrupted"]))
 
 
-def _participant(row: sqlite3.Row, answers: Sequence[Answer]) -> Participant:
+def _participant(row: Mapping[str, Any], answers: Sequence[Answer]) -> Participant:
     trials = tuple(Trial.from_json(trial) for trial in json.loads(row["trials"]))
     values = {name: row[name] for name in ("number", "id", "method", "language", "consent", "joined")}
-    return Participant(**values, trials=trials, simulated=bool(row["simulated"]), answers=tuple(answers))
+    simulated, again = bool(row["simulated"]), bool(row["again"])
+    return Participant(**values, simulated=simulated, again=again, trials=trials, answers=tuple(answers))

@@ -6,6 +6,23 @@ from pathlib import Path
 
 import yaml
 
+from diptych.study.protocol import Protocol
+
 WORDS: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "words.yaml").read_text(encoding="utf-8"))
 LANGUAGES = {key: words["name"] for key, words in WORDS.items()}
 CONSENT = {key: words["consent"] for key, words in WORDS.items()}
+
+
+def instructions(protocol: Protocol, words: dict[str, str]) -> list[str]:
+    """What a participant is to know before the study begins, as paragraphs."""
+    seconds = f"{protocol.show_ms / 1000:g}"
+    time = words["second" if seconds == "1" else "seconds"].format(n=seconds)
+    practice = words["practice_compare" if protocol.kind == "compare" else "practice"].format(n=protocol.practice)
+    trials = words["trials"].format(n=protocol.trials + protocol.catch)
+    length = [*([practice] if protocol.practice else []), trials, words["once"]]
+    return [
+        words[protocol.kind].format(time=time),
+        *([words["with_input"]] if protocol.inputs else []),
+        " ".join(length),
+        words["look"],
+    ]

@@ -6,7 +6,7 @@ const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[na
 const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const GAP_BEFORE = 900, GAP_BETWEEN = 600; // milliseconds, those of the authors' own page
-const OUTBOX = "diptych-answer";
+const OUTBOX = "diptych-answer", BEFORE = "diptych-took-part";
 
 class Refusal extends Error {}
 
@@ -59,6 +59,21 @@ function kept() {
   }
 }
 
+// Whether this browser took part before, which it remembers even when its cookies are cleared.
+function tookPart() {
+  try {
+    return localStorage.getItem(BEFORE) !== null;
+  } catch {
+    return false;
+  }
+}
+
+function rememberTakingPart() {
+  try {
+    localStorage.setItem(BEFORE, "yes");
+  } catch { /* then invitations alone can tell */ }
+}
+
 async function pause(text) {
   $("pause-text").textContent = text;
   only("pause");
@@ -66,10 +81,12 @@ async function pause(text) {
   await new Promise((resolve) => $("pause-button").addEventListener("click", resolve, { once: true }));
 }
 
-async function load(trial, count) {
-  const frames = [...document.querySelectorAll(".frame")];
-  document.querySelectorAll("figcaption").forEach((caption) => (caption.textContent = ""));
-  return Promise.all(frames.slice(0, count).map(async (place, index) => {
+// Load and decode a trial's pictures into their frames, hidden; the input, which is seen all the time, is the last.
+async function load(trial, count, input) {
+  const frames = [...document.querySelectorAll("#stage .frame")].slice(0, count);
+  document.querySelectorAll("#stage figcaption").forEach((caption) => (caption.textContent = ""));
+  if (input) frames.push(document.querySelector("#input .frame"));
+  return Promise.all(frames.map(async (place, index) => {
     for (let wait = 500; ; wait = Math.min(wait * 2, 15000)) {
       const image = new Image();
       image.alt = "";
@@ -136,7 +153,9 @@ async function run(state) {
   $("question").textContent = words.loading;
   const part = trial.part === "practice" ? "practice_of" : "trial_of";
   $("progress").textContent = fill(words[part], { n: trial.place, total: trial.of });
-  const images = await load(trial.number, trial.pictures);
+  const loaded = await load(trial.number, trial.pictures, trial.input);
+  const images = loaded.slice(0, trial.pictures);
+  loaded.slice(trial.pictures).forEach((image) => image.classList.add("on"));
   say("");
   $("question").textContent = words.watch;
   let interrupted = document.hidden;
@@ -163,7 +182,7 @@ async function run(state) {
 
 async function feedback(images, told) {
   images.forEach((image) => image.classList.add("on"));
-  document.querySelectorAll("figcaption").forEach((caption, index) => (caption.textContent = words[told.sources[index]]));
+  document.querySelectorAll("#stage figcaption").forEach((caption, index) => (caption.textContent = words[told.sources[index]]));
   $("question").textContent = told.correct ? words.correct : words.incorrect;
   $("verdict").hidden = false;
   $("next").focus();
@@ -184,7 +203,7 @@ async function join() {
     await new Promise((resolve) => form.addEventListener("submit", (event) => { event.preventDefault(); resolve(); }, { once: true }));
     const { language, consent } = document.body.dataset;
     try {
-      return await call("/api/join", { language, consent, code: $("code")?.value ?? "" });
+      return await call("/api/join", { language, consent, code: $("code")?.value ?? "", again: tookPart() });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
       say(words[`${error.message}_code`] || words.problem);
@@ -208,8 +227,8 @@ async function main() {
     }
   }
   keep(null);
-  let fresh = state.status === "new";
-  if (fresh) state = await join();
+  if (state.status === "new") state = await join();
+  rememberTakingPart();
   if (state.status === "running" && state.trial.number) await pause(words.resume);
   while (state.status === "running") {
     const before = state.trial.part;
