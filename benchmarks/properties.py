@@ -2,7 +2,8 @@
 
 SANTA: how far a translation is from its source grows with the strength (Spearman's rank correlation, over strengths from 0 to 1).
 UNSB: how far it is after 1 to 5 steps. StegoGAN: b shows squares that a never shows; how well the mask of G_ba finds them (the
-intersection over union of the largest values of the mask, as many as there are pixels of squares).
+intersection over union of the largest values of the mask, as many as there are pixels of squares). Bridge: a square of b has a
+brightness that a does not tell; how well the spread of eight answers ranks the true error, as `diptych translate --maps` does.
 
 Domain a has blue fields of soft blobs, domain b red ones. Each method is trained for some hundred steps at 32 pixels.
 """
@@ -10,20 +11,31 @@ Domain a has blue fields of soft blobs, domain b red ones. Each method is traine
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diptych.inference.calibration import calibration, rank_correlation
+from diptych.inference.uncertainty import Maps, difference
 from diptych.methods import Batch
 from diptych.nets import adjusted
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
+from diptych.snapshot import Snapshot
 from diptych.training.distributed import World
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 
 SIZE = 32
+GAN: dict[str, Any] = {"generator": "resnet_3", "ngf": 16, "ndf": 16, "num_layers": 2}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "santa": GAN,
+    "unsb": GAN,
+    "stegogan": GAN,
+    "bridge": {"ngf": 16, "num_levels": 2, "num_blocks": 1, "num_attention": 0, "steps": 5},
+}
 
 
 def drawn(n: int, random: torch.Generator, *, red: bool, squares: bool = False) -> tuple[Tensor, Tensor]:
@@ -39,21 +51,28 @@ def drawn(n: int, random: torch.Generator, *, red: bool, squares: bool = False) 
     return images, places
 
 
-def trained(method: str, steps: int, squares: bool = False) -> Trainee:
+def drawn_pairs(n: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """n blue images with a green square, and the same in red with a gray square of any brightness."""
+    a, places = drawn(n, random, red=False, squares=True)
+    gray = 2 * torch.rand(n, 1, 1, 1, generator=random) - 1
+    return a, torch.where(places > 0, gray, a.flip(1))
+
+
+def trained(method: str, steps: int, **settings: Any) -> Trainee:
     """A method trained with small networks, on new images in each step."""
-    settings = {"generator": "resnet_3", "ngf": 16, "ndf": 16, "num_layers": 2}
-    recipe = Recipe.create(method, {"method": settings, "train": {"batch_size": 4, "precision": "fp32", "lr": 5e-4}})
+    train = {"batch_size": 4, "precision": "fp32", "lr": 5e-4}
+    recipe = Recipe.create(method, {"method": SETTINGS[method] | settings, "train": train})
     torch.manual_seed(0)
     trainee = Trainee(recipe.method.build(Domain(), Domain(), SIZE), recipe, torch.device("cpu"), World())
     random = torch.Generator().manual_seed(1)
     for _ in range(steps):
-        train_step(trainee, Batch(drawn(4, random, red=False)[0], drawn(4, random, red=True, squares=squares)[0]))
+        if method == "bridge":
+            batch = Batch(*drawn_pairs(4, random))
+        else:
+            squares = method == "stegogan"
+            batch = Batch(drawn(4, random, red=False)[0], drawn(4, random, red=True, squares=squares)[0])
+        train_step(trainee, batch)
     return trainee
-
-
-def ranks(x: Tensor) -> Tensor:
-    """The rank of each value."""
-    return x.argsort().argsort().double()
 
 
 @torch.no_grad()
@@ -79,17 +98,34 @@ def main() -> None:
     """Print one line for each method."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--steps", type=int, default=400, help="training steps of each method (default: 400)")
-    p.add_argument("--method", action="append", choices=("santa", "unsb", "stegogan"), help="only these")
+    p.add_argument("--method", action="append", choices=SETTINGS, help="only these")
+    p.add_argument("--lambda-sb", type=float, default=1.0, help="UNSB's weight of the way (default: 1, as published)")
     args = p.parse_args()
-    for method in args.method or ("santa", "unsb", "stegogan"):
+    for method in args.method or SETTINGS:
         if method == "stegogan":
-            print(f"stegogan: the mask overlaps the squares by {mask_overlap(trained(method, args.steps, True)):.3f}", flush=True)
-            continue
-        option, values = ("strength", [k / 10 for k in range(11)]) if method == "santa" else ("steps", list(range(1, 6)))
-        found = distances(trained(method, args.steps), option, values)
-        correlation = torch.corrcoef(torch.stack([ranks(torch.tensor(values)), ranks(found)]))[0, 1]
-        row = ", ".join(f"{value:g}: {distance:.3f}" for value, distance in zip(values, found.tolist(), strict=True))
-        print(f"{method}: change by {option}: {row}; rank correlation {correlation:.3f}", flush=True)
+            print(f"stegogan: the mask overlaps the squares by {mask_overlap(trained(method, args.steps)):.3f}", flush=True)
+        elif method == "bridge":
+            print(
+                f"bridge: rank correlation of spread with the true error: {spread_ranks(trained(method, args.steps))}", flush=True
+            )
+        else:
+            option, values = ("strength", [k / 10 for k in range(11)]) if method == "santa" else ("steps", list(range(1, 6)))
+            settings = {"lambda_sb": args.lambda_sb} if method == "unsb" else {}
+            found = distances(trained(method, args.steps, **settings), option, values)
+            row = ", ".join(f"{value:g}: {distance:.4f}" for value, distance in zip(values, found.tolist(), strict=True))
+            correlation = rank_correlation(torch.tensor(values).numpy(), found.numpy())
+            print(f"{method}: change by {option}: {row}; rank correlation {correlation:.3f}", flush=True)
+
+
+def spread_ranks(trainee: Trainee, n: int = 16) -> str:
+    """How well the spread ranks the true error on new pairs."""
+    a, b = drawn_pairs(n, torch.Generator().manual_seed(4))
+    maps = Maps(Snapshot(trainee.translators(), Domain(), Domain(), mode="paper"), "a2b", ["spread"], device="cpu")
+    pairs = []
+    for image, truth in zip(Domain().decode(a), b, strict=True):
+        out, found = maps(image)
+        pairs.append((found["spread"].numpy(), difference(out[None], truth[None], Domain())[0].numpy()))
+    return str(calibration(pairs))
 
 
 if __name__ == "__main__":

@@ -52,3 +52,6 @@ Frames = Literal["first", "all"]
 
 Names = Literal["plain", "full"]
 """Whether the name of a result keeps the suffix of its input, see diptych.inference.names."""
+
+MapKind = Literal["cycle", "edges", "spread", "mask"]
+"""What says how far to trust a translation, pixel by pixel, see diptych.inference.uncertainty."""

@@ -11,7 +11,7 @@ from diptych.inference.pytorch import TorchBackend
 from diptych.methods import Batch
 from diptych.methods.bridge import BridgeConfig
 from diptych.nets import VitModnet, adjusted, build_net
-from diptych.nets.bridge import EARLIEST, BridgeSampler, coefficients, scaling, spread
+from diptych.nets.bridge import EARLIEST, BridgeSampler, coefficients, scaling
 from diptych.nets.modes import applied
 from diptych.nets.time_unet import Attention, TimeUNet
 from diptych.pixels import Domain
@@ -150,12 +150,6 @@ def test_the_number_of_steps_is_a_users_choice_over_the_same_weights():
     assert next(other.parameters()) is next(net.parameters()) and not torch.equal(other(y), net(y))
     with pytest.raises(ConfigError, match="at least 1 step, found 0"):
         adjusted(net, steps=0)
-
-
-def test_the_spread_is_the_deviation_of_the_answers():
-    answers = torch.rand(5, 2, 3, 4, 4, dtype=torch.float64)
-    by_hand = answers.numpy().var(0, ddof=1).mean(1) ** 0.5
-    torch.testing.assert_close(spread(answers)[:, 0], torch.from_numpy(by_hand))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 9), (16, 12)])

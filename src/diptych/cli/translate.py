@@ -13,11 +13,13 @@ from typing import get_args
 
 from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, Precision, WorkingSize
 from diptych.cli import command_parser, positive, seed
+from diptych.cli.maps import add_map_options, planned_maps
 
 EXAMPLES = """\
   diptych translate runs/x photos/ --out paintings/
   diptych translate horse2zebra.safetensors zebra.jpg --direction b2a --out horse.jpg
   diptych translate runs/x/snapshot-best.safetensors photos/ --out paintings/ --backend torch --precision fp32
+  diptych translate runs/x data/testA/ --out paintings/ --maps --truth data/testB/
 The same command again translates what is missing. Files that it did not make itself are never replaced."""
 
 
@@ -131,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
         "(default: first)",
     )
     p.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
+    add_map_options(p)
     return p
 
 
@@ -188,6 +191,7 @@ def main(argv: Sequence[str]) -> int:
     manifest = Manifest(folder_of(args.out), made_by)
     left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     already = len(jobs) - len(left)
+    maps = planned_maps(args, snapshot, jobs, made_by, how)
     if others := passed_over([given for given in args.inputs if is_folder(Path(given))]):
         notes.print(f"note: passed over, as they are no images that can be read: {others}", soft_wrap=True)
     for folder in args.inputs:
@@ -196,6 +200,7 @@ def main(argv: Sequence[str]) -> int:
     if args.dry_run:
         for job in left:
             console.print(f"{show(job.source)} -> {show(job.target)}", soft_wrap=True)
+        maps.list()
         notes.print("note: the files were not read, so damaged ones are listed too", soft_wrap=True)
         return 0
     stacks = [job for job in left if is_stack(job, args.frames)]
@@ -246,4 +251,4 @@ def main(argv: Sequence[str]) -> int:
     how_large = f"; {large} by stages, too large to be translated whole in {in_words(memory)}" if large else ""
     tail = (f", {already} were there" if already else "") + (f", {len(problems)} of {len(jobs)} skipped" if problems else "")
     console.print(f"{done} translated into {show(args.out)}{tail}; {choice}{how_large}", soft_wrap=True)
-    return 1 if problems else 0
+    return 1 if maps.write() + len(problems) else 0

@@ -100,6 +100,11 @@ class BridgeSampler(nn.Module):
         self.spec = {"net": "bridge", "kind": kind, "steps": steps, "unet": self.unet.spec}
         self.in_channels = self.out_channels = channels
 
+    @property
+    def has_many_answers(self) -> bool:
+        """Whether seeds differ: a flow has no noise, and a single step gives the mean of all answers."""
+        return self.steps > 1 and self.kind != "flow"
+
     def adjusted(self, steps: int | None = None) -> BridgeSampler:
         """This sampler, over the same weights, with another number of steps. Raises ConfigError unless it is at least 1."""
         if steps is None:
@@ -128,14 +133,9 @@ class BridgeSampler(nn.Module):
             x0 = self.estimate(x, y, s.expand(len(y)))
             now, then = coefficients(self.kind, s), coefficients(self.kind, t)
             if step == 0:
-                drawn = self.noise(y) if self.steps > 1 and self.kind != "flow" else 0.0
+                drawn = self.noise(y) if self.has_many_answers else 0.0
                 x = then.a * y + then.b * x0 + then.c * drawn
                 continue
             kept = then.a / now.a if self.kind == "flow" else then.c / now.c
             x = (then.a - kept * now.a) * y + (then.b - kept * now.b) * x0 + kept * x
         return x.clamp(-1.0, 1.0)
-
-
-def spread(answers: Float[Tensor, "k n c h w"]) -> Float[Tensor, "n 1 h w"]:
-    """How far several answers to one input differ at each pixel: their standard deviation, root mean square over channels."""
-    return answers.var(0).mean(1, keepdim=True).sqrt()
