@@ -15,7 +15,7 @@ ALTERS: dict[Accidental, int] = {"s": 1, "f": -1, "n": 0}
 SEMITONES = (0, 2, 4, 5, 7, 9, 11)  # from C up to C D E F G A B
 LETTERS = "cdefgab"
 SHARPS = (3, 0, 4, 1, 5, 2, 6)  # indices of LETTERS in the order of sharps: F C G D A E B
-CLEFS: dict[str, int] = {"G2": 34, "F4": 22, "C3": 28, "C4": 26, "G2_8": 27}
+CLEFS: dict[str, int] = {"G2": 34, "F4": 22, "C3": 28, "C4": 26, "G2_8": 27, "C1": 32}
 """The diatonic step of the middle line by clef. A clef is its shape and its line; _8 sounds an octave lower."""
 
 

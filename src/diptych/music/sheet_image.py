@@ -21,9 +21,9 @@ from diptych.music.roll import key_position
 HREF = "{http://www.w3.org/1999/xlink}href"
 Sheet = UInt8[np.ndarray, "h w"]
 NOT_PRINTED = {"clef", "keySig", "meterSig", "barLine"}  # the header has its own signs; bar lines are drawn crisp
-CLEF_GLYPHS = {"G2": "E050", "G2_8": "E052", "F4": "E062", "C3": "E05C", "C4": "E05C"}  # SMuFL
+CLEF_GLYPHS = {"G2": "E050", "G2_8": "E052", "F4": "E062", "C3": "E05C", "C4": "E05C", "C1": "E05C"}  # SMuFL
 KEY_GLYPHS: dict[Accidental, str] = {"s": "E262", "f": "E260"}
-CLEF_LINES = {"G2": -2, "G2_8": -2, "F4": 2, "C3": 0, "C4": 2}  # positions upwards from the middle line
+CLEF_LINES = {"G2": -2, "G2_8": -2, "F4": 2, "C3": 0, "C4": 2, "C1": -4}  # positions upwards from the middle line
 
 
 def draw_sheet(engraving: Engraving, measures: Sequence[Measure], layout: Layout, quarter_width: int) -> Sheet:
