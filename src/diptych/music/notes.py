@@ -42,7 +42,7 @@ class Note:
     """One note of a system. Times are in quarters; the onset counts from the system's first downbeat.
 
     ``alter`` is the sounding alteration in semitones, ``accidental`` the sign printed before the note. Notes joined by ties are
-    one note; ``continued`` says that the note is tied over from the previous system.
+    one note; ``continued`` says that the note is tied over from the previous system, ``goes_on`` that it is tied into the next.
     """
 
     onset: Fraction
@@ -53,6 +53,7 @@ class Note:
     accidental: Accidental = ""
     velocity: int = 64
     continued: bool = False
+    goes_on: bool = False
 
     @property
     def offset(self) -> Fraction:
@@ -138,7 +139,7 @@ def without_overlaps(notes: Sequence[Note]) -> tuple[Note, ...]:
         if not line or line[-1].onset != note.onset:
             line.append(note)
     shortened = (
-        replace(note, duration=min(note.duration, after.onset - note.onset)) if after else note
+        replace(note, duration=after.onset - note.onset, goes_on=False) if after and after.onset < note.offset else note
         for line in by_step.values()
         for note, after in pairwise([*line, None])
         if note

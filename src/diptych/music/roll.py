@@ -1,7 +1,7 @@
 """Draw a system of music as a roll and read it back. A roll is an RGB picture in which every staff step has rows of its own.
 
 - Red marks the onset of a note, at 4/5 where the note is tied over from the previous system.
-- Green lasts as long as the note sounds, at 128 + velocity.
+- Green lasts as long as the note sounds, at 128 + velocity; beyond the last bar line where it is tied into the next system.
 - Blue shows staff lines, bar lines and, below them, beats (three eighths apart in 6/8; wider marks where a quarter is wide; lower
   ones between the halves of 2/2). At an onset it shows the printed accidental: upper rows for a sharp, lower rows for a flat,
   both for a natural.
@@ -83,7 +83,8 @@ def _draw_note(roll: Roll, note: Note, system: System, layout: Layout, downbeats
     rows = layout.step_rows(note.staff, note.step - CLEFS[system.clefs[note.staff]])
     first = column_of(note.onset, system, layout, downbeats)
     last = column_of(note.offset, system, layout, downbeats, end=True)
-    roll[rows, first : max(last - 1, first + 1), G] = 128 + note.velocity
+    after = layout.barline_column(downbeats[-1]) + layout.space if note.goes_on else max(last - 1, first + 1)
+    roll[rows, first:after, G] = 128 + note.velocity
     onset = slice(first, first + layout.step_height)
     roll[rows, onset, R] = CONTINUED if note.continued else FULL
     roll[rows, onset, B] = 0
@@ -236,8 +237,9 @@ def _read_notes(
             accidental = _read_accidental(image[rows, column : column + layout.step_height, B], threshold)
             velocity = round(float(image[rows, column : column + max(length, 1), G].mean()) * FULL) - 128
             step = position + CLEFS[system.clefs[staff]]
-            goes_on = continued and column == first
-            notes.append(Note(time, staff, step, 0, until - time, accidental, min(max(velocity, 1), 127), goes_on))
+            held = continued and column == first
+            goes_on = len(downbeats) > len(system.measures) and column + length > layout.barline_column(downbeats[-1]) + 1
+            notes.append(Note(time, staff, step, 0, until - time, accidental, min(max(velocity, 1), 127), held, goes_on))
     return notes
 
 

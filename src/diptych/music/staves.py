@@ -161,7 +161,7 @@ def _width(notes: Sequence[Note], lengths: Sequence[Fraction], layout: Layout) -
 def _cut(note: Note, start: Fraction, end: Fraction) -> Note:
     """Return the part of a note inside a system, timed from the system's first downbeat."""
     onset, offset = max(note.onset, start), min(note.offset, end)
-    return replace(note, onset=onset - start, duration=offset - onset, continued=note.onset < start)
+    return replace(note, onset=onset - start, duration=offset - onset, continued=note.onset < start, goes_on=note.offset > end)
 
 
 def to_song(found: Iterable[System]) -> Song:
