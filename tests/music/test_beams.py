@@ -8,6 +8,7 @@ import pytest
 from diptych.music.beams import beat_of, rebeam
 
 METERS = {"4/4": Fraction(1), "6/8": Fraction(3, 2), "3/4": Fraction(1), "9/8": Fraction(3, 2), "4/8": Fraction(1)}
+METERS |= {"2/2": Fraction(2), "3/2": Fraction(2), "6/16": Fraction(3, 4), "5/8": Fraction(1, 2), "7/16": Fraction(1, 4)}
 
 
 def layer(meter, events):
@@ -49,6 +50,14 @@ def groups(mei):
         ("4/4", "( 8 8 8 ) ( 8 8 8 ) ( 8 8 8 ) 8 8", [3, 3, 3, 2]),
         ("4/4", "( 8 8 8 ) ( 8 8 8 ) 16 16 16 16 4", [3, 3, 4]),
         ("4/4", "( 8 8 ( 16 16 16 ) ) 8 8 2", [2, 3, 2]),
+        ("2/2", "8 8 8 8 8 8 8 8", [4, 4]),
+        ("6/16", "16 16 16 16 16 16", [3, 3]),
+        ("5/8", "8 8 8 8 8", [3, 2]),
+        ("5/8", "16 16 16 16 16 16 16 16 16 16", [6, 4]),
+        ("7/8", "8 8 8 8 8 8 8", [2, 2, 3]),
+        ("11/8", "8 8 8 8 8 8 8 8 8 8 8", [3, 3, 3, 2]),
+        ("13/8", "8 8 8 8 8 8 8 8 8 8 8 8 8", [3, 3, 3, 2, 2]),
+        ("5/16", "16 16 16 16 16", [3, 2]),
     ],
 )
 def test_beams_follow_the_beats_and_nothing_else(meter, events, expected):
@@ -61,7 +70,7 @@ def test_beams_follow_the_beats_and_nothing_else(meter, events, expected):
 
 
 @pytest.mark.parametrize(("meter", "beat"), METERS.items())
-def test_eighths_in_threes_make_a_beat_of_three(meter, beat):
+def test_a_beat_follows_from_the_meter(meter, beat):
     assert beat_of(*map(int, meter.split("/"))) == beat
 
 
@@ -71,3 +80,19 @@ def test_a_meter_holds_until_the_next():
     for measure in layer("4/4", "8 8 8 8 8 8").iter("measure"):
         mei.append(measure)
     assert groups(rebeam(mei)) == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("meter", "pickup", "whole", "expected"),
+    [
+        ("4/4", "8 8 8", "1", [2]),  # after the middle of a beat: one eighth, and two
+        ("6/8", "8 8 8 8", "8 8 8 4.", [3, 3]),
+        ("5/8", "8 8 8", "4. 4", [2]),
+        ("4/4", "1", "8 8 8 4", [2]),  # a short last measure begins on a beat
+    ],
+)
+def test_the_groups_of_a_pickup_end_with_its_measure(meter, pickup, whole, expected):
+    mei = layer(meter, pickup)
+    mei.extend(layer(meter, whole).iter("measure"))
+    assert groups(rebeam(mei)) == expected
+    assert mei.find("measure//layer")[0].tag == "note"

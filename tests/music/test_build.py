@@ -6,7 +6,7 @@ import pytest
 
 from diptych.errors import ConfigError
 from diptych.music.build import BuildConfig, assign_splits, build
-from diptych.music.composers import composer_key
+from diptych.music.composers import composer_key, group_by_composer
 from tests.music.songs import melody, mxl, score
 
 CONFIG = BuildConfig(test=0, val=0)
@@ -76,7 +76,9 @@ def test_each_tune_of_a_file_is_a_work_with_a_name_of_its_own(tmp_path):
         ("Music by Franz Schubert", "schubert f"), ("Music: Franz Schubert", "schubert f"),
         ("composed by Franz Schubert", "schubert f"), ("comp. Franz Schubert", "schubert f"),
         ("Comp. by: F. Schubert", "schubert f"), ("Composed by : Franz Schubert", "schubert f"),
-        ("Schubert", "schubert"), ("Jacobs-Bond", "jacobs bond"), ("1797-1828", "1797-1828"), ("Bruno Musical", "musical b"),
+        ("Schubert", "schubert"), ("Jacobs-Bond", "jacobs bond"), ("1797-1828", "1797-1828"),
+        ("van Beethoven, Ludwig", "beethoven l"), ("Ludwig van Beethoven", "beethoven l"), ("L. v. Beethoven", "beethoven l"),
+        ("F.Schubert", "schubert f"), ("Mendelssohn-Bartholdy, F.", "mendelssohn bartholdy f"), ("Bruno Musical", "musical b"),
     ],
 )  # fmt: skip
 def test_a_person_is_known_through_what_stands_beside_the_name(name, who):
@@ -89,4 +91,13 @@ def test_a_family_name_alone_is_the_one_person_of_that_family(tmp_path):
     )
     splits = [[work.split for work in assign_splits(files, BuildConfig(seed=seed, test=0.6))] for seed in range(40)]
     assert all(split[0] == split[1] for split in splits) and {split[0] for split in splits} == {"test", "train"}
-    assert all(any(split[k] != split[other] for split in splits) for k, other in ((2, 4), (3, 4), (5, 6)))
+    assert all(any(split[k] != split[other] for split in splits) for k, other in ((2, 3), (2, 4), (3, 4)))
+    assert all(split[5] == split[6] for split in splits)
+
+
+def test_names_that_share_a_family_name_and_an_initial_are_one_person():
+    names = ["Felix Mendelssohn", "F. Mendelssohn-Bartholdy", "Felix Mendelssohn Bartholdy", "Bartholdy", "Clara Schumann"]
+    names += ["Robert Schumann", "Schumann", "Wolfgang Amadeus Mozart", "Mozart, W.A.", "Franz Xaver Mozart", "1900", "1901"]
+    people = group_by_composer({str(k): name for k, name in enumerate(names)})
+    same = [[k for k in range(len(names)) if people[str(k)] == who] for who in dict.fromkeys(people.values())]
+    assert same == [[0, 1, 2, 3], [4], [5], [6], [7, 8], [9], [10], [11]]

@@ -18,6 +18,7 @@ from diptych.music.mei import load_mei, parts
 from diptych.music.notes import CLEFS, apply_accidentals
 from diptych.music.roll import column_of, read_roll
 from diptych.music.score_files import find_scores, read_text, tunes
+from diptych.music.staves import to_song
 from tests.music.songs import CONTAINER, attributes, melody, mxl, note, score
 
 
@@ -59,7 +60,7 @@ def test_the_roll_says_what_the_system_says(tmp_path):
         assert read_roll(each.roll, Layout()) == each.system == apply_accidentals(each.system)
 
 
-def test_a_tied_note_is_one_and_no_system_begins_or_ends_in_it(tmp_path):
+def test_a_tied_note_is_one_also_over_many_systems(tmp_path):
     bars = [attributes() + note("c5", 4, tie="start"), note("c5", 2, tie="stop") + note("d5", 2), note("e5", 4)]
     found, left_out = made(tmp_path, bars)
     assert [(n.midi, n.duration) for n in found[0].system.notes] == [(72, 6), (74, 2)]
@@ -70,8 +71,37 @@ def test_a_tied_note_is_one_and_no_system_begins_or_ends_in_it(tmp_path):
         note("e5", 4),
     ]
     found, left_out = made(tmp_path, long)
-    assert [n.midi for each in found for n in each.system.notes] == [76]
-    assert left_out == {"no end without a held note": 1, "begins in a held note": 4}
+    assert not left_out and len(found) == 3
+    assert [(n.continued, n.goes_on) for each in found for n in each.system.notes] == [
+        (False, True), (True, True), (True, False), (False, False),
+    ]  # fmt: skip
+    assert [(n.onset, n.end, n.pitch) for n in to_song([each.system for each in found]).notes] == [(0, 20, 72), (20, 24, 76)]
+    assert [read_roll(each.roll, Layout()) for each in found] == [each.system for each in found]
+
+
+def test_ties_over_the_end_of_a_system_are_drawn(tmp_path):
+    """The same bars without ties have less ink behind the last bar line and in front of the first note, and nowhere else."""
+    tied = [attributes() + note("c5", 4, tie="start"), *[note("c5", 4, tie="stop start")] * 3, note("c5", 4, tie="stop")]
+    plain = [attributes() + note("c5", 4), *[note("c5", 4)] * 4]
+    ties, bare = (made(tmp_path, bars)[0] for bars in (tied, plain))
+    layout = Layout()
+    first, last = (layout.downbeat_columns(ties[0].system.measures, 6)[k] for k in (0, -1))
+    more = [np.flatnonzero((bare[k].sheet.astype(int) - ties[k].sheet > 40).any(0)) for k in (0, 1)]
+    assert more[0].max() > layout.barline_column(last) and more[1].min() < first
+    assert more[0].max() <= layout.barline_column(last) + 2 * layout.space and more[1].min() >= first - 2 * layout.space
+
+
+TREMOLO = '<notations><ornaments><tremolo type="{kind}">3</tremolo></ornaments></notations></note>'
+
+
+def test_a_tremolo_is_its_note_and_one_of_two_notes_is_left_out(tmp_path):
+    single = note("c5", 2).replace("</note>", TREMOLO.format(kind="single"))
+    found, left_out = made(tmp_path, [attributes() + single + note("d5", 2)])
+    assert [(n.onset, n.midi, n.duration) for n in found[0].system.notes] == [(0, 72, 2), (2, 74, 2)] and not left_out
+    pair = [note(p, 1).replace("<type>quarter", "<type>half") for p in ("c5", "e5")]
+    pair = [n.replace("</note>", TREMOLO.format(kind=kind)) for n, kind in zip(pair, ("start", "stop"), strict=True)]
+    found, left_out = made(tmp_path, [attributes() + note("d5", 4), "".join(pair) + note("d5", 2), note("d5", 4)])
+    assert left_out == {"a tremolo of two notes": 1} and [each.measure for each in found] == [0, 2]
 
 
 def test_ties_in_a_circle_come_to_an_end():

@@ -1,14 +1,16 @@
 """A system of music is drawn as a roll and read back: the same notes, in every clef and key, at both widths and both scales."""
 
+import re
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from diptych.music.beams import COMPOUND, SIMPLE
+from diptych.music.beams import COMPOUND, EIGHTHS, HALF, SIMPLE
 from diptych.music.layout import QUARTER_WIDTHS, Layout
+from diptych.music.mei import plain_xml, verovio_toolkit
 from diptych.music.notes import CLEFS, Note, System, apply_accidentals, with_accidentals, without_overlaps
-from diptych.music.roll import draw_roll, read_roll
+from diptych.music.roll import draw_roll, key_position, read_roll
 
 GRID = [Fraction(k, 24) for k in (3, 6, 8, 12, 16, 18, 24, 36, 48)]
 
@@ -33,6 +35,10 @@ def random_system(seed, layout):
                     notes.append(Note(time, staff, CLEFS[clef] + int(position), alter, duration, "", velocity))
             time += duration
     beat = COMPOUND if length % COMPOUND == 0 else SIMPLE
+    if length == 4 and random.integers(2):
+        beat = HALF
+    elif length % 1 and length > 2:
+        beat = EIGHTHS
     system = System(clefs, int(random.integers(-7, 8)), (length,) * count, quarter_width, without_overlaps(notes), beat)
     return with_accidentals(system)
 
@@ -108,3 +114,24 @@ def test_the_key_needs_no_accidental_and_its_naturals_do():
 def test_one_step_sounds_once_at_a_time():
     long, short, later = (Note(Fraction(t), 0, 30, 0, Fraction(d)) for t, d in ((0, 4), (0, 1), (2, 1)))
     assert [(n.onset, n.duration) for n in without_overlaps([short, later, long])] == [(0, 2), (2, 1)]
+
+
+@pytest.mark.parametrize("clef", CLEFS)
+def test_keys_stand_where_verovio_engraves_them(clef):
+    for accidental, signature in (("s", "7s"), ("f", "7f")):
+        engraver = verovio_toolkit()
+        engraver.resetOptions()
+        below = ' dis="8" dis.place="below"' if clef.endswith("_8") else ""
+        signs = f'<clef shape="{clef[0]}" line="{clef[1]}"{below}/><keySig sig="{signature}"/>'
+        score = f'<scoreDef><staffGrp><staffDef n="1" lines="5">{signs}</staffDef></staffGrp></scoreDef>'
+        score += '<section><measure><staff n="1"><layer><mRest/></layer></staff></measure></section>'
+        head = '<mei xmlns="http://www.music-encoding.org/ns/mei"><music><body><mdiv>'
+        assert engraver.loadData(f"{head}<score>{score}</score></mdiv></body></music></mei>")
+        svg = plain_xml(engraver.renderToSVG(1))
+        engraver.resetOptions()
+        lines = [path.get("d") for path in next(g for g in svg.iter("g") if g.get("class") == "staff") if path.tag == "path"]
+        top, middle, *_ = (int(re.match(r"M-?\d+ (-?\d+)", line)[1]) for line in (lines[0], lines[2]))
+        signs = [next(g.iter("use")) for g in svg.iter("g") if g.get("class", "").startswith("keyAccid")]
+        rows = [float(re.match(r"translate\(-?[\d.]+,? (-?[\d.]+)\)", sign.get("transform"))[1]) for sign in signs]
+        drawn = [round((middle - row) / (middle - top) * 4) for row in rows]
+        assert [key_position(accidental, index, clef) for index in range(7)] == drawn

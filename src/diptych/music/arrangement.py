@@ -26,12 +26,16 @@ MAX_SPAN, MAX_WIDE = 16, 0.02  # semitones from the lowest to the highest note t
 
 @dataclass(frozen=True)
 class ScoreMeasure:
-    """One measure: onset and length in quarters, its meter, and its key signature in fifths."""
+    """One measure: onset and length in quarters, its meter, its key signature in fifths, and the length that it would have.
+
+    ``whole`` is more than ``length`` for a pickup at the beginning of a piece.
+    """
 
     start: Fraction
     length: Fraction
     meter: Meter
     fifths: int
+    whole: Fraction
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
     """
     keys = song.keys or (Key(Fraction(0), estimate_key(song.notes)),)
     measures = tuple(
-        ScoreMeasure(start, length, meter, _key_at(start, keys).fifths) for start, length, meter in measures_of(song)
+        ScoreMeasure(start, length, meter, _key_at(start, keys).fifths, length if start else max(length, meter.length))
+        for start, length, meter in measures_of(song)
     )
     tracks = song.tracks or tuple(Track(number) for number in sorted({note.track for note in song.notes}))
     parts: list[Part] = []

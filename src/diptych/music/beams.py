@@ -1,22 +1,56 @@
-"""Beam notes by the beat. A roll cannot show how a source groups them, by syllable or by taste."""
+"""Beam notes by the beats of their meter. A roll cannot show how a source groups them, by syllable or by taste."""
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from itertools import groupby
+from itertools import accumulate, groupby
 
 FLAGGED_DURATIONS = ("8", "16", "32", "64", "128")
 EVENTS = ("note", "chord", "rest", "space")
-SIMPLE, COMPOUND = BEATS = (Fraction(1), Fraction(3, 2))  # quarters a beat; COMPOUND in 3/8, 6/8, 9/8, 12/8
+SIMPLE, COMPOUND, HALF = Fraction(1), Fraction(3, 2), Fraction(2)
+COMPOUND_SIXTEENTHS = Fraction(3, 4)
+IRREGULAR = EIGHTHS, SIXTEENTHS = Fraction(1, 2), Fraction(1, 4)
+BEATS = SIMPLE, COMPOUND, HALF, COMPOUND_SIXTEENTHS, EIGHTHS, SIXTEENTHS
+"""Lengths of a beat in quarters: SIMPLE in 3/4, COMPOUND in 6/8, HALF in 2/2, three sixteenths in 6/16. In irregular meters, such
+as 5/8 and 7/16, the unit is the beat."""
+IRREGULAR_GROUPS = {5: (3, 2), 7: (2, 2, 3)}
+"""The usual groups of the units of an irregular meter. Longer ones have groups of three, and at the end one or two of two."""
+MIN_PICKUP_GAP = Fraction(1, 8)  # in quarters: measures whose lengths differ by less have one length
 Timed = tuple[ET.Element, Fraction]
 """An element of a layer and its onset in quarters from the beginning of its measure."""
 
 
 def beat_of(count: int, unit: int) -> Fraction:
-    """Return the length of a beat of a meter in quarters: 3/2 where eighths go in threes, else 1."""
-    return COMPOUND if unit == 8 and count % 3 == 0 else SIMPLE
+    """Return the length of a beat of a meter in quarters (see BEATS)."""
+    if unit in (8, 16):
+        if count % 3 == 0:
+            return Fraction(12, unit)
+        return Fraction(4, unit) if count % 2 and count > 3 else SIMPLE
+    return HALF if unit == 2 else SIMPLE
+
+
+def group_starts(length: Fraction, beat: Fraction, after: Fraction = Fraction(0)) -> list[Fraction]:
+    """Return where the groups of a measure begin that beams join, in quarters from its beginning.
+
+    A measure that is shorter than the one ``after`` it is a pickup, whose groups are those at the end of a whole measure.
+    """
+    whole = after if after - length >= MIN_PICKUP_GAP else length
+    if beat in IRREGULAR:
+        starts = [start * beat for start in accumulate(_irregular_groups(max(1, round(whole / beat))), initial=0)]
+    else:
+        starts = [k * beat for k in range(math.ceil(whole / beat))]
+    return [Fraction(0), *(start - whole + length for start in starts if whole - length < start < whole)]
+
+
+def _irregular_groups(count: int) -> tuple[int, ...]:
+    if count in IRREGULAR_GROUPS:
+        return IRREGULAR_GROUPS[count]
+    twos = -count % 3 if count > 1 else 0
+    return (3,) * ((count - 2 * twos) // 3) + (2,) * twos + (1,) * (count == 1)
 
 
 def beat_in(element: ET.Element) -> Fraction | None:
@@ -29,13 +63,23 @@ def beat_in(element: ET.Element) -> Fraction | None:
 
 
 def rebeam(mei: ET.Element) -> ET.Element:
-    """Beam the notes with flags that follow each other within one beat or one tuplet. The score is changed in place."""
+    """Beam the notes with flags that follow each other in one group of a measure or tuplet. The score is changed in place."""
     beat = SIMPLE
+    measures: list[tuple[Fraction, list[ET.Element]]] = []  # the beat and the layers of each measure
+    lengths: list[Fraction] = []
+    layers: dict[ET.Element, list[Timed]] = {}
     for element in mei.iter():
         if element.tag in ("scoreDef", "staffDef"):
             beat = beat_in(element) or beat
-        elif element.tag == "layer":
-            element[:] = _grouped(_timed(_unbeamed(element), Fraction(0), Fraction(1))[0], beat)
+        elif element.tag == "measure":
+            timed = {layer: _timed(_unbeamed(layer), Fraction(0), Fraction(1)) for layer in element.iter("layer")}
+            measures.append((beat, list(timed)))
+            lengths.append(max((end for _, end in timed.values()), default=Fraction(0)))
+            layers |= {layer: found for layer, (found, _) in timed.items()}
+    for (beat, inside), length, after in zip(measures, lengths, [*lengths[1:], Fraction(0)], strict=False):
+        starts = group_starts(length, beat, after)
+        for layer in inside:
+            layer[:] = _grouped(layers[layer], starts)
     return mei
 
 
@@ -54,7 +98,7 @@ def _timed(children: Iterable[ET.Element], start: Fraction, scale: Fraction) -> 
         found.append((child, time))
         if child.tag == "tuplet":
             inner, time = _timed(_unbeamed(child), time, scale * _ratio(child))
-            child[:] = _grouped(inner, None)
+            child[:] = _grouped(inner)
         else:
             time += _length(child, scale)
     return found, time
@@ -72,13 +116,13 @@ def _length(event: ET.Element, scale: Fraction) -> Fraction:
     return Fraction(4, int(event.get("dur", 4))) * (2 - Fraction(1, 2**dots)) * scale
 
 
-def _grouped(events: Iterable[Timed], beat: Fraction | None) -> list[ET.Element]:
-    """Put a beam around each run of notes with flags in one beat; ``beat`` is None inside a tuplet, which is one group."""
+def _grouped(events: Iterable[Timed], starts: Sequence[Fraction] = ()) -> list[ET.Element]:
+    """Put a beam around each run of notes with flags in one group; a tuplet is one group, without ``starts``."""
 
     def place(event: Timed) -> tuple[bool, int]:
         element, time = event
         flagged = element.tag in ("note", "chord") and element.get("dur") in FLAGGED_DURATIONS
-        return flagged, int(time // beat) if beat else 0
+        return flagged, bisect_right(starts, time)
 
     found: list[ET.Element] = []
     for (flagged, _), group in groupby(events, place):

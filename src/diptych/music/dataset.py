@@ -92,7 +92,10 @@ def examples(built: MusicDataset, split: str, most: int) -> Iterator[tuple[Syste
 
 def to_json(system: System) -> dict[str, Any]:
     """Encode a system as plain values. Times are fractions as text, notes are lists in the order of Note's fields."""
-    notes = [[str(n.onset), n.staff, n.step, n.alter, str(n.duration), n.accidental, n.velocity] for n in system.notes]
+    notes = [
+        [str(n.onset), n.staff, n.step, n.alter, str(n.duration), n.accidental, n.velocity, n.continued, n.goes_on]
+        for n in system.notes
+    ]
     measures = [str(length) for length in system.measures]
     signs = {"clefs": system.clefs, "fifths": system.fifths, "beat": str(system.beat)}
     return signs | {"measures": measures, "quarter": system.quarter_width, "notes": notes}

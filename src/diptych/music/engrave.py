@@ -10,7 +10,7 @@ import re
 import statistics
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -18,7 +18,7 @@ from typing import Any
 
 from diptych.errors import DataError
 from diptych.music.beams import SIMPLE, beat_in
-from diptych.music.mei import ID, plain_xml, verovio_toolkit
+from diptych.music.mei import ID, LOST, plain_xml, verovio_toolkit
 from diptych.music.notes import ALTERS, CLEFS, Accidental, Note, step_of
 
 UNITS_PER_SPACE = 180  # verovio's units in a staff space
@@ -50,8 +50,8 @@ VEROVIO_OPTIONS: dict[str, Any] = {
 class Measure:
     """One engraved measure: length and beat in quarters, clefs, key, notes timed from its downbeat, and its drawing.
 
-    ``downbeat_x`` is the x of its downbeat and ``middles`` the y of each staff's middle line, in verovio's units. ``tied_in`` and
-    ``tied_out`` say whether a note is tied into it and out of it. ``reject_reason`` is empty for a measure that can be used.
+    ``downbeat_x`` is the x of its downbeat and ``middles`` the y of each staff's middle line, in verovio's units.
+    ``reject_reason`` is empty for a measure that can be used.
     """
 
     length: Fraction
@@ -64,10 +64,8 @@ class Measure:
     """The staff of each tie, whether it ends in the next measure, and its curve."""
     downbeat_x: float = 0.0
     middles: tuple[int, ...] = ()
-    held: list[tuple[Fraction, int, int]] = field(default_factory=list)
-    """Onset, staff and step of the heads that a tie leads to, which are printed but are no notes of their own."""
-    tied_in: bool = False
-    tied_out: bool = False
+    held: list[Note] = field(default_factory=list)
+    """The heads that a tie leads to, which are printed but are no notes of their own, up to the end of the last tied one."""
     reject_reason: str = ""
 
 
@@ -98,7 +96,6 @@ def engrave(mei: ET.Element, quarter_width: int, font: str = "Leipzig") -> Engra
     measures = [
         _measure(element, signatures, groups[element.get(ID, "")], times, held, quarter_width) for element, signatures in walked
     ]
-    _mark_ties_across_barlines(measures)
     return Engraving(measures, [*root.iter("defs"), *header_glyphs(font)])
 
 
@@ -143,26 +140,17 @@ def _times(timemap: list[dict[str, Any]]) -> Times:
 
 
 def _merge_ties(times: Times, mei: ET.Element) -> set[str]:
-    """Extend the first of tied notes to the end of the last; return the ids of the other tied notes."""
+    """Extend each of some tied notes to the end of the last; return the ids of all but the first."""
     follow = {tie.get("startid", "#")[1:]: tie.get("endid", "#")[1:] for tie in mei.iter("tie")}
     held = set(follow.values())
     for first in follow.keys() - held:
-        last = first
-        while last in follow:  # follow each tie once, so that ties in a circle, in a damaged score, end
-            last = follow.pop(last)
-        if first in times and last in times:
-            times[first] = times[first][0], times[last][1]
+        chain = [first]
+        while chain[-1] in follow:  # follow each tie once, so that ties in a circle, in a damaged score, end
+            chain.append(follow.pop(chain[-1]))
+        if all(name in times for name in chain):
+            for name in chain:
+                times[name] = times[name][0], times[chain[-1]][1]
     return held
-
-
-def _mark_ties_across_barlines(measures: list[Measure]) -> None:
-    """Mark the measures that notes are tied out of and into."""
-    for index, measure in enumerate(measures):
-        longest = max((note.offset for note in measure.notes), default=Fraction(0)) - measure.length
-        while longest > 0 and index + 1 < len(measures):
-            measures[index].tied_out = measures[index + 1].tied_in = True
-            index += 1
-            longest -= measures[index].length
 
 
 Signatures = tuple[Fraction, tuple[str, ...], int]
@@ -239,7 +227,7 @@ def _measure(
                 measure.reject_reason = "a note stands on another step than it sounds"
                 return measure
             if name in held:
-                measure.held.append((found.onset, staff, found.step))
+                measure.held.append(replace(found, continued=True))
             else:
                 measure.notes.append(found)
             heads.append((staff, found.onset, x - float(found.onset) * quarter_width * UNITS_PER_SPACE))
@@ -261,6 +249,8 @@ def _middle(staff: ET.Element) -> int | None:
 
 def _reason_to_reject(element: ET.Element, measure: Measure) -> str:
     """Return why a measure cannot be used because of its content, or an empty string."""
+    if element.get(LOST):
+        return element.get(LOST, "")
     if not 0 < measure.length <= 16:
         return "of no usual length"
     if any(clef not in CLEFS for clef in measure.clefs):

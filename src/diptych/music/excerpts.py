@@ -36,7 +36,7 @@ class Excerpt:
     @property
     def digest(self) -> str:
         """A hash of the notes and their places, equal for equal music from different scores."""
-        notes = [(n.onset, n.staff, n.step, n.alter, n.duration, n.accidental) for n in self.system.notes]
+        notes = [(n.onset, n.staff, n.step, n.alter, n.duration, n.accidental, n.continued, n.goes_on) for n in self.system.notes]
         return hashlib.sha256(
             repr((self.system.clefs, self.system.fifths, self.system.quarter_width, notes)).encode()
         ).hexdigest()
@@ -80,9 +80,12 @@ def _part(mei: ET.Element, part: int, layout: Layout, font: str, left_out: Count
             index += 1
             continue
         measures, system = taken
-        picture = draw_sheet(engravings[system.quarter_width], measures, layout, system.quarter_width)
+        measures_before = engravings[system.quarter_width].measures[:index]
+        picture = draw_sheet(
+            engravings[system.quarter_width], measures, layout, system.quarter_width, measures_before[-1] if index else None
+        )
         starts = zip(system.measure_starts, measures, strict=False)
-        held = tuple((start + onset, staff, step) for start, measure in starts for onset, staff, step in measure.held)
+        held = tuple((start + n.onset, n.staff, n.step) for start, measure in starts for n in measure.held if start + n.onset)
         yield Excerpt(part, index, system, draw_roll(system, layout), picture, held)
         index += len(measures)
 
@@ -90,24 +93,19 @@ def _part(mei: ET.Element, part: int, layout: Layout, font: str, left_out: Count
 def _window(
     engraving: Engraving, first: int, layout: Layout, quarter_width: int
 ) -> tuple[tuple[list[Measure], System] | None, str]:
-    """Take as many usable measures as fit from ``first`` on, up to a bar line that no tie crosses, or say why none can be."""
+    """Take as many usable measures as fit from ``first`` on, or say why none can be."""
     start = engraving.measures[first]
-    if start.tied_in:
-        return None, "begins in a held note"
     measures: list[Measure] = []
     for measure in engraving.measures[first:]:
         same = (measure.clefs, measure.fifths, measure.beat) == (start.clefs, start.fifths, start.beat)
         if measure.reject_reason or not same or not layout.fits([m.length for m in [*measures, measure]], quarter_width):
             break
         measures.append(measure)
-    if not measures:
-        return None, start.reject_reason or "too long for a system"
-    reason = "no end without a held note"
+    reason = start.reject_reason or "too long for a system"
     while measures:
-        if not measures[-1].tied_out:
-            system, reason = _system(measures, layout, quarter_width)
-            if system:
-                return (measures, system), ""
+        system, reason = _system(measures, layout, quarter_width)
+        if system:
+            return (measures, system), ""
         measures.pop()
     return None, reason
 
@@ -117,6 +115,7 @@ def _system(measures: Sequence[Measure], layout: Layout, quarter_width: int) -> 
     lengths = tuple(measure.length for measure in measures)
     starts = accumulate(lengths, initial=Fraction(0))
     notes = [replace(n, onset=n.onset + start) for measure, start in zip(measures, starts, strict=False) for n in measure.notes]
+    notes += [note for note in measures[0].held if not note.onset]  # tied over from the system before
     if not notes:
         return None, "no notes"
     clefs = measures[0].clefs
@@ -126,7 +125,8 @@ def _system(measures: Sequence[Measure], layout: Layout, quarter_width: int) -> 
     for note in notes:
         if alters.setdefault((note.staff, note.step, note.onset), note.alter) != note.alter:
             return None, "two notes on one step at once"
-    system = System(clefs, measures[0].fifths, lengths, quarter_width, without_overlaps(notes), measures[0].beat)
+    whole = [_until(note, sum(lengths, Fraction(0))) for note in without_overlaps(notes)]
+    system = System(clefs, measures[0].fifths, lengths, quarter_width, tuple(whole), measures[0].beat)
     if apply_accidentals(system) != system:
         return None, "accidentals that do not say how it sounds"
     seen = read_roll(draw_roll(system, layout), layout)
@@ -137,5 +137,10 @@ def _system(measures: Sequence[Measure], layout: Layout, quarter_width: int) -> 
     return (replace(seen, measures=lengths, beat=system.beat), "") if moved <= tick else (None, "notes too close in time")
 
 
-def _written(note: Note) -> tuple[int, int, int, str]:
-    return note.staff, note.step, note.alter, note.accidental
+def _until(note: Note, end: Fraction) -> Note:
+    """Return a note that ends with its system; one that goes on is tied into the next."""
+    return replace(note, duration=min(note.offset, end) - note.onset, goes_on=note.offset > end)
+
+
+def _written(note: Note) -> tuple[int, int, int, str, bool, bool]:
+    return note.staff, note.step, note.alter, note.accidental, note.continued, note.goes_on

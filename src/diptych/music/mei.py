@@ -24,6 +24,16 @@ DROPPED_ATTRIBUTES = {  # attributes that print more than the notes, or that dep
     *("stem.dir", "stem.len", "ploc", "oloc", "ho", "vo", "curvedir", "bulge"),
     *("bracket.visible", "bracket.place", "num.visible", "num.place", "num.format"),
 }
+LASTING = ("layer", "beam", "tuplet", "bTrem")  # elements whose content takes time
+TIMED = {
+    "fTrem": "a tremolo of two notes",
+    **dict.fromkeys(("beatRpt", "halfmRpt", "mRpt", "mRpt2", "multiRpt"), "a repeat sign in place of notes"),
+    **dict.fromkeys(
+        ("multiRest", "tabGrp", "ligature", "unclear", "supplied", "add", "orig", "reg"), "notation that is not read"
+    ),
+}
+"""What takes time and is removed: the measure cannot be used, by the reason that stands here."""
+LOST = "label"  # the attribute of a measure that holds the reason
 INVISIBLE_RESTS = {"rest": "space", "mRest": "mSpace"}
 
 
@@ -87,7 +97,9 @@ def select_staves(mei: ET.Element, staves: list[str]) -> ET.Element:
     return root
 
 
-def _reduce(element: ET.Element, staves: set[str]) -> None:
+def _reduce(element: ET.Element, staves: set[str]) -> str:
+    """Reduce an element in place; return the name of something that took time in it and was removed, or an empty string."""
+    lost = ""
     for name in DROPPED_ATTRIBUTES & element.attrib.keys():
         del element.attrib[name]
     if element.tag in INVISIBLE_RESTS and element.get("visible") == "false":
@@ -96,13 +108,19 @@ def _reduce(element: ET.Element, staves: set[str]) -> None:
     kept: list[ET.Element] = []
     for child in list(element):
         tag = child.tag if isinstance(child.tag, str) else ""
-        if tag in ("ending", "choice", "app", "corr", "sic"):  # wrappers, whose content stays
-            _reduce(child, staves)
+        if tag in ("ending", "choice", "app", "corr", "sic", "bTrem"):  # wrappers, whose content stays
+            lost = _reduce(child, staves) or lost
             kept.extend(child)
         elif _stays(child, tag, staves):
-            _reduce(child, staves)
+            lost = _reduce(child, staves) or lost
             kept.append(child)
+        elif element.tag in LASTING and tag in TIMED:
+            lost = tag
     element[:] = kept
+    if element.tag == "measure" and lost:
+        element.set(LOST, TIMED[lost])
+        return ""
+    return lost
 
 
 def _stays(child: ET.Element, tag: str, staves: set[str]) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from diptych.errors import ConfigError, DataError
 from diptych.extras import extra
-from diptych.music.beams import SIMPLE, beat_of
+from diptych.music.beams import COMPOUND, COMPOUND_SIXTEENTHS, EIGHTHS, HALF, SIMPLE, SIXTEENTHS, beat_of
 
 MAX_TRACKS, MAX_NOTES, MAX_QUARTERS, MAX_BYTES = 256, 200_000, 20_000, 16_000_000
 GRID = 24  # onsets and ends are rounded to 1/24 of a quarter, one pixel of a narrow quarter
@@ -269,12 +269,17 @@ def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
 def signature_of(meter: Meter) -> tuple[int, int] | None:
     """Return numerator and denominator of a meter.
 
-    Where the denominator is unknown, it is an eighth for compound beats, else the longest note that divides the measure.
+    Where the denominator is unknown, it follows from the beat: an eighth in compound meters, a half for beats of a half, and else
+    the longest note that divides the measure.
     """
     if meter.unit:
         return int(meter.length * meter.unit / 4), meter.unit
-    for unit in (4, 8, 16, 32) if meter.beat == SIMPLE else (8,):
+    for unit in UNITS[meter.beat]:
         count = meter.length * unit / 4
         if count.denominator == 1 and 0 < count < 256:
             return int(count), unit
     return None
+
+
+UNITS = {SIMPLE: (4, 8, 16, 32), HALF: (2, 4, 8), COMPOUND: (8,), COMPOUND_SIXTEENTHS: (16,), EIGHTHS: (8,), SIXTEENTHS: (16,)}
+"""The denominators that a meter with this beat can have, the most usual one first."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from itertools import groupby
 
-from diptych.music.arrangement import Part, Score
+from diptych.music.arrangement import Part, Score, ScoreMeasure
+from diptych.music.beams import group_starts
 from diptych.music.clefs import Placement
 from diptych.music.midi import signature_of
 from diptych.music.note_values import QUARTER, Event, write_measure
@@ -35,9 +37,15 @@ def to_musicxml(score: Score) -> str:
     for number, part in enumerate(score.parts, 1):
         element = _add(root, "part", id=f"P{number}")
         for index, _ in enumerate(score.measures):
-            _write_measure(_add(element, "measure", number=str(index + 1)), score, part, index)
+            _write_measure(_add(element, "measure", **_number(score.measures, index)), score, part, index)
     ET.indent(root, " ")
     return HEAD + DOCTYPE + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _number(measures: Sequence[ScoreMeasure], index: int) -> dict[str, str]:
+    """Return the attributes of a measure: its number from 1, or 0 for a pickup, which counts as none."""
+    pickups = measures[0].whole > measures[0].length
+    return {"number": str(index + 1 - pickups)} | ({"implicit": "yes"} if pickups and not index else {})
 
 
 def _add(parent: ET.Element, tag: str, text: object = "", **attributes: str) -> ET.Element:
@@ -48,19 +56,21 @@ def _add(parent: ET.Element, tag: str, text: object = "", **attributes: str) -> 
 
 def _write_measure(element: ET.Element, score: Score, part: Part, index: int) -> None:
     measure = score.measures[index]
+    missing = measure.whole - measure.length
+    groups = group_starts(measure.length, measure.meter.beat, measure.whole)
     _write_signatures(element, score, part, index)
     if index == 0 and part is score.parts[0] and score.bpm:
         _write_tempo(element, score.bpm)
     voice = 0
     for staff, measures in enumerate(part.staves):
         _write_octave_signs(element, part, staff, index, begin=True)
-        voices = write_measure(measures[index], measure.start, measure.length, measure.meter.beat)
+        voices = write_measure(measures[index], measure.start, measure.length, measure.meter.beat, missing)
         marks = _accidentals(voices, measure.fifths)
         for layer, events in enumerate(voices):
             if voice:
                 _add(_add(element, "backup"), "duration", _ticks(measure.length))
             voice += 1
-            beams = _beams(events, measure.meter.beat)
+            beams = _beams(events, groups)
             for event, beam in zip(events, beams, strict=True):
                 found = _write_event(element, event, beam, marks, voice, staff if len(part.staves) > 1 else None)
                 if layer and not event.notes:
@@ -199,10 +209,10 @@ def _write_event(
     return found
 
 
-def _beams(events: Sequence[Event], beat: Fraction) -> list[list[str]]:
-    """Return the beams of each event, one for each level: notes with flags in one beat or one triplet are joined."""
+def _beams(events: Sequence[Event], starts: Sequence[Fraction]) -> list[list[str]]:
+    """Return the beams of each event, one for each level: notes with flags in one group of the measure or tuplet are joined."""
     found: list[list[str]] = []
-    for joined, group in groupby(events, _grouper(events, beat)):
+    for joined, group in groupby(events, _grouper(events, starts)):
         inside = list(group)
         levels = [_flags(event) for event in inside]
         if joined is None or len(inside) < 2:
@@ -215,13 +225,13 @@ def _beams(events: Sequence[Event], beat: Fraction) -> list[list[str]]:
     return found
 
 
-def _grouper(events: Iterable[Event], beat: Fraction) -> Callable[[Event], tuple[int, int] | None]:
+def _grouper(events: Iterable[Event], starts: Sequence[Fraction]) -> Callable[[Event], tuple[int, int] | None]:
     """Return a function from an event to its beam group, None without flags."""
-    triplets = 0
+    tuplets = 0
     groups: dict[Fraction, tuple[int, int] | None] = {}
     for event in events:
-        triplets += event.begins
-        group = (triplets, -1) if event.triplet else (-1, int(event.onset // beat))
+        tuplets += event.begins
+        group = (tuplets, -1) if event.triplet else (-1, bisect_right(starts, event.onset))
         groups[event.onset] = group if event.notes and _flags(event) else None
     return lambda event: groups[event.onset]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import groupby, pairwise
 
-from diptych.music.beams import SIMPLE
+from diptych.music.beams import COMPOUND, COMPOUND_SIXTEENTHS, SIMPLE
 from diptych.music.notes import Note
 
 WHOLE, HALF, QUARTER, EIGHTH = Fraction(4), Fraction(2), Fraction(1), Fraction(1, 2)
@@ -15,6 +15,7 @@ THIRTY_SECOND, SIXTY_FOURTH = Fraction(1, 8), Fraction(1, 16)
 BASES = [Fraction(8) / 2**k for k in range(8)]  # breve to 64th, in quarters
 VALUES = {base * (2 - Fraction(1, 2**dots)): (base, dots) for base in BASES for dots in (0, 1) if base > SIXTY_FOURTH or not dots}
 """Durations in quarters that one note can have: the value without dots, and the number of dots."""
+THREEFOLD = COMPOUND, COMPOUND_SIXTEENTHS  # beats of three units; values of all other meters are split at quarters
 MAX_VOICES = 4  # of a staff
 TRIPLET = Fraction(3, 2)  # written length of a note in a triplet, relative to how long it lasts
 
@@ -44,13 +45,17 @@ class Event:
         return self.onset + self.duration
 
 
-def write_measure(notes: Iterable[Note], start: Fraction, length: Fraction, beat: Fraction) -> list[list[Event]]:
+def write_measure(
+    notes: Iterable[Note], start: Fraction, length: Fraction, beat: Fraction, missing: Fraction = Fraction(0)
+) -> list[list[Event]]:
     """Return the voices of a measure, the highest first; each fills the measure. Without notes there is one voice of rests.
 
-    ``notes`` are timed from the beginning of the piece; parts of them outside the measure are tied to. No staff has more than
-    MAX_VOICES: a note for which none is free shortens the one before it, or takes the length of the chord that begins with it.
+    ``notes`` are timed from the beginning of the piece; parts of them outside the measure are tied to. A pickup lacks the first
+    ``missing`` quarters of a whole measure. No staff has more than MAX_VOICES: a note for which none is free shortens the one
+    before it, or takes the length of the chord that begins with it.
     """
-    return [_valued(_filled(voice, length), length, beat) for voice in _voices(_chords(notes, start, length)) or [[]]]
+    beat = beat if beat in THREEFOLD else SIMPLE
+    return [_valued(_filled(voice, length), length, beat, missing) for voice in _voices(_chords(notes, start, length)) or [[]]]
 
 
 def changed_notes(notes: Sequence[Note], start: Fraction, length: Fraction) -> list[Note]:
@@ -115,17 +120,17 @@ def _filled(voice: Sequence[Event], length: Fraction) -> list[Event]:
     return found
 
 
-def _valued(events: Sequence[Event], length: Fraction, beat: Fraction) -> list[Event]:
+def _valued(events: Sequence[Event], length: Fraction, beat: Fraction, missing: Fraction) -> list[Event]:
     """Split events into printable values, with triplets where their onsets and ends need these."""
     if len(events) == 1 and not events[0].notes:
         return [replace(events[0], base=WHOLE)]  # a rest for the whole measure, however long that is
-    triplets = list(_triplets({time for event in events for time in (event.onset, event.offset)}, length, beat))
+    triplets = list(_triplets({time for event in events for time in (event.onset, event.offset)}, length, beat, missing))
     borders = sorted({border for triplet in triplets for border in triplet})
     pieces = [piece for event in events for piece in _split(event, borders)]
     found: list[Event] = []
     for triplet, group in groupby(pieces, lambda piece: next((t for t in triplets if t[0] <= piece.onset < t[1]), None)):
         if triplet is None:
-            found += [each for piece in group for each in _pieces(piece, list(_plain_values(piece, beat)))]
+            found += [each for piece in group for each in _pieces(piece, list(_plain_values(piece, beat, missing)))]
         else:
             inside = [each for piece in group for each in _pieces(piece, list(_values(piece.duration * TRIPLET)), TRIPLET)]
             inside = [replace(each, triplet=True) for each in inside]
@@ -135,7 +140,7 @@ def _valued(events: Sequence[Event], length: Fraction, beat: Fraction) -> list[E
     return found
 
 
-def _triplets(times: set[Fraction], length: Fraction, beat: Fraction) -> Iterator[tuple[Fraction, Fraction]]:
+def _triplets(times: set[Fraction], length: Fraction, beat: Fraction, missing: Fraction) -> Iterator[tuple[Fraction, Fraction]]:
     """Yield beginning and end of the triplets that the times of a voice need, each as long as its notes allow."""
 
     def search(start: Fraction, size: Fraction) -> Iterator[tuple[Fraction, Fraction]]:  # within a block of time
@@ -154,7 +159,7 @@ def _triplets(times: set[Fraction], length: Fraction, beat: Fraction) -> Iterato
             yield start, start + size
 
     size = WHOLE if beat == SIMPLE else EIGHTH
-    start = Fraction(0)
+    start = -(missing % size)
     while start < length:
         yield from search(start, size)
         start += size
@@ -190,9 +195,9 @@ def _pieces(event: Event, written: Sequence[Fraction], scale: Fraction = QUARTER
     return found
 
 
-def _plain_values(event: Event, beat: Fraction) -> Iterator[Fraction]:
+def _plain_values(event: Event, beat: Fraction, missing: Fraction) -> Iterator[Fraction]:
     """Yield the values of an event outside triplets, so that beats are easy to see."""
-    position, left = event.onset, event.duration
+    position, left = event.onset + missing, event.duration
     while left:
         value = _first_value(position, left, beat, rest=not event.notes)
         yield value

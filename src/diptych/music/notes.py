@@ -15,7 +15,7 @@ ALTERS: dict[Accidental, int] = {"s": 1, "f": -1, "n": 0}
 SEMITONES = (0, 2, 4, 5, 7, 9, 11)  # from C up to C D E F G A B
 LETTERS = "cdefgab"
 SHARPS = (3, 0, 4, 1, 5, 2, 6)  # indices of LETTERS in the order of sharps: F C G D A E B
-CLEFS: dict[str, int] = {"G2": 34, "F4": 22, "C3": 28, "C4": 26, "G2_8": 27}
+CLEFS: dict[str, int] = {"G2": 34, "F4": 22, "C3": 28, "C4": 26, "G2_8": 27, "C1": 32}
 """The diatonic step of the middle line by clef. A clef is its shape and its line; _8 sounds an octave lower."""
 
 
@@ -42,7 +42,7 @@ class Note:
     """One note of a system. Times are in quarters; the onset counts from the system's first downbeat.
 
     ``alter`` is the sounding alteration in semitones, ``accidental`` the sign printed before the note. Notes joined by ties are
-    one note; ``continued`` says that the note is tied over from the previous system.
+    one note; ``continued`` says that the note is tied over from the previous system, ``goes_on`` that it is tied into the next.
     """
 
     onset: Fraction
@@ -53,6 +53,7 @@ class Note:
     accidental: Accidental = ""
     velocity: int = 64
     continued: bool = False
+    goes_on: bool = False
 
     @property
     def offset(self) -> Fraction:
@@ -138,7 +139,7 @@ def without_overlaps(notes: Sequence[Note]) -> tuple[Note, ...]:
         if not line or line[-1].onset != note.onset:
             line.append(note)
     shortened = (
-        replace(note, duration=min(note.duration, after.onset - note.onset)) if after else note
+        replace(note, duration=after.onset - note.onset, goes_on=False) if after and after.onset < note.offset else note
         for line in by_step.values()
         for note, after in pairwise([*line, None])
         if note

@@ -74,9 +74,10 @@ def _is_straight(time: Fraction) -> bool:
 def _beats(song: Song) -> list[tuple[Fraction, Fraction]]:
     """Return onset and length of all beats."""
     return [
-        (start + k * meter.beat, meter.beat)
+        (start + k * beat, beat)
         for start, length, meter in measures_of(song)
-        for k in range(-(-length // meter.beat))
+        for beat in [COMPOUND if meter.beat == COMPOUND else SIMPLE]
+        for k in range(-(-length // beat))
     ]
 
 

@@ -1,16 +1,16 @@
 """Draw a system of music as a roll and read it back. A roll is an RGB picture in which every staff step has rows of its own.
 
 - Red marks the onset of a note, at 4/5 where the note is tied over from the previous system.
-- Green lasts as long as the note sounds, at 128 + velocity.
-- Blue shows staff lines, bar lines and, below them, beats (three eighths apart in 6/8; wider marks where a quarter is wide). At
-  an onset it shows the printed accidental: upper rows for a sharp, lower rows for a flat, both for a natural.
+- Green lasts as long as the note sounds, at 128 + velocity; beyond the last bar line where it is tied into the next system.
+- Blue shows staff lines, bar lines and, below them, beats (three eighths apart in 6/8; wider marks where a quarter is wide; lower
+  ones between the halves of 2/2). At an onset it shows the printed accidental: upper rows for a sharp, lower rows for a flat,
+  both for a natural.
 - The header shows the clef by the position of a blue block, and the key by a block for each sharp (red) or flat (green).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from diptych.music.beams import BEATS
+from diptych.music.beams import BEATS, HALF, IRREGULAR, SIMPLE, group_starts
 from diptych.music.layout import GUTTER_WIDTH, HEADER_WIDTH, KEY_SPACING, KEY_X, QUARTER_WIDTHS, Layout
 from diptych.music.notes import CLEFS, Accidental, Note, System, apply_accidentals
 
@@ -32,13 +32,16 @@ DEFAULT_THRESHOLD = 8 / 9
 
 The cross-entropy of the recipe music-read weights ink 8 times, so that an undecided network answers 8/9."""
 KEY_POSITIONS = {"s": (4, 1, 5, 2, -1, 3, 0), "f": (0, 3, -1, 2, -2, 1, -3)}  # positions in treble clef
-KEY_SHIFT = {"G2": 0, "G2_8": 0, "F4": 2, "C3": 1, "C4": -1}  # steps by which the key signature stands lower than in treble clef
+KEY_SHIFT = {"G2": 0, "G2_8": 0, "F4": 2, "C3": 1, "C4": -1, "C1": -2}  # steps by which a key stands lower than in treble clef
+HIGHEST_KEY_POSITION = {("s", "C4"): 4, ("s", "C1"): 2, ("f", "C1"): 2}
+"""The highest position of a key's accidental where it is not the usual one: higher ones stand an octave lower."""
 Roll = UInt8[np.ndarray, "h w 3"]
 
 
 def key_position(accidental: Accidental, index: int, clef: str) -> int:
     """Return the staff position of the key signature's accidental number ``index``."""
-    return KEY_POSITIONS[accidental][index] - KEY_SHIFT[clef]
+    position = KEY_POSITIONS[accidental][index] - KEY_SHIFT[clef]
+    return position - 7 * (position > HIGHEST_KEY_POSITION.get((accidental, clef), 5))
 
 
 def draw_roll(system: System, layout: Layout) -> Roll:
@@ -72,16 +75,16 @@ def _draw_time(roll: Roll, system: System, layout: Layout, staff: int, downbeats
     for downbeat in downbeats[1:]:
         roll[lines[0] : lines[-1] + 1, layout.barline_column(downbeat), B] = FULL
     bottom = (staff + 1) * layout.panel_height
-    for downbeat, length in zip(downbeats, system.measures, strict=False):
-        columns = beat_columns(downbeat, length, system.quarter_width, system.beat, layout)
-        roll[bottom - layout.space : bottom, columns, B] = FULL
+    for height, columns in beat_marks(downbeats, system.measures, system.quarter_width, system.beat, layout):
+        roll[bottom - height : bottom, columns, B] = FULL
 
 
 def _draw_note(roll: Roll, note: Note, system: System, layout: Layout, downbeats: list[int]) -> None:
     rows = layout.step_rows(note.staff, note.step - CLEFS[system.clefs[note.staff]])
     first = column_of(note.onset, system, layout, downbeats)
     last = column_of(note.offset, system, layout, downbeats, end=True)
-    roll[rows, first : max(last - 1, first + 1), G] = 128 + note.velocity
+    after = layout.barline_column(downbeats[-1]) + layout.space if note.goes_on else max(last - 1, first + 1)
+    roll[rows, first:after, G] = 128 + note.velocity
     onset = slice(first, first + layout.step_height)
     roll[rows, onset, R] = CONTINUED if note.continued else FULL
     roll[rows, onset, B] = 0
@@ -156,25 +159,49 @@ def _read_bars(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: flo
 
 
 def _read_beats(image: Float[np.ndarray, "h w 3"], layout: Layout, downbeats: list[int]) -> tuple[int, Fraction]:
-    """Read the width of a quarter and the length of a beat: the pair whose beat marks stand out most from other columns."""
+    """Read the width of a quarter and the length of a beat: the pair whose beat marks stand out most from other places."""
     bottoms = [(staff + 1) * layout.panel_height for staff in range(layout.staves)]
-    seen = np.mean([image[bottom - layout.space : bottom, :, B].mean(0) for bottom in bottoms], axis=0)
+    seen = np.mean([image[bottom - layout.space : bottom, :, B] for bottom in bottoms], axis=0)
+    widths = [after - GUTTER_WIDTH * layout.space - downbeat for downbeat, after in pairwise(downbeats)]
 
-    def contrast(quarter_width: int, beat: Fraction) -> float:
-        expected = np.zeros(len(seen), bool)
-        for downbeat, after in pairwise(downbeats):
-            length = Fraction(after - GUTTER_WIDTH * layout.space - downbeat, quarter_width * layout.space)
-            expected[beat_columns(downbeat, length, quarter_width, beat, layout)] = True
-        return float(seen[expected].mean() - seen[~expected].mean()) if expected.any() else -1.0
+    def marks(quarter_width: int, beat: Fraction) -> tuple[list[Fraction], list[tuple[int, list[int]]]]:
+        lengths = [Fraction(width, quarter_width * layout.space) for width in widths]
+        return lengths, list(beat_marks(downbeats, lengths, quarter_width, beat, layout))
 
-    return max(((quarter_width, beat) for quarter_width in QUARTER_WIDTHS for beat in BEATS), key=lambda pair: contrast(*pair))
+    def fit(quarter_width: int, beat: Fraction) -> tuple[float, bool]:
+        """Return the contrast of the marks, and whether the longest measure has whole beats: 5/8 has the marks of a short 6/8."""
+        lengths, found = marks(quarter_width, beat)
+        expected = np.zeros(seen.shape[1], bool)
+        for _, columns in found:
+            expected[columns] = True
+        contrast = float(seen[:, expected].mean() - seen[:, ~expected].mean()) if expected.any() else -1.0
+        count = max(lengths) / beat
+        return contrast, count.denominator == 1 and (beat not in IRREGULAR or count > 3)
+
+    pairs = [(quarter_width, beat) for beat in BEATS if beat != HALF for quarter_width in QUARTER_WIDTHS]
+    quarter_width, beat = max(pairs, key=lambda pair: fit(*pair))
+    low = [column for height, columns in marks(quarter_width, HALF)[1] if height < layout.space for column in columns]
+    halves = beat == SIMPLE and low and seen[: -layout.step_height, low].mean() < seen[-layout.step_height :, low].mean() / 2
+    return quarter_width, HALF if halves else beat
 
 
-def beat_columns(downbeat: int, length: Fraction, quarter_width: int, beat: Fraction, layout: Layout) -> list[int]:
-    """Return the columns of a measure's beat marks, one column each, or half a staff space where a quarter is wide."""
+def beat_marks(
+    downbeats: Sequence[int], lengths: Sequence[Fraction], quarter_width: int, beat: Fraction, layout: Layout
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield height and columns of the beat marks of some measures.
+
+    A mark has one column, or half a staff space where a quarter is wide. It is as high as a staff space where a group of beamed
+    notes begins, and half as high at the other quarters of beats of a half.
+    """
     wide = 1 if quarter_width == QUARTER_WIDTHS[0] else layout.step_height
-    firsts = [downbeat + layout.width_of(k * beat, quarter_width) for k in range(math.ceil(length / beat))]
-    return [first + k for first in firsts for k in range(wide) if first + k < layout.width]
+    for downbeat, length, after in zip(downbeats, lengths, [*lengths[1:], Fraction(0)], strict=False):
+        groups = group_starts(length, beat, after)
+        marks = [(layout.space, groups)]
+        if beat == HALF:
+            marks.append((layout.step_height, [start for start in group_starts(length, SIMPLE, after) if start not in groups]))
+        for height, starts in marks:
+            firsts = [downbeat + layout.width_of(start, quarter_width) for start in starts]
+            yield height, [first + k for first in firsts for k in range(wide) if first + k < layout.width]
 
 
 def peaks(strength: Float[np.ndarray, " w"], threshold: float, apart: int) -> list[int]:
@@ -210,8 +237,9 @@ def _read_notes(
             accidental = _read_accidental(image[rows, column : column + layout.step_height, B], threshold)
             velocity = round(float(image[rows, column : column + max(length, 1), G].mean()) * FULL) - 128
             step = position + CLEFS[system.clefs[staff]]
-            goes_on = continued and column == first
-            notes.append(Note(time, staff, step, 0, until - time, accidental, min(max(velocity, 1), 127), goes_on))
+            held = continued and column == first
+            goes_on = len(downbeats) > len(system.measures) and column + length > layout.barline_column(downbeats[-1]) + 1
+            notes.append(Note(time, staff, step, 0, until - time, accidental, min(max(velocity, 1), 127), held, goes_on))
     return notes
 
 

@@ -18,16 +18,22 @@ from diptych.music.layout import CLEF_X, KEY_SPACING, KEY_X, Layout
 from diptych.music.notes import Accidental
 from diptych.music.roll import key_position
 
+TIE_LEAD, TIE_OVERHANG = 1.5, 1.5  # staff spaces: of a tie in front of the first note, and behind the last bar line
 HREF = "{http://www.w3.org/1999/xlink}href"
 Sheet = UInt8[np.ndarray, "h w"]
 NOT_PRINTED = {"clef", "keySig", "meterSig", "barLine"}  # the header has its own signs; bar lines are drawn crisp
-CLEF_GLYPHS = {"G2": "E050", "G2_8": "E052", "F4": "E062", "C3": "E05C", "C4": "E05C"}  # SMuFL
+CLEF_GLYPHS = {"G2": "E050", "G2_8": "E052", "F4": "E062", "C3": "E05C", "C4": "E05C", "C1": "E05C"}  # SMuFL
 KEY_GLYPHS: dict[Accidental, str] = {"s": "E262", "f": "E260"}
-CLEF_LINES = {"G2": -2, "G2_8": -2, "F4": 2, "C3": 0, "C4": 2}  # positions upwards from the middle line
+CLEF_LINES = {"G2": -2, "G2_8": -2, "F4": 2, "C3": 0, "C4": 2, "C1": -4}  # positions upwards from the middle line
 
 
-def draw_sheet(engraving: Engraving, measures: Sequence[Measure], layout: Layout, quarter_width: int) -> Sheet:
-    """Draw whole measures of one engraving as a picture of one system, (layout.height, layout.width), 255 white."""
+def draw_sheet(
+    engraving: Engraving, measures: Sequence[Measure], layout: Layout, quarter_width: int, before: Measure | None = None
+) -> Sheet:
+    """Draw whole measures of one engraving as a picture of one system, (layout.height, layout.width), 255 white.
+
+    Ties out of the last measure end behind its bar line, and ties from the measure ``before`` begin in front of the first note.
+    """
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "width": str(layout.width), "height": str(layout.height)})
     svg.extend(engraving.glyphs)
     ink = ET.SubElement(svg, "g", {"color": "black", "stroke": "black"})
@@ -41,10 +47,17 @@ def draw_sheet(engraving: Engraving, measures: Sequence[Measure], layout: Layout
         for staff, group in enumerate(measure.staves):
             _place(ink, _printed(group, measure, quarter_width), places[index], measure.middles[staff], staff, layout)
         for staff, crosses, tie in measure.ties:
-            moved = 0.0
+            right = None
             if crosses and index + 1 < len(measures):
-                moved = (places[index + 1] - places[index]) * UNITS_PER_SPACE / layout.space
-            _place(ink, _stretched(tie, moved), places[index], measure.middles[staff], staff, layout)
+                right = _right(tie) + (places[index + 1] - places[index]) * UNITS_PER_SPACE / layout.space
+            elif crosses:
+                bar = layout.barline_column(downbeats[-1])
+                right = (bar - places[index]) * UNITS_PER_SPACE / layout.space + TIE_OVERHANG * UNITS_PER_SPACE
+            _place(ink, _stretched(tie, None, right), places[index], measure.middles[staff], staff, layout)
+    for staff, crosses, tie in before.ties if before else ():
+        if crosses:
+            left = measures[0].downbeat_x - TIE_LEAD * UNITS_PER_SPACE
+            _place(ink, _stretched(tie, left, None), places[0], measures[0].middles[staff], staff, layout)
     first = measures[0]
     for staff, clef in enumerate(first.clefs):
         _draw_header(ink, clef, first.fifths, staff, layout, glyph_ids)
@@ -82,17 +95,29 @@ def _printed(staff: ET.Element, measure: Measure, quarter_width: int) -> ET.Elem
     return kept
 
 
-def _stretched(tie: ET.Element, moved: float) -> ET.Element:
-    """Stretch a tie so that its end moves by so many units. Ties are curves, so no glyph is scaled."""
-    if not moved:
+def _points(tie: ET.Element) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for path in tie.iter("path") for x, y in re.findall(r"(-?[\d.]+),(-?[\d.]+)", path.get("d", ""))]
+
+
+def _right(tie: ET.Element) -> float:
+    return max((x for x, _ in _points(tie)), default=0.0)
+
+
+def _stretched(tie: ET.Element, left: float | None, right: float | None) -> ET.Element:
+    """Stretch a tie to another left or right end, in verovio's units. Ties are curves, so no glyph is scaled."""
+    xs = [x for x, _ in _points(tie)]
+    if not xs or min(xs) == max(xs) or (left is None and right is None):
         return tie
+    first, last = min(xs), max(xs)
+    left, right = first if left is None else left, last if right is None else right
     kept = copy.deepcopy(tie)
+
+    def moved(point: re.Match[str]) -> str:
+        share = (float(point[1]) - first) / (last - first)
+        return f"{left + share * (right - left):.1f},{float(point[2]):.0f}"
+
     for path in kept.iter("path"):
-        numbers = [tuple(map(float, pair)) for pair in re.findall(r"(-?[\d.]+),(-?[\d.]+)", path.get("d", ""))]
-        left, right = min(x for x, _ in numbers), max(x for x, _ in numbers)
-        if right > left:
-            points = iter([f"{x + moved * (x - left) / (right - left):.1f},{y:.0f}" for x, y in numbers])
-            path.set("d", re.sub(r"-?[\d.]+,-?[\d.]+", lambda _, points=points: next(points), path.get("d", "")))  # type: ignore[misc]
+        path.set("d", re.sub(r"(-?[\d.]+),(-?[\d.]+)", moved, path.get("d", "")))
     return kept
 
 

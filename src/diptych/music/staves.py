@@ -119,7 +119,8 @@ def _bars(song: Song) -> tuple[list[Fraction], list[Fraction]]:
 def measures_of(song: Song) -> list[tuple[Fraction, Fraction, Meter]]:
     """Return onset, length and meter of each measure, up to the end of the last one that has a note.
 
-    A meter that begins inside a measure ends it there.
+    A meter that begins inside a measure ends it there. A first meter of one measure that is shorter than those of the next meter
+    is a pickup to these.
     """
     end = max(note.end for note in song.notes)
     found: list[tuple[Fraction, Fraction, Meter]] = []
@@ -130,6 +131,8 @@ def measures_of(song: Song) -> list[tuple[Fraction, Fraction, Meter]]:
         while later and later[-1].onset <= start:
             meter = later.pop()
         length = min(meter.length, later[-1].onset - start) if later else meter.length
+        if not start and later and length == later[-1].onset and length < later[-1].length:
+            meter = later[-1]
         found.append((start, length, meter))
         start += length
     return found
@@ -158,7 +161,7 @@ def _width(notes: Sequence[Note], lengths: Sequence[Fraction], layout: Layout) -
 def _cut(note: Note, start: Fraction, end: Fraction) -> Note:
     """Return the part of a note inside a system, timed from the system's first downbeat."""
     onset, offset = max(note.onset, start), min(note.offset, end)
-    return replace(note, onset=onset - start, duration=offset - onset, continued=note.onset < start)
+    return replace(note, onset=onset - start, duration=offset - onset, continued=note.onset < start, goes_on=note.offset > end)
 
 
 def to_song(found: Iterable[System]) -> Song:
