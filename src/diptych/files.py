@@ -59,6 +59,20 @@ def write_atomic(path: Path, data: bytes) -> None:
         ) from error
 
 
+def read_bounded(path: Path, most: int) -> bytes:
+    """The bytes of a file. Raises OSError for pipes and devices, which might never end, and for more than ``most`` bytes."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would hold open() for ever
+    with open(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", str(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is a pipe, socket or device, not a file", str(path))
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"has {status.st_size:,} bytes, more than {most:,}", str(path))
+        return file.read(most)
+
+
 def remove_remains(folder: Path, name: str) -> None:
     """Remove the temporary files that killed writes of files of this name (a glob) left.
 

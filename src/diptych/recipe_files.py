@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,57 @@ from typing import Any
 import yaml
 
 from diptych.errors import ConfigError
+from diptych.files import read_bounded
+from diptych.messages import show
+from diptych.schemas import parse_json
+
+MOST_BYTES = 1_000_000  # YAML is read at about a megabyte in ten seconds
+MOST_VALUES = 10_000  # which a recipe may hold once its aliases are written out
 
 
 def read_values(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML or JSON file. Raises ConfigError where it holds none."""
+    """The mapping in a YAML or JSON file. Raises ConfigError where it holds none, and for a file without bounds."""
     try:
-        text = Path(path).read_text()
+        text = read_bounded(Path(path), MOST_BYTES).decode()
         # JSON is nearly YAML: its escapes of characters beyond 16 bits are pairs, which YAML reads as two characters.
-        values = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML or JSON: {' '.join(str(error).split())}") from error
+        values = parse_json(text) if Path(path).suffix == ".json" else _from_yaml(text)
+    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
+        reason = "is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        raise ConfigError(f"{show(path)}: cannot be read as YAML or JSON: {reason}") from error
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{path}: a recipe is a mapping with the keys method, data, train, extra, start; found {type(values).__name__}"
+            f"{show(path)}: a recipe is a mapping with the keys method, data, train, extra, start; found {type(values).__name__}"
         )
     return values
+
+
+def _from_yaml(text: str) -> Any:
+    """What safe YAML means. Raises ValueError for aliases that refer to themselves or stand for very many values."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        _count(node, [], MOST_VALUES)
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _count(node: yaml.Node | None, around: list[int], left: int) -> int:
+    """How many more values a document may hold after those of a node, each alias counted as what it stands for."""
+    if node is None:
+        return left
+    if id(node) in around:
+        raise ValueError("an alias refers to what it is part of")
+    left -= 1
+    if left < 0:
+        raise ValueError(f"holds more than {MOST_VALUES:,} values, aliases written out")
+    around.append(id(node))
+    if isinstance(node, yaml.CollectionNode):
+        for item in node.value:
+            for part in item if isinstance(item, tuple) else (item,):
+                left = _count(part, around, left)
+    around.pop()
+    return left
 
 
 def method_named(values: Mapping[str, Any]) -> str:

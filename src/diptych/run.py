@@ -19,17 +19,23 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NotRequired
+
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict
 
 from diptych.data.census import Census
 from diptych.data.fingerprints import Prints, read_prints, write_prints
 from diptych.data.listing import refuse_out_in_data
-from diptych.errors import ConfigError, LockedError, SnapshotError, StorageError
-from diptych.files import UNSUPPORTED, remove_remains, sync, write_atomic
+from diptych.errors import ConfigError, DataError, LockedError, SnapshotError, StorageError
+from diptych.files import UNSUPPORTED, read_bounded, remove_remains, sha256_of, sync, write_atomic
+from diptych.messages import show
 from diptych.recipe import Recipe, first_difference
+from diptych.recipe_files import read_values
+from diptych.schemas import Whole, checked, parse_json
 from diptych.snapshot import check_header
 from diptych.trees import Tree, read_tree, write_tree
 
@@ -40,7 +46,25 @@ PRINTS = "files.json"
 STATE_FORMAT = 1
 WRITTEN = (CENSUS, PRINTS, "stats.jsonl", "snapshot.safetensors", "snapshot-best.safetensors", "report.html", "evaluation.json")
 KEPT_STATES = 2
+MOST_BYTES = 2**31  # of a census; one of a million images has a tenth of it
 FAR = 1 << 30  # a position in the lock file that lies beyond everything written there
+
+
+class _Line(TypedDict):
+    """What readers of stats.jsonl rely on; what else a line says is for people."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    step: Whole
+    images: NotRequired[Whole]
+    epoch: NotRequired[Whole]
+    losses: NotRequired[dict[str, float]]
+    images_s: NotRequired[float]
+    validation: NotRequired[dict[str, float]]
+    health: NotRequired[dict[str, float]]
+    verdicts: NotRequired[list[str]]
+
+
+LINE: TypeAdapter[Any] = TypeAdapter(_Line)
 
 
 class Run:
@@ -82,7 +106,7 @@ class Run:
             self.write_json(RECIPE, recipe.to_dict())
             return
         try:
-            kept = json.loads(path.read_text())
+            kept = read_values(path)
             kept = Recipe.from_dict(kept).to_dict()  # a recipe of an older version lacks newer settings
         except (OSError, ValueError, ConfigError) as error:
             raise ConfigError(
@@ -131,7 +155,7 @@ class Run:
 
     def keep_source(self, recipe: Recipe) -> None:
         """Write down where the data lie now, once they were found to be those that this run began with."""
-        kept = json.loads((self.folder / RECIPE).read_text())
+        kept = read_values(self.folder / RECIPE)
         source = list(recipe.data.source)
         if kept["data"]["source"] != source:
             self.write_json(RECIPE, kept | {"data": kept["data"] | {"source": source}})
@@ -186,7 +210,10 @@ class Run:
         """
         self.refuse_removed()
         sync(self.stats)
-        write_tree(self.folder / f"state-{step:09d}.safetensors", {"kind": "state", "format": STATE_FORMAT, "step": step} | tree)
+        write_tree(
+            self.folder / f"state-{step:09d}.safetensors",
+            {"kind": "state", "format": STATE_FORMAT, "step": step} | self._origin() | tree,
+        )
         for old in self.states()[KEPT_STATES:]:
             old.unlink()
         for name in (
@@ -197,16 +224,45 @@ class Run:
         ):  # other commands may be writing other files here
             remove_remains(self.folder, name)
 
-    def load_state(self) -> tuple[Tree | None, list[str]]:
-        """The newest undamaged state, and the problems of newer ones; None where no state was saved yet.
+    def _origin(self) -> dict[str, Any]:
+        """By what a state knows its run: the recipe, and the SHA-256 of the list of its images. Empty without a recipe."""
+        recipe, prints = self.folder / RECIPE, self.folder / PRINTS
+        if not recipe.exists():
+            return {}
+        return {"recipe": read_values(recipe), "images_sha256": sha256_of(prints) if prints.exists() else None}
 
+    def _check_origin(self, path: Path, state: Tree) -> None:
+        """Raise SnapshotError for a state that was renamed, or that comes from another run. Earlier versions wrote no origin."""
+        if state.get("step") != int(path.stem.removeprefix("state-")):
+            raise SnapshotError(f"{path}: is the state of step {state.get('step')} and was renamed; give it its name again")
+        own = self._origin()
+        if not own or "recipe" not in state:
+            return
+        try:
+            difference = None
+            if state["recipe"] != own["recipe"]:
+                kept, given = (Recipe.from_dict(values).to_dict() for values in (state["recipe"], own["recipe"]))
+                difference = first_difference(kept, given)
+        except (ConfigError, TypeError, AttributeError) as error:
+            raise SnapshotError(f"{path}: the recipe in it is damaged ({error}); use another copy or an older file") from error
+        images = state.get("images_sha256")
+        if not difference and None not in (images, own["images_sha256"]) and images != own["images_sha256"]:
+            difference = "it was trained on other images"
+        if difference:
+            raise SnapshotError(f"{path}: is the state of another run ({difference}); put the run's own state there")
+
+    def load_state(self, read: Callable[[Path], Tree] | None = None) -> tuple[Tree | None, list[str]]:
+        """The newest undamaged state of this run, and the problems of newer ones; None where no state was saved yet.
+
+        ``read`` reads a file and raises SnapshotError for one that is damaged.
         Raises SnapshotError when there are states and all are damaged.
         """
         problems: list[str] = []
         for path in self.states():
             try:
-                check_header(path, "state", STATE_FORMAT)
-                return read_tree(path), problems
+                state = (read or read_any_state)(path)
+                self._check_origin(path, state)
+                return state, problems
             except SnapshotError as error:
                 problems.append(str(error))
         if problems:
@@ -214,6 +270,12 @@ class Run:
                 f"{self.folder}: no training state is whole; first: {problems[0]}; start again with another --out"
             )
         return None, problems
+
+
+def read_any_state(path: Path) -> Tree:
+    """Read a state of whatever content. Raises SnapshotError for another kind of file, a newer format, and damage."""
+    check_header(path, "state", STATE_FORMAT)
+    return read_tree(path)
 
 
 def refuse_other_files(folder: Path) -> None:
@@ -242,9 +304,9 @@ def read_stats(path: Path) -> tuple[list[dict[str, Any]], int]:
     *texts, torn = path.read_text(errors="replace").split("\n") if path.exists() else [""]
     for text in texts:
         try:
-            line = json.loads(text.lstrip("\0"))
-            whole = isinstance(line["step"], int)
-        except (ValueError, LookupError, TypeError):
+            line = checked(parse_json(text.lstrip("\0")), LINE)
+            whole = True
+        except ValueError:
             whole = False
         lines += [line] if whole else []
         damaged += not whole or text.startswith("\0")
@@ -253,7 +315,11 @@ def read_stats(path: Path) -> tuple[list[dict[str, Any]], int]:
 
 def read_census(folder: Path) -> Census:
     """The census that a run was trained on."""
-    return Census.from_json((folder / CENSUS).read_text())
+    path = folder / CENSUS
+    try:
+        return Census.from_json(read_bounded(path, MOST_BYTES).decode(errors="replace"))
+    except OSError as error:
+        raise DataError(f"{show(path)}: cannot be read ({error.strerror}); remove it and start again") from error
 
 
 def is_locked(folder: Path) -> bool:

@@ -11,10 +11,11 @@ from typing import Any
 from torch import nn
 
 from diptych.errors import ConfigError, SnapshotError
-from diptych.nets import build_net
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
+from diptych.schemas import checked
 from diptych.settings import Size
+from diptych.snapshot_schema import SNAPSHOT, built
 from diptych.trees import Tree, read_header, read_tree, write_tree
 from diptych.zoo import resolve
 
@@ -75,10 +76,16 @@ class Snapshot:
         """
         path = snapshot_in(Path(path))
         check_header(path, "snapshot", FORMAT)
-        tree = read_tree(path)
-        size = tree["size"] if isinstance(tree["size"], int) else (tree["size"][0], tree["size"][1])
-        generators, discriminators = _build(tree["generators"]), _build(tree.get("discriminators", {}))
-        return cls(generators, Domain(**tree["a"]), Domain(**tree["b"]), size, tree["mode"], tree["about"], discriminators)
+        try:
+            tree = checked(read_tree(path), SNAPSHOT)
+            a, b = Domain(**tree["a"]), Domain(**tree["b"])
+            nets = [
+                {name: built(name, entry["spec"], entry["weights"]) for name, entry in tree.get(part, {}).items()}
+                for part in ("generators", "discriminators")
+            ]
+        except (ValueError, TypeError, ConfigError) as error:
+            raise SnapshotError(f"{path}: no whole snapshot: {' '.join(str(error).split())[:300]}; use another copy") from error
+        return cls(nets[0], a, b, tree["size"], tree["mode"], tree["about"], nets[1])
 
 
 def snapshot_in(path: Path) -> Path:
@@ -97,20 +104,14 @@ def _dump(nets: Mapping[str, nn.Module]) -> Tree:
     return {name: {"spec": net.spec, "weights": net.state_dict()} for name, net in nets.items()}
 
 
-def _build(saved: Tree) -> dict[str, nn.Module]:
-    nets = {}
-    for name, entry in saved.items():
-        nets[name] = build_net(entry["spec"]).eval().requires_grad_(False)
-        nets[name].load_state_dict(entry["weights"])
-    return nets
-
-
 def check_header(path: Path, kind: str, newest: int) -> None:
     """Raise SnapshotError unless a file is of this kind, in a format that this version knows."""
     header = read_header(path)
     if header.get("kind") != kind:
         found = f"is a {header['kind']}" if header.get("kind") else f"is not a diptych {kind}"
         raise SnapshotError(f"{path}: {found}, expected a {kind}; give a {kind} file")
+    if not isinstance(header.get("format", 0), int):
+        raise SnapshotError(f"{path}: damaged: format must be a whole number, found {header['format']!r:.60}; use another copy")
     if header.get("format", 0) > newest:
         raise SnapshotError(
             f"{path}: format {header['format']} is newer than this version of diptych understands ({newest}); upgrade diptych"

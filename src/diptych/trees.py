@@ -17,6 +17,7 @@ from torch import Tensor
 
 from diptych.errors import SnapshotError
 from diptych.files import write_atomic
+from diptych.schemas import parse_json
 
 DIGEST_LENGTH = 64  # hexadecimal digits of a SHA-256
 Tree = Any
@@ -48,7 +49,10 @@ def read_tree(path: Path) -> Tree:
     found = _digest(header, tensors)
     if found != expected:
         raise SnapshotError(f"{path}: damaged: expected SHA-256 {expected}, found {found}; use another copy or an older file")
-    return _put_tensors(skeleton, tensors)
+    try:
+        return _put_tensors(skeleton, tensors)
+    except (KeyError, TypeError, RecursionError):
+        raise SnapshotError(f"{path}: damaged: its header does not name the tensors that it holds; use another copy") from None
 
 
 def _open(path: Path, with_tensors: bool = False) -> tuple[Tree, dict[str, Tensor], str]:
@@ -57,13 +61,18 @@ def _open(path: Path, with_tensors: bool = False) -> tuple[Tree, dict[str, Tenso
         inside = path / "snapshot.safetensors"
         advice = f"give {inside}" if inside.is_file() else "give a file, such as runs/x/snapshot.safetensors"
         raise SnapshotError(f"{path}: is a folder; {advice}")
+    if path.exists() and not path.is_file():  # a pipe without a writer would hold the reader for ever
+        raise SnapshotError(f"{path}: is a pipe, socket or device, not a file; give a file")
     try:
         with safetensors.safe_open(path, "pt") as file:
             written = (file.metadata() or {}).get("diptych")
             if written is None:
                 raise SnapshotError(f"{path}: not written by diptych; other tools' weights go through `diptych import`")
             tensors = {key: file.get_tensor(key) for key in file.keys()} if with_tensors else {}  # noqa: SIM118
-        return json.loads(written[DIGEST_LENGTH:]), tensors, written
+        header = parse_json(written[DIGEST_LENGTH:])
+        if not isinstance(header, dict):
+            raise ValueError(f"its header is a {type(header).__name__}")
+        return header, tensors, written
     except FileNotFoundError as error:
         raise SnapshotError(f"{path}: no such file; give a snapshot such as runs/x/snapshot.safetensors") from error
     except (OSError, ValueError, safetensors.SafetensorError) as error:

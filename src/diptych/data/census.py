@@ -16,6 +16,7 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 from typing import Any, TypeVar
 
+from diptych.data.census_schema import parse_census
 from diptych.data.findings import Finding
 from diptych.data.frames import Fitting, Frame, common_frames
 from diptych.data.kinds import Kind, Look, look_at_sides, mark_unusable
@@ -96,7 +97,7 @@ class Census:
     def from_json(cls, text: str) -> Census:
         """Read what to_json wrote. Raises DataError when the text is anything else."""
         try:
-            found = json.loads(text)
+            found = parse_census(text)
             val = _understood(found["val"]) if found.get("val") else None
             domain_a, domain_b = (
                 Domain(**values) if isinstance(values, dict) else Domain(*values)  # older censuses have four values

@@ -13,6 +13,7 @@ from diptych.data.splits import Ref, Split
 from diptych.errors import DataError
 from diptych.files import sha256_of
 from diptych.messages import show
+from diptych.schemas import parse_json
 from diptych.sheets import spread
 
 NUM_HASHED = 16  # files, evenly spread
@@ -106,7 +107,7 @@ def write_prints(prints: Prints) -> str:
 def read_prints(text: str) -> Prints:
     """Read what write_prints wrote. Raises DataError when the text is anything else."""
     try:
-        return {name: (int(size), str(digest)) for name, (size, digest) in json.loads(text).items()}
+        return {name: (int(size), str(digest)) for name, (size, digest) in parse_json(text).items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise DataError(f"files.json: damaged ({type(error).__name__}: {error}); remove it to go on without it") from error
 

@@ -15,8 +15,9 @@ from diptych.files import sha256_of
 from diptych.messages import show
 from diptych.recipe import Recipe, StartConfig
 from diptych.run import Run
+from diptych.training.state_files import read_state
 from diptych.training.trainee import Trainee
-from diptych.trees import Tree, read_header
+from diptych.trees import Tree
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def continued(folder: Path, more_epochs: int, code: str | None = None) -> Recipe
         raise ConfigError(
             f"{show(folder)}: holds no training state to go on from; begin with its snapshot: --weights {show(folder)}"
         )
-    images, digest = int(read_header(states[0])["images"]), sha256_of(states[0])
+    images, digest = read_state(states[0])["images"], sha256_of(states[0])
     train = recipe.train
     falling = train.decay_epochs > 0
     epochs, decay_epochs = (0, more_epochs) if falling else (more_epochs, 0)

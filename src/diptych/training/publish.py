@@ -17,6 +17,7 @@ from diptych.recipe import Recipe
 from diptych.run import Run, read_census
 from diptych.snapshot import Snapshot
 from diptych.training.start import plain
+from diptych.training.state_files import read_state
 
 
 def with_discriminators(folder: Path) -> Snapshot:
@@ -28,7 +29,7 @@ def with_discriminators(folder: Path) -> Snapshot:
     if not (folder / "recipe.json").is_file():
         raise ConfigError(f"{show(folder)}: holds no run; discriminators are exported from the folder of a training")
     run = Run(folder)
-    state, _ = run.load_state()
+    state, _ = run.load_state(read_state)
     if state is None:
         raise ConfigError(
             f"{show(folder)}: holds no training state, in which the discriminators are; keep the state-*.safetensors"

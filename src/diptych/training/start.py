@@ -19,11 +19,12 @@ from diptych.messages import show
 from diptych.methods import Method
 from diptych.methods.discriminators import EquippedDiscriminator
 from diptych.recipe import Recipe, StartConfig
-from diptych.run import STATE_FORMAT, Run
-from diptych.snapshot import Snapshot, check_header, snapshot_in
+from diptych.run import Run
+from diptych.snapshot import Snapshot, snapshot_in
 from diptych.training.distributed import World, broadcast, on_first
+from diptych.training.state_files import read_state
 from diptych.training.weights import take
-from diptych.trees import Tree, read_header, read_tree
+from diptych.trees import Tree, read_header
 from diptych.zoo import resolve
 
 log = logging.getLogger(__name__)
@@ -117,8 +118,7 @@ def _open(recipe: Recipe, name: str, path: Path, way: str, named: Mapping[str, s
             f"start.{name} {show(file)}: has SHA-256 {found[:12]}, not {expected[:12]} as the recipe says; restore it"
         )
     if name == "run":
-        check_header(file, "state", STATE_FORMAT)
-        return read_tree(file)
+        return read_state(file)
     whole = _read(file, named)
     if not way:
         if len(whole.generators) == 1 and len(named) > 1 and file.suffix != ".safetensors":
@@ -148,8 +148,7 @@ def _read(file: Path, named: Mapping[str, str]) -> Weights:
     except SnapshotError:  # a .safetensors of another tool
         header = {}
     if header.get("kind") == "state":
-        check_header(file, "state", STATE_FORMAT)
-        return _of_state(read_tree(file), named, averaged=True)
+        return _of_state(read_state(file), named, averaged=True)
     snapshot = Snapshot.load(file) if header.get("kind") == "snapshot" else to_snapshot(load_networks(file).all())
     judges = {JUDGE_OF.get(name, name): net.state_dict() for name, net in snapshot.discriminators.items()}
     return Weights({way: net.state_dict() for way, net in snapshot.generators.items()}, judges)

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from diptych.choices import OnNaN
-from diptych.errors import TrainingError
+from diptych.errors import SnapshotError, TrainingError
 from diptych.messages import show
 from diptych.run import Run
 from diptych.training.distributed import World, broadcast, highest_flag, on_first
 from diptych.training.health.nonfinite import NonFinite
 from diptych.training.job import Job
 from diptych.training.records.observer import snapshot_of
+from diptych.training.state_files import read_state
 from diptych.training.trainee import Trainee
 from diptych.trees import Tree
 
@@ -33,6 +34,11 @@ def resume(trainee: Trainee, run: Run | None, images: int) -> None:
     for problem in problems if run else ():
         log.warning("%s; using the state before it", problem)
     if state is not None:
+        if state["images"] > images or state["images"] // trainee.recipe.train.batch_size != state["step"]:
+            raise SnapshotError(
+                f"the newest training state says that it saw {state['images']:,} images by step {state['step']:,}, which no "
+                "state of this recipe does; remove it to go on from the one before it"
+            )
         trainee.restore(state)
         if trainee.images >= images:
             where = show(run.folder) if run else "RUN"
@@ -85,7 +91,7 @@ def recover(trainee: Trainee, run: Run | None, trouble: NonFinite, on_nan: OnNaN
 
 def newest_state(run: Run | None, world: World) -> tuple[Tree | None, list[str]]:
     """The newest undamaged state, or None, and what is wrong with newer ones; the first process reads it for all."""
-    return broadcast(on_first(lambda: run.load_state() if run else (None, []), world), world)
+    return broadcast(on_first(lambda: run.load_state(read_state) if run else (None, []), world), world)
 
 
 def check_finite(trainee: Trainee, step: int) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from diptych.errors import DiptychError
+from diptych.errors import ConfigError, DiptychError
+from diptych.recipe_files import method_named, read_values
 from diptych.recorded import Recorded
 from diptych.run import CENSUS, Run, is_locked, read_census
 from diptych.training.job import Schedule
@@ -42,8 +42,8 @@ def status_of(folder: Path) -> RunStatus | None:
     if not path.is_file():
         return None
     try:
-        method = json.loads(path.read_text())["method"]["name"]
-    except (OSError, ValueError, LookupError, TypeError):
+        method = method_named(read_values(path))
+    except ConfigError:
         return RunStatus(folder, "?", "damaged")
     run = Run(folder)
     states = run.states()

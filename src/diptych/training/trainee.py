@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, SnapshotError, out_of_memory
 from diptych.methods import Method
 from diptych.methods.discriminators import Pace, discriminator_phases
 from diptych.nets import recompute_stages
@@ -125,12 +125,26 @@ class Trainee:
         }
 
     def restore(self, state: Tree) -> None:
-        """Go back to a state. Raises ConfigError when it was saved by another number of processes."""
+        """Go back to a state.
+
+        Raises ConfigError when it was saved by another number of processes, and SnapshotError when its tensors are not those of
+        these networks.
+        """
         if len(state["ranks"]) != self.world.size:
             raise ConfigError(
                 f"this run was trained by {len(state['ranks'])} processes, not {self.world.size}; resume it with as many"
             )
-        local = state["ranks"][self.world.rank]
+        try:
+            self._restore(state, state["ranks"][self.world.rank])
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            if out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split())[:200]
+            raise SnapshotError(
+                f"the training state does not fit the networks of its recipe ({reason}); remove it to go on from the one before it"
+            ) from error
+
+    def _restore(self, state: Tree, local: Tree) -> None:
         self.method.load_state_dict(state["method"] | local["buffers"])
         for phase in self.optimizers:
             self.load_moments(phase, state["optimizers"][phase])
@@ -154,6 +168,9 @@ class Trainee:
     def load_moments(self, phase: str, moments: Sequence[Mapping[str, object]]) -> None:
         """Give the optimizer of a phase the moments of each of its parameters, in their order."""
         optimizer = self.optimizers[phase]
+        for parameter, kept in zip(_parameters(optimizer), moments, strict=True):
+            if any(isinstance(value, Tensor) and value.shape not in (parameter.shape, torch.Size()) for value in kept.values()):
+                raise ValueError(f"a moment of optimizer {phase} has not the shape of its weight, {tuple(parameter.shape)}")
         found = {
             index: {name: _laid_out_as(parameter, value) for name, value in kept.items()}
             for index, (parameter, kept) in enumerate(zip(_parameters(optimizer), moments, strict=True))

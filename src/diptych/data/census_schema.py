@@ -1,0 +1,51 @@
+"""What a census.json must hold, so that one that was edited or damaged ends in one line (see Census.from_json)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field, TypeAdapter
+from typing_extensions import TypedDict
+
+from diptych.data.splits import Half
+from diptych.schemas import Pixels, checked, parse_json
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Channels = Annotated[int, Field(ge=1, le=8192, strict=True)]
+Side = list[tuple[str] | tuple[str, Half] | tuple[str, Half, str] | tuple[str, Half, str, list[Any]]]
+
+
+class _Split(TypedDict):
+    paired: Annotated[bool, Field(strict=True)]
+    sides: tuple[Annotated[Side, Field(min_length=1)], Annotated[Side, Field(min_length=1)]]
+
+
+class _Domain(TypedDict):
+    channels: Channels
+    low: Finite
+    high: Finite
+
+
+class _Census(_Split):
+    """The values that are used before or without the rules of their own classes; earlier versions wrote fewer."""
+
+    val: NotRequired[_Split | None]
+    domains: tuple[_Domain | tuple[Channels, str, Finite, Finite], _Domain | tuple[Channels, str, Finite, Finite]]
+    skipped: list[tuple[str, str]]
+    flat: NotRequired[list[str]]
+    outliers: NotRequired[list[str]]
+    notes: NotRequired[list[str]]
+    sizes: NotRequired[tuple[list[tuple[Pixels, Pixels] | None], list[tuple[Pixels, Pixels] | None]]]
+
+
+CENSUS: TypeAdapter[Any] = TypeAdapter(_Census)
+
+
+def parse_census(text: str) -> Any:
+    """The values of a census.json. Raises ValueError that says in one line what is wrong."""
+    found = parse_json(text)
+    checked(found, CENSUS)
+    for split in (found, found.get("val")):
+        if split and split["paired"] and len(split["sides"][0]) != len(split["sides"][1]):
+            raise ValueError(f"{len(split['sides'][0])} and {len(split['sides'][1])} images cannot be pairs")
+    return found

@@ -1,0 +1,57 @@
+"""What files of a run must hold, as types: a file that was edited or damaged is refused at the door, in one line.
+
+A schema is a pydantic TypeAdapter of a TypedDict; it stands beside the function that reads the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar
+
+import torch
+from pydantic import Field, TypeAdapter, ValidationError
+from torch import Tensor
+
+T = TypeVar("T")
+MOST_PIXELS = 1_000_000  # of one side of an image
+Whole = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
+"""A count that every program can read back from JSON."""
+Pixels = Annotated[int, Field(ge=1, le=MOST_PIXELS, strict=True)]
+"""The height or width of an image."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What json.loads gives. Raises ValueError for every text that it cannot read, those nested too deeply among them."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def checked(value: Any, schema: TypeAdapter[T]) -> T:
+    """The value as the schema's type. Raises ValueError that names the place, the rule and what was found, in one line."""
+    try:
+        return schema.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        found = "" if first["type"] == "missing" else f", found {_short(first['input'])}"
+        raise ValueError(f"{place + ': ' if place else ''}{first['msg'][:1].lower()}{first['msg'][1:]}{found}") from None
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+
+
+def _short(value: Any) -> str:
+    """A found value in a few characters; a tensor by its shape."""
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ascii(value)[:60]
+
+
+def not_finite(tree: Any, place: str = "") -> Iterator[str]:
+    """The places in nested dicts and lists whose tensors hold NaN or infinity."""
+    if isinstance(tree, Tensor):
+        if tree.is_floating_point() and not bool(torch.isfinite(tree).all()):
+            yield place
+    elif isinstance(tree, dict | list):
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from not_finite(value, f"{place}.{key}" if place else str(key))
