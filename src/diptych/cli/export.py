@@ -41,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
         help="how strongly the file translates, from 0 to 1, where the generator has a strength (santa) (default: 1)",
     )
     p.add_argument(
+        "--norm-from",
+        type=Path,
+        metavar="IMAGE",
+        help="keep in the file the statistics that the norms of the network take from this image, instead of those of each image",
+    )
+    p.add_argument(
         "--out",
         type=Path,
         metavar="FILE",
@@ -66,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
     out = out_or_default(args.out, path.with_name(f"{path.stem}-{args.direction}{SUFFIXES[args.to]}"))
     refuse_overwrite(out, path)
     refuse_foreign(out, (b"snapshot_sha256",))
-    done = export(path, out, args.to, args.direction, strength=args.strength)
+    done = export(path, out, args.to, args.direction, strength=args.strength, norm_from=args.norm_from)
     if done.paper:
         notes.print(
             "note: this snapshot is applied in mode paper; the file is eval, without dropout and with the statistics of training",

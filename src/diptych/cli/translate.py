@@ -81,6 +81,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="the number of steps of a generator that has them (unsb): more steps change more (default: as many as it has times)",
     )
+    p.add_argument(
+        "--norm-from",
+        type=Path,
+        metavar="IMAGE",
+        help="give the norms of the network the statistics of this image for all images, so that all come out in the same "
+        "colours (default: those of each image)",
+    )
     p.add_argument("--device", default="auto", help="the hardware that computes: auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument(
         "--backend",
@@ -157,6 +164,8 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.cli.snapshots import chosen_snapshot
     from diptych.data.archives import is_folder
+    from diptych.data.datasets import read_as
+    from diptych.data.folders import Ref
     from diptych.data.passed_over import passed_over
     from diptych.device import pick_device
     from diptych.files import sha256_of
@@ -178,9 +187,14 @@ def main(argv: Sequence[str]) -> int:
     snapshot = Snapshot.load(path)
     make = partial(Translator, snapshot, args.direction, **how)
     plain = make()
+    if args.norm_from is not None:
+        norms = plain.measure_norms(read_as(Ref(args.norm_from), plain.source))
+        make = partial(make, norms=norms)
+        plain = make()
     jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
     made_by = {"snapshot_sha256": sha256_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
     made_by |= {"frames": "all"} if args.frames == "all" else {}
+    made_by |= {"norm_from_sha256": None if args.norm_from is None else sha256_of(args.norm_from)}
     if plain.depends_on_batch:
         made_by |= {"mode": "paper", "dropout": args.dropout, "seed": args.seed}
     generator = snapshot.generators[args.direction]

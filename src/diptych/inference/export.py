@@ -16,10 +16,14 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from diptych.choices import Format
+from diptych.data.datasets import read_as
+from diptych.data.folders import Ref
 from diptych.errors import ConfigError, SnapshotError
 from diptych.extras import extra
 from diptych.files import sha256_of, write_atomic
 from diptych.inference.backends import onnx_session
+from diptych.inference.norm_statistics import fix_norms
+from diptych.inference.translator import Translator
 from diptych.nets import adjusted
 from diptych.nets.modes import Noise, applied, depends_on_batch
 from diptych.pixels import TORCH_DTYPES, Domain
@@ -43,13 +47,20 @@ class Exported:
 
 
 def export(
-    snapshot: str | Path, out: str | Path, to: Format, direction: str = "a2b", *, strength: float | None = None
+    snapshot: str | Path,
+    out: str | Path,
+    to: Format,
+    direction: str = "a2b",
+    *,
+    strength: float | None = None,
+    norm_from: str | Path | None = None,
 ) -> Exported:
     """Write one direction of a snapshot as a file that takes and gives native pixels of any batch, height and width.
 
-    The network is in mode eval. ``strength`` is that of the file, for a generator that has one: 1 unless told otherwise. First
-    the network's results are compared with those of the file at SIZES. Raises SnapshotError where they differ by more than
-    TOLERANCE, ConfigError where the generator takes no strength or draws noise, which a file cannot, and MissingExtraError
+    The network is in mode eval. ``strength`` is that of the file, for a generator that has one: 1 unless told otherwise.
+    ``norm_from`` is an image whose statistics the norms of the network keep, instead of those of each image. First the
+    network's results are compared with those of the file at SIZES. Raises SnapshotError where they differ by more than TOLERANCE,
+    ConfigError where the generator takes no strength or draws noise, which a file cannot, and MissingExtraError
     without the packages for ONNX; then no file is written.
     """
     loaded = Snapshot.load(snapshot)
@@ -62,6 +73,10 @@ def export(
     for name, domain in (("source_classes", source), ("classes", target)):  # the value of each class, in the order of channels
         facts |= {name: json.dumps(domain.classes)} if domain.classes else {}
     facts |= {} if strength is None else {"strength": f"{strength:g}"}
+    if norm_from is not None:
+        translator = Translator(loaded, direction, device="cpu", mode="eval", strength=strength)
+        net = fix_norms(net, translator.measure_norms(read_as(Ref(Path(norm_from)), source)))
+        facts |= {"norm_from_sha256": sha256_of(Path(norm_from))}
     if to == "onnx":
         data, run = _onnx(net, source, target, facts)
     else:

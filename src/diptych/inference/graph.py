@@ -20,6 +20,7 @@ from diptych.errors import ConfigError
 from diptych.inference.flat import first_norm
 from diptych.nets import ActivatedUNet, ResNet, StegoResNet, UNet
 from diptych.nets.blocks import margins, padding_of
+from diptych.nets.fixed_norm import FixedNorm
 from diptych.nets.resnet import ResidualBlock
 from diptych.pixels import Domain
 
@@ -235,7 +236,7 @@ def _transposed(add: Nodes, conv: nn.ConvTranspose2d, x: str) -> str:
     return _conv(add, conv, x, "ConvTranspose", output_padding=conv.output_padding)
 
 
-def _batch_norm(add: Nodes, norm: nn.BatchNorm2d, x: str) -> str:
+def _batch_norm(add: Nodes, norm: nn.BatchNorm2d | FixedNorm, x: str) -> str:
     numbers = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
     return add("BatchNormalization", x, *map(add.constant, numbers), epsilon=norm.eps)
 
@@ -284,6 +285,7 @@ LAYERS: dict[type[nn.Module], Callable[..., str]] = {
     nn.Conv2d: _conv,
     nn.ConvTranspose2d: _transposed,
     nn.BatchNorm2d: _batch_norm,
+    FixedNorm: _batch_norm,
     nn.InstanceNorm2d: _instance_norm,
     nn.ReflectionPad2d: _padded,
     nn.ReplicationPad2d: _padded,

@@ -21,6 +21,7 @@ from diptych.files import sha256_of
 from diptych.messages import show
 
 NAME = ".diptych-translations.jsonl"
+OTHERS = {"snapshot_sha256": "another snapshot", "norm_from_sha256": "another --norm-from"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Manifest:
             return "was changed after `diptych translate` had made it"
         for name, value in self.made_by.items():
             if entry.get(name) != value:
-                other = "another snapshot" if name == "snapshot_sha256" else f"{name} {entry.get(name)} instead of {value}"
+                other = OTHERS.get(name) or f"{name} {entry.get(name)} instead of {value}"
                 return f"was made with {other}"
         return "" if entry["input_sha256"] == _hash(job.source) else "was made from an input that has changed since"
 

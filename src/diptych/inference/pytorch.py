@@ -17,6 +17,7 @@ from diptych.inference.backends import ComputingPrecision
 from diptych.inference.cuda import EXACT_FLOAT32, FASTEST_KERNELS, Replays, to_device, to_host
 from diptych.inference.dropout import drop_by_position
 from diptych.inference.flat import keep_flat
+from diptych.inference.norm_statistics import NormStatistics, fix_norms
 from diptych.nets.modes import Mode, as_translator, depends_on_batch
 from diptych.pixels import Domain
 
@@ -29,7 +30,8 @@ class TorchBackend:
 
     fp32 is exact on CUDA too: TF32 is off while it computes. bf16 takes the fastest kernels that cuDNN finds there for a shape
     that comes again, so its results may differ between runs by rounding. ``replay`` records a shape that comes again as a CUDA
-    graph, where results do not depend on the batch. ``compiled`` generates kernels with torch.compile for each shape.
+    graph, where results do not depend on the batch. ``compiled`` generates kernels with torch.compile for each shape. ``norms``
+    are statistics for norms that would take them from the image.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class TorchBackend:
         replay: bool = True,
         compiled: bool = False,
         dropout: Dropout = "image",
+        norms: NormStatistics | None = None,
     ) -> None:
         if next(net.parameters()).device != device:
             net = copy.deepcopy(net).to(device)
@@ -53,6 +56,8 @@ class TorchBackend:
         self.input_format = BF16 if precision == "bf16" else {}
         self.exact = precision == "fp32"
         self.net, self.random = as_translator(net, mode)
+        if norms is not None:
+            self.net = fix_norms(self.net, norms)
         keep_flat(self.net)
         if dropout == "position":
             drop_by_position(self.net, seed)

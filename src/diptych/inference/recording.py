@@ -33,6 +33,7 @@ from diptych.inference.windows import (
     Pointwise,
     TransposedConvolved,
 )
+from diptych.nets.fixed_norm import FixedNorm
 from diptych.nets.modes import SeededDropout
 
 
@@ -43,7 +44,7 @@ def of_layer(layer: nn.Module) -> Operation:
             return Normalised(layer)
         case nn.InstanceNorm2d() if not layer.track_running_stats:
             return Normalised(layer)
-        case nn.BatchNorm2d() | nn.ReLU() | nn.LeakyReLU() | nn.Identity() | nn.Tanh():
+        case FixedNorm() | nn.BatchNorm2d() | nn.ReLU() | nn.LeakyReLU() | nn.Identity() | nn.Tanh():
             return Pointwise(layer)
         case nn.Dropout() if not layer.training:
             return Pointwise(layer)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import Tensor
 from diptych.errors import ConfigError, SnapshotError, StorageError
 from diptych.inference.cuda import EXACT_FLOAT32
 from diptych.inference.maps import FeatureMap, Moments
+from diptych.inference.norm_statistics import NOTHING_TO_FIX, NormStatistics, refuse_repeated
 from diptych.inference.pytorch import TorchBackend
 from diptych.inference.recording import record
 from diptych.inference.staging import Stage, Staging, windows
@@ -77,9 +79,27 @@ class StagedRun:
         they lie in memory. The folder stays, so that only the last stage is lost where the caller cannot keep the result. Raises
         StorageError when the disk refuses or has too little space for the feature maps.
         """
+        self._run(self.staging.stages, out, scratch, watch)
+
+    def measure(self, scratch: Path | None = None) -> NormStatistics:
+        """Measure the statistics of the norms that take them from the image, without the stages after the last of these.
+
+        Raises what a call raises, and ConfigError where there are no such norms.
+        """
+        if not self.staging.normed:
+            raise ConfigError(NOTHING_TO_FIX)
+        last = max(index for index, stage in enumerate(self.staging.stages) if stage.measured)
+        self._run(self.staging.stages[: last + 1], np.empty((0, 0, 0)), scratch, lambda share: None)
+        names = {id(layer): name for name, layer in self.backend.net.named_modules()}
+        found = [
+            (names[id(node.operation.layer)], node.inputs[0]) for node in self.nodes if isinstance(node.operation, Normalised)
+        ]
+        refuse_repeated(max(Counter(name for name, _ in found).values()))
+        return NormStatistics.of_moments({name: self.moments[source] for name, source in found})
+
+    def _run(self, stages: list[Stage], out: np.ndarray, scratch: Path | None, watch: Watch) -> None:
         self.scratch = scratch
         self._open_scratch()
-        stages = self.staging.stages
         work = [self.staging.work(stage.node) for stage in stages]
         try:
             with EXACT_FLOAT32, torch.inference_mode():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from diptych.data.pillow_images import from_pillow, opaque, to_pillow
 from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
 from diptych.inference.backends import Backend, ComputingPrecision, onnx_run, openvino_run
+from diptych.inference.cuda import EXACT_FLOAT32
+from diptych.inference.norm_statistics import NormStatistics, fix_norms, measure_norms, set_norms
 from diptych.inference.pytorch import TorchBackend
 from diptych.inference.staged import StagedRun, Watch, staging_of
 from diptych.inference.staging import whole_bytes
@@ -62,7 +64,13 @@ class Translator:
         memory: int | None = None,
         strength: float | None = None,
         steps: int | None = None,
+        norms: NormStatistics | None = None,
     ) -> None:
+        self._make = partial(
+            Translator, snapshot, direction, device=device, precision=precision, mode=mode, seed=seed, backend=backend
+        )
+        self._make = partial(self._make, replay=replay, compiled=compiled, dropout=dropout, memory=memory)
+        self._make = partial(self._make, strength=strength, steps=steps)
         self.source, self.target = snapshot.domains(direction)
         self.net = adjusted(snapshot.generators[direction], strength=strength, steps=steps, seed=seed)
         self.size, self.mode = snapshot.size, mode or snapshot.mode
@@ -72,12 +80,15 @@ class Translator:
         """Whether the translation of an image depends on the other images of its batch."""
         self.draws_noise = bool(getattr(self.net, "draws_noise", False))
         """Whether the network draws noise of its own, which no graph holds."""
-        how: dict[str, Any] = {"replay": replay, "compiled": compiled, "dropout": dropout}
+        how: dict[str, Any] = {"replay": replay, "compiled": compiled, "dropout": dropout, "norms": norms}
         if backend != "torch":
             self._refuse_what_graphs_lack(device)
             self.device = torch.device("cpu")
-            self._torch = lambda: TorchBackend(self.net, self.source, self.target, self.device, "fp32", self.mode, seed)
-            self._run = {"onnx": onnx_run, "openvino": openvino_run}[backend](self.net, self.source, self.target, precision)
+            self._torch = lambda: TorchBackend(
+                self.net, self.source, self.target, self.device, "fp32", self.mode, seed, norms=norms
+            )
+            net = self.net if norms is None else fix_norms(self.net, norms)
+            self._run = {"onnx": onnx_run, "openvino": openvino_run}[backend](net, self.source, self.target, precision)
         else:
             run = TorchBackend(self.net, self.source, self.target, self.device, precision, self.mode, seed, **how)
             self._run, self._torch = run, lambda: run
@@ -100,6 +111,7 @@ class Translator:
         memory: int | None = None,
         strength: float | None = None,
         steps: int | None = None,
+        norms: NormStatistics | None = None,
     ) -> Translator:
         """Load a snapshot file.
 
@@ -111,11 +123,12 @@ class Translator:
         ``memory`` are the bytes that the process may hold on the device; an image that needs more is translated by stages, which
         gives the same result (see `by_stages`). By default every image is translated whole.
         ``strength``, from 0 (nothing changes) to 1, and ``steps`` are for generators that have them (see diptych.nets.adjust).
+        ``norms`` are statistics that `measure_norms` found in other images, in the place of those of each image at hand.
         Raises SnapshotError for a bad file, ConfigError for a direction that it does not translate or a device that is not there.
         """
         how: dict[str, Any] = {"device": device, "precision": precision, "mode": mode, "seed": seed, "dropout": dropout}
         how |= {"backend": backend, "replay": replay, "compiled": compiled, "memory": memory}
-        how |= {"strength": strength, "steps": steps}
+        how |= {"strength": strength, "steps": steps, "norms": norms}
         return cls(Snapshot.load(snapshot), direction, **how)
 
     def _refuse_what_graphs_lack(self, device: str) -> None:
@@ -216,6 +229,35 @@ class Translator:
         images = (self.by_stages(image.permute(1, 2, 0).cpu().numpy()) for image in pixels)
         return put_back(torch.stack([torch.from_numpy(image).permute(2, 0, 1) for image in images]), valid, self.target)
 
+    def measure_norms(self, images: np.ndarray) -> NormStatistics:
+        """Measure what the norms of the network take from images, over all of them together: one (h, w, c), or (n, h, w, c).
+
+        They are native pixels, and frames of a film, say, of one size. A translator with these statistics (see `with_norms`)
+        translates such an image as this one does. A single image may be too large for the memory. Raises ConfigError where the
+        network has no such norms, as where they are fixed already.
+        """
+        batch = images[None] if images.ndim == 3 else images
+        backend, (height, width) = self._torch(), batch.shape[1:3]
+        if len(batch) == 1 and not self.fits(height, width):
+            return self._measure_by_stages(fit(batch[0], self.source))
+        pixels = torch.stack([self.prepare(native(image)) for image in batch]).to(backend.device)
+        pixels = pixels.nan_to_num(self.source.low) if self.source.masked else pixels
+        with EXACT_FLOAT32, self._one_by_stages:
+            backend.random.manual_seed(backend.seed)
+            return measure_norms(backend.net, self.source.encode(pixels).to(**backend.input_format))
+
+    def _measure_by_stages(self, source: np.ndarray) -> NormStatistics:
+        with self._one_by_stages, self._scratch_if_large(run := StagedRun(self._torch(), source, self._left() // 2)) as scratch:
+            return run.measure(scratch)
+
+    def with_norms(self, norms: NormStatistics | None) -> Translator:
+        """A translator with the same settings and other statistics of its norms; None stands for those of each image at hand."""
+        return self._make(norms=norms)
+
+    def set_norms(self, norms: NormStatistics) -> None:
+        """Give a translator made by `with_norms`, on the torch backend, other statistics in place, as from frame to frame."""
+        set_norms(self._torch().net, norms)
+
     def fits(self, height: int, width: int, images: int = 1) -> bool:
         """Whether so many images of a size can be translated whole at once in the memory that this translator may take."""
         return self.memory is None or images * self._whole_bytes(height, width) <= self._left()
@@ -252,16 +294,22 @@ class Translator:
         if out is None:
             out = np.empty((*source.shape[:2], self.target.bands), self.target.dtype)
         with self._one_by_stages, ExitStack() as stack:
-            half = self._left() // 2  # for windows, and as much for feature maps in memory
-            run = StagedRun(self._torch(), source, half)
-            if scratch is None and self.memory is not None and run.staging.scratch > half:
-                scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="diptych-")), "stages")
-            run(out, scratch, watch)
+            run = StagedRun(self._torch(), source, self._left() // 2)
+            run(out, scratch or stack.enter_context(self._scratch_if_large(run)), watch)
             if self.source.masked and not self.target.classes:
                 _put_back_by_rows(source, out, self.target)
             if scratch is not None and not keep_scratch:
                 shutil.rmtree(scratch)
         return out
+
+    @contextmanager
+    def _scratch_if_large(self, run: StagedRun) -> Iterator[Path | None]:
+        """A temporary folder for feature maps that take more memory than windows; None where they may lie in memory."""
+        if self.memory is None or run.staging.scratch <= run.memory:
+            yield None
+            return
+        with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
+            yield Path(folder, "stages")
 
 
 def _put_back_by_rows(source: np.ndarray, out: np.ndarray, target: Domain, rows: int = 256) -> None:
