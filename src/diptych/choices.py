@@ -52,3 +52,9 @@ Frames = Literal["first", "all"]
 
 Names = Literal["plain", "full"]
 """Whether the name of a result keeps the suffix of its input, see diptych.inference.names."""
+
+FilmNorms = Literal["smooth", "fixed", "frame"]
+"""How norms take their statistics from a film, see diptych.inference.steady."""
+
+Audio = Literal["copy", "none"]
+"""Whether a translated film has the sound of its source."""

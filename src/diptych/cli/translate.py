@@ -13,11 +13,13 @@ from typing import get_args
 
 from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, Precision, WorkingSize
 from diptych.cli import command_parser, positive, seed
+from diptych.cli.film import add_film_options, are_films, translate_films
 
 EXAMPLES = """\
   diptych translate runs/x photos/ --out paintings/
   diptych translate horse2zebra.safetensors zebra.jpg --direction b2a --out horse.jpg
   diptych translate runs/x/snapshot-best.safetensors photos/ --out paintings/ --backend torch --precision fp32
+  diptych translate runs/x film.mp4 --out painted.mp4
 The same command again translates what is missing. Files that it did not make itself are never replaced."""
 
 
@@ -31,7 +33,10 @@ def parser() -> argparse.ArgumentParser:
         help="the trained translator: a run folder, a snapshot of it, or what `diptych import` wrote",
     )
     p.add_argument(
-        "inputs", metavar="INPUT", nargs="+", help="an image, or a folder, of which all images at any depth are translated"
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="an image, a film, or a folder, of which all images at any depth are translated",
     )
     p.add_argument(
         "--out",
@@ -128,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
         "(default: first)",
     )
     p.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
+    add_film_options(p)
     return p
 
 
@@ -171,7 +177,6 @@ def main(argv: Sequence[str]) -> int:
     snapshot = Snapshot.load(path)
     make = partial(Translator, snapshot, args.direction, **how)
     plain = make()
-    jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
     made_by = {"snapshot_sha256": sha256_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
     made_by |= {"frames": "all"} if args.frames == "all" else {}
     if plain.depends_on_batch:
@@ -181,6 +186,9 @@ def main(argv: Sequence[str]) -> int:
     for name in getattr(generator, "adjustable", ()):
         made_by[name] = usual[name] if getattr(args, name) is None else getattr(args, name)
     made_by |= {"seed": args.seed} if plain.draws_noise else {}
+    if are_films(args.inputs, args.out):
+        return translate_films(args, make, plain, made_by)
+    jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
     manifest = Manifest(folder_of(args.out), made_by)
     left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     already = len(jobs) - len(left)
