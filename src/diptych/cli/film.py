@@ -13,6 +13,7 @@ from diptych.choices import Audio, FilmNorms
 from diptych.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # at run time these would import torch, before wrong words are refused
+    from diptych.data.films import Film
     from diptych.inference.manifest import Job
     from diptych.inference.translator import Translator
 
@@ -115,7 +116,7 @@ def translate_films(
 ) -> int:
     """Translate every film; return 1 when some could not be translated. ``made_by`` is what determines an image's translation."""
     from diptych.cli.console import bar, console, notes
-    from diptych.data.film_writing import SILENT, encoding_for
+    from diptych.data.film_writing import encoding_for
     from diptych.data.films import survey
     from diptych.inference.batch import folder_of
     from diptych.inference.film import FilmOptions, check_domains, translate_film
@@ -149,7 +150,7 @@ def translate_films(
             film = survey(job.source)
             for note in film.notes:
                 notes.print(f"note: {note}", soft_wrap=True)
-            if left_out := _left_out(film, job, args, silent=job.target.suffix.lower() in SILENT):
+            if left_out := _left_out(film, job, encodings[job].codec, args.audio):
                 notes.print(f"note: {show(job.source)}: {left_out}", soft_wrap=True)
             options = FilmOptions(encodings[job], args.norms, args.flow, args.at, args.audio, args.batch or 1)
             with bar("frames") as progress:
@@ -167,15 +168,19 @@ def translate_films(
     return 1 if problems else 0
 
 
-def _left_out(film: Any, job: Job, args: argparse.Namespace, *, silent: bool) -> str:
+def _left_out(film: Film, job: Job, codec: str, audio: str) -> str:
     """What of the source is not in the result, in words."""
-    parts = []
+    from diptych.data.film_writing import SILENT, SQUARE
+
+    parts, silent = [], job.target.suffix.lower() in SILENT
     if film.other_streams:
         parts.append(f"{film.other_streams} streams that are neither the film nor sound (subtitles, data) are left out")
-    if silent and film.audio and args.audio == "copy":
+    if silent and film.audio and audio == "copy":
         parts.append(f"{job.target.suffix} has no sound")
     if film.bits > 8:
         parts.append(f"its {film.bits} bits become those of the model's images")
+    if film.aspect not in (None, 1) and codec in SQUARE and job.target.suffix.lower() in (".webm", ".mkv"):
+        parts.append(f"the shape of its pixels, {film.aspect}, is not written by {codec}")
     if (film.height % 2 or film.width % 2) and not silent:
         parts.append("odd sides are kept by 4:4:4 samples, which some players do not show")
     return "; ".join(parts)

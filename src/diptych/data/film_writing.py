@@ -32,6 +32,8 @@ CONTAINERS = {
 CODECS = {".webm": "libvpx-vp9", ".gif": "gif"}
 """The encoders of containers that do not take H.264 (libx264), which is the default."""
 SILENT = (".gif",)
+SQUARE = ("libvpx", "libvpx-vp9", "libsvtav1")
+"""Encoders that write no shape of pixels, which WebM and Matroska files then lack."""
 CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 25, "libvpx-vp9": 24, "libvpx": 10}
 """The encoders with a constant quality, and the one taken unless another is asked for: lower is better."""
 PALETTED = ("gif",)
@@ -111,19 +113,23 @@ class Encoder:
     """
 
     def __init__(self, film: Film, encoding: Encoding, deep: bool, header_apart: bool) -> None:
-        self.film, self.encoding, self.deep = film, encoding, deep
+        self.film, self.encoding = film, encoding
         self.context = av_of().CodecContext.create(encoding.codec, "w")
         set_up(self.context, film, encoding, deep)
         if header_apart:
             self.context.flags |= av_of().codec.context.Flags.global_header
 
     def encode(self, pixels: Shaped[np.ndarray, "h w c"], pts: int) -> list[Packet]:
-        """The packets that are ready once this frame is there. Raises ConfigError where the encoder refuses its options."""
-        av = av_of()
+        """The packets that are ready once this frame is there."""
         frame = _frame_of(pixels, self.context.pix_fmt, self.film)
         frame.pts, frame.time_base = pts, self.film.time_base
+        return self._taken(self.context.encode(frame))
+
+    def open(self) -> None:
+        """Open the encoder before the first frame. Raises ConfigError where it refuses its options or the size of the film."""
+        av = av_of()
         try:
-            return self._taken(self.context.encode(frame))
+            self.context.open()
         except (av.error.FFmpegError, OSError) as error:
             told = ", ".join(f"{name}={value}" for name, value in self.encoding.all_options().items())
             raise ConfigError(
@@ -178,6 +184,9 @@ def _frame_of(pixels: np.ndarray, pixel_format: str, film: Film) -> Any:
 
 def check_container(trial: Path, film: Film, encoding: Encoding, *, deep: bool, sound: bool) -> None:
     """Write the header of a film to a file that is removed again, before any work. Raises what `join` raises."""
+    Encoder(film, encoding, deep, header_apart=False).open()
+    if CONTAINERS[trial.suffix.lower()] == encoding.codec == "gif":  # a GIF without frames cannot be finished
+        return
     with _begun(trial, film, encoding, deep, sound):
         pass
     trial.unlink(missing_ok=True)
@@ -203,6 +212,8 @@ def _begun(out: Path, film: Film, encoding: Encoding, deep: bool, sound: bool) -
     av = av_of()
     container, flags = CONTAINERS[out.suffix.lower()], {"fflags": "+bitexact", "avoid_negative_ts": "disabled"}
     flags |= {"loop": "0"} if container == "gif" else {}
+    if container in ("mp4", "mov") and film.time_base.denominator < 2**31:
+        flags["movie_timescale"] = str(film.time_base.denominator)  # in which the file says when the first frame comes
     try:
         with ExitStack() as stack:
             file = stack.enter_context(av.open(f"file:{out}", "w", container, container_options=flags))

@@ -49,6 +49,7 @@ PLAYLISTS = {
     b"file '": "a list of films (concat)",
 }
 HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}  # transfer characteristics of ITU-T H.273
+MEND = "copy it again, or let FFmpeg hide the damage: ffmpeg -i IN OUT"
 GUESSED_RATE = Fraction(25)  # FFmpeg's own guess for streams without any
 
 
@@ -132,7 +133,7 @@ def survey(path: Path) -> Film:
         _check_size(path, first.width, first.height)
         turn = _orientation(first, path)
         height, width = (first.width, first.height) if turn[0] else (first.height, first.width)
-        aspect = stream.sample_aspect_ratio or None
+        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or None
         if aspect and turn[0]:
             aspect = 1 / aspect
         deepest = max(component.bits for component in first.format.components)
@@ -191,7 +192,7 @@ def _pictures_of(container: Any, path: Path) -> Any:
     stream = best if best in found else found[0]
     if stream.codec_context is None:
         raise DataError(f"{show(path)}: its video codec is not known to FFmpeg; convert the film to H.264")
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS), "err_detect": "explode"}  # nothing is concealed in silence
     return stream
 
 
@@ -201,11 +202,11 @@ def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
         for packet in container.demux(stream):
             for frame in packet.decode():
                 if frame.is_corrupt:
-                    raise DataError(f"{show(path)}: frame {number} is damaged; repair the film, or cut it there")
+                    raise DataError(f"{show(path)}: frame {number} is damaged; {MEND}")
                 yield frame
                 number += 1
     except (av.error.FFmpegError, OSError) as error:
-        raise DataError(f"{show(path)}: cannot be decoded after {number} frames ({_reason(error)}); it is damaged") from error
+        raise DataError(f"{show(path)}: is damaged behind frame {number} ({_reason(error)}); {MEND}") from error
 
 
 def _count_packets(path: Path, index: int, declared: int, av: Any) -> int:
@@ -256,11 +257,10 @@ def _orientation(frame: Any, path: Path) -> tuple[bool, bool, bool]:
 
     The display matrix (ISO 14496-12) takes a stored (x, y) to (a x + c y, b x + d y).
     """
-    av = av_of()
-    found = [data for data in frame.side_data.keys() if data == av.sidedata.sidedata.Type.DISPLAYMATRIX]  # noqa: SIM118
-    if not found:
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
         return False, False, False
-    a, b, _, c, d = np.frombuffer(bytes(frame.side_data[found[0]]), np.int32)[:5] / 65536
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5] / 65536
     if abs(abs(a) - 1) < 0.01 and abs(abs(d) - 1) < 0.01 and not round(b) and not round(c):
         return False, bool(d < 0), bool(a < 0)
     if abs(abs(b) - 1) < 0.01 and abs(abs(c) - 1) < 0.01 and not round(a) and not round(d):

@@ -7,6 +7,7 @@ another.
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -294,10 +295,9 @@ def _packed(packets: list[Packet]) -> dict[str, Any]:
 
 def _unpacked(tree: dict[str, Any]) -> list[Packet]:
     packed = tree["packets"]
-    data, ends = packed["data"].numpy().tobytes(), list(itertools.accumulate(packed["sizes"]))
-    begins = [0, *ends[:-1]]
-    parts = zip(begins, ends, packed["pts"], packed["keys"], strict=True)
-    return [Packet(data[begin:end], pts, key) for begin, end, pts, key in parts]
+    data = io.BytesIO(packed["data"].numpy().tobytes())
+    parts = zip(packed["sizes"], packed["pts"], packed["keys"], strict=True)
+    return [Packet(data.read(size), pts, key) for size, pts, key in parts]
 
 
 def _identity(job: Job, film: Film, options: FilmOptions, manifest: Manifest) -> dict[str, Any]:
