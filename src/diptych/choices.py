@@ -55,3 +55,8 @@ Names = Literal["plain", "full"]
 
 MapKind = Literal["cycle", "edges", "spread", "mask"]
 """What says how far to trust a translation, pixel by pixel, see diptych.inference.uncertainty."""
+FilmNorms = Literal["smooth", "fixed", "frame"]
+"""How norms take their statistics from a film, see diptych.inference.steady."""
+
+Audio = Literal["copy", "none"]
+"""Whether a translated film has the sound of its source."""

@@ -13,6 +13,7 @@ from typing import get_args
 
 from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, Precision, WorkingSize
 from diptych.cli import command_parser, positive, seed
+from diptych.cli.film import add_film_options, are_films, translate_films
 from diptych.cli.maps import add_map_options, planned_maps
 
 EXAMPLES = """\
@@ -20,6 +21,7 @@ EXAMPLES = """\
   diptych translate horse2zebra.safetensors zebra.jpg --direction b2a --out horse.jpg
   diptych translate runs/x/snapshot-best.safetensors photos/ --out paintings/ --backend torch --precision fp32
   diptych translate runs/x data/testA/ --out paintings/ --maps --truth data/testB/
+  diptych translate runs/x film.mp4 --out painted.mp4
 The same command again translates what is missing. Files that it did not make itself are never replaced."""
 
 
@@ -36,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="an image, or a folder or archive (.zip, .tar), of which all images at any depth are translated",
+        help="an image, a film, or a folder or archive (.zip, .tar), of which all images at any depth are translated",
     )
     p.add_argument(
         "--out",
@@ -141,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
     add_map_options(p)
+    add_film_options(p)
     return p
 
 
@@ -191,7 +194,6 @@ def main(argv: Sequence[str]) -> int:
         norms = plain.measure_norms(read_as(Ref(args.norm_from), plain.source))
         make = partial(make, norms=norms)
         plain = make()
-    jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
     made_by = {"snapshot_sha256": sha256_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
     made_by |= {"frames": "all"} if args.frames == "all" else {}
     made_by |= {"norm_from_sha256": None if args.norm_from is None else sha256_of(args.norm_from)}
@@ -202,6 +204,9 @@ def main(argv: Sequence[str]) -> int:
     for name in getattr(generator, "adjustable", ()):
         made_by[name] = usual[name] if getattr(args, name) is None else getattr(args, name)
     made_by |= {"seed": args.seed} if plain.draws_noise else {}
+    if are_films(args.inputs, args.out):
+        return translate_films(args, make, plain, made_by)
+    jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
     manifest = Manifest(folder_of(args.out), made_by)
     left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     already = len(jobs) - len(left)

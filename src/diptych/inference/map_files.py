@@ -131,8 +131,8 @@ class MapFiles:
             raise DataError(f"{show(request.truth)}: has {high} x {wide} pixels, expected {height} x {width} as its input")
         working = resize(truth, *out.shape[-2:], nearest=bool(maps.target.classes))
         real = maps.target.encode(to_tensor(working)[None])
-        error = difference(out[None], real, maps.target)[0].numpy()
-        return found | {"error": resize(error[..., None], height, width)[..., 0]}
+        missed = difference(out[None], real, maps.target)[0].numpy()
+        return found | {"error": resize(missed[..., None], height, width)[..., 0]}
 
     def finish(self) -> dict[str, Calibration]:
         """Write the table of means, and how well each kind ranks the true error where that is known, which is returned too."""

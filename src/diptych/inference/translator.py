@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Shaped
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.choices import Dropout, WorkingSize
 from diptych.data.augment import resize, to_tensor
@@ -130,6 +130,11 @@ class Translator:
         how |= {"backend": backend, "replay": replay, "compiled": compiled, "memory": memory}
         how |= {"strength": strength, "steps": steps, "norms": norms}
         return cls(Snapshot.load(snapshot), direction, **how)
+
+    @property
+    def network(self) -> nn.Module:
+        """The modules that torch applies, over the snapshot's weights; other backends have their own form of them."""
+        return self._torch().net
 
     def _refuse_what_graphs_lack(self, device: str) -> None:
         if self.draws_noise:
