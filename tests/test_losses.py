@@ -23,6 +23,7 @@ from diptych.losses import (
     FocalFrequencyLoss,
     MSSSIMLoss,
     NeedsNetwork,
+    NeedsTranslator,
     PerceptualLoss,
     PixelLoss,
     SSIMLoss,
@@ -315,7 +316,7 @@ def test_an_option_that_breaks_a_rule_is_refused(loss, options, message):
         LOSSES[loss](**options)
 
 
-@pytest.mark.parametrize("loss", [loss for loss in LOSSES if not issubclass(LOSSES[loss], NeedsNetwork)])
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if not issubclass(LOSSES[loss], NeedsNetwork | NeedsTranslator)])
 def test_every_loss_of_the_table_is_a_scalar_whose_gradient_reaches_the_first_image(loss):
     x, y = images(0).float().requires_grad_(), images(1).float()
     made = LOSSES[loss](**({"scales": 1} if loss == "ms_ssim" else {}))
@@ -464,7 +465,9 @@ def test_feature_matching_is_the_mean_over_the_layers_and_teaches_the_generator_
         assert x.grad.abs().max() > 0 and y.grad is None and all(p.grad is None and p.requires_grad for p in D.parameters())
 
 
-SAME = {name: {"size": 161} if name == "ms_ssim" else {} for name in LOSSES if name not in ("feature_matching", "lpips")}
+SAME = {
+    name: {"size": 161} if name == "ms_ssim" else {} for name in LOSSES if name not in ("feature_matching", "lpips", "temporal")
+}
 
 
 @pytest.mark.parametrize("name", [name for name in SAME if name != "total_variation"])

@@ -22,10 +22,13 @@ HEADS_OF: dict[Backbone, Literal["alex", "vgg"]] = {"alexnet": "alex", "vgg16": 
 
 @final
 class LossNetworks:
-    """Finds networks for the losses of one method, whose modules with features to match are ``judges``, by name."""
+    """Finds networks for the losses of one method, whose modules with features to match are ``judges``, by name.
 
-    def __init__(self, judges: Mapping[str, nn.Module]) -> None:
-        self.judges = judges
+    ``generators`` are the method's own, by direction.
+    """
+
+    def __init__(self, judges: Mapping[str, nn.Module], generators: Mapping[str, nn.Module] | None = None) -> None:
+        self.judges, self.generators = judges, generators or {}
 
     def backbone(self, name: Backbone, weights: str) -> nn.Module:
         """The network with the published weights, those of a file, or ``random`` ones. Raises WeightsError without them."""
@@ -44,6 +47,14 @@ class LossNetworks:
             known = f"did you mean {near[0]}?" if near else f"it has {', '.join(self.judges) or 'none'}"
             raise ConfigError(f"feature_matching.judge: this method has no discriminator {name!r}; {known}")
         return self.judges[name]
+
+    def translator(self, loss: str, source: str) -> nn.Module:
+        """The method's generator for a source image of its step, real_a or real_b. Raises ConfigError where it has none."""
+        directions = {"real_a": "a2b", "real_b": "b2a"}
+        able = [name for name, direction in directions.items() if direction in self.generators]
+        if source not in able:
+            raise ConfigError(f"{loss}: between names the source of a translation ({' or '.join(able)}), found {source}")
+        return self.generators[directions[source]]
 
 
 @lru_cache(maxsize=4)

@@ -178,7 +178,7 @@ def test_features_of_a_discriminator_of_pairs_are_matched_beside_the_other_image
 
 @pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("lpips", "ms_ssim")])
 def test_every_loss_joins_a_training_step_of_an_unpaired_method(name):
-    between = ["fake_b"] if name == "total_variation" else ["fake_b", "real_b"]
+    between = {"total_variation": ["fake_b"], "temporal": ["real_a"]}.get(name, ["fake_b", "real_b"])
     network = {"network": "vgg16", "weights": "random"} if name in ("perceptual", "style") else {}
     method = built("cyclegan", {"loss": name, "between": between} | network)
     found = [terms for _, terms in method.losses(batch_of())]

@@ -40,6 +40,7 @@ from diptych.losses.pixels import (
     l1,
 )
 from diptych.losses.similarity import MSSSIMLoss, SSIMLoss
+from diptych.losses.temporal import NeedsTranslator, TemporalLoss
 
 __all__ = [
     "L1",
@@ -53,12 +54,14 @@ __all__ = [
     "Loss",
     "MSSSIMLoss",
     "NeedsNetwork",
+    "NeedsTranslator",
     "Networks",
     "PerceptualLoss",
     "PixelLoss",
     "SSIMLoss",
     "StructureLoss",
     "StyleLoss",
+    "TemporalLoss",
     "TotalVariation",
     "check_gan",
     "discriminator_loss",
@@ -76,7 +79,8 @@ Loss = Callable[..., Float[Tensor, ""]]
 
 Each is made by a class whose constructor's arguments are its options: a frozen dataclass, or an nn.Module where a network judges.
 Such a network is frozen; it is neither trained nor saved with the method, and moves to where the images are. A loss with
-``num_images = 1`` takes x alone. Options that need weights from a file are a NeedsNetwork, which makes the loss from a network.
+``num_images = 1`` takes x alone. Options that need weights from a file are a NeedsNetwork, which makes the loss from a network;
+those that need the method's own generator are a NeedsTranslator, whose x is a source image.
 """
 LOSSES: dict[str, Callable[..., Any]] = {
     "pixel": PixelLoss,
@@ -91,5 +95,6 @@ LOSSES: dict[str, Callable[..., Any]] = {
     "style": StyleLoss,
     "lpips": LPIPSLoss,
     "feature_matching": FeatureMatching,
+    "temporal": TemporalLoss,
 }
 """Losses of a step's images, by the name that a recipe's ``extra`` gives them; called with their options, each makes one."""

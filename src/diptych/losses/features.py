@@ -39,6 +39,10 @@ class Networks(Protocol):
         """A discriminator of the method that is trained, by its name there."""
         ...
 
+    def translator(self, loss: str, source: str) -> nn.Module:
+        """The method's generator for a source image of its step; ``loss`` is named where it has none."""
+        ...
+
 
 class NeedsNetwork(ABC):
     """The options of a loss that compares by a network."""

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.losses import LOSSES, Loss, NeedsNetwork, Networks
+from diptych.losses import LOSSES, Loss, NeedsNetwork, NeedsTranslator, Networks
 from diptych.settings import Weight, check_settings
 
 SETTINGS = ("loss", "between", "weight", "schedule", "beside")
@@ -55,7 +55,11 @@ class Extra:
         self._check_schedule()
         wanted = num_images(self.loss)
         if len(self.between) != wanted:
-            few = "names one image, such as [fake_b]" if wanted == 1 else "names two images, such as [fake_b, real_b]"
+            few = (
+                f"names one image, such as [{'real_a' if self.loss == 'temporal' else 'fake_b'}]"
+                if wanted == 1
+                else "names two images, such as [fake_b, real_b]"
+            )
             raise ConfigError(f"extra: {self.loss}: between {few}; found {list(self.between)}")
         if is_dataclass(LOSSES[self.loss]):  # a network is made only where it is trained with
             self._configured()
@@ -98,10 +102,12 @@ class Extra:
     def make(self, networks: Networks | None = None) -> Loss:
         """The loss with its options; one that compares by a network asks ``networks`` for it."""
         made = self._configured()
-        if not isinstance(made, NeedsNetwork):
+        if not isinstance(made, NeedsNetwork | NeedsTranslator):
             return made
         assert networks is not None, "recipes hand in what finds networks"
         try:
+            if isinstance(made, NeedsTranslator):
+                return made.with_translator(networks.translator(self.loss, self.between[0]))
             return made.with_network(networks)
         except ConfigError as error:
             raise ConfigError(f"extra: {error}") from error
