@@ -86,6 +86,13 @@ def test_benchmarks_check_times_decoding_copies_and_the_quick_check(run):
     assert len(speeds) == 3 and min(speeds) > 0
 
 
+def test_benchmarks_film_compares_a_film_with_its_frames(run):
+    pytest.importorskip("av", reason="needs the video extra")
+    pytest.importorskip("cv2", reason="needs the video extra")
+    rows = run("benchmarks.film", "--frames", 4, "--height", 32, "--width", 48, "--rounds", 1, "--ngf", 4).splitlines()
+    assert len(rows) == 5 and all(numbers(row)[-1] > 0 for row in rows[1:]) and rows[1].endswith("1.00x")
+
+
 def test_benchmarks_coverage_prints_a_share_for_each_statistic_and_number_of_images(run):
     rows = run("benchmarks.coverage", "--sets", 10, "--images", 3, 6).splitlines()
     assert rows[0] == "| images | 3 | 6 |" and len(rows) == 12

