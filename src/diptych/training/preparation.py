@@ -40,7 +40,7 @@ def read_data(recipe: Recipe, run: Run | None, world: World, strict: bool, inter
 def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Interrupts, watch: Watch) -> Census:
     """The census that the run folder keeps, or else a new one, whose findings are logged."""
     assert run is not None, "only the first process takes the census, and it has the run folder"
-    layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout)
+    layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout, axis=recipe.data.axis)
     log.info("data: %s", layout.description)
     kept = run.census()
     if kept is not None:
