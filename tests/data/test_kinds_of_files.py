@@ -175,6 +175,7 @@ def test_colours_become_srgb_by_their_profile(dtype: type, full: int, tmp_path: 
     assert kept.metadata.icc == adobe_rgb() and kept.metadata.notes == ()
     ignored = read_picture(tmp_path / "x.tif")
     np.testing.assert_array_equal(ignored.pixels, pixels)
+    assert [note.endswith("was ignored, as data.icc ignore says") for note in ignored.metadata.notes] == [True]
     assert ignored.metadata.icc == b""
 
 
@@ -195,7 +196,7 @@ def test_srgb_under_any_name_changes_nothing_and_what_cannot_be_used_is_said(tmp
     found = {name: read_picture(tmp_path / f"{name}.png", SRGB) for name in ("srgb", "broken", "gray")}
     np.testing.assert_array_equal(found["srgb"].pixels, RGB)
     np.testing.assert_array_equal(found["broken"].pixels, RGB)
-    assert found["srgb"].metadata.notes == ()
+    assert found["srgb"].metadata.notes == () == read_picture(tmp_path / "srgb.png").metadata.notes
     assert found["broken"].metadata.notes == ("its ICC profile is damaged and was ignored",)
     assert "is not for 1 x uint8 pixels and was ignored" in found["gray"].metadata.notes[0]
 

@@ -62,7 +62,7 @@ class Layout:
         """The same with slices of volumes along another axis than z. Raises DataError as splits.along, and without volumes."""
         if axis == "z":
             return self
-        moved = {name: along(split, axis) for name in (*SPLITS, "alone") if (split := getattr(self, name))}
+        moved: dict[str, Any] = {name: along(split, axis) for name in (*SPLITS, "alone") if (split := getattr(self, name))}
         if all(split == getattr(self, name) for name, split in moved.items()):
             raise DataError(f"{self.where}: data.axis {axis} is for volumes (.nii, .nii.gz), and there are none; set data.axis z")
         return replace(self, **moved)
