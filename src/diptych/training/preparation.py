@@ -111,7 +111,7 @@ def build_method(recipe: Recipe, census: Census, world: World) -> Method:
     method = recipe.build(census.a, census.b)
     if (census.a.masked or census.b.masked) and not method.masks and world.rank == 0:
         log.warning(
-            "pixels without data count in the losses of %s, as the lowest value; pix2pix and cyclegan leave them out",
+            "pixels without data count in the losses of %s, as the lowest value; the methods of diptych leave them out",
             recipe.method.name,
         )
     torch.manual_seed(recipe.train.seed + world.rank)
