@@ -47,6 +47,9 @@ Icc = Literal["srgb", "keep", "ignore"]
 Alpha = Literal["white", "keep"]
 """What becomes of transparency, see diptych.pixels.Reading."""
 
+Axis = Literal["x", "y", "z"]
+"""The axis of a volume along which its slices are taken, see diptych.data.volumes."""
+
 Frames = Literal["first", "all"]
 """Which frames or pages of a file are translated, see diptych.inference.frames."""
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
-from diptych.choices import Alpha, Icc
+from diptych.choices import Alpha, Axis, Icc
 from diptych.errors import ConfigError
 from diptych.reading import PixelType as PixelType
 from diptych.reading import Reading as Reading
@@ -47,7 +47,7 @@ class Domain:
 
     ``icc`` and ``alpha`` are the rules by which files were read (see Reading), so that a snapshot reads as its training did.
     ``masked``: float32 images may hold NaN, which marks pixels without data; ``stored`` is then the integer type of their files,
-    or empty, and ``nodata`` the value that marks such pixels in files, or None.
+    or empty, and ``nodata`` the value that marks such pixels in files, or None. ``axis``: slices of volumes are taken along it.
     """
 
     channels: int = 3
@@ -61,6 +61,7 @@ class Domain:
     masked: bool = False
     stored: PixelType | Literal[""] = ""
     nodata: float | None = None
+    axis: Axis = field(default="z", compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(tuple(map(int, value)) for value in self.classes))  # headers have lists
@@ -108,7 +109,7 @@ class Domain:
     @property
     def reading(self) -> Reading:
         """The rules by which the files of this domain are read."""
-        return Reading(self.icc, self.alpha, masks=not self.classes)
+        return Reading(self.icc, self.alpha, masks=not self.classes, axis=self.axis)
 
     @property
     def clips(self) -> bool:

@@ -14,6 +14,8 @@ import tifffile
 from PIL import Image, ImageCms
 
 from diptych.data.carrying import carried
+from diptych.data.census import take_census
+from diptych.data.folders import find_data
 from diptych.data.formats import read_picture, read_pixels, write_pixels
 from diptych.data.labels import suffix_for
 from diptych.data.listing import find_images
@@ -173,6 +175,7 @@ def test_colours_become_srgb_by_their_profile(dtype: type, full: int, tmp_path: 
     assert kept.metadata.icc == adobe_rgb() and kept.metadata.notes == ()
     ignored = read_picture(tmp_path / "x.tif")
     np.testing.assert_array_equal(ignored.pixels, pixels)
+    assert [note.endswith("was ignored, as data.icc ignore says") for note in ignored.metadata.notes] == [True]
     assert ignored.metadata.icc == b""
 
 
@@ -193,7 +196,7 @@ def test_srgb_under_any_name_changes_nothing_and_what_cannot_be_used_is_said(tmp
     found = {name: read_picture(tmp_path / f"{name}.png", SRGB) for name in ("srgb", "broken", "gray")}
     np.testing.assert_array_equal(found["srgb"].pixels, RGB)
     np.testing.assert_array_equal(found["broken"].pixels, RGB)
-    assert found["srgb"].metadata.notes == ()
+    assert found["srgb"].metadata.notes == () == read_picture(tmp_path / "srgb.png").metadata.notes
     assert found["broken"].metadata.notes == ("its ICC profile is damaged and was ignored",)
     assert "is not for 1 x uint8 pixels and was ignored" in found["gray"].metadata.notes[0]
 
@@ -335,6 +338,42 @@ def test_a_nifti_volume_is_a_folder_of_slices_and_comes_back_with_its_affine_and
     assert result.header["descrip"] == b"a phantom" and result.header.get_xyzt_units() == ("mm", "sec")
     with pytest.raises(DataError, match="is a volume; translate it as a whole"):
         read_pixels(tmp_path / "ct.nii.gz")
+
+
+@pytest.mark.parametrize(("axis", "count"), [("x", 6), ("y", 7), ("z", 4)])
+def test_slices_are_taken_along_the_axis_that_is_asked_for_and_put_back(axis: str, count: int, tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    values = RANDOM.integers(0, 2000, (6, 7, 4, 2)).astype(np.int16)
+    for side in "AB":
+        (tmp_path / side).mkdir()
+        nibabel.save(nibabel.Nifti1Image(values, np.diag([2.0, 2.5, 3.0, 1.0])), tmp_path / side / "head.nii")
+    train = find_data([tmp_path], paired=True, axis=axis).train
+    assert [ref.key for ref in train.a] == [f"head.nii/{axis}{k:04d}" for k in range(count)] == [ref.key for ref in train.b]
+    np.testing.assert_array_equal(train.b[3].read(), np.rot90(values.take(3, "xyz".index(axis))))
+    assert f"train on {count} pairs" in find_data([tmp_path], paired=True, axis=axis).description
+    unpaired = find_data([tmp_path], paired=False, axis=axis).train
+    assert [ref.path for ref in unpaired.a] == [ref.path for ref in train.a]
+    domain = take_census(train, reading=Reading(axis=axis)).a
+    frames = list(read_frames(tmp_path / "A" / "head.nii", domain.reading))
+    assert len(frames) == count
+    pixels = [frame.pixels + 1 for frame in frames]
+    write_frames(tmp_path / "out.nii", pixels, tmp_path / "A" / "head.nii", frames[0].metadata, axis=domain.axis)
+    np.testing.assert_array_equal(np.asanyarray(nibabel.load(tmp_path / "out.nii").dataobj), values + 1)
+
+
+def test_an_axis_without_volumes_or_with_unlike_ones_is_refused(tmp_path: Path) -> None:
+    nibabel = pytest.importorskip("nibabel")
+    for side, length in (("A", 6), ("B", 5)):
+        (tmp_path / side).mkdir()
+        volume = np.zeros((length, 7, 4), np.int16)
+        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / side / "head.nii")
+    with pytest.raises(DataError, match=r"head\.nii: have 6 and 5 slices along x, expected equally many; resample one"):
+        find_data([tmp_path], paired=True, axis="x")
+    for side in "AB":
+        (tmp_path / side / "head.nii").unlink()
+        Image.fromarray(RGB).save(tmp_path / side / "1.png")
+    with pytest.raises(DataError, match=r"data\.axis y is for volumes \(\.nii, \.nii\.gz\), and there are none"):
+        find_data([tmp_path], paired=True, axis="y")
 
 
 def test_scaled_values_of_a_volume_are_those_that_its_header_means_and_a_damaged_one_is_named(tmp_path: Path) -> None:

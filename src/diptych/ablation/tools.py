@@ -62,7 +62,7 @@ def _palette(base: Recipe, out: Path, given: str, labels: Side | None, paired: b
     if labels is None:
         raise ConfigError(f"--palette {given}: finds label colours, but on which side? add --labels a or b")
     paired = base.method.paired if paired is None else paired
-    layout = find_data(base.data.source, paired=paired, layout=base.data.layout)
+    layout = find_data(base.data.source, paired=paired, layout=base.data.layout, axis=base.data.axis)
     train = base.data.oriented(layout.train)
     labelled = label_domains(train, base.data.labels, base.data.classes)
     census = take_census(train, labels=labelled, fitting=base.data.fit, reading=base.data.reading)

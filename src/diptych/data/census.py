@@ -188,7 +188,9 @@ def take_census(
     if isinstance(value_range, tuple) and kinds[0][1] == kinds[1][1] == "uint8":
         raise ConfigError("data.range: both sides hold 8 bits, which always range from 0 to 255; set data.range full")
     (domain_a, outliers_a), (domain_b, outliers_b) = (
-        (given, iter(())) if given else _domain(kind, [looks[ref] for ref in refs], refs, value_range, reading)
+        (replace(given, axis=reading.axis), iter(()))
+        if given
+        else _domain(kind, [looks[ref] for ref in refs], refs, value_range, reading)
         for given, kind, refs in zip(labels, kinds, (kept.a, kept.b), strict=True)
     )
     outliers = _unique([*outliers_a, *outliers_b])
@@ -309,7 +311,7 @@ def _domain(
     mask makes the domain a masked one, of float32.
     """
     channels, dtype = kind
-    how: dict[str, Any] = {"icc": reading.icc, "alpha": reading.alpha}
+    how: dict[str, Any] = {"icc": reading.icc, "alpha": reading.alpha, "axis": reading.axis}
     if any(look.masked for look in looks):
         nodata = Counter(look.nodata for look in looks if look.nodata is not None).most_common(1)
         number = nodata[0][0] if nodata and math.isfinite(nodata[0][0]) else None

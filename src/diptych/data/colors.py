@@ -43,6 +43,18 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     return None if same else to_srgb
 
 
+def other_than_srgb(pixels: np.ndarray, profile: bytes) -> str:
+    """Name a profile that means other colours than sRGB for pixels (h, w, c); empty where it does not, or cannot be used."""
+    found = _opened(profile)
+    mode = SPACES.get(found[0], "") if found else ""
+    if not found or {"L": 1, "RGB": 3, "CMYK": 4}.get(mode) != pixels.shape[2]:
+        return ""
+    try:
+        return found[1] if _transform(profile, mode) else ""
+    except Exception:  # a profile may open and still not be usable
+        return ""
+
+
 def to_srgb(pixels: np.ndarray, profile: bytes) -> tuple[np.ndarray, str]:
     """Convert pixels (h, w, c) of gray, RGB or CMYK, uint8 or uint16, to sRGB; also say what was done (empty: nothing).
 

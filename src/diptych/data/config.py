@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from diptych.choices import Alpha, Icc
+from diptych.choices import Alpha, Axis, Icc
 from diptych.data.folders import LayoutName
 from diptych.data.frames import FITTINGS, Fitting
 from diptych.data.labels import SIDES, Labelled, parse_classes
@@ -44,6 +44,7 @@ class DataConfig:
     a class (see diptych.data.labels), and ``classes`` what the classes are: those that the files show (``auto``), a number of
     them, their values (``0,7,11``), or a palette file. Sides are meant as they are trained on, after ``direction``. ``icc`` and
     ``alpha`` say what becomes of ICC profiles and of transparency (see diptych.pixels.Reading); label maps are read without them.
+    ``axis`` is the axis of volumes along which their slices are taken (see diptych.data.volumes).
     """
 
     source: tuple[str, ...] = ()
@@ -67,11 +68,12 @@ class DataConfig:
     classes: int | str = "auto"
     icc: Icc = "srgb"
     alpha: Alpha = "white"
+    axis: Axis = "z"
 
     def __post_init__(self) -> None:
         parse_range(self.range)
         parse_classes(self.classes)
-        for name, words in (("icc", get_args(Icc)), ("alpha", get_args(Alpha))):
+        for name, words in (("icc", get_args(Icc)), ("alpha", get_args(Alpha)), ("axis", get_args(Axis))):
             if getattr(self, name) not in words:
                 raise ConfigError(f"data.{name} must be one of {', '.join(words)}, found {getattr(self, name)!r}")
         if self.labels not in SIDES:
@@ -113,7 +115,7 @@ class DataConfig:
     @property
     def reading(self) -> Reading:
         """The rules by which pictures are read."""
-        return Reading(self.icc, self.alpha)
+        return Reading(self.icc, self.alpha, axis=self.axis)
 
     def unaugmented(self) -> DataConfig:
         """The same without chance but for the places of crops, which are neither enlarged nor changed."""

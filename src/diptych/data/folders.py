@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from diptych.choices import Axis
 from diptych.data.archives import entries
 from diptych.data.leftovers import HELPERS, PICTURES, has_images, is_wide, picture_folder, without_results
 from diptych.data.listing import find_images, is_list, open_folder, plain_name
@@ -22,7 +23,7 @@ from diptych.data.lists import check_columns, sides_of
 from diptych.data.pairing import key_in, match
 from diptych.data.samples import read_rows
 from diptych.data.side_by_side import refuse_single_images
-from diptych.data.splits import Half, Ref, Split, take_half
+from diptych.data.splits import Half, Ref, Split, along, take_half
 from diptych.errors import DataError
 from diptych.messages import show
 
@@ -36,18 +37,35 @@ KNOWN = {"a", "b", *(word + side for words in SPLITS.values() for word in words 
 
 @dataclass(frozen=True)
 class Layout:
-    """Holds what was found: a sentence for people, the splits, and what is in none of them.
+    """Holds what was found: where, the splits, and what is in none of them.
 
     ``unused`` are folders beside those of the splits, or single files, and how many images are in each. ``alone`` are test
     images of one side without a folder of the other; ``test`` is None then.
     """
 
-    description: str
+    where: str
     train: Split
     val: Split | None
     test: Split | None
     unused: Mapping[Path, int] = field(default_factory=dict)
     alone: Split | None = None
+
+    @property
+    def description(self) -> str:
+        """Say in a sentence what was found."""
+        test = self.test or self.alone
+        counts = "".join(f", {name}: {split}" for name, split in (("val", self.val), ("test", test)) if split)
+        unused = f"; not used: {self.leftovers}" if self.unused else ""
+        return f"{self.where}: train on {self.train}{counts}{unused}"
+
+    def along(self, axis: Axis) -> Layout:
+        """The same with slices of volumes along another axis than z. Raises DataError as splits.along, and without volumes."""
+        if axis == "z":
+            return self
+        moved: dict[str, Any] = {name: along(split, axis) for name in (*SPLITS, "alone") if (split := getattr(self, name))}
+        if all(split == getattr(self, name) for name, split in moved.items()):
+            raise DataError(f"{self.where}: data.axis {axis} is for volumes (.nii, .nii.gz), and there are none; set data.axis z")
+        return replace(self, **moved)
 
     @property
     def leftovers(self) -> str:
@@ -56,15 +74,20 @@ class Layout:
         return ", ".join(named) + (f" and {len(self.unused) - 3} more" if len(self.unused) > 3 else "")
 
 
-def find_data(sources: Sequence[str | Path], *, paired: bool, layout: LayoutName = "auto") -> Layout:
+def find_data(sources: Sequence[str | Path], *, paired: bool, layout: LayoutName = "auto", axis: Axis = "z") -> Layout:
     """Find and pair the images in one folder (or catalogue name) or in two folders, A and B.
 
-    With ``layout`` side_by_side one folder holds images A|B, whatever their shape; otherwise they must look like it.
+    With ``layout`` side_by_side one folder holds images A|B, whatever their shape; otherwise they must look like it. Volumes are
+    folders of their slices along ``axis``.
 
     Every split has at least one image on each side, except that test images may be of one side alone. Paired, the two files of
     a pair have the same stem, relative to their folders, and every image has its partner. Raises DataError, in one line that
     says where, what was expected, and what to do.
     """
+    return _find(sources, paired, layout).along(axis)
+
+
+def _find(sources: Sequence[str | Path], paired: bool, layout: LayoutName) -> Layout:
     if len(sources) not in (1, 2):
         raise DataError(f"{len(sources)} sources given; pass one folder that holds both domains, or two folders, A and B")
     if any(map(is_list, sources)):
@@ -126,8 +149,7 @@ def _with_unused(layout: Layout, roots: Sequence[Path]) -> Layout:
             inside = [part for part in (*reversed(path.parents), path) if part.is_relative_to(root)]
             if path not in used:
                 unused[next(part for part in inside if part not in above)] += 1
-    layout = replace(layout, unused=dict(unused))
-    return replace(layout, description=f"{layout.description}; not used: {layout.leftovers}") if unused else layout
+    return replace(layout, unused=dict(unused))
 
 
 def _refuse_nesting(a: Path, b: Path) -> None:
@@ -263,10 +285,9 @@ def _both(root: Path, a: dict[str, Path], b: dict[str, Path], wanted: Callable[[
 
 def _layout(where: str, folders: dict[str, Any], make: Callable[[Any], Split]) -> Layout:
     splits: dict[str, Split] = {split: make(folder) for split, folder in folders.items()}
-    counts = ", ".join(f"{split} on {found}" if split == "train" else f"{split}: {found}" for split, found in splits.items())
     test = splits.get("test")
     alone = test if test and not (test.a and test.b) else None
-    return Layout(f"{where}: {counts}", splits["train"], splits.get("val"), None if alone else test, alone=alone)
+    return Layout(where, splits["train"], splits.get("val"), None if alone else test, alone=alone)
 
 
 def _two_folders(folders: _Sides, paired: bool) -> Split:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms
 
-from diptych.data.colors import to_srgb
+from diptych.data.colors import other_than_srgb, to_srgb
 from diptych.data.metadata import ORIENTATION, Picture, of_pillow
 from diptych.errors import DataError
 from diptych.reading import Reading
@@ -94,7 +94,11 @@ def orientation_of(image: Image.Image) -> int:
 def profiled(pixels: np.ndarray, profile: bytes, reading: Reading, notes: list[str]) -> tuple[np.ndarray, bytes]:
     """Treat an ICC profile as ``reading`` says: the pixels (h, w, c), and the profile where it is to be carried on."""
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-    if not profile or reading.icc == "ignore":
+    if not profile:
+        return pixels, b""
+    if reading.icc == "ignore":
+        name = other_than_srgb(pixels, profile)
+        notes += [f"its ICC profile ({name}) was ignored, as data.icc ignore says"] if name else []
         return pixels, b""
     if reading.icc == "keep":
         return pixels, profile

@@ -8,9 +8,11 @@ from typing import Literal
 
 import numpy as np
 
+from diptych.choices import Axis
 from diptych.data.formats import read_pixels
 from diptych.data.frames import Frame
 from diptych.data.listing import spelling
+from diptych.data.volumes import is_volume, slices_of, volume_of
 from diptych.errors import DataError
 from diptych.messages import show
 from diptych.reading import Reading
@@ -81,3 +83,38 @@ class Split:
 
     def __str__(self) -> str:
         return f"{len(self.a)} pairs" if self.paired else f"{len(self.a)} + {len(self.b)} images"
+
+
+def along(split: Split, axis: Axis) -> Split:
+    """The same split with the slices of volumes along another axis, in the place of those along z.
+
+    Raises DataError where the volumes of a pair have not equally many of them.
+    """
+    if not split.paired:
+        a, b = (
+            [image for whole in dict.fromkeys(map(_whole, side)) for image in _slices(whole, axis)] for side in (split.a, split.b)
+        )
+        return Split(tuple(a), tuple(b), False)
+    pairs: list[tuple[Ref, Ref]] = []
+    for of_a, of_b in dict.fromkeys((_whole(a), _whole(b)) for a, b in zip(split.a, split.b, strict=True)):
+        slices = _slices(of_a, axis), _slices(of_b, axis)
+        if len(slices[0]) != len(slices[1]):
+            found = f"{len(slices[0])} and {len(slices[1])} slices along {axis}"
+            raise DataError(f"{show(of_a.path)} and {show(of_b.path)}: have {found}, expected equally many; resample one of them")
+        pairs += zip(*slices, strict=True)
+    return Split(tuple(a for a, _ in pairs), tuple(b for _, b in pairs), True)
+
+
+def _whole(ref: Ref) -> Ref:
+    """The volume that an image is a slice of, and every other image itself."""
+    volume = volume_of(ref.path)
+    return Ref(volume, ref.half, ref.key.rpartition("/")[0]) if volume else ref
+
+
+def _slices(ref: Ref, axis: Axis) -> list[Ref]:
+    """The slices of a volume; every other image itself, and a volume that cannot be read, which is told when it is."""
+    try:
+        paths = slices_of(ref.path, axis) if is_volume(ref.path) else []
+    except DataError:
+        paths = []
+    return [Ref(path, ref.half, f"{ref.key}/{path.name}") for path in paths] or [ref]

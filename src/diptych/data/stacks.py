@@ -11,6 +11,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from diptych.choices import Axis
 from diptych.data.archives import split_archive
 from diptych.data.decoders import decode
 from diptych.data.dicom import encode_dicom
@@ -54,7 +55,7 @@ def read_frames(path: Path, reading: Reading) -> Iterator[Picture]:
     """Read all frames of a file in their order. Raises DataError that begins with the path."""
     if is_volume(path) and not split_archive(path):
         try:
-            yield from (Picture(*_of_volume(path, name)) for name in slices_of(path))
+            yield from (Picture(*_of_volume(path, name)) for name in slices_of(path, reading.axis))
         except DataError as error:
             raise DataError(str(error) if str(error).startswith(show(path)) else f"{show(path)}: {error}") from error
         return
@@ -83,15 +84,18 @@ def holds_frames(suffix: str, channels: int, dtype: str, *, alpha: bool = False)
     return suffix in (".nii", ".gz") or holds(suffix, channels, dtype, alpha=alpha)
 
 
-def write_frames(path: Path, frames: Sequence[np.ndarray], source: Path, metadata: Metadata, *, alpha: bool = False) -> None:
+def write_frames(
+    path: Path, frames: Sequence[np.ndarray], source: Path, metadata: Metadata, *, alpha: bool = False, axis: Axis = "z"
+) -> None:
     """Write frames (h, w, c) as one file of the kind of its suffix: with the durations, the affine or the header of ``source``.
 
+    Frames of a volume are its slices along ``axis``.
     GIF reduces each frame to 256 colours; all else is lossless, DICOM but for float32 (see diptych.data.dicom). Raises
     StorageError when the disk refuses.
     """
     suffix = path.suffix.lower()
     if is_volume(path):
-        data = volume_bytes(source, joined(list(frames)), packed=suffix == ".gz")
+        data = volume_bytes(source, joined(list(frames), axis), packed=suffix == ".gz")
     elif suffix in (".dcm", ".dicom"):
         data = encode_dicom(list(frames), metadata)
     elif suffix in ANIMATED:

@@ -68,7 +68,7 @@ def _translated(job: Job, translator: Translator, at: WorkingSize, manifest: Man
         job.target.parent.mkdir(parents=True, exist_ok=True)
         if manifest:
             manifest.begin(job)
-        write_frames(job.target, frames, job.source, metadata, alpha=target.alpha == "keep")
+        write_frames(job.target, frames, job.source, metadata, alpha=target.alpha == "keep", axis=source.axis)
         if manifest:
             manifest.finish(job)
     except (DataError, MissingExtraError) as error:

@@ -20,6 +20,7 @@ from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 from diptych.settings import Size
 
+FILL = -1.0  # what Domain.encode makes of pixels without data
 Terms = dict[str, Tensor]
 """Scalar losses by name, already weighted: they add up to the phase's loss."""
 
@@ -36,13 +37,17 @@ class Batch(NamedTuple):
     known: Float[Tensor, " n"] | None = None
     valid: Bool[Tensor, "n 1 h w"] | None = None
 
+    def filled(self, x: Float[Tensor, "m c h w"], fill: float = FILL) -> Float[Tensor, "m c h w"]:
+        """Put one value where the batch has no data into what was made of its samples, once or several times in their order."""
+        return x if self.valid is None else x.where(self.valid.repeat(len(x) // len(self.valid), 1, 1, 1), fill)
+
 
 class Method(nn.Module, ABC):
     """Networks and losses of one paper. Abstract; every subclass is final.
 
     ``extra`` makes the terms that a recipe adds: the generators' phase yields ``terms | self.extra(fake_b=fake_b, ...)`` with
-    every image that its configuration's ``images`` names. ``masks``: its losses apply generators as they are called, so that
-    training can leave pixels without data out of what they make (diptych.training.masking).
+    every image that its configuration's ``images`` names. ``masks``: pixels without data are in none of its losses. Training
+    sees to that where its losses call generators (diptych.training.masking); what else makes images, it gives to Batch.filled.
     """
 
     masks: ClassVar[bool] = True

@@ -95,8 +95,6 @@ class BicycleGANConfig:
 class BicycleGAN(Method):
     """G_ab, E_b, and D_b and D_random for encoded and for random codes; phases G with E, then D."""
 
-    masks = False
-
     def __init__(self, config: BicycleGANConfig, G_ab: nn.Module, E_b: nn.Module, D_b: nn.Module, D_random: nn.Module) -> None:
         super().__init__()
         self.config = config
@@ -114,7 +112,7 @@ class BicycleGAN(Method):
         mean, log_variance = self.E_b(real_b)
         encoded = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
         random = torch.randn_like(mean)
-        fake_b, random_b = self.G_ab.translate(real_a, encoded), self.G_ab.translate(real_a, random)
+        fake_b, random_b = (batch.filled(self.G_ab.translate(real_a, code)) for code in (encoded, random))
         terms: Terms = {}
         with frozen(self.D_b, self.D_random):
             terms["gan_encoded"] = c.lambda_gan * generator_loss(self.D_b(self._judged(real_a, fake_b)), c.gan)

@@ -72,8 +72,6 @@ class BridgeConfig:
 class Bridge(Method):
     """G_ab, the sampler of the bridge; its one phase is G."""
 
-    masks = False
-
     def __init__(self, config: BridgeConfig, G_ab: BridgeSampler) -> None:
         super().__init__()
         self.config, self.G_ab = config, G_ab
@@ -91,7 +89,7 @@ class Bridge(Method):
         x = a * y + b * x0 + noise * torch.randn_like(y)
         skip, out, _, _ = (over_images(value) for value in scaling(c.bridge, t))
         said = self.G_ab.raw(x, y, t)
-        error = said - (x0 - skip * x) / out
+        error = batch.filled(said - (x0 - skip * x) / out, 0.0)
         loss = error.abs().mean() if c.bridge == "brownian" else error.square().mean()
         terms: Terms = {"bridge": c.lambda_bridge * loss}
-        yield "G", terms | self.extra(real_a=y, real_b=x0, fake_b=skip * x + out * said)
+        yield "G", terms | self.extra(real_a=y, real_b=x0, fake_b=batch.filled(skip * x + out * said))

@@ -73,8 +73,6 @@ class ColorizationConfig:
 class Colorization(Method):
     """G_ab and D_b; phases D, then G."""
 
-    masks = False
-
     def __init__(self, config: ColorizationConfig, G_ab: nn.Module, D_b: nn.Module) -> None:
         super().__init__()
         self.config, self.G_ab, self.D_b = config, G_ab, D_b
@@ -88,10 +86,10 @@ class Colorization(Method):
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
         c = self.config
         assert isinstance(self.G_ab, Colorizer)
-        fake = self.G_ab.lab(batch.a)
-        real = torch.cat([fake[:, :1].detach(), lab_of(batch.b)[:, 1:]], 1)
+        fake = batch.filled(self.G_ab.lab(batch.a))
+        real = batch.filled(torch.cat([fake[:, :1].detach(), lab_of(batch.b)[:, 1:]], 1))
         yield "D", discriminator_terms(self.D_b, real, fake.detach(), c.gan, c.lambda_gp, c.lambda_r1)
         terms: Terms = {"l1": c.lambda_l1 * l1(fake[:, 1:], real[:, 1:])} if c.lambda_l1 else {}
         with frozen(self.D_b):
             terms["gan"] = c.lambda_gan * generator_loss(self.D_b(fake), c.gan)
-        yield "G", terms | self.extra(real_a=batch.a, real_b=batch.b, fake_b=rgb_of(fake))
+        yield "G", terms | self.extra(real_a=batch.a, real_b=batch.b, fake_b=batch.filled(rgb_of(fake)))

@@ -132,8 +132,6 @@ class CUTConfig:
 class CUT(Method):
     """G_ab, H and, unless lambda_gan is 0, D_b; phases D, then G."""
 
-    masks = False
-
     def __init__(self, config: CUTConfig, G_ab: ResNet, H: Projector, D_b: nn.Module | None) -> None:
         super().__init__()
         self.config, self.G_ab, self.H, self.D_b = config, G_ab, H, D_b
@@ -155,6 +153,7 @@ class CUT(Method):
 
         real = torch.cat([real_a, real_b]) if self.identity else real_a  # G has no BatchNorm: one pass translates both
         fake, source = tapped(self.G_ab, mirrored(real), self.taps)
+        fake = fake if batch.valid is None else mirrored(batch.filled(mirrored(fake)))
         if self.D_b:
             fakes = fake[: len(real_a)].detach()
             yield "D", discriminator_terms(self.D_b, real_b, fakes, c.gan, c.lambda_gp, c.lambda_r1)

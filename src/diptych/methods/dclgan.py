@@ -128,8 +128,6 @@ def encoder_taps(num_blocks: int) -> tuple[str, ...]:
 class DCLGAN(Method):
     """G_ab, G_ba, H_a, H_b and, unless lambda_gan is 0, D_a, D_b; phases G, then D."""
 
-    masks = False
-
     def __init__(
         self,
         config: DCLGANConfig,
@@ -157,8 +155,8 @@ class DCLGAN(Method):
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
         c, real_a, real_b = self.config, batch.a, batch.b
-        fake_b, idt_b, of_a = self._translated(self.G_ab, real_a, real_b)
-        fake_a, idt_a, of_b = self._translated(self.G_ba, real_b, real_a)
+        fake_b, idt_b, of_a = self._translated(self.G_ab, real_a, real_b, batch)
+        fake_a, idt_a, of_b = self._translated(self.G_ba, real_b, real_a, batch)
         how = c.num_patches, c.temperature
         terms: Terms = {
             "nce_a": 0.5 * c.lambda_nce * patch_nce_of_maps(taps(self.G_ba, fake_b, self.taps), of_a, self.H_b, self.H_a, *how),
@@ -186,7 +184,8 @@ class DCLGAN(Method):
                 | {f"{name}_b": term for name, term in of_b_terms.items()},
             )
 
-    def _translated(self, G: ResNet, x: Tensor, already: Tensor) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+    def _translated(self, G: ResNet, x: Tensor, already: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         """G(x), G of images that are already of its target (None without the identity term), and the encoder's maps of x."""
         out, maps = tapped(G, torch.cat([x, already]) if self.identity else x, self.taps)  # G has no BatchNorm
+        out = batch.filled(out)
         return out[: len(x)], out[len(x) :] if self.identity else None, [y[: len(x)] for y in maps]

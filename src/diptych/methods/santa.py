@@ -97,8 +97,6 @@ def decoder_taps(num_blocks: int) -> tuple[str, ...]:
 class SANTA(Method):
     """G_ab and, unless lambda_gan is 0, D_b; phases D, then G."""
 
-    masks = False
-
     def __init__(self, config: SANTAConfig, G_ab: AdaINResNet, D_b: nn.Module | None) -> None:
         super().__init__()
         self.config, self.G_ab, self.D_b = config, G_ab, D_b
@@ -122,7 +120,7 @@ class SANTA(Method):
         features = torch.cat([features_a, features_a, features_b, features_a, features_a])
         strength = torch.cat([none, whole, whole, later, earlier])
         images, maps = self.G_ab.decode(features, strength, (real_a.shape[-2], real_a.shape[-1]), self.taps)
-        rec_a, fake_b, idt_b, *_ = images.split(n)
+        rec_a, fake_b, idt_b, *_ = batch.filled(images).split(n)
         if self.D_b:
             yield "D", discriminator_terms(self.D_b, real_b, fake_b.detach(), c.gan, c.lambda_gp, c.lambda_r1)
 

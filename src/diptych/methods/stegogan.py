@@ -112,8 +112,6 @@ class StegoGANConfig:
 class StegoGAN(Method):
     """G_ab, G_ba and, unless lambda_gan is 0, D_a, D_b with their pools; phases G, then D."""
 
-    masks = False
-
     def __init__(
         self,
         config: StegoGANConfig,
@@ -145,12 +143,15 @@ class StegoGAN(Method):
         # InstanceNorm is per sample, so passes through one generator that do not wait for each other are one joined call.
         from_b = torch.cat([real_b, real_a]) if self.identity else real_b
         made_a, hidden, masks = self.G_ba.hide(from_b)
+        made_a = batch.filled(made_a)
         fake_a, hidden_b, mask_b = made_a[:n], hidden[:n], masks[:n]
         noisy_a = fake_a + c.hidden_noise * torch.randn_like(fake_a)
-        fake_b, rec_b = self.G_ab.restore(torch.cat([real_a, noisy_a]), torch.cat([hidden_b.detach(), hidden_b])).split(n)
+        made_b = self.G_ab.restore(torch.cat([real_a, noisy_a]), torch.cat([hidden_b.detach(), hidden_b]))
+        fake_b, rec_b = batch.filled(made_b).split(n)
         clean = torch.cat([real_a, fake_a, real_b] if self.identity else [real_a, fake_a])
         clean_b, rec_clean_b, *more = self.G_ab(clean).split(n)
         rec_a, _, mask_of_fake = self.G_ba.hide(fake_b)
+        rec_a = batch.filled(rec_a)
 
         terms: Terms = {
             "cycle_a": c.lambda_cycle_a * self.pixel_loss_a.exact(rec_a, real_a),

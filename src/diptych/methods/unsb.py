@@ -115,8 +115,6 @@ class UNSBConfig:
 class UNSB(Method):
     """G_ab, D_b, E and, unless lambda_nce is 0, H; phases D, E (unless lambda_sb is 0), then G."""
 
-    masks = False
-
     before: Tensor
     begun: Tensor
 
@@ -142,8 +140,8 @@ class UNSB(Method):
         c, real_a, real_b, n = self.config, batch.a, batch.b, len(batch.a)
         index = torch.randint(c.num_times, (), device=real_a.device)
         sources = torch.cat([real_a, self._others(real_a), real_b])
-        state, time = self._state_at(index, sources), index.expand(len(sources))
-        fake = self.G_ab.G(state, time, self._noise_vector(sources, len(sources)))
+        state, time = batch.filled(self._state_at(index, sources)), index.expand(len(sources))
+        fake = batch.filled(self.G_ab.G(state, time, self._noise_vector(sources, len(sources))))
         (x, x_other, _), (fake_b, fake_other, idt_b) = state.split(n), fake.split(n)
         D, E = (lambda y: self.D_b(y, time[:n])), (lambda p, q: self.E(torch.cat([*p, *q], 1), time[:n]))  # type: ignore[misc]
         on_fake, on_real = D(fake_b.detach()), D(real_b)

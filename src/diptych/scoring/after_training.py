@@ -77,7 +77,7 @@ def score_test_images(
 
 def show_one_side(folder: Path, recipe: Recipe, device: str) -> None:
     """Draw the translations of test images that only one side has, which cannot be scored; the log says so."""
-    alone = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout).alone
+    alone = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout, axis=recipe.data.axis).alone
     if alone is None:
         return
     split = recipe.data.oriented(alone)

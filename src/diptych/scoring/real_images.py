@@ -41,7 +41,8 @@ def find_real_images(
     """
     recorded = Recorded.of(recipe) if isinstance(recipe, Recipe) else recipe
     paired = bool(recorded.paired) if paired is None else paired
-    layout = find_data(data or recipe.data.source, paired=paired, layout="auto" if data else recipe.data.layout)
+    given = "auto" if data else recipe.data.layout
+    layout = find_data(data or recipe.data.source, paired=paired, layout=given, axis=recipe.data.axis)
     found = unseen_split(layout, split_name, data) if data else split_of(layout, split_name)
     return RealImages(recipe.data.oriented(found), layout.description) if found else None
 

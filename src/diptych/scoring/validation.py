@@ -26,7 +26,7 @@ def validation_of(recipe: Recipe, device: str) -> Validation:
     The log says so at once when no score can choose the best snapshot. Raises DataError where there is no data.
     """
     device = str(pick_device(device))
-    layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout)
+    layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout, axis=recipe.data.axis)
     train = recipe.data.oriented(layout.train)
     validator = Validator(recipe.method.paired, device, (channels_of(train.a), channels_of(train.b)))
     if validator.select is None:

@@ -1,4 +1,4 @@
-"""Pixels without data in a training: they are in no loss of methods that call their generators (Method.masks).
+"""Pixels without data in a training: they are in no loss of a method (Method.masks).
 
 A sample's pixel counts where both of its images have data. Elsewhere both images, and every image that a generator makes of
 them, hold one value. So a pixel loss is 0 there and a discriminator sees no difference, and no gradient passes through.
@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from diptych.data.census import Census
 from diptych.methods import Batch
-
-FILL = -1.0  # what Domain.encode makes of pixels without data
+from diptych.methods.base import FILL
 
 
 def encoded(a: Tensor, b: Tensor, census: Census, known: Tensor | None = None) -> Batch:

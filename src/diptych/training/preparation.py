@@ -40,7 +40,7 @@ def read_data(recipe: Recipe, run: Run | None, world: World, strict: bool, inter
 def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Interrupts, watch: Watch) -> Census:
     """The census that the run folder keeps, or else a new one, whose findings are logged."""
     assert run is not None, "only the first process takes the census, and it has the run folder"
-    layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout)
+    layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout, axis=recipe.data.axis)
     log.info("data: %s", layout.description)
     kept = run.census()
     if kept is not None:
@@ -111,7 +111,7 @@ def build_method(recipe: Recipe, census: Census, world: World) -> Method:
     method = recipe.build(census.a, census.b)
     if (census.a.masked or census.b.masked) and not method.masks and world.rank == 0:
         log.warning(
-            "pixels without data count in the losses of %s, as the lowest value; pix2pix and cyclegan leave them out",
+            "pixels without data count in the losses of %s, as the lowest value; the methods of diptych leave them out",
             recipe.method.name,
         )
     torch.manual_seed(recipe.train.seed + world.rank)

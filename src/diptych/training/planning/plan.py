@@ -143,7 +143,7 @@ def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: N
     Raises DataError like a training; ConfigError when the method cannot be built; OutOfMemory when no size fits at all.
     """
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, device)})
-    layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout)
+    layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout, axis=recipe.data.axis)
     train = recipe.data.oriented(layout.train)
     some, data = sampled(train), recipe.data
     census = take_census(some, labels=label_domains(some, data.labels, data.classes), fitting=data.fit, reading=data.reading)
