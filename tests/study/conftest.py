@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -121,6 +124,19 @@ class Served:
         status, state = browser.call("/api/join", {"language": "en", "consent": self.study.consent_version("en"), **more})
         assert status == 200, state
         return browser, state
+
+
+def request(served: Served, method: str, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """One request with exactly these headers; a None header is left out."""
+    address = urlsplit(served.url).netloc
+    connection = http.client.HTTPConnection(address, timeout=10)
+    data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
+    given = {"Origin": served.url, "Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
+    connection.request(method, path, data, {k: v for k, v in given.items() if v is not None})
+    response = connection.getresponse()
+    result = response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+    connection.close()
+    return result
 
 
 def answer_to(state: dict, answer: str = "left", **changed: object) -> dict:

@@ -67,7 +67,7 @@ def test_with_few_pictures_each_is_used_about_equally_often():
 
 def test_sides_are_balanced_for_each_participant_and_at_each_place():
     places: Counter[int] = Counter()
-    for seed in range(200):
+    for seed in range(250):  # 10,000 trials
         counted = [trial for trial in trials(Protocol(), seed) if trial.part == "trial"]
         assert Counter(trial.truth for trial in counted) == {"left": 20, "right": 20}
         places.update(index for index, trial in enumerate(counted) if trial.truth == "left")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import json
 import random
 import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,27 @@ def started(folder: Path, port: int) -> subprocess.Popen[bytes]:
     raise AssertionError(f"the server did not start: {server.communicate()[1].decode()}")
 
 
+def owners(port: int, token: str, path: str) -> bytes:
+    """A page of the owner's, in a session that the token began."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=LONGEST)) as connection:
+        headers = {"Content-Type": "application/json", "Origin": f"http://127.0.0.1:{port}"}
+        connection.request("POST", "/owner/login", json.dumps({"token": token}), headers)
+        response = connection.getresponse()
+        response.read()
+        connection.request("GET", path, headers={"Cookie": response.headers["Set-Cookie"].partition(";")[0]})
+        response = connection.getresponse()
+        return response.read() + str(response.headers).encode()
+
+
+def shown_by_system(pid: int) -> bytes:
+    """What a list of processes shows of one, where the system has /proc."""
+    files = [Path(f"/proc/{pid}/{name}") for name in ("cmdline", "environ")]
+    return b"".join(file.read_bytes() for file in files if file.exists())
+
+
 @pytest.mark.slow
 def test_killed_servers_lose_and_double_no_answer(make):
-    study, _ = make(Protocol(practice=0, trials=20, show_ms=1))
+    study, token = make(Protocol(practice=0, trials=20, show_ms=1))
     store, keys, rng, port = Store(study.folder), Secrets.load(study.folder), random.Random(3), free_port()
 
     def person(seed: int) -> str:
@@ -111,10 +130,15 @@ def test_killed_servers_lose_and_double_no_answer(make):
                 servers[-1].communicate()
             servers.append(started(study.folder, port))
             done = [each.result(LONGEST) for each in people]
+            shown = shown_by_system(servers[-1].pid)
+            pages = [owners(port, token, path) for path in ("/owner", "/owner/answers.csv", "/owner/results.json")]
         finally:  # whatever happened, nobody waits for a server that is not there
             if servers:
                 servers[-1].terminate()
-                servers[-1].communicate(timeout=LONGEST)
+                said = servers[-1].communicate(timeout=LONGEST)[1]
+    for place in (shown, said, *pages):  # what others can see: lists of processes, the log, pages and exports
+        assert token.encode() not in place and keys.key.hex().encode() not in place
+    assert b"participants: " in said and b"participant," in pages[1]
     kept = {person.id: person for person in store.participants()}
     assert len(set(done)) == 4 and all([a.trial for a in kept[id].answers] == list(range(20)) for id in done)
     assert store.database._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
