@@ -20,8 +20,12 @@ from diptych.inference.export import example, export
 from diptych.inference.graph import FLOATS, INPUT, onnx_graph, with_floats
 from diptych.inference.scripted import FACTS, torchscript
 from diptych.inference.translator import Translator
-from diptych.nets import ActivatedUNet, ResNet, generator, initialise
+from diptych.nets import ActivatedUNet, BridgeChain, GlobalGenerator, ResNet, VitModnet, generator, initialise
+from diptych.nets.bridge import BridgeSampler
+from diptych.nets.colorizer import Colorizer
+from diptych.nets.latent import LatentUNet
 from diptych.nets.modes import applied
+from diptych.nets.time_unet import TimeUNet
 from diptych.pixels import TORCH_DTYPES, Domain
 from diptych.snapshot import Snapshot
 
@@ -233,15 +237,19 @@ def test_examples_fill_the_range_of_their_domain():
             assert domain.low <= pixels.double().min() < pixels.double().max() <= domain.high
 
 
-def test_a_bridge_that_draws_is_refused_in_one_line(tmp_path):
-    from diptych.nets.bridge import BridgeSampler
-    from diptych.nets.time_unet import TimeUNet
+DRAWING = {
+    "bridge": lambda: BridgeSampler(kind="vp", steps=2, unet=TimeUNet(6, 3, width=8, num_levels=2, num_blocks=1).spec),
+    "bicyclegan": lambda: LatentUNet(latent=3, in_channels=3, out_channels=3, width=4, num_downs=3),
+    "unsb": lambda: BridgeChain(3, 3, width=4, num_blocks=1),
+}
 
-    unet = TimeUNet(6, 3, width=8, num_levels=2, num_blocks=1).spec
-    Snapshot({"a2b": BridgeSampler(kind="vp", steps=2, unet=unet)}, Domain(), Domain()).save(tmp_path / "bridge.safetensors")
-    for to in ("onnx", "torchscript"):
-        with pytest.raises(ConfigError, match="its generator draws noise between its steps, which no file can"):
-            export(tmp_path / "bridge.safetensors", tmp_path / "out", to)
+
+@pytest.mark.parametrize("method", DRAWING)
+@pytest.mark.parametrize("to", ["onnx", "torchscript"])
+def test_a_generator_that_draws_is_refused_in_one_line(method, to, tmp_path):
+    Snapshot({"a2b": DRAWING[method]()}, Domain(), Domain()).save(tmp_path / "x.safetensors")
+    with pytest.raises(ConfigError, match="its generator draws noise between its steps, which no file can"):
+        export(tmp_path / "x.safetensors", tmp_path / "out", to)
     assert not (tmp_path / "out").exists()
 
 
@@ -256,3 +264,28 @@ def test_a_file_for_labels_names_the_value_of_each_class(tmp_path):
     translated = Translator.load(saved(tmp_path, a=a, b=b), device="cpu")(colours)
     np.testing.assert_array_equal(found, translated.numpy())
     assert found.dtype == np.uint16 and set(np.unique(found)) <= {0, 7, 300}
+
+
+ONLY_SCRIPTED = {
+    "vit_modnet": lambda: VitModnet(3, 3, width=4, num_downs=2, num_blocks=1),
+    "colorizer": lambda: Colorizer(3, width=4, num_downs=3),
+    "pix2pixhd": lambda: GlobalGenerator(3, 3, width=4, num_downs=2, num_blocks=1),
+}
+
+
+@pytest.mark.parametrize("method", ONLY_SCRIPTED)
+def test_a_network_without_an_onnx_form_says_so_and_its_program_agrees_at_any_size(method, tmp_path):
+    torch.manual_seed(0)
+    net = ONLY_SCRIPTED[method]()
+    for name, parameter in net.named_parameters():
+        if name.endswith((".scale", ".strength")):  # of residuals and styles, which begin at 0
+            nn.init.constant_(parameter, 0.5)
+    Snapshot({"a2b": net}, Domain(), Domain()).save(tmp_path / "x.safetensors")
+    with pytest.raises(
+        ConfigError, match=f"^{type(net).__name__} has no ONNX form here, .*; export to torchscript, or translate"
+    ):
+        export(tmp_path / "x.safetensors", tmp_path / "x.onnx", "onnx")
+    assert export(tmp_path / "x.safetensors", tmp_path / "x.pt", "torchscript").difference <= 1e-4
+    program, pixels = load_program((tmp_path / "x.pt").read_bytes()), example(Domain(), 1, 33, 21)
+    rounded = expected(net.eval(), Domain(), Domain(), pixels)[1]
+    assert np.abs(program(pixels).numpy().astype(int) - rounded).max() <= 1

@@ -265,7 +265,8 @@ def _row(table: dict[type[nn.Module], Callable[..., str]], module: nn.Module) ->
     row = next((table[kind] for kind in type(module).__mro__ if kind in table), None)
     if row is None:
         known = ", ".join(kind.__name__ for kind in table)
-        raise ConfigError(f"{type(module).__name__} has no ONNX form here, known are {known}; translate with --backend torch")
+        advice = "export to torchscript, or translate with --backend torch"
+        raise ConfigError(f"{type(module).__name__} has no ONNX form here, known are {known}; {advice}")
     return row
 
 
