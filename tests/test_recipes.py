@@ -14,14 +14,27 @@ PERCEPTUAL = Extra(  # the weights of VGG19's relu1_1 ... relu5_1 in the authors
     10.0,
     {"network": "vgg16", "layers": [1, 2, 3, 4, 5], "layer_weights": [0.03125, 0.0625, 0.125, 0.25, 1.0]},
 )
+HORSES = ("horse2zebra",)
+STREETS = {"data.source": ("cityscapes",), "data.direction": "b2a"}
+FIFTEEN = {"train.epochs": 8, "train.decay_epochs": 7, "train.batch_size": 4}
+UNPAIRED = "apple2orange", "summer2winter_yosemite", "iphone2dslr_flower", "monet2photo", "cezanne2photo", "ukiyoe2photo"
 CHANGES = {
-    "facades": ("pix2pix", {"data.direction": "b2a"}),
-    "maps": ("pix2pix", {}),
-    "horse2zebra": ("cyclegan", {}),
-    "horse2zebra-cut": ("cut", LONG),
+    **{name.replace("_", "-"): ("cyclegan", {"data.source": (name,)}) for name in (*UNPAIRED, "vangogh2photo")},
+    **{name: ("pix2pix", FIFTEEN | {"data.source": (name,)}) for name in ("edges2shoes", "edges2handbags")},
+    "cityscapes": ("pix2pix", STREETS),
+    "day2night": (
+        "pix2pix",
+        {"data.source": ("night2day",), "data.direction": "b2a"}
+        | {"train.epochs": 9, "train.decay_epochs": 8, "train.batch_size": 4},
+    ),
+    "facades": ("pix2pix", {"data.source": ("facades",), "data.direction": "b2a"}),
+    "maps": ("pix2pix", {"data.source": ("maps",)}),
+    "horse2zebra": ("cyclegan", {"data.source": HORSES}),
+    "horse2zebra-cut": ("cut", LONG | {"data.source": HORSES}),
     "horse2zebra-fastcut": (
         "cut",
         {
+            "data.source": HORSES,
             "method.lambda_nce": 10.0,
             "method.lambda_nce_idt": 0.0,
             "method.flip_equivariance": True,
@@ -31,9 +44,11 @@ CHANGES = {
     ),
     "horse2zebra-src": (
         "cut",
-        LONG | {"method.lambda_src": 0.05, "method.contrast": "hdce", "method.lambda_nce": 0.1, "method.lambda_nce_idt": 0.1},
+        LONG
+        | {"data.source": HORSES, "method.lambda_src": 0.05, "method.contrast": "hdce"}
+        | {"method.lambda_nce": 0.1, "method.lambda_nce_idt": 0.1},
     ),
-    "horse2zebra-qs": ("cut", LONG | {"method.queries": "attention"}),
+    "horse2zebra-qs": ("cut", LONG | {"data.source": HORSES, "method.queries": "attention"}),
     "single-image": (
         "cut",
         {
@@ -55,10 +70,10 @@ CHANGES = {
             "train.betas": (0.0, 0.99),
         },
     ),
-    "horse2zebra-dclgan": ("dclgan", LONG),
-    "cityscapes-santa": ("santa", LONG | {"method.lambda_path": 0.1}),
-    "horse2zebra-unsb": ("unsb", LONG | {"method.time": "off"}),
-    "maps-stegogan": ("stegogan", {"method.lambda_mask": 0.3, "method.lambda_clean": 1.0}),
+    "horse2zebra-dclgan": ("dclgan", LONG | {"data.source": HORSES}),
+    "cityscapes-santa": ("santa", LONG | STREETS | {"method.lambda_path": 0.1}),
+    "horse2zebra-unsb": ("unsb", LONG | {"data.source": HORSES, "method.time": "off"}),
+    "maps-stegogan": ("stegogan", {"data.source": ("maps",), "method.lambda_mask": 0.3, "method.lambda_clean": 1.0}),
     "sunflower2daisy": ("cyclegan", {"train.epochs": 175, "train.decay_epochs": 175}),  # 350 as published
     "cyclegan-gan-alone": ("cyclegan", {"method.lambda_cycle_a": 0.0, "method.lambda_cycle_b": 0.0}),
     "cyclegan-cycle-alone": ("cyclegan", {"method.lambda_gan": 0.0, "method.lambda_identity": 0.0}),
@@ -87,10 +102,11 @@ CHANGES = {
         "pix2pixhd",
         {"data.resize": "aspect", "data.load_size": 512, "data.crop_size": 512, "extra": (PERCEPTUAL,)},
     ),
-    "bicyclegan-edges2shoes": ("bicyclegan", {"data.load_size": 256, "train.batch_size": 2}),
+    "bicyclegan-edges2shoes": ("bicyclegan", {"data.source": ("edges2shoes",), "data.load_size": 256, "train.batch_size": 2}),
     "ddbm-edges2handbags": (
         "bridge",
         {
+            "data.source": ("edges2handbags",),
             "method.ngf": 192,
             "method.num_blocks": 3,
             "method.num_attention": 3,

@@ -62,6 +62,18 @@ def test_the_index_and_the_card_say_what_it_is(zoo, capsys):
     assert card.startswith("# gray2rgb\n\ngray to colours\n\nLicence: CC0-1.0\n") and "Made for a test." in card
 
 
+def test_each_direction_says_what_it_does_itself(run, tmp_path, capsys):
+    words = ["--name", "x", "--licence", "none", "--shows", "gray to colours", "--out"]
+    assert main(["zoo", "pack", str(run), *words, str(tmp_path / "one")]) == 0
+    assert [model.shows for model in models(tmp_path / "one" / "zoo.json").values()] == [
+        "gray to colours",
+        "gray to colours, backwards",
+    ]
+    assert main(["zoo", "pack", str(run), *words, str(tmp_path / "two"), "--shows-back", "colours to gray"]) == 0
+    assert [model.shows for model in models(tmp_path / "two" / "zoo.json").values()] == ["gray to colours", "colours to gray"]
+    assert "\n\ncolours to gray\n\n" in (tmp_path / "two" / "x-b2a.md").read_text()
+
+
 def test_the_command_line_takes_a_name_and_a_path_of_that_name_wins(zoo, tmp_path, monkeypatch, capsys):
     Image.fromarray(np.zeros((16, 16), np.uint8)).save(tmp_path / "x.png")
     assert main(["translate", "gray2rgb", str(tmp_path / "x.png"), "--out", str(tmp_path / "out")]) == 0

@@ -67,6 +67,14 @@ def test_a_wrong_word_is_named(words, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("word", ["cyclegan", "horse2zebra"])
+def test_a_run_that_goes_on_takes_no_method_and_does_not_take_its_name_for_data(word):
+    with pytest.raises(
+        ConfigError, match=f"{word}: a run that goes on with --from keeps its method and settings; leave {word} out"
+    ):
+        recipe(word, "--from", "runs/x", "--more-epochs", "2")
+
+
 @pytest.mark.parametrize("name", ["facades", "horse2zebra", "maps"])
 def test_a_preset_is_applied_to_an_experiment_and_keeps_its_other_settings(name):
     plain, small = recipe(name, "relief"), recipe(name, "relief", "--preset", "laptop")

@@ -5,18 +5,22 @@ import io
 import json
 import tarfile
 import zipfile
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from diptych.cli import main
+from diptych.cli.fetch import fetch_missing
 from diptych.data import published
 from diptych.data.folders import find_data
 from diptych.data.published import PUBLISHED, Published, fetch, unpack
 from diptych.errors import ConfigError, DataError
+from diptych.recipes import RECIPES
 
 TERMS = "for a test"
 
@@ -110,6 +114,45 @@ def test_without_a_published_hash_the_first_one_counts(mirror, tmp_path, caplog)
     write_tar(mirror / "plans.tar.gz", {"plans/train/0.png": picture(9, 16)})
     with pytest.raises(DataError, match=f"expected SHA-256 {found}"):
         fetch(PUBLISHED["plans"], tmp_path / "two")
+
+
+def test_training_fetches_what_is_agreed_to_and_says_otherwise_what_to_do(mirror, monkeypatch, capsys):
+    train = ["train", "cyclegan", "pets2flowers", "--method.lambda_gan", "-1"]  # which ends it after the data are there
+    assert main(train) == 2
+    asked = capsys.readouterr().err
+    assert (
+        f"(pets <-> flowers) is not on this machine; its terms: {TERMS}. Add --yes" in asked
+        and "diptych fetch pets2flowers" in asked
+    )
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([*train, "--yes"]) == 2 and not published.fetched("pets2flowers")  # two processes would both unpack it
+    monkeypatch.delenv("WORLD_SIZE")
+    assert main([*train, "--yes"]) == 2
+    said = capsys.readouterr()
+    assert said.out == f"terms: {TERMS}\n" and "lambda_gan" in said.err and published.fetched("pets2flowers")
+
+
+@pytest.mark.parametrize(("answer", "there"), [("y\n", True), ("Yes\n", True), ("\n", False), ("no\n", False), ("", False)])
+def test_at_a_terminal_a_person_is_asked(answer, there, mirror, monkeypatch, capsys):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    monkeypatch.setattr(
+        "diptych.cli.console.notes", Console(force_terminal=True, stderr=True, markup=False, highlight=False, width=300)
+    )
+    with suppress(ConfigError) if not there else nullcontext():
+        fetch_missing(["pets2flowers"], yes=False)
+    said = capsys.readouterr().err
+    assert f"Terms: {TERMS}" in said and "[y/N]" in said
+    assert bool(published.fetched("pets2flowers")) == there
+
+
+def test_every_published_data_set_has_a_recipe():
+    names = {name.replace("_", "-") for name in PUBLISHED} - {"night2day"} | {"day2night"}  # the task of the paper
+    assert names <= RECIPES.keys()
+    assert RECIPES["cityscapes"]().data.direction == PUBLISHED["cityscapes"].direction == "b2a"
 
 
 def test_an_unknown_name_is_told_the_nearest(capsys):

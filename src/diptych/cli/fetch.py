@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser
 from diptych.errors import ConfigError
 
+if TYPE_CHECKING:  # the real import waits until wrong words are refused
+    from diptych.data.published import Published
+
 EXAMPLES = """\
   diptych fetch                              the data sets, their sizes and their terms
-  diptych fetch horse2zebra                  into the cache; then: diptych train horse2zebra horse2zebra
+  diptych fetch horse2zebra                  into the cache; then: diptych train horse2zebra
   diptych fetch maps --out data/maps
 $DIPTYCH_DATA names another cache, $DIPTYCH_DATA_URL a mirror: https://..., file:///... or http://localhost..."""
 
@@ -27,26 +32,22 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Say the terms, fetch, unpack, and print what was found."""
     args = parser().parse_args(argv)
-    from diptych.cli.console import bar, console, show_notes
+    from diptych.cli.console import console, show_notes
     from diptych.data.folders import find_data
-    from diptych.data.published import PUBLISHED, fetch, fetched, published
+    from diptych.data.published import PUBLISHED, fetched, published
     from diptych.messages import show
 
     if not args.name:
         if args.out:
             raise ConfigError("--out: needs the name of a data set; `diptych fetch` alone lists them")
         for each in PUBLISHED.values():
-            size = f"{each.size / 1e6:,.0f} MB" if each.size else "size unknown"
             here = "  (fetched)" if fetched(each.name) else ""
-            console.print(f"{each.name:24}{each.shows} ({size}){here}", soft_wrap=True)
+            console.print(f"{each.name:24}{each.shows} ({megabytes(each)}){here}", soft_wrap=True)
             console.print(f"{'':24}{each.terms}", soft_wrap=True)
         return 0
     show_notes()
     wanted = published(args.name)
-    console.print(f"terms: {wanted.terms}", soft_wrap=True)
-    with bar("bytes") as progress:
-        task = progress.add_task(wanted.name, total=None, note="")
-        folder = fetch(wanted, args.out, lambda done, total: progress.update(task, completed=done, total=total or None))
+    folder = bring(wanted, args.out)
     layout = find_data([folder], paired=wanted.paired)
     splits = {"train": layout.train, "val": layout.val, "test": layout.test}
     counts = ", ".join(f"{name} {split}" for name, split in splits.items() if split)
@@ -55,3 +56,48 @@ def main(argv: Sequence[str]) -> int:
     way = f" --data.direction {wanted.direction}" if wanted.direction != "a2b" else ""
     console.print(f"next: diptych train {method} {show(folder)}{way}", soft_wrap=True)
     return 0
+
+
+def bring(wanted: Published, out: Path | None = None) -> Path:
+    """Print the terms of a data set, fetch it with a progress bar, and return its folder."""
+    from diptych.cli.console import bar, console
+    from diptych.data.published import fetch
+
+    console.print(f"terms: {wanted.terms}", soft_wrap=True)
+    with bar("bytes") as progress:
+        task = progress.add_task(wanted.name, total=None, note="")
+        return fetch(wanted, out, lambda done, total: progress.update(task, completed=done, total=total or None))
+
+
+def fetch_missing(sources: Sequence[str], yes: bool) -> None:
+    """Fetch the published data sets among the sources of a training that are not here, once somebody agreed to their terms.
+
+    ``yes`` agrees; without it, a person at a terminal is asked. Raises ConfigError where nobody agrees.
+    """
+    from diptych.data.published import PUBLISHED, fetched
+
+    for wanted in [PUBLISHED[name] for name in sources if name in PUBLISHED and not fetched(name) and not Path(name).exists()]:
+        if not (yes or agreed(wanted)):
+            raise ConfigError(
+                f"{wanted.name}: this published data set ({wanted.shows}) is not on this machine; its terms: {wanted.terms}. Add "
+                f"--yes to agree and to download it ({megabytes(wanted)}), or run `diptych fetch {wanted.name}` first"
+            )
+        bring(wanted)
+
+
+def agreed(wanted: Published) -> bool:
+    """Whether a person at the terminal answers that the terms of a data set are agreed to; False where there is none."""
+    from diptych.cli.console import notes
+
+    if not (sys.stdin.isatty() and notes.is_terminal):
+        return False
+    notes.print(
+        f"{wanted.name} is not on this machine: {wanted.shows}, {megabytes(wanted)}. Terms: {wanted.terms}", soft_wrap=True
+    )
+    notes.print("Download it under these terms? [y/N] ", end="")
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def megabytes(wanted: Published) -> str:
+    """The size of a data set's archive in words."""
+    return f"{wanted.size / 1e6:,.0f} MB" if wanted.size else "size unknown"

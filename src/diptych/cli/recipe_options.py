@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
@@ -110,6 +111,7 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
     name, is_file, recipes = args.recipe, args.recipe.endswith(FILES), known_recipes()
     check_name(name, args.data)
     check_preset(args.preset, name, is_file)
+    fetch_agreed(args.data, args)
     check_folders(args.data)
 
     from diptych.data.catalogue import EMBEDDED
@@ -132,8 +134,18 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
     recipe = Recipe.from_dict(values, args.settings)
     if not recipe.data.source:
         raise ConfigError(f"{name}: no data given; name one or two folders, or relief, the embedded data")
+    fetch_agreed(recipe.data.source, args)
     check_folders(recipe.data.source)
     return recipe
+
+
+def fetch_agreed(sources: Sequence[str], args: argparse.Namespace) -> None:
+    """Bring the published data sets among the sources, for a command that has --yes and trains in one process."""
+    if getattr(args, "yes", None) is None or args.dry_run or "WORLD_SIZE" in os.environ:
+        return
+    from diptych.cli.fetch import fetch_missing
+
+    fetch_missing(sources, args.yes)
 
 
 def go_on_from(args: argparse.Namespace, start: dict[str, Any]) -> Recipe:
@@ -145,6 +157,9 @@ def go_on_from(args: argparse.Namespace, start: dict[str, Any]) -> Recipe:
     if clash:
         raise ConfigError(f"{clash}: a run that goes on keeps its own settings and weights; leave it out, or leave --from out")
     data = [word for word in (args.recipe, *args.data) if word]
+    if data and not Path(data[0]).exists() and is_name(data[0]):
+        raise ConfigError(f"{data[0]}: a run that goes on with --from keeps its method and settings; leave {data[0]} out")
+    fetch_agreed(data, args)
     check_folders(data)
 
     from diptych.data.catalogue import EMBEDDED
@@ -173,9 +188,17 @@ def check_files(paths: Sequence[str]) -> None:
 def known_recipes() -> dict[str, Callable[[], Recipe]]:
     """The published experiments, and the recipes of the applications."""
     from diptych.music.recipes import RECIPES as MUSIC
+    from diptych.prepare.recipes import RECIPES as PREPARED
     from diptych.recipes import RECIPES
 
-    return RECIPES | MUSIC
+    return RECIPES | PREPARED | MUSIC
+
+
+def is_name(word: str) -> bool:
+    """Whether a word is the name of a method or of a recipe."""
+    from diptych.methods import METHODS
+
+    return word in METHODS or word in known_recipes()
 
 
 def check_name(name: str, data: Sequence[str] = ()) -> None:
@@ -186,7 +209,7 @@ def check_name(name: str, data: Sequence[str] = ()) -> None:
     from diptych.methods import METHODS
 
     recipes = known_recipes()
-    if name in METHODS or name in recipes or ":" in name:
+    if is_name(name) or ":" in name:
         return
     if name.endswith(FILES):
         if not Path(name).is_file():

@@ -10,12 +10,16 @@ from typing import get_args
 
 from diptych.choices import Cache, Compile, LoggerName, OnNaN
 from diptych.cli import command_parser, count, find_own_modules, positive, seconds
+from diptych.cli.pairs import on_pairs
 from diptych.cli.recipe_options import FILES, add_recipe, choose_recipe, parse
+from diptych.prepare.recipes import kind_of
 
 EXAMPLES = """\
   diptych train cyclegan photos/ --out runs/x          trainA/ trainB/ (testA/ testB/) inside photos/
   diptych train cyclegan horses/ zebras/ --preset laptop
   diptych train pix2pix facades/ --data.direction b2a  side-by-side A|B images, or A/ B/ paired by name
+  diptych train horse2zebra                            a published experiment fetches its data, once you agree to their terms
+  diptych train edges2photo photos/                    makes the pairs of one folder of photos first (docs/prepare.md)
   diptych train recipe.yaml --dry-run                  the complete recipe, its memory and its time
   diptych train cyclegan photos/ --weights horse2zebra.safetensors
   diptych train --from runs/x --more-epochs 50         go on where a finished run ended
@@ -129,6 +133,9 @@ def parser() -> argparse.ArgumentParser:
         "--auto-batch", action="store_true", help="when memory runs out, continue with each batch split into more parts"
     )
     p.add_argument(
+        "--yes", action="store_true", help="agree to the terms of a published data set that is not here, and download it"
+    )
+    p.add_argument(
         "--dry-run", action="store_true", help="print the complete recipe and the plan of its training, and train nothing"
     )
     return p
@@ -142,6 +149,8 @@ def main(argv: Sequence[str]) -> int:
 
     show_notes()
     recipe = choose_recipe(args)
+    if kind := kind_of(args.recipe):
+        recipe = on_pairs(kind, recipe, dry_run=args.dry_run, strict=args.strict)
     from diptych.cli.estimate import Estimate, advice
     from diptych.cli.finish import finish
     from diptych.cli.live import LivePage

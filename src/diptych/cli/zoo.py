@@ -29,6 +29,9 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--back", default="", metavar="NAME", help="the name of the network from B to A (default: NAME-b2a)")
     c.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the zoo")
     c.add_argument("--shows", required=True, metavar="TEXT", help="what it does and what it was trained on, in one sentence")
+    c.add_argument(
+        "--shows-back", default="", metavar="TEXT", help="the same for the network from B to A (default: TEXT, backwards)"
+    )
     c.add_argument("--licence", required=True, metavar="TEXT", help="what others may do with it; mind the training images")
     c.add_argument("--discriminators", action="store_true", help="pack the discriminators of the run folder as well")
     return p
@@ -66,7 +69,14 @@ def pack(args: argparse.Namespace) -> int:
 
     show_notes()
     for model, difference in pack_snapshot(
-        args.snapshot, args.name, args.out, args.shows, args.licence, back=args.back, discriminators=args.discriminators
+        args.snapshot,
+        args.name,
+        args.out,
+        args.shows,
+        args.licence,
+        back=args.back,
+        shows_back=args.shows_back,
+        discriminators=args.discriminators,
     ):
         apart = f"  differs by at most {difference:.1e} of [-1, 1] from 32 bits" if model.generator else ""
         console.print(f"{show(args.out / model.file)}  {model.size:,} bytes{apart}", soft_wrap=True)

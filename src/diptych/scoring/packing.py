@@ -25,13 +25,22 @@ LIMIT = 65504.0  # the largest number of 16-bit floats
 
 
 def pack_snapshot(
-    source: Path, name: str, folder: Path, shows: str, licence: str, *, back: str = "", discriminators: bool = False
+    source: Path,
+    name: str,
+    folder: Path,
+    shows: str,
+    licence: str,
+    *,
+    back: str = "",
+    shows_back: str = "",
+    discriminators: bool = False,
 ) -> Iterator[tuple[Model, float]]:
     """Write each network of a snapshot into a zoo's folder; yields its entry and the greatest difference that 16 bits make.
 
     ``name`` translates A to B. The other direction is called ``back`` (NAME-b2a without it), and in its file the sides are
-    exchanged, so that it too translates a2b. NAME-D_b and so on are discriminators, for which no difference is measured. Raises
-    ConfigError where a file of the name is there, and WeightsError where weights do not fit into 16 bits.
+    exchanged, so that it too translates a2b; ``shows_back`` says what it does (``shows`` and ", backwards" without it). NAME-D_b
+    and so on are discriminators, for which no difference is measured. Raises ConfigError where a file of the name is there, and
+    WeightsError where weights do not fit into 16 bits.
     """
     snapshot = with_discriminators(source) if discriminators else Snapshot.load(source)
     swapped = replace(snapshot, a=snapshot.b, b=snapshot.a)
@@ -52,8 +61,10 @@ def pack_snapshot(
         translates = bool(one.generators)
         difference = _difference(one, Snapshot.load(path)) if translates else 0.0
         size, numbers = path.stat().st_size, scores if part == name else {}
-        entry = Model(part, path.name, sha256_of(path), size, shows, licence, translates, numbers)
-        pack(entry, folder, f"# {part}\n\n{shows}\n\nLicence: {licence}\n\n{card}")
+        turned = translates and part != name
+        sentence = (shows_back or f"{shows}, backwards") if turned else shows
+        entry = Model(part, path.name, sha256_of(path), size, sentence, licence, translates, numbers)
+        pack(entry, folder, f"# {part}\n\n{sentence}\n\nLicence: {licence}\n\n{card}")
         yield entry, difference
 
 

@@ -1,0 +1,65 @@
+"""The pairs of a training that is given plain photos, as `diptych train edges2photo photos/` is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diptych.errors import ConfigError, DataError
+
+if TYPE_CHECKING:  # the real import waits until wrong words are refused
+    from diptych.recipe import Recipe
+
+ROOT = Path("runs", "pairs")
+
+
+def on_pairs(kind: str, recipe: Recipe, *, dry_run: bool = False, strict: bool = False) -> Recipe:
+    """The recipe on pairs of this kind: on those that its data hold, or on those that are made of the photos there.
+
+    Data with a side A and a side B are taken as they are, and so is what `diptych prepare` made. Pairs of photos go to
+    ROOT/KIND-HASH/NAME, where a later training finds them; photos that were added get their pairs then. Raises ConfigError for
+    pairs of another kind, and for a dry run of photos without pairs, and DataError where no pairs can be made, or with
+    ``strict`` where one cannot.
+    """
+    from diptych.data.folders import has_sides
+    from diptych.data.listing import open_folder
+    from diptych.messages import show
+    from diptych.prepare.pairs import NOTE
+
+    if len(recipe.data.source) == 2:
+        return recipe
+    photos = open_folder(recipe.data.source[0])
+    if (photos / NOTE).is_file():
+        made = json.loads((photos / NOTE).read_text()).get("kind")
+        if made != kind:
+            raise ConfigError(f"{show(photos)}: holds pairs of the kind {made}; train {made}2photo on them, or pass the photos")
+        return recipe
+    if has_sides(photos):
+        return recipe
+    place = hashlib.sha256(str(photos.resolve()).encode(errors="surrogateescape")).hexdigest()[:6]
+    out = ROOT / f"{kind}-{place}" / photos.resolve().name
+    if dry_run and not (out / NOTE).is_file():
+        raise ConfigError(f"{show(photos)}: its pairs are not made yet; run `diptych prepare {kind}` and name what it wrote")
+    if not dry_run:
+        make_pairs(kind, photos, out, strict)
+    return recipe.replace(**{"data.source": (str(out),)})
+
+
+def make_pairs(kind: str, photos: Path, out: Path, strict: bool) -> None:
+    """Make the pairs with a progress bar, or those that are lacking, and name the photos that were left out."""
+    from diptych.cli.console import bar, notes
+    from diptych.messages import show
+    from diptych.prepare.pairs import Preparation, prepare
+
+    with bar("photos") as progress:
+        task = progress.add_task(kind, total=None, note="")
+        made = prepare(photos, out, Preparation(kind), lambda done, all: progress.update(task, completed=done, total=all))
+    failed = [one.error for one in made if one.error]
+    if failed and (strict or len(failed) == len(made)):
+        raise DataError(f"{failed[0]}; {len(failed):,} of {len(made):,} photos cannot be used")
+    for error in failed:
+        notes.print(f"skipped: {error}", soft_wrap=True)
+    new = sum(not (one.there or one.error) for one in made)
+    notes.print(f"{len(made) - len(failed):,} pairs of photos in {show(out)}, {new:,} of them made now", soft_wrap=True)
