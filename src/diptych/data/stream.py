@@ -96,7 +96,9 @@ def _collate_tolerant(samples: list[Sample | Exception]) -> NativeBatch | Except
             side.share_memory_()
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        return StorageError(f"/dev/shm: has no room for a batch of images ({reason}); make it larger, or give --workers 0")
+        return StorageError(
+            f"shared memory (/dev/shm) has no room for a batch of images ({reason}); enlarge it, or give --workers 0"
+        )
     return batch
 
 
@@ -133,8 +135,8 @@ def _by_workers(crops: Crops, shares: Shares, workers: int, pin: bool) -> Iterat
                 deaths += 1
                 if deaths > MOST_DEATHS:
                     raise TrainingError(
-                        f"{error}, {deaths} times in a row; give fewer --workers or --workers 0, look at the memory and at /dev/shm, "
-                        "and run the same command to go on from the last save"
+                        f"{error}, {deaths} times in a row; look at the memory and at /dev/shm, give fewer --workers or "
+                        "--workers 0, and run the same command to go on from the last save"
                     ) from None
                 log.warning("%s; all of them were started again, at the same images", error)
 

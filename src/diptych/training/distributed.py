@@ -20,8 +20,8 @@ from diptych.training.heartbeat import Heartbeat
 LOST = re.compile(r"gloo.*(closed|reset|refused|timed out|broken)|NCCL.*(remote|aborted|closed)", re.IGNORECASE | re.DOTALL)
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=12)
-"""How long processes wait for one that reads the data, validates or saves. When one dies, torchrun ends the others at once; one that
-hangs is noticed by the others (see diptych.training.heartbeat)."""
+"""How long processes wait for one that reads the data, validates or saves. When one dies, torchrun ends the others at once;
+one that hangs is noticed by the others (see diptych.training.heartbeat)."""
 
 
 @dataclass(frozen=True)
