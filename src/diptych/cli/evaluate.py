@@ -150,14 +150,13 @@ def main(argv: Sequence[str]) -> int:
                 console.print(f"{subject.direction}: {', '.join(names) or 'nothing'} on {count:,} images", soft_wrap=True)
             say_left_out(left_out)
             return 0
-        for folder in {args.out or task.folder} - {None}:
-            refuse_foreign(folder / f"{task.name}.json", RESULTS)
-            refuse_foreign(folder / f"{task.name}.html", PAGE)
+        out = args.out or task.folder
+        refuse_foreign(out and out / f"{task.name}.json", RESULTS)
+        refuse_foreign(out and out / f"{task.name}.html", PAGE)
         allowed = {"allow_doubles": args.allow_doubles, "allow_seen": args.allow_seen or bool(args.protocol)}
         evaluation = task.score(metrics, tools, **allowed, watch=partial(watch, "evaluating"))
     if args.json:
         write_json(args.json, evaluation.to_json())
-    out = args.out or task.folder
     page = write_evaluation(evaluation, out, task.name) if out else None  # before printing, which a closed pipe may end
     print_tables(evaluation)
     say_left_out(evaluation.left_out)

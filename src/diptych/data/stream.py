@@ -165,8 +165,9 @@ class _Workers:
             worker_init_fn=_leave_signals_to_parent,
         )
         with _own_child_signals():
-            self._loaded: Any = iter(loader)
-        self._processes: list[BaseProcess] = self._loaded._workers
+            loaded: Any = iter(loader)
+        self._loaded = loaded
+        self._processes: list[BaseProcess] = loaded._workers
         self._over, self._hung, self._waits_since = threading.Event(), False, 0.0
         self._watchdog = threading.Thread(target=self._watch, daemon=True)
 
@@ -209,7 +210,7 @@ class _Workers:
             return f"did nothing for {HANGS:g} seconds and was ended"
         if code >= 0:
             return f"ended by itself with exit code {code}"
-        name = signal.Signals(-code).name if -code in iter(signal.Signals) else f"signal {-code}"
+        name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")
         hints = {"SIGKILL": ", as the system does when memory runs out", "SIGBUS": ", as happens when /dev/shm is full"}
         return f"was killed by {name}{hints.get(name, '')}"
 
