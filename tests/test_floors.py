@@ -45,6 +45,7 @@ FLOORS = {
         "recipes",
         "snapshot",
         "snapshot_schema",
+        "stats_lines",
         "zoo",
         "foreign",
         "run",

@@ -20,6 +20,9 @@ Cache = Literal["auto", "ram", "disk", "device", "off"]
 Compile = Literal["auto", "on", "off"]
 """Whether kernels are generated for the networks, see diptych.training.execution.compiling."""
 
+OnSaveError = Literal["stop", "warn"]
+"""What a training does when the disk refuses a save, see diptych.training.storage."""
+
 OnNaN = Literal["stop", "skip", "rollback"]
 """What follows an update that is not finite, see diptych.training.loop."""
 

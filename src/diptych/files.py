@@ -38,6 +38,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         # A name has at most 255 bytes, which the target's may have already.
         temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
+        _check_space(target.parent, len(data))
         with open(temporary, "wb") as file:
             if before is not None:
                 os.chmod(temporary, stat.S_IMODE(before.st_mode))
@@ -135,12 +136,25 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _free(folder: Path) -> str:
+def free_bytes(folder: Path) -> int | None:
+    """The bytes that this user may still write to the disk of a folder; None where the system does not say."""
     try:
         status = os.statvfs(folder)
     except (OSError, AttributeError):
-        return "unknown"
-    return f"{status.f_bavail * status.f_frsize:,}"
+        return None
+    return status.f_bavail * status.f_frsize if status.f_blocks else None
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    """Raise OSError where a file cannot fit, before a part of it takes the last space that others could use."""
+    free = free_bytes(folder)
+    if free is not None and free < needed:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _free(folder: Path) -> str:
+    free = free_bytes(folder)
+    return "unknown" if free is None else f"{free:,}"
 
 
 def sha256_of(path: Path) -> str:

@@ -22,10 +22,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NotRequired
-
-from pydantic import ConfigDict, TypeAdapter
-from typing_extensions import TypedDict
+from typing import IO, Any
 
 from diptych.data.census import Census
 from diptych.data.fingerprints import Prints, read_prints, write_prints
@@ -35,8 +32,8 @@ from diptych.files import UNSUPPORTED, read_bounded, remove_remains, sha256_of, 
 from diptych.messages import show
 from diptych.recipe import Recipe, first_difference
 from diptych.recipe_files import read_values
-from diptych.schemas import Whole, checked, parse_json
 from diptych.snapshot import check_header
+from diptych.stats_lines import read_stats as read_stats
 from diptych.trees import Tree, read_tree, write_tree
 
 log = logging.getLogger(__name__)
@@ -48,23 +45,6 @@ WRITTEN = (CENSUS, PRINTS, "stats.jsonl", "snapshot.safetensors", "snapshot-best
 KEPT_STATES = 2
 MOST_BYTES = 2**31  # of a census; one of a million images has a tenth of it
 FAR = 1 << 30  # a position in the lock file that lies beyond everything written there
-
-
-class _Line(TypedDict):
-    """What readers of stats.jsonl rely on; what else a line says is for people."""
-
-    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
-    step: Whole
-    images: NotRequired[Whole]
-    epoch: NotRequired[Whole]
-    losses: NotRequired[dict[str, float]]
-    images_s: NotRequired[float]
-    validation: NotRequired[dict[str, float]]
-    health: NotRequired[dict[str, float]]
-    verdicts: NotRequired[list[str]]
-
-
-LINE: TypeAdapter[Any] = TypeAdapter(_Line)
 
 
 class Run:
@@ -292,25 +272,6 @@ def refuse_other_files(folder: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file atomically."""
     write_atomic(path, json.dumps(value, indent=1).encode())
-
-
-def read_stats(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The undamaged lines of a stats.jsonl, and the number of damaged ones. A missing file has no lines.
-
-    A kill or a power failure leaves a torn last line, or NUL bytes where the file had grown before its content was written. A
-    line that follows NUL bytes is kept.
-    """
-    lines, damaged = [], 0
-    *texts, torn = path.read_text(errors="replace").split("\n") if path.exists() else [""]
-    for text in texts:
-        try:
-            line = checked(parse_json(text.lstrip("\0")), LINE)
-            whole = True
-        except ValueError:
-            whole = False
-        lines += [line] if whole else []
-        damaged += not whole or text.startswith("\0")
-    return lines, damaged + bool(torn)
 
 
 def read_census(folder: Path) -> Census:

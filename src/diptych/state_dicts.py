@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def _open_foreign(path: Path) -> Any:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     if kind := kind_of(path, head):
         raise WeightsError(f"{path}: {kind}")
+    if path.suffix != ".safetensors" and (flaw := _packed(path)):
+        raise WeightsError(f"{path}: {flaw}")
     try:
         if path.suffix == ".safetensors":
             with safetensors.safe_open(path, "pt") as file:
@@ -106,6 +109,26 @@ def _open_foreign(path: Path) -> Any:
         else:
             reason = "is damaged, or holds no PyTorch weights; download or copy it again, or give a .pth or .safetensors file"
         raise WeightsError(f"{path}: {reason}") from None
+
+
+def _packed(path: Path) -> str | None:
+    """Why a file of torch.save, which is a zip archive of plain members, is none of torch's own; None where nothing is wrong.
+
+    A member that says to be larger than the file, or that is compressed, would take memory out of proportion to the file.
+    """
+    if not zipfile.is_zipfile(path):
+        return None  # the older format, whose tensors cannot be larger than the file
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return "is damaged; download or copy it again"
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        return "is a compressed archive, which torch.save does not write; unpack it, or save net.state_dict() again"
+    size, declared = path.stat().st_size, sum(member.file_size for member in members)
+    if declared > size:
+        return f"says that it holds {declared:,} bytes but has {size:,}; download or copy it again"
+    return None
 
 
 def _is_state(value: Any) -> bool:

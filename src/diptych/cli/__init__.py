@@ -19,7 +19,8 @@ from types import FrameType, ModuleType
 from typing import NoReturn
 
 from diptych.cli.streams import standard_streams
-from diptych.errors import ConfigError, DiptychError, Interrupted
+from diptych.errors import ConfigError, DiptychError, Interrupted, StorageError
+from diptych.messages import printable, show
 
 COMMANDS: dict[str, str] = {
     "train": "train a translator on folders of images, or resume an interrupted run",
@@ -56,13 +57,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return run(arguments)
         except DiptychError as error:
-            print(error if isinstance(error, Interrupted) else f"error: {error}", file=sys.stderr)
+            text = printable(str(error))
+            print(text if isinstance(error, Interrupted) else f"error: {text}", file=sys.stderr)
             return error.exit_code
+        except OSError as error:
+            if error.errno is None or came:  # what libraries raise is their own
+                raise
+            print(f"error: {refused(error)}", file=sys.stderr)
+            return StorageError.exit_code
         except (Exception, KeyboardInterrupt) as error:
             if not came and not isinstance(error, KeyboardInterrupt):
                 raise
             print("interrupted; run the same command again", file=sys.stderr)
             return 130
+
+
+def refused(error: OSError) -> str:
+    """One line for what the system refused: the path, the reason, and what is safe."""
+    where = f"{show(str(error.filename))}: " if error.filename else ""
+    return (
+        f"{where}the system refused it ({error.strerror}); files that were written before are whole; "
+        "look at the disk, its space and its permissions, and run the same command"
+    )
 
 
 @contextmanager

@@ -58,12 +58,15 @@ def main(argv: Sequence[str]) -> int:
     """Check, write the page, and print what was found."""
     args = parser().parse_args(argv)
     from diptych.cli.console import bar, console, show_notes
+    from diptych.cli.own_files import PAGE, refuse_foreign
     from diptych.data.checkup import check
     from diptych.messages import show
     from diptych.pages.checkup import write_checkup
 
     show_notes()
     out = args.out or default_folder(args.data)
+    refuse_foreign(out / "check.json", (b'"sources"', b'"verdict"'))
+    refuse_foreign(out / "check.html", PAGE)
     with bar("files") as progress:
         task = progress.add_task("looking", total=None, note="")
         found = check(

@@ -106,12 +106,16 @@ def split(text: str) -> str:
     return text
 
 
+RESULTS = (b'"protocols"', b'"left_out"')  # what every evaluation.json holds
+
+
 def main(argv: Sequence[str]) -> int:
     """Evaluate, print the tables, and write JSON and page."""
     args = parser().parse_intermixed_args(argv)
     from functools import partial
 
     from diptych.cli.console import bar, console, notes, show_notes
+    from diptych.cli.own_files import PAGE, refuse_foreign
     from diptych.cli.tables import print_tables, say_left_out, watcher
     from diptych.device import pick_device
     from diptych.evaluation.evaluate import num_images
@@ -126,6 +130,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.training.signals import catch_interrupts
 
     show_notes()
+    refuse_foreign(args.json, RESULTS)
     refuse_overwrite(args.json, args.subject, *args.data, args.palette)
     find_own_modules(args.segmenter, args.classifier)
     args.device = str(pick_device(args.device))
@@ -145,11 +150,13 @@ def main(argv: Sequence[str]) -> int:
                 console.print(f"{subject.direction}: {', '.join(names) or 'nothing'} on {count:,} images", soft_wrap=True)
             say_left_out(left_out)
             return 0
+        out = args.out or task.folder
+        refuse_foreign(out and out / f"{task.name}.json", RESULTS)
+        refuse_foreign(out and out / f"{task.name}.html", PAGE)
         allowed = {"allow_doubles": args.allow_doubles, "allow_seen": args.allow_seen or bool(args.protocol)}
         evaluation = task.score(metrics, tools, **allowed, watch=partial(watch, "evaluating"))
     if args.json:
         write_json(args.json, evaluation.to_json())
-    out = args.out or task.folder
     page = write_evaluation(evaluation, out, task.name) if out else None  # before printing, which a closed pipe may end
     print_tables(evaluation)
     say_left_out(evaluation.left_out)

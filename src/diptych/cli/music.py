@@ -103,9 +103,17 @@ def main(argv: Sequence[str]) -> int:
     """Run one action."""
     args = parser().parse_args(argv)
     from diptych.cli.console import show_notes
+    from diptych.cli.own_files import PAGE, refuse_existing, refuse_foreign, refuse_foreign_folder
     from diptych.files import refuse_overwrite
 
     show_notes()
+    if args.action == "build":
+        refuse_foreign_folder(args.out, "build.json")
+    elif args.action != "score":
+        refuse_existing(args.out)
+    else:
+        refuse_foreign(args.report, PAGE)
+        refuse_foreign(args.json, (b'"value"', b'"low"'))
     inputs = [getattr(args, name, None) for name in ("midi", "roll", "sheet", "snapshot", "reader")]
     for name in ("out", "report", "json"):
         refuse_overwrite(getattr(args, name, None), *inputs)

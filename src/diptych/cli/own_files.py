@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,3 +23,19 @@ def refuse_foreign(path: Path | None, marks: Sequence[bytes]) -> None:
         return  # whoever may not read it may not write it either, which the command will say
     if not all(mark in data for mark in marks):
         raise ConfigError(f"{show(path)}: is there already and was not made by this command; name another file, or remove it")
+
+
+PAGE = (b'name="generator" content="diptych ',)
+"""What every page of diptych holds."""
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise ConfigError when any file is there: one in which nothing says what made it, such as a picture or a song."""
+    if path.is_file() or (os.path.lexists(path) and not path.exists()):
+        raise ConfigError(f"{show(path)}: is there already; name another file, or remove it")
+
+
+def refuse_foreign_folder(folder: Path, note: str) -> None:
+    """Raise ConfigError when a folder holds files but not the ``note`` that this command leaves in its own folders."""
+    if folder.is_dir() and not (folder / note).is_file() and any(folder.iterdir()):
+        raise ConfigError(f"{show(folder)}: is not empty and was not made by this command; choose another --out")

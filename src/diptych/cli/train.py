@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from diptych.choices import Cache, Compile, LoggerName, OnNaN
+from diptych.choices import Cache, Compile, LoggerName, OnNaN, OnSaveError
 from diptych.cli import command_parser, count, find_own_modules, positive, seconds
 from diptych.cli.pairs import on_pairs
 from diptych.cli.recipe_options import FILES, add_recipe, choose_recipe, parse
@@ -130,6 +130,12 @@ def parser() -> argparse.ArgumentParser:
         help="what to do after an update with NaN or infinity, which is never applied to the weights (default: stop)",
     )
     p.add_argument(
+        "--on-save-error",
+        choices=get_args(OnSaveError),
+        default="stop",
+        help="what to do when the disk refuses a save before the last one: stop, or warn and go on (default: stop)",
+    )
+    p.add_argument(
         "--auto-batch", action="store_true", help="when memory runs out, continue with each batch split into more parts"
     )
     p.add_argument(
@@ -191,6 +197,7 @@ def main(argv: Sequence[str]) -> int:
         "keep_every": args.keep_every,
         "loggers": args.log,
         "on_nan": args.on_nan,
+        "on_save_error": args.on_save_error,
         "auto_batch": args.auto_batch,
     }
     may_take_preset = not (args.from_run or args.preset or args.recipe.endswith(FILES))

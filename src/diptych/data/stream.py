@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import signal
+import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, cast
+from multiprocessing.process import BaseProcess
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,7 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from diptych.data.datasets import Crops, Sample
-from diptych.errors import DataError
+from diptych.errors import DataError, StorageError, TrainingError
+
+log = logging.getLogger(__name__)
+HANGS = 120.0  # seconds without a batch after which worker processes are ended
+POLL = 2  # seconds between two looks at them
+MOST_DEATHS = 3  # in a row
 
 
 class NativeBatch(NamedTuple):
@@ -61,22 +71,35 @@ class Shares:
             yield range(first + self.rank * share, first + (self.rank + 1) * share)
 
 
-class Tolerant(Dataset[Sample | DataError]):
-    """Samples, with a DataError as a value: torch's own way to pass one on from a worker process adds fifteen lines to it."""
+class Tolerant(Dataset[Sample | Exception]):
+    """Samples, with an error as a value: torch's own way to pass one on from a worker process adds fifteen lines to it."""
 
     def __init__(self, crops: Crops) -> None:
         self.crops = crops
 
-    def __getitem__(self, k: int) -> Sample | DataError:
+    def __getitem__(self, k: int) -> Sample | Exception:
         try:
             return self.crops[k]
         except DataError as error:
             return error
+        except MemoryError:
+            return MemoryError("a process that loads images ran out of memory; give fewer --workers")
 
 
-def _collate_tolerant(samples: list[Sample | DataError]) -> NativeBatch | DataError:
-    errors = [sample for sample in samples if isinstance(sample, DataError)]
-    return errors[0] if errors else collate(cast("list[Sample]", samples))
+def _collate_tolerant(samples: list[Sample | Exception]) -> NativeBatch | Exception:
+    errors = [sample for sample in samples if isinstance(sample, Exception)]
+    if errors:
+        return errors[0]
+    batch = collate(cast("list[Sample]", samples))
+    try:  # here rather than on the way to the parent, where an error would be printed and the batch dropped
+        for side in (batch.a, batch.b):
+            side.share_memory_()
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        return StorageError(
+            f"shared memory (/dev/shm) has no room for a batch of images ({reason}); enlarge it, or give --workers 0"
+        )
+    return batch
 
 
 def batches(
@@ -91,24 +114,130 @@ def batches(
     shares = Shares(start, stop, batch_size, rank, world)
     if crops.source.resident or not workers:
         return map(partial(_load, crops, pin and not crops.source.resident), shares)
-    loader: DataLoader[Sample | DataError] = DataLoader(
-        Tolerant(crops),
-        batch_sampler=shares,  # type: ignore[arg-type]
-        collate_fn=_collate_tolerant,
-        num_workers=workers,
-        pin_memory=pin,
-        generator=torch.Generator(),  # its own: the global generator's state belongs to the training
-        timeout=120,
-        prefetch_factor=4,
-        worker_init_fn=_leave_signals_to_parent,
-    )
-    return map(_or_raise, loader)
+    return _by_workers(crops, shares, workers, pin)
 
 
-def _or_raise(batch: NativeBatch | DataError) -> NativeBatch:
-    if isinstance(batch, DataError):
-        raise batch
-    return batch
+def _by_workers(crops: Crops, shares: Shares, workers: int, pin: bool) -> Iterator[NativeBatch]:
+    """The batches from worker processes, which are started again at the next batch when one of them dies or hangs.
+
+    Samples depend on their numbers alone, so that the batches are the same. Raises TrainingError when no batch came between
+    several such deaths.
+    """
+    deaths = 0
+    while True:
+        with _Workers(crops, shares, workers, pin) as loading:
+            try:
+                for batch in loading:
+                    shares, deaths = replace(shares, start=shares.start + shares.batch_size), 0
+                    yield batch
+                return
+            except WorkerDied as error:
+                deaths += 1
+                if deaths > MOST_DEATHS:
+                    raise TrainingError(
+                        f"{error}, {deaths} times in a row; look at the memory and at /dev/shm, give fewer --workers or "
+                        "--workers 0, and run the same command to go on from the last save"
+                    ) from None
+                log.warning("%s; all of them were started again, at the same images", error)
+
+
+class WorkerDied(Exception):
+    """Says in words what became of a worker process."""
+
+
+class _Workers:
+    """Worker processes and their batches. Whichever way one of them fails is raised as WorkerDied by the next batch.
+
+    A thread ends the workers when no batch comes for ``HANGS`` seconds: to wait for a stopped process may block in a call to the
+    system that has no time limit, and ends when that process does.
+    """
+
+    def __init__(self, crops: Crops, shares: Shares, workers: int, pin: bool) -> None:
+        loader: DataLoader[Sample | Exception] = DataLoader(
+            Tolerant(crops),
+            batch_sampler=shares,  # type: ignore[arg-type]
+            collate_fn=_collate_tolerant,
+            num_workers=workers,
+            pin_memory=pin,
+            generator=torch.Generator(),  # its own: the global generator's state belongs to the training
+            timeout=POLL,
+            prefetch_factor=4,
+            worker_init_fn=_leave_signals_to_parent,
+        )
+        with _own_child_signals():
+            loaded: Any = iter(loader)
+        self._loaded = loaded
+        self._processes: list[BaseProcess] = loaded._workers
+        self._over, self._hung, self._waits_since = threading.Event(), False, 0.0
+        self._watchdog = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> _Workers:
+        self._watchdog.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if any(not process.is_alive() for process in self._processes):
+            self._end()
+
+    def __iter__(self) -> Iterator[NativeBatch]:
+        while True:
+            self._waits_since = time.monotonic()
+            try:
+                batch = self._next()
+            except StopIteration:
+                return
+            finally:
+                self._waits_since = 0.0
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+    def _next(self) -> NativeBatch | Exception:
+        while True:
+            try:
+                return cast("NativeBatch | Exception", next(self._loaded))
+            except (RuntimeError, OSError, EOFError) as error:
+                dead = [process for process in self._processes if not process.is_alive()]
+                if dead:
+                    raise WorkerDied(f"a process that loads images {self._fate(dead[0])}") from error
+                if "timed out" not in str(error):
+                    raise
+
+    def _fate(self, process: BaseProcess) -> str:
+        code = process.exitcode or 0
+        if self._hung:
+            return f"did nothing for {HANGS:g} seconds and was ended"
+        if code >= 0:
+            return f"ended by itself with exit code {code}"
+        name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")
+        hints = {"SIGKILL": ", as the system does when memory runs out", "SIGBUS": ", as happens when /dev/shm is full"}
+        return f"was killed by {name}{hints.get(name, '')}"
+
+    def _watch(self) -> None:
+        while not self._over.wait(min(POLL, HANGS / 4)):
+            since = self._waits_since
+            if since and time.monotonic() - since > HANGS:
+                self._hung = True
+                self._end()
+                return
+
+    def _end(self) -> None:
+        for process in self._processes:
+            process.kill()
+
+
+@contextmanager
+def _own_child_signals() -> Iterator[None]:
+    """Keep torch from raising the death of a worker wherever the program stands just then, in the middle of a save too."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
 
 
 def _load(crops: Crops, pin: bool, keys: range) -> NativeBatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, TrainingError
+from diptych.training.heartbeat import Heartbeat
 
+LOST = re.compile(r"gloo.*(closed|reset|refused|timed out|broken)|NCCL.*(remote|aborted|closed)", re.IGNORECASE | re.DOTALL)
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=12)
-"""How long processes wait for one that reads the data, validates or saves. When one dies, torchrun ends the others at once."""
+"""How long processes wait for one that reads the data, validates or saves. When one dies, torchrun ends the others at once;
+one that hangs is noticed by the others (see diptych.training.heartbeat)."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ def join_processes(device: torch.device) -> Iterator[World]:
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     store = dist.TCPStore(address, port, size, is_master=rank == 0 and not agent_serves, timeout=timedelta(minutes=2))
     prefix = f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    heartbeat = Heartbeat(lambda: dist.PrefixStore(prefix, dist.TCPStore(address, port, wait_for_workers=False)), rank, size)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(
         backend,
@@ -58,8 +63,16 @@ def join_processes(device: torch.device) -> Iterator[World]:
         device_id=device if device.type == "cuda" else None,
     )
     try:
-        yield World(rank, size)
-        dist.barrier()  # a process that ends while others still talk to it would make them fail
+        with heartbeat:
+            yield World(rank, size)
+            dist.barrier()  # a process that ends while others still talk to it would make them fail
+    except RuntimeError as error:
+        if not LOST.search(str(error)):
+            raise
+        raise TrainingError(
+            f"process {rank} of {size} lost the connection to another one, whose own message says why it ended; "
+            "run the same command to go on from the last save, or let torchrun do so with --max-restarts"
+        ) from error
     finally:
         dist.destroy_process_group()
 

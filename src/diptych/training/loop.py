@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from diptych.choices import Compile, LoggerName, OnNaN
+from diptych.choices import Compile, LoggerName, OnNaN, OnSaveError
 from diptych.data.cache import Cache, kept
 from diptych.data.census import Census
 from diptych.data.datasets import Crops
@@ -40,6 +40,7 @@ from diptych.training.signals import catch_interrupts
 from diptych.training.start import begin, freeze, with_hashes
 from diptych.training.states import recover, resume, save
 from diptych.training.step import train_step
+from diptych.training.storage import tolerated
 from diptych.training.trainee import Trainee
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ def train(
     keep_every: int = 0,
     loggers: Sequence[LoggerName] = (),
     on_nan: OnNaN = "stop",
+    on_save_error: OnSaveError = "stop",
     auto_batch: bool = False,
     watch: Watch = lambda progress: None,
 ) -> Path:
@@ -87,6 +89,7 @@ def train(
     loggers: where statistics and previews are shown besides the run folder (see diptych.training.records.loggers).
     on_nan: what follows an update that is NaN or infinite, which never reaches the weights: ``stop``; ``skip`` it; or
         ``rollback`` to the newest saved state and go on with the next batch.
+    on_save_error: what follows when the disk refuses a file: ``stop``; or ``warn`` and go on, until the last step is saved.
     auto_batch: where memory runs out, go on with each batch in more parts.
     watch: is called with the progress.
 
@@ -143,6 +146,7 @@ def train(
             interrupts,
             validation=validation,
             num_validations=num_validations,
+            on_save_error=on_save_error,
             log_every=log_every,
             patience=patience,
             loggers=shown,
@@ -186,7 +190,8 @@ def train(
             if run and step in preview_steps:
                 run.refuse_removed()
                 picture = preview.draw(trainee.translators(), recipe.method.mode)
-                write_atomic(run.folder / f"preview-{trainee.images:09d}.png", picture)
+                with tolerated(on_save_error):
+                    write_atomic(run.folder / f"preview-{trainee.images:09d}.png", picture)
                 for logger in shown:
                     logger.picture(step, picture)
                 watch(Progress("preview", step, schedule.steps))
@@ -196,7 +201,8 @@ def train(
 
             if run and step in kept_steps:
                 selection = f"after epoch {kept_steps[step]}"
-                snapshot_of(trainee, job, selection).save(run.snapshot_of_epoch(kept_steps[step]))
+                with tolerated(on_save_error):
+                    snapshot_of(trainee, job, selection).save(run.snapshot_of_epoch(kept_steps[step]))
 
             # Save now and then, after the last step, and when a signal asked any process to stop; all processes do so together.
             wanted = world.first and (step == schedule.steps or time.monotonic() - saved >= save_every)
@@ -204,7 +210,8 @@ def train(
             if asked:
                 while trouble := trainee.guard.read(step, native.files, wait=True):
                     recover(trainee, run, trouble, on_nan)
-                save(trainee, job, step)
+                last = asked > 1 or step == schedule.steps  # nothing comes after it that could be saved instead
+                save(trainee, job, step, "stop" if last else on_save_error)
                 saved = time.monotonic()
             if observer.due(step) and highest_flag(int(lost.too_many), world, chosen):
                 save(trainee, job, step)

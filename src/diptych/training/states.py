@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from diptych.choices import OnNaN
+from diptych.choices import OnNaN, OnSaveError
 from diptych.errors import SnapshotError, TrainingError
 from diptych.messages import show
 from diptych.run import Run
@@ -17,6 +17,7 @@ from diptych.training.health.nonfinite import NonFinite
 from diptych.training.job import Job
 from diptych.training.records.observer import snapshot_of
 from diptych.training.state_files import read_state
+from diptych.training.storage import tolerated
 from diptych.training.trainee import Trainee
 from diptych.trees import Tree
 
@@ -50,7 +51,7 @@ def resume(trainee: Trainee, run: Run | None, images: int) -> None:
         run.rewind_stats(state["step"] if state else 0)
 
 
-def save(trainee: Trainee, job: Job, step: int) -> None:
+def save(trainee: Trainee, job: Job, step: int, on_save_error: OnSaveError = "stop") -> None:
     """Write the training state and the snapshot; all processes must call this together.
 
     Raises TrainingError instead when a weight or a buffer is NaN or infinite in any process: such a training cannot go on.
@@ -60,8 +61,9 @@ def save(trainee: Trainee, job: Job, step: int) -> None:
     if job.run is None:
         return
     job.run.refuse_removed()
-    snapshot_of(trainee, job, "the last of the training").save(job.run.snapshot)
-    job.run.save_state(step, state)  # comes last, so that a run with its final state has its snapshot too
+    with tolerated(on_save_error):
+        snapshot_of(trainee, job, "the last of the training").save(job.run.snapshot)
+        job.run.save_state(step, state)  # comes last, so that a run with its final state has its snapshot too
 
 
 def recover(trainee: Trainee, run: Run | None, trouble: NonFinite, on_nan: OnNaN) -> None:

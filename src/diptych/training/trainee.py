@@ -141,7 +141,7 @@ class Trainee:
                 raise
             reason = " ".join(str(error).split())[:200]
             raise SnapshotError(
-                f"the training state does not fit the networks of its recipe ({reason}); remove it to go on from the one before"
+                f"the training state does not fit the networks of its recipe ({reason}); remove it, and the one before is used"
             ) from error
 
     def _restore(self, state: Tree, local: Tree) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from diptych.choices import OnSaveError
 from diptych.errors import Interrupted
 from diptych.methods import Batch
 from diptych.snapshot import Snapshot
@@ -21,6 +22,7 @@ from diptych.training.random_state import preserved_random_state
 from diptych.training.records.best import BestScore, Validation, usable_scores
 from diptych.training.records.loggers import Logger, numbers_of
 from diptych.training.signals import Interrupts
+from diptych.training.storage import tolerated
 from diptych.training.trainee import Trainee
 
 log = logging.getLogger(__name__)
@@ -47,10 +49,11 @@ class Observer:
         watch: Watch,
         patience: int = 0,
         loggers: Sequence[Logger] = (),
+        on_save_error: OnSaveError = "stop",
     ) -> None:
         self.job, self.trainee, self.schedule, self.interrupts = job, trainee, schedule, interrupts
         self.log_every, self.watch = log_every, watch
-        self.patience, self.loggers = patience, loggers
+        self.patience, self.loggers, self.on_save_error = patience, loggers, on_save_error
         self.doctor = Doctor(trainee.method, job.recipe, job.census, job.device)
         self.lines = job.run.lines() if job.run else []
         validates = validation is not None and job.census.val is not None
@@ -168,12 +171,14 @@ class Observer:
             line["verdicts"] = [str(verdict) for verdict in self._verdicts()]
         if self.best and self.best.improves(line.get("validation", {})):
             rule = f"{self.best.validation.rule}, {self.best.value:.6g}"
-            snapshot_of(self.trainee, self.job, rule).save(self.job.run.best)
+            with tolerated(self.on_save_error):
+                snapshot_of(self.trainee, self.job, rule).save(self.job.run.best)
         if self.exhausted:
             line["early_stop"] = self.patience
         for logger in self.loggers:
             logger.line(line["step"], numbers_of(line))
-        self.job.run.add_stats(line)  # comes last, so that the snapshot of a written line exists
+        with tolerated(self.on_save_error):
+            self.job.run.add_stats(line)  # comes last, so that the snapshot of a written line exists
 
     def _verdicts(self) -> list[Verdict]:
         """What is wrong by now; each problem is logged as a warning once."""
