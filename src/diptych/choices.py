@@ -47,6 +47,9 @@ Icc = Literal["srgb", "keep", "ignore"]
 Alpha = Literal["white", "keep"]
 """What becomes of transparency, see diptych.pixels.Reading."""
 
+Norms = Literal["whole", "sampled"]
+"""From what the norms take the statistics of an image that is too large for the memory, see diptych.inference.sampled."""
+
 Frames = Literal["first", "all"]
 """Which frames or pages of a file are translated, see diptych.inference.frames."""
 

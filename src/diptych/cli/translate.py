@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, Precision, WorkingSize
+from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, Norms, Precision, WorkingSize
 from diptych.cli import command_parser, positive, seed
 
 EXAMPLES = """\
@@ -108,6 +108,13 @@ def parser() -> argparse.ArgumentParser:
         "with the same result (default: four fifths of what the device has free)",
     )
     p.add_argument(
+        "--norms",
+        default="whole",
+        choices=get_args(Norms),
+        help="take the norm statistics of images that are too large for the memory from the whole image (exact), or from a "
+        "sample of it, which is faster, needs no scratch and is near the exact result (default: whole)",
+    )
+    p.add_argument(
         "--max-error",
         default=1.0,
         type=float,
@@ -157,14 +164,13 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.cli.snapshots import chosen_snapshot
-    from diptych.data.datasets import read_as
-    from diptych.data.folders import Ref
     from diptych.data.passed_over import passed_over
     from diptych.device import pick_device
     from diptych.files import sha256_of
     from diptych.inference.batch import Outcome, folder_of, plan, translate_files
     from diptych.inference.choice import choose_translator
     from diptych.inference.frames import is_stack, translate_stacks
+    from diptych.inference.large import measure_file
     from diptych.inference.manifest import Job, Manifest, left_to_do
     from diptych.inference.names import notes_of
     from diptych.inference.translator import Translator, default_memory
@@ -181,12 +187,13 @@ def main(argv: Sequence[str]) -> int:
     make = partial(Translator, snapshot, args.direction, **how)
     plain = make()
     if args.norm_from is not None:
-        norms = plain.measure_norms(read_as(Ref(args.norm_from), plain.source))
+        norms = measure_file(args.norm_from, plain)
         make = partial(make, norms=norms)
         plain = make()
     jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
     made_by = {"snapshot_sha256": sha256_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
     made_by |= {"frames": "all"} if args.frames == "all" else {}
+    made_by |= {"norms": "sampled"} if args.norms == "sampled" else {}
     made_by |= {"norm_from_sha256": None if args.norm_from is None else sha256_of(args.norm_from)}
     if plain.depends_on_batch:
         made_by |= {"mode": "paper", "dropout": args.dropout, "seed": args.seed}
@@ -244,6 +251,7 @@ def main(argv: Sequence[str]) -> int:
             manifest=manifest,
             watch=watch,
             watch_stages=watch_stages,
+            norms=args.norms,
         )
         outcomes += translate_stacks(stacks, choice.translator, at=args.at, manifest=manifest, watch=watch)
     for note in notes_of(outcomes, args.frames):
