@@ -52,6 +52,8 @@ Alpha = Literal["white", "keep"]
 
 Axis = Literal["x", "y", "z"]
 """The axis of a volume along which its slices are taken, see diptych.data.volumes."""
+Norms = Literal["whole", "sampled"]
+"""From what the norms take the statistics of an image that is too large for the memory, see diptych.inference.sampled."""
 
 Frames = Literal["first", "all"]
 """Which frames or pages of a file are translated, see diptych.inference.frames."""

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
+from diptych.choices import Axis
 from diptych.nets import DISCRIMINATORS, GENERATORS, build_net
 from diptych.nets.modes import Mode
 from diptych.schemas import MOST_PIXELS, Pixels, checked, not_finite
@@ -35,6 +36,7 @@ class DomainValues(TypedDict):
     masked: NotRequired[bool]
     stored: NotRequired[str]
     nodata: NotRequired[float | None]
+    axis: NotRequired[Axis]
 
 
 class _Network(TypedDict):

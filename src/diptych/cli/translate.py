@@ -115,6 +115,12 @@ def parser() -> argparse.ArgumentParser:
         "with the same result (default: four fifths of what the device has free)",
     )
     p.add_argument(
+        "--sample-norms",
+        action="store_true",
+        help="measure the norm statistics of images that are too large for the memory in a sample of each, which is faster, "
+        "needs no scratch and is near the exact result (default: in the whole image)",
+    )
+    p.add_argument(
         "--max-error",
         default=1.0,
         type=float,
@@ -167,14 +173,13 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.cli.snapshots import chosen_snapshot
     from diptych.data.archives import is_folder
-    from diptych.data.datasets import read_as
-    from diptych.data.folders import Ref
     from diptych.data.passed_over import passed_over
     from diptych.device import pick_device
     from diptych.files import sha256_of
     from diptych.inference.batch import Outcome, folder_of, plan, translate_files
     from diptych.inference.choice import choose_translator
     from diptych.inference.frames import is_stack, translate_stacks
+    from diptych.inference.large import measure_file
     from diptych.inference.manifest import Job, Manifest, left_to_do
     from diptych.inference.names import notes_of
     from diptych.inference.translator import Translator, default_memory
@@ -191,11 +196,12 @@ def main(argv: Sequence[str]) -> int:
     make = partial(Translator, snapshot, args.direction, **how)
     plain = make()
     if args.norm_from is not None:
-        norms = plain.measure_norms(read_as(Ref(args.norm_from), plain.source))
+        norms = measure_file(args.norm_from, plain)
         make = partial(make, norms=norms)
         plain = make()
     made_by = {"snapshot_sha256": sha256_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
     made_by |= {"frames": "all"} if args.frames == "all" else {}
+    made_by |= {"norms": "sampled"} if args.sample_norms else {}
     made_by |= {"norm_from_sha256": None if args.norm_from is None else sha256_of(args.norm_from)}
     if plain.depends_on_batch:
         made_by |= {"mode": "paper", "dropout": args.dropout, "seed": args.seed}
@@ -258,6 +264,7 @@ def main(argv: Sequence[str]) -> int:
             manifest=manifest,
             watch=watch,
             watch_stages=watch_stages,
+            norms="sampled" if args.sample_norms else "whole",
         )
         outcomes += translate_stacks(stacks, choice.translator, at=args.at, manifest=manifest, watch=watch)
     for note in notes_of(outcomes, args.frames):

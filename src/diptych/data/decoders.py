@@ -23,6 +23,7 @@ from diptych.data.metadata import Metadata, Picture, of_pillow
 from diptych.data.pillow_images import (
     TOO_LARGE,
     UPRIGHT,
+    TooLargeError,
     check_size,
     decode_pillow,
     from_pillow,
@@ -61,6 +62,7 @@ def decode(data: bytes, reading: Reading, frame: int = 0) -> Picture:
     name, read = decoder
     try:
         picture = read(data, reading, frame)
+        check_size(*picture.pixels.shape[:2])
         pixels = opaque(native(picture.pixels), reading)
         if picture.pixels.dtype.kind == "f" and picture.pixels.dtype.itemsize > 4:
             picture = _noted_rounding(picture, pixels)
@@ -69,7 +71,7 @@ def decode(data: bytes, reading: Reading, frame: int = 0) -> Picture:
     except MissingExtraError as error:
         raise DataError(f"is {str(error).replace(': needs', ' reading it needs')}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(TOO_LARGE) from error
+        raise TooLargeError(TOO_LARGE) from error
     except MemoryError as error:
         raise DataError(f"is {name} that does not fit into memory; cut it into tiles") from error
     except NotImplementedError as error:
@@ -89,10 +91,11 @@ def _noted_rounding(picture: Picture, pixels: np.ndarray) -> Picture:
     return replace(picture, metadata=replace(picture.metadata, notes=notes))
 
 
-def native(pixels: np.ndarray) -> np.ndarray:
+def native(pixels: np.ndarray, *, part: bool = False) -> np.ndarray:
     """Convert an array (h, w) or (h, w, c) to a native dtype, (h, w, c), in the byte order of this machine.
 
-    NaN marks values without data. Raises DataError where values would be lost, or are infinite.
+    NaN marks values without data; only a ``part`` of an image may have no others. Raises DataError where values would be lost,
+    or are infinite.
     """
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     if pixels.ndim != 3:
@@ -100,7 +103,8 @@ def native(pixels: np.ndarray) -> np.ndarray:
     dtype = pixels.dtype.newbyteorder("=")
     if pixels.shape[2] < 1:
         raise DataError("has no channels; make it again")
-    check_size(*pixels.shape[:2])
+    if 0 in pixels.shape:
+        check_size(*pixels.shape[:2])
     if dtype == np.bool_:
         return pixels.astype(np.uint8) * np.uint8(255)
     if dtype.kind == "f":
@@ -108,7 +112,7 @@ def native(pixels: np.ndarray) -> np.ndarray:
             pixels = pixels.astype(np.float32, copy=False)
         if bad := int(np.isinf(pixels).sum()):
             raise DataError(f"has {bad:,} values that are infinite or beyond float32; replace them, or mark them by a nodata tag")
-        if np.isnan(pixels).all():
+        if not part and np.isnan(pixels).all():
             raise DataError("has no values, only pixels without data (NaN or nodata); remove it")
         return pixels
     if dtype in (np.uint8, np.uint16, np.int16):

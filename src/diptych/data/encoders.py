@@ -98,10 +98,14 @@ def encode(suffix: str, pixels: np.ndarray, metadata: Metadata, alpha: bool) -> 
 
 def write_page(writer: tifffile.TiffWriter, pixels: np.ndarray, metadata: Metadata, alpha: bool) -> None:
     """Write native pixels (h, w, c) as a page of a TIFF file."""
-    flat = pixels[..., 0] if pixels.shape[2] == 1 else pixels
-    colors = pixels.shape[2] - alpha
+    writer.write(pixels[..., 0] if pixels.shape[2] == 1 else pixels, **page_options(pixels.shape[2], metadata, alpha))
+
+
+def page_options(channels: int, metadata: Metadata, alpha: bool) -> dict[str, Any]:
+    """What tifffile is told of the pixels of a page, and the tags that carry metadata."""
+    colors = channels - alpha
     how: dict[str, Any] = {"photometric": "rgb" if colors == 3 else "minisblack", "compression": "zlib", "metadata": None}
-    how |= {"planarconfig": "contig"} if flat.ndim == 3 else {}
+    how |= {"planarconfig": "contig"} if channels > 1 else {}
     how |= {"extrasamples": ["unassalpha"]} if alpha else {}
     how |= {"iccprofile": metadata.icc} if metadata.icc else {}
     how |= {"resolution": metadata.dpi, "resolutionunit": "inch"} if metadata.dpi else {}
@@ -114,7 +118,7 @@ def write_page(writer: tifffile.TiffWriter, pixels: np.ndarray, metadata: Metada
         found.load(metadata.exif)
         texts = {tag: str(found[tag]).encode("ascii", "replace").decode() for tag in EXIF_TEXTS if tag in found}
         tags += [(tag, 2, len(text) + 1, text, True) for tag, text in texts.items()]
-    writer.write(flat, extratags=tags, **how)
+    return {"extratags": tags, **how}
 
 
 def _encode_exr(pixels: np.ndarray) -> bytes:

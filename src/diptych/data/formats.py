@@ -19,6 +19,7 @@ from diptych.data.decoders import decode, first_line, native, refuse_foreign
 from diptych.data.encoders import HOLDS, encode, holds, output_suffix
 from diptych.data.hub import read_row, split_hub
 from diptych.data.metadata import Metadata, Picture
+from diptych.data.pillow_images import TooLargeError
 from diptych.data.volumes import is_volume, read_slice, volume_of
 from diptych.errors import DataError, StorageError
 from diptych.files import write_atomic
@@ -99,7 +100,7 @@ def read_picture(path: str | Path, reading: Reading | None = None, frame: int = 
         else:
             picture = decode(read_bytes(path), reading or Reading(), frame)
     except DataError as error:
-        raise DataError(f"{show(path)}: {error}") from error.__cause__
+        raise type(error)(f"{show(path)}: {error}") from error.__cause__
     return replace(picture, pixels=np.require(picture.pixels, requirements=["C", "W"]))
 
 
@@ -120,7 +121,7 @@ def read_bytes(path: str | Path) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise DataError("is a pipe, socket or device, not a file; remove it")
             if status.st_size > MAX_BYTES:
-                raise DataError(f"has {status.st_size:,} bytes, more than {MAX_BYTES:,}; cut it into tiles")
+                raise TooLargeError(f"has {status.st_size:,} bytes, more than {MAX_BYTES:,}; cut it into tiles")
             head = file.read(512)
             refuse_foreign(head)
             return head + file.read(status.st_size)  # no more: reading reserves as much memory as it is asked for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -17,6 +17,12 @@ from diptych.reading import Reading
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # above it Pillow suspects a decompression bomb
 TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels; cut it into tiles"
+
+
+@final
+class TooLargeError(DataError):
+    """An image has more pixels than are decoded at once; `windows.py` reads such images in parts."""
+
 
 # Orientation of EXIF and TIFF (tag 274): what turns the stored pixels upright.
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -35,7 +41,7 @@ def check_size(height: int, width: int) -> None:
     if height < 1 or width < 1:
         raise DataError(f"has no pixels ({width} x {height}); make it again")
     if height * width > MAX_PIXELS:
-        raise DataError(f"is {width} x {height}, {TOO_LARGE}")
+        raise TooLargeError(f"is {width} x {height}, {TOO_LARGE}")
 
 
 def decode_pillow(data: bytes, reading: Reading, frame: int = 0) -> Picture:

@@ -44,21 +44,31 @@ def decode_tiff(data: bytes, reading: Reading, frame: int = 0) -> Picture:
             more = {key: value for key, value in of_tiff(page, data).items() if key != "exif"}
             return Picture(picture.pixels, replace(picture.metadata, frames=frames, **more))
         pixels = np.moveaxis(file.series[0].asarray(), 0, -1) if stacked else _image_of(page)
-        nodata = nodata_of(page)
         masks = [] if stacked else [other for other in pages if int(other.subfiletype) & MASK and not _smaller(other, page)]
         excluded = masks[0].aspage().asarray() == 0 if masks and frame == 0 else None
-        orientation, notes = page.tags.valueof(274, default=1), list[str]()
-        if not stacked:
-            pixels, alpha, premultiplied = _colored(pixels, page)
-            profile = page.tags.valueof(34675) or b""
-            pixels, kept = profiled(pixels, bytes(profile), reading, notes)
-            pixels = with_alpha(pixels, alpha, reading, notes, premultiplied=premultiplied)
-        else:
-            kept = b""
-        metadata = Metadata(icc=kept, frames=frames, **of_tiff(page, data))
+        orientation = page.tags.valueof(274, default=1)
+        picture = of_samples(pixels, page, reading, excluded, stacked=stacked)
+        metadata = replace(picture.metadata, frames=frames, **of_tiff(page, data))
+    return Picture(UPRIGHT.get(orientation, np.asarray)(picture.pixels), metadata)
+
+
+def of_samples(
+    pixels: np.ndarray, page: Any, reading: Reading, excluded: np.ndarray | None = None, *, stacked: bool = False
+) -> Picture:
+    """Make native pixels of the samples of a page, or of a window of it: colours, transparency, and pixels without data.
+
+    ``stacked`` samples are channels that have no colours. Of the metadata, only what depends on the samples is there.
+    """
+    notes, kept = list[str](), b""
+    if not stacked:
+        pixels, alpha, premultiplied = _colored(pixels, page)
+        profile = page.tags.valueof(34675) or b""
+        pixels, kept = profiled(pixels, bytes(profile), reading, notes)
+        pixels = with_alpha(pixels, alpha, reading, notes, premultiplied=premultiplied)
+    metadata = Metadata(icc=kept)
     if reading.masks:
-        pixels, metadata = _without(pixels, metadata, nodata, excluded)
-    return Picture(UPRIGHT.get(orientation, np.asarray)(pixels), replace(metadata, notes=tuple(notes)))
+        pixels, metadata = _without(pixels, metadata, nodata_of(page), excluded)
+    return Picture(pixels, replace(metadata, notes=tuple(notes)))
 
 
 def _smaller(page: Any, than: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -17,17 +16,21 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from diptych.choices import Frames, Names
+from diptych.choices import Frames, Names, Norms
 from diptych.data.archives import exists, is_folder
 from diptych.data.carrying import carried
 from diptych.data.datasets import read_picture_as
 from diptych.data.folders import Ref, find_images
 from diptych.data.formats import SUFFIXES
 from diptych.data.labels import write_as
+from diptych.data.large_files import is_large, only_in_windows
 from diptych.data.metadata import Metadata
+from diptych.data.pillow_images import TooLargeError
 from diptych.data.volumes import is_volume
-from diptych.errors import ConfigError, DataError, StorageError, out_of_memory
+from diptych.data.window_files import written_in_windows, written_only_in_windows
+from diptych.errors import ConfigError, DataError, MissingExtraError, StorageError, out_of_memory
 from diptych.files import is_same_file
+from diptych.inference.large import scratch_folder, translate_large
 from diptych.inference.manifest import Job, Manifest
 from diptych.inference.names import refuse_clashes, result_of, whole_files
 from diptych.inference.translator import Translator, WorkingSize
@@ -76,7 +79,7 @@ def plan(
         if not exists(given):
             raise DataError(f"{show(given)}: no such file or folder; give images, folders of images, or archives of these")
         files = [(given, Path(given.name))]
-        if is_folder(given):
+        if is_folder(given) and not only_in_windows(given):
             results = Path(out).resolve() if given.resolve() in Path(out).resolve().parents else None
             images = [path for path in find_images(given) if not (results and path.resolve().is_relative_to(results))]
             files = [(path, path.relative_to(given)) for path in whole_files(images)]
@@ -91,6 +94,8 @@ def plan(
 
 def names_a_file(out: str | Path) -> bool:
     """Whether the place for results is the name of one image, and not a folder."""
+    if written_only_in_windows(Path(out)):
+        return True
     return (Path(out).suffix.lower() in SUFFIXES or is_volume(out)) and not Path(out).is_dir()
 
 
@@ -101,7 +106,7 @@ def folder_of(out: str | Path) -> Path:
 
 def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator, frames: Frames) -> Job:
     """The job of one image whose result has a name of its own."""
-    if len(inputs) > 1 or is_folder(Path(inputs[0])):
+    if len(inputs) > 1 or (is_folder(Path(inputs[0])) and not only_in_windows(Path(inputs[0]))):
         raise ConfigError(f"--out {show(out)}: names one image, but several are translated; give a folder, --out {out.stem}")
     source = Path(inputs[0])
     if not exists(source):
@@ -110,6 +115,8 @@ def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator,
         raise DataError(f"{show(source)}: would be overwritten by its own translation; choose another --out")
     target = translator.target
     suffix = result_of(source, Path(out.name), target, "plain", frames).suffix
+    if written_in_windows(out):
+        return Job(source, out)
     if suffix != out.suffix or is_volume(source) != is_volume(out):
         kind = f"{target} pixels" if not target.classes else "label maps exactly"
         raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind}; name it {out.stem}{suffix}")
@@ -132,6 +139,13 @@ class _Loaded:
     without: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class _Large:
+    """An image that is read, translated and written in windows."""
+
+    job: Job
+
+
 def translate_files(
     jobs: Iterable[Job],
     translator: Translator,
@@ -142,6 +156,7 @@ def translate_files(
     manifest: Manifest | None = None,
     watch: Callable[[Outcome], None] = lambda o: None,
     watch_stages: Callable[[Job, float], None] = lambda job, share: None,
+    norms: Norms = "whole",
 ) -> list[Outcome]:
     """Translate every job. An image that cannot be read or written, or is too large for the memory, is reported in its outcome.
 
@@ -149,15 +164,17 @@ def translate_files(
     size go through the network together, as long as they have no more than ``batch_values`` numbers. Outcomes are in the order
     of the jobs, and ``watch`` is called with each. Images that do not fit into the translator's memory are translated by stages:
     ``watch_stages`` is called with the share that is done, and an interrupted image goes on from a hidden folder beside its
-    result. The ``manifest`` of the folder records every result.
+    result. Such as are too large to be read at once are read and written in windows; see `large.py`, also for ``norms``. The
+    ``manifest`` of the folder records every result.
     Raises StorageError when the disk refuses.
     """
     batch = 1 if translator.depends_on_batch else batch
     load = partial(_load, translator=translator, at=at)
+    large = partial(_large, translator=translator, norms=norms, manifest=manifest, watch_stages=watch_stages)
     outcomes = []
     with (
         closing(ahead(load, jobs, threads=THREADS, depth=batch + THREADS)) as loaded,
-        closing(_translated(_grouped(loaded, batch, batch_values), translator, watch_stages)) as translated,
+        closing(_translated(_grouped(loaded, batch, batch_values), translator, watch_stages, large)) as translated,
         closing(
             ahead(partial(_write, translator=translator, manifest=manifest), translated, threads=THREADS, depth=batch + THREADS)
         ) as written,
@@ -168,29 +185,55 @@ def translate_files(
     return outcomes
 
 
-def _load(job: Job, translator: Translator, at: WorkingSize) -> _Loaded | Outcome:
+def _load(job: Job, translator: Translator, at: WorkingSize) -> _Loaded | _Large | Outcome:
     try:
+        if is_large(job.source) or written_only_in_windows(job.target):
+            return _large_at(job, at)
         picture, pixels = read_picture_as(Ref(job.source), translator.source)
         without = np.isnan(picture.pixels).any(2) if picture.pixels.dtype == np.float32 else None
         prepared = translator.prepare(pixels, at)
         height, width = pixels.shape[:2]
         return _Loaded(job, prepared, height, width, metadata=picture.metadata, without=without)
+    except TooLargeError:
+        return _large_at(job, at)
     except DataError as error:
         return Outcome(job, problem=str(error))
     except MemoryError:
         return Outcome(job, problem=f"{show(job.source)}: does not fit into memory; {SMALLER}")
 
 
+def _large_at(job: Job, at: WorkingSize) -> _Large | Outcome:
+    if at == "native":
+        return _Large(job)
+    return Outcome(job, problem=f"{show(job.source)}: is too large to be resized as a whole; leave out --at {at}")
+
+
+def _large(
+    item: _Large, translator: Translator, norms: Norms, manifest: Manifest | None, watch_stages: Callable[[Job, float], None]
+) -> Outcome:
+    job = item.job
+    try:
+        metadata, how = translate_large(job, translator, norms, manifest, partial(watch_stages, job))
+    except (DataError, MissingExtraError) as error:
+        return Outcome(job, problem=str(error))
+    except ConfigError as error:
+        return Outcome(job, problem=f"{show(job.source)}: cannot be translated in windows: {error}")
+    except MemoryError:
+        return Outcome(job, problem=f"{show(job.source)}: does not fit into memory; {SMALLER}")
+    notes = (*metadata.notes, *((f"translated {how}",) if how.startswith("in windows") else ()))
+    return Outcome(job, by_stages=how != "whole", notes=notes, frames=metadata.frames)
+
+
 def _grouped(
-    loaded: Iterable[_Loaded | Outcome], batch: int, batch_values: int | None
-) -> Generator[list[_Loaded] | Outcome, None, None]:
-    """Put successive images of one size into groups that go through the network at once. Outcomes pass unchanged."""
+    loaded: Iterable[_Loaded | _Large | Outcome], batch: int, batch_values: int | None
+) -> Generator[list[_Loaded] | _Large | Outcome, None, None]:
+    """Put successive images of one size into groups that go through the network at once. All else passes unchanged."""
     group: list[_Loaded] = []
     for item in loaded:
-        if group and (isinstance(item, Outcome) or not _joins(group, item, batch, batch_values)):
+        if group and (not isinstance(item, _Loaded) or not _joins(group, item, batch, batch_values)):
             yield group
             group = []
-        if isinstance(item, Outcome):
+        if not isinstance(item, _Loaded):
             yield item
         else:
             group.append(item)
@@ -205,13 +248,16 @@ def _joins(group: list[_Loaded], item: _Loaded, batch: int, batch_values: int | 
 
 
 def _translated(
-    groups: Iterable[list[_Loaded] | Outcome], translator: Translator, watch_stages: Callable[[Job, float], None]
+    groups: Iterable[list[_Loaded] | _Large | Outcome],
+    translator: Translator,
+    watch_stages: Callable[[Job, float], None],
+    large: Callable[[_Large], Outcome],
 ) -> Generator[_Loaded | Outcome, None, None]:
     """Give the images after the network.
 
     On CUDA two groups are under way at a time, so that the device computes one while the other is copied.
     """
-    through = partial(_through, translator=translator, watch_stages=watch_stages)
+    through = partial(_through, translator=translator, watch_stages=watch_stages, large=large)
     if translator.device.type != "cuda":
         for group in groups:
             yield from through(group)
@@ -222,10 +268,15 @@ def _translated(
 
 
 def _through(
-    group: list[_Loaded] | Outcome, translator: Translator, watch_stages: Callable[[Job, float], None]
+    group: list[_Loaded] | _Large | Outcome,
+    translator: Translator,
+    watch_stages: Callable[[Job, float], None],
+    large: Callable[[_Large], Outcome],
 ) -> list[_Loaded | Outcome]:
     if isinstance(group, Outcome):
         return [group]
+    if isinstance(group, _Large):
+        return [large(group)]
     height, width = group[0].pixels.shape[1:]
     fits = translator.fits(height, width, len(group))
     try:
@@ -238,7 +289,7 @@ def _through(
         if not out_of_memory(error):
             raise
     if len(group) > 1:
-        return [result for item in group for result in _through([item], translator, watch_stages)]
+        return [result for item in group for result in _through([item], translator, watch_stages, large)]
     (item,) = group
     problem = f"{show(item.job.source)}: {height} x {width} pixels need more memory than there is; {SMALLER}"
     return [Outcome(item.job, problem=problem)]
@@ -253,12 +304,6 @@ def _by_stages(item: _Loaded, translator: Translator, watch_stages: Callable[[Jo
         whole = "needs more memory to be translated whole than --memory allows"
         return Outcome(job, problem=f"{show(job.source)}: {whole}, and cannot be translated by stages: {error}")
     return replace(item, pixels=torch.from_numpy(out).permute(2, 0, 1), by_stages=True)
-
-
-def scratch_folder(target: Path) -> Path:
-    """The hidden folder beside a result in which its translation by stages lies until it is done."""
-    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]  # since long names are cut
-    return target.with_name(f".{target.name[:40]}.{digest}.stages")
 
 
 def _write(item: _Loaded | Outcome, translator: Translator, manifest: Manifest | None) -> Outcome:

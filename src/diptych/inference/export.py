@@ -16,12 +16,11 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from diptych.choices import Format
-from diptych.data.datasets import read_as
-from diptych.data.folders import Ref
 from diptych.errors import ConfigError, SnapshotError
 from diptych.extras import extra
 from diptych.files import sha256_of, write_atomic
 from diptych.inference.backends import onnx_session
+from diptych.inference.large import measure_file
 from diptych.inference.norm_statistics import fix_norms
 from diptych.inference.translator import Translator
 from diptych.nets import adjusted
@@ -75,7 +74,7 @@ def export(
     facts |= {} if strength is None else {"strength": f"{strength:g}"}
     if norm_from is not None:
         translator = Translator(loaded, direction, device="cpu", mode="eval", strength=strength)
-        net = fix_norms(net, translator.measure_norms(read_as(Ref(Path(norm_from)), source)))
+        net = fix_norms(net, measure_file(Path(norm_from), translator))
         facts |= {"norm_from_sha256": sha256_of(Path(norm_from))}
     if to == "onnx":
         data, run = _onnx(net, source, target, facts)

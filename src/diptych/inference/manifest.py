@@ -50,7 +50,7 @@ class Manifest:
 
     def finish(self, job: Job) -> None:
         """Record a result that was written."""
-        self._append(job, {"output_sha256": _hash(job.target)})
+        self._append(job, {"output_sha256": hash_of(job.target)})
 
     def obstacle(self, job: Job) -> str | None:
         """Why a job may not be done without being asked for, in words; empty if its result is there; None if it is to be done.
@@ -65,19 +65,25 @@ class Manifest:
             return "is there already and was not made by `diptych translate`"
         if "output_sha256" not in entry:
             return None
-        if entry["output_sha256"] != _hash(job.target):
+        if entry["output_sha256"] != hash_of(job.target):
             return "was changed after `diptych translate` had made it"
         for name, value in self.made_by.items():
             if entry.get(name) != value:
                 other = OTHERS.get(name) or f"{name} {entry.get(name)} instead of {value}"
                 return f"was made with {other}"
-        return "" if entry["input_sha256"] == _hash(job.source) else "was made from an input that has changed since"
+        return "" if entry["input_sha256"] == hash_of(job.source) else "was made from an input that has changed since"
 
     def _key(self, job: Job) -> str:
         return job.target.relative_to(self.folder).as_posix()
 
     def _append(self, job: Job, result: Mapping[str, Any]) -> None:
-        entry = {"output": self._key(job), "input": str(job.source), "input_sha256": _hash(job.source), **self.made_by, **result}
+        entry = {
+            "output": self._key(job),
+            "input": str(job.source),
+            "input_sha256": hash_of(job.source),
+            **self.made_by,
+            **result,
+        }
         try:
             with self._one_at_a_time, open(self.path, "a") as file:
                 file.write(json.dumps(entry) + "\n")
@@ -125,10 +131,18 @@ def _more(problems: list[str]) -> str:
     return f" (and {len(problems) - 1:,} more such files)" if len(problems) > 1 else ""
 
 
-def _hash(path: Path) -> str:
-    """The SHA-256 of a file, in an archive or not; empty when it cannot be read, which equals no hash of a file."""
+def hash_of(path: Path) -> str:
+    """The SHA-256 of a file, in an archive or not; empty when it cannot be read, which equals no hash of a file.
+
+    Of a folder, such as a Zarr, it is that of the names, sizes and times of its files.
+    """
     try:
-        inside = split_archive(path)
-        return hashlib.sha256(read_member(*inside)).hexdigest() if inside else sha256_of(path)
+        if inside := split_archive(path):
+            return hashlib.sha256(read_member(*inside)).hexdigest()
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            known = [(file.relative_to(path).as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+            return hashlib.sha256(json.dumps(known).encode()).hexdigest()
+        return sha256_of(path)
     except (OSError, DataError):
         return ""

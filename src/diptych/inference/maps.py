@@ -9,12 +9,17 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO, final
 
+import numpy as np
 import torch
+from jaxtyping import Shaped
 from torch import Tensor
 
+from diptych.data.metadata import Metadata
+from diptych.data.windows import Fitted, Windows
 from diptych.errors import StorageError
 from diptych.inference.windows import Window
 from diptych.messages import show
+from diptych.pixels import TORCH_DTYPES, PixelType
 
 
 @final
@@ -62,7 +67,7 @@ class FeatureMap:
         assert self.file is not None
         (top, bottom), (left, right) = window
         pixel = self.channels * self.dtype.itemsize
-        rows = part.view(torch.uint8).view(bottom - top, -1).numpy()
+        rows = part.reshape(-1).view(torch.uint8).view(bottom - top, -1).numpy()
         full = right - left == self.width
         pieces: list[Any] = [rows.reshape(-1)] if full else list(rows)
         try:
@@ -101,6 +106,43 @@ class FeatureMap:
         return StorageError(
             f"{show(self.path or '')}: cannot be read or written ({error.strerror}); free some space and run the same command"
         )
+
+
+@final
+class PixelFile(Windows):
+    """Native pixels (h, w, c) in a file that is written by windows, ``image[top:bottom, left:right] = pixels``, and read so.
+
+    ``fresh`` tells that the file was not there. Raises StorageError when the disk refuses.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int], dtype: PixelType) -> None:
+        height, width, channels = self.shape = shape
+        self.fresh, self.metadata = not path.exists(), Metadata()
+        self.map = FeatureMap(torch.Size((1, channels, height, width)), TORCH_DTYPES[dtype], path)
+        self.nbytes = height * width * channels * TORCH_DTYPES[dtype].itemsize
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        """Read a window."""
+        return self.map.read(((top, bottom), (left, right)))[0].permute(1, 2, 0).numpy()
+
+    def __setitem__(self, key: tuple[slice, slice], pixels: np.ndarray) -> None:
+        (top, bottom, _), (left, right, _) = (part.indices(size) for part, size in zip(key, self.shape, strict=False))
+        self.map.write(((top, bottom), (left, right)), torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None])
+
+    def sync(self) -> None:
+        """Wait until what was written has reached the disk."""
+        self.map.sync()
+
+    def close(self) -> None:
+        """Close the file and keep it."""
+        self.map.close()
+
+
+Source = Shaped[np.ndarray, "h w c"] | Fitted
+"""Native pixels of an image to translate, in memory, mapped from a file, or read in windows."""
+
+Target = Shaped[np.ndarray, "h w d"] | PixelFile
+"""The place for the native pixels of a translation."""
 
 
 @final

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from diptych.choices import Frames, Names
 from diptych.data.labels import suffix_for
+from diptych.data.large_files import only_in_windows
 from diptych.data.stacks import count_frames, holds_frames
 from diptych.data.volumes import is_volume, volume_of
 from diptych.errors import DataError
@@ -41,6 +42,8 @@ def result_of(path: Path, relative: Path, target: Domain, names: Names, frames: 
     """Name the result of an input in a target domain; a file of which all frames are translated keeps its container."""
     if is_volume(path):
         return relative
+    if only_in_windows(path):
+        return result_name(relative, ".zarr" if relative.suffix.lower() == ".zarr" else ".tif", names)
     if frames == "all" and count_frames(path) > 1:
         suffix = (
             relative.suffix

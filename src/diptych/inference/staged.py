@@ -18,12 +18,12 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Shaped
 from torch import Tensor
 
+from diptych.data.windows import Fitted
 from diptych.errors import ConfigError, SnapshotError, StorageError
 from diptych.inference.cuda import EXACT_FLOAT32
-from diptych.inference.maps import FeatureMap, Moments
+from diptych.inference.maps import FeatureMap, Moments, PixelFile, Source, Target
 from diptych.inference.norm_statistics import NOTHING_TO_FIX, NormStatistics, refuse_repeated
 from diptych.inference.pytorch import TorchBackend
 from diptych.inference.recording import record
@@ -50,12 +50,12 @@ def staging_of(backend: TorchBackend, height: int, width: int) -> Staging:
 class StagedRun:
     """One image on its way through the stages.
 
-    ``source`` is (h, w, c) of native pixels, and may be mapped from a file. ``memory`` bounds the bytes that windows take.
-    Raises ConfigError where that is too little for the smallest windows, for dropout that is not by position, and for a network
-    with a layer that has no form for windows.
+    ``source`` is (h, w, c) of native pixels, and may be mapped from a file or read from it in windows. ``memory`` bounds the
+    bytes that windows take. Raises ConfigError where that is too little for the smallest windows, for dropout that is not by
+    position, and for a network with a layer that has no form for windows.
     """
 
-    def __init__(self, backend: TorchBackend, source: Shaped[np.ndarray, "h w c"], memory: int) -> None:
+    def __init__(self, backend: TorchBackend, source: Source, memory: int) -> None:
         self.backend, self.source = backend, source
         self.scratch: Path | None = None
         self.staging = staging_of(backend, *source.shape[:2])
@@ -71,14 +71,17 @@ class StagedRun:
         self.maps: dict[int, FeatureMap] = {}
         self.moments: dict[int, Moments] = {}
         self.state: dict[str, Any] = {"key": "", "done": {}}
+        self.kept: PixelFile | None = None
 
-    def __call__(self, out: Shaped[np.ndarray, "h w d"], scratch: Path | None = None, watch: Watch = lambda share: None) -> None:
+    def __call__(self, out: Target, scratch: Path | None = None, watch: Watch = lambda share: None) -> None:
         """Write the translation into an array (h, w, d) of the target's pixel type, which may be mapped to a file.
 
         With a ``scratch`` folder, feature maps lie in files there, and a run that was interrupted goes on from them; without one,
-        they lie in memory. The folder stays, so that only the last stage is lost where the caller cannot keep the result. Raises
-        StorageError when the disk refuses or has too little space for the feature maps.
+        they lie in memory. The folder stays, so that only the last stage is lost where the caller cannot keep the result, and
+        nothing where ``out`` is a PixelFile. Raises StorageError when the disk refuses, or has too little space for the feature
+        maps and, with a PixelFile, for the file that is made of it.
         """
+        self.kept = out if isinstance(out, PixelFile) else None
         self._run(self.staging.stages, out, scratch, watch)
 
     def measure(self, scratch: Path | None = None) -> NormStatistics:
@@ -97,7 +100,7 @@ class StagedRun:
         refuse_repeated(max(Counter(name for name, _ in found).values()))
         return NormStatistics.of_moments({name: self.moments[source] for name, source in found})
 
-    def _run(self, stages: list[Stage], out: np.ndarray, scratch: Path | None, watch: Watch) -> None:
+    def _run(self, stages: list[Stage], out: Target, scratch: Path | None, watch: Watch) -> None:
         self.scratch = scratch
         self._open_scratch()
         work = [self.staging.work(stage.node) for stage in stages]
@@ -111,7 +114,7 @@ class StagedRun:
             for feature_map in self.maps.values():
                 feature_map.close()
 
-    def _walk(self, stage: Stage, out: np.ndarray, watch: Watch) -> None:
+    def _walk(self, stage: Stage, out: Target, watch: Watch) -> None:
         """Compute every window of a stage, from where an interrupted run stopped."""
         node, side = self.nodes[stage.node], self.staging.side(stage.node, self.memory)
         moments, begun = Moments(node.shape[1]), self._begun(stage, side)
@@ -132,7 +135,7 @@ class StagedRun:
                 (top, bottom), (left, right) = window
                 out[top:bottom, left:right] = self.backend.target.decode(x)[0].permute(1, 2, 0).cpu().numpy()
             watch((index + 1) / len(parts))
-            if time.monotonic() - saved > SAVE_EVERY and stage.node != self.staging.last:
+            if time.monotonic() - saved > SAVE_EVERY and (stage.node != self.staging.last or self.kept):
                 self.state |= {"at": stage.node, "side": side, "windows": index + 1, "moments": moments.state()}
                 self._save()
                 saved = time.monotonic()
@@ -162,6 +165,11 @@ class StagedRun:
     def _finish(self, index: int, stage: Stage) -> None:
         """Write down that a stage is done, then drop the maps that no later stage reads. The last one leaves all as it is."""
         if stage.node == self.staging.last:
+            if self.kept:
+                side = self.staging.side(stage.node, self.memory)
+                count = len(windows(self.nodes[stage.node].size, side))
+                self.state |= {"at": stage.node, "side": side, "windows": count, "moments": Moments(0).state()}
+                self._save()
             return
         kept = {"moments": self.moments[stage.node].state()} if stage.measured else {}
         self.state = {"key": self.state["key"], "done": {**self.state["done"], stage.node: kept}}
@@ -181,7 +189,8 @@ class StagedRun:
     def _begun(self, stage: Stage, side: int) -> int:
         """How many windows of a stage an interrupted run has done, if it used windows of the same size."""
         same = self.state.get("at") == stage.node and self.state.get("side") == side
-        return self.state["windows"] if same else 0
+        lost = stage.node == self.staging.last and (self.kept is None or self.kept.fresh)
+        return self.state["windows"] if same and not lost else 0
 
     def _open_scratch(self) -> None:
         """Take up an interrupted run of the same image and network, or begin anew."""
@@ -221,16 +230,19 @@ class StagedRun:
             free = shutil.disk_usage(self.scratch).free
         except OSError as error:
             raise StorageError(f"{show(self.scratch)}: cannot be made ({error.strerror}); choose another --out") from error
-        if free < self.staging.scratch:
+        needed = self.staging.scratch + (3 * self.kept.nbytes if self.kept else 0)  # itself, the result and smaller copies
+        if free < needed:
             self.scratch.rmdir()
             raise StorageError(
-                f"{show(self.scratch)}: feature maps need {in_words(self.staging.scratch)} of disk, found {in_words(free)} free; "
+                f"{show(self.scratch)}: feature maps need {in_words(needed)} of disk, found {in_words(free)} free; "
                 "free some space, or choose an --out on another disk"
             )
 
     def _save(self) -> None:
         if self.scratch is None:
             return
+        if self.kept:
+            self.kept.sync()
         if current := self.maps.get(max(self.maps, default=-1)):
             current.sync()
         state = {**self.state, "done": {str(place): kept for place, kept in self.state["done"].items()}}
@@ -245,6 +257,9 @@ class StagedRun:
         for name, tensor in backend.net.state_dict().items():
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        if isinstance(self.source, Fitted):
+            digest.update(self.source.identity.encode())
+            return digest.hexdigest()
         for top in range(0, len(self.source), 256):
             digest.update(np.ascontiguousarray(self.source[top : top + 256]).data)
         return digest.hexdigest()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Shaped
+from jaxtyping import Shaped
 from PIL import Image
 from torch import Tensor, nn
 
@@ -26,17 +26,23 @@ from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
 from diptych.inference.backends import Backend, ComputingPrecision, onnx_run, openvino_run
 from diptych.inference.cuda import EXACT_FLOAT32
+from diptych.inference.maps import Source, Target
+from diptych.inference.missing import put_back, put_back_by_rows, refuse_nan
 from diptych.inference.norm_statistics import NormStatistics, fix_norms, measure_norms, set_norms
 from diptych.inference.pytorch import TorchBackend
+from diptych.inference.sampled import reach, sample_norms, translate_windows, windowed
 from diptych.inference.staged import StagedRun, Watch, staging_of
 from diptych.inference.staging import whole_bytes
 from diptych.memory import available_memory, resident_memory
 from diptych.nets import adjusted
+from diptych.nets.fixed_norm import measuring_norms
 from diptych.nets.modes import Mode, depends_on_batch
-from diptych.pixels import Domain, Reading
+from diptych.pixels import Reading
 from diptych.settings import sides
 from diptych.sheets import Sheet, contact_sheet
 from diptych.snapshot import Snapshot
+
+FEW = 256  # pixels around a window; a network that looks at more takes less time by stages
 
 
 class Translator:
@@ -244,15 +250,16 @@ class Translator:
         batch = images[None] if images.ndim == 3 else images
         backend, (height, width) = self._torch(), batch.shape[1:3]
         if len(batch) == 1 and not self.fits(height, width):
-            return self._measure_by_stages(fit(batch[0], self.source))
+            return self.measure_by_stages(fit(batch[0], self.source))
         pixels = torch.stack([self.prepare(native(image)) for image in batch]).to(backend.device)
         pixels = pixels.nan_to_num(self.source.low) if self.source.masked else pixels
         with EXACT_FLOAT32, self._one_by_stages:
             backend.random.manual_seed(backend.seed)
             return measure_norms(backend.net, self.source.encode(pixels).to(**backend.input_format))
 
-    def _measure_by_stages(self, source: np.ndarray) -> NormStatistics:
-        with self._one_by_stages, self._scratch_if_large(run := StagedRun(self._torch(), source, self._left() // 2)) as scratch:
+    def measure_by_stages(self, source: Source) -> NormStatistics:
+        """Measure the norms in one image of any size, in bounded memory."""
+        with self._one_by_stages, self._scratch_if_large(run := StagedRun(self._torch(), source, self.left() // 2)) as scratch:
             return run.measure(scratch)
 
     def with_norms(self, norms: NormStatistics | None) -> Translator:
@@ -265,7 +272,7 @@ class Translator:
 
     def fits(self, height: int, width: int, images: int = 1) -> bool:
         """Whether so many images of a size can be translated whole at once in the memory that this translator may take."""
-        return self.memory is None or images * self._whole_bytes(height, width) <= self._left()
+        return self.memory is None or images * self._whole_bytes(height, width) <= self.left()
 
     def _count_whole_bytes(self, height: int, width: int) -> int:
         try:
@@ -273,20 +280,20 @@ class Translator:
         except ConfigError:  # a network with layers that have no form for windows is applied to whole images only
             return 0
 
-    def _left(self) -> int:
+    def left(self) -> int:
         """The bytes that this process may still take on the device."""
         memory = default_memory(self.device) if self.memory is None else self.memory
         return memory - (resident_memory() if self.device.type == "cpu" else 0)
 
     def by_stages(
         self,
-        source: Shaped[np.ndarray, "h w c"],
-        out: Shaped[np.ndarray, "h w d"] | None = None,
+        source: Source,
+        out: Target | None = None,
         *,
         scratch: Path | None = None,
         keep_scratch: bool = False,
         watch: Watch = lambda share: None,
-    ) -> Shaped[np.ndarray, "h w d"]:
+    ) -> Target:
         """Translate an array of native pixels by stages, in bounded memory, to what the network makes of the whole image.
 
         ``source`` and ``out`` may be mapped from files (numpy.memmap). With a ``scratch`` folder, feature maps lie in files there
@@ -295,17 +302,54 @@ class Translator:
         work that is done. Raises ConfigError for dropout that is not by position and where ``memory`` is too little for any
         window, StorageError when the disk refuses.
         """
-        self.source.check(torch.from_numpy(np.array(source[:1, :1])).permute(2, 0, 1)[None])
-        if out is None:
-            out = np.empty((*source.shape[:2], self.target.bands), self.target.dtype)
+        out = self._empty_for(source) if out is None else out
         with self._one_by_stages, ExitStack() as stack:
-            run = StagedRun(self._torch(), source, self._left() // 2)
+            run = StagedRun(self._torch(), source, self.left() // 2)
             run(out, scratch or stack.enter_context(self._scratch_if_large(run)), watch)
             if self.source.masked and not self.target.classes:
-                _put_back_by_rows(source, out, self.target)
+                put_back_by_rows(source, out, self.target)
             if scratch is not None and not keep_scratch:
                 shutil.rmtree(scratch)
         return out
+
+    def by_windows(
+        self,
+        source: Source,
+        out: Target | None = None,
+        *,
+        watch: Watch = lambda share: None,
+    ) -> tuple[Target, float]:
+        """Translate an array of native pixels in windows with margins, in one pass and without scratch.
+
+        A translator with fixed norms (see `with_norms`) gives what it gives for the whole image, and the error is 0. Any other
+        one takes the statistics of a sample of the image, and the result is only near that of `by_stages`: the mean absolute
+        error, about, is given with it, in [0, 2] of [-1, 1]. Arrays, ``watch`` and errors are as in `by_stages`.
+        """
+        out = self._empty_for(source) if out is None else out
+        with self._one_by_stages:
+            backend, memory, error = self._torch(), self.left(), 0.0
+            if measuring_norms(backend.net):
+                sample = sample_norms(backend, source, memory)
+                backend, error = self.with_norms(sample.norms)._torch(), sample.error
+            translate_windows(backend, source, out, memory, watch)
+        if self.source.masked and not self.target.classes:
+            put_back_by_rows(source, out, self.target)
+        return out, error
+
+    @property
+    def fits_windows(self) -> bool:
+        """Whether windows give what the whole image gives: norms are fixed, and the network looks at few pixels around one."""
+        backend = self._torch()
+        try:
+            windowed(backend)
+            return reach(backend) <= FEW
+        except ConfigError:
+            return False
+
+    def _empty_for(self, source: Source) -> np.ndarray:
+        """An array for the translation of a source, whose pixel type is checked."""
+        self.source.check(torch.from_numpy(np.array(source[:1, :1])).permute(2, 0, 1)[None])
+        return np.empty((*source.shape[:2], self.target.bands), self.target.dtype)
 
     @contextmanager
     def _scratch_if_large(self, run: StagedRun) -> Iterator[Path | None]:
@@ -315,14 +359,6 @@ class Translator:
             return
         with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
             yield Path(folder, "stages")
-
-
-def _put_back_by_rows(source: np.ndarray, out: np.ndarray, target: Domain, rows: int = 256) -> None:
-    for top in range(0, len(source), rows):
-        missing = np.isnan(source[top : top + rows]).any(2)
-        if missing.any():
-            part = out[top : top + rows]
-            part[missing] = np.nan if target.dtype == "float32" else round(target.low)
 
 
 def default_memory(device: torch.device) -> int:
@@ -340,22 +376,3 @@ def _from_pil(image: Image.Image, reading: Reading | None = None) -> np.ndarray:
         reason = str(error) or type(error).__name__
         raise DataError(f"the PIL image cannot be read ({reason}), as if it were closed or truncated; open it again") from error
     return opaque(native(picture.pixels), reading)
-
-
-def refuse_nan(pixels: np.ndarray, domain: Domain) -> None:
-    """Raise DataError for NaN where a model knows no pixels without data."""
-    if not domain.masked and pixels.dtype == np.float32 and (bad := int(np.isnan(pixels).sum())):
-        raise DataError(f"the image has {bad:,} values that are NaN, and the model was trained without such; replace them")
-
-
-def put_back(out: Shaped[Tensor, "n d h w"], valid: Bool[Tensor, "n 1 h w"] | None, target: Domain) -> Shaped[Tensor, "n d h w"]:
-    """Mark the pixels of a translation that had no data: NaN, or the lowest value of the target where that holds integers.
-
-    Labels stay as they are, as no class means no data.
-    """
-    if valid is None or target.classes:
-        return out
-    if target.dtype == "float32":
-        return out.where(valid, torch.nan)
-    low = torch.tensor(round(target.low), dtype=out.dtype)
-    return out.where(valid, low)

@@ -1,0 +1,139 @@
+"""Translate an image that is too large for the memory from file to file: it is read, translated and written in windows.
+
+What is done lies in a hidden folder beside the result until the result is there, so that an interrupted image goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import final
+
+import numpy as np
+
+from diptych.choices import Norms
+from diptych.data.carrying import carried
+from diptych.data.datasets import read_as
+from diptych.data.folders import Ref
+from diptych.data.labels import write_as
+from diptych.data.large_files import is_large, open_windows
+from diptych.data.metadata import Metadata
+from diptych.data.pillow_images import TooLargeError
+from diptych.data.window_files import write_windows, written_in_windows
+from diptych.data.windows import Fitted, Windows
+from diptych.errors import DataError
+from diptych.inference.manifest import Job, Manifest, hash_of
+from diptych.inference.maps import PixelFile
+from diptych.inference.norm_statistics import NormStatistics
+from diptych.inference.translator import Translator
+from diptych.memory import in_words
+from diptych.messages import show
+from diptych.pixels import Domain
+
+
+def scratch_folder(target: Path) -> Path:
+    """The hidden folder beside a result in which its translation by stages lies until it is done."""
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]  # since long names are cut
+    return target.with_name(f".{target.name[:40]}.{digest}.stages")
+
+
+def translate_large(
+    job: Job,
+    translator: Translator,
+    norms: Norms = "whole",
+    manifest: Manifest | None = None,
+    watch: Callable[[float], None] = lambda share: None,
+) -> tuple[Metadata, str]:
+    """Translate a file that is read in windows, and return its metadata and how it was done, in words.
+
+    ``norms`` says from what the norms of a network that does not fit as a whole take their statistics: the whole image, or a
+    sample of it. Raises DataError for a file that cannot be read or written, ConfigError for a network that cannot be applied so,
+    StorageError when the disk refuses.
+    """
+    source, target = translator.source, translator.target
+    allowed = translator.left() // 2
+    with closing(open_windows(job.source, source.reading, allowed)) as image:
+        fitted = Fitted(image, source, job.source, hash_of(job.source))
+        height, width, _ = image.shape
+        scratch = scratch_folder(job.target)
+        _refuse_what_cannot_be_written(job, target, (height, width), allowed)
+        scratch.mkdir(parents=True, exist_ok=True)
+        with closing(PixelFile(scratch / "pixels.bin", (height, width, target.bands), target.dtype)) as out:
+            how = _translated(fitted, out, translator, norms, scratch / "stages", watch)
+            result = _Result(out, fitted, target)
+            if manifest:
+                manifest.begin(job)
+            if written_in_windows(job.target):
+                averaged = not target.classes and result.metadata.nodata is None
+                keep = target.alpha == "keep"
+                write_windows(job.target, result, result.metadata, scratch / "levels", alpha=keep, averaged=averaged)
+            else:
+                write_as(job.target, result.read(0, height, 0, width), target, result.metadata)
+            if manifest:
+                manifest.finish(job)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return image.metadata, how
+
+
+def measure_file(path: Path, translator: Translator) -> NormStatistics:
+    """Measure the norms of a network in an image of any size; see `Translator.measure_norms`.
+
+    Raises DataError for a file that cannot be read, and what that method raises.
+    """
+    source = translator.source
+    if not is_large(path):
+        try:
+            return translator.measure_norms(read_as(Ref(path), source))
+        except TooLargeError:
+            pass
+    with closing(open_windows(path, source.reading, translator.left() // 2)) as image:
+        return translator.measure_by_stages(Fitted(image, source, path, hash_of(path)))
+
+
+def _translated(
+    fitted: Fitted, out: PixelFile, translator: Translator, norms: Norms, scratch: Path, watch: Callable[[float], None]
+) -> str:
+    height, width, _ = fitted.shape
+    if translator.fits(height, width):
+        out[0:height, 0:width] = translator.pixels(fitted[0:height, 0:width])
+        return "whole"
+    if translator.fits_windows or norms == "sampled":
+        _, error = translator.by_windows(fitted, out, watch=watch)
+        return f"in windows, with a mean error of about {error * 127.5:.2g}/255" if error else "in windows"
+    translator.by_stages(fitted, out, scratch=scratch, keep_scratch=True, watch=watch)
+    return "by stages"
+
+
+def _refuse_what_cannot_be_written(job: Job, target: Domain, size: tuple[int, int], allowed: int) -> None:
+    """Raise DataError, before anything is computed, for a result that its format cannot hold."""
+    if written_in_windows(job.target):
+        if job.target.suffix.lower() == ".dzi" and (target.bands not in (1, 3) or target.dtype != "uint8"):
+            raise DataError(f"{show(job.target)}: Deep Zoom holds 8-bit gray and RGB; name it .tif or .zarr")
+        return
+    needed = 3 * size[0] * size[1] * target.bands * np.dtype(target.dtype).itemsize
+    if needed > allowed:
+        raise DataError(
+            f"{show(job.source)}: its translation, {size[1]} x {size[0]}, is too large for {job.target.suffix}, which is "
+            f"encoded as a whole and takes {in_words(needed)}; name the result by --out {job.target.stem}.tif"
+        )
+
+
+@final
+class _Result(Windows):
+    """What is written of a translation: pixels without data as the file of the input marks them."""
+
+    def __init__(self, out: PixelFile, source: Fitted, target: Domain) -> None:
+        self.out, self.source, self.target, self.shape = out, source, target, out.shape
+        marked = np.ones((1, 1), bool) if source.metadata.nodata is not None else None
+        _, metadata = carried(np.zeros((1, 1, target.bands), target.dtype), source.metadata, target, marked)
+        self.metadata = replace(metadata, notes=())
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
+        """Read a window as it is written."""
+        pixels = self.out.read(top, bottom, left, right)
+        return carried(pixels, self.source.metadata, self.target, self.source.without(top, bottom, left, right))[0]
