@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,13 +15,16 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
+from diptych.data import formats, pillow_images, usage
 from diptych.data.carrying import carried
 from diptych.data.census import take_census
 from diptych.data.folders import find_data
 from diptych.data.formats import read_picture, read_pixels, write_pixels
 from diptych.data.labels import suffix_for
 from diptych.data.listing import find_images
+from diptych.data.pillow_images import from_pillow
 from diptych.data.stacks import count_frames, read_frames, write_frames
+from diptych.data.usage import levels_of
 from diptych.errors import DataError
 from diptych.pixels import Domain, Reading
 from tests.data.tiff_bytes import tiff_bytes
@@ -526,3 +531,42 @@ def test_arrays_of_every_kind_are_native_or_named(tmp_path: Path) -> None:
     (tmp_path / "none.npy").write_bytes(file.getvalue())
     with pytest.raises(DataError, match=r"has no pixels \(5 x 0\)"):
         read_pixels(tmp_path / "none.npy")
+
+
+# large images
+
+
+def test_a_large_image_is_copied_by_strips_to_the_same_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK"):
+        image = Image.fromarray(RGB).convert(mode) if mode != "RGBA" else Image.fromarray(np.dstack([RGB, RGB[..., :1]]))
+        image.save(tmp_path / f"{mode}.tif")
+    paths = sorted(tmp_path.iterdir())
+    expected = [read_pixels(path) for path in paths] + [read_pixels(path, Reading(alpha="keep")) for path in paths]
+    levels = [levels_of(pixels) for pixels in expected]
+    monkeypatch.setattr(pillow_images, "STRIP", 18 * 5)  # 5 of 12 rows at a time, and at last 2
+    monkeypatch.setattr(usage, "STRIP", 18 * 5)
+    images = [from_pillow(Image.open(path), reading).pixels for reading in (Reading(), Reading(alpha="keep")) for path in paths]
+    for found, pixels in zip(images, expected, strict=True):
+        np.testing.assert_array_equal(found, pixels[..., : found.shape[2]])
+    assert [levels_of(pixels) for pixels in expected] == levels and levels[0] == 1 | 1 << 255
+
+
+def test_large_images_are_read_one_at_a_time_and_others_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "LARGE", 100)
+    Image.fromarray(RGB).save(tmp_path / "large.png")
+    Image.fromarray(RGB[:4, :4]).save(tmp_path / "small.png")
+    np.save(tmp_path / "large.npy", RGB)  # which has no header that Pillow knows
+    inside, most = 0, dict.fromkeys(("large.png", "small.png", "large.npy"), 0)
+
+    def work(name: str) -> None:
+        nonlocal inside
+        with formats.one_large_at_a_time(tmp_path / name):
+            inside += 1
+            time.sleep(0.05)
+            most[name] = max(most[name], inside)
+            inside -= 1
+
+    for name in most:
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(work, [name] * 3))
+    assert most["large.png"] == most["large.npy"] == 1 and most["small.png"] > 1

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from diptych.data.census import Census
 from diptych.data.frames import Frame
-from diptych.data.inspection import Overlay, PairFacts, compare
-from diptych.data.kinds import look_over
+from diptych.data.inspection import Drawn, Overlay, PairFacts, compare
+from diptych.data.kinds import Look
 from diptych.data.likeness import eight_bits
-from diptych.data.registration import Shift
+from diptych.data.registration import Shift, edges
 from diptych.data.splits import Ref, Split
 from diptych.errors import DataError
 from diptych.pixels import Domain
@@ -36,8 +36,8 @@ def registered(census: Census, max_shift: int, threads: int = 2) -> tuple[Census
             if looked is None:
                 found.append(None)
                 continue
-            pixels, (pair, power) = looked
-            overlay.add(look_over(pixels), power)
+            size_of_a, (pair, power) = looked
+            overlay.add(size_of_a, power)
             found.append(pair.shift if pair.shift.clear else None)
     common = overlay.shift()
     moved: tuple[list[Ref], list[Ref]] = ([], [])
@@ -65,16 +65,16 @@ def _cut(ref: Ref, size: tuple[int, int], down: int, right: int) -> Ref:
     )
 
 
-def _look(pair: tuple[Ref, Ref, Domain, Domain]) -> tuple[np.ndarray, tuple[PairFacts, Tensor | None]] | None:
-    images = []
+def _look(pair: tuple[Ref, Ref, Domain, Domain]) -> tuple[Look, tuple[PairFacts, Tensor | None]] | None:
+    drawn: list[Drawn] = []
     for ref, domain in zip(pair[:2], pair[2:], strict=True):
         try:
             pixels = ref.read(domain.reading)
         except DataError:  # it went bad since the census, and a sample that needs it will say so
             return None
-        images.append(_visible(pixels, domain.classes))
-    found = compare(*images)
-    return (images[0], found) if found else None
+        drawn.append((pixels.shape[0], pixels.shape[1], edges(_visible(pixels, domain.classes))))
+    found = compare(*drawn)
+    return (Look(*drawn[0][:2]), found) if found else None
 
 
 def _visible(pixels: np.ndarray, classes: Sequence[tuple[int, ...]]) -> np.ndarray:

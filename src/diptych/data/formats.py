@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from PIL import Image
 
 from diptych.data.archives import read_member, split_archive
 from diptych.data.decoders import decode, first_line, native, refuse_foreign
 from diptych.data.encoders import HOLDS, encode, holds, output_suffix
 from diptych.data.hub import read_row, split_hub
 from diptych.data.metadata import Metadata, Picture
-from diptych.data.pillow_images import TooLargeError
+from diptych.data.pillow_images import FORMATS, TooLargeError
 from diptych.data.volumes import is_volume, read_slice, volume_of
 from diptych.errors import DataError, StorageError
 from diptych.files import write_atomic
@@ -64,6 +69,8 @@ SUFFIXES = frozenset(
     ]
 )
 MAX_BYTES = 2**31
+LARGE = 2**24  # pixels, or bytes of files whose header says nothing
+_ONE_LARGE = threading.Lock()
 
 
 def read_pixels(path: str | Path, reading: Reading | None = None) -> np.ndarray:
@@ -102,6 +109,25 @@ def read_picture(path: str | Path, reading: Reading | None = None, frame: int = 
     except DataError as error:
         raise type(error)(f"{show(path)}: {error}") from error.__cause__
     return replace(picture, pixels=np.require(picture.pixels, requirements=["C", "W"]))
+
+
+@contextmanager
+def one_large_at_a_time(path: Path) -> Iterator[None]:
+    """Wait, where a file holds a large image, until no other thread works on one: reading it takes most of a gigabyte."""
+    with _ONE_LARGE if _is_large(path) else nullcontext():
+        yield
+
+
+def _is_large(path: Path) -> bool:
+    """Tell by its header whether an image has many pixels; where Pillow doesn't know the format, by the size of the file."""
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+            return image.width * image.height > LARGE
+    except Exception:  # whatever is wrong with it is told where it is read
+        try:
+            return path.stat().st_size > LARGE
+        except OSError:
+            return False
 
 
 def read_bytes(path: str | Path) -> bytes:

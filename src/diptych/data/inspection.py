@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import groupby
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from diptych.data.decoders import first_line
 from diptych.data.folders import KNOWN, SPLITS, Layout, LayoutName, find_data
-from diptych.data.formats import read_bytes, read_picture
+from diptych.data.formats import one_large_at_a_time, read_bytes, read_picture
 from diptych.data.kinds import BUG, Look, look_over
 from diptych.data.likeness import SIDE, Likeness, eight_bits, filled, likeness, shrunk
 from diptych.data.listing import find_images, is_list, open_folder
@@ -204,6 +205,10 @@ def inspect(
     return Inspection(facts, pairs, overlay.shift())
 
 
+Drawn = tuple[int, int, np.ndarray]
+"""Height and width of an image, and its edges (see registration.edges)."""
+
+
 class Overlay:
     """Lays all pairs on one another: sums of their cross powers, one sum for each scale by which images were reduced."""
 
@@ -250,42 +255,41 @@ def _units(listing: Listing) -> Iterator[tuple[Ref, ...]]:
 def _examine(
     paired: bool, reading: Reading, refs: tuple[Ref, ...]
 ) -> tuple[tuple[Ref, ...], list[Facts], tuple[PairFacts, Tensor | None] | None]:
-    files: dict[Path, Picture | DataError] = {}
-    for path in {ref.path for ref in refs}:
-        try:
-            files[path] = read_picture(path, reading)
-        except DataError as error:
-            files[path] = error
-    facts, images = [], []
+    facts: list[Facts] = []
+    drawn: list[Drawn] = []
+    for path, group in groupby(refs, key=lambda ref: ref.path):  # both halves of a file come from one reading
+        with one_large_at_a_time(path):
+            _look_into(path, list(group), reading, facts, drawn if paired else None)
+    if not paired or len(drawn) < 2 or any(fact.look.flat for fact in facts):
+        return refs, facts, None
+    return refs, facts, compare(*drawn)
+
+
+def _look_into(path: Path, refs: Sequence[Ref], reading: Reading, facts: list[Facts], drawn: list[Drawn] | None) -> None:
+    """Add the facts of each image in a file, and of those that can be used the size and the edges if ``drawn`` is a list."""
+    picture: Picture | None = None
     for ref in refs:
         try:
-            picture = files[ref.path]
-            if isinstance(picture, DataError):
-                raise picture
+            picture = picture or read_picture(path, reading)
             pixels = take_half(picture.pixels, ref)
             look, seen = look_over(pixels, picture.metadata), filled(pixels)
             image = eight_bits(seen)
             small = shrunk(image, SIDE, SIDE)
-            found = Facts(look, _mode(ref.path), likeness(seen, small), side_traits(small))
+            drawing = image.shape[0], image.shape[1], edges(image) if drawn is not None else np.empty((0, 0))
+            facts.append(Facts(look, _mode(path), likeness(seen, small), side_traits(small)))
+            if drawn is not None:
+                drawn.append(drawing)
         except DataError as error:
-            facts.append(Facts(Look(reason=str(error).removeprefix(f"{show(ref.path)}: "))))
-            continue
+            facts.append(Facts(Look(reason=str(error).removeprefix(f"{show(path)}: "))))
         except MemoryError:
             facts.append(Facts(Look(reason="does not fit into memory; cut it into tiles")))
-            continue
         except Exception as error:  # one odd file must not end the look at all others
             facts.append(Facts(Look(reason=f"made diptych fail ({type(error).__name__}: {first_line(error)}), {BUG}")))
-            continue
-        facts.append(found)
-        images.append(image)
-    if not paired or len(images) < 2 or any(fact.look.flat for fact in facts):
-        return refs, facts, None
-    return refs, facts, compare(*images)
 
 
-def compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | None:
+def compare(a: Drawn, b: Drawn) -> tuple[PairFacts, Tensor | None] | None:
     """Measure how b lies on a, and the cross power of their edges; None where they are too small or too unlike in size."""
-    edges_a, edges_b = edges(a), edges(b)
+    (height, width, edges_a), (_, _, edges_b) = a, b
     if min(*edges_a.shape, *edges_b.shape) < MIN_SIDE:
         return None
     if edges_a.shape != edges_b.shape:
@@ -293,7 +297,7 @@ def compare(a: np.ndarray, b: np.ndarray) -> tuple[PairFacts, Tensor | None] | N
             return None
         return PairFacts(Shift(), find_turn(edges_a, edges_b)), None
     power = cross_power(edges_a, edges_b)
-    shift = find_shift(power, grid_scale(*a.shape[:2]), edges_a.shape)
+    shift = find_shift(power, grid_scale(height, width), edges_a.shape)
     return PairFacts(shift, "" if shift.clear else find_turn(edges_a, edges_b)), power
 
 

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from diptych.data.decoders import first_line
-from diptych.data.formats import read_picture
+from diptych.data.formats import one_large_at_a_time, read_picture
 from diptych.data.frames import Fitting
 from diptych.data.labels import fit_labels
 from diptych.data.metadata import Metadata
@@ -103,8 +103,9 @@ def look_at_sides(
 def _look_at(reading: Reading | None, item: tuple[Path, list[Ref]]) -> dict[Ref, Look]:
     path, refs = item
     try:
-        picture = read_picture(path, reading)
-        return {ref: look_over(take_half(picture.pixels, ref), picture.metadata) for ref in refs}
+        with one_large_at_a_time(path):
+            picture = read_picture(path, reading)
+            return {ref: look_over(take_half(picture.pixels, ref), picture.metadata) for ref in refs}
     except DataError as error:
         return dict.fromkeys(refs, Look(reason=str(error).removeprefix(f"{show(path)}: ")))
     except MemoryError:

@@ -16,6 +16,7 @@ from diptych.reading import Reading
 
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS or 89_478_485  # above it Pillow suspects a decompression bomb
+STRIP = 2**22  # pixels of a large image that are copied at a time
 TOO_LARGE = f"has more than {MAX_PIXELS:,} pixels; cut it into tiles"
 
 
@@ -64,7 +65,7 @@ def from_pillow(image: Image.Image, reading: Reading) -> Picture:
     alpha: np.ndarray | None = None
     if image.has_transparency_data:
         gray = image.mode in ("1", "L", "LA", "La")
-        pixels = np.asarray(image.convert("LA" if gray else "RGBA"))
+        pixels = array_of(image, "LA" if gray else "RGBA")
         pixels, alpha = pixels[..., :-1], pixels[..., -1:]
     elif image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
@@ -75,9 +76,9 @@ def from_pillow(image: Image.Image, reading: Reading) -> Picture:
         or image.mode.startswith("I;16")
         or (image.mode == "CMYK" and profile and reading.icc == "srgb")
     ):
-        pixels = np.asarray(image)
+        pixels = array_of(image)
     else:
-        pixels = np.asarray(image.convert("L" if image.mode == "1" else "RGB"))
+        pixels = array_of(image, "L" if image.mode == "1" else "RGB")
     pixels, kept = profiled(pixels, profile, reading, notes)
     if image.mode == "CMYK" and not any(note.startswith("colours converted") for note in notes):
         pixels, kept = np.asarray(image.convert("RGB")), b""  # a profile of CMYK says nothing of RGB
@@ -87,6 +88,22 @@ def from_pillow(image: Image.Image, reading: Reading) -> Picture:
     frames = 1 if image.format == "MPO" else frames  # the others are previews, or another eye's view
     metadata = of_pillow(image, icc=kept, notes=tuple(notes), frames=frames)
     return Picture(UPRIGHT.get(orientation_of(image), np.asarray)(pixels), metadata)
+
+
+def array_of(image: Image.Image, mode: str = "") -> np.ndarray:
+    """Copy an image, or its conversion to a mode, into an array: a large one by strips, as Pillow would hold it three times."""
+    rows = max(1, STRIP // image.width)
+    if image.height <= rows:
+        return np.asarray(image.convert(mode) if mode else image)
+    pixels: np.ndarray | None = None
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        part = np.asarray(strip.convert(mode) if mode else strip)
+        if pixels is None:
+            pixels = np.empty((image.height, *part.shape[1:]), part.dtype)
+        pixels[top : top + len(part)] = part
+    assert pixels is not None
+    return pixels
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+STRIP = 2**22  # values that are counted at a time, as Pillow copies them
 FEW = 32  # distinct values that label indices stay below; drawings in black and white use the whole range with fewer
 HALF = 128  # of 256 levels: a side whose images reach over less than that makes no use of its range
 
@@ -43,7 +44,10 @@ class Usage(Protocol):
 
 def levels_of(pixels: np.ndarray) -> int:
     """Tell which of the 256 levels occur in uint8 pixels (h, w, c), as the bits of a number."""
-    counts = Image.fromarray(np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1)).histogram()
+    counts, rows = np.zeros(256, np.int64), max(1, STRIP // pixels[0].size)
+    for top in range(0, len(pixels), rows):
+        strip = np.ascontiguousarray(pixels[top : top + rows])
+        counts += Image.fromarray(strip.reshape(len(strip), -1)).histogram()
     return sum(1 << level for level, count in enumerate(counts) if count)
 
 
