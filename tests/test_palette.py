@@ -42,6 +42,15 @@ def worst_distance(palette, colours):
     return np.linalg.norm(palette.colours[:, None].astype(float) - colours, axis=2).min(axis=0).max()
 
 
+@pytest.mark.parametrize("quality", [40, 75, 95])
+def test_the_number_of_classes_is_told_from_noisy_maps_and_not_from_tints(quality):
+    assert Palette.count_classes(noisy_maps(20, TWELVE, quality=quality)) == 12
+    assert Palette.count_classes(noisy_maps(20, TWELVE[:5], quality=quality)) == 5
+    assert Palette.count_classes([torch.zeros(3, 32, 32, dtype=torch.uint8)]) is None  # one class teaches nothing
+    ramp = torch.arange(256, dtype=torch.uint8)
+    assert Palette.count_classes([torch.stack(torch.broadcast_tensors(ramp[None], ramp[:, None], ramp[None]))]) is None
+
+
 def test_labels_are_the_nearest_colours():
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (2, 3, 20, 30), dtype=np.uint8)

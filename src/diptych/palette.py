@@ -29,6 +29,9 @@ MAX_PIXELS = 2**20  # a picture of a palette may have so many
 CELLS = 32  # bins of the histogram of colours in each channel
 MAX_ROUNDS = 100  # of k-means, which usually ends after about ten
 FLAT = 6  # the greatest step to a neighbour inside a class, in 0..255: JPEG noise stays below, edges do not
+APART = 32  # the least distance of two classes' colours, in 0..255, where their number is told from noisy maps
+RARE = 3e-4  # the least share of a class among flat pixels there
+NEARLY_ALL = 0.97  # the least share of flat pixels that are near a class there
 FORMS = 'a .txt of lines "r g b name", a .json list of [r, g, b, name], or a .png of its colours'
 
 Entry = list[Any]
@@ -102,13 +105,7 @@ class Palette:
         """
         if not 2 <= num_classes <= MAX_COLOURS:
             raise ConfigError(f"a palette has from 2 to {MAX_COLOURS} classes, found {num_classes}")
-        frequency, sums = np.zeros(CELLS**3), np.zeros((CELLS**3, 3))
-        for image in images:
-            pixels = _flat_pixels(image.movedim(0, -1).cpu().numpy())
-            cell = (pixels * CELLS // 256) @ np.array([CELLS**2, CELLS, 1])
-            frequency += np.bincount(cell, minlength=len(frequency))
-            for channel in range(3):
-                sums[:, channel] += np.bincount(cell, pixels[:, channel], minlength=len(frequency))
+        frequency, sums = _histogram(images)
         found = frequency > 0
         different = int(found.sum())
         if different >= num_classes:
@@ -121,6 +118,27 @@ class Palette:
                 "ask for fewer classes, or give a palette file"
             )
         return cls(colours)
+
+    @staticmethod
+    def count_classes(images: Iterable[UInt8[Tensor, "3 h w"]]) -> int | None:
+        """Tell how many classes label maps with JPEG noise show, or None where that cannot be told.
+
+        From the most frequent colour of flat pixels on (see from_images), a colour is a class of its own where it is at least
+        APART from those before it, and no rarer than RARE. It cannot be told where more than 3 % of the flat pixels are then
+        further than half of that from all classes, as in photographs, and where classes have nearly equal colours.
+        """
+        frequency, sums = _histogram(images)
+        found = frequency > 0
+        share, colours = frequency[found] / max(frequency.sum(), 1), sums[found] / frequency[found, None]
+        classes = np.empty((0, 3))
+        for index in np.argsort(-share, kind="stable"):
+            colour = colours[index, None]
+            if share[index] >= RARE and (not len(classes) or _squared_distances(colour, classes).min() > APART**2):
+                classes = np.concatenate([classes, colour])
+        if not 2 <= len(classes) <= MAX_COLOURS:
+            return None
+        near = _squared_distances(colours, classes).min(axis=1) <= (APART / 2) ** 2
+        return len(classes) if share[near].sum() >= NEARLY_ALL else None
 
     @classmethod
     def load(cls, path: str | Path) -> Palette:
@@ -174,6 +192,18 @@ def _colour(given: Any) -> list[int]:
     if len(numbers) != 3 or not all(0 <= number <= 255 for number in numbers):
         raise ConfigError(f"a colour is three whole numbers from 0 to 255, found {str(given)[:60]}")
     return numbers
+
+
+def _histogram(images: Iterable[UInt8[Tensor, "3 h w"]]) -> tuple[Real[np.ndarray, " cells"], Real[np.ndarray, "cells 3"]]:
+    """Count the flat pixels of images in cells of the colour cube, and add up their colours."""
+    frequency, sums = np.zeros(CELLS**3), np.zeros((CELLS**3, 3))
+    for image in images:
+        pixels = _flat_pixels(image.movedim(0, -1).cpu().numpy())
+        cell = (pixels * CELLS // 256) @ np.array([CELLS**2, CELLS, 1])
+        frequency += np.bincount(cell, minlength=len(frequency))
+        for channel in range(3):
+            sums[:, channel] += np.bincount(cell, pixels[:, channel], minlength=len(frequency))
+    return frequency, sums
 
 
 def _flat_pixels(image: UInt8[np.ndarray, "h w 3"]) -> Real[np.ndarray, "pixels 3"]:

@@ -98,11 +98,12 @@ def test_classes_are_found_in_the_files(how, tmp_path):
         assert how == "colour" or domain.classes == tuple(map(tuple, COLOURS.tolist()))
 
 
-def test_a_jpeg_of_colours_needs_the_number_of_classes_and_then_loses_its_noise(tmp_path):
+@pytest.mark.parametrize("classes", ["auto", 4])
+def test_the_classes_of_a_jpeg_of_colours_are_told_or_given_and_it_loses_its_noise(classes, tmp_path, caplog):
+    caplog.set_level("INFO")
     split = find_data([pairs(tmp_path, "colour", suffix=".jpg")], paired=True).train
-    with pytest.raises(DataError, match=r"trainB: holds .* colours, which are too many, .*data.classes 12"):
-        label_domains(split, "b")
-    domain = label_domains(split, "b", 4)[1]
+    domain = label_domains(split, "b", classes)[1]
+    assert ("trainB: 4 classes were told from label maps that are blurred" in caplog.text) == (classes == "auto")
     apart = [np.abs(np.array(domain.classes) - colour).max(1).min() for colour in COLOURS.astype(int)]
     assert max(apart) <= 6 and domain.channels == 4
     right = blocks(0)
@@ -110,6 +111,16 @@ def test_a_jpeg_of_colours_needs_the_number_of_classes_and_then_loses_its_noise(
     order = [np.abs(np.array(domain.classes) - colour).max(1).argmin() for colour in COLOURS.astype(int)]
     wrong = (found != np.array(domain.classes)[order][np.searchsorted((2, 5, 9, 11), right)]).any(2).mean()
     assert wrong < 0.05
+
+
+def test_jpegs_that_show_no_classes_need_their_number(tmp_path):
+    for i in range(4):
+        noise = np.random.default_rng(i).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        for side in ("trainA", "trainB"):
+            (tmp_path / side).mkdir(exist_ok=True)
+            Image.fromarray(noise).resize((96, 96), Image.Resampling.BICUBIC).save(tmp_path / side / f"{i}.jpg")
+    with pytest.raises(DataError, match=r"trainB: holds .* colours, which are too many, .*data.classes 12"):
+        label_domains(find_data([tmp_path], paired=True).train, "b")
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(12, 12), ("2,5,9,11", 4), ("auto", 4)])

@@ -7,6 +7,7 @@ channel a class (:class:`diptych.pixels.Domain`), and its images are resized wit
 from __future__ import annotations
 
 import io
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from diptych.palette import MAX_COLOURS, Palette
 from diptych.pixels import Domain, PixelType, Reading
 from diptych.sheets import spread
 
+log = logging.getLogger(__name__)
 Labelled = Literal["none", "a", "b", "both"]
 SIDES: dict[str, tuple[bool, bool]] = {"none": (False, False), "a": (True, False), "b": (False, True), "both": (True, True)}
 Classes = tuple[tuple[int, ...], ...]
@@ -103,6 +105,9 @@ def _domain(refs: Sequence[Ref], given: int | Classes | Path | None, threads: in
     exact = len(found.colours or found.values) <= MAX_COLOURS and not {ref.path.suffix.lower() for ref in some} & LOSSY
     if given is not None and not (exact and len(found.colours) == given):
         return Domain(classes=_tuples(Palette.from_images(_rgb(some), given).colours))
+    if not exact and found.colours and (count := Palette.count_classes(_rgb(refs[:: -(-len(refs) // FOR_PALETTE)]))):
+        log.info("%s: %d classes were told from label maps that are blurred; if that is wrong, give data.classes", where, count)
+        return _domain(refs, count, threads)
     if not exact:
         number = f"{len(found.colours or found.values):,} {'colours' if found.colours else 'values'}"
         raise DataError(
