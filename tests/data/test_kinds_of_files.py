@@ -295,6 +295,19 @@ def test_avif_heic_jpeg_xl_jpeg_2000_and_hdr_are_read(tmp_path: Path) -> None:
     assert len(find_images(tmp_path)) == 6
 
 
+def test_more_than_8_bits_of_avif_and_heic_are_said_to_be_reduced(tmp_path: Path) -> None:
+    deep = np.dstack([GRAY16, GRAY16, GRAY16])
+    for bits in (8, 10, 12):
+        pixels = (deep >> 4).astype(np.uint8) if bits == 8 else deep >> (12 - bits)
+        (tmp_path / f"{bits}.avif").write_bytes(imagecodecs.avif_encode(pixels, bitspersample=bits, level=95))
+        picture = read_picture(tmp_path / f"{bits}.avif")
+        assert picture.pixels.dtype == np.uint8
+        assert picture.metadata.notes == ((f"{bits} bits reduced to 8",) if bits > 8 else ())
+    heif = pytest.importorskip("pillow_heif")
+    heif.encode("RGB;16", (18, 12), (deep << 4).tobytes(), tmp_path / "x.heic", quality=90)
+    assert read_picture(tmp_path / "x.heic").metadata.notes == ("10 bits reduced to 8",)
+
+
 def test_heic_is_read_upright(tmp_path: Path) -> None:
     heif = pytest.importorskip("pillow_heif")
     heif.from_pillow(Image.fromarray(RGB)).save(tmp_path / "x.heic", quality=-1, chroma=444)

@@ -241,7 +241,19 @@ def _decode_heif(data: bytes, reading: Reading, frame: int = 0) -> Picture:
     with Image.open(io.BytesIO(data), formats=("HEIF",)) as image:  # upright: pillow-heif applies the orientation itself
         check_size(image.height, image.width)
         image.load()
-        return from_pillow(image, reading)
+        return _noted_depth(from_pillow(image, reading), int(image.info.get("bit_depth") or 8))
+
+
+def _decode_avif(data: bytes, reading: Reading, frame: int = 0) -> Picture:
+    place = data.find(b"av1C")  # the configuration of the codec: its third byte says whether there are 10 bits, or 12
+    flags = data[place + 6] if 0 <= place < len(data) - 6 else 0
+    return _noted_depth(decode_pillow(data, reading, frame), (12 if flags & 0x20 else 10) if flags & 0x40 else 8)
+
+
+def _noted_depth(picture: Picture, bits: int) -> Picture:
+    """Say of a picture that was decoded to 8 bits whether its file has more."""
+    notes = (*picture.metadata.notes, *([f"{bits} bits reduced to 8"] if bits > 8 else []))
+    return replace(picture, metadata=replace(picture.metadata, notes=notes))
 
 
 def first_line(error: Exception) -> str:
@@ -263,7 +275,7 @@ DECODERS: tuple[tuple[bytes, str, Decoder], ...] = (
     (rb"P[fF][\s#]", "PFM", decode_pillow),
     (rb"II[*+]\0|MM\0[*+]", "TIFF", decode_tiff),
     (rb"\x93NUMPY", "NumPy", _decode_npy),
-    (rb".{4}ftyp(avif|avis)", "AVIF", decode_pillow),
+    (rb".{4}ftyp(avif|avis)", "AVIF", _decode_avif),
     (rb".{4}ftyp(hei|hev|mif1|msf1)", "HEIC", _decode_heif),
     (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL", _decode_jxl),
     (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000", _decode_jpeg2000),
