@@ -138,8 +138,9 @@ class PlainStegoGAN:
         for D in (self.D_a, self.D_b):
             teach(D, False)
         self.adam_G.zero_grad()
-        large = F.interpolate(mask.amax(1, keepdim=True), scale_factor=4, mode="bilinear")
-        apart = ((rec_clean - real_b).abs() * (1 - large)).mean() + ((clean - fake_b).abs() * (1 - large)).mean()
+        mask, mask_of_fake = (each.amax(1, keepdim=True) for each in (mask, mask_of_fake))
+        large, large_of_fake = (F.interpolate(each, scale_factor=4, mode="bilinear") for each in (mask, mask_of_fake))
+        apart = ((rec_clean - real_b).abs() * (1 - large)).mean() + ((clean - fake_b).abs() * (1 - large_of_fake)).mean()
         terms = {
             "G/cycle_a": 10.0 * F.l1_loss(rec_a, real_a),
             "G/cycle_b": 10.0 * F.l1_loss(rec_b, real_b),

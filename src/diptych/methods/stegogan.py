@@ -5,14 +5,15 @@ as a faint pattern, and learns to invent them where nothing is hidden. Here they
 u_b = M f, and G_ab is given them where b is to be restored, and not where a is translated.
 
     L = CycleGAN's terms, with rec_b = G_ab(G_ba(b) + 0.01 eps, u_b) and fake_b = G_ab(a, u_b) for the judge
-      + lambda_mask E[sqrt(M)], of the masks of b and of fake_b                            as little as possible is kept apart
-      + lambda_clean (E|(G_ab(G_ba(b)) - b) (1 - M)|_1 + E|(G_ab(a) - fake_b) (1 - M)|_1)   elsewhere nothing is missing
+      + lambda_mask E[sqrt(m)], of the masks of b and of fake_b                            as little as possible is kept apart
+      + lambda_clean (E|(G_ab(G_ba(b)) - b) (1 - m)|_1 + E|(G_ab(a) - fake_b) (1 - m)|_1)   elsewhere nothing is missing
 
-What users get is the clean translation G_ab(a). Where M of G_ba is high, an image of b shows what no image of a can say: the
+m is the largest of M's channels at each place, of the image that is compared with a clean translation: b, and fake_b. What
+users get is the clean translation G_ab(a). Where m of G_ba is high, an image of b shows what no image of a can say: the
 hallucination map.
 
-Deliberate differences from the authors' code: the layers of the mask and of the fusion are ours (diptych.nets.stego); M is the
-largest of its channels where it weights pixels; the generators take one step, where their code takes two with the same
+Deliberate differences from the authors' code: the layers of the mask and of the fusion are ours (diptych.nets.stego); what is
+kept apart is M f, as in the paper, and not M (1 - M) f; the generators take one step, where their code takes two with the same
 gradients; a term of theirs that never reaches the sum is left out; identity terms are of clean translations.
 """
 
@@ -162,9 +163,11 @@ class StegoGAN(Method):
             terms["idt_a"] = c.lambda_identity * c.lambda_cycle_a * self.pixel_loss_a.exact(idt_a, real_a)
             terms["idt_b"] = c.lambda_identity * c.lambda_cycle_b * self.pixel_loss_b.exact(idt_b, real_b)
         terms["mask"] = c.lambda_mask * (sparsity(mask_b) + sparsity(mask_of_fake))
-        shown = 1 - spread(mask_b, real_b)
-        missing = ((rec_clean_b - real_b).abs() * shown).mean() + ((clean_b - fake_b).abs() * shown).mean()
-        terms["clean"] = c.lambda_clean * missing
+        missing = [
+            (clean - image).abs() * (1 - spread(mask, image))
+            for clean, image, mask in ((rec_clean_b, real_b, mask_b), (clean_b, fake_b, mask_of_fake))
+        ]
+        terms["clean"] = c.lambda_clean * (missing[0].mean() + missing[1].mean())
         if self.D_a and self.D_b:
             with frozen(self.D_a, self.D_b):
                 terms["gan_ab"] = c.lambda_gan * generator_loss(self.D_b(fake_b), c.gan)
@@ -183,5 +186,9 @@ class StegoGAN(Method):
 
 
 def sparsity(mask: Tensor) -> Tensor:
-    """E[sqrt(M)], whose slope is steep near 0, so that little of the mask stays on."""
-    return (mask.to(torch.promote_types(mask.dtype, torch.float32)) + 1e-10).sqrt().mean()
+    """E[sqrt(m)], whose slope is steep near 0, so that little of the mask stays on; m is the largest channel of the mask.
+
+    The mean over channels would let one of them be on everywhere at next to no cost, and the mask would say nothing.
+    """
+    largest = mask.amax(1)
+    return (largest.to(torch.promote_types(mask.dtype, torch.float32)) + 1e-10).sqrt().mean()
