@@ -4,8 +4,8 @@
     python experiments/emoji/pairs.py emoji-datasource-google-16.0.0.tgz emoji-datasource-twitter-16.0.0.tgz emoji/
 
 Writes trainA, trainB, testA and testB. Every tenth emoji is a test pair, drawn by a hash of its name without skin tones and
-without the sign of a man or a woman, so that all variants of one emoji lie on one side of the split. Emoji that one of the two sets lacks
-are left out, and so are test pairs of which a picture is in training under another name. Colours that nobody sees, as they are
+without the sign of a man or a woman, so that all variants of one emoji lie on one side of the split. Left out are emoji that one
+of the two sets lacks, and test pairs of which a picture is in training under another name. Colours that nobody sees, as they are
 fully transparent, become white.
 """
 
