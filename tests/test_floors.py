@@ -46,6 +46,7 @@ FLOORS = {
         "snapshot",
         "snapshot_schema",
         "stats_lines",
+        "hub",
         "zoo",
         "foreign",
         "run",

@@ -79,7 +79,7 @@ def environment(tree: Path, home: Path) -> Path:
         print(f"installing {folder}, which takes a minute or two", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
         install = [folder / "bin" / "pip", "install", "--quiet", "--constraint", tree / "constraints.txt"]
-        subprocess.run([*install, f"{tree}[music]"], check=True)
+        subprocess.run([*install, f"{tree}[music,edges]"], check=True)
         (folder / "done").touch()
     return folder / "bin"
 

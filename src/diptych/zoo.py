@@ -19,6 +19,7 @@ from typing import Any
 from diptych.downloads import Download, Watch, download, mirrored, user_cache
 from diptych.errors import SnapshotError, WeightsError
 from diptych.files import sha256_of, write_atomic
+from diptych.hub import HF, pull
 from diptych.messages import show
 
 log = logging.getLogger(__name__)
@@ -119,9 +120,12 @@ def _verified(model: Model, path: Path) -> Path:
 def resolve(given: str | Path) -> Path:
     """The path that a word means: itself if there is such a file or folder, else the file of the zoo's network of that name.
 
-    A word that is neither stays as it is, and where both are there, the log says that the path is taken.
+    ``hf:USER/NAME`` is the snapshot of a repository of the Hugging Face hub. A word that is none of these stays as it is, and
+    where a path and a network have the same name, the log says that the path is taken.
     """
     path, name = Path(given), str(given)
+    if name.startswith(HF):
+        return pull(name)
     if "/" in name or "\\" in name or path.suffix:
         return path
     if path.exists():

@@ -1,0 +1,47 @@
+"""diptych pull: fetch a snapshot from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from diptych.cli import command_parser, out_or_default
+
+EXAMPLES = """\
+  diptych pull user/horse2zebra                        writes horse2zebra.safetensors, and its card as horse2zebra.md
+  diptych pull user/horse2zebra@v2 --out zebras.safetensors
+  diptych translate hf:user/horse2zebra photo.jpg --out zebra.jpg       without a copy"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    p = command_parser("pull", EXAMPLES)
+    p.add_argument("repository", metavar="USER/NAME", help="the repository of the hub, perhaps with @REVISION")
+    p.add_argument("--out", type=Path, metavar="FILE", help="the file to write (default: NAME.safetensors)")
+    return p
+
+
+def main(argv: Sequence[str]) -> int:
+    """Fetch snapshot and card, copy them, and print the licence."""
+    args = parser().parse_args(argv)
+    from diptych.cli.console import console, show_notes
+    from diptych.hub import CARD, pull, repository
+    from diptych.snapshot import Snapshot
+
+    show_notes()
+    name, _ = repository(args.repository)
+    out = out_or_default(args.out, Path(f"{name.partition('/')[2]}.safetensors"))
+    fetched = pull(args.repository)
+    Snapshot.load(fetched)  # a file that is none is named before anything is written
+    out.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(fetched, out)
+    card = fetched.with_name(CARD)
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    if text:
+        out.with_suffix(".md").write_text(text, encoding="utf-8")
+    found = re.search(r"^license: *(.+)$", text, re.MULTILINE)
+    console.print(f"snapshot  {out}\nlicence   {found[1] if found else 'not said; ask who published it'}", soft_wrap=True)
+    return 0
