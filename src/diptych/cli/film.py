@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -190,19 +189,16 @@ def _watch(progress: Any, task: Any, name: str) -> Callable[[int], None]:
     """Draw the bar; where stderr is no terminal, print a line for each tenth of the film."""
     from diptych.cli.console import notes
 
-    said = itertools.count(1)
-    tenth = next(said)
+    said = 0  # tenths of the film
 
     def watch(done: int) -> None:
-        nonlocal tenth
+        nonlocal said
         progress.update(task, completed=done)
         total = progress.tasks[0].total or 1
-        if not notes.is_terminal and done * 10 >= tenth * total and done < total:
-            while done * 10 >= tenth * total:
-                tenth = next(said)
-            seconds = progress.tasks[0].time_remaining
-            notes.print(
-                f"{name}: {done:,} of {total:,} frames" + (f", {timedelta(seconds=round(seconds))} left" if seconds else "")
-            )
+        tenths = 10 * done // total
+        if not notes.is_terminal and said < tenths < 10:
+            said, seconds = tenths, progress.tasks[0].time_remaining
+            left = f", {timedelta(seconds=round(seconds))} left" if seconds else ""
+            notes.print(f"{name}: {done:,} of {total:,} frames{left}", soft_wrap=True)
 
     return watch
