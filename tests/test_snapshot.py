@@ -1,6 +1,7 @@
 """A snapshot says all that translating needs, and refuses what it does not understand."""
 
 import json
+from dataclasses import fields
 
 import pytest
 import safetensors.torch
@@ -9,6 +10,7 @@ import torch
 from diptych.errors import ConfigError, SnapshotError
 from diptych.nets import PatchGAN, ResNet, UNet
 from diptych.pixels import Domain
+from diptych.schemas import DomainValues
 from diptych.snapshot import Snapshot, check_header
 from diptych.trees import read_header, write_tree
 
@@ -109,3 +111,7 @@ def test_the_header_can_be_looked_at_alone(tmp_path):
 def test_a_snapshot_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SnapshotError, match=r"x.safetensors: no such file; give a snapshot such as runs/x/snapshot.safetensors"):
         Snapshot.load(tmp_path / "x.safetensors")
+
+
+def test_the_schema_of_a_domain_names_every_field_of_one():
+    assert DomainValues.__annotations__.keys() == {field.name for field in fields(Domain)}

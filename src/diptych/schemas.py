@@ -7,18 +7,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NotRequired, TypeVar
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import Tensor
+from typing_extensions import TypedDict
+
+from diptych.choices import Alpha, Axis, Icc
 
 T = TypeVar("T")
 MOST_PIXELS = 1_000_000  # of one side of an image
+MOST = 8192  # channels, layers or anything else that a network counts
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Whole = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 """A count that every program can read back from JSON."""
 Pixels = Annotated[int, Field(ge=1, le=MOST_PIXELS, strict=True)]
 """The height or width of an image."""
+
+
+class DomainValues(TypedDict):
+    """The fields of a Domain, whose own rules come after the types; earlier versions wrote fewer."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+    channels: NotRequired[Annotated[int, Field(ge=1, le=MOST, strict=True)]]
+    dtype: NotRequired[str]
+    low: NotRequired[Finite]
+    high: NotRequired[Finite]
+    classes: NotRequired[list[list[int]]]
+    indices: NotRequired[list[int]]
+    icc: NotRequired[Icc]
+    alpha: NotRequired[Alpha]
+    masked: NotRequired[bool]
+    stored: NotRequired[str]
+    nodata: NotRequired[float | None]
+    axis: NotRequired[Axis]
 
 
 def parse_json(text: str | bytes) -> Any:

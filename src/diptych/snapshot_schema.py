@@ -11,32 +11,11 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
-from diptych.choices import Axis
 from diptych.nets import DISCRIMINATORS, GENERATORS, build_net
 from diptych.nets.modes import Mode
-from diptych.schemas import MOST_PIXELS, Pixels, checked, not_finite
+from diptych.schemas import MOST, MOST_PIXELS, DomainValues, Pixels, checked, not_finite
 
 PLAIN = ConfigDict(arbitrary_types_allowed=True, extra="allow")
-MOST = 8192  # channels, layers or anything else that a network counts
-FINITE = Field(allow_inf_nan=False)
-
-
-class DomainValues(TypedDict):
-    """The fields of a Domain, whose own rules come after the types; earlier versions wrote fewer."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
-    channels: NotRequired[Annotated[int, Field(ge=1, le=MOST, strict=True)]]
-    dtype: NotRequired[str]
-    low: NotRequired[Annotated[float, FINITE]]
-    high: NotRequired[Annotated[float, FINITE]]
-    classes: NotRequired[list[list[int]]]
-    indices: NotRequired[list[int]]
-    icc: NotRequired[Literal["srgb", "keep", "ignore"]]
-    alpha: NotRequired[Literal["white", "keep"]]
-    masked: NotRequired[bool]
-    stored: NotRequired[str]
-    nodata: NotRequired[float | None]
-    axis: NotRequired[Axis]
 
 
 class _Network(TypedDict):

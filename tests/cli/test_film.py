@@ -10,7 +10,6 @@ from diptych.snapshot import Snapshot
 from tests.cli.pictures import diptych, picture
 from tests.data.films import film, moving, pictures_of, seconds_of
 
-
 CHOSEN = ("--norms", "fixed", "--no-flow", "--quality", "40", "--codec-option", "preset=slow")
 
 

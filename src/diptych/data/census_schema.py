@@ -8,10 +8,9 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from diptych.data.splits import Half
-from diptych.schemas import Pixels, checked, parse_json
+from diptych.schemas import MOST, DomainValues, Finite, Pixels, checked, parse_json
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Channels = Annotated[int, Field(ge=1, le=8192, strict=True)]
+OlderDomain = tuple[Annotated[int, Field(ge=1, le=MOST, strict=True)], str, Finite, Finite]
 Side = list[tuple[str] | tuple[str, Half] | tuple[str, Half, str] | tuple[str, Half, str, list[Any]]]
 
 
@@ -20,17 +19,11 @@ class _Split(TypedDict):
     sides: tuple[Annotated[Side, Field(min_length=1)], Annotated[Side, Field(min_length=1)]]
 
 
-class _Domain(TypedDict):
-    channels: Channels
-    low: Finite
-    high: Finite
-
-
 class _Census(_Split):
     """The values that are used before or without the rules of their own classes; earlier versions wrote fewer."""
 
     val: NotRequired[_Split | None]
-    domains: tuple[_Domain | tuple[Channels, str, Finite, Finite], _Domain | tuple[Channels, str, Finite, Finite]]
+    domains: tuple[DomainValues | OlderDomain, DomainValues | OlderDomain]
     skipped: list[tuple[str, str]]
     flat: NotRequired[list[str]]
     outliers: NotRequired[list[str]]

@@ -6,10 +6,11 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, cast
 
@@ -168,7 +169,7 @@ class _Workers:
             loaded: Any = iter(loader)
         self._loaded = loaded
         self._processes: list[BaseProcess] = loaded._workers
-        self._over, self._hung, self._waits_since = threading.Event(), False, 0.0
+        self._over, self._hung, self._failed, self._waits_since = threading.Event(), False, False, 0.0
         self._watchdog = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> _Workers:
@@ -177,7 +178,7 @@ class _Workers:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        if any(not process.is_alive() for process in self._processes):
+        if self._failed:
             self._end()
 
     def __iter__(self) -> Iterator[NativeBatch]:
@@ -198,16 +199,23 @@ class _Workers:
             try:
                 return cast("NativeBatch | Exception", next(self._loaded))
             except (RuntimeError, OSError, EOFError) as error:
-                dead = [process for process in self._processes if not process.is_alive()]
-                if dead:
-                    raise WorkerDied(f"a process that loads images {self._fate(dead[0])}") from error
+                broken = not isinstance(error, RuntimeError)  # a batch was lost on its way
+                dead = connection.wait([process.sentinel for process in self._processes], POLL if broken else 0.0)
+                if dead or broken:
+                    self._failed = True
+                    raise WorkerDied(f"a process that loads images {self._fate(dead)}") from error
                 if "timed out" not in str(error):
                     raise
 
-    def _fate(self, process: BaseProcess) -> str:
-        code = process.exitcode or 0
+    def _fate(self, dead: Sequence[object]) -> str:
+        """What became of the first of the processes whose sentinels these are."""
         if self._hung:
             return f"did nothing for {HANGS:g} seconds and was ended"
+        process = next((process for process in self._processes if process.sentinel in dead), None)
+        if process is None:
+            return "closed its connection"
+        process.join(POLL)
+        code = process.exitcode or 0
         if code >= 0:
             return f"ended by itself with exit code {code}"
         name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")
