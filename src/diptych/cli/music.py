@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
     b.add_argument("--most", type=count, default=0, metavar="N", help="take at most N systems of a work (default: 0, all)")
     b.add_argument("--seed", type=count, default=0, help="random seed that splits the works by composer (default: 0)")
     b.add_argument("--font", choices=FONTS, default="Leipzig", help="the music font (default: Leipzig)")
+    b.add_argument("--varied", action="store_true", help="print each part in a clef, a font, line weights and a size of its own")
     b.add_argument("--free", action="store_true", help="build for unpaired training: the two sides are of different composers")
     b.add_argument("--pairs", type=count, default=0, metavar="N", help="with --free, works on both sides (default: 0)")
     b.add_argument(
@@ -118,7 +119,9 @@ def build(args: argparse.Namespace) -> int:
     from diptych.music.build import BuildConfig
     from diptych.music.build import build as run
 
-    settings = {name: getattr(args, name) for name in ("space", "test", "val", "most", "seed", "font", "free", "pairs", "clef")}
+    settings = {
+        name: getattr(args, name) for name in ("space", "test", "val", "most", "seed", "font", "free", "pairs", "clef", "varied")
+    }
     config = BuildConfig(LAYOUTS[args.layout], **settings)
     with bar("works") as progress:
         task = progress.add_task("engraving", total=None, note="")
@@ -234,12 +237,13 @@ def score(args: argparse.Namespace) -> int:
             num_examples=args.examples if args.report else 0,
             watch=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    scores = [(TITLES[name], estimate) for name, estimate in found.scores().items()]
+    scores = [(TITLES.get(name, name.replace("f1", "F1 in")), estimate) for name, estimate in found.scores().items()]
     for name, e in scores:
         interval = "" if math.isnan(e.low) else f"  [{e.low:.3f}, {e.high:.3f}]"  # none of a single work
         console.print(f"{name:<26}{e.value:.3f}{interval}", soft_wrap=True)
     notes = sum(c.reference for c in found.notes.values()) or sum(int(row[2]) for row in found.heads.values())
-    facts = f"{notes:,} notes of {len(found.notes or found.heads):,} works; 95 % intervals by work"
+    who = f" by {len(found.notes or found.heads):,} composers" if found.unit == "composer" else ""
+    facts = f"{notes:,} notes of {len(found.works):,} works{who}; 95 % intervals by {found.unit}"
     console.print(facts, soft_wrap=True)
     if args.report:
         title = f"{'Sheets read' if args.task == 'read' else 'Sheets drawn'}: {args.data.resolve().name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
@@ -12,10 +12,10 @@ from typing import Literal
 
 from diptych.music.clefs import KEYBOARDS, USUAL, Placement, choose_clefs, usual_clefs
 from diptych.music.hands import split_hands
-from diptych.music.midi import Key, Meter, PlayedNote, Song, Track
+from diptych.music.midi import Meter, PlayedNote, Song, Track
 from diptych.music.note_values import changed_notes
 from diptych.music.notes import CLEFS, Note
-from diptych.music.spelling import estimate_key, spell
+from diptych.music.spelling import key_at, keys_of, spell, spell_notes
 from diptych.music.staves import measures_of
 
 Staves = Literal["auto", "staff", "grand"]
@@ -68,16 +68,17 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
     two tracks that follow each other are a keyboard's hands where they have one program and one name, or where they are all there
     is. ``staff`` gives every track one staff, ``grand`` every track two.
     """
-    keys = song.keys or (Key(Fraction(0), estimate_key(song.notes)),)
+    keys = keys_of(song)
+    names = dict(zip(song.notes, spell_notes(song.notes, keys, doubles=True), strict=True))
     measures = tuple(
-        ScoreMeasure(start, length, meter, _key_at(start, keys).fifths, length if start else max(length, meter.length))
+        ScoreMeasure(start, length, meter, key_at(start, keys).fifths, length if start else max(length, meter.length))
         for start, length, meter in measures_of(song)
     )
     tracks = song.tracks or tuple(Track(number) for number in sorted({note.track for note in song.notes}))
     parts: list[Part] = []
     for group in _grouped(tracks, staves):
         found = _on_staves(group, song, staves)
-        inside = [_in_measures([_spelled(note, k, keys) for note in notes], measures) for k, notes in enumerate(found)]
+        inside = [_in_measures([_spelled(note, k, names) for note in notes], measures) for k, notes in enumerate(found)]
         clefs = usual_clefs(group[0].name, group[0].program)
         placements = [
             tuple(
@@ -86,7 +87,7 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
             for k, notes in enumerate(inside)
         ]
         parts.append(Part(group[0].name, tuple(inside), tuple(placements)))
-    return Score(tuple(parts), measures, song.title, song.bpm, not song.keys)
+    return Score(tuple(parts), measures, song.title, song.bpm, not song.keys and song.fifths is None)
 
 
 def count_changed(score: Score) -> int:
@@ -99,13 +100,8 @@ def count_changed(score: Score) -> int:
     return len(changed)
 
 
-def _key_at(time: Fraction, keys: Sequence[Key]) -> Key:
-    return keys[max(bisect_right(keys, time, key=lambda key: key.onset) - 1, 0)]
-
-
-def _spelled(note: PlayedNote, staff: int, keys: Sequence[Key]) -> Note:
-    key = _key_at(note.onset, keys)
-    step, alter = spell(note.pitch, key.fifths, key.minor)
+def _spelled(note: PlayedNote, staff: int, names: Mapping[PlayedNote, tuple[int, int]]) -> Note:
+    step, alter = names[note]
     return Note(note.onset, staff, step, alter, note.end - note.onset, "", note.velocity)
 
 

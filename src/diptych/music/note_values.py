@@ -11,7 +11,7 @@ from diptych.music.beams import COMPOUND, COMPOUND_SIXTEENTHS, SIMPLE
 from diptych.music.notes import Note
 
 WHOLE, HALF, QUARTER, EIGHTH = Fraction(4), Fraction(2), Fraction(1), Fraction(1, 2)
-THIRTY_SECOND, SIXTY_FOURTH = Fraction(1, 8), Fraction(1, 16)
+SIXTY_FOURTH = Fraction(1, 16)
 BASES = [Fraction(8) / 2**k for k in range(8)]  # breve to 64th, in quarters
 VALUES = {base * (2 - Fraction(1, 2**dots)): (base, dots) for base in BASES for dots in (0, 1) if base > SIXTY_FOURTH or not dots}
 """Durations in quarters that one note can have: the value without dots, and the number of dots."""
@@ -145,7 +145,7 @@ def _triplets(times: set[Fraction], length: Fraction, beat: Fraction, missing: F
 
     def search(start: Fraction, size: Fraction) -> Iterator[tuple[Fraction, Fraction]]:  # within a block of time
         inner = [time - start for time in times if start < time < start + size]
-        odd = [time for time in inner if (time / THIRTY_SECOND).denominator != 1]
+        odd = [time for time in inner if (time / SIXTY_FOURTH).denominator != 1]
         if not odd:
             return
         half = size / 2
