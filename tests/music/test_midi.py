@@ -242,7 +242,7 @@ def test_a_meter_of_nothing_and_a_song_without_end_are_no_trap(tmp_path):
 
 
 def test_tracks_have_names_programs_and_numbers_and_percussion_is_counted(tmp_path):
-    name, drums = mido.MetaMessage("track_name", name="  Flute  1 "), [(0, on(40, 9)), (24, off(40, 9)), (24, on(41, 9))]
+    name, drums = mido.MetaMessage("track_name", name="  Flute \x00 1\x1b "), [(0, on(40, 9)), (24, off(40, 9)), (24, on(41, 9))]
     path = saved(
         tmp_path / "x.mid",
         [(0, mido.MetaMessage("track_name", name="Title")), (0, mido.MetaMessage("set_tempo", tempo=625_000))],

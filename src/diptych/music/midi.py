@@ -156,7 +156,9 @@ def _strikes(message: Any) -> bool:
 
 
 def _name(messages: Iterable[Any]) -> str:
-    return next((" ".join(message.name.split()) for message in messages if message.type == "track_name"), "")
+    """Return the name of a track in printable characters, which MusicXML can hold."""
+    name = next((message.name for message in messages if message.type == "track_name"), "")
+    return " ".join("".join(each if each.isprintable() else " " for each in name).split())
 
 
 def _program(messages: Iterable[Any], channel: int) -> int | None:

@@ -100,7 +100,7 @@ def accidentals_needed(notes: Iterable[tuple[int, int, int, int]], fifths: int) 
 
     An accidental is valid for its step, octave and staff until the end of the measure.
     """
-    names: dict[int, Accidental] = {2: "ss", -2: "ff"} | {alter: mark for mark, alter in ALTERS.items()}
+    names: dict[int, Accidental] = {2: "ss", -2: "ff", **{alter: mark for mark, alter in ALTERS.items()}}
     state: dict[tuple[int, int, int], int] = {}
     for measure, staff, step, alter in notes:
         here = measure, staff, step

@@ -52,12 +52,12 @@ def set_clef(mei: ET.Element, clef: str) -> ET.Element:
     """Put all staves of a score into one clef, and transpose each by octaves into its range. The score is changed in place."""
     for staff in {element.get("n", "") for element in mei.iter("staffDef")}:
         notes = [note for holder in mei.iter("staff") if holder.get("n") == staff for note in holder.iter("note")]
-        steps = [step_of(note.get("pname", "c"), int(note.get("oct.ges") or note.get("oct", 4))) for note in notes]
+        steps = [step_of(note.get("pname", "c"), int(note.get("oct.ges") or note.get("oct") or 4)) for note in notes]
         octaves = round((CLEFS[clef] - statistics.median(steps)) / 7) if steps else 0
         for note in notes:
             for name in ("oct", "oct.ges"):
-                if name in note.attrib:
-                    note.set(name, str(max(0, min(9, int(note.get(name, 4)) + octaves))))
+                if written := note.get(name):
+                    note.set(name, str(max(0, min(9, int(written) + octaves))))
     below = {"dis": "8", "dis.place": "below"} if clef.endswith("_8") else {}
     seen: set[str] = set()
     for element in mei.iter():

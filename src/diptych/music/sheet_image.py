@@ -40,10 +40,7 @@ def draw_sheet(
 
     Ties out of the last measure end behind its bar line, and ties from the measure ``before`` begin in front of the first note.
     """
-    svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "width": str(layout.width), "height": str(layout.height)})
-    svg.extend(engraving.glyphs)
-    ink = ET.SubElement(svg, "g", {"color": "black", "stroke": "black"})
-    glyph_ids = {g.get("id", "").split("-")[0]: g.get("id", "") for defs in engraving.glyphs for g in defs}
+    svg, ink, glyph_ids = _canvas(engraving.glyphs, layout)
     downbeats = layout.downbeat_columns([measure.length for measure in measures], quarter_width)
     places = [
         downbeat - measure.downbeat_x * layout.space / UNITS_PER_SPACE
@@ -72,9 +69,24 @@ def draw_sheet(
         lines = layout.line_rows(staff)
         pixels[lines] = np.minimum(pixels[lines], style.gray)
         for downbeat in downbeats[1:]:
-            bar = slice(lines[0], lines[-1] + 1), layout.barline_column(downbeat)
-            pixels[bar] = np.minimum(pixels[bar], style.gray)
+            bar = pixels[lines[0] : lines[-1] + 1, layout.barline_column(downbeat)]
+            np.minimum(bar, style.gray, out=bar)
     return pixels
+
+
+def draw_header(glyphs: Sequence[ET.Element], clef: str, layout: Layout, fifths: int = 0) -> Sheet:
+    """Draw a clef and a key on the first of a system's staves, without lines."""
+    svg, ink, glyph_ids = _canvas(glyphs, layout)
+    _draw_header(ink, clef, fifths, 0, layout, glyph_ids)
+    return _raster(svg, layout, 1.0)
+
+
+def _canvas(glyphs: Sequence[ET.Element], layout: Layout) -> tuple[ET.Element, ET.Element, dict[str, str]]:
+    """Return an empty drawing, the group in it that is drawn on, and the ids of glyphs by their SMuFL codes."""
+    svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "width": str(layout.width), "height": str(layout.height)})
+    svg.extend(glyphs)
+    ink = ET.SubElement(svg, "g", {"color": "black", "stroke": "black"})
+    return svg, ink, {g.get("id", "").split("-")[0]: g.get("id", "") for defs in glyphs for g in defs}
 
 
 def _place(ink: ET.Element, group: ET.Element, x: float, middle: int, staff: int, layout: Layout) -> None:

@@ -52,8 +52,9 @@ def spell_notes(notes: Sequence[PlayedNote], keys: Sequence[Key], *, doubles: bo
         fifths = key_at(note.onset, keys).fifths
         votes: dict[int, int] = {}
         for pitch, count in enumerate(counts):
+            tonic = _near(pitch, fifths - 3)
+            count += KEY_WEIGHT * (-1 <= tonic - fifths <= 5)
             if count:
-                tonic = _near(pitch, fifths - 3)
                 tonal = tonic + INTERVALS[(note.pitch - pitch) % 12]
                 votes[tonal] = votes.get(tonal, 0) + count
         tonal = max(votes, key=lambda name: (votes[name], -abs(name - fifths - 2)))
@@ -62,6 +63,7 @@ def spell_notes(notes: Sequence[PlayedNote], keys: Sequence[Key], *, doubles: bo
 
 
 CONTEXT_BEFORE, CONTEXT_AFTER = 10, 20  # notes
+KEY_WEIGHT = 1  # further votes of each note of the key's scale, which decide where little else sounds
 INTERVALS = (0, -5, 2, -3, 4, -1, 6, 1, -4, 3, -2, 5)
 """The name of each number of semitones over a tonic, as a distance on the line of fifths: minor second, major second ..."""
 
