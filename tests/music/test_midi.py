@@ -11,7 +11,7 @@ import pytest
 
 from diptych.errors import ConfigError, DataError
 from diptych.music.layout import Layout
-from diptych.music.midi import Key, Meter, PlayedNote, Song, Track, choose_tracks, midi_bytes, read_midi
+from diptych.music.midi import Key, Meter, PlayedNote, Song, Track, choose_tracks, midi_bytes, read_midi, signature_of
 from diptych.music.pages import stacked, unstacked
 from diptych.music.staves import measures_of, to_song, to_systems
 
@@ -242,7 +242,7 @@ def test_a_meter_of_nothing_and_a_song_without_end_are_no_trap(tmp_path):
 
 
 def test_tracks_have_names_programs_and_numbers_and_percussion_is_counted(tmp_path):
-    name, drums = mido.MetaMessage("track_name", name="  Flute  1 "), [(0, on(40, 9)), (24, off(40, 9)), (24, on(41, 9))]
+    name, drums = mido.MetaMessage("track_name", name="  Flute \x00 1\x1b "), [(0, on(40, 9)), (24, off(40, 9)), (24, on(41, 9))]
     path = saved(
         tmp_path / "x.mid",
         [(0, mido.MetaMessage("track_name", name="Title")), (0, mido.MetaMessage("set_tempo", tempo=625_000))],
@@ -287,3 +287,42 @@ def test_a_system_takes_the_clef_that_reaches_its_notes(tmp_path):
             (("G2",), 2), (("F4",), 2), (("G2",), 1), (("F4",), 1),
         ]  # fmt: skip
         assert to_song(unstacked(stacked(found, layout), layout)).notes == wide.notes
+
+
+def test_every_key_and_meter_comes_back_from_a_roll(tmp_path):
+    signs = [(0, meter(2, 2)), (0, KEYS[0]), (384, meter(6, 16)), (384, KEYS[1]), (456, meter(5, 8)), (576, KEYS[2])]
+    played = [each for k in range(0, 732, 12) for each in ((k, on(A)), (k + 12, off(A)))]
+    before = read_midi(saved(tmp_path / "x.mid", signs, played))
+    layout = Layout()
+    (tmp_path / "back.mid").write_bytes(midi_bytes(to_song(unstacked(stacked(to_systems(before, layout), layout), layout))))
+    after = read_midi(tmp_path / "back.mid")
+    assert [signature_of(m) for m in after.meters] == [signature_of(m) for m in before.meters] == [(2, 2), (6, 16), (5, 8)]
+    assert [m.onset for m in after.meters] == [m.onset for m in before.meters]
+    assert [(k.onset, k.fifths) for k in after.keys] == [(0, 0), (16, 4), (24, -3)]
+
+
+KEYS = [mido.MetaMessage("key_signature", key=key) for key in ("C", "E", "Cm")]
+
+
+def fine(path, *spans):
+    """A file of 96 ticks a quarter, with notes a semitone apart at these ticks."""
+    midi, track, time_ = mido.MidiFile(ticks_per_beat=96), mido.MidiTrack(), 0
+    midi.tracks.append(track)
+    events = [each for k, (a, b) in enumerate(spans) for each in ((b, 0, off(60 + k)), (a, 1, on(60 + k)))]
+    for ticks, _, message in sorted(events, key=lambda each: each[:2]):
+        track.append(message.copy(time=ticks - time_))
+        time_ = ticks
+    midi.save(path)
+    return path
+
+
+@pytest.mark.parametrize("grid", [24, 48])
+def test_short_notes_keep_their_place_and_end(grid, tmp_path):
+    step = 96 // grid
+    found = read_midi(fine(tmp_path / "x.mid", *((k * step, (k + 1) * step) for k in range(8))), grid)
+    assert [(n.onset, n.end) for n in found.notes] == [(Fraction(k, grid), Fraction(k + 1, grid)) for k in range(8)]
+    assert found.moved == 0
+
+
+def test_an_end_that_is_rounded_counts_as_moved(tmp_path):
+    assert read_midi(fine(tmp_path / "x.mid", (0, 97), (96, 192))).moved == 1

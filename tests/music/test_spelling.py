@@ -8,10 +8,10 @@ import pytest
 
 from diptych.errors import DataError
 from diptych.music.layout import Layout
-from diptych.music.midi import PlayedNote, Song
+from diptych.music.midi import Key, PlayedNote, Song
 from diptych.music.notes import LETTERS, midi_pitch
 from diptych.music.pages import stacked, unstacked
-from diptych.music.spelling import estimate_key, spell
+from diptych.music.spelling import estimate_key, spell, spell_notes
 from diptych.music.staves import count_changed, to_song, to_systems
 
 
@@ -139,3 +139,27 @@ def test_any_melody_can_be_played_legato():
 def test_leading_notes_of_minor_keys_are_raised(pitch, fifths, minor, name):
     step, alter = spell(pitch, fifths, minor)
     assert f"{LETTERS[step % 7]}{alter:+d}" == name
+
+
+def spelled(names_, fifths):
+    """What a run of quarters with these names, such as f#4, is spelled as, given their pitches."""
+    octaves = [midi_pitch(7 * int(name[-1]) + LETTERS.index(name[0]), name.count("#") - name[1:].count("b")) for name in names_]
+    notes = [PlayedNote(Fraction(k), Fraction(k + 1), pitch, 64, 0) for k, pitch in enumerate(octaves)]
+    marks = {0: "", 1: "#", 2: "##", -1: "b", -2: "bb"}
+    found = spell_notes(notes, (Key(Fraction(0), fifths),), doubles=True)
+    return [f"{LETTERS[step % 7]}{marks[alter]}{step // 7}" for step, alter in found]
+
+
+@pytest.mark.parametrize(
+    ("fifths", "music"),
+    [
+        (-3, "c4 d4 eb4 f4 g4 ab4 b4 c5 b4 c5 g4 eb4 d4 b3 c4"),  # C minor, whose key signature is that of E flat major
+        (5, "g#4 a#4 b4 c#5 d#5 e5 f##5 g#5 f##5 g#5 d#5 b4 a#4 f##4 g#4"),  # G sharp minor
+        (0, "a4 b4 c5 d5 e5 f5 g#5 a5 d#5 e5 c5 g#4 a4"),  # A minor, with the leading note of its fifth
+        (4, "e4 f#4 g#4 a4 b4 c#5 d#5 e5 a#4 b4 e#4 f#4 e4"),
+        (-5, "db4 eb4 f4 gb4 ab4 bb4 c5 db5 cb5 bb4 ab4 gb4 f4 eb4 db4"),
+        (0, "c4 eb4 g4 c5 ab4 f4 c4 b3 d4 g4 c4 eb4 c4"),  # C minor without its key signature
+    ],
+)
+def test_notes_are_spelled_by_what_sounds_around_them(fifths, music):
+    assert spelled(music.split(), fifths) == music.split()

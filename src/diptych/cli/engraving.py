@@ -13,13 +13,14 @@ def engrave(args: argparse.Namespace) -> int:
     """Arrange, engrave and write a MIDI file; say what was left out, chosen or moved."""
     from diptych.cli.console import console, notes
     from diptych.music.arrangement import arrange, count_changed
+    from diptych.music.midi import SCORE_GRID
     from diptych.music.musicxml import to_musicxml
     from diptych.music.note_values import MAX_VOICES
     from diptych.music.quantize import NOTABLE, quantize
     from diptych.music.score_pages import check_suffix, write_score
 
     check_suffix(args.out)
-    song = read_song(args)
+    song = read_song(args, SCORE_GRID)
     quantized = quantize(song)
     for moved, what in ((quantized.onsets_moved, "onsets"), (quantized.ends_moved, "ends")):
         if moved:
@@ -40,15 +41,18 @@ def engrave(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_song(args: argparse.Namespace) -> Song:
-    """Read the tracks of a MIDI file that the options ask for; say what percussion is left out and what the grid moved."""
+def read_song(args: argparse.Namespace, grid: int | None = None) -> Song:
+    """Read the tracks of a MIDI file that the options ask for; say what percussion is left out and what the grid of rolls moved.
+
+    Scores have a finer ``grid``, and what moves to note values is said later.
+    """
     from diptych.cli.console import notes
     from diptych.music.midi import GRID, choose_tracks, read_midi
 
-    song = read_midi(args.midi)
+    song = read_midi(args.midi, grid or GRID)
     if song.percussion:
         notes.print(f"percussion left out: {song.percussion:,} notes, which have no pitch", soft_wrap=True)
-    if song.moved:
+    if song.moved and not grid:
         notes.print(f"{song.moved:,} of {len(song.notes):,} notes moved to the nearest 1/{GRID} of a quarter", soft_wrap=True)
     if args.tracks:
         song = choose_tracks(song, [each.strip() for each in args.tracks.split(",")])

@@ -6,9 +6,10 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from diptych.cli import command_parser, count, positive
+from diptych.cli.sheet_reading import LAYOUTS, read, translator, write_song
 
 if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
     from diptych.music.layout import Layout
@@ -22,8 +23,18 @@ EXAMPLES = """\
   diptych music read song.png --out song.mid
   diptych music midi2roll song.mid --out roll.png            and roll2midi back
 `diptych music ACTION --help` shows the options of one action."""
-LAYOUTS = {"staff": 1, "grand": 2}
 FONTS = ("Leipzig", "Bravura", "Leland", "Petaluma", "Gootville")  # that verovio brings
+
+
+def bpm(text: str) -> float:
+    """A tempo from the command line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value <= 1000:
+        raise argparse.ArgumentTypeError(f"must be a number of quarters per minute from 1 to 1000, found {text!r}")
+    return value
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     b.add_argument("--most", type=count, default=0, metavar="N", help="take at most N systems of a work (default: 0, all)")
     b.add_argument("--seed", type=count, default=0, help="random seed that splits the works by composer (default: 0)")
     b.add_argument("--font", choices=FONTS, default="Leipzig", help="the music font (default: Leipzig)")
+    b.add_argument("--varied", action="store_true", help="print each part in a clef, a font, line weights and a size of its own")
     b.add_argument("--free", action="store_true", help="build for unpaired training: the two sides are of different composers")
     b.add_argument("--pairs", type=count, default=0, metavar="N", help="with --free, works on both sides (default: 0)")
     b.add_argument(
@@ -67,7 +79,13 @@ def parser() -> argparse.ArgumentParser:
     e = action("read", "read a sheet that diptych drew into a MIDI file, through a translator", read)
     e.add_argument("sheet", metavar="PAGE.png", type=Path)
     e.add_argument("--clef", default="", metavar="CLEF", help="of the first staff, where it is known (default: as it is read)")
-    for a, what in ((m, "FILE.png"), (r, "FILE.mid"), (s, "FILE.pdf|png|svg|musicxml"), (e, "FILE.mid")):
+    e.add_argument("--report", type=Path, metavar="FILE.png", help="show what was read: the sheet with a frame around every head")
+    for a in (r, e):
+        a.add_argument(
+            "--tempo", type=bpm, metavar="BPM", help="quarters per minute, which no picture shows (default: none, so 120)"
+        )
+    scores = "FILE.mid|musicxml|pdf"
+    for a, what in ((m, "FILE.png"), (r, scores), (s, "FILE.pdf|png|svg|musicxml"), (e, scores)):
         a.add_argument("--out", type=Path, required=True, metavar=what, help="what to write")
         layouts, default = (("auto", *LAYOUTS), "auto") if a is s else (tuple(LAYOUTS), "staff")
         a.add_argument("--layout", choices=layouts, default=default, help=f"single staves, or a piano's two (default: {default})")
@@ -126,7 +144,9 @@ def build(args: argparse.Namespace) -> int:
     from diptych.music.build import BuildConfig
     from diptych.music.build import build as run
 
-    settings = {name: getattr(args, name) for name in ("space", "test", "val", "most", "seed", "font", "free", "pairs", "clef")}
+    settings = {
+        name: getattr(args, name) for name in ("space", "test", "val", "most", "seed", "font", "free", "pairs", "clef", "varied")
+    }
     config = BuildConfig(LAYOUTS[args.layout], **settings)
     with bar("works") as progress:
         task = progress.add_task("engraving", total=None, note="")
@@ -187,22 +207,6 @@ def sheet(args: argparse.Namespace) -> int:
     return 0
 
 
-def read(args: argparse.Namespace) -> int:
-    """Sheet music to MIDI."""
-    from diptych.data.formats import read_pixels
-    from diptych.errors import ConfigError
-    from diptych.music.notes import CLEFS
-    from diptych.music.pages import by_page, layout_by_size
-    from diptych.music.translators import builtin
-
-    if args.clef and args.clef not in CLEFS:
-        raise ConfigError(f"--clef must be one of {', '.join(CLEFS)}, found {args.clef!r}")
-    pixels = read_pixels(args.sheet)
-    layout = layout_by_size(args.sheet, pixels, LAYOUTS[args.layout], "sheet")
-    translate = translator(args.snapshot or builtin("read", layout), args.device, "read")
-    return write_song(args, by_page(pixels, layout, translate), args.sheet, args.clef)
-
-
 def score(args: argparse.Namespace) -> int:
     """Print note-level scores with their intervals."""
     from diptych.cli.console import bar, console
@@ -242,12 +246,13 @@ def score(args: argparse.Namespace) -> int:
             num_examples=args.examples if args.report else 0,
             watch=lambda done, total: progress.update(task, completed=done, total=total),
         )
-    scores = [(TITLES[name], estimate) for name, estimate in found.scores().items()]
+    scores = [(TITLES.get(name, name.replace("f1", "F1 in")), estimate) for name, estimate in found.scores().items()]
     for name, e in scores:
         interval = "" if math.isnan(e.low) else f"  [{e.low:.3f}, {e.high:.3f}]"  # none of a single work
         console.print(f"{name:<26}{e.value:.3f}{interval}", soft_wrap=True)
     notes = sum(c.reference for c in found.notes.values()) or sum(int(row[2]) for row in found.heads.values())
-    facts = f"{notes:,} notes of {len(found.notes or found.heads):,} works; 95 % intervals by work"
+    who = f" by {len(found.notes or found.heads):,} composers" if found.unit == "composer" else ""
+    facts = f"{notes:,} notes of {len(found.works):,} works{who}; 95 % intervals by {found.unit}"
     console.print(facts, soft_wrap=True)
     if args.report:
         title = f"{'Sheets read' if args.task == 'read' else 'Sheets drawn'}: {args.data.resolve().name}"
@@ -293,42 +298,3 @@ def systems_of(args: argparse.Namespace, layout: Layout) -> Any:
     if changed := count_changed(song, found):
         notes.print(f"{changed:,} of {len(song.notes):,} notes end earlier, for the next has their step", soft_wrap=True)
     return found
-
-
-def write_song(args: argparse.Namespace, picture: Any, path: Path, clef: str = "") -> int:
-    """Read a roll and write it as MIDI."""
-    from diptych.cli.console import console
-    from diptych.errors import DataError
-    from diptych.files import write_atomic
-    from diptych.music.midi import midi_bytes
-    from diptych.music.pages import layout_by_size, unstacked
-    from diptych.music.staves import to_song
-
-    layout = layout_by_size(path, picture, LAYOUTS[args.layout], "roll")
-    found = unstacked(picture, layout, clef=clef)
-    if not found:
-        raise DataError(f"{path}: shows no notes; a picture that diptych made holds them where its layout has them")
-    write_atomic(args.out, midi_bytes(to_song(found)))
-    console.print(f"{sum(len(system.notes) for system in found):,} notes into {args.out}", soft_wrap=True)
-    return 0
-
-
-def translator(path: Path, device: str, task: Literal["read", "draw"]) -> Any:
-    """A snapshot's function from pictures to pictures, of its direction that does the task. Raises ConfigError without one."""
-    from diptych.errors import ConfigError
-    from diptych.inference.translator import Translator
-    from diptych.music.pages import CHANNELS
-    from diptych.snapshot import Snapshot
-
-    snapshot = Snapshot.load(path)
-    source, target = ("sheet", "roll") if task == "read" else ("roll", "sheet")
-    found = []
-    for direction in snapshot.generators:
-        loaded = Translator(snapshot, direction, device=device)
-        found.append(f"{loaded.source.channels} channel(s) to {loaded.target.channels}")
-        if (loaded.source.channels, loaded.target.channels) == (CHANNELS[source], CHANNELS[target]):
-            return loaded.pixels
-    raise ConfigError(
-        f"{path}: translates {' and '.join(found)}; to {task}, {CHANNELS[source]} of a {source} become {CHANNELS[target]} of a "
-        f"{target}: give a snapshot that `diptych train music-{task}` wrote"
-    )

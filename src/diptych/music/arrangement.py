@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
@@ -12,10 +12,10 @@ from typing import Literal
 
 from diptych.music.clefs import KEYBOARDS, USUAL, Placement, choose_clefs, usual_clefs
 from diptych.music.hands import split_hands
-from diptych.music.midi import Key, Meter, PlayedNote, Song, Track
-from diptych.music.note_values import changed_notes
+from diptych.music.midi import Meter, PlayedNote, Song, Track
+from diptych.music.note_values import changed_notes, limit_voices
 from diptych.music.notes import CLEFS, Note
-from diptych.music.spelling import estimate_key, spell
+from diptych.music.spelling import key_at, keys_of, spell, spell_notes
 from diptych.music.staves import measures_of
 
 Staves = Literal["auto", "staff", "grand"]
@@ -52,13 +52,18 @@ class Part:
 
 @dataclass(frozen=True)
 class Score:
-    """All parts, which share measures. ``estimated_key`` says that the key is not the file's but was found from the notes."""
+    """All parts, which share measures.
+
+    ``estimated_key`` says that the key is not the file's but was found from the notes, ``shortened`` counts the notes that end
+    early, since no voice of their staff is free.
+    """
 
     parts: tuple[Part, ...]
     measures: tuple[ScoreMeasure, ...]
     title: str = ""
     bpm: float | None = None
     estimated_key: bool = False
+    shortened: int = 0
 
 
 def arrange(song: Song, staves: Staves = "auto") -> Score:
@@ -68,16 +73,21 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
     two tracks that follow each other are a keyboard's hands where they have one program and one name, or where they are all there
     is. ``staff`` gives every track one staff, ``grand`` every track two.
     """
-    keys = song.keys or (Key(Fraction(0), estimate_key(song.notes)),)
+    keys = keys_of(song)
+    names = dict(zip(song.notes, spell_notes(song.notes, keys, doubles=True), strict=True))
     measures = tuple(
-        ScoreMeasure(start, length, meter, _key_at(start, keys).fifths, length if start else max(length, meter.length))
+        ScoreMeasure(start, length, meter, key_at(start, keys).fifths, length if start else max(length, meter.length))
         for start, length, meter in measures_of(song)
     )
     tracks = song.tracks or tuple(Track(number) for number in sorted({note.track for note in song.notes}))
     parts: list[Part] = []
+    shortened = 0
     for group in _grouped(tracks, staves):
         found = _on_staves(group, song, staves)
-        inside = [_in_measures([_spelled(note, k, keys) for note in notes], measures) for k, notes in enumerate(found)]
+        whole = [[_spelled(note, k, names) for note in notes] for k, notes in enumerate(found)]
+        limited = [limit_voices(notes) for notes in whole]
+        shortened += sum(a != b for before, after in zip(whole, limited, strict=True) for a, b in zip(before, after, strict=True))
+        inside = [_in_measures(notes, measures) for notes in limited]
         clefs = usual_clefs(group[0].name, group[0].program)
         placements = [
             tuple(
@@ -86,7 +96,7 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
             for k, notes in enumerate(inside)
         ]
         parts.append(Part(group[0].name, tuple(inside), tuple(placements)))
-    return Score(tuple(parts), measures, song.title, song.bpm, not song.keys)
+    return Score(tuple(parts), measures, song.title, song.bpm, not song.keys and song.fifths is None, shortened)
 
 
 def count_changed(score: Score) -> int:
@@ -96,16 +106,11 @@ def count_changed(score: Score) -> int:
         for staff in part.staves:
             for measure, notes in zip(score.measures, staff, strict=True):
                 changed.update((number, note) for note in changed_notes(notes, measure.start, measure.length))
-    return len(changed)
+    return len(changed) + score.shortened
 
 
-def _key_at(time: Fraction, keys: Sequence[Key]) -> Key:
-    return keys[max(bisect_right(keys, time, key=lambda key: key.onset) - 1, 0)]
-
-
-def _spelled(note: PlayedNote, staff: int, keys: Sequence[Key]) -> Note:
-    key = _key_at(note.onset, keys)
-    step, alter = spell(note.pitch, key.fifths, key.minor)
+def _spelled(note: PlayedNote, staff: int, names: Mapping[PlayedNote, tuple[int, int]]) -> Note:
+    step, alter = names[note]
     return Note(note.onset, staff, step, alter, note.end - note.onset, "", note.velocity)
 
 

@@ -50,6 +50,7 @@ class BuildConfig:
         most: the limit on systems of one work, evenly spread; 0 for all.
         seed: chooses the composers of test and validation.
         font: verovio's music font.
+        varied: prints each part in a clef, a font, line weights and a size of its own, and a piano's staves as single ones too.
         free: builds for unpaired training: sheets of one half of the training composers, rolls of the other half.
         pairs: with ``free``, the number of works that have both.
         clef: keeps only systems whose first staff has this clef, or all for ''. The meaning of a clef cannot be learned unpaired.
@@ -65,6 +66,7 @@ class BuildConfig:
     free: bool = False
     pairs: int = 0
     clef: str = ""
+    varied: bool = False
 
     def __post_init__(self) -> None:
         if self.staves not in (1, 2) or self.space not in (4, 8):
@@ -109,7 +111,10 @@ def build(
     """
     works = assign_splits(find_scores(list(sources)), config)
     out.mkdir(parents=True, exist_ok=True)
-    settings = {"config": asdict(config), "versions": {name: version(name) for name in ("diptych", "verovio", "resvg-py")}}
+    asked = {
+        name: value for name, value in asdict(config).items() if name != "varied" or value
+    }  # builds before it had no variety
+    settings = {"config": asked, "versions": {name: version(name) for name in ("diptych", "verovio", "resvg-py")}}
     _check_same_build(out / "build.json", settings | {"scores": _digest(works)})
     done = {line["work"]: line for line in _lines(out / "works.jsonl")}
     _rewrite(out / "works.jsonl", list(done.values()))  # drops a line that was cut off
@@ -200,7 +205,9 @@ def _texts(path: Path) -> list[str]:
 def _excerpts_of(config: BuildConfig, work: Work) -> tuple[list[Excerpt], Counter[str]]:
     """Return the systems of one score and counts of what was left out; an unreadable score is one of the reasons."""
     try:
-        found, left_out = excerpts(work.path, config.layout, config.font, work.tune)
+        found, left_out = excerpts(
+            work.path, config.layout, config.font, work.tune, f"{config.seed} {work.name}" if config.varied else ""
+        )
     except DataError as error:
         return [], Counter({str(error).removeprefix(f"{work.path}: "): 1})
     kept = [each for each in found if config.clef in ("", each.system.clefs[0])]
@@ -239,6 +246,7 @@ def _write_pages(found: Sequence[Excerpt], work: Work, out: Path, layout: Layout
             record = {"id": f"{work.name}-{page:03d}-{row}", "page": name, "row": row, "split": work.split, "work": work.name}
             record |= {"composer": work.composer, "part": each.part, "measure": each.measure, "digest": each.digest}
             held = [[str(onset), staff, step] for onset, staff, step in each.held]
+            record |= {"font": each.font}
             yield record | to_json(each.system) | {"held": held}
 
 

@@ -28,7 +28,8 @@ Kind = Literal["roll", "sheet"]
 class MusicDataset:
     """A folder that `diptych music build` wrote.
 
-    ``free`` says that its training split is unpaired, ``clef`` is the only clef of first staves, or empty for all.
+    ``free`` says that its training split is unpaired, ``clef`` is the only clef of first staves, or empty for all. ``font`` is
+    the music font of records that name none.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class MusicDataset:
     records: tuple[dict[str, Any], ...]
     free: bool = False
     clef: str = ""
+    font: str = "Leipzig"
 
     @classmethod
     def load(cls, folder: Path) -> MusicDataset:
@@ -47,7 +49,8 @@ class MusicDataset:
             raise DataError(
                 f"{folder}: is not what `diptych music build` writes ({error}); give the folder of its --out"
             ) from error
-        return cls(folder, Layout(config["staves"], config["space"]), records, config.get("free", False), config.get("clef", ""))
+        layout = Layout(config["staves"], config["space"])
+        return cls(folder, layout, records, config.get("free", False), config.get("clef", ""), config.get("font", "Leipzig"))
 
     def pages(self, split: str, most: int = 0) -> dict[str, list[dict[str, Any]]]:
         """Return the records of a split by page, in the order of rows.

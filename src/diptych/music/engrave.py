@@ -20,6 +20,7 @@ from diptych.errors import DataError
 from diptych.music.beams import SIMPLE, beat_in
 from diptych.music.mei import ID, LOST, plain_xml, verovio_toolkit
 from diptych.music.notes import ALTERS, CLEFS, Accidental, Note, step_of
+from diptych.music.print_styles import PLAIN, PrintStyle
 
 UNITS_PER_SPACE = 180  # verovio's units in a staff space
 UNITS_PER_QUARTER = 25_600  # verovio's units in a quarter at spacingLinear 1
@@ -77,10 +78,11 @@ class Engraving:
     glyphs: list[ET.Element] = field(default_factory=list)
 
 
-def engrave(mei: ET.Element, quarter_width: int, font: str = "Leipzig") -> Engraving:
+def engrave(mei: ET.Element, quarter_width: int, style: PrintStyle = PLAIN) -> Engraving:
     """Engrave a score of one part (see select_staves) at a quarter width in staff spaces. Raises DataError without measures."""
     engraver = verovio_toolkit()
-    engraver.setOptions(VEROVIO_OPTIONS | {"spacingLinear": quarter_width * UNITS_PER_SPACE / UNITS_PER_QUARTER, "font": font})
+    spacing = {"spacingLinear": quarter_width * UNITS_PER_SPACE / UNITS_PER_QUARTER}
+    engraver.setOptions(VEROVIO_OPTIONS | spacing | style.options)
     if not engraver.loadData(ET.tostring(mei, encoding="unicode")):
         raise DataError("verovio cannot engrave it")
     if engraver.getPageCount() != 1:
@@ -96,7 +98,7 @@ def engrave(mei: ET.Element, quarter_width: int, font: str = "Leipzig") -> Engra
     measures = [
         _measure(element, signatures, groups[element.get(ID, "")], times, held, quarter_width) for element, signatures in walked
     ]
-    return Engraving(measures, [*root.iter("defs"), *header_glyphs(font)])
+    return Engraving(measures, [*root.iter("defs"), *header_glyphs(style.font)])
 
 
 @lru_cache(maxsize=8)

@@ -12,8 +12,9 @@ from jaxtyping import UInt8
 from diptych.errors import DataError
 from diptych.metrics.estimate import Estimate, jackknife_estimate
 from diptych.music.baselines import Translate, blank, copy, nearest
+from diptych.music.composers import group_by_composer
 from diptych.music.dataset import Kind, MusicDataset, Page, Row, examples, from_json, tied_heads
-from diptych.music.note_metrics import NoteCounts, count_matches, summarise
+from diptych.music.note_metrics import NoteCounts, count_matches, count_staff, summarise
 from diptych.music.noteheads import NoteheadTemplates, head_f1, heads_at, heads_of, match_heads
 from diptych.music.notes import System
 from diptych.music.roll import DEFAULT_THRESHOLD, read_roll
@@ -21,6 +22,7 @@ from diptych.music.roll import DEFAULT_THRESHOLD, read_roll
 Task = Literal["read", "draw"]
 Translated = UInt8[np.ndarray, "rows w d"]
 Progress = Callable[[int, int], None]
+MIN_COMPOSERS = 3  # of which intervals are taken; with fewer, over works
 
 
 @dataclass(frozen=True)
@@ -41,15 +43,25 @@ class Example:
 
 @dataclass
 class Evaluation:
-    """Note counts by work; for drawn sheets also head counts by work (matched, found, true); and some systems to look at."""
+    """Counts of each composer, over whom the intervals are, and some systems to look at.
+
+    ``notes`` counts notes; ``parts`` counts them apart for each clef and each font, by their names; ``heads`` counts heads of
+    drawn sheets (matched, found, true). ``unit`` says whose counts these are: of composers, or of single works where there are
+    fewer than three composers. ``works`` are the works that were evaluated.
+    """
 
     notes: dict[str, NoteCounts] = field(default_factory=dict)
+    parts: dict[str, dict[str, NoteCounts]] = field(default_factory=dict)
     heads: dict[str, np.ndarray] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
+    unit: Literal["composer", "work"] = "composer"
+    works: set[str] = field(default_factory=set)
 
     def scores(self) -> dict[str, Estimate]:
-        """Return all metrics with 95 % intervals by work."""
+        """Return all metrics with 95 % intervals by composer, and F1 of each clef and each font as ``f1 NAME``."""
         found = summarise(self.notes) if self.notes else {}
+        for name in sorted(self.parts):
+            found[f"f1 {name}"] = summarise(self.parts[name])["f1"]
         if self.heads:
             rows = np.stack(list(self.heads.values()))
             found["heads_f1"] = jackknife_estimate(lambda drawn: head_f1(rows[drawn]), len(rows))
@@ -90,7 +102,10 @@ def evaluate(
     """
     pages = dataset.pages(split, most)
     templates = learn_templates(dataset) if task == "draw" else None
+    people = group_by_composer({record["work"]: record["composer"] for record in dataset.records})
     evaluation = Evaluation()
+    if len({people[record["work"]] for records in pages.values() for record in records}) < MIN_COMPOSERS:
+        people, evaluation.unit = {work: work for work in people}, "work"
     shown = {int(k * len(pages) / num_examples) for k in range(min(num_examples, len(pages)))}
     kinds: tuple[Kind, Kind] = ("sheet", "roll") if task == "read" else ("roll", "sheet")
     for done, (name, records) in enumerate(pages.items()):
@@ -103,12 +118,17 @@ def evaluate(
             )
         rolls = output if task == "read" else reader(output) if reader else None
         for record in records:
-            truth, work = from_json(record), record["work"]
+            truth, who = from_json(record), people[record["work"]]
+            evaluation.works.add(record["work"])
             found, counts = None, None
             if rolls is not None:
                 found = read_roll(dataset.row(rolls, record), dataset.layout, threshold, dataset.clef)
                 counts = count_matches(truth, found)
-                evaluation.notes[work] = evaluation.notes.get(work, NoteCounts()) + counts
+                evaluation.notes[who] = evaluation.notes.get(who, NoteCounts()) + counts
+                for staff, clef in enumerate(truth.clefs):
+                    for name in (f"clef {clef}", f"font {record.get('font', dataset.font)}"):
+                        by_composer = evaluation.parts.setdefault(name, {})
+                        by_composer[who] = by_composer.get(who, NoteCounts()) + count_staff(truth, found, staff)
             if done in shown and record is records[0]:
                 given, made, wanted = (dataset.row(page, record) for page in (source, output, target))
                 evaluation.examples.append(Example(record["id"], given, made, wanted, truth, found, counts))
@@ -116,7 +136,7 @@ def evaluate(
                 tied = heads_at(tied_heads(record), truth, dataset.layout)
                 seen = templates.find(dataset.row(output, record)[..., 0])
                 row = np.array(match_heads(heads_of(truth, dataset.layout), seen, tied, dataset.layout))
-                evaluation.heads[work] = evaluation.heads.get(work, np.zeros(3, int)) + row
+                evaluation.heads[who] = evaluation.heads.get(who, np.zeros(3, int)) + row
         watch(done + 1, len(pages))
     return evaluation
 

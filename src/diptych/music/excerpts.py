@@ -17,6 +17,7 @@ from diptych.music.engrave import Engraving, Measure, engrave
 from diptych.music.layout import QUARTER_WIDTHS, Layout
 from diptych.music.mei import load_mei, parts, select_staves
 from diptych.music.notes import CLEFS, Note, System, apply_accidentals, without_overlaps
+from diptych.music.print_styles import PrintStyle, set_clef, varied_style
 from diptych.music.roll import Roll, draw_roll, read_roll
 from diptych.music.sheet_image import Sheet, draw_sheet
 
@@ -32,6 +33,7 @@ class Excerpt:
     sheet: Sheet
     held: tuple[tuple[Fraction, int, int], ...] = ()
     """Onset, staff and step of the heads that a tie leads to."""
+    font: str = "Leipzig"
 
     @property
     def digest(self) -> str:
@@ -42,36 +44,43 @@ class Excerpt:
         ).hexdigest()
 
 
-def excerpts(path: Path, layout: Layout, font: str = "Leipzig", tune: int = 0) -> tuple[list[Excerpt], Counter[str]]:
+def excerpts(
+    path: Path, layout: Layout, font: str = "Leipzig", tune: int = 0, varied: str = ""
+) -> tuple[list[Excerpt], Counter[str]]:
     """Return the systems of all parts with as many staves as the layout, and counts of unused measures by reason.
 
-    ``tune`` chooses among the scores of one file (see diptych.music.score_files.tunes). Raises DataError, in one line that
-    begins with the path, for a file without such a part.
+    With ``varied``, a name, each part has a clef, a font, line weights and a size of its own, which follow from the name; where
+    the layout has one staff, the staves of a piano are single parts too. ``tune`` chooses among the scores of one file (see
+    diptych.music.score_files.tunes). Raises DataError, in one line that begins with the path, for a file without such a part.
     """
     mei = load_mei(path, tune)
-    chosen = [staves for staves in parts(mei) if len(staves) == layout.staves]
+    grouped = [[staff] for staves in parts(mei) for staff in staves] if varied and layout.staves == 1 else parts(mei)
+    chosen = [staves for staves in grouped if len(staves) == layout.staves]
     if not chosen:
         raise DataError(f"{path}: has no part of {layout.staves} {'staff' if layout.staves == 1 else 'staves'}")
     found: list[Excerpt] = []
     left_out: Counter[str] = Counter()
     for part, staves in enumerate(chosen):
         alone = rebeam(select_staves(mei, staves))
+        style = varied_style(f"{varied} {part}") if varied else PrintStyle(font)
+        if layout.staves == 1 and style.clef:
+            alone = set_clef(alone, style.clef)
         try:
-            found.extend(_part(alone, part, layout, font, left_out))
+            found.extend(_part(alone, part, layout, style, left_out))
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
     return found, left_out
 
 
-def _part(mei: ET.Element, part: int, layout: Layout, font: str, left_out: Counter[str]) -> Iterator[Excerpt]:
-    narrow = engrave(mei, QUARTER_WIDTHS[0], font)
+def _part(mei: ET.Element, part: int, layout: Layout, style: PrintStyle, left_out: Counter[str]) -> Iterator[Excerpt]:
+    narrow = engrave(mei, QUARTER_WIDTHS[0], style)
     engravings: dict[int, Engraving] = {QUARTER_WIDTHS[0]: narrow}
     index = 0
     while index < len(narrow.measures):
         reason, taken = "", None
         for quarter_width in QUARTER_WIDTHS:
             if quarter_width not in engravings:
-                engravings[quarter_width] = engrave(mei, quarter_width, font)
+                engravings[quarter_width] = engrave(mei, quarter_width, style)
             taken, reason = _window(engravings[quarter_width], index, layout, quarter_width)
             if taken or not narrow.measures[index].notes:
                 break
@@ -80,13 +89,12 @@ def _part(mei: ET.Element, part: int, layout: Layout, font: str, left_out: Count
             index += 1
             continue
         measures, system = taken
-        measures_before = engravings[system.quarter_width].measures[:index]
-        picture = draw_sheet(
-            engravings[system.quarter_width], measures, layout, system.quarter_width, measures_before[-1] if index else None
-        )
+        engraving = engravings[system.quarter_width]
+        before = engraving.measures[index - 1] if index else None
+        picture = draw_sheet(engraving, measures, layout, system.quarter_width, before, style)
         starts = zip(system.measure_starts, measures, strict=False)
         held = tuple((start + n.onset, n.staff, n.step) for start, measure in starts for n in measure.held if start + n.onset)
-        yield Excerpt(part, index, system, draw_roll(system, layout), picture, held)
+        yield Excerpt(part, index, system, draw_roll(system, layout), picture, held, style.font)
         index += len(measures)
 
 

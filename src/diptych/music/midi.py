@@ -16,7 +16,7 @@ from diptych.music.beams import COMPOUND, COMPOUND_SIXTEENTHS, EIGHTHS, HALF, SI
 
 MAX_TRACKS, MAX_NOTES, MAX_QUARTERS, MAX_BYTES = 256, 200_000, 20_000, 16_000_000
 GRID = 24  # onsets and ends are rounded to 1/24 of a quarter, one pixel of a narrow quarter
-MIN_DURATION = Fraction(1, 8)  # of a note, in quarters
+SCORE_GRID = 48  # the same for scores: 64ths and triplets of 32nds are on it
 DRUM_CHANNEL = 9  # percussion in General MIDI, counted from 0
 TICKS_PER_QUARTER = 480  # of written files
 
@@ -73,7 +73,7 @@ class Song:
     meters: tuple[Meter, ...] = (Meter(),)
     fifths: int | None = None
     moved: int = 0
-    """The number of notes whose onset was rounded to the grid."""
+    """The number of notes whose onset or end was rounded to the grid."""
     keys: tuple[Key, ...] = ()
     tracks: tuple[Track, ...] = ()
     percussion: int = 0
@@ -81,8 +81,10 @@ class Song:
     bpm: float | None = None
 
 
-def read_midi(path: Path) -> Song:
-    """Read the pitched notes of a MIDI file, rounded to the grid. Raises DataError, in one line that begins with the path.
+def read_midi(path: Path, grid: int = GRID) -> Song:
+    """Read the pitched notes of a MIDI file, rounded to 1/``grid`` of a quarter, which is their least length.
+
+    Raises DataError, in one line that begins with the path.
 
     Where notes of one pitch overlap, a note-off ends the oldest; without a note-off, a note lasts to the end of its track.
     Meters whose measures are no multiple of the grid, such as 1/64, are ignored.
@@ -104,10 +106,10 @@ def read_midi(path: Path) -> Song:
         )
     if file.ticks_per_beat <= 0:
         raise DataError(f"{path}: counts time in SMPTE frames, not in beats; export it with ticks per beat")
-    return _song(path, file)
+    return _song(path, file, grid)
 
 
-def _song(path: Path, file: Any) -> Song:
+def _song(path: Path, file: Any, grid: int) -> Song:
     notes: list[PlayedNote] = []
     tracks: list[Track] = []
     moved = 0
@@ -116,9 +118,10 @@ def _song(path: Path, file: Any) -> Song:
         for channel, start, stop, pitch, velocity in _spans(messages):
             # a further channel of one MIDI track is a track of its own, numbered after those of the file
             number = channels.setdefault(channel, len(file.tracks) + len(tracks) + len(channels) if channels else index)
-            onset = _quarters(start, file)
-            moved += onset * file.ticks_per_beat != start
-            notes.append(PlayedNote(onset, max(_quarters(stop, file), onset + MIN_DURATION), pitch, velocity, number))
+            onset = _quarters(start, file, grid)
+            end = max(_quarters(stop, file, grid), onset + Fraction(1, grid))
+            moved += (onset * file.ticks_per_beat, end * file.ticks_per_beat) != (start, stop)
+            notes.append(PlayedNote(onset, end, pitch, velocity, number))
         tracks.extend(Track(number, _name(messages), _program(messages, channel)) for channel, number in channels.items())
         if len(notes) > MAX_NOTES:
             raise DataError(f"{path}: has more than {MAX_NOTES:,} notes; split it into shorter files")
@@ -131,7 +134,7 @@ def _song(path: Path, file: Any) -> Song:
         raise DataError(
             f"{path}: lasts {float(last):,.0f} quarters, at most {MAX_QUARTERS:,} are read; split it into shorter files"
         )
-    meters, keys = _signatures(file)
+    meters, keys = _signatures(file, grid)
     title = "" if tracks[0].track == 0 else _name(file.tracks[0])
     tempo = next((message.tempo for messages in file.tracks for message in messages if message.type == "set_tempo"), 0)
     return Song(
@@ -153,7 +156,9 @@ def _strikes(message: Any) -> bool:
 
 
 def _name(messages: Iterable[Any]) -> str:
-    return next((" ".join(message.name.split()) for message in messages if message.type == "track_name"), "")
+    """Return the name of a track in printable characters, which MusicXML can hold."""
+    name = next((message.name for message in messages if message.type == "track_name"), "")
+    return " ".join("".join(each if each.isprintable() else " " for each in name).split())
 
 
 def _program(messages: Iterable[Any], channel: int) -> int | None:
@@ -203,7 +208,7 @@ def _spans(messages: Iterable[Any]) -> Iterator[tuple[int, int, int, int, int]]:
             yield channel, start, ticks, pitch, velocity
 
 
-def _signatures(file: Any) -> tuple[tuple[Meter, ...], tuple[Key, ...]]:
+def _signatures(file: Any, grid: int) -> tuple[tuple[Meter, ...], tuple[Key, ...]]:
     """Return the meters of all tracks that lie on the grid, and all key signatures."""
     meters = {Fraction(0): Meter()}
     keys: dict[Fraction, Key] = {}
@@ -211,7 +216,7 @@ def _signatures(file: Any) -> tuple[tuple[Meter, ...], tuple[Key, ...]]:
         ticks = 0
         for message in messages:
             ticks += message.time
-            onset = _quarters(ticks, file)
+            onset = _quarters(ticks, file, grid)
             if message.type == "time_signature":
                 count, unit = message.numerator, message.denominator
                 length = Fraction(4 * count, unit)
@@ -227,8 +232,8 @@ _KEYS = {"Cb": -7, "Gb": -6, "Db": -5, "Ab": -4, "Eb": -3, "Bb": -2, "F": -1, "C
 _KEYS |= {"F#": 6, "C#": 7, "G#": 8, "D#": 9, "A#": 10}
 
 
-def _quarters(ticks: int, file: Any) -> Fraction:
-    return Fraction(round(Fraction(ticks * GRID, file.ticks_per_beat)), GRID)
+def _quarters(ticks: int, file: Any, grid: int) -> Fraction:
+    return Fraction(round(Fraction(ticks * grid, file.ticks_per_beat)), grid)
 
 
 def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
@@ -238,16 +243,19 @@ def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
     first = mido.MidiTrack()
     if bpm is not None:
         first.append(mido.MetaMessage("set_tempo", tempo=round(60e6 / bpm)))
-    if song.fifths is not None:
-        names = {fifths: name for name, fifths in _KEYS.items()}
-        first.append(mido.MetaMessage("key_signature", key=names[song.fifths]))
-    time = 0
+    names = {fifths: name for name, fifths in _KEYS.items()}
+    signs: list[tuple[Fraction, Any]] = []
+    for key in song.keys or (Key(Fraction(0), song.fifths),) if song.fifths is not None else ():
+        name = names[key.fifths + 3 * key.minor] + "m" * key.minor
+        signs.append((key.onset, mido.MetaMessage("key_signature", key=name)))
     for meter in song.meters:
-        signature = signature_of(meter)
-        ticks = round(meter.onset * TICKS_PER_QUARTER)
-        if signature:
-            first.append(mido.MetaMessage("time_signature", numerator=signature[0], denominator=signature[1], time=ticks - time))
-            time = ticks
+        if signature := signature_of(meter):
+            signs.append((meter.onset, mido.MetaMessage("time_signature", numerator=signature[0], denominator=signature[1])))
+    time = 0
+    for onset, message in sorted(signs, key=lambda sign: sign[0]):
+        ticks = round(onset * TICKS_PER_QUARTER)
+        first.append(message.copy(time=ticks - time))
+        time = ticks
     file.tracks.append(first)
     for number in sorted({note.track for note in song.notes}):
         events = []

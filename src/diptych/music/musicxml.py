@@ -17,7 +17,7 @@ from diptych.music.notes import LETTERS, Accidental, Note, accidentals_needed
 
 DIVISIONS = 48  # of a quarter: every time on the grid of MIDI files, and a 64th, is a whole number of them
 TYPES = ("breve", "whole", "half", "quarter", "eighth", "16th", "32nd", "64th")
-ACCIDENTALS: dict[Accidental, str] = {"s": "sharp", "f": "flat", "n": "natural"}
+ACCIDENTALS: dict[Accidental, str] = {"s": "sharp", "f": "flat", "n": "natural", "ss": "double-sharp", "ff": "flat-flat"}
 OCTAVE_SIZES = {1: "8", 2: "15"}
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 DOCTYPE = (

@@ -1,4 +1,4 @@
-"""Note-level metrics of read music against the reference: precision, recall and F1 of pitch and onset (mir_eval), by work.
+"""Note-level metrics of read music against the reference: precision, recall and F1 of pitch and onset (mir_eval).
 
 A note matches when its pitch is exact and its onset within 50 ms at 120 quarters per minute; each note matches once (MIREX).
 """
@@ -43,17 +43,20 @@ class NoteCounts:
 
 def count_matches(reference: System, estimated: System) -> NoteCounts:
     """Match the notes of one system, staff by staff, and count them."""
-    total = NoteCounts(systems=1)
-    for staff in range(len(reference.clefs)):
-        true = [note for note in reference.notes if note.staff == staff]
-        read = [note for note in estimated.notes if note.staff == staff]
-        matched = {index for index, _ in _matches(true, read, offsets=False)}
-        with_offset = _matches(true, read, offsets=True)
-        out_of_key = [k for k, note in enumerate(true) if note.alter != reference.key_alter_of(note)]
-        total += NoteCounts(
-            len(true), len(read), len(matched), len(with_offset), len(out_of_key), len(matched.intersection(out_of_key))
-        )
+    total = sum((count_staff(reference, estimated, staff) for staff in range(len(reference.clefs))), NoteCounts(systems=1))
     return total + NoteCounts(perfect=int(total.reference == total.estimated == total.matched))
+
+
+def count_staff(reference: System, estimated: System, staff: int) -> NoteCounts:
+    """Match the notes of one staff and count them."""
+    true = [note for note in reference.notes if note.staff == staff]
+    read = [note for note in estimated.notes if note.staff == staff]
+    matched = {index for index, _ in _matches(true, read, offsets=False)}
+    with_offset = _matches(true, read, offsets=True)
+    out_of_key = [k for k, note in enumerate(true) if note.alter != reference.key_alter_of(note)]
+    return NoteCounts(
+        len(true), len(read), len(matched), len(with_offset), len(out_of_key), len(matched.intersection(out_of_key))
+    )
 
 
 def _matches(true: list[Note], read: list[Note], *, offsets: bool) -> list[tuple[int, int]]:
@@ -89,9 +92,9 @@ METRICS: dict[str, Callable[[NoteCounts], float]] = {
 }
 
 
-def summarise(by_work: Mapping[str, NoteCounts]) -> dict[str, Estimate]:
-    """Return every metric over all systems, with a 95 % interval by leaving out each work in turn."""
-    rows = np.array([astuple(counts) for counts in by_work.values()], np.float64)
+def summarise(by_composer: Mapping[str, NoteCounts]) -> dict[str, Estimate]:
+    """Return every metric over all systems, with a 95 % interval by leaving out each composer, or each work, in turn."""
+    rows = np.array([astuple(counts) for counts in by_composer.values()], np.float64)
 
     def resampled(metric: Callable[[NoteCounts], float]) -> Statistic:
         return lambda drawn: metric(NoteCounts(*rows[drawn].sum(0)))

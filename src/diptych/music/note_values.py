@@ -11,7 +11,7 @@ from diptych.music.beams import COMPOUND, COMPOUND_SIXTEENTHS, SIMPLE
 from diptych.music.notes import Note
 
 WHOLE, HALF, QUARTER, EIGHTH = Fraction(4), Fraction(2), Fraction(1), Fraction(1, 2)
-THIRTY_SECOND, SIXTY_FOURTH = Fraction(1, 8), Fraction(1, 16)
+SIXTY_FOURTH, TWELFTH = Fraction(1, 16), Fraction(1, 12)
 BASES = [Fraction(8) / 2**k for k in range(8)]  # breve to 64th, in quarters
 VALUES = {base * (2 - Fraction(1, 2**dots)): (base, dots) for base in BASES for dots in (0, 1) if base > SIXTY_FOURTH or not dots}
 """Durations in quarters that one note can have: the value without dots, and the number of dots."""
@@ -55,12 +55,27 @@ def write_measure(
     before it, or takes the length of the chord that begins with it.
     """
     beat = beat if beat in THREEFOLD else SIMPLE
-    return [_valued(_filled(voice, length), length, beat, missing) for voice in _voices(_chords(notes, start, length)) or [[]]]
+    voices = [_printable(voice, length) for voice in _voices(_chords(notes, start, length))]
+    return [_valued(_filled(voice, length), length, beat, missing) for voice in voices or [[]]]
+
+
+def limit_voices(notes: Sequence[Note]) -> list[Note]:
+    """Shorten notes of one staff, as few as possible, so that they need no more than MAX_VOICES.
+
+    Where a note begins and no voice is free, the one in the voice nearest in pitch ends.
+    """
+    end = max((note.offset for note in notes), default=Fraction(0))
+    ends: dict[tuple[Fraction, int], Fraction] = {}
+    for voice in _voices(_chords(notes, Fraction(0), end)):
+        for event in voice:
+            for note in event.notes:
+                ends[event.onset, note.midi] = max(event.offset, ends.get((event.onset, note.midi), event.offset))
+    return [replace(note, duration=ends[note.onset, note.midi] - note.onset) for note in notes]
 
 
 def changed_notes(notes: Sequence[Note], start: Fraction, length: Fraction) -> list[Note]:
     """Return the notes of a measure that ``write_measure`` does not give their own length, since no voice is free for them."""
-    voices = _voices(_chords(notes, start, length))
+    voices = [_printable(voice, length) for voice in _voices(_chords(notes, start, length))]
     printed = {
         (event.onset + start, event.offset + start, note.midi) for voice in voices for event in voice for note in event.notes
     }
@@ -106,6 +121,31 @@ def _height(event: Event) -> float:
     return sum(note.midi for note in event.notes) / len(event.notes)
 
 
+def _printable(voice: Sequence[Event], length: Fraction) -> list[Event]:
+    """Move the times of a voice that have no values: to 64ths, or to twelfths in quarters where an onset needs triplets.
+
+    A chord that would have no time left joins the next one.
+    """
+    odd = {event.onset // 1 for event in voice if (event.onset / SIXTY_FOURTH).denominator != 1}
+
+    def near(time: Fraction, quarter: int) -> Fraction:
+        unit = TWELFTH if quarter in odd else SIXTY_FOURTH
+        return min(round(time / unit) * unit, length)
+
+    found: list[Event] = []
+    times = [(near(event.onset, event.onset // 1), near(event.offset, -(-event.offset // 1) - 1)) for event in voice]
+    waiting: tuple[Note, ...] = ()
+    for index, (event, (onset, offset)) in enumerate(zip(voice, times, strict=True)):
+        offset = min(offset, times[index + 1][0]) if index + 1 < len(times) else offset
+        notes = (*waiting, *(note for note in event.notes if note.midi not in {other.midi for other in waiting}))
+        waiting = notes if offset <= onset else ()
+        if offset > onset:
+            found.append(replace(event, onset=onset, duration=offset - onset, notes=notes))
+    if waiting and found:
+        found[-1] = replace(found[-1], notes=(*found[-1].notes, *waiting))
+    return found
+
+
 def _filled(voice: Sequence[Event], length: Fraction) -> list[Event]:
     """Put rests in the gaps of a voice."""
     found: list[Event] = []
@@ -145,7 +185,7 @@ def _triplets(times: set[Fraction], length: Fraction, beat: Fraction, missing: F
 
     def search(start: Fraction, size: Fraction) -> Iterator[tuple[Fraction, Fraction]]:  # within a block of time
         inner = [time - start for time in times if start < time < start + size]
-        odd = [time for time in inner if (time / THIRTY_SECOND).denominator != 1]
+        odd = [time for time in inner if (time / SIXTY_FOURTH).denominator != 1]
         if not odd:
             return
         half = size / 2

@@ -8,8 +8,8 @@ from fractions import Fraction
 from itertools import accumulate, pairwise
 from typing import Literal
 
-Accidental = Literal["", "s", "f", "n"]
-"""A printed accidental as MEI abbreviates it: none, sharp, flat, natural."""
+Accidental = Literal["", "s", "f", "n", "ss", "ff"]
+"""A printed accidental as MEI abbreviates it: none, sharp, flat, natural, and the double ones, which rolls do not show."""
 
 ALTERS: dict[Accidental, int] = {"s": 1, "f": -1, "n": 0}
 SEMITONES = (0, 2, 4, 5, 7, 9, 11)  # from C up to C D E F G A B
@@ -100,7 +100,7 @@ def accidentals_needed(notes: Iterable[tuple[int, int, int, int]], fifths: int) 
 
     An accidental is valid for its step, octave and staff until the end of the measure.
     """
-    names: dict[int, Accidental] = {alter: mark for mark, alter in ALTERS.items()}
+    names: dict[int, Accidental] = {2: "ss", -2: "ff", **{alter: mark for mark, alter in ALTERS.items()}}
     state: dict[tuple[int, int, int], int] = {}
     for measure, staff, step, alter in notes:
         here = measure, staff, step

@@ -15,11 +15,11 @@ from diptych.music.staves import measures_of
 
 TICK = Fraction(1, GRID)
 DIVISIONS = {
-    SIMPLE: {1: 0.0, 2: 0.5, 4: 1.0, 3: 1.2, 8: 2.5, 6: 2.5},
-    COMPOUND: {1: 0.0, 3: 0.5, 6: 1.0, 2: 1.2, 12: 2.5, 4: 2.5},
+    SIMPLE: {1: 0.0, 2: 0.5, 4: 1.0, 3: 1.2, 8: 2.5, 6: 2.5, 16: 4.0},
+    COMPOUND: {1: 0.0, 3: 0.5, 6: 1.0, 2: 1.2, 12: 2.5, 4: 2.5, 24: 4.0},
 }
 """Equal parts of a beat, and what each costs, in ticks of error, beside a simpler one."""
-SIXTEENTH, TRIPLET, THIRTY_SECOND = Fraction(1, 4), Fraction(1, 3), Fraction(1, 8)
+SIXTEENTH, TRIPLET, THIRTY_SECOND, SIXTY_FOURTH = Fraction(1, 4), Fraction(1, 3), Fraction(1, 8), Fraction(1, 16)
 MAX_GAP = Fraction(1, 4)  # of the time to the next onset: a shorter gap before it is articulation, not a rest
 MAX_DETACHED_GAP = Fraction(1, 2)  # the same in a track that is played detached
 DETACHED = 0.85  # a track is where half of its notes sound for less than this share of the time to the next onset
@@ -64,7 +64,7 @@ def quantize(song: Song) -> Quantized:
 
 
 def _is_printable(time: Fraction) -> bool:
-    return _is_straight(time) or (time / (TRIPLET / 2)).denominator == 1
+    return (time / SIXTY_FOURTH).denominator == 1 or (time / (TRIPLET / 2)).denominator == 1
 
 
 def _is_straight(time: Fraction) -> bool:

@@ -16,6 +16,7 @@ from diptych.extras import extra
 from diptych.music.engrave import UNITS_PER_SPACE, Engraving, Measure
 from diptych.music.layout import CLEF_X, KEY_SPACING, KEY_X, Layout
 from diptych.music.notes import Accidental
+from diptych.music.print_styles import PLAIN, PrintStyle
 from diptych.music.roll import key_position
 
 TIE_LEAD, TIE_OVERHANG = 1.5, 1.5  # staff spaces: of a tie in front of the first note, and behind the last bar line
@@ -28,16 +29,18 @@ CLEF_LINES = {"G2": -2, "G2_8": -2, "F4": 2, "C3": 0, "C4": 2, "C1": -4}  # posi
 
 
 def draw_sheet(
-    engraving: Engraving, measures: Sequence[Measure], layout: Layout, quarter_width: int, before: Measure | None = None
+    engraving: Engraving,
+    measures: Sequence[Measure],
+    layout: Layout,
+    quarter_width: int,
+    before: Measure | None = None,
+    style: PrintStyle = PLAIN,
 ) -> Sheet:
     """Draw whole measures of one engraving as a picture of one system, (layout.height, layout.width), 255 white.
 
     Ties out of the last measure end behind its bar line, and ties from the measure ``before`` begin in front of the first note.
     """
-    svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "width": str(layout.width), "height": str(layout.height)})
-    svg.extend(engraving.glyphs)
-    ink = ET.SubElement(svg, "g", {"color": "black", "stroke": "black"})
-    glyph_ids = {g.get("id", "").split("-")[0]: g.get("id", "") for defs in engraving.glyphs for g in defs}
+    svg, ink, glyph_ids = _canvas(engraving.glyphs, layout)
     downbeats = layout.downbeat_columns([measure.length for measure in measures], quarter_width)
     places = [
         downbeat - measure.downbeat_x * layout.space / UNITS_PER_SPACE
@@ -61,13 +64,29 @@ def draw_sheet(
     first = measures[0]
     for staff, clef in enumerate(first.clefs):
         _draw_header(ink, clef, first.fifths, staff, layout, glyph_ids)
-    pixels = _raster(svg)
+    pixels = _raster(svg, layout, style.size)
     for staff in range(layout.staves):
-        pixels[layout.line_rows(staff)] = 0
+        lines = layout.line_rows(staff)
+        pixels[lines] = np.minimum(pixels[lines], style.gray)
         for downbeat in downbeats[1:]:
-            lines = layout.line_rows(staff)
-            pixels[lines[0] : lines[-1] + 1, layout.barline_column(downbeat)] = 0
+            bar = pixels[lines[0] : lines[-1] + 1, layout.barline_column(downbeat)]
+            np.minimum(bar, style.gray, out=bar)
     return pixels
+
+
+def draw_header(glyphs: Sequence[ET.Element], clef: str, layout: Layout, fifths: int = 0) -> Sheet:
+    """Draw a clef and a key on the first of a system's staves, without lines."""
+    svg, ink, glyph_ids = _canvas(glyphs, layout)
+    _draw_header(ink, clef, fifths, 0, layout, glyph_ids)
+    return _raster(svg, layout, 1.0)
+
+
+def _canvas(glyphs: Sequence[ET.Element], layout: Layout) -> tuple[ET.Element, ET.Element, dict[str, str]]:
+    """Return an empty drawing, the group in it that is drawn on, and the ids of glyphs by their SMuFL codes."""
+    svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "width": str(layout.width), "height": str(layout.height)})
+    svg.extend(glyphs)
+    ink = ET.SubElement(svg, "g", {"color": "black", "stroke": "black"})
+    return svg, ink, {g.get("id", "").split("-")[0]: g.get("id", "") for defs in glyphs for g in defs}
 
 
 def _place(ink: ET.Element, group: ET.Element, x: float, middle: int, staff: int, layout: Layout) -> None:
@@ -134,7 +153,13 @@ def _draw_header(ink: ET.Element, clef: str, fifths: int, staff: int, layout: La
         stamp(KEY_GLYPHS[accidental], KEY_X + index * KEY_SPACING, key_position(accidental, index, clef))
 
 
-def _raster(svg: ET.Element) -> Sheet:
+def _raster(svg: ET.Element, layout: Layout, size: float) -> Sheet:
+    """Rasterize at a multiple of the layout's size, and scale the picture to it."""
     resvg = extra("resvg_py", "music", "music")
-    png = bytes(resvg.svg_to_bytes(svg_string=ET.tostring(svg, encoding="unicode"), background="white"))
-    return np.array(Image.open(io.BytesIO(png)).convert("L"))
+    width = round(layout.width * size)
+    svg.set("viewBox", f"0 0 {layout.width} {layout.height}")
+    png = bytes(resvg.svg_to_bytes(svg_string=ET.tostring(svg, encoding="unicode"), background="white", width=width))
+    picture = Image.open(io.BytesIO(png)).convert("L")
+    if picture.size != (layout.width, layout.height):
+        picture = picture.resize((layout.width, layout.height), Image.Resampling.LANCZOS)
+    return np.array(picture)

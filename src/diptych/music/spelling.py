@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
 from diptych.errors import DataError
-from diptych.music.midi import PlayedNote
+from diptych.music.midi import Key, PlayedNote, Song
 from diptych.music.notes import SEMITONES, Note
 
 
@@ -20,20 +21,76 @@ def estimate_key(notes: Iterable[PlayedNote]) -> int:
     return max(scales, key=lambda fifths: (sum(weights[pitch] for pitch in scales[fifths]), -abs(fifths)))
 
 
+def keys_of(song: Song) -> tuple[Key, ...]:
+    """Return the keys of a song: those of its file, or the one that is estimated from its notes."""
+    known = song.keys or ((Key(Fraction(0), song.fifths),) if song.fifths is not None and abs(song.fifths) <= 7 else ())
+    return known or (Key(Fraction(0), estimate_key(song.notes)),)
+
+
+def key_at(time: Fraction, keys: Sequence[Key]) -> Key:
+    """Return the key at a time; the first one holds before it begins too."""
+    return keys[max(bisect_right(keys, time, key=lambda key: key.onset) - 1, 0)]
+
+
+def spell_notes(notes: Sequence[PlayedNote], keys: Sequence[Key], *, doubles: bool = False) -> list[tuple[int, int]]:
+    """Return staff step and alteration of each note, from its context and the key signature.
+
+    Every pitch class that sounds nearby votes, as often as it sounds, for the name that the note has if it is the tonic (first
+    stage of ps13s1: Meredith, The ps13 pitch spelling algorithm, Journal of New Music Research 2006). Mode and modulations need
+    not be known. Tonics have names near the key signature. Without ``doubles``, which rolls cannot show, a note whose name has
+    a double accidental gets a plain one.
+    """
+    found: list[tuple[int, int]] = []
+    counts = [0] * 12
+    ahead = 0
+    for index, note in enumerate(notes):
+        while ahead < min(index + CONTEXT_AFTER, len(notes)):
+            counts[notes[ahead].pitch % 12] += 1
+            ahead += 1
+        if index > CONTEXT_BEFORE:
+            counts[notes[index - CONTEXT_BEFORE - 1].pitch % 12] -= 1
+        fifths = key_at(note.onset, keys).fifths
+        votes: dict[int, int] = {}
+        for pitch, count in enumerate(counts):
+            tonic = _near(pitch, fifths - 3)
+            count += KEY_WEIGHT * (-1 <= tonic - fifths <= 5)
+            if count:
+                tonal = tonic + INTERVALS[(note.pitch - pitch) % 12]
+                votes[tonal] = votes.get(tonal, 0) + count
+        tonal = max(votes, key=lambda name: (votes[name], -abs(name - fifths - 2)))
+        found.append(_placed(note.pitch, tonal, 1 + doubles) or spell(note.pitch, fifths))
+    return found
+
+
+CONTEXT_BEFORE, CONTEXT_AFTER = 10, 20  # notes
+KEY_WEIGHT = 1  # further votes of each note of the key's scale, which decide where little else sounds
+INTERVALS = (0, -5, 2, -3, 4, -1, 6, 1, -4, 3, -2, 5)
+"""The name of each number of semitones over a tonic, as a distance on the line of fifths: minor second, major second ..."""
+
+
 def spell(pitch: int, fifths: int, minor: bool = False) -> tuple[int, int]:
-    """Return the staff step of a MIDI pitch and its alteration (-1, 0 or 1) in a key.
+    """Return the staff step of a MIDI pitch and its alteration (-1, 0 or 1) in a key, without a context.
 
     Names come from twelve neighbours on the line of fifths. In C major they are the key's own notes, E flat, B flat, F sharp, C
     sharp and G sharp, the leading note of A minor; in A minor D sharp takes the place of E flat.
     """
     lowest = fifths - (2 if minor else 3)
     for nearness in (range(lowest, lowest + 12), range(-8, 13)):
-        for tonal in nearness:  # -1 is F, 0 C, 1 G
-            letter, alter = (4 * tonal) % 7, (tonal + 1) // 7
-            if (7 * tonal - pitch) % 12 == 0 and abs(alter) <= 1:
-                octave = (pitch - SEMITONES[letter] - alter) // 12 - 1
-                return 7 * octave + letter, alter
+        for tonal in nearness:
+            if (7 * tonal - pitch) % 12 == 0 and (found := _placed(pitch, tonal)):
+                return found
     raise AssertionError(pitch)  # unreachable: every pitch has a name between F flat and B sharp
+
+
+def _near(pitch: int, lowest: int) -> int:
+    """Return the name of a pitch among twelve neighbours on the line of fifths, on which -1 is F, 0 C and 1 G."""
+    return (7 * pitch - lowest) % 12 + lowest
+
+
+def _placed(pitch: int, tonal: int, most: int = 1) -> tuple[int, int] | None:
+    """Return staff step and alteration of a pitch under its name on the line of fifths, or None where it is altered by more."""
+    letter, alter = (4 * tonal) % 7, (tonal + 1) // 7
+    return (7 * ((pitch - SEMITONES[letter] - alter) // 12 - 1) + letter, alter) if abs(alter) <= most else None
 
 
 def separate_steps(notes: Iterable[Note]) -> list[Note]:

@@ -11,11 +11,12 @@ from statistics import fmean
 
 from diptych.errors import DataError
 from diptych.music.layout import QUARTER_WIDTHS, SYSTEM_WIDTH, Layout
-from diptych.music.midi import Meter, PlayedNote, Song
+from diptych.music.midi import Key, Meter, PlayedNote, Song
 from diptych.music.notes import CLEFS, Note, System, with_accidentals, without_overlaps
-from diptych.music.spelling import estimate_key, separate_steps, spell
+from diptych.music.spelling import key_at, keys_of, separate_steps, spell_notes
 
 MIN_NARROW_GAP = Fraction(1, 3)  # of onsets in quarters; closer ones need wide quarters
+MIN_NARROW_DURATION = Fraction(1, 12)  # of notes in quarters, the width of an onset where a quarter is narrow
 TREBLE, BASS = "G2", "F4"
 MIDDLE_C = 60
 
@@ -28,16 +29,19 @@ def to_systems(song: Song, layout: Layout) -> list[System]:
     DataError where such notes begin together, where a measure is longer than a system, or where it has a note that is too far
     from its staff in every clef.
     """
-    fifths = song.fifths if song.fifths is not None and abs(song.fifths) <= 7 else estimate_key(song.notes)
+    keys = keys_of(song)
     usual = (TREBLE, BASS) if layout.staves == 2 else (_clef(song.notes),)
-    notes = _staved(song, fifths, layout.staves)  # by onset
+    notes = _staved(song, keys, layout.staves)  # by onset
     bars, beats = _bars(song)
+    signatures = [key_at(bar, keys).fifths for bar in bars[:-1]]
     found: list[System] = []
     held: list[Note] = []  # notes that go on after the systems so far
     index = 0
     while index < len(bars) - 1:
         near = notes[_first(notes, bars[index]) : _first(notes, bars[min(index + SYSTEM_WIDTH, len(bars) - 1)])]
-        alike = next((k for k, beat in enumerate(beats[index : index + SYSTEM_WIDTH]) if beat != beats[index]), SYSTEM_WIDTH)
+        fifths = signatures[index]
+        same = zip(beats[index : index + SYSTEM_WIDTH], signatures[index:], strict=False)
+        alike = next((k for k, each in enumerate(same) if each != (beats[index], fifths)), SYSTEM_WIDTH)
         taken, quarter_width = _fitting(bars[index : index + alike + 1], near, layout)
         if not taken:
             length = bars[index + 1] - bars[index]
@@ -69,7 +73,7 @@ def _clef(notes: Sequence[PlayedNote]) -> str:
     return TREBLE if mean >= MIDDLE_C - 3 else BASS
 
 
-def _staved(song: Song, fifths: int, staves: int) -> list[Note]:
+def _staved(song: Song, keys: Sequence[Key], staves: int) -> list[Note]:
     """Spell every note and put it on its staff, by track where two tracks have notes, else by side of middle C.
 
     No pitch sounds twice at once on a staff.
@@ -81,9 +85,8 @@ def _staved(song: Song, fifths: int, staves: int) -> list[Note]:
         else None
     )
     lines: dict[tuple[int, int], list[Note]] = {}
-    for note in song.notes:
+    for note, (step, alter) in zip(song.notes, spell_notes(song.notes, keys), strict=True):
         staff = int(note.pitch < MIDDLE_C if lower is None else note.track == lower) if staves == 2 else 0
-        step, alter = spell(note.pitch, fifths)
         line = lines.setdefault((staff, note.pitch), [])
         line.append(Note(note.onset, staff, step, alter, note.end - note.onset, "", note.velocity))
     return sorted(note for line in lines.values() for note in without_overlaps(line))
@@ -154,7 +157,7 @@ def _fitting(bars: Sequence[Fraction], notes: Sequence[Note], layout: Layout) ->
 def _width(notes: Sequence[Note], lengths: Sequence[Fraction], layout: Layout) -> int:
     """Choose the narrow quarter, unless onsets are too close for it and the wide one fits."""
     times = sorted({note.onset for note in notes})
-    close = any(b - a < MIN_NARROW_GAP for a, b in pairwise(times))
+    close = any(b - a < MIN_NARROW_GAP for a, b in pairwise(times)) or any(note.duration < MIN_NARROW_DURATION for note in notes)
     return QUARTER_WIDTHS[1] if close and layout.fits(lengths[:1], QUARTER_WIDTHS[1]) else QUARTER_WIDTHS[0]
 
 
@@ -170,10 +173,11 @@ def to_song(found: Iterable[System]) -> Song:
     sounding: dict[tuple[int, int], int] = {}
     """The index in ``notes`` of the last note of each pitch on each track."""
     meters: list[Meter] = []
+    keys: list[Key] = []
     start = Fraction(0)
-    fifths = None
     for system in found:
-        fifths = system.fifths if fifths is None else fifths
+        if not keys or keys[-1].fifths != system.fifths:
+            keys.append(Key(start, system.fifths))
         for begin, length in zip(system.measure_starts, system.measures, strict=False):
             if not meters or (meters[-1].length, meters[-1].beat) != (length, system.beat):
                 meters.append(Meter(start + begin, length, system.beat))
@@ -186,7 +190,8 @@ def to_song(found: Iterable[System]) -> Song:
                 sounding[played.pitch, played.track] = len(notes)
                 notes.append(played)
         start += system.measure_starts[-1]
-    return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), tuple(meters), fifths)
+    fifths = keys[0].fifths if keys else None
+    return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), tuple(meters), fifths, keys=tuple(keys))
 
 
 def count_changed(song: Song, found: Iterable[System]) -> int:

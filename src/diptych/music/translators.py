@@ -12,6 +12,7 @@ from typing import Literal
 from diptych.errors import ConfigError
 from diptych.music.layout import Layout
 
+KNOWN_CLEFS = ("G2", "G2_8", "F4")  # that the shipped reader was trained on
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 

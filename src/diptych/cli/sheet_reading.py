@@ -1,0 +1,89 @@
+"""Parts of `diptych music`: read a sheet through a translator, and write what was read as MIDI or as a score."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+LAYOUTS = {"staff": 1, "grand": 2}
+
+
+def read(args: argparse.Namespace) -> int:
+    """Sheet music to MIDI."""
+    from diptych.cli.console import notes
+    from diptych.data.formats import read_pixels, write_pixels
+    from diptych.errors import ConfigError
+    from diptych.music.notes import CLEFS
+    from diptych.music.pages import by_page, layout_by_size, unstacked
+    from diptych.music.reading import MIN_CONFIDENCE, certainty, check_legible, show_reading, unknown_clef_message
+    from diptych.music.translators import KNOWN_CLEFS, builtin
+
+    if args.clef and args.clef not in CLEFS:
+        raise ConfigError(f"--clef must be one of {', '.join(CLEFS)}, found {args.clef!r}")
+    pixels = read_pixels(args.sheet)
+    layout = layout_by_size(args.sheet, pixels, LAYOUTS[args.layout], "sheet")
+    known = () if args.snapshot else KNOWN_CLEFS
+    if args.clef and known and args.clef not in known:
+        raise ConfigError(unknown_clef_message("--clef: the sheet", args.clef, known))
+    rows = [pixels[top : top + layout.height, :, 0] for top in range(0, len(pixels), layout.height)]
+    seen = check_legible(args.sheet, rows, layout, () if args.clef else known)
+    translate = translator(args.snapshot or builtin("read", layout), args.device, "read")
+    roll = by_page(pixels, layout, translate)
+    found = unstacked(roll, layout, clef=args.clef)
+    if args.report:
+        write_pixels(args.report, show_reading(rows, found, layout))
+    for index, (system, legible) in enumerate(zip(found, seen, strict=False)):
+        strength = certainty(roll[index * layout.height : (index + 1) * layout.height], system, layout)
+        confidence = min(legible.confidence, float(strength.mean()) if len(strength) else 1.0)
+        if confidence < MIN_CONFIDENCE:
+            notes.print(f"system {index + 1}: confidence {confidence:.2f}; compare what was read with the sheet", soft_wrap=True)
+    return write_song(args, roll, args.sheet, args.clef)
+
+
+def write_song(args: argparse.Namespace, picture: Any, path: Path, clef: str = "") -> int:
+    """Read a roll and write it as MIDI, or as a score where the file's suffix asks for one."""
+    from diptych.cli.console import console
+    from diptych.errors import DataError
+    from diptych.files import write_atomic
+    from diptych.music.midi import midi_bytes
+    from diptych.music.pages import layout_by_size, unstacked
+    from diptych.music.staves import to_song
+
+    layout = layout_by_size(path, picture, LAYOUTS[args.layout], "roll")
+    found = unstacked(picture, layout, clef=clef)
+    if not found:
+        raise DataError(f"{path}: shows no notes; a picture that diptych made holds them where its layout has them")
+    song = to_song(found)
+    if args.out.suffix.lower() in (".mid", ".midi"):
+        write_atomic(args.out, midi_bytes(song, args.tempo))
+    else:
+        from diptych.music.arrangement import arrange
+        from diptych.music.musicxml import to_musicxml
+        from diptych.music.score_pages import write_score
+
+        write_score(args.out, to_musicxml(arrange(replace(song, bpm=args.tempo), args.layout)))
+    console.print(f"{sum(len(system.notes) for system in found):,} notes into {args.out}", soft_wrap=True)
+    return 0
+
+
+def translator(path: Path, device: str, task: Literal["read", "draw"]) -> Any:
+    """A snapshot's function from pictures to pictures, of its direction that does the task. Raises ConfigError without one."""
+    from diptych.errors import ConfigError
+    from diptych.inference.translator import Translator
+    from diptych.music.pages import CHANNELS
+    from diptych.snapshot import Snapshot
+
+    snapshot = Snapshot.load(path)
+    source, target = ("sheet", "roll") if task == "read" else ("roll", "sheet")
+    found = []
+    for direction in snapshot.generators:
+        loaded = Translator(snapshot, direction, device=device)
+        found.append(f"{loaded.source.channels} channel(s) to {loaded.target.channels}")
+        if (loaded.source.channels, loaded.target.channels) == (CHANNELS[source], CHANNELS[target]):
+            return loaded.pixels
+    raise ConfigError(
+        f"{path}: translates {' and '.join(found)}; to {task}, {CHANNELS[source]} of a {source} become {CHANNELS[target]} of a "
+        f"{target}: give a snapshot that `diptych train music-{task}` wrote"
+    )
