@@ -50,7 +50,8 @@ def make(folders: dict[str, Path], tmp_path: Path) -> Make:
     def build(protocol: Protocol | None = None, **options: object) -> tuple[Study, str]:
         models = {name: folders[name] for name in ("one", "two")}
         rules = protocol or Protocol(practice=2, trials=4, show_ms=1)
-        study, token, _ = new_study(tmp_path / "study", folders["real"], models, rules, **options)  # type: ignore[arg-type]
+        real = None if rules.kind == "compare" else folders["real"]
+        study, token, _ = new_study(tmp_path / "study", real, models, rules, **options)  # type: ignore[arg-type]
         return study, token
 
     return build

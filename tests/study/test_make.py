@@ -134,3 +134,36 @@ def test_a_folder_holds_one_study(make):
         Study.load(study.folder)
     with pytest.raises(ConfigError, match="holds no study; make one with diptych study new"):
         Study.load(study.folder / "pictures")
+
+
+def test_a_folder_with_other_files_is_left_alone(folders, tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "secrets.json").write_text("mine")
+    with pytest.raises(ConfigError, match="s: is not an empty folder; choose another"):
+        new_study(tmp_path / "s", folders["real"], {"one": folders["one"]}, SMALL)
+    assert [(file.name, file.read_text()) for file in (tmp_path / "s").iterdir()] == [("secrets.json", "mine")]
+
+
+def test_inputs_are_kept_beside_the_pictures_and_must_cover_them(folders, tmp_path):
+    protocol = Protocol(practice=1, trials=2, catch=2, same_input=True, inputs=True)
+    few = without(folders["two"], tmp_path / "few", "p03.png")
+    with pytest.raises(ConfigError, match="--show-inputs: no input is called p03"):
+        new_study(tmp_path / "s", folders["real"], {"one": folders["one"]}, protocol, inputs=few)
+    assert not (tmp_path / "s").exists()
+    shown = folders["real"]  # an input may equal a real picture, as where a filter is learned
+    study, _, _ = new_study(tmp_path / "s", folders["real"], {"one": folders["one"]}, protocol, inputs=shown)
+    assert len(study.named("input")) == 12 and len({study.file(id).stat().st_size for id in study.pictures}) == 1
+    without_them, _, _ = new_study(tmp_path / "t", folders["real"], {"one": folders["one"]}, SMALL, inputs=folders["two"])
+    assert without_them.named("input") == {}
+
+
+def test_comparisons_need_no_real_pictures(folders, tmp_path):
+    models = {name: folders[name] for name in ("one", "two")}
+    study, _, _ = new_study(tmp_path / "s", None, models, Protocol("compare", practice=0, trials=4, catch=1))
+    assert study.named("real") == {} and len(study.named("catch")) == 10 and Study.load(study.folder) == study
+    with pytest.raises(ConfigError, match="--protocol compare shows what methods made and no real pictures; leave --real out"):
+        new_study(tmp_path / "t", folders["real"], models, Protocol("compare"))
+    with pytest.raises(ConfigError, match="--protocol pairs needs real pictures; give --real DIR"):
+        new_study(tmp_path / "t", None, models, SMALL)
+    with pytest.raises(ConfigError, match="--protocol compare needs at least 2 methods, found 1"):
+        new_study(tmp_path / "t", None, {"one": folders["one"]}, Protocol("compare"))

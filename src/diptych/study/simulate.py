@@ -27,12 +27,16 @@ SESSION = "diptych-study"
 
 @dataclass
 class Browser:
-    """What a browser keeps of a study: the address, and the session. A request that fails is sent again, as the page does."""
+    """What a browser keeps of a study: the address, and the session. A request that fails is sent again, as the page does.
+
+    ``via`` is the host and port of a proxy to send requests through, None for the address itself.
+    """
 
     url: str
     session: str = ""
     patience: float = 30.0  # seconds
     timings: list[float] = field(default_factory=list)
+    via: tuple[str, int] | None = None
 
     def call(self, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, Any]:
         """One request; returns the status and the decoded JSON, or bytes. Raises ConfigError when the server does not answer."""
@@ -54,9 +58,9 @@ class Browser:
         """One request that is not repeated. Raises OSError or HTTPException when it fails."""
         parts = urlsplit(self.url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        connection = kind(parts.netloc, timeout=10)
+        connection = kind(*(self.via or (parts.hostname or "", parts.port)), timeout=10)
         try:
-            headers = {"Cookie": f"{SESSION}={self.session}", "Origin": f"{parts.scheme}://{parts.netloc}"}
+            headers = {"Cookie": f"{SESSION}={self.session}", "Origin": f"{parts.scheme}://{parts.netloc}", "Host": parts.netloc}
             if body is None:
                 connection.request("GET", path, headers=headers)
             else:
