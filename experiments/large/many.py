@@ -2,10 +2,10 @@
 
     python experiments/large/many.py WORK [--files 200000] [--kills 3] [--every 120]
 
-WORK is an empty folder. The inputs are links to 100 small pictures and the network is tiny, so that what is measured is everything
+WORK is an empty folder. Inputs are links to 100 small pictures and the network is tiny, so that what is measured is everything
 around it. The command is ended by SIGKILL every so many seconds, as often as asked for, and given again. Printed are the resident
-memory along the way, the seconds from each start to its first new result, and at the end the results that are missing, and those that
-were finished twice.
+memory along the way, the seconds from each start to its first new result, and at the end the results that are missing, and those
+that were finished twice.
 """
 
 from __future__ import annotations
@@ -64,8 +64,12 @@ def resident(process: subprocess.Popen[bytes]) -> int:
 
 def lines_of(work: Path) -> int:
     """The lines of the record so far: two for each result."""
-    path = work / "out" / ".diptych-translations.jsonl"
-    return sum(chunk.count(b"\n") for chunk in iter(lambda f=open(path, "rb"): f.read(2**20), b"")) if path.exists() else 0
+    path, count = work / "out" / ".diptych-translations.jsonl", 0
+    if path.exists():
+        with open(path, "rb") as file:
+            while chunk := file.read(2**20):
+                count += chunk.count(b"\n")
+    return count
 
 
 def run(work: Path, seconds: float | None) -> bool:
