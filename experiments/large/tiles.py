@@ -9,7 +9,7 @@ overlap 96      each tile with 96 pixels around it, cut off afterwards
 KIN             statistics of each tile, smoothed over 3 x 3 tiles (Ho et al. 2022, arXiv 2208.08739; here with a constant kernel)
 interpolated    statistics of each tile, interpolated for each pixel between the centres of tiles (Ho et al. 2024, as in their
                 Dense Normalization, arXiv 2407.04245)
-sampled         the statistics of some windows together, then windows with margins (`--norms sampled`)
+sampled         the statistics of some windows together, then windows with margins (`--sample-norms`)
 stages          the statistics of the whole image (`diptych translate`)
 
 Errors are absolute differences to the whole image in one call, in levels of 255. The seam error is how much the step from the

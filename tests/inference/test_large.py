@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from tests.inference.test_calibration import snapshot
 
 from diptych.cli import main
 from diptych.data import large_files, pillow_images
@@ -17,6 +16,7 @@ from diptych.inference.batch import plan, translate_files
 from diptych.inference.manifest import Manifest
 from diptych.inference.translator import Translator
 from diptych.pixels import Domain
+from tests.inference.test_norm_statistics import snapshot
 
 SIZE = (110, 131)
 

@@ -10,7 +10,7 @@ from diptych.cli import main
 from diptych.inference import manifest as module
 from diptych.inference.manifest import NAME, Job, Manifest, left_to_do, share_of
 from diptych.pixels import Domain
-from tests.inference.test_calibration import snapshot
+from tests.inference.test_norm_statistics import snapshot
 
 MADE_BY = {"snapshot_sha256": "5" * 64, "direction": "a2b"}
 

@@ -11,7 +11,7 @@ from PIL import Image
 from diptych.inference.rows import TranslateRows
 from diptych.inference.translator import Translator
 from diptych.pixels import Domain
-from tests.inference.test_calibration import snapshot
+from tests.inference.test_norm_statistics import snapshot
 
 
 def pictures(folder, count):
