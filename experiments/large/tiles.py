@@ -121,6 +121,7 @@ def main() -> None:
     parser.add_argument("--direction", default="a2b")
     parser.add_argument("--crop", type=int, nargs=4, metavar=("TOP", "LEFT", "HEIGHT", "WIDTH"))
     parser.add_argument("--pictures", type=Path, help="write what each way gives into this folder, as JPEG")
+    parser.add_argument("--ways", nargs="+", help="only these ways")
     args = parser.parse_args()
     trained = Snapshot.load(args.snapshot)
     source, _ = trained.domains(args.direction)
@@ -144,7 +145,7 @@ def main() -> None:
         ways["sampled"] = lambda: translate.by_windows(image)[0]
     print(f"{args.snapshot.name} {args.direction}, {image.shape[0]} x {image.shape[1]}, mode {translate.mode}")
     print(f"{'way':14} {'mean':>8} {'99 %':>8} {'greatest':>9} {'seams':>8} {'seconds':>8}   in levels of 255")
-    for name, way in ways.items():
+    for name, way in ((name, way) for name, way in ways.items() if not args.ways or name in args.ways):
         began = time.perf_counter()
         out = way()
         seconds = time.perf_counter() - began
