@@ -9,7 +9,7 @@ overlap 96      each tile with 96 pixels around it, cut off afterwards
 KIN             statistics of each tile, smoothed over 3 x 3 tiles (Ho et al. 2022, arXiv 2208.08739; here with a constant kernel)
 interpolated    statistics of each tile, interpolated for each pixel between the centres of tiles (Ho et al. 2024, as in their
                 Dense Normalization, arXiv 2407.04245)
-sampled         the statistics of some windows together, then windows with margins (`--norms sampled`)
+sampled         the statistics of some windows together, then windows with margins (`--sample-norms`)
 stages          the statistics of the whole image (`diptych translate`)
 
 Errors are absolute differences to the whole image in one call, in levels of 255. The seam error is how much the step from the
@@ -121,6 +121,7 @@ def main() -> None:
     parser.add_argument("--direction", default="a2b")
     parser.add_argument("--crop", type=int, nargs=4, metavar=("TOP", "LEFT", "HEIGHT", "WIDTH"))
     parser.add_argument("--pictures", type=Path, help="write what each way gives into this folder, as JPEG")
+    parser.add_argument("--ways", nargs="+", help="only these ways")
     args = parser.parse_args()
     trained = Snapshot.load(args.snapshot)
     source, _ = trained.domains(args.direction)
@@ -144,7 +145,7 @@ def main() -> None:
         ways["sampled"] = lambda: translate.by_windows(image)[0]
     print(f"{args.snapshot.name} {args.direction}, {image.shape[0]} x {image.shape[1]}, mode {translate.mode}")
     print(f"{'way':14} {'mean':>8} {'99 %':>8} {'greatest':>9} {'seams':>8} {'seconds':>8}   in levels of 255")
-    for name, way in ways.items():
+    for name, way in ((name, way) for name, way in ways.items() if not args.ways or name in args.ways):
         began = time.perf_counter()
         out = way()
         seconds = time.perf_counter() - began

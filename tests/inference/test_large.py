@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from tests.inference.test_calibration import snapshot
 
 from diptych.cli import main
 from diptych.data import large_files, pillow_images
@@ -17,6 +16,7 @@ from diptych.inference.batch import plan, translate_files
 from diptych.inference.manifest import Manifest
 from diptych.inference.translator import Translator
 from diptych.pixels import Domain
+from tests.inference.test_norm_statistics import snapshot
 
 SIZE = (110, 131)
 
@@ -267,3 +267,12 @@ def test_a_missing_package_is_named(name, package, monkeypatch, tmp_path):
     made = translator()
     (outcome,) = translate_files(plan([tmp_path / name], tmp_path / "out", made), made)
     assert f"needs {package}, which is not installed; pip install 'diptych[" in outcome.problem
+
+
+def test_too_little_disk_is_said_before_anything_is_computed(small, monkeypatch, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", picture(), tile=(64, 64), photometric="rgb")
+    usage = large.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(large.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(StorageError, match=r"the translation needs 130 kB of disk, found 1\.00 kB free; free some space"):
+        translate(tmp_path / "a.tif", tmp_path / "out", translator())
+    assert not list((tmp_path / "out").iterdir())

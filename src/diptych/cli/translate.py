@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import itertools
+import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -147,6 +148,12 @@ def parser() -> argparse.ArgumentParser:
         help="translate the first frame of animations and files of many pages, or all of them into a file of the same kind "
         "(default: first)",
     )
+    p.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="translate share I of N of the images, as job I of an array of N; under torchrun each process takes its own share",
+    )
     p.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
     add_map_options(p)
     add_film_options(p)
@@ -155,6 +162,19 @@ def parser() -> argparse.ArgumentParser:
 
 def _batch(text: str) -> int | None:
     return None if text == "auto" else positive(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"must be a share such as 3/16, from 1/16 to 16/16, found {text!r}")
+    return int(found[1]), int(found[2])
+
+
+def own_shard() -> tuple[int, int] | None:
+    """The share of this process among those that torchrun started; None where it is the only one."""
+    rank, count = int(os.environ["RANK"]), int(os.environ.get("WORLD_SIZE", "1"))
+    return (rank + 1, count) if count > 1 else None
 
 
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -176,12 +196,12 @@ def main(argv: Sequence[str]) -> int:
     from diptych.data.passed_over import passed_over
     from diptych.device import pick_device
     from diptych.files import sha256_of
-    from diptych.inference.batch import Outcome, folder_of, plan, translate_files
+    from diptych.inference.batch import Outcome, folder_of, outcomes_of, plan
     from diptych.inference.choice import choose_translator
     from diptych.inference.frames import is_stack, translate_stacks
     from diptych.inference.large import measure_file
-    from diptych.inference.manifest import Job, Manifest, left_to_do
-    from diptych.inference.names import notes_of
+    from diptych.inference.manifest import Job, Manifest, left_to_do, share_of
+    from diptych.inference.names import in_lines, notes_in
     from diptych.inference.translator import Translator, default_memory
     from diptych.memory import in_words
     from diptych.messages import show
@@ -213,7 +233,11 @@ def main(argv: Sequence[str]) -> int:
     if are_films(args.inputs, args.out):
         return translate_films(args, make, plain, made_by)
     jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
-    manifest = Manifest(folder_of(args.out), made_by)
+    shard = args.shard or (own_shard() if "RANK" in os.environ else None)
+    manifest = Manifest(folder_of(args.out), made_by, shard)
+    if shard:
+        jobs = share_of(jobs, manifest, shard)
+        notes.print(f"note: share {shard[0]} of {shard[1]}, {len(jobs):,} images", soft_wrap=True)
     left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     already = len(jobs) - len(left)
     maps = planned_maps(args, snapshot, jobs, made_by, how)
@@ -229,9 +253,10 @@ def main(argv: Sequence[str]) -> int:
         notes.print("note: the files were not read, so damaged ones are listed too", soft_wrap=True)
         return 0
     stacks = [job for job in left if is_stack(job, args.frames)]
-    singles = [job for job in left if job not in set(stacks)]
+    apart = set(stacks)
+    singles = [job for job in left if job not in apart]
     with bar("images") as progress:
-        task, finished = progress.add_task("translating", total=len(left), note=""), itertools.count(1)
+        task = progress.add_task("translating", total=len(left), note="")
         said: dict[Path, int] = {}  # tenths of each image by stages that were printed
 
         def watch_stages(job: Job, share: float) -> None:
@@ -252,28 +277,32 @@ def main(argv: Sequence[str]) -> int:
             max_error=args.max_error,
         )
 
-        def watch(outcome: Outcome) -> None:
-            progress.update(task, completed=next(finished), note="")
+        counts, problems, done, large = Counter[str](), list[str](), 0, 0
 
-        outcomes = translate_files(
+        def take(outcome: Outcome) -> None:
+            nonlocal done, large
+            counts.update(notes_in(outcome, args.frames))
+            problems.extend([outcome.problem] if outcome.problem else [])
+            done += not outcome.problem
+            large += outcome.by_stages and not outcome.problem
+            progress.update(task, completed=done + len(problems), note="")
+
+        for outcome in outcomes_of(
             singles,
             choice.translator,
             at=args.at,
             batch=choice.batch,
             batch_values=choice.batch_values,
             manifest=manifest,
-            watch=watch,
             watch_stages=watch_stages,
             norms="sampled" if args.sample_norms else "whole",
-        )
-        outcomes += translate_stacks(stacks, choice.translator, at=args.at, manifest=manifest, watch=watch)
-    for note in notes_of(outcomes, args.frames):
+        ):
+            take(outcome)
+        translate_stacks(stacks, choice.translator, at=args.at, manifest=manifest, watch=take)
+    for note in in_lines(counts, done + len(problems)):
         notes.print(f"note: {note}", soft_wrap=True)
-    problems = [outcome.problem for outcome in outcomes if outcome.problem]
     for problem in problems:
         notes.print(f"skipped: {problem}", soft_wrap=True)
-    done = sum(not outcome.problem for outcome in outcomes)
-    large = sum(outcome.by_stages and not outcome.problem for outcome in outcomes)
     how_large = f"; {large} by stages, too large to be translated whole in {in_words(memory)}" if large else ""
     tail = (f", {already} were there" if already else "") + (f", {len(problems)} of {len(jobs)} skipped" if problems else "")
     console.print(f"{done} translated into {show(args.out)}{tail}; {choice}{how_large}", soft_wrap=True)

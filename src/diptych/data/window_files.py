@@ -9,7 +9,6 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +40,15 @@ def written_only_in_windows(path: Path) -> bool:
 
 
 def write_windows(path: Path, image: Windows, metadata: Metadata, scratch: Path, *, alpha: bool, averaged: bool) -> None:
-    """Write an image in the format of the suffix; smaller copies lie in the folder ``scratch`` meanwhile.
+    """Write an image in the format of the suffix; it is made in the folder ``scratch``, which lies on the same disk.
 
     Pixels of smaller copies are means of four, or one of four where they are not ``averaged``, as labels. Raises DataError when
     the format cannot hold the pixels, MissingExtraError without its package, StorageError when the disk refuses.
     """
-    temporary = path.with_name(f".{path.name[:40]}.{os.getpid()}.tmp")
+    temporary = scratch / "result"
     try:
+        shutil.rmtree(scratch, ignore_errors=True)  # of a write that was interrupted
+        scratch.mkdir(parents=True)
         match path.suffix.lower():
             case ".npy":
                 _write_npy(temporary, image)
@@ -58,19 +59,18 @@ def write_windows(path: Path, image: Windows, metadata: Metadata, scratch: Path,
             case _:
                 ome = path.name.lower().endswith((".ome.tif", ".ome.tiff"))
                 _write_tiff(temporary, smaller(image, scratch, averaged, SMALLEST), metadata, alpha=alpha, ome=ome)
+        if temporary.is_file():
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         if path.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)
     except OSError as error:
         raise StorageError(f"{show(path)}: cannot be written ({error.strerror}); check space and permissions") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink() if temporary.is_file() else shutil.rmtree(temporary)
 
 
 def smaller(image: Windows, scratch: Path, averaged: bool, smallest: int) -> list[Windows]:
     """An image and copies of half, a quarter ... of its sides, rounded up, until one has at most ``smallest`` pixels a side."""
-    scratch.mkdir(parents=True, exist_ok=True)
     levels = [image]
     while max(levels[-1].shape[:2]) > smallest:
         path = scratch / f"level-{len(levels)}.bin"
@@ -162,8 +162,7 @@ def _write_deep_zoom(path: Path, temporary: Path, levels: list[Windows]) -> None
     height, width, channels = levels[0].shape
     if channels not in (1, 3) or levels[0].read(0, 1, 0, 1).dtype != np.uint8:
         raise DataError(f"{show(path)}: Deep Zoom holds 8-bit gray and RGB; name it .tif or .zarr")
-    folder, made = path.with_name(f"{path.stem}_files"), temporary.with_name(temporary.name + "_files")
-    shutil.rmtree(made, ignore_errors=True)
+    folder, made = path.with_name(f"{path.stem}_files"), temporary.with_name("result_files")
     for number, level in enumerate(reversed(levels)):
         (made / str(number)).mkdir(parents=True)
         high, wide, _ = level.shape

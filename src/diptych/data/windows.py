@@ -55,6 +55,7 @@ class Fitted(Windows):
     def __init__(self, image: Windows, domain: Domain, path: Path, identity: str) -> None:
         self.image, self.domain, self.path, self.identity = image, domain, path, identity
         self.shape, self.metadata = (*image.shape[:2], domain.bands), image.metadata
+        self.may_lack = image.read(0, 1, 0, 1).dtype.kind == "f"  # only floats hold NaN
 
     def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         """Read and fit. Raises DataError where the image is of another kind."""
@@ -66,8 +67,7 @@ class Fitted(Windows):
 
     def without(self, top: int, bottom: int, left: int, right: int) -> np.ndarray | None:
         """Which pixels (h, w) of a window have no data; None where the file marks none."""
-        pixels = self.image.read(top, bottom, left, right)
-        return np.isnan(pixels).any(2) if pixels.dtype.kind == "f" else None
+        return np.isnan(self.image.read(top, bottom, left, right)).any(2) if self.may_lack else None
 
     def close(self) -> None:
         """Close the file."""
@@ -88,9 +88,12 @@ class _Rows(Windows):
         self.path, self.offset, self.dtype = path, offset, dtype
 
     def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
-        """Read the rows, and cut."""
+        """Read the part of each row, or whole rows at once."""
         _, width, channels = self.shape
-        row = width * channels
-        values = np.fromfile(self.path, self.dtype, (bottom - top) * row, offset=self.offset + top * row * self.dtype.itemsize)
-        rows = values.reshape(bottom - top, width, channels)
-        return rows[:, left:right].astype(self.dtype.newbyteorder("="))
+        out, pixel = np.empty((bottom - top, right - left, channels), self.dtype), channels * self.dtype.itemsize
+        with open(self.path, "rb", buffering=0) as file:
+            for row, part in enumerate([out] if right - left == width else out):
+                file.seek(self.offset + ((top + row) * width + left) * pixel)
+                if file.readinto(part.data.cast("B")) != part.nbytes:
+                    raise DataError("ends before its last pixel; copy or download it again")
+        return out.astype(self.dtype.newbyteorder("="), copy=False)

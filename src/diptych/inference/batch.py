@@ -158,11 +158,32 @@ def translate_files(
     watch_stages: Callable[[Job, float], None] = lambda job, share: None,
     norms: Norms = "whole",
 ) -> list[Outcome]:
+    """Translate every job and list what became of each; `outcomes_of` is the same one by one, and says what the arguments are."""
+    how: dict[str, Any] = {"at": at, "batch": batch, "batch_values": batch_values, "manifest": manifest, "norms": norms}
+    outcomes = []
+    with closing(outcomes_of(jobs, translator, **how, watch_stages=watch_stages)) as found:
+        for outcome in found:
+            outcomes.append(outcome)
+            watch(outcome)
+    return outcomes
+
+
+def outcomes_of(
+    jobs: Iterable[Job],
+    translator: Translator,
+    *,
+    at: WorkingSize = "native",
+    batch: int = 1,
+    batch_values: int | None = None,
+    manifest: Manifest | None = None,
+    watch_stages: Callable[[Job, float], None] = lambda job, share: None,
+    norms: Norms = "whole",
+) -> Generator[Outcome, None, None]:
     """Translate every job. An image that cannot be read or written, or is too large for the memory, is reported in its outcome.
 
     Threads read the next few images and write the last few while the network computes. Up to ``batch`` successive images of one
     size go through the network together, as long as they have no more than ``batch_values`` numbers. Outcomes are in the order
-    of the jobs, and ``watch`` is called with each. Images that do not fit into the translator's memory are translated by stages:
+    of the jobs, and nothing is kept of those that are done. Images that do not fit into the memory are translated by stages:
     ``watch_stages`` is called with the share that is done, and an interrupted image goes on from a hidden folder beside its
     result. Such as are too large to be read at once are read and written in windows; see `large.py`, also for ``norms``. The
     ``manifest`` of the folder records every result.
@@ -171,7 +192,6 @@ def translate_files(
     batch = 1 if translator.depends_on_batch else batch
     load = partial(_load, translator=translator, at=at)
     large = partial(_large, translator=translator, norms=norms, manifest=manifest, watch_stages=watch_stages)
-    outcomes = []
     with (
         closing(ahead(load, jobs, threads=THREADS, depth=batch + THREADS)) as loaded,
         closing(_translated(_grouped(loaded, batch, batch_values), translator, watch_stages, large)) as translated,
@@ -179,10 +199,7 @@ def translate_files(
             ahead(partial(_write, translator=translator, manifest=manifest), translated, threads=THREADS, depth=batch + THREADS)
         ) as written,
     ):
-        for outcome in written:
-            outcomes.append(outcome)
-            watch(outcome)
-    return outcomes
+        yield from written
 
 
 def _load(job: Job, translator: Translator, at: WorkingSize) -> _Loaded | _Large | Outcome:

@@ -26,7 +26,7 @@ from diptych.data.metadata import Metadata
 from diptych.data.pillow_images import TooLargeError
 from diptych.data.window_files import write_windows, written_in_windows
 from diptych.data.windows import Fitted, Windows
-from diptych.errors import DataError
+from diptych.errors import DataError, StorageError
 from diptych.inference.manifest import Job, Manifest, hash_of
 from diptych.inference.maps import PixelFile
 from diptych.inference.norm_statistics import NormStatistics
@@ -62,7 +62,7 @@ def translate_large(
         height, width, _ = image.shape
         scratch = scratch_folder(job.target)
         _refuse_what_cannot_be_written(job, target, (height, width), allowed)
-        scratch.mkdir(parents=True, exist_ok=True)
+        _make(scratch, 3 * height * width * target.bands * np.dtype(target.dtype).itemsize)
         with closing(PixelFile(scratch / "pixels.bin", (height, width, target.bands), target.dtype)) as out:
             how = _translated(fitted, out, translator, norms, scratch / "stages", watch)
             result = _Result(out, fitted, target)
@@ -78,6 +78,21 @@ def translate_large(
                 manifest.finish(job)
     shutil.rmtree(scratch, ignore_errors=True)
     return image.metadata, how
+
+
+def _make(scratch: Path, needed: int) -> None:
+    """Make the folder, on a disk with enough space for the pixels, the result and its smaller copies."""
+    try:
+        if not scratch.exists():
+            scratch.mkdir(parents=True)
+            if (free := shutil.disk_usage(scratch).free) < needed:
+                scratch.rmdir()
+                raise StorageError(
+                    f"{show(scratch)}: the translation needs {in_words(needed)} of disk, found {in_words(free)} free; free some "
+                    "space, or choose an --out on another disk"
+                )
+    except OSError as error:
+        raise StorageError(f"{show(scratch)}: cannot be made ({error.strerror}); choose another --out") from error
 
 
 def measure_file(path: Path, translator: Translator) -> NormStatistics:

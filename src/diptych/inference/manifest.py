@@ -1,15 +1,19 @@
 """The record that a folder of translations keeps of itself, so that no translation replaces a file that it did not make.
 
 ``.diptych-translations.jsonl`` has one line for each image, appended just before its translation is written and again, with the
-SHA-256 of the result, just after; the last line of an image counts. A line without that hash is a write that was interrupted.
+SHA-256 of the result, just after; the newest line of an image counts. A line without that hash is a write that was interrupted.
+Processes that share the work (`--shard`) have such a file each.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
+import stat
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +21,17 @@ from typing import Any
 
 from diptych.data.archives import read_member, split_archive
 from diptych.errors import ConfigError, DataError, StorageError
-from diptych.files import sha256_of
+from diptych.files import remove_remains, sha256_of
 from diptych.messages import show
 
-NAME = ".diptych-translations.jsonl"
+STEM = ".diptych-translations"
+NAME = f"{STEM}.jsonl"
+OF_THE_FILES = {"output", "input", "time", "input_sha256", "output_sha256", "input_stamp", "output_stamp"}
+Stamp = tuple[int, ...]
 OTHERS = {"snapshot_sha256": "another snapshot", "norm_from_sha256": "another --norm-from"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Job:
     """An image to translate, and the file that its translation is written to."""
 
@@ -32,76 +39,139 @@ class Job:
     target: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one translation. ``made_by`` is shared by all that were made alike; stamps are (size, time) of the files.
+
+    ``output`` is the SHA-256 of the result, empty where the write was interrupted.
+    """
+
+    time: int
+    made_by: Mapping[str, Any]
+    input: bytes
+    output: bytes
+    input_stamp: Stamp
+    output_stamp: Stamp
+
+
 class Manifest:
     """What was translated into a folder, from which input, by which snapshot and how.
 
     ``made_by`` are the facts that determine a result besides its input: the SHA-256 of the snapshot, the direction and so on.
+    ``shard`` (i, n) is the share of a process that works in the folder together with others; it writes a file of its own.
     Several threads may record at the same time.
     """
 
-    def __init__(self, folder: Path, made_by: Mapping[str, Any]) -> None:
-        self.folder, self.path, self.made_by = folder, folder / NAME, dict(made_by)
-        self.entries = read_entries(self.path)
-        self._one_at_a_time = threading.Lock()
+    def __init__(self, folder: Path, made_by: Mapping[str, Any], shard: tuple[int, int] | None = None) -> None:
+        name = NAME if shard is None else f"{STEM}-{shard[0]}-of-{shard[1]}.jsonl"
+        self.folder, self.path, self.made_by = folder, folder / name, dict(made_by)
+        self.entries = read_entries(folder)
+        self._one_at_a_time, self._torn = threading.Lock(), _ends_torn(self.path)
 
     def begin(self, job: Job) -> None:
-        """Record that a result is about to be written. Raises StorageError when the record cannot be written."""
+        """Record that a result is about to be written, without the remains of a write of it that was killed.
+
+        Raises StorageError when the record cannot be written.
+        """
+        earlier = self.entries.get(self.key(job))
+        if earlier and not earlier.output:
+            remove_remains(job.target.parent, glob.escape(job.target.name[:40]))
         self._append(job, {})
 
     def finish(self, job: Job) -> None:
         """Record a result that was written."""
-        self._append(job, {"output_sha256": hash_of(job.target)})
+        self._append(job, {"output_sha256": hash_of(job.target), "output_stamp": stamp_of(job.target)})
 
     def obstacle(self, job: Job) -> str | None:
         """Why a job may not be done without being asked for, in words; empty if its result is there; None if it is to be done.
 
         An obstacle that begins with "was made" can be overcome by --overwrite: the file is a translation of this folder. Any
-        other file is never replaced.
+        other file is never replaced. Files whose size and time are as recorded are not read again.
         """
         if not os.path.lexists(job.target):
             return None
-        entry = self.entries.get(self._key(job))
+        entry = self.entries.get(self.key(job))
         if entry is None:
             return "is there already and was not made by `diptych translate`"
-        if "output_sha256" not in entry:
+        if not entry.output:
             return None
-        if entry["output_sha256"] != hash_of(job.target):
+        if _changed(job.target, entry.output, entry.output_stamp):
             return "was changed after `diptych translate` had made it"
         for name, value in self.made_by.items():
-            if entry.get(name) != value:
-                other = OTHERS.get(name) or f"{name} {entry.get(name)} instead of {value}"
+            if entry.made_by.get(name) != value:
+                other = OTHERS.get(name) or f"{name} {entry.made_by.get(name)} instead of {value}"
                 return f"was made with {other}"
-        return "" if entry["input_sha256"] == hash_of(job.source) else "was made from an input that has changed since"
+        changed = _changed(job.source, entry.input, entry.input_stamp)
+        return "was made from an input that has changed since" if changed else ""
 
-    def _key(self, job: Job) -> str:
+    def key(self, job: Job) -> str:
+        """The name of a result in its folder."""
         return job.target.relative_to(self.folder).as_posix()
 
     def _append(self, job: Job, result: Mapping[str, Any]) -> None:
-        entry = {
-            "output": self._key(job),
-            "input": str(job.source),
-            "input_sha256": hash_of(job.source),
-            **self.made_by,
-            **result,
-        }
+        known = {"output": self.key(job), "input": str(job.source), "time": time.time_ns()}
+        known |= {"input_sha256": hash_of(job.source), "input_stamp": stamp_of(job.source)}
         try:
             with self._one_at_a_time, open(self.path, "a") as file:
-                file.write(json.dumps(entry) + "\n")
+                file.write("\n" * self._torn + json.dumps({**known, **self.made_by, **result}) + "\n")
+                self._torn = False
         except OSError as error:
             raise StorageError(f"{show(self.path)}: cannot be written ({error.strerror}); choose another --out") from error
-        self.entries[entry["output"]] = entry
 
 
-def read_entries(path: Path) -> dict[str, dict[str, Any]]:
-    """The last line of each image by the path of its result; damaged lines, as a crash leaves them, are passed over."""
-    found: dict[str, dict[str, Any]] = {}
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        try:
-            entry = json.loads(line)
-            found[entry["output"]] = entry
-        except (ValueError, LookupError, TypeError):
-            continue
+def read_entries(folder: Path) -> dict[str, Entry]:
+    """The newest line of each image by the path of its result; damaged lines, as a crash leaves them, are passed over."""
+    found: dict[str, Entry] = {}
+    made: dict[str, Mapping[str, Any]] = {}  # one value for all images that were made alike
+    for path in sorted(folder.glob(f"{STEM}*.jsonl")):
+        with open(path, errors="replace") as file:
+            for line in file:
+                try:
+                    name, entry = _read_entry(json.loads(line), made)
+                except (ValueError, LookupError, TypeError, AttributeError):
+                    continue
+                if name not in found or entry.time >= found[name].time:
+                    found[name] = entry
     return found
+
+
+def _read_entry(line: dict[str, Any], made: dict[str, Mapping[str, Any]]) -> tuple[str, Entry]:
+    by = {name: value for name, value in line.items() if name not in OF_THE_FILES}
+    shared = made.setdefault(json.dumps(by), by)
+    before, after = bytes.fromhex(line["input_sha256"]), bytes.fromhex(line.get("output_sha256", ""))
+    stamps = [tuple(line.get(name) or ()) for name in ("input_stamp", "output_stamp")]
+    return line["output"], Entry(line.get("time", 0), shared, before, after, stamps[0], stamps[1])
+
+
+def _ends_torn(path: Path) -> bool:
+    """Whether the last line of a file was cut, as when a process is killed."""
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
+
+
+def stamp_of(path: Path) -> Stamp:
+    """The size of a file and the time of its last change, in nanoseconds; nothing for a folder and where there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else ()
+
+
+def _changed(path: Path, sha256: bytes, stamp: Stamp) -> bool:
+    if stamp and stamp == stamp_of(path):
+        return False
+    return bytes.fromhex(hash_of(path)) != sha256
+
+
+def share_of(jobs: Iterable[Job], manifest: Manifest, shard: tuple[int, int]) -> list[Job]:
+    """The jobs of process i of n (from 1), by a hash of the name of the result: all processes together do each job once."""
+    number, count = shard
+    hashes = ((job, hashlib.sha256(os.fsencode(manifest.key(job))).digest()) for job in jobs)
+    return [job for job, digest in hashes if int.from_bytes(digest[:8]) % count == number - 1]
 
 
 def left_to_do(jobs: Iterable[Job], manifest: Manifest, *, overwrite: bool, skip_existing: bool) -> list[Job]:

@@ -56,9 +56,18 @@ def result_of(path: Path, relative: Path, target: Domain, names: Names, frames: 
 
 def notes_of(outcomes: Sequence[Noted], frames: Frames) -> list[str]:
     """Say in a line each, with how many files it concerns, what reading changed or left out."""
-    counts = Counter(note for outcome in outcomes for note in outcome.notes)
-    counts[ONLY_FIRST] = sum(outcome.frames > 1 for outcome in outcomes) if frames == "first" else 0
-    return [f"{count:,} of {len(outcomes):,}: {note}" for note, count in counts.most_common() if count]
+    counts = sum((notes_in(outcome, frames) for outcome in outcomes), Counter[str]())
+    return in_lines(counts, len(outcomes))
+
+
+def notes_in(outcome: Noted, frames: Frames) -> Counter[str]:
+    """What reading one file changed or left out."""
+    return Counter([*outcome.notes, *([ONLY_FIRST] if outcome.frames > 1 and frames == "first" else [])])
+
+
+def in_lines(counts: Counter[str], files: int) -> list[str]:
+    """Say in a line each how many of the files a note concerns."""
+    return [f"{count:,} of {files:,}: {note}" for note, count in counts.most_common() if count]
 
 
 def whole_files(images: Sequence[Path]) -> list[Path]:

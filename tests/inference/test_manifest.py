@@ -1,0 +1,110 @@
+"""A folder of translations knows what was done in it, also by other processes, and goes on after a crash."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diptych.cli import main
+from diptych.inference import manifest as module
+from diptych.inference.manifest import NAME, Job, Manifest, left_to_do, share_of
+from diptych.pixels import Domain
+from tests.inference.test_norm_statistics import snapshot
+
+MADE_BY = {"snapshot_sha256": "5" * 64, "direction": "a2b"}
+
+
+def done(folder, count, manifest):
+    """Jobs that were done, whose inputs and results hold their numbers."""
+    jobs = []
+    for number in range(count):
+        job = Job(folder / "in" / f"{number}.png", folder / "out" / f"{number}.png")
+        for path in (job.source, job.target):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(str(number))
+        manifest.begin(job)
+        manifest.finish(job)
+        jobs.append(job)
+    return jobs
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+def test_results_that_did_not_change_are_not_read_again(folder, monkeypatch):
+    jobs = done(folder, 3, Manifest(folder / "out", MADE_BY))
+    read = []
+    real = module.hash_of
+    monkeypatch.setattr(module, "hash_of", lambda path: read.append(path) or real(path))
+    again = Manifest(folder / "out", MADE_BY)
+    assert [again.obstacle(job) for job in jobs] == ["", "", ""] and read == []
+    jobs[0].target.touch()  # another time, the same content
+    assert again.obstacle(jobs[0]) == "" and read == [jobs[0].target]
+    jobs[1].target.write_text("7")
+    assert again.obstacle(jobs[1]) == "was changed after `diptych translate` had made it"
+    jobs[2].source.write_text("7")
+    assert again.obstacle(jobs[2]) == "was made from an input that has changed since"
+
+
+def test_records_without_stamps_and_torn_ones_are_understood(folder):
+    jobs = done(folder, 3, Manifest(folder / "out", MADE_BY))
+    path = folder / "out" / NAME
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    old = [{key: value for key, value in line.items() if key not in ("input_stamp", "output_stamp", "time")} for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in old[:4]) + json.dumps(old[4])[:50])
+    torn = Manifest(folder / "out", MADE_BY)
+    assert [torn.obstacle(job) for job in jobs[:2]] == ["", ""]
+    assert torn.obstacle(jobs[2]) == "is there already and was not made by `diptych translate`"
+    torn.begin(jobs[2])
+    torn.finish(jobs[2])  # is not joined to the torn line
+    assert [Manifest(folder / "out", MADE_BY).obstacle(job) for job in jobs] == ["", "", ""]
+
+
+def test_a_write_that_was_killed_is_done_again_without_its_remains(folder):
+    (job,) = done(folder, 1, Manifest(folder / "out", MADE_BY))
+    Manifest(folder / "out", MADE_BY).begin(job)
+    remains = job.target.with_name(f".{job.target.name}.0123.tmp")
+    remains.write_text("torn")
+    again = Manifest(folder / "out", MADE_BY)
+    assert left_to_do([job], again, overwrite=False, skip_existing=False) == [job]
+    again.begin(job)
+    assert not remains.exists()
+
+
+def test_shares_are_all_of_the_jobs_once_and_know_of_each_other(folder):
+    jobs = done(folder, 200, Manifest(folder / "out", MADE_BY, (1, 3)))
+    shares = [share_of(jobs, Manifest(folder / "out", MADE_BY, (number, 3)), (number, 3)) for number in (1, 2, 3)]
+    assert sorted(job.target.name for share in shares for job in share) == sorted(job.target.name for job in jobs)
+    assert all(40 < len(share) < 95 for share in shares)
+    assert (
+        Manifest(folder / "out", MADE_BY, (2, 3)).obstacle(jobs[0]) == "" == Manifest(folder / "out", MADE_BY).obstacle(jobs[0])
+    )
+    assert not (folder / "out" / NAME).exists()
+    other = Manifest(folder / "out", {**MADE_BY, "direction": "b2a"})
+    assert other.obstacle(jobs[0]) == "was made with direction a2b instead of b2a"
+    other.begin(jobs[0])
+    other.finish(jobs[0])  # the newest line counts, in whichever file it stands
+    assert Manifest(folder / "out", MADE_BY, (1, 3)).obstacle(jobs[0]) == "was made with direction b2a instead of a2b"
+
+
+def test_the_command_takes_a_share_by_option_or_from_torchrun(tmp_path, capsys, monkeypatch):
+    snapshot("resnet_1", domain=Domain()).save(tmp_path / "s.safetensors")
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(tmp_path / "in" / f"{number}.png")
+    words = ["translate", str(tmp_path / "s.safetensors"), str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--shard", "1/2"]) == 0
+    first = {path.name for path in (tmp_path / "out").glob("*.png")}
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(words) == 0
+    assert f"share 2 of 2, {6 - len(first)} images" in capsys.readouterr().err
+    monkeypatch.delenv("RANK")
+    assert 0 < len(first) < 6 and main(words) == 0
+    assert "0 translated" in capsys.readouterr().out and len(list((tmp_path / "out").glob("*.png"))) == 6
+    assert main([*words, "--shard", "3/2"]) == 2
+    assert "must be a share such as 3/16, from 1/16 to 16/16, found '3/2'" in capsys.readouterr().err.replace("\n", " ")
