@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALL := install --quiet --constraint constraints.txt --editable '.[dev]'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-unpaired test mutants gpu lint format help-texts dist clean
+.PHONY: help setup demo demo-unpaired test mutants torture gpu lint format help-texts dist clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F '\t' '{ printf "make %-14s %s\n", $$1, $$2 }'
@@ -28,6 +28,10 @@ mutants: setup  ## change the code in small ways and list the changes that no te
 	test -x $(BIN)/mutmut || $(BIN)/pip install --quiet --constraint constraints.txt mutmut
 	OMP_NUM_THREADS=1 nice $(BIN)/mutmut run --max-children 1 $(MUTANTS)
 	$(BIN)/mutmut results
+
+# atheris is no part of `make setup`; without it the fuzzing says so. docs/reliability.md has the last figures.
+torture: setup  ## break every promise by killing, filling, editing and fuzzing; hours, seeded, resumable (ONLY=R7 TRIALS=20 SEED=1)
+	OMP_NUM_THREADS=1 nice $(BIN)/python -m tests.torture $(if $(ONLY),--only $(ONLY)) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SEED),--seed $(SEED))
 
 gpu:  ## what only a GPU can check: tests, benchmarks, a short training; no .venv, below 8 minutes, one log (GPU_LOG=runs/gpu.log)
 	PYTHON=$(PYTHON) bash tools/check_gpu.sh

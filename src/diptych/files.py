@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +17,9 @@ from pathlib import Path
 from diptych.errors import ConfigError, StorageError
 
 SETTLED = 2_000_000_000  # nanoseconds; a younger file could change again without a change of its time stamp
+
+ABANDONED = 3600.0  # seconds
+TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp", re.DOTALL)  # the names that write_atomic gives
 
 UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EBADF)
 """Error codes of file systems that lack an operation, such as network shares without locks or without fsync of folders."""
@@ -81,6 +86,19 @@ def remove_remains(folder: Path, name: str) -> None:
     """
     for torn in folder.glob(f".{name}.*.tmp"):
         torn.unlink(missing_ok=True)
+
+
+def sweep(targets: Iterable[Path]) -> None:
+    """Remove the temporary files that killed writes of these files left, if they are older than any write takes."""
+    names: dict[Path, set[str]] = {}
+    for target in targets:
+        names.setdefault(target.parent, set()).add(target.name[:40])
+    for folder, own in names.items():
+        for torn in folder.glob(".*.tmp"):
+            found = TEMPORARY.fullmatch(torn.name)
+            with suppress(OSError):  # somebody else may have removed it
+                if found and found[1] in own and time.time() - torn.stat().st_mtime > ABANDONED:
+                    torn.unlink()
 
 
 def is_same_file(one: str | Path, other: str | Path) -> bool:

@@ -27,7 +27,7 @@ from typing import IO, Any
 from diptych.data.census import Census
 from diptych.data.fingerprints import Prints, read_prints, write_prints
 from diptych.data.listing import refuse_out_in_data
-from diptych.errors import ConfigError, DataError, LockedError, SnapshotError, StorageError
+from diptych.errors import ConfigError, DataError, DiptychError, LockedError, SnapshotError, StorageError
 from diptych.files import UNSUPPORTED, read_bounded, remove_remains, sha256_of, sync, write_atomic
 from diptych.messages import show
 from diptych.recipe import Recipe, first_difference
@@ -77,8 +77,14 @@ class Run:
             _lock(lock, folder)
             run = cls(folder)
             run._lock_id = os.fstat(lock.fileno()).st_ino
+            new = not (folder / RECIPE).exists()
             run._check_recipe(recipe)
-            yield run
+            try:
+                yield run
+            except DiptychError:
+                if new and {path.name for path in folder.iterdir()} <= {RECIPE, ".lock"}:  # refused before it began
+                    (folder / RECIPE).unlink(missing_ok=True)
+                raise
 
     def _check_recipe(self, recipe: Recipe) -> None:
         path = self.folder / RECIPE

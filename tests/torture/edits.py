@@ -105,15 +105,18 @@ def damaged(chance: Random, folder: Path) -> str | None:
     return None
 
 
+OTHERS = (
+    *(("train.lr", 0.1), ("train.seed", 9), ("train.epochs", 5), ("train.batch_size", 2), ("train.ema", 0.9)),
+    *(("method.ngf", 4), ("method.ndf", 4), ("method.generator", "unet_6"), ("method.dropout", False), ("method.lambda_l1", 1.5)),
+    *(("data.crop_size", 64), ("data.load_size", 40), ("data.direction", "b2a"), ("train.betas", (0.1, 0.9))),
+)
+
+
 def mismatched(chance: Random, folder: Path) -> str | None:
     """Another value of one setting: the run is refused, and the setting is named."""
     run = copy_of_run(folder)
     before = (run / "recipe.json").read_bytes()
-    key, value = chance.choice(
-        [("train.lr", 0.1), ("train.seed", 9), ("train.epochs", 5), ("method.ngf", 4), ("method.ndf", 4), ("data.crop_size", 64)]
-        + [("method.generator", "unet_6"), ("data.direction", "b2a"), ("train.batch_size", 2), ("method.lambda_l1", 1.5)]
-        + [("method.dropout", False), ("train.ema", 0.9), ("data.load_size", 40), ("train.betas", (0.1, 0.9))]
-    )
+    key, value = chance.choice(OTHERS)
     message = tried(lambda: train(recipe(trained()[0]).replace(**{key: value}), run, device="cpu", workers=0))
     if key not in message or (run / "recipe.json").read_bytes() != before:
         return f"{key}: {message or 'was accepted'}"

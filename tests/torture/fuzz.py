@@ -1,4 +1,4 @@
-"""Hostile files by the million, for the readers of everything that may come from a stranger: `python -m tests.torture.fuzz image`."""
+"""Hostile files by the million, for the readers of what may come from a stranger (python -m tests.torture.fuzz image DIR)."""
 
 import importlib.util
 import io

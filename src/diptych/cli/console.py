@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,8 +17,23 @@ if TYPE_CHECKING:  # at run time this would import torch, before wrong words are
     from diptych.training.progress import Progress as Step
     from diptych.training.progress import Watch
 
-console = Console(highlight=False, markup=False, emoji=False)  # file names may hold [brackets] and :colons:
-notes = Console(stderr=True, highlight=False, markup=False, emoji=False)
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tabs and line ends
+
+
+class Plain(Console):
+    """A console on which texts cannot steer the terminal: names of files may hold escape sequences."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as Console does, with control characters written out."""
+        super().print(*(_written_out(each) if isinstance(each, str) else each for each in objects), **options)
+
+
+def _written_out(text: str) -> str:
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+console = Plain(highlight=False, markup=False, emoji=False)  # file names may hold [brackets] and :colons:
+notes = Plain(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 class Notes(logging.Handler):

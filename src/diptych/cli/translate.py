@@ -195,7 +195,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.data.archives import is_folder
     from diptych.data.passed_over import passed_over
     from diptych.device import pick_device
-    from diptych.files import sha256_of
+    from diptych.files import sha256_of, sweep
     from diptych.inference.batch import Outcome, folder_of, outcomes_of, plan
     from diptych.inference.choice import choose_translator
     from diptych.inference.frames import is_stack, translate_stacks
@@ -252,6 +252,7 @@ def main(argv: Sequence[str]) -> int:
         maps.list()
         notes.print("note: the files were not read, so damaged ones are listed too", soft_wrap=True)
         return 0
+    sweep(job.target for job in left)
     stacks = [job for job in left if is_stack(job, args.frames)]
     apart = set(stacks)
     singles = [job for job in left if job not in apart]

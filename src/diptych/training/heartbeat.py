@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from diptych.errors import TrainingError
 
+log = logging.getLogger(__name__)
 BEAT = 3.0  # seconds between two signs of life
 SILENT = 60.0  # seconds without one after which a process counts as lost
 
@@ -65,10 +66,6 @@ class Heartbeat:
         store.set(f"beat-{self.rank}", "over")
 
     def _end(self, why: str) -> None:
-        print(
-            f"error: {why}; process {self.rank} ends, so that torchrun starts all of them again, or ends them; "
-            "run the same command to go on from the last save",
-            file=sys.stderr,
-            flush=True,
-        )
+        advice = "run the same command to go on from the last save"
+        log.error("%s; process %d ends, so that torchrun starts all of them again, or ends them; %s", why, self.rank, advice)
         os._exit(TrainingError.exit_code)

@@ -1,0 +1,49 @@
+"""A few attempts of the quick parts of `make torture`, and proof that they find what they look for."""
+
+import random
+
+import pytest
+
+from tests.torture import edits, folders, loading, power, refusals
+
+
+@pytest.fixture(autouse=True)
+def quietly(caplog):
+    caplog.set_level("ERROR")
+
+
+@pytest.mark.parametrize("trial", range(20))
+def test_a_power_loss_leaves_a_state_to_go_on_from(trial, tmp_path):
+    assert power.lost(random.Random(trial), tmp_path) is None
+
+
+def test_the_replay_of_power_losses_finds_a_naive_save(tmp_path):
+    found = []
+    for trial in range(8):
+        (tmp_path / str(trial)).mkdir()
+        found.append(power.outcome(random.Random(trial), tmp_path / str(trial), power.save_naively))
+    assert any(found)
+
+
+@pytest.mark.parametrize("fault", ["SIGKILL", "SIGSTOP", "exit"])
+def test_a_loader_that_is_lost_is_started_again_at_the_same_images(fault, tmp_path):
+    assert loading.attacked(random.Random(1), tmp_path, fault) is None
+
+
+@pytest.mark.parametrize("trial", range(6))
+def test_a_disk_that_refuses_leaves_what_was_saved(trial, tmp_path):
+    assert refusals.refused(random.Random(trial), tmp_path) is None
+
+
+@pytest.mark.parametrize("trial", range(12))
+def test_an_edited_snapshot_ends_in_one_line(trial, tmp_path):
+    assert edits.edited(random.Random(trial), tmp_path, "snapshot") is None
+
+
+@pytest.mark.parametrize("kind", ["stats", "census", "deep", "state"])
+def test_another_edited_file_ends_in_one_line(kind, tmp_path):
+    assert edits.edited(random.Random(5), tmp_path, kind) is None
+
+
+def test_another_clock_does_not_change_which_state_is_newest(tmp_path):
+    assert folders.clock(random.Random(1), tmp_path) is None
