@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from benchmarks.plain_bridge import PlainStegoGAN, PlainUNSB
 from benchmarks.plain_contrastive import PlainCUT, PlainDCLGAN, PlainSANTA
+from benchmarks.plain_others import PlainBridge, PlainPix2PixHD, PlainUVCGAN2
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.nets.blocks import BlurDown, BlurUp
@@ -169,4 +170,7 @@ PLAIN = {
     "santa": PlainSANTA,
     "unsb": PlainUNSB,
     "stegogan": PlainStegoGAN,
+    "uvcgan2": PlainUVCGAN2,
+    "pix2pixhd": PlainPix2PixHD,
+    "bridge": PlainBridge,
 }

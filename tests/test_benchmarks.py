@@ -173,7 +173,11 @@ def test_benchmarks_smoke_goes_on_after_a_part_that_fails_and_names_its_place(mo
 
 
 @pytest.mark.parametrize(
-    "case", ["cyclegan,32,1", "pix2pix,32,2", "cut,32,2", "dclgan,32,1", "santa,32,2", "unsb,32,2", "stegogan,32,1"]
+    "case",
+    [
+        *("cyclegan,32,1", "pix2pix,32,2", "cut,32,2", "dclgan,32,1", "santa,32,2", "unsb,32,2", "stegogan,32,1"),
+        *("uvcgan2,32,2", "pix2pixhd,32,2", "bridge,32,2"),
+    ],
 )
 def test_benchmarks_step_compares_the_plain_step_with_ours(case, run, tmp_path):
     words = ["--case", case, "--width", 4, "--seconds", 0.1, "--device", "cpu", "--no-peak", "--floor"]

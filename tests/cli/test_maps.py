@@ -89,6 +89,7 @@ def _tensor(pixels):
         (["--maps", "mask"], "--maps mask: this snapshot's generators have no mask; those of stegogan have one"),
         (["--maps", "spread"], "--maps spread: this generator has no dropout and draws no noise"),
         (["--truth", "."], "--truth is for maps, which are not asked for; add --maps"),
+        (["--maps", "edges", "--sample-norms"], "--maps are of translations by each image's own statistics"),
         (["--samples", 3, "--ensemble", "SNAPSHOT", "--maps"], "--samples is for answers of one snapshot"),
     ],
 )
@@ -97,6 +98,12 @@ def test_what_cannot_be_had_is_refused_before_anything_is_written(snapshot, tmp_
     words = [snapshot if word == "SNAPSHOT" else word for word in words]
     assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out", *words) == 2
     assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_maps_of_films_are_refused(snapshot, tmp_path, capsys):
+    (tmp_path / "x.mp4").write_bytes(b"film")
+    assert diptych("translate", snapshot, tmp_path / "x.mp4", "--out", tmp_path / "y.mp4", "--maps") == 2
+    assert "--maps is for images, and these are films; give their frames as images" in capsys.readouterr().err
 
 
 def test_unknown_kinds_are_named_with_those_that_there_are(snapshot, tmp_path, capsys):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from diptych.snapshot import Snapshot
 
 KINDS: tuple[MapKind, ...] = get_args(MapKind)
+OPTIONS = ("maps", "samples", "ensemble", "truth")
 SAMPLES = 8
 
 
@@ -110,6 +111,13 @@ class PlannedMaps:
         return len(problems)
 
 
+def refuse_maps_of_films(args: argparse.Namespace) -> None:
+    """Raise ConfigError where options of maps are given for films."""
+    given = next((name for name in OPTIONS if getattr(args, name) is not None), None)
+    if given:
+        raise ConfigError(f"--{given} is for images, and these are films; give their frames as images")
+
+
 def planned_maps(
     args: argparse.Namespace, snapshot: Snapshot, jobs: Sequence[Job], made_by: dict[str, Any], how: Mapping[str, Any]
 ) -> PlannedMaps:
@@ -119,10 +127,13 @@ def planned_maps(
     would be replaced; DataError for missing truth.
     """
     if args.maps is None:
-        for name in ("samples", "ensemble", "truth"):
+        for name in OPTIONS[1:]:
             if getattr(args, name) is not None:
                 raise ConfigError(f"--{name} is for maps, which are not asked for; add --maps")
         return PlannedMaps()
+    for option, given in (("--norm-from", args.norm_from is not None), ("--sample-norms", args.sample_norms)):
+        if given:
+            raise ConfigError(f"--maps are of translations by each image's own statistics; give them without {option}")
     from diptych.cli.console import notes
     from diptych.cli.snapshots import chosen_snapshot
     from diptych.files import sha256_of
