@@ -210,7 +210,8 @@ def test_a_changed_recipe_is_refused_with_its_first_difference(changes, message,
     for _ in range(2):  # the same recipe may come again
         with Run.open(tmp_path / "run", RECIPE) as run:
             run.save_state(10, state(10))
-    expected = f"run: holds a run of another recipe \\({message}\\); give the same settings to resume it, or another --out"
+    advice = "give the settings that it began with to go on with it, or another --out for a new run"
+    expected = f"run: holds a run of another recipe \\({message}\\); {advice}"
     with pytest.raises(ConfigError, match=expected), Run.open(tmp_path / "run", RECIPE.replace(**changes)):
         pass
     assert [path.name for path in run.states()] == ["state-000000010.safetensors"]

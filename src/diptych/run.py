@@ -103,7 +103,7 @@ class Run:
         if difference and self.states():
             raise ConfigError(
                 f"{self.folder}: holds a run of another recipe ({difference}); "
-                "give the same settings to resume it, or another --out"
+                "give the settings that it began with to go on with it, or another --out for a new run"
             )
         source = kept["data"]["source"]
         if (difference or source != given["data"]["source"]) and not self.states():  # nothing was learnt yet, so nothing is lost

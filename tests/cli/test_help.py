@@ -45,6 +45,7 @@ def commands(text: str) -> list[list[str]]:
 def test_every_command_on_a_page_is_understood(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(recipe_options, "check_folders", lambda sources: None)  # the pages' folders are examples
+    monkeypatch.setattr(recipe_options, "fetch_agreed", lambda sources, args: None)
     monkeypatch.setattr(recipe_options, "check_files", lambda paths: None)
     monkeypatch.setattr(recipe_options, "go_on_from", lambda args, start: args.from_run and args.more_epochs)
     monkeypatch.syspath_prepend(str(DOCS.parent))  # for examples.own_method

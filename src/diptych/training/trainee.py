@@ -132,7 +132,8 @@ class Trainee:
         """
         if len(state["ranks"]) != self.world.size:
             raise ConfigError(
-                f"this run was trained by {len(state['ranks'])} processes, not {self.world.size}; resume it with as many"
+                f"this run was trained by {len(state['ranks'])} processes, not {self.world.size}; to go on, run the same command "
+                f"with as many (torchrun --nproc-per-node {len(state['ranks'])} if all are on one machine)"
             )
         try:
             self._restore(state, state["ranks"][self.world.rank])
