@@ -1,13 +1,16 @@
 """Songs are arranged on staves: hands, clefs and octave signs, parts, and no note is out of range."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
 
-from diptych.music.arrangement import arrange, count_changed
+from diptych.music.arrangement import arrange, count_changed, count_out_of_key
 from diptych.music.clefs import Placement, choose_clefs
 from diptych.music.hands import split_hands
-from diptych.music.midi import PlayedNote, Song, Track
+from diptych.music.mei import plain_xml
+from diptych.music.midi import Key, PlayedNote, Song, Track
+from diptych.music.musicxml import to_musicxml
 from diptych.music.notes import Note
 from diptych.music.spelling import spell
 
@@ -149,3 +152,18 @@ def test_a_key_that_no_file_names_is_said_to_be_estimated():
 def test_notes_that_no_voice_is_free_for_are_counted(voices, changed):
     held = [PlayedNote(Fraction(k, 2), Fraction(8), 60 + 3 * k, 64, 0) for k in range(voices)]  # over two measures
     assert count_changed(arrange(Song(tuple(held)), "staff")) == changed
+
+
+def test_notes_that_the_key_signature_does_not_give_are_counted():
+    scale = song(*(chord(k, pitch) for k, pitch in enumerate((60, 62, 64, 65, 67, 69, 71, 66))))
+    assert count_out_of_key(arrange(scale)) == 1
+    assert count_out_of_key(arrange(replace(scale, keys=(Key(Fraction(0), 7),)))) == 6  # all but E sharp and B sharp: F and C
+
+
+def test_notes_that_no_voice_is_free_for_end_once_and_are_not_struck_again(tmp_path):
+    held = [PlayedNote(Fraction(k, 2), Fraction(12), 60 + 3 * k, 64, 0) for k in range(6)]  # six voices over three measures
+    score = arrange(Song(tuple(held)), "staff")
+    heads = sorted({(note.onset, note.midi) for staff in score.parts[0].staves for notes in staff for note in notes})
+    assert heads == [(note.onset, note.pitch) for note in held] and score.shortened == 2
+    played = plain_xml(to_musicxml(score))
+    assert sum(note.find("pitch") is not None and note.find("tie[@type='stop']") is None for note in played.iter("note")) == 6

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # the real import waits until the command runs
 def engrave(args: argparse.Namespace) -> int:
     """Arrange, engrave and write a MIDI file; say what was left out, chosen or moved."""
     from diptych.cli.console import console, notes
-    from diptych.music.arrangement import arrange, count_changed
+    from diptych.music.arrangement import MAX_OUT_OF_KEY, arrange, count_changed, count_out_of_key
     from diptych.music.midi import SCORE_GRID
     from diptych.music.musicxml import to_musicxml
     from diptych.music.note_values import MAX_VOICES
@@ -29,6 +29,10 @@ def engrave(args: argparse.Namespace) -> int:
     score = arrange(quantized.song, args.layout)
     if score.estimated_key:
         notes.print("the file names no key; the key signature was estimated from the notes", soft_wrap=True)
+    outside = count_out_of_key(score)
+    if outside > MAX_OUT_OF_KEY * len(song.notes):
+        text = f"{outside:,} of {len(song.notes):,} notes are outside the key signature, so that it says little of the music"
+        notes.print(text, soft_wrap=True)
     if changed := count_changed(score):
         text = f"{changed:,} of {len(song.notes):,} notes have another length in print: a staff has {MAX_VOICES} voices at most"
         notes.print(text, soft_wrap=True)

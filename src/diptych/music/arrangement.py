@@ -14,13 +14,14 @@ from diptych.music.clefs import KEYBOARDS, USUAL, Placement, choose_clefs, usual
 from diptych.music.hands import split_hands
 from diptych.music.midi import Meter, PlayedNote, Song, Track
 from diptych.music.note_values import changed_notes, limit_voices
-from diptych.music.notes import CLEFS, Note
+from diptych.music.notes import CLEFS, Note, key_alter
 from diptych.music.spelling import key_at, keys_of, spell, spell_notes
 from diptych.music.staves import measures_of
 
 Staves = Literal["auto", "staff", "grand"]
 COMFORTABLE = 9  # steps from the middle line: two ledger lines
 MAX_FAR = 0.05  # share of the notes of one staff that may be farther away
+MAX_OUT_OF_KEY = 0.25  # share of notes outside the key signature, above which this is said; in tonal songs it is about 0.1
 MAX_SPAN, MAX_WIDE = 16, 0.02  # semitones from the lowest to the highest note that sound, and the share of onsets with more
 
 
@@ -107,6 +108,18 @@ def count_changed(score: Score) -> int:
             for measure, notes in zip(score.measures, staff, strict=True):
                 changed.update((number, note) for note in changed_notes(notes, measure.start, measure.length))
     return len(changed) + score.shortened
+
+
+def count_out_of_key(score: Score) -> int:
+    """Count the notes that the key signature of their measure does not give."""
+    return sum(
+        note.alter != key_alter(note.step, measure.fifths)
+        for part in score.parts
+        for staff in part.staves
+        for measure, notes in zip(score.measures, staff, strict=True)
+        for note in notes
+        if note.onset >= measure.start
+    )
 
 
 def _spelled(note: PlayedNote, staff: int, names: Mapping[PlayedNote, tuple[int, int]]) -> Note:

@@ -39,10 +39,12 @@ class Quantized:
 def quantize(song: Song) -> Quantized:
     """Move onsets to simple divisions of the beat, track by track, and ends to the next onset or the nearest note value.
 
-    Onsets of a song that all lie on 32nds or on triplets of sixteenths stay where they are, and so do ends that all do.
+    Onsets of a song that all lie on 64ths or on triplets of sixteenths stay where they are, and so do ends that all do; ends on
+    64ths stay only in a song that has onsets there, since elsewhere they are a way of playing.
     """
-    exact = all(_is_printable(note.onset) for note in song.notes)
-    if exact and all(_is_printable(note.end) for note in song.notes):
+    exact = all(_is_printable(note.onset) or _is_64th(note.onset) for note in song.notes)
+    fine = any(_is_64th(note.onset) and not _is_straight(note.onset) for note in song.notes)
+    if exact and all(_is_printable(note.end) or (fine and _is_64th(note.end)) for note in song.notes):
         return Quantized(song, 0, 0)
     beats = _beats(song)
     before: list[PlayedNote] = []
@@ -64,7 +66,11 @@ def quantize(song: Song) -> Quantized:
 
 
 def _is_printable(time: Fraction) -> bool:
-    return (time / SIXTY_FOURTH).denominator == 1 or (time / (TRIPLET / 2)).denominator == 1
+    return _is_straight(time) or (time / (TRIPLET / 2)).denominator == 1
+
+
+def _is_64th(time: Fraction) -> bool:
+    return (time / SIXTY_FOURTH).denominator == 1
 
 
 def _is_straight(time: Fraction) -> bool:

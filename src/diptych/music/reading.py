@@ -67,7 +67,7 @@ def find_clef(sheet: Row, layout: Layout, staff: int) -> tuple[str, float]:
     return best, fits[best]
 
 
-def _clef_place(sheet: Row, layout: Layout, staff: int) -> Row:
+def _clef_place(sheet: Row, layout: Layout, staff: int) -> UInt8[np.ndarray, "row column"]:
     top = staff * layout.panel_height
     return sheet[top : top + layout.panel_height, : round(KEY_X * layout.space)]
 
@@ -82,7 +82,7 @@ def _clef_pictures(layout: Layout) -> dict[str, list[Row]]:
     return found
 
 
-def _correlation(a: Row, b: Row) -> float:
+def _correlation(a: UInt8[np.ndarray, "row column"], b: UInt8[np.ndarray, "row column"]) -> float:
     x, y = a - a.mean(), b - b.mean()
     size = float(np.sqrt((x * x).sum() * (y * y).sum()))
     return float((x * y).sum()) / size if size else 0.0
@@ -117,9 +117,9 @@ def unknown_clef_message(where: str, clef: str, known_clefs: Sequence[str]) -> s
     )
 
 
-def show_reading(sheets: Sequence[Row], systems: Sequence[System], layout: Layout) -> UInt8[np.ndarray, "h w 3"]:
+def show_reading(sheets: Sequence[Row], systems: Sequence[System], layout: Layout) -> UInt8[np.ndarray, "rows columns 3"]:
     """Draw a red frame on the sheets around every head that was read; systems without notes stay as they are."""
-    pictures: list[UInt8[np.ndarray, "h w 3"]] = []
+    pictures = []
     for index, sheet in enumerate(sheets):
         picture = np.repeat(sheet[..., None], 3, axis=2)
         for staff, position, column in heads_of(systems[index], layout) if index < len(systems) else ():

@@ -1,0 +1,74 @@
+"""What is no sheet, or a sheet in a clef that the shipped reader never saw, is refused; what was read can be shown."""
+
+import numpy as np
+import pytest
+
+from diptych.cli import main
+from diptych.data.formats import write_pixels
+from diptych.errors import DataError
+from diptych.music.build import page_of
+from diptych.music.excerpts import excerpts
+from diptych.music.layout import Layout
+from diptych.music.notes import CLEFS
+from diptych.music.print_styles import FONTS, PrintStyle, varied_style
+from diptych.music.reading import MIN_CONFIDENCE, check_legible, legibility, show_reading
+from diptych.music.translators import KNOWN_CLEFS
+from tests.music.songs import melody, score
+
+LAYOUT = Layout()
+
+
+def systems(tmp_path, monkeypatch, style):
+    monkeypatch.setattr("diptych.music.excerpts.varied_style", lambda name: style)
+    (tmp_path / "x.musicxml").write_text(score(melody()))
+    return excerpts(tmp_path / "x.musicxml", LAYOUT, varied="x")[0]
+
+
+@pytest.mark.parametrize(("clef", "font"), [(clef, FONTS[k % len(FONTS)]) for k, clef in enumerate(CLEFS)])
+def test_a_clef_is_found_whatever_is_printed(clef, font, tmp_path, monkeypatch):
+    for style in (PrintStyle(font, clef), PrintStyle(font, clef, 1.6, 110, 0.85)):
+        for each in systems(tmp_path, monkeypatch, style):
+            assert each.system.clefs == (clef,) and each.font == font
+            seen = legibility(each.sheet, LAYOUT)
+            assert seen.clefs == (clef,) and seen.confidence > MIN_CONFIDENCE
+
+
+def test_styles_take_every_clef_and_font_and_keep_the_notes(tmp_path, monkeypatch):
+    styles = [varied_style(str(k)) for k in range(300)]
+    assert {style.clef for style in styles} == set(CLEFS) and {style.font for style in styles} == set(FONTS)
+    assert styles[7] == varied_style("7")
+    plain, tenor = (systems(tmp_path, monkeypatch, PrintStyle("Leland", clef, weight, gray)) for clef, weight, gray in (
+        ("G2", 1.0, 0), ("C4", 0.6, 90),
+    ))  # fmt: skip
+    notes = [[(n.onset, n.duration, n.midi % 12) for n in each.system.notes] for each in (*plain, *tenor)]
+    assert notes[: len(plain)] == notes[len(plain) :]
+    assert plain[0].sheet[LAYOUT.line_rows(0)].max() == 0 and tenor[0].sheet[LAYOUT.line_rows(0)].max() == 90
+
+
+def test_noise_and_an_alto_clef_are_refused_by_name(tmp_path, monkeypatch, capsys):
+    pixels = np.random.default_rng(0).integers(0, 256, (320, 320, 1)).astype(np.uint8)
+    write_pixels(tmp_path / "noise.png", pixels)
+    assert main(["music", "read", str(tmp_path / "noise.png"), "--out", str(tmp_path / "x.mid")]) == 2
+    assert "noise.png: system 1 has no staff lines where diptych draws them" in capsys.readouterr().err.replace("\n", " ")
+    rows = [each.sheet for each in systems(tmp_path, monkeypatch, PrintStyle("Bravura", "C3"))]
+    with pytest.raises(DataError, match=r"p\.png: system 1 has the clef C3 \(alto clef\).*was trained on G2 \(treble clef\)"):
+        check_legible(tmp_path / "p.png", rows, LAYOUT, KNOWN_CLEFS)
+    assert len(check_legible(tmp_path / "p.png", rows, LAYOUT)) == len(rows)
+    blank = np.full((LAYOUT.height, LAYOUT.width), 255, np.uint8)
+    assert check_legible(tmp_path / "p.png", [blank], LAYOUT, KNOWN_CLEFS)[0].confidence == 0
+    assert main(["music", "read", str(tmp_path / "noise.png"), "--clef", "C3", "--out", str(tmp_path / "x.mid")]) == 2
+    assert "--clef: the sheet has the clef C3 (alto clef)" in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "x.mid").exists()
+
+
+def test_what_was_read_is_shown_and_written_as_a_score(tmp_path, monkeypatch):
+    found = systems(tmp_path, monkeypatch, PrintStyle("Leipzig", "G2"))
+    write_pixels(tmp_path / "page.png", page_of([each.sheet for each in found], LAYOUT, 255))
+    out, report = tmp_path / "x.musicxml", tmp_path / "report.png"
+    assert main(["music", "read", str(tmp_path / "page.png"), "--out", str(out), "--report", str(report), "--tempo", "90"]) == 0
+    assert "<pitch>" in out.read_text() and 'tempo="90"' in out.read_text() and report.exists()
+    sheets, truth = [each.sheet for each in found], [each.system for each in found]
+    picture = show_reading(sheets, truth, LAYOUT)
+    red = (picture == (220, 0, 0)).all(2)
+    assert red.any() and (picture[~red] == np.repeat(np.concatenate(sheets)[..., None], 3, 2)[~red]).all()
+    assert not (show_reading(sheets, [], LAYOUT) == (220, 0, 0)).all(2).any()
