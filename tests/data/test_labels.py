@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 import diptych
+from diptych.data import labels
 from diptych.data.augment import resize
 from diptych.data.census import Census, take_census
 from diptych.data.checkup import check
@@ -225,3 +226,14 @@ def test_settings_of_labels_follow_their_rules():
     with pytest.raises(ConfigError, match="must be auto, a number of classes"):
         DataConfig(labels="b", classes="many")
     assert Recipe.create("pix2pix", {}, ["--data.labels", "b", "--data.classes", "12"]).data.classes == 12
+
+
+@pytest.mark.parametrize("how", ["index", "palette", "colour"])
+def test_a_large_map_is_counted_by_strips_to_the_same(how, tmp_path, monkeypatch):
+    split = find_data([pairs(tmp_path, how, 2)], paired=True).train
+    expected = labels._tally(split.b, 1), labels._tally(split.a, 1)
+    monkeypatch.setattr(labels, "STRIP", 48 * 7)  # 7 of 48 rows at a time
+    assert (labels._tally(split.b, 1), labels._tally(split.a, 1)) == expected
+    assert expected[0].neighbours == 2 * 48 * 47 and expected[0].equal == 2 * 48 * 47 - int(
+        sum((blocks(i)[:, 1:] != blocks(i)[:, :-1]).sum() for i in range(2))
+    )

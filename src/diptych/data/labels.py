@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from diptych.data.formats import output_suffix, read_bytes, write_pixels, write_whole
+from diptych.data.formats import one_large_at_a_time, output_suffix, read_bytes, write_pixels, write_whole
 from diptych.data.metadata import Metadata
 from diptych.data.splits import Ref, Split
 from diptych.errors import ConfigError, DataError
@@ -38,6 +38,8 @@ FOR_PALETTE = 100  # images in which the colours of noisy label maps are found
 MIN_EQUAL = 0.5  # the share of neighbouring pixels that are equal: label maps have more, photographs less
 LOOKED_AT = 8  # images of a side that tell whether they look like label maps
 MAX_INDEX = 63  # pictures whose values stay below it would be near black; label maps have few classes
+MOST_VALUES = 4096  # of an image, or of a strip of a large one, that are counted; label maps hold fewer
+STRIP = 2**22  # pixels of a large image that are counted at a time
 MAX_OFF = 40  # the distance of a pixel from the nearest class colour, in 0..255, that JPEG noise does not reach in most pixels
 READING = Reading(masks=False)  # profiles change colours, which are names of classes here, and nodata may be one
 LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}
@@ -151,21 +153,30 @@ def _tally(refs: Sequence[Ref], threads: int) -> _Tally:
 
 def _count(ref: Ref) -> _Tally | None:
     try:
-        pixels = ref.read(READING)
+        with one_large_at_a_time(ref.path):
+            return _counted(ref.read(READING), palette_of(ref.path))
     except DataError:
         return None
-    indices = palette_of(ref.path)
-    if pixels.shape[2] == 3 and (indices is not None or (pixels != pixels[..., :1]).any()):
-        x = pixels.astype(np.uint32)
-        flat, colour = x[..., 0] << 16 | x[..., 1] << 8 | x[..., 2], True
-    else:
-        flat, colour = pixels[..., 0], False
-    starts = np.ones(flat.shape, bool)  # runs of equal pixels along rows, so that few are sorted
-    starts[:, 1:] = flat[:, 1:] != flat[:, :-1]
-    values, counts = np.unique(flat[starts], return_counts=True)
-    found: Counter[int] = Counter(dict(zip(values[:4096].tolist(), counts[:4096].tolist(), strict=True)))
-    neighbours = flat.size - len(flat)
-    equal = neighbours - int(starts[:, 1:].sum())
+
+
+def _counted(pixels: np.ndarray, indices: dict[int, int] | None) -> _Tally:
+    rows = max(1, STRIP // pixels.shape[1])
+    strips = [pixels[top : top + rows] for top in range(0, len(pixels), rows)]
+    colour = pixels.shape[2] == 3 and (indices is not None or any((strip != strip[..., :1]).any() for strip in strips))
+    found: Counter[int] = Counter()
+    equal = 0
+    for strip in strips:
+        if colour:
+            x = strip.astype(np.uint32)
+            flat = x[..., 0] << 16 | x[..., 1] << 8 | x[..., 2]
+        else:
+            flat = strip[..., 0]
+        starts = np.ones(flat.shape, bool)  # runs of equal pixels along rows, so that few are sorted
+        starts[:, 1:] = flat[:, 1:] != flat[:, :-1]
+        values, counts = np.unique(flat[starts], return_counts=True)
+        found += Counter(dict(zip(values[:MOST_VALUES].tolist(), counts[:MOST_VALUES].tolist(), strict=True)))
+        equal += int((~starts).sum())
+    neighbours = pixels.shape[0] * (pixels.shape[1] - 1)
     parts = (Counter(), found) if colour else (found, Counter())
     return _Tally(*parts, str(pixels.dtype), equal, neighbours, indices)
 
