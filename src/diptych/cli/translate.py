@@ -230,7 +230,7 @@ def main(argv: Sequence[str]) -> int:
     for name in getattr(generator, "adjustable", ()):
         made_by[name] = usual[name] if getattr(args, name) is None else getattr(args, name)
     made_by |= {"seed": args.seed} if plain.draws_noise else {}
-    if are_films(args.inputs, args.out):
+    if are_films(args):
         return translate_films(args, make, plain, made_by)
     jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
     shard = args.shard or (own_shard() if "RANK" in os.environ else None)
