@@ -1,12 +1,14 @@
 """Translate films whose flow is known exactly, by every way of translating films, and measure how much each one flickers.
 
-    python experiments/film/run.py SNAPSHOT PHOTOS OUT [--frames 16] [--side 192]
+    python experiments/film/run.py SNAPSHOT PHOTOS OUT [--frames 16] [--side 192] [--part both]
 
 Films are made from three photos of a folder and three of scikit-image: a camera that moves over each (a pan, a zoom, a turn, all
 at once). The place of every pixel in the frame before is known from the camera, without any estimate. The films are written
 without loss, translated by `diptych.inference.film`, and read again. The warping error of a film (Lai et al. 2018, eq. 7) is the
 mean square of y_t - W y_{t-1} over pixels that were in view, in levels of 255; W interpolates by Lanczos. Sharpness is the mean
 square of gradients, over that of the frames translated one by one.
+
+In one more film a thing moves into a still picture, and the left third, where nothing changes, shows how far the colours drift.
 """
 
 from __future__ import annotations
@@ -120,6 +122,24 @@ def translated(
     return [frame.pixels for frame in read_frames(survey(target))], seconds
 
 
+def entering(photo: np.ndarray, thing: np.ndarray, count: int, side: int) -> list[np.ndarray]:
+    """A still picture into whose right half a thing moves."""
+    frames = []
+    for number in range(count):
+        frame = photo[:side, :side].copy()
+        width = side * number // (2 * (count - 1))
+        if width:
+            frame[:, side - width :] = thing[:side, :width]
+        frames.append(frame)
+    return frames
+
+
+def drift(frames: list[np.ndarray]) -> float:
+    """Root mean square of how far the left third, where nothing moves, is from the first frame, over all others."""
+    left = np.stack([frame[:, : frame.shape[1] // 3] for frame in frames]).astype(np.float32)
+    return float(np.sqrt(np.square(left[1:] - left[0]).mean()))
+
+
 def slices(films: dict[str, list[np.ndarray]], path: Path, row: int, times: int) -> None:
     """One row of pixels over time, for each way: what flickers is ragged."""
     parts = []
@@ -140,8 +160,19 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--side", type=int, default=192)
+    parser.add_argument("--part", choices=("camera", "entering", "both"), default="both")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    if args.part != "camera":
+        source = write(
+            args.out / "entering.mkv", entering(skimage.data.astronaut(), skimage.data.coffee(), args.frames, args.side)
+        )
+        print("a thing enters: drift of the left third, in levels of 255")
+        for way, (norms, flow) in WAYS.items():
+            found, _ = translated(source, args.out / "entering-out.mkv", Translator.load(args.snapshot), norms, flow)
+            print(f"  {way:38} {drift(found):.2f}", flush=True)
+    if args.part == "entering":
+        return
     files = [path for path in sorted(args.photos.rglob("*.jpg")) if min(Image.open(path).size) >= 240][:3]
     photos = {path.name: np.asarray(Image.open(path).convert("RGB")) for path in files}
     photos |= {name: getattr(skimage.data, name)() for name in ("astronaut", "coffee", "chelsea")}

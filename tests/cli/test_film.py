@@ -82,6 +82,11 @@ def test_wrong_words_are_refused_in_one_line(snapshot, tmp_path, capsys):
     assert "no such film" in error_of(capsys, *start, tmp_path / "none.mp4", *out)
     assert "holds no norms over a film; choose --backend torch" in error_of(capsys, *start, a, *out, "--backend", "onnx")
     assert "its container does not" not in error_of(capsys, *start, a, *out, "--codec", "gif")
+    assert "--shard is for images, and the inputs are none" in error_of(capsys, *start, a, *out, "--shard", "1/2")
+    image = tmp_path / "p" / "x.png"
+    assert "--no-flow is for films, and the inputs are none" in error_of(
+        capsys, *start, image, "--out", tmp_path / "o", "--no-flow"
+    )
     (tmp_path / "o.mp4").write_bytes(b"mine")
     assert "is there already and was not made by `diptych translate`" in error_of(capsys, *start, a, *out)
     assert (tmp_path / "o.mp4").read_bytes() == b"mine"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from diptych.choices import Audio, FilmNorms
+from diptych.cli.maps import OPTIONS
 from diptych.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # at run time these would import torch, before wrong words are refused
@@ -49,6 +51,17 @@ def add_film_options(p: argparse.ArgumentParser) -> None:
     )
 
 
+FILMS_ALONE = {"norms": "smooth", "flow": True, "codec": "", "quality": None, "codec_option": [], "audio": "copy"}
+IMAGES_ALONE = {"shard": None, "sample_norms": False, "names": "plain"} | dict.fromkeys(OPTIONS)
+
+
+def _refuse_options(args: argparse.Namespace, usual: Mapping[str, Any], what: str) -> None:
+    for name, value in usual.items():
+        if getattr(args, name) != value:
+            flag = "--no-flow" if name == "flow" else f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} is for {what}, and the inputs are none; leave it out")
+
+
 def _option(text: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not (name and sign):
@@ -56,11 +69,12 @@ def _option(text: str) -> tuple[str, str]:
     return name, value
 
 
-def are_films(inputs: Sequence[str], out: Path) -> bool:
+def are_films(args: argparse.Namespace) -> bool:
     """Whether films are to be translated: by the suffix of an input, or by that of a result which is no folder.
 
-    Raises ConfigError where films stand beside images.
+    Raises ConfigError where films stand beside images, and for options that have no meaning for the one or the other.
     """
+    inputs, out = args.inputs, args.out
     from diptych.data.film_writing import CONTAINERS
     from diptych.data.films import is_film
     from diptych.messages import show
@@ -76,7 +90,11 @@ def are_films(inputs: Sequence[str], out: Path) -> bool:
         raise ConfigError(
             f"--out {show(out)}: names a film, and {show(inputs[0])} is a folder; give a film, or a folder for the results"
         )
-    return bool(films) or named
+    found = bool(films) or named
+    _refuse_options(args, IMAGES_ALONE if found else FILMS_ALONE, "images" if found else "films")
+    if found and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ConfigError("a film is translated by one process, as its frames depend on each other; start it without torchrun")
+    return found
 
 
 def film_jobs(inputs: Sequence[str], out: Path) -> list[Job]:

@@ -111,13 +111,6 @@ class PlannedMaps:
         return len(problems)
 
 
-def refuse_maps_of_films(args: argparse.Namespace) -> None:
-    """Raise ConfigError where options of maps are given for films."""
-    given = next((name for name in OPTIONS if getattr(args, name) is not None), None)
-    if given:
-        raise ConfigError(f"--{given} is for images, and these are films; give their frames as images")
-
-
 def planned_maps(
     args: argparse.Namespace, snapshot: Snapshot, jobs: Sequence[Job], made_by: dict[str, Any], how: Mapping[str, Any]
 ) -> PlannedMaps:

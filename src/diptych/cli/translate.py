@@ -15,7 +15,7 @@ from typing import get_args
 from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, Precision, WorkingSize
 from diptych.cli import command_parser, positive, seed
 from diptych.cli.film import add_film_options, are_films, translate_films
-from diptych.cli.maps import add_map_options, planned_maps, refuse_maps_of_films
+from diptych.cli.maps import add_map_options, planned_maps
 
 EXAMPLES = """\
   diptych translate runs/x photos/ --out paintings/
@@ -230,8 +230,7 @@ def main(argv: Sequence[str]) -> int:
     for name in getattr(generator, "adjustable", ()):
         made_by[name] = usual[name] if getattr(args, name) is None else getattr(args, name)
     made_by |= {"seed": args.seed} if plain.draws_noise else {}
-    if are_films(args.inputs, args.out):
-        refuse_maps_of_films(args)
+    if are_films(args):
         return translate_films(args, make, plain, made_by)
     jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
     shard = args.shard or (own_shard() if "RANK" in os.environ else None)
