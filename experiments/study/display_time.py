@@ -28,7 +28,7 @@ def main() -> None:
             for _ in range(TRIALS):
                 page.wait_for_selector("#answers:not([hidden])", timeout=60_000)
                 page.keyboard.press("ArrowLeft")
-                page.wait_for_function("document.querySelector('#answers').hidden")
+                page.wait_for_function("() => document.querySelector('#answers').hidden")
             page.wait_for_selector("#done:not([hidden])")
             version = browser.version
             browser.close()

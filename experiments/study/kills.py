@@ -61,9 +61,8 @@ def main() -> None:
         store.close()
     lost, doubled = len(acknowledged - set(kept)), len(kept) - len({answer[:2] for answer in kept})
     print(f"{KILLS} kills, {len(acknowledged)} answers acknowledged, {len(kept)} stored: {lost} lost, {doubled} doubled")
-    print(
-        f"{len(finished)} people finished, {len(set(finished) - set(whole))} of them without all answers; integrity check: {check}"
-    )
+    fewer = len(set(finished) - set(whole))
+    print(f"{len(finished)} people finished, {fewer} of them without all answers; integrity check: {check}")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def part(page: Any, key: str | None, name: str = "") -> None:
         page.keyboard.press(key)
     else:
         page.locator("#answers button").first.click()
-    page.wait_for_function("document.querySelector('#answers').hidden")
+    page.wait_for_function("() => document.querySelector('#answers').hidden")
 
 
 @pytest.mark.parametrize(("name", "options", "key"), [("desktop", DESKTOP, "ArrowRight"), ("phone", PHONE, None)])
@@ -82,12 +82,11 @@ def part(page: Any, key: str | None, name: str = "") -> None:
 def test_a_whole_participation(make, serve, folders, visit, name, options, key, protocol):
     served = serve(*make(protocol, inputs=folders["real"], size=(256, 256)))
     page = visit(served.url, **options)
-    assert (
-        f"{SHOWN / 1000:g} second" in page.locator("#welcome").inner_text() and page.locator("h1").inner_text() == "Real or fake?"
-    )
+    assert f"{SHOWN / 1000:g} second" in page.locator("#welcome").inner_text()
+    assert page.locator("h1").inner_text() == "Real or fake?"
     shot(page, f"{name}-welcome")
     page.locator("#welcome button").click()
-    one_and_the_input = "['#stage', '#input'].every((place) => document.querySelectorAll(`${place} img.on`).length === 1)"
+    one_and_the_input = "() => ['#stage', '#input'].every((place) => document.querySelectorAll(`${place} img.on`).length === 1)"
     page.wait_for_function(one_and_the_input)
     shot(page, f"{name}-picture")
     part(page, key, name)
@@ -114,7 +113,7 @@ def test_a_whole_participation(make, serve, folders, visit, name, options, key, 
     page.reload()
     page.locator("#welcome button").click()
     page.wait_for_selector("#stage")
-    page.wait_for_function("!document.querySelector('#trial').hidden")
+    page.wait_for_function("() => !document.querySelector('#trial').hidden")
     assert [p.again for p in served.store.participants()] == [False, True]
     assert page.faults == []
 
@@ -126,10 +125,10 @@ def test_an_answer_waits_for_a_server_that_cannot_store_it_and_survives_a_reload
     page.wait_for_selector("#answers:not([hidden])")
     served.store.database._db.execute("PRAGMA query_only=ON")  # as on a disk that became read-only
     part(page, "ArrowLeft")
-    page.wait_for_function("document.querySelector('#message').textContent.includes('Your answer is kept')")
+    page.wait_for_function("() => document.querySelector('#message').textContent.includes('Your answer is kept')")
     shot(page, "waiting")
     page.reload()
-    page.wait_for_function("document.querySelector('#message').textContent.includes('Your answer is kept')")
+    page.wait_for_function("() => document.querySelector('#message').textContent.includes('Your answer is kept')")
     served.store.database._db.execute("PRAGMA query_only=OFF")
     page.locator("#pause-button").click()  # it was sent, and the next trial waits
     assert [a.answer for a in served.store.participants()[0].answers] == ["left"]
@@ -161,13 +160,8 @@ def test_two_tabs_answer_each_trial_once(make, serve, visit):
 
 PATTERNS = (
     *("<script>CODE<\u2215script>", "<img src=x onerror=CODE>", "'><svg onload=CODE>", '"><body onload=CODE>', "{{CODE}}"),
-    *(
-        "javascript:CODE",
-        "<iframe srcdoc='<script>CODE'>",
-        "<a href=javascript:CODE>x",
-        "${CODE}",
-        "-->]]><img src=x onerror=CODE>",
-    ),
+    *("javascript:CODE", "<iframe srcdoc='<script>CODE'>", "<a href=javascript:CODE>x", "${CODE}"),
+    "-->]]><img src=x onerror=CODE>",
 )
 CODES = "alert(1)", "alert`1`", "top.alert(1)", "import('data:text\u2215javascript,alert(1)')", "setTimeout('alert(1)')"
 PAYLOADS = [pattern.replace("CODE", code) for code in CODES for pattern in PATTERNS]
@@ -209,7 +203,7 @@ def test_names_that_are_code_run_no_script(folders, tmp_path, serve, visit):
 OTHERS = Protocol("single", practice=0, trials=1, show_ms=60), Protocol("compare", practice=1, trials=1, show_ms=60)
 
 
-@pytest.mark.parametrize(("language", "protocol"), zip(("ko", "de"), OTHERS, strict=True))
+@pytest.mark.parametrize(("language", "protocol"), list(zip(("ko", "de"), OTHERS, strict=True)))
 def test_other_protocols_and_languages(make, serve, visit, protocol, language):
     study, token = make(protocol)
     served = serve(study, token)

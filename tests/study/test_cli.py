@@ -5,9 +5,13 @@ import json
 import re
 import stat
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from diptych.cli import main
+from diptych.inference.translator import Translator
 from diptych.study.store import Store
 
 
@@ -51,6 +55,7 @@ def test_from_two_folders_to_a_table(new, serve, capsys, tmp_path):
     files = {name: tmp_path / f"r.{name}" for name in ("html", "json", "csv")}
     words = ["study", "results", str(folder), "--simulated", "--out", str(files["html"]), "--json", str(files["json"])]
     assert main([*words, "--csv", str(files["csv"])]) == 0
+    assert main([*words, "--csv", str(files["csv"])]) == 0  # its own files are replaced
     out = capsys.readouterr().out
     assert (
         re.search(r"one +100\.0 % +0\.0 % +100\.0 to 100\.0 % .* 2 +4", out)
@@ -72,6 +77,77 @@ def test_from_two_folders_to_a_table(new, serve, capsys, tmp_path):
     assert main(["study", "backup", str(folder), str(tmp_path / "copy.sqlite")]) == 0
     assert main(["study", "backup", str(folder), str(tmp_path / "copy.sqlite")]) == 5
     store.close()
+
+
+def test_runs_and_snapshots_translate_the_inputs_on_the_spot(folders, tmp_path, capsys):
+    from diptych.nets import generator, initialise
+    from diptych.pixels import Domain
+    from diptych.snapshot import Snapshot
+    from diptych.study.folder import Study
+
+    torch.manual_seed(0)
+    nets = {way: initialise(generator("resnet_1", 3, 3, width=4)).eval() for way in ("a2b", "b2a")}
+    run = tmp_path / "run"
+    run.mkdir()
+    Snapshot(nets, Domain(), Domain()).save(run / "snapshot.safetensors")
+    folder = tmp_path / "s"
+    words = ["study", "new", str(folder), "--real", str(folders["real"]), "--model", f"one={folders['one']}", "--trials", "4"]
+    words += ["--practice", "0", "--model", f"net={run}", "--direction", "b2a", "--device", "cpu"]
+    assert main(words) == 2
+    assert "--model net=" in (said := capsys.readouterr().err) and "give the folder of them as --inputs DIR" in said
+    assert main([*words, "--inputs", str(folders["two"])]) == 0
+    study = Study.load(folder)
+    translate = Translator(Snapshot.load(run / "snapshot.safetensors"), "b2a", device="cpu")
+    for name, id in study.named("net").items():
+        expected = translate(np.asarray(Image.open(folders["two"] / f"{name}.png")))
+        assert np.array_equal(np.asarray(Image.open(study.file(id))), expected)
+    assert len(study.named("net")) == 12 and not list(tmp_path.glob("**/*.tmp"))
+    assert main([*words[:2], str(tmp_path / "t"), *words[3:], "--model", f"no={tmp_path / 'gone'}"]) != 0
+
+
+def test_an_input_that_cannot_be_translated_stops_the_study(folders, tmp_path):
+    from diptych.errors import DataError
+    from diptych.nets import generator
+    from diptych.pixels import Domain
+    from diptych.snapshot import Snapshot
+    from diptych.study.sources import translated
+
+    Snapshot({"a2b": generator("resnet_1", 3, 3, width=4)}, Domain(), Domain()).save(tmp_path / "net.safetensors")
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "torn.png").write_bytes((folders["one"] / "p11.png").read_bytes()[:90])
+    with pytest.raises(DataError, match=r"net\.safetensors: cannot translate .*torn\.png"):
+        translated(tmp_path / "net.safetensors", tmp_path / "inputs", tmp_path / "out", device="cpu")
+
+
+def test_comparisons_are_ranked_in_the_table(folders, serve, tmp_path, capsys):
+    from diptych.study.folder import Study
+
+    folder, models = tmp_path / "s", [f"{name}={folders[name]}" for name in ("one", "two")]
+    words = ["--model", models[0], "--model", models[1], "--trials", "12", "--practice", "1", "--show-ms", "1"]
+    assert main(["study", "new", str(folder), "--protocol", "compare", *words]) == 0
+    assert "pictures: 12 of one, 12 of two" in capsys.readouterr().out
+    served = serve(Study.load(folder), "")
+    strengths = ["--fooled", "one=1", "--fooled", "two=9", "--url", served.url, "--participants", "4"]
+    assert main(["study", "simulate", str(folder), *strengths]) == 0
+    assert main(["study", "results", str(folder), "--simulated", "--out", str(tmp_path / "r.html")]) == 0
+    printed = capsys.readouterr().out
+    head, first, second = (next(line for line in printed.splitlines() if word in line) for word in ("preferred", "two ", "one "))
+    assert "strength" in head and printed.index(first) < printed.index(second)
+    assert (
+        "Bradley and Terry" in (tmp_path / "r.html").read_text() and "Most often preferred" in (tmp_path / "r.html").read_text()
+    )
+    assert main(["study", "simulate", str(folder), "--fooled", "one=1", "--fooled", "two=0"]) == 2
+    assert "--fooled two: needs its strength in comparisons, greater than 0, found 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--out", "--json", "--csv"])
+def test_results_replace_only_files_of_their_own(new, option, tmp_path, capsys):
+    folder, _ = new()
+    mine = tmp_path / "mine.html"
+    mine.write_text("mine")
+    assert main(["study", "results", str(folder), option, str(mine)]) == 2
+    assert "mine.html: is there already and was not made by this command" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
 
 
 def test_codes_are_for_studies_by_invitation(new, capsys):
