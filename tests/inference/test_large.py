@@ -190,7 +190,6 @@ def test_an_interrupted_file_goes_on_also_in_its_last_stage(at, small, monkeypat
 def test_a_result_that_was_computed_is_only_written_again(small, monkeypatch, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", picture(), tile=(64, 64), photometric="rgb")
     made, shares, write = translator(), [], large.write_windows
-    manifest = Manifest(tmp_path / "out", {})
 
     def full(*args, **how):
         raise StorageError("the disk is full")
@@ -200,8 +199,8 @@ def test_a_result_that_was_computed_is_only_written_again(small, monkeypatch, tm
     with pytest.raises(StorageError, match="the disk is full"):
         translate_files(jobs, made)
     monkeypatch.setattr(large, "write_windows", write)
-    translate_files(jobs, made, manifest=manifest, watch_stages=lambda job, share: shares.append(share))
-    assert shares == [] and manifest.obstacle(jobs[0]) == ""
+    translate_files(jobs, made, manifest=Manifest(tmp_path / "out", {}), watch_stages=lambda job, share: shares.append(share))
+    assert shares == [] and Manifest(tmp_path / "out", {}).obstacle(jobs[0]) == ""
 
 
 def test_sampled_norms_are_near_and_need_no_scratch(small, monkeypatch, tmp_path):

@@ -190,9 +190,9 @@ def test_images_in_an_archive_are_translated_in_place_and_a_change_of_one_is_see
         assert image.n_frames == 3
     assert [job.target.name for job in plan([archive / "summer" / "june"], out, translate)] == ["1.png"]
     assert [job.target.name for job in plan([archive / "summer" / "june" / "1.png"], out, translate)] == ["1.png"]
-    assert left_to_do(jobs, manifest, overwrite=False, skip_existing=False) == []
+    assert left_to_do(jobs, Manifest(out, {}), overwrite=False, skip_existing=False) == []
     pack(1)
     with pytest.raises(ConfigError, match=r"1\.png: was made from an input that has changed since"):
-        left_to_do(jobs, manifest, overwrite=False, skip_existing=False)
+        left_to_do(jobs, Manifest(out, {}), overwrite=False, skip_existing=False)
     with pytest.raises(DataError, match=r"autumn: no such file or folder; give images, folders of images, or archives of these"):
         plan([archive / "autumn"], out, translate)

@@ -59,7 +59,7 @@ class Manifest:
 
     ``made_by`` are the facts that determine a result besides its input: the SHA-256 of the snapshot, the direction and so on.
     ``shard`` (i, n) is the share of a process that works in the folder together with others; it writes a file of its own.
-    Several threads may record at the same time.
+    Several threads may record at the same time. What is recorded is not kept in memory: the next Manifest of the folder reads it.
     """
 
     def __init__(self, folder: Path, made_by: Mapping[str, Any], shard: tuple[int, int] | None = None) -> None:

@@ -166,16 +166,16 @@ def _side(backend: TorchBackend, around: int, padded: tuple[int, int], memory: i
 
 
 def sample_norms(backend: TorchBackend, source: Source, memory: int) -> Sample:
-    """Measure norms in windows that are spread evenly over an image, of at most a quarter of it where two windows are less.
+    """Measure norms in windows that are spread evenly over an image: SAMPLES, or fewer where they would be more than the image.
 
-    As many are taken as fit into the memory, at most SAMPLES.
-    Each half of them is measured as one batch. Raises ConfigError where not even two windows fit.
+    Half of them have to fit into the memory together; at least two are taken.
+    Each half is measured as one batch. Raises ConfigError where not even two windows fit.
     """
     side = min(SAMPLE_SIDE, *source.shape[:2])
     fitting = memory // whole_bytes(record(backend.net, backend.source.channels, side, side))
     if fitting < 1:
         raise ConfigError(f"two windows of {side} pixels do not fit into {in_words(max(0, memory))}; give more --memory")
-    count = min(SAMPLES // 2, fitting, max(1, source.shape[0] * source.shape[1] // (8 * side**2)))
+    count = min(SAMPLES // 2, fitting, max(1, source.shape[0] * source.shape[1] // (2 * side**2)))
     halves = [_spread(source.shape[0], source.shape[1], side, 2 * count)[half::2] for half in (0, 1)]
     measured, batches = [], []
     for half in halves:
