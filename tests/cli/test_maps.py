@@ -103,7 +103,7 @@ def test_what_cannot_be_had_is_refused_before_anything_is_written(snapshot, tmp_
 def test_maps_of_films_are_refused(snapshot, tmp_path, capsys):
     (tmp_path / "x.mp4").write_bytes(b"film")
     assert diptych("translate", snapshot, tmp_path / "x.mp4", "--out", tmp_path / "y.mp4", "--maps") == 2
-    assert "--maps is for images, and these are films; give their frames as images" in capsys.readouterr().err
+    assert "--maps is for images, and the inputs are none; leave it out" in capsys.readouterr().err
 
 
 def test_unknown_kinds_are_named_with_those_that_there_are(snapshot, tmp_path, capsys):
