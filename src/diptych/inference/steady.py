@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from diptych.choices import FilmNorms
 from diptych.errors import ConfigError
 
-HALF_LIFE = 0.5  # seconds after which smoothed statistics have gone half of the way
+HALF_LIFE = 4.0  # seconds after which smoothed statistics have gone half of the way
 CUT = 10.0  # of 100: FFmpeg's threshold for scdet
 THUMBNAIL = 64
 
