@@ -15,7 +15,6 @@ from PIL import Image
 from torch import nn
 
 from diptych.errors import SnapshotError
-from diptych.methods import METHODS as TABLE
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.run import Run
@@ -25,7 +24,7 @@ from tests.contract.test_methods import assert_equal_trees, tensors
 from tests.training.forks import start, train_quietly
 
 SIZE, STEPS = 32, 30
-METHODS = {name: small(name) for name in TABLE}
+METHODS = {name: small(name) for name in ("pix2pix", "cyclegan", "uvcgan2")}
 METHODS["pix2pix"] |= {"generator": "unet_6", "dropout": True}
 METHODS["cyclegan"] |= {"pool_size": 5}
 CONFIGURATIONS = {  # method, train settings, workers
@@ -33,7 +32,9 @@ CONFIGURATIONS = {  # method, train settings, workers
     "pix2pix, 2 workers, EMA": ("pix2pix", {"batch_size": 2, "ema": 0.9}, 2),
     "cyclegan": ("cyclegan", {}, 0),
     "cyclegan, 2 workers": ("cyclegan", {"batch_size": 2}, 2),
-} | {name: (name, {}, 0) for name in TABLE if name not in ("pix2pix", "cyclegan")}
+    "uvcgan2": ("uvcgan2", {}, 0),  # with queues of features
+}
+"""That every other method resumes exactly is proven step by step in tests/contract; what kills interrupt is the same for all."""
 SEED = 20261122
 
 
@@ -119,8 +120,8 @@ def log_of(out):
 def test_killed_at_random_until_done_it_ends_bit_equal(configuration, images, uninterrupted, tmp_path):
     expected, duration = uninterrupted(configuration)
     chance = random.Random(f"{SEED} {configuration}")
-    kills, trials, deadline = 0, 0, time.monotonic() + 12
-    while trials < 3 or kills < 8 or (time.monotonic() < deadline and trials < 25):
+    kills, trials = 0, 0
+    while trials < 3 or kills < 8:
         assert trials < 60, f"only {kills} of the processes could be killed before they were done"
         out = tmp_path / f"run-{trials}"
         before = kills
