@@ -88,7 +88,7 @@ def test_an_edited_snapshot_is_refused_with_the_place(change, message, tmp_path)
 
 def test_every_field_of_a_domain_has_its_rule_and_an_unknown_one_is_refused(tmp_path):
     assert {field.name for field in dataclasses.fields(Domain)} == set(DomainValues.__annotations__)
-    with pytest.raises(SnapshotError, match="no whole snapshot: .*unexpected keyword argument 'colour'"):
+    with pytest.raises(SnapshotError, match=r"no whole snapshot: .*unexpected keyword argument 'colour'"):
         Snapshot.load(edited(tmp_path, lambda t: t["a"].update(colour="red")))
 
 
