@@ -1,5 +1,6 @@
 """Files that strangers or tools made end in one line, before they take time or memory."""
 
+import dataclasses
 import os
 import zipfile
 
@@ -14,6 +15,7 @@ from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.recipe_files import read_values
 from diptych.run import Run
+from diptych.schemas import DomainValues
 from diptych.snapshot import Snapshot
 from diptych.state_dicts import read_state_dict
 from diptych.trees import read_tree, write_tree
@@ -82,6 +84,12 @@ def test_an_edited_snapshot_is_refused_with_the_place(change, message, tmp_path)
     with pytest.raises(SnapshotError, match=rf"no whole snapshot: .*{message}") as caught:
         Snapshot.load(edited(tmp_path, change))
     assert "\n" not in str(caught.value)
+
+
+def test_every_field_of_a_domain_has_its_rule_and_an_unknown_one_is_refused(tmp_path):
+    assert {field.name for field in dataclasses.fields(Domain)} == set(DomainValues.__annotations__)
+    with pytest.raises(SnapshotError, match=r"no whole snapshot: .*unexpected keyword argument 'colour'"):
+        Snapshot.load(edited(tmp_path, lambda t: t["a"].update(colour="red")))
 
 
 def test_a_state_that_was_renamed_or_is_of_another_run_gives_way_to_the_one_before(tmp_path):

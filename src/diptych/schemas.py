@@ -29,7 +29,7 @@ Pixels = Annotated[int, Field(ge=1, le=MOST_PIXELS, strict=True)]
 class DomainValues(TypedDict):
     """The fields of a Domain, whose own rules come after the types; earlier versions wrote fewer."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
     channels: NotRequired[Annotated[int, Field(ge=1, le=MOST, strict=True)]]
     dtype: NotRequired[str]
     low: NotRequired[Finite]
@@ -41,6 +41,7 @@ class DomainValues(TypedDict):
     masked: NotRequired[bool]
     stored: NotRequired[str]
     nodata: NotRequired[float | None]
+    axis: NotRequired[Axis]
     axis: NotRequired[Axis]
 
 
