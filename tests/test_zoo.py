@@ -27,7 +27,9 @@ def run(tmp_path):
     """A run folder with a snapshot of both directions: gray to RGB, and back."""
     snapshot = Snapshot({"a2b": network(0, 1, 3), "b2a": network(1, 3, 1)}, Domain(1), Domain(3), 16)
     snapshot.save(tmp_path / "run" / "snapshot.safetensors")
-    (tmp_path / "run" / "MODEL_CARD.md").write_text("---\nlicense: x\n---\n\n# gray\n\nMade for a test.\n")
+    text = "Made for a test: diptych translate snapshot.safetensors.\n\n## Licence\n\nNot chosen yet.\n"
+    card = f"---\nlicense: x\n---\n\n# gray\n\n{text}"
+    (tmp_path / "run" / "MODEL_CARD.md").write_text(card)
     return tmp_path / "run"
 
 
@@ -59,7 +61,11 @@ def test_the_index_and_the_card_say_what_it_is(zoo, capsys):
     printed = capsys.readouterr().out
     assert "gray2rgb" in printed and "gray to colours" in printed and "licence: CC0-1.0" in printed
     card = (zoo / "gray2rgb.md").read_text()
-    assert card.startswith("# gray2rgb\n\ngray to colours\n\nLicence: CC0-1.0\n") and "Made for a test." in card
+    assert (
+        card.startswith("# gray2rgb\n\ngray to colours\n\nLicence: CC0-1.0\n")
+        and "Made for a test: diptych translate gray2rgb." in card
+        and "Not chosen" not in card
+    )
 
 
 def test_each_direction_says_what_it_does_itself(run, tmp_path, capsys):

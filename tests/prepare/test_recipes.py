@@ -73,10 +73,16 @@ def test_pairs_are_taken_as_they_are(photos, tmp_path):
         on("gray", tmp_path / "pairs")
 
 
-def test_half_of_the_sides_is_no_folder_of_photos(photos, tmp_path):
-    folder(tmp_path / "mine" / "trainA", 2)
-    with pytest.raises(DataError, match="the other side, trainB, is missing"):
-        on("edges", tmp_path / "mine")
+@pytest.mark.parametrize("side", ["trainA", "train_b", "A", "train/B", "training/a", "train_label"])
+def test_a_folder_with_a_side_is_no_folder_of_photos(side, photos, tmp_path):
+    folder(tmp_path / "mine" / side, 2)
+    assert on("edges", tmp_path / "mine").data.source == (str(tmp_path / "mine"),)
+
+
+@pytest.mark.parametrize("name", ["daisies", "train", "train/daisies", "beta"])
+def test_other_folders_are_folders_of_photos(name, photos, tmp_path):
+    folder(tmp_path / "mine" / name, 2)
+    assert on("gray", tmp_path / "mine").data.source[0].startswith("runs/pairs/gray-")
 
 
 def test_a_dry_run_makes_nothing(photos):

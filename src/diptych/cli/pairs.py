@@ -23,7 +23,6 @@ def on_pairs(kind: str, recipe: Recipe, *, dry_run: bool = False, strict: bool =
     pairs of another kind, and for a dry run of photos without pairs, and DataError where no pairs can be made, or with
     ``strict`` where one cannot.
     """
-    from diptych.data.folders import has_sides
     from diptych.data.listing import open_folder
     from diptych.messages import show
     from diptych.prepare.pairs import NOTE
@@ -45,6 +44,19 @@ def on_pairs(kind: str, recipe: Recipe, *, dry_run: bool = False, strict: bool =
     if not dry_run:
         make_pairs(kind, photos, out, strict)
     return recipe.replace(**{"data.source": (str(out),)})
+
+
+def has_sides(folder: Path) -> bool:
+    """Whether a folder has a folder of one side at least, such as trainA, train/A or train_label, and so holds no plain photos."""
+    from diptych.data.archives import entries
+    from diptych.data.folders import KNOWN, SPLITS
+    from diptych.data.listing import plain_name
+
+    inside = {plain_name(path.name): path for path, is_dir in entries(folder) if is_dir}
+    splits = [inside[word] for words in SPLITS.values() for word in words if word in inside]
+    sides = {name for name in KNOWN if name.endswith(("a", "b"))} | {"trainlabel"}
+    within = {plain_name(path.name) for split in splits for path, is_dir in entries(split) if is_dir}
+    return bool(sides & inside.keys() or {"a", "b"} & within)
 
 
 def make_pairs(kind: str, photos: Path, out: Path, strict: bool) -> None:

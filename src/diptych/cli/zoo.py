@@ -12,7 +12,7 @@ from diptych.errors import ConfigError
 
 EXAMPLES = """\
   diptych zoo                                                       what there is
-  diptych translate sunflower2daisy photo.jpg --out daisy.jpg       a name instead of a file
+  diptych translate elevation2relief map.png --out relief.png       a name instead of a file
   diptych zoo pack runs/x --name horse2zebra --back zebra2horse --licence CC0-1.0 --shows "horses to zebras" --out zoo/
   diptych zoo pack runs/x --name horse2zebra --discriminators --licence CC0-1.0 --shows "horses to zebras" --out zoo/
 $DIPTYCH_ZOO names another zoo: a folder, or https://..."""

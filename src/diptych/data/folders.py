@@ -107,15 +107,6 @@ def _find(sources: Sequence[str | Path], paired: bool, layout: LayoutName) -> La
     raise DataError(_explain(root, names))
 
 
-def has_sides(folder: Path) -> bool:
-    """Whether a folder has a side A and a side B in folders of their own, as far as their names tell.
-
-    Raises DataError where one of the two is missing, or pairs are incomplete.
-    """
-    names = _subfolders(folder)
-    return any(recognise(folder, names, True) for recognise in (_suffixed, _labels_and_photos, _sided, _split_first))
-
-
 def _listed(sources: Sequence[str | Path], paired: bool) -> Layout:
     """Lay out what lists name: one list of pairs, or two sources of which each is a list of one side or a folder."""
     splits: dict[str, Split] = {}

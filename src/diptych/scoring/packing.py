@@ -64,7 +64,8 @@ def pack_snapshot(
         turned = translates and part != name
         sentence = (shows_back or f"{shows}, backwards") if turned else shows
         entry = Model(part, path.name, sha256_of(path), size, sentence, licence, translates, numbers)
-        pack(entry, folder, f"# {part}\n\n{sentence}\n\nLicence: {licence}\n\n{card}")
+        used = card.replace("diptych translate snapshot.safetensors", f"diptych translate {part}")
+        pack(entry, folder, f"# {part}\n\n{sentence}\n\nLicence: {licence}\n\n{used}")
         yield entry, difference
 
 
@@ -86,7 +87,8 @@ def _difference(one: Snapshot, other: Snapshot) -> float:
 def _card(source: Path) -> str:
     path = snapshot_in(source).with_name(CARD)
     text = path.read_text(encoding="utf-8") if path.is_file() else "No card was written beside this snapshot.\n"
-    return text.partition("\n---\n")[2].strip() + "\n" if text.startswith("---\n") else text
+    text = text.partition("\n---\n")[2].strip() + "\n" if text.startswith("---\n") else text
+    return text.partition("\n## Licence\n\nNot chosen yet.")[0]  # now it is, and stands above
 
 
 def _scores(source: Path) -> dict[str, str]:
@@ -98,5 +100,5 @@ def _scores(source: Path) -> dict[str, str]:
     for table in tables(json.loads(path.read_text())):
         for row in table.rows:
             if cell := next((row.cells[of] for of in table.columns if row.cells.get(of)), None):
-                found.setdefault(row.title, f"{cell.value} {cell.interval}".strip())
+                found.setdefault(row.title, f"{cell.value} ({cell.interval})" if cell.interval else cell.value)
     return found
