@@ -63,6 +63,7 @@ def judge(path: Path, out: Path) -> dict[str, object]:
     from diptych.music.score_pages import engrave_pages
 
     started = time.process_time()
+    out.unlink(missing_ok=True)  # the command overwrites nothing
     code = diptych(["music", "sheet", str(path), "--out", str(out)])
     if code:
         return {"refused": code}
