@@ -132,6 +132,8 @@ def main(argv: Sequence[str]) -> int:
         refuse_foreign_folder(args.out, "build.json")
     elif args.action != "score":
         refuse_existing(args.out)
+        if getattr(args, "report", None):
+            refuse_existing(args.report)
     else:
         refuse_foreign(args.report, PAGE)
         refuse_foreign(args.json, (b'"value"', b'"low"'))
