@@ -101,3 +101,10 @@ def test_names_that_share_a_family_name_and_an_initial_are_one_person():
     people = group_by_composer({str(k): name for k, name in enumerate(names)})
     same = [[k for k in range(len(names)) if people[str(k)] == who] for who in dict.fromkeys(people.values())]
     assert same == [[0, 1, 2, 3], [4], [5], [6], [7, 8], [9], [10], [11]]
+
+
+def test_a_pure_test_set_has_all_works_in_test(tmp_path):
+    files = songs(tmp_path, "Franz Schubert", "Clara Schumann")
+    assert {work.split for work in assign_splits(files, BuildConfig(test=1.0, val=0))} == {"test"}
+    with pytest.raises(ConfigError, match=r"leave works for training, or 1 and 0 for a pure test set; found 1\.0 and 0\.05"):
+        BuildConfig(test=1.0, val=0.05)

@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from diptych.cli import command_parser, count, positive
 from diptych.cli.sheet_reading import LAYOUTS, read, translator, write_song
@@ -23,6 +23,7 @@ EXAMPLES = """\
   diptych music read song.png --out song.mid
   diptych music midi2roll song.mid --out roll.png            and roll2midi back
 `diptych music ACTION --help` shows the options of one action."""
+BUILTIN = Path("builtin")  # in place of a snapshot: the translator that comes with diptych
 FONTS = ("Leipzig", "Bravura", "Leland", "Petaluma", "Gootville")  # that verovio brings
 
 
@@ -54,8 +55,10 @@ def parser() -> argparse.ArgumentParser:
     b.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the data set, to write or to resume")
     b.add_argument("--layout", choices=LAYOUTS, default="staff", help="single staves, or a piano's two (default: staff)")
     b.add_argument("--space", type=int, choices=(4, 8), default=4, help="pixels between two staff lines (default: 4)")
-    b.add_argument("--test", type=float, default=0.15, metavar="SHARE", help="share of works for testing (default: 0.15)")
-    b.add_argument("--val", type=float, default=0.05, metavar="SHARE", help="share of works for validation (default: 0.05)")
+    b.add_argument(
+        "--test", type=float, default=0.15, metavar="SHARE", help="share of works for testing, 1 for all (default: 0.15)"
+    )
+    b.add_argument("--val", type=float, metavar="SHARE", help="share of works for validation (default: 0.05, 0 with --test 1)")
     b.add_argument("--most", type=count, default=0, metavar="N", help="take at most N systems of a work (default: 0, all)")
     b.add_argument("--seed", type=count, default=0, help="random seed that splits the works by composer (default: 0)")
     b.add_argument("--font", choices=FONTS, default="Leipzig", help="the music font (default: Leipzig)")
@@ -103,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--task", choices=("read", "draw"), default="read", help="from sheets to notes or back (default: read)")
     c.add_argument("--baseline", choices=("blank", "copy", "nearest"), help="score a baseline instead of a snapshot")
     c.add_argument("--pred", type=Path, metavar="DIR", help="score finished pages, named like those of the data")
-    c.add_argument("--reader", type=Path, metavar="SNAPSHOT", help="with --task draw, the reader of drawn sheets")
+    c.add_argument("--reader", type=Path, metavar="SNAPSHOT", help="with --task draw, the reader of drawn sheets, or builtin")
     c.add_argument("--split", choices=("test", "val", "train"), default="test", help="the works to score (default: test)")
     c.add_argument("--most", type=count, default=0, metavar="N", help="score at most N systems (default: 0, all)")
     c.add_argument("--threshold", type=float, default=8 / 9, metavar="P", help="least certainty of a note (default: 8/9)")
@@ -111,7 +114,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--examples", type=count, default=12, metavar="N", help="number of examples on that page (default: 12)")
     c.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to this file")
     for a in (s, e, c):
-        own = "" if a is c else " (default: the one for single staves that comes with diptych)"
+        own = ", or builtin" if a is c else " (default: the one for single staves that comes with diptych)"
         a.add_argument("--snapshot", type=Path, metavar="FILE", help=f"the trained translator{own}")
         a.add_argument("--device", default="auto", help="where to compute: auto, cpu, cuda, cuda:N or mps (default: auto)")
     return p
@@ -129,6 +132,8 @@ def main(argv: Sequence[str]) -> int:
         refuse_foreign_folder(args.out, "build.json")
     elif args.action != "score":
         refuse_existing(args.out)
+        if getattr(args, "report", None):
+            refuse_existing(args.report)
     else:
         refuse_foreign(args.report, PAGE)
         refuse_foreign(args.json, (b'"value"', b'"low"'))
@@ -147,6 +152,8 @@ def build(args: argparse.Namespace) -> int:
     settings = {
         name: getattr(args, name) for name in ("space", "test", "val", "most", "seed", "font", "free", "pairs", "clef", "varied")
     }
+    if args.val is None:
+        settings["val"] = 0.0 if args.test == 1 else 0.05
     config = BuildConfig(LAYOUTS[args.layout], **settings)
     with bar("works") as progress:
         task = progress.add_task("engraving", total=None, note="")
@@ -216,22 +223,28 @@ def score(args: argparse.Namespace) -> int:
     from diptych.music.dataset import MusicDataset
     from diptych.music.evaluate import baseline, evaluate
     from diptych.music.listening import write_page
+    from diptych.music.translators import builtin
     from diptych.run import write_json
 
     given = [name for name in ("snapshot", "baseline", "pred") if getattr(args, name)]
     if len(given) != 1:
-        raise ConfigError(f"score takes one of --snapshot, --baseline and --pred, found {' and '.join(given) or 'none'}")
+        found = " and ".join(given) or "none; --snapshot builtin scores the translator that comes with diptych"
+        raise ConfigError(f"score takes one of --snapshot, --baseline and --pred, found {found}")
     if args.reader and args.task == "read":
         raise ConfigError("--reader reads what was drawn; leave it out, or score with --task draw")
     built = MusicDataset.load(args.data)
+
+    def named(snapshot: Path, task: Literal["read", "draw"]) -> Path:
+        return builtin(task, built.layout) if snapshot == BUILTIN else snapshot
+
     if args.baseline:
         translate: Any = baseline(args.baseline, built, args.task)
     elif args.pred:
         pages = iter(built.pages(args.split, args.most))
         translate = lambda _: read_pixels(args.pred / next(pages))  # noqa: E731
     else:
-        translate = translator(args.snapshot, args.device, args.task)
-    reader = translator(args.reader, args.device, "read") if args.reader else None
+        translate = translator(named(args.snapshot, args.task), args.device, args.task)
+    reader = translator(named(args.reader, "read"), args.device, "read") if args.reader else None
     with bar("pages") as progress:
         task = progress.add_task("scoring", total=None, note="")
         found = evaluate(

@@ -106,7 +106,7 @@ def count_changed(score: Score) -> int:
     for number, part in enumerate(score.parts):
         for staff in part.staves:
             for measure, notes in zip(score.measures, staff, strict=True):
-                changed.update((number, note) for note in changed_notes(notes, measure.start, measure.length))
+                changed.update((number, note) for note in changed_notes(notes, measure.start, measure.length, measure.meter.beat))
     return len(changed) + score.shortened
 
 

@@ -75,8 +75,12 @@ class BuildConfig:
             raise ConfigError(f"clef must be one of {', '.join(CLEFS)}, found {self.clef!r}")
         if self.pairs < 0 or (self.pairs and not self.free):
             raise ConfigError(f"pairs must be 0 or more and needs --free, found {self.pairs}")
-        if not (self.test >= 0 and self.val >= 0 and self.test + self.val < 1):
-            raise ConfigError(f"test and val must be shares that leave works for training, found {self.test} and {self.val}")
+        pure = self.test == 1 and not self.val
+        if not (self.test >= 0 and self.val >= 0 and (self.test + self.val < 1 or pure)):
+            raise ConfigError(
+                f"test and val must be shares that leave works for training, or 1 and 0 for a pure test set; found {self.test} "
+                f"and {self.val}"
+            )
 
     @property
     def layout(self) -> Layout:
@@ -140,8 +144,10 @@ def build(
                 watch(place, len(works), work.name)
     manifest = settings | summary(_lines(out / "works.jsonl"), _lines(out / "notes.jsonl"))
     write_atomic(out / "manifest.json", json.dumps(manifest, indent=1).encode())
-    if not manifest["systems"].get("train"):
-        raise DataError(f"{out}: no system for training could be built; works.jsonl in it counts the reasons")
+    needed = "test" if config.test == 1 else "train"
+    if not manifest["systems"].get(needed):
+        what = "testing" if needed == "test" else "training"
+        raise DataError(f"{out}: no system for {what} could be built; works.jsonl in it counts the reasons")
     return manifest
 
 
@@ -150,9 +156,11 @@ def assign_splits(paths: Sequence[Path], config: BuildConfig) -> list[Work]:
 
     Composers, in an order that the seed chooses, go to test and validation until these are full. A composer with more than half
     of the works that a split still needs is skipped. A score without a composer counts under its folder's name; spellings of one
-    name count as one composer (see composer_key). With fewer composers than splits, works are assigned individually.
+    name count as one composer (see group_by_composer). With fewer composers than splits, works are assigned individually.
     """
     works = _works(paths)
+    if config.test == 1:
+        return [replace(work, split="test") for work in works]
     people = group_by_composer({work.name: work.composer for work in works})
     if len(set(people.values())) < len(SPLITS):
         people = {work.name: work.name for work in works}

@@ -55,8 +55,19 @@ def write_measure(
     before it, or takes the length of the chord that begins with it.
     """
     beat = beat if beat in THREEFOLD else SIMPLE
-    voices = [_printable(voice, length) for voice in _voices(_chords(notes, start, length))]
-    return [_valued(_filled(voice, length), length, beat, missing) for voice in voices or [[]]]
+    return [_written(voice, length, beat, missing)[1] for voice in _voices(_chords(notes, start, length)) or [[]]]
+
+
+def _written(voice: Sequence[Event], length: Fraction, beat: Fraction, missing: Fraction) -> tuple[Sequence[Event], list[Event]]:
+    """Return a voice and its events in printable values; where its times have no values, they are moved to some that do."""
+    try:
+        events = _valued(_filled(voice, length), length, beat, missing)
+    except ValueError:  # of what is left over, no value is short enough
+        events = []
+    if events and all(event.base for event in events):
+        return voice, events
+    moved = _printable(voice, length)
+    return moved, _valued(_filled(moved, length), length, beat, missing)
 
 
 def limit_voices(notes: Sequence[Note]) -> list[Note]:
@@ -73,9 +84,10 @@ def limit_voices(notes: Sequence[Note]) -> list[Note]:
     return [replace(note, duration=ends[note.onset, note.midi] - note.onset) for note in notes]
 
 
-def changed_notes(notes: Sequence[Note], start: Fraction, length: Fraction) -> list[Note]:
-    """Return the notes of a measure that ``write_measure`` does not give their own length, since no voice is free for them."""
-    voices = [_printable(voice, length) for voice in _voices(_chords(notes, start, length))]
+def changed_notes(notes: Sequence[Note], start: Fraction, length: Fraction, beat: Fraction) -> list[Note]:
+    """Return the notes of a measure that ``write_measure`` does not give their own length: no voice is free, or no value fits."""
+    beat = beat if beat in THREEFOLD else SIMPLE
+    voices = [_written(voice, length, beat, Fraction(0))[0] for voice in _voices(_chords(notes, start, length))]
     printed = {
         (event.onset + start, event.offset + start, note.midi) for voice in voices for event in voice for note in event.notes
     }
@@ -122,7 +134,7 @@ def _height(event: Event) -> float:
 
 
 def _printable(voice: Sequence[Event], length: Fraction) -> list[Event]:
-    """Move the times of a voice that have no values: to 64ths, or to twelfths in quarters where an onset needs triplets.
+    """Move the times of a voice to twelfths in quarters where an onset needs triplets, else to 64ths.
 
     A chord that would have no time left joins the next one.
     """

@@ -69,8 +69,8 @@ def draw_sheet(
         lines = layout.line_rows(staff)
         pixels[lines] = np.minimum(pixels[lines], style.gray)
         for downbeat in downbeats[1:]:
-            bar = pixels[lines[0] : lines[-1] + 1, layout.barline_column(downbeat)]
-            np.minimum(bar, style.gray, out=bar)
+            stroke = pixels[lines[0] : lines[-1] + 1, layout.barline_column(downbeat)]
+            np.minimum(stroke, style.gray, out=stroke)
     return pixels
 
 

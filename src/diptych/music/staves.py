@@ -85,11 +85,15 @@ def _staved(song: Song, keys: Sequence[Key], staves: int) -> list[Note]:
         else None
     )
     lines: dict[tuple[int, int], list[Note]] = {}
-    for note, (step, alter) in zip(song.notes, spell_notes(song.notes, keys), strict=True):
+    names: dict[tuple[Fraction, int, int], tuple[int, int]] = {}
+    for note, name in zip(song.notes, spell_notes(song.notes, keys), strict=True):
         staff = int(note.pitch < MIDDLE_C if lower is None else note.track == lower) if staves == 2 else 0
-        line = lines.setdefault((staff, note.pitch), [])
-        line.append(Note(note.onset, staff, step, alter, note.end - note.onset, "", note.velocity))
-    return sorted(note for line in lines.values() for note in without_overlaps(line))
+        names.setdefault((note.onset, staff, note.pitch), name)
+        unnamed = Note(note.onset, staff, note.pitch, 0, note.end - note.onset, "", note.velocity)  # a pitch has several names
+        lines.setdefault((staff, note.pitch), []).append(unnamed)
+    cut = [note for line in lines.values() for note in without_overlaps(line)]
+    named = [(note, *names[note.onset, note.staff, note.step]) for note in cut]
+    return sorted(replace(note, step=step, alter=alter) for note, step, alter in named)
 
 
 def _clefs_within_reach(notes: Sequence[Note], usual: Sequence[str], layout: Layout) -> tuple[str, ...] | None:
