@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from diptych.data.lists import check_columns, sides_of
 from diptych.data.pairing import key_in, match
 from diptych.data.samples import read_rows
 from diptych.data.side_by_side import refuse_single_images
-from diptych.data.splits import Half, Ref, Split, along, take_half
+from diptych.data.splits import Half, Layout, Ref, Split, take_half
 from diptych.errors import DataError
 from diptych.messages import show
 
@@ -33,45 +33,6 @@ LayoutName = Literal["auto", "side_by_side"]
 _Sides = tuple[Path | None, Path | None]
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 KNOWN = {"a", "b", *(word + side for words in SPLITS.values() for word in words for side in ("a", "b", ""))}
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Holds what was found: where, the splits, and what is in none of them.
-
-    ``unused`` are folders beside those of the splits, or single files, and how many images are in each. ``alone`` are test
-    images of one side without a folder of the other; ``test`` is None then.
-    """
-
-    where: str
-    train: Split
-    val: Split | None
-    test: Split | None
-    unused: Mapping[Path, int] = field(default_factory=dict)
-    alone: Split | None = None
-
-    @property
-    def description(self) -> str:
-        """Say in a sentence what was found."""
-        test = self.test or self.alone
-        counts = "".join(f", {name}: {split}" for name, split in (("val", self.val), ("test", test)) if split)
-        unused = f"; not used: {self.leftovers}" if self.unused else ""
-        return f"{self.where}: train on {self.train}{counts}{unused}"
-
-    def along(self, axis: Axis) -> Layout:
-        """The same with slices of volumes along another axis than z. Raises DataError as splits.along, and without volumes."""
-        if axis == "z":
-            return self
-        moved: dict[str, Any] = {name: along(split, axis) for name in (*SPLITS, "alone") if (split := getattr(self, name))}
-        if all(split == getattr(self, name) for name, split in moved.items()):
-            raise DataError(f"{self.where}: data.axis {axis} is for volumes (.nii, .nii.gz), and there are none; set data.axis z")
-        return replace(self, **moved)
-
-    @property
-    def leftovers(self) -> str:
-        """Name what is not used, at most three of it."""
-        named = [f"{show(path)} ({number:,} image{'s' if number > 1 else ''})" for path, number in list(self.unused.items())[:3]]
-        return ", ".join(named) + (f" and {len(self.unused) - 3} more" if len(self.unused) > 3 else "")
 
 
 def find_data(sources: Sequence[str | Path], *, paired: bool, layout: LayoutName = "auto", axis: Axis = "z") -> Layout:

@@ -1,10 +1,11 @@
-"""Images of the two domains as values: which file, which half of it, and what it shares its name with."""
+"""Images of the two domains as values: which file, which half of it, what it shares its name with, and in which split it is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -118,3 +119,44 @@ def _slices(ref: Ref, axis: Axis) -> list[Ref]:
     except DataError:
         paths = []
     return [Ref(path, ref.half, f"{ref.key}/{path.name}") for path in paths] or [ref]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Holds what was found: where, the splits, and what is in none of them.
+
+    ``unused`` are folders beside those of the splits, or single files, and how many images are in each. ``alone`` are test
+    images of one side without a folder of the other; ``test`` is None then.
+    """
+
+    where: str
+    train: Split
+    val: Split | None
+    test: Split | None
+    unused: Mapping[Path, int] = field(default_factory=dict)
+    alone: Split | None = None
+
+    @property
+    def description(self) -> str:
+        """Say in a sentence what was found."""
+        test = self.test or self.alone
+        counts = "".join(f", {name}: {split}" for name, split in (("val", self.val), ("test", test)) if split)
+        unused = f"; not used: {self.leftovers}" if self.unused else ""
+        return f"{self.where}: train on {self.train}{counts}{unused}"
+
+    def along(self, axis: Axis) -> Layout:
+        """The same with slices of volumes along another axis than z. Raises DataError as splits.along, and without volumes."""
+        if axis == "z":
+            return self
+        moved: dict[str, Any] = {
+            name: along(split, axis) for name in ("train", "val", "test", "alone") if (split := getattr(self, name))
+        }
+        if all(split == getattr(self, name) for name, split in moved.items()):
+            raise DataError(f"{self.where}: data.axis {axis} is for volumes (.nii, .nii.gz), and there are none; set data.axis z")
+        return replace(self, **moved)
+
+    @property
+    def leftovers(self) -> str:
+        """Name what is not used, at most three of it."""
+        named = [f"{show(path)} ({number:,} image{'s' if number > 1 else ''})" for path, number in list(self.unused.items())[:3]]
+        return ", ".join(named) + (f" and {len(self.unused) - 3} more" if len(self.unused) > 3 else "")
