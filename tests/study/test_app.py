@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from collections import Counter
@@ -9,8 +10,9 @@ from collections import Counter
 import pytest
 
 from diptych.study import tokens
+from diptych.study.protocol import Protocol
 from diptych.study.simulate import Browser, simulate, take_part
-from diptych.study.words import WORDS
+from diptych.study.words import WORDS, default_consent, instructions
 from tests.study.conftest import answer_to, request
 
 
@@ -193,14 +195,23 @@ def test_the_page_speaks_the_browsers_language(served, asked, language):
 
 
 def test_every_language_has_all_words_and_their_places():
-    places = {
-        key: {part for part in ("{n}", "{total}", "{seconds}", "{practice}", "{trials}") if part in text}
-        for key, text in WORDS["en"].items()
-    }
+    places = {key: set(re.findall(r"{\w+}", text)) for key, text in WORDS["en"].items()}
+    assert places["pairs"] == {"{time}"} and places["trial_of"] == {"{n}", "{total}"}
     for language, words in WORDS.items():
         assert words.keys() == WORDS["en"].keys()
         for key, text in words.items():
-            assert text and all(part in text for part in places[key]), (language, key)
+            assert text and set(re.findall(r"{\w+}", text)) == places[key], (language, key)
+
+
+def test_participants_are_told_what_their_study_is():
+    pairs, compare = Protocol(), Protocol("compare", practice=0, show_ms=1500)
+    told = " ".join(instructions(pairs, WORDS["en"]))
+    assert "for 1 second. " in told and "practice: 10. In these you are told" in told and "that count: 40." in told
+    told = " ".join(instructions(compare, WORDS["de"]))
+    assert "1,5 Sekunden lang" in told and "Übung" not in told and "Eines ist echt" not in told
+    assert "made from" in " ".join(instructions(Protocol(same_input=True, inputs=True), WORDS["en"]))
+    assert "real ones" in default_consent(pairs, "en") and "real ones" not in default_consent(compare, "en")
+    assert default_consent(pairs, "en").endswith("with which the researchers can delete your answers.")
 
 
 def test_names_of_pictures_and_titles_run_no_script(make, serve):

@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     n.add_argument("--trials", type=positive, default=40, metavar="N", help="trials that count (default: 40)")
     n.add_argument("--catch", type=count, default=0, metavar="N", help="obvious trials, to find who does not look (default: 0)")
     n.add_argument("--show-ms", type=positive, default=1000, metavar="MS", help="how long each picture is shown (default: 1000)")
-    n.add_argument("--title", default="Real or fake?", help="the heading of the page (default: Real or fake?)")
+    n.add_argument("--title", help="the heading of the page (default: Real or fake?, in comparisons Which is better?)")
     n.add_argument(
         "--languages",
         type=lambda t: t.split(","),

@@ -19,7 +19,7 @@ from diptych.study.folder import CATCH, INPUT, REAL, Picture, Study, new_token
 from diptych.study.protocol import Cards, Protocol, trials_of
 from diptych.study.sources import Sources
 from diptych.study.store import Store
-from diptych.study.words import CONSENT, LANGUAGES
+from diptych.study.words import LANGUAGES, TITLES, default_consent
 
 TILE = 8  # pixels of the pieces that a catch picture is shuffled from
 CATCHES = 10  # catch pictures of a study
@@ -32,7 +32,7 @@ def new_study(
     protocol: Protocol,
     *,
     inputs: Path | None = None,
-    title: str = "Real or fake?",
+    title: str | None = None,
     languages: Sequence[str] = tuple(LANGUAGES),
     consent: Mapping[str, str] | None = None,
     invited_only: bool = False,
@@ -43,8 +43,9 @@ def new_study(
 
     ``models`` maps the names of methods to folders of their outputs, all of the same names. ``real`` is the folder of real
     pictures, None when methods are compared with one another. ``inputs`` is the folder of inputs where the protocol shows them.
-    ``size`` is the width and height to which all are resized; without it all must have one size. ``database`` is the URL of
-    PostgreSQL where answers are not to be kept in the folder. Raises ConfigError and DataError for what cannot be a fair study.
+    ``title`` is the heading of the page, by default one that fits the protocol. ``size`` is the width and height to which all
+    are resized; without it all must have one size. ``database`` is the URL of PostgreSQL where answers are not to be kept in
+    the folder. Raises ConfigError and DataError for what cannot be a fair study.
     """
     check_words(folder, real, models, protocol, languages, consent)
     folders = ({REAL: real} if real else {}) | dict(models) | ({INPUT: inputs} if inputs and protocol.inputs else {})
@@ -73,8 +74,10 @@ def new_study(
         raise StorageError(f"{show(folder)}: cannot be made ({error.strerror}); choose another folder") from error
     pictures = [(_write(folder, png), Picture(source, name)) for source, named in data.items() for name, png in named.items()]
     random.SystemRandom().shuffle(pictures)  # so that no order says what is what
-    texts = {language: (consent or {}).get(language, CONSENT[language]) for language in languages}
-    study = Study(folder, title, protocol, tuple(models), dict(pictures), texts, invited_only, width, height)
+    texts = {language: (consent or {}).get(language) or default_consent(protocol, language) for language in languages}
+    study = Study(
+        folder, title or TITLES[protocol.kind], protocol, tuple(models), dict(pictures), texts, invited_only, width, height
+    )
     if database:
         choose_postgres(folder, database)
     token = new_token(folder, secrets.token_bytes(32))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -235,7 +236,11 @@ def _answer(row: Mapping[str, Any]) -> Answer:
 
 
 def _participant(row: Mapping[str, Any], answers: Sequence[Answer]) -> Participant:
-    trials = tuple(Trial.from_json(trial) for trial in json.loads(row["trials"]))
     values = {name: row[name] for name in ("number", "id", "method", "language", "consent", "joined")}
     simulated, again = bool(row["simulated"]), bool(row["again"])
-    return Participant(**values, simulated=simulated, again=again, trials=trials, answers=tuple(answers))
+    return Participant(**values, simulated=simulated, again=again, trials=_plan(row["trials"]), answers=tuple(answers))
+
+
+@lru_cache(maxsize=500)  # it is read with every request of a participant, and never changes
+def _plan(text: str) -> tuple[Trial, ...]:
+    return tuple(Trial.from_json(trial) for trial in json.loads(text))

@@ -9,14 +9,20 @@ import yaml
 from diptych.study.protocol import Protocol
 
 WORDS: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "words.yaml").read_text(encoding="utf-8"))
+TITLES = {"pairs": "Real or fake?", "single": "Real or fake?", "compare": "Which is better?"}
 LANGUAGES = {key: words["name"] for key, words in WORDS.items()}
-CONSENT = {key: words["consent"] for key, words in WORDS.items()}
+
+
+def default_consent(protocol: Protocol, language: str) -> str:
+    """The text to agree to where a study brings none of its own: what the study is for, and what is stored."""
+    words = WORDS[language]
+    return f"{words['aim_compare' if protocol.kind == 'compare' else 'aim']} {words['consent']}"
 
 
 def instructions(protocol: Protocol, words: dict[str, str]) -> list[str]:
     """What a participant is to know before the study begins, as paragraphs."""
     seconds = f"{protocol.show_ms / 1000:g}"
-    time = words["second" if seconds == "1" else "seconds"].format(n=seconds)
+    time = words["second" if seconds == "1" else "seconds"].format(n=seconds.replace(".", words["point"]))
     practice = words["practice_compare" if protocol.kind == "compare" else "practice"].format(n=protocol.practice)
     trials = words["trials"].format(n=protocol.trials + protocol.catch)
     length = [*([practice] if protocol.practice else []), trials, words["once"]]
