@@ -42,7 +42,6 @@ class DomainValues(TypedDict):
     stored: NotRequired[str]
     nodata: NotRequired[float | None]
     axis: NotRequired[Axis]
-    axis: NotRequired[Axis]
 
 
 def parse_json(text: str | bytes) -> Any:

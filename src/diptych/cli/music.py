@@ -228,8 +228,8 @@ def score(args: argparse.Namespace) -> int:
 
     given = [name for name in ("snapshot", "baseline", "pred") if getattr(args, name)]
     if len(given) != 1:
-        found = " and ".join(given) or "none; --snapshot builtin scores the translator that comes with diptych"
-        raise ConfigError(f"score takes one of --snapshot, --baseline and --pred, found {found}")
+        what = " and ".join(given) or "none; --snapshot builtin scores the translator that comes with diptych"
+        raise ConfigError(f"score takes one of --snapshot, --baseline and --pred, found {what}")
     if args.reader and args.task == "read":
         raise ConfigError("--reader reads what was drawn; leave it out, or score with --task draw")
     built = MusicDataset.load(args.data)
