@@ -47,7 +47,7 @@ def on_pairs(kind: str, recipe: Recipe, *, dry_run: bool = False, strict: bool =
 
 
 def has_sides(folder: Path) -> bool:
-    """Whether a folder has a folder of a side, such as trainA, train/A or train_label, and so holds no plain photos."""
+    """Whether a folder has a folder of one side at least, such as trainA, train/A or train_label: it holds no plain photos."""
     from diptych.data.archives import entries
     from diptych.data.folders import KNOWN, SPLITS
     from diptych.data.listing import plain_name
