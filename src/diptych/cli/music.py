@@ -128,6 +128,9 @@ def main(argv: Sequence[str]) -> int:
     from diptych.files import refuse_overwrite
 
     show_notes()
+    inputs = [getattr(args, name, None) for name in ("midi", "roll", "sheet", "snapshot", "reader")]
+    for name in ("out", "report", "json"):
+        refuse_overwrite(getattr(args, name, None), *inputs)
     if args.action == "build":
         refuse_foreign_folder(args.out, "build.json")
     elif args.action != "score":
@@ -137,9 +140,6 @@ def main(argv: Sequence[str]) -> int:
     else:
         refuse_foreign(args.report, PAGE)
         refuse_foreign(args.json, (b'"value"', b'"low"'))
-    inputs = [getattr(args, name, None) for name in ("midi", "roll", "sheet", "snapshot", "reader")]
-    for name in ("out", "report", "json"):
-        refuse_overwrite(getattr(args, name, None), *inputs)
     return int(args.run(args))
 
 
