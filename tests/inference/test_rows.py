@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 
 import numpy as np
 import pytest
@@ -34,6 +33,10 @@ def test_rows_are_translated_as_files_and_bad_ones_are_named(tmp_path, caplog):
     for file, image in zip(files, out["image"], strict=True):
         assert np.array_equal(image, translate(np.asarray(Image.open(io.BytesIO(file.read_bytes())))))
     assert "skipped: bad.png: is" in caplog.text
+    written = TranslateRows(tmp_path / "s.safetensors", device="cpu", root=str(tmp_path), out=tmp_path / "out")(batch)
+    assert list(written["result"]) == [str(tmp_path / "out" / "in" / file.name) for file in files]
+    for path, image in zip(written["result"], out["image"], strict=True):
+        assert np.array_equal(np.asarray(Image.open(path)), image)
 
 
 @pytest.mark.slow
@@ -42,11 +45,6 @@ def test_ray_data_reads_maps_writes_and_goes_on(tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
     from ray.data.checkpoint import CheckpointConfig
-    from ray.data.datasource import FilenameProvider
-
-    class Names(FilenameProvider):
-        def get_filename_for_row(self, row, write_uuid, task_index, block_index, row_index):
-            return os.path.basename(row["path"])
 
     snapshot("resnet_1", domain=Domain()).save(tmp_path / "s.safetensors")
     pictures(tmp_path / "in", 6)
@@ -57,9 +55,10 @@ def test_ray_data_reads_maps_writes_and_goes_on(tmp_path, monkeypatch):
 
         def translate():
             files = ray.data.read_binary_files(str(tmp_path / "in"), include_paths=True)
-            how = {"fn_constructor_args": [str(tmp_path / "s.safetensors")], "fn_constructor_kwargs": {"device": "cpu"}}
-            images = files.map_batches(TranslateRows, batch_size=4, concurrency=1, **how)
-            images.write_images(str(tmp_path / "out"), "image", filename_provider=Names())
+            places = {"device": "cpu", "root": str(tmp_path / "in"), "out": str(tmp_path / "out")}
+            how = {"fn_constructor_args": [str(tmp_path / "s.safetensors")], "fn_constructor_kwargs": places}
+            results = files.map_batches(TranslateRows, batch_size=4, concurrency=1, **how)
+            results.write_parquet(str(tmp_path / "results"))
 
         translate()
         made = sorted((tmp_path / "out").iterdir())
