@@ -29,6 +29,11 @@ def available_memory(device: torch.device) -> int:
     return max(0, min(limits)) if limits else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
+def default_memory(device: torch.device) -> int:
+    """Four fifths of the bytes that this process holds and can still take on a device."""
+    return (available_memory(device) + (resident_memory() if device.type == "cpu" else 0)) * 4 // 5
+
+
 def peak_memory(device: torch.device) -> int:
     """The most bytes that this process has held on a device.
 

@@ -202,8 +202,8 @@ def main(argv: Sequence[str]) -> int:
     from diptych.inference.large import measure_file
     from diptych.inference.manifest import Job, Manifest, left_to_do, share_of
     from diptych.inference.names import in_lines, notes_in
-    from diptych.inference.translator import Translator, default_memory
-    from diptych.memory import in_words
+    from diptych.inference.translator import Translator
+    from diptych.memory import default_memory, in_words
     from diptych.messages import show
     from diptych.snapshot import Snapshot
 

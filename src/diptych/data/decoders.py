@@ -83,6 +83,19 @@ def decode(data: bytes, reading: Reading, frame: int = 0) -> Picture:
     return replace(picture, pixels=pixels)
 
 
+def pixels_of(image: Image.Image, reading: Reading) -> np.ndarray:
+    """Convert an image as its file is read; see from_pillow.
+
+    Raises DataError for one that is closed or truncated."""
+    try:
+        image.load()
+        picture = from_pillow(image, reading)
+    except (OSError, ValueError, SyntaxError, AttributeError) as error:
+        reason = str(error) or type(error).__name__
+        raise DataError(f"the PIL image cannot be read ({reason}), as if it were closed or truncated; open it again") from error
+    return opaque(native(picture.pixels), reading)
+
+
 def _noted_rounding(picture: Picture, pixels: np.ndarray) -> Picture:
     """Say of a picture whose values have more than 32 bits that pixels (h, w, c) of float32 are rounded, where they are."""
     if np.array_equal(picture.pixels.reshape(pixels.shape), pixels, equal_nan=True):

@@ -28,6 +28,21 @@ def installed(backend: Backend) -> bool:
     return all(find_spec(package) for package in PACKAGES[backend])
 
 
+def refuse_for_graphs(backend: Backend, device: str, *, draws_noise: bool, depends_on_batch: bool) -> None:
+    """Raise ConfigError for what a graph does not have: noise and images that depend on their batch, and a device but the CPU."""
+    if draws_noise:
+        raise ConfigError(
+            f"backend {backend} has no form for a generator that draws noise between its steps; choose --backend torch"
+        )
+    if depends_on_batch:
+        raise ConfigError(
+            f"backend {backend} has no mode paper (dropout, batch statistics), which this snapshot asks for; "
+            "choose --backend torch or --mode eval"
+        )
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"backend {backend} computes on the cpu, found device {device!r}; choose --backend torch")
+
+
 def onnx_run(net: nn.Module, source: Domain, target: Domain, precision: ComputingPrecision) -> Run:
     """Compute with ONNX Runtime on the CPU.
 

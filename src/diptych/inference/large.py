@@ -119,7 +119,7 @@ def _translated(
         return "whole"
     if translator.fits_windows or norms == "sampled":
         _, error = translator.by_windows(fitted, out, watch=watch)
-        return f"in windows, with a mean error of about {error * 127.5:.2g}/255" if error else "in windows"
+        return f"in windows, with a mean error of about {error / 2:.2g} of the range" if error else "in windows"
     translator.by_stages(fitted, out, scratch=scratch, keep_scratch=True, watch=watch)
     return "by stages"
 

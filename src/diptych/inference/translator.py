@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from diptych.choices import Dropout, WorkingSize
 from diptych.data.augment import resize, to_tensor
-from diptych.data.decoders import native
+from diptych.data.decoders import native, pixels_of
 from diptych.data.kinds import fit
-from diptych.data.pillow_images import from_pillow, opaque, to_pillow
+from diptych.data.pillow_images import to_pillow
 from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
-from diptych.inference.backends import Backend, ComputingPrecision, onnx_run, openvino_run
+from diptych.inference.backends import Backend, ComputingPrecision, onnx_run, openvino_run, refuse_for_graphs
 from diptych.inference.cuda import EXACT_FLOAT32
 from diptych.inference.maps import Source, Target
 from diptych.inference.missing import put_back, put_back_by_rows, refuse_nan
@@ -33,11 +33,10 @@ from diptych.inference.pytorch import TorchBackend
 from diptych.inference.sampled import reach, sample_norms, translate_windows, windowed
 from diptych.inference.staged import StagedRun, Watch, staging_of
 from diptych.inference.staging import whole_bytes
-from diptych.memory import available_memory, resident_memory
+from diptych.memory import default_memory, resident_memory
 from diptych.nets import adjusted
 from diptych.nets.fixed_norm import measuring_norms
 from diptych.nets.modes import Mode, depends_on_batch
-from diptych.pixels import Reading
 from diptych.settings import sides
 from diptych.sheets import Sheet, contact_sheet
 from diptych.snapshot import Snapshot
@@ -88,7 +87,7 @@ class Translator:
         """Whether the network draws noise of its own, which no graph holds."""
         how: dict[str, Any] = {"replay": replay, "compiled": compiled, "dropout": dropout, "norms": norms}
         if backend != "torch":
-            self._refuse_what_graphs_lack(device)
+            refuse_for_graphs(backend, device, draws_noise=self.draws_noise, depends_on_batch=self.depends_on_batch)
             self.device = torch.device("cpu")
             self._torch = lambda: TorchBackend(
                 self.net, self.source, self.target, self.device, "fp32", self.mode, seed, norms=norms
@@ -142,19 +141,6 @@ class Translator:
         """The modules that torch applies, over the snapshot's weights; other backends have their own form of them."""
         return self._torch().net
 
-    def _refuse_what_graphs_lack(self, device: str) -> None:
-        if self.draws_noise:
-            raise ConfigError(
-                f"backend {self.backend} has no form for a generator that draws noise between its steps; choose --backend torch"
-            )
-        if self.depends_on_batch:
-            raise ConfigError(
-                f"backend {self.backend} has no mode paper (dropout, batch statistics), which this snapshot asks for; "
-                "choose --backend torch or --mode eval"
-            )
-        if device not in ("auto", "cpu"):
-            raise ConfigError(f"backend {self.backend} computes on the cpu, found device {device!r}; choose --backend torch")
-
     def __call__(self, image: Any) -> Any:
         """Translate an image, a batch of them, or a list.
 
@@ -171,7 +157,7 @@ class Translator:
         if isinstance(image, Image.Image):
             target = self.target
             to_pillow(np.zeros((1, 1, target.bands), target.dtype), alpha=target.alpha == "keep")  # before the work is done
-            pixels = _from_pil(image, self.source.reading)
+            pixels = pixels_of(image, self.source.reading)
             refuse_nan(pixels, self.source)
             return to_pillow(self.pixels(pixels), alpha=target.alpha == "keep")
         if isinstance(image, np.ndarray) and image.ndim in (2, 3):
@@ -200,7 +186,7 @@ class Translator:
         if not len(images):
             raise DataError("a sheet needs at least one image, found none")
         reading = self.source.reading
-        arrays = [_from_pil(image, reading) if isinstance(image, Image.Image) else np.asarray(image) for image in images]
+        arrays = [pixels_of(image, reading) if isinstance(image, Image.Image) else np.asarray(image) for image in images]
         inputs = [self.prepare(array[..., None] if array.ndim == 2 else array)[None] for array in arrays]
         outputs = [self.target.encode(self.tensors(x)) for x in inputs]
         return Sheet(contact_sheet([("input", [self.source.encode(x) for x in inputs]), ("output", outputs)]))
@@ -359,20 +345,3 @@ class Translator:
             return
         with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
             yield Path(folder, "stages")
-
-
-def default_memory(device: torch.device) -> int:
-    """Four fifths of the bytes that this process holds and can still take on a device."""
-    return (available_memory(device) + (resident_memory() if device.type == "cpu" else 0)) * 4 // 5
-
-
-def _from_pil(image: Image.Image, reading: Reading | None = None) -> np.ndarray:
-    """Convert an image as its file is read; see from_pillow. Raises DataError for one that is closed or truncated."""
-    reading = reading or Reading()
-    try:
-        image.load()
-        picture = from_pillow(image, reading)
-    except (OSError, ValueError, SyntaxError, AttributeError) as error:
-        reason = str(error) or type(error).__name__
-        raise DataError(f"the PIL image cannot be read ({reason}), as if it were closed or truncated; open it again") from error
-    return opaque(native(picture.pixels), reading)
