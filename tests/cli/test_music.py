@@ -227,7 +227,8 @@ def test_trained_translators_are_scored_and_used(built, snapshots, tmp_path, cap
     assert sheet.shape[1:] == (320, 1) and sheet.shape[0] % 64 == 0
     capsys.readouterr()
     code = diptych("music", "read", tmp_path / "sheet.png", "--out", tmp_path / "x.mid", "--snapshot", snapshots["read"])
-    assert code == 0 or "shows no notes" in capsys.readouterr().err
+    refusal = capsys.readouterr().err  # a drawer of two steps may draw no staff lines, or no notes
+    assert code == 0 or "shows no notes" in refusal or "has no staff lines" in refusal
 
 
 def test_the_translators_that_come_with_diptych_draw_a_song_and_read_it_again(tmp_path, capsys):
@@ -242,6 +243,7 @@ def test_the_translators_that_come_with_diptych_draw_a_song_and_read_it_again(tm
     back = {(n.onset, n.pitch) for n in read_midi(tmp_path / "back.mid").notes}
     assert len(back & {(n.onset, n.pitch) for n in notes}) >= 18 and len(back) <= 22
     for clef, low in (("G2", 0), ("G2_8", 12)):
+        (tmp_path / "known.mid").unlink(missing_ok=True)
         assert diptych("music", "read", tmp_path / "song.png", "--out", tmp_path / "known.mid", "--clef", clef) == 0
         assert {(n.onset, n.pitch + low) for n in read_midi(tmp_path / "known.mid").notes} == back
     assert diptych("music", "read", tmp_path / "song.png", "--out", tmp_path / "x.mid", "--clef", "treble") == 2
