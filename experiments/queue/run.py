@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -84,8 +85,8 @@ def environment(tree: Path, home: Path) -> Path:
     return folder / "bin"
 
 
-def run(entry: Entry, programs: Path, data: Path) -> int:
-    """Run the entry's command at the lowest priority and append what it prints to the entry's log; return its exit status.
+def run(entry: Entry, programs: Path, data: Path, nice: int = 19) -> int:
+    """Run the entry's command at a low priority and append what it prints to the entry's log; return its exit status.
 
     A Ctrl-C is passed on once, and the command then has all the time it needs to save.
     """
@@ -98,13 +99,15 @@ def run(entry: Entry, programs: Path, data: Path) -> int:
     with (entry.home / "log.txt").open("a") as log:
         print(f"\n{datetime.now():%Y-%m-%d %H:%M} {entry.command}", file=log, flush=True)
         child = subprocess.Popen(
-            ["nice", "-n", "19", *words],
+            ["nice", "-n", str(nice), *words],
             cwd=entry.tree,
             env=os.environ | variables,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+        with suppress(OSError):  # where Linux shares the cores among sessions first, niceness counts only within one
+            Path(f"/proc/{child.pid}/autogroup").write_text(str(nice))
         for signum in (signal.SIGINT, signal.SIGTERM):
             signal.signal(signum, lambda *_: os.killpg(child.pid, signal.SIGINT))
         return child.wait()
@@ -116,6 +119,9 @@ def main() -> None:
     parser.add_argument("--queue", type=Path, default=Path(__file__).with_name("queue.toml"), help="the list of entries")
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="the folder of data, {data} in commands")
     parser.add_argument("--home", type=Path, default=ROOT / "runs" / "queue", help="where everything is written")
+    parser.add_argument(
+        "--nice", type=int, default=19, help="the priority, from 19, which takes idle cores only, to 0 (default: 19)"
+    )
     options = parser.parse_args()
     for entry in entries(options.queue, options.home.absolute()):
         if options.list:
@@ -123,7 +129,7 @@ def main() -> None:
         elif not entry.done:
             check_out(entry, ROOT)
             print(f"{entry.name}: see {entry.home / 'log.txt'}", flush=True)
-            status = run(entry, environment(entry.tree, entry.home.parent), options.data.absolute())
+            status = run(entry, environment(entry.tree, entry.home.parent), options.data.absolute(), options.nice)
             if status:
                 sys.exit(f"{entry.name} stopped with exit status {status}; the same command goes on from its last save")
             (entry.home / "done").write_text(f"{datetime.now():%Y-%m-%d %H:%M}\n")
