@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from diptych.errors import SnapshotError, StorageError
-from diptych.files import sha256_of, write_atomic
+from diptych.errors import ConfigError, SnapshotError, StorageError
+from diptych.files import make_folder, sha256_of, write_atomic
 from diptych.trees import read_tree, write_tree
 from tests.test_trees import TREE, written
 from tests.training.forks import SAVES, save_when_told, start
@@ -362,3 +362,13 @@ def test_a_hash_is_computed_once(tmp_path, monkeypatch):
     sha256_of(path)
     monkeypatch.setattr(hashlib, "file_digest", None)
     assert sha256_of(path) == hashlib.sha256(b"one").hexdigest()
+
+
+def test_a_folder_of_results_is_made_unless_a_file_has_its_name(tmp_path):
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file: is a file, and results go into a folder; choose another --out"):
+        make_folder(tmp_path / "file")
+    with pytest.raises(StorageError, match="cannot be made"):
+        make_folder(tmp_path / "file" / "below")

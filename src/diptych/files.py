@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from diptych.errors import ConfigError, StorageError
+from diptych.messages import show
 
 SETTLED = 2_000_000_000  # nanoseconds; a younger file could change again without a change of its time stamp
 
@@ -63,6 +64,19 @@ def write_atomic(path: Path, data: bytes) -> None:
         raise StorageError(
             f"{path}: cannot be written ({error.strerror}); needs {len(data):,} bytes, {_free(path.parent)} free"
         ) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder of results and those around it, where they are missing.
+
+    Raises ConfigError where a file has its name, and StorageError when the disk refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise ConfigError(f"{show(folder)}: is a file, and results go into a folder; choose another --out") from error
+    except OSError as error:
+        raise StorageError(f"{show(folder)}: cannot be made ({error.strerror}); choose another --out") from error
 
 
 def read_bounded(path: Path, most: int) -> bytes:

@@ -285,8 +285,10 @@ def read_census(folder: Path) -> Census:
     path = folder / CENSUS
     try:
         return Census.from_json(read_bounded(path, MOST_BYTES).decode(errors="replace"))
+    except DataError as error:
+        raise DataError(f"{show(path)}: {error}") from error
     except OSError as error:
-        raise DataError(f"{show(path)}: cannot be read ({error.strerror}); remove it and start again") from error
+        raise DataError(f"{show(path)}: cannot be read ({error.strerror}); remove it and run the same command again") from error
 
 
 def is_locked(folder: Path) -> bool:

@@ -259,7 +259,7 @@ def test_the_census_survives_json_whatever_the_names(tmp_path: Path) -> None:
     older = {key: value for key, value in json.loads(text).items() if key not in ("sizes", "outliers")}
     assert Census.from_json(json.dumps(older)) == replace(found, outliers=()) and not Census.from_json(json.dumps(older)).sizes
     for damaged in (text[:-9], "[]", "{}", text.replace("float32", "float99")):
-        with pytest.raises(DataError, match=r"^census: damaged .*; remove it and start again$"):
+        with pytest.raises(DataError, match=r"^damaged .*; remove it and run the same command again$"):
             Census.from_json(damaged)
 
 

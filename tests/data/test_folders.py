@@ -299,6 +299,12 @@ def test_a_link_to_nowhere_and_two_links_to_one_folder_are_refused(tmp_path: Pat
         find_data([tmp_path / "real", tmp_path / "alias"], paired=True)
 
 
+def test_a_link_to_itself_costs_a_folder_no_other_image(tmp_path: Path) -> None:
+    touch(tmp_path, "real/1.png", "real/2.png")
+    (tmp_path / "real" / "self.png").symlink_to("self.png")
+    assert [path.name for path in find_images(tmp_path / "real")] == ["1.png", "2.png", "self.png"]
+
+
 def test_a_folder_that_cannot_be_listed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(path: object) -> None:
         raise PermissionError(13, "Permission denied")

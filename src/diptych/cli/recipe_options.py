@@ -221,6 +221,10 @@ def check_name(name: str, data: Sequence[str] = ()) -> None:
         meant = " ".join(map(shlex.quote, [words[0] if words else "cyclegan" if len(folders) > 1 else "pix2pix", *folders]))
         why = "without pairs; pix2pix in its place with pairs" if not words and len(folders) > 1 else "the recipe comes first"
         raise ConfigError(f"{show(name)}: is a folder, not a recipe; you may mean `diptych train {show(meant)}` ({why})")
+    if Path(name).exists():
+        raise ConfigError(
+            f"{show(name)}: is no recipe, which is a file that ends in {' or '.join(FILES)}; rename it, or name a method"
+        )
     near = get_close_matches(name, [*METHODS, *recipes], n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*METHODS, *recipes])}, files, and module:Class"
     raise ConfigError(f"no method or recipe is called {name!r}; {hint}")

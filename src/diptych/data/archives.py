@@ -98,11 +98,19 @@ def entries(folder: Path) -> list[tuple[Path, bool]]:
     """What lies directly in a folder or archive, and whether it is a folder. Raises OSError, and DataError for archives."""
     found = split_archive(folder)
     if found is None:
-        return [(Path(entry.path), entry.is_dir()) for entry in list(os.scandir(folder))]
+        return [(Path(entry.path), _is_dir(entry)) for entry in list(os.scandir(folder))]
     archive, inside = found
     start = f"{inside}/" if inside else ""
     below = dict.fromkeys(name.removeprefix(start).partition("/")[:2] for name in members(archive) if name.startswith(start))
     return [(folder / name, bool(slash)) for name, slash in below]
+
+
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; a link that leads round in circles is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def changed_at(path: Path) -> tuple[int, int]:

@@ -109,7 +109,7 @@ class Census:
             sizes, notes = _sizes(split, found), tuple(map(str, found.get("notes", ())))
             return cls(split, domain_a, domain_b, skipped, flat, val, outliers, sizes, notes)
         except (AttributeError, ConfigError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"census: damaged ({type(error).__name__}: {error}); remove it and start again") from error
+            raise DataError(f"damaged ({type(error).__name__}: {error}); remove it and run the same command again") from error
 
 
 def _written(split: Split) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from diptych.data.metadata import Metadata
 from diptych.data.pillow_images import TooLargeError
 from diptych.data.volumes import is_volume
 from diptych.data.window_files import written_in_windows, written_only_in_windows
-from diptych.errors import ConfigError, DataError, MissingExtraError, StorageError, out_of_memory
-from diptych.files import is_same_file
+from diptych.errors import ConfigError, DataError, MissingExtraError, out_of_memory
+from diptych.files import is_same_file, make_folder
 from diptych.inference.large import scratch_folder, translate_large
 from diptych.inference.manifest import Job, Manifest
 from diptych.inference.names import refuse_clashes, result_of, whole_files
@@ -327,10 +327,7 @@ def _write(item: _Loaded | Outcome, translator: Translator, manifest: Manifest |
     if isinstance(item, Outcome):
         return item
     job = item.job
-    try:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{show(job.target.parent)}: cannot be made ({error.strerror}); choose another --out") from error
+    make_folder(job.target.parent)
     problem = None
     try:
         out = translator.finish(item.pixels, item.height, item.width)

@@ -14,6 +14,7 @@ from diptych.data.metadata import Metadata
 from diptych.data.stacks import count_frames, read_frames, write_frames
 from diptych.data.volumes import is_volume
 from diptych.errors import DataError, MissingExtraError, StorageError
+from diptych.files import make_folder
 from diptych.inference.batch import Outcome
 from diptych.inference.manifest import Job, Manifest
 from diptych.inference.translator import Translator, WorkingSize
@@ -65,7 +66,7 @@ def _translated(job: Job, translator: Translator, at: WorkingSize, manifest: Man
                 raise DataError(f"{show(job.source)}: frame {i} is of another size than the first; save its frames as files")
             frames.append(pixels)
             notes |= dict.fromkeys(picture.metadata.notes)
-        job.target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(job.target.parent)
         if manifest:
             manifest.begin(job)
         write_frames(job.target, frames, job.source, metadata, alpha=target.alpha == "keep", axis=source.axis)

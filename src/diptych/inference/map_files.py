@@ -22,7 +22,8 @@ from diptych.data.datasets import read_picture_as
 from diptych.data.folders import Ref
 from diptych.data.formats import read_pixels, write_pixels, write_whole
 from diptych.data.listing import images_by_stem, open_folder, spelling
-from diptych.errors import ConfigError, DataError, StorageError, out_of_memory
+from diptych.errors import ConfigError, DataError, out_of_memory
+from diptych.files import make_folder
 from diptych.inference.batch import folder_of, names_a_file
 from diptych.inference.calibration import Calibration, calibration
 from diptych.inference.manifest import Job, Manifest
@@ -101,12 +102,7 @@ class MapFiles:
                 raise
             return f"{where}: its maps need more memory than there is; use --at trained, or give less to --samples"
         for job in self.jobs(request):
-            try:
-                job.target.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StorageError(
-                    f"{show(job.target.parent)}: cannot be made ({error.strerror}); choose another --out"
-                ) from error
+            make_folder(job.target.parent)
             self.manifest.begin(job)
             kind = job.target.relative_to(self.folder).parts[0]
             write_pixels(job.target, found[kind][..., None] if job.target.suffix == ".tiff" else picture(found[kind], kind))

@@ -13,8 +13,8 @@ from diptych.data.checkup import VERDICTS, Checkup
 from diptych.data.findings import Case, Finding
 from diptych.data.inspection import SIDES, Place
 from diptych.data.likeness import eight_bits
-from diptych.errors import DataError, StorageError
-from diptych.files import write_atomic
+from diptych.errors import DataError
+from diptych.files import make_folder, write_atomic
 from diptych.messages import show
 from diptych.pages.frame import embedded, render, write_page
 
@@ -29,10 +29,7 @@ def write_checkup(folder: Path, checkup: Checkup) -> Path:
 
     Raises StorageError when they cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{show(folder)}: cannot be made ({error.strerror}); choose another with --out") from error
+    make_folder(folder)
     write_atomic(folder / "check.json", (json.dumps(checkup.to_dict(), indent=2) + "\n").encode())
     write_page(folder / "check.html", page(checkup))
     return folder / "check.html"

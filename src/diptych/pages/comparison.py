@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from diptych.errors import StorageError
 from diptych.evaluation.examples import images_of
 from diptych.evaluation.results import METRICS
 from diptych.evaluation.tables import DIRECTIONS, least_digits, number
+from diptych.files import make_folder
 from diptych.messages import show
 from diptych.metrics.estimate import decimals
 from diptych.pages.charts import MAX_POINTS, chart
@@ -57,10 +57,7 @@ def write_comparison(found: ComparisonOfSystems, folder: Path) -> Path:
 
     Raises StorageError when they cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{show(folder)}: cannot be made ({error.strerror}); choose another --out") from error
+    make_folder(folder)
     write_json(folder / "compare.json", found.to_json())
     write_page(folder / "compare.html", page(found))
     return folder / "compare.html"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from diptych.errors import StorageError
 from diptych.evaluation.results import METRICS, Evaluation, Example
 from diptych.evaluation.tables import DIRECTIONS, number, reasons, tables
+from diptych.files import make_folder
 from diptych.messages import show
 from diptych.pages.frame import embedded, render, write_page
 from diptych.run import write_json
@@ -20,10 +20,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path, name: str = "evaluati
 
     Raises StorageError when they cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{show(folder)}: cannot be made ({error.strerror}); choose another --out") from error
+    make_folder(folder)
     write_json(folder / f"{name}.json", evaluation.to_json())
     write_page(folder / f"{name}.html", page(evaluation, name))
     return folder / f"{name}.html"
