@@ -8,6 +8,8 @@ notes that sound for 90 % of their length, in one track. The file has a clock of
 
 Beats and downbeats are compared within 70 ms (mir_eval). A note is in its bar where the number of its printed bar is that of the
 score, counted from the first of them, and in its place where its onset in that bar is the score's too, in quarters.
+
+A handicap of 3 nats for 2/4, meant to print fewer bars of 4/4 as two, lowered the F1 of downbeats from 0.742 to 0.690.
 """
 
 from __future__ import annotations
