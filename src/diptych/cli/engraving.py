@@ -20,7 +20,7 @@ def engrave(args: argparse.Namespace) -> int:
     from diptych.music.score_pages import check_suffix, write_score
 
     check_suffix(args.out)
-    song = read_song(args, SCORE_GRID)
+    song = on_its_beats(read_song(args, SCORE_GRID))
     quantized = quantize(song)
     for moved, what in ((quantized.onsets_moved, "onsets"), (quantized.ends_moved, "ends")):
         if moved:
@@ -43,6 +43,25 @@ def engrave(args: argparse.Namespace) -> int:
     where = f" on {pages} page{'s' * (pages > 1)}" if pages else ""
     console.print(f"{len(song.notes):,} notes{where}: {parts}", soft_wrap=True)
     return 0
+
+
+def on_its_beats(song: Song) -> Song:
+    """Set a performance on the beats and bars that its notes have, and say so; leave a score as it is."""
+    from diptych.cli.console import notes
+    from diptych.music.midi import signature_of
+    from diptych.music.performances import bar_performance, is_performance
+
+    if not is_performance(song):
+        return song
+    barred = bar_performance(song)
+    if barred is None:
+        text = "a performance in which no steady beat was found; bars and note values follow the file's clock, not the music"
+        notes.print(text, soft_wrap=True)
+        return song
+    count, unit = signature_of(barred.meter) or (0, 0)
+    text = f"a performance that does not follow the file's beats; bars of {count}/{unit} were found from its notes"
+    notes.print(f"{text}, at about {barred.bpm:.0f} quarters per minute", soft_wrap=True)
+    return barred.song
 
 
 def read_song(args: argparse.Namespace, grid: int | None = None) -> Song:
