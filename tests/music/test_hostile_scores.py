@@ -4,6 +4,7 @@ import io
 import os
 import random
 import tracemalloc
+import xml.etree.ElementTree as ET
 import zipfile
 from dataclasses import replace
 from fractions import Fraction
@@ -13,12 +14,15 @@ import numpy as np
 import pytest
 
 from diptych.errors import DataError
+from diptych.music.arrangement import arrange
 from diptych.music.evaluate import Example
 from diptych.music.listening import write_page
 from diptych.music.mei import load_mei
-from diptych.music.midi import midi_bytes, read_midi
+from diptych.music.midi import Track, midi_bytes, read_midi
+from diptych.music.musicxml import to_musicxml
 from diptych.music.notes import Note, System
 from diptych.music.score_files import MAX_MEMBERS, read_text, tunes
+from diptych.music.score_pages import write_score
 from tests.music.songs import CONTAINER, melody, mxl, score
 from tests.music.test_midi import song
 
@@ -174,3 +178,12 @@ def test_a_title_runs_no_script_in_the_listening_page(tmp_path):
     plain, hostile = (Scripts(page).found for page in pages)
     assert hostile == plain
     assert "<b onmouseover" not in pages[1] and "&lt;script&gt;alert(1)" in pages[1]
+
+
+def test_titles_and_names_run_no_script_in_engraved_pages(tmp_path):
+    hostile = replace(song(1), title=SCRIPT, tracks=(Track(0, SCRIPT),))
+    path = tmp_path / "x.svg"
+    write_score(path, to_musicxml(arrange(hostile)))
+    page = path.read_text()
+    assert "alert(1)" in page and Scripts(page).found == []
+    assert not {element.tag.rpartition("}")[2] for element in ET.fromstring(page).iter()} & {"script", "img", "b"}
