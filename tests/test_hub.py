@@ -155,6 +155,13 @@ def test_what_is_pushed_is_a_snapshot_for_every_command_and_comes_back_as_a_file
     assert (tmp_path / "gray2rgb.safetensors").read_bytes() == kept["snapshot.safetensors"]
     assert (tmp_path / "gray2rgb.md").read_bytes() == kept["README.md"]
     assert main(["pull", "user/gray2rgb"]) == 2 and "is there already" in capsys.readouterr().err
+    for mine in ("other.safetensors", "third.md"):  # neither a snapshot nor the card beside it replaces what pull did not write
+        (tmp_path / mine).write_text("mine")
+        out = f"{mine.partition('.')[0]}.safetensors"
+        assert main(["pull", "user/gray2rgb", "--out", out]) == 2
+        assert f"{mine}: is there already and was not made by this command" in capsys.readouterr().err
+        assert (tmp_path / mine).read_text() == "mine" and not (tmp_path / "third.safetensors").exists()
+    assert main(["pull", "user/gray2rgb", "--out", "gray2rgb.safetensors"]) == 0
 
 
 def test_a_second_push_goes_to_the_same_repository_and_private_ones_are_made_private(hub, run):

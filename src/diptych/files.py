@@ -81,7 +81,12 @@ def make_folder(folder: Path) -> None:
 
 def read_bounded(path: Path, most: int) -> bytes:
     """The bytes of a file. Raises OSError for pipes and devices, which might never end, and for more than ``most`` bytes."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would hold open() for ever
+    try:
+        descriptor = os.open(
+            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+        )  # a pipe without a writer would hold open() for ever
+    except ValueError as error:
+        raise OSError(errno.EINVAL, "has a zero byte in its name", str(path)) from error
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import operator
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.errors import ConfigError, DataError
-from diptych.files import write_atomic
+from diptych.files import read_bounded, write_atomic
 
 NO_CLASS = -1  # the class of a pixel that has none
 IGNORED = 255  # the same, in files that hold bytes
@@ -32,6 +33,7 @@ FLAT = 6  # the greatest step to a neighbour inside a class, in 0..255: JPEG noi
 APART = 32  # the least distance of two classes' colours, in 0..255, where their number is told from noisy maps
 RARE = 3e-4  # the least share of a class among flat pixels there
 NEARLY_ALL = 0.97  # the least share of flat pixels that are near a class there
+COLOUR = re.compile(r"[0-9]{1,9}")  # what may be a number from 0 to 255; whether it is one is checked for all files alike
 FORMS = 'a .txt of lines "r g b name", a .json list of [r, g, b, name], or a .png of its colours'
 
 Entry = list[Any]
@@ -152,9 +154,7 @@ class Palette:
         try:
             if path.suffix.lower() not in READERS:
                 raise ConfigError(f"is no palette; give {FORMS}")
-            if path.stat().st_size > MAX_BYTES:
-                raise ConfigError(f"has {path.stat().st_size:,} bytes, more than {MAX_BYTES:,}; give {FORMS}")
-            entries = READERS[path.suffix.lower()](path.read_bytes())
+            entries = READERS[path.suffix.lower()](read_bounded(path, MAX_BYTES))
             ignored = [entry[:3] for entry in entries if entry[3:] == [IGNORE]]
             classes = [entry for entry in entries if entry[3:] != [IGNORE]]
             names = tuple(str(entry.pop(3)) for entry in classes if len(entry) > 3)
@@ -252,7 +252,7 @@ def _from_txt(data: bytes) -> list[Entry]:
     for number, line in enumerate(_text(data).splitlines(), 1):
         words = line.split(maxsplit=3)
         if words and not words[0].startswith("#"):
-            if len(words) < 3 or not all(word.isdecimal() for word in words[:3]):
+            if len(words) < 3 or not all(COLOUR.fullmatch(word) for word in words[:3]):
                 raise ConfigError(f'line {number} is {line[:60]!r}, expected "r g b" or "r g b name"')
             entries.append([*map(int, words[:3]), *[name.strip() for name in words[3:]]])
     return entries

@@ -38,7 +38,7 @@ def reader_of(target: str, folder: Path):
     from diptych.data.census import Census
     from diptych.data.formats import read_pixels
     from diptych.music.midi import read_midi
-    from diptych.music.score_files import read_text
+    from diptych.music.score_files import tunes
     from diptych.nets import UNet
     from diptych.pixels import Domain
     from diptych.recorded import Recorded
@@ -79,7 +79,7 @@ def reader_of(target: str, folder: Path):
         "recipe": Recorded.read,
         "census": lambda file: Census.from_json(file.read_text(errors="replace")),
         "midi": read_midi,
-        "musicxml": read_text,
+        "musicxml": tunes,
     }[target]
     return read, path, wholes
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tests.torture import edits, export, folders, fuzz, loading, power, processes, refusals
+from tests.torture import edits, export, folders, fuzz, loading, power, processes, properties, refusals
 
 Attempt = Callable[[Random, Path], str | None]
 """Tries once in an empty folder; returns what was broken, or nothing."""
@@ -34,5 +34,6 @@ PARTS = {
     "R18": Part("a killed translation of a folder leaves no partial file and goes on", folders.translated, 50),
     "R20": Part("an exported program computes what the network does, at any size", export.exported, 50),
     "E6": Part("an edited snapshot, state, recipe, census or statistics ends in one line", edits.edited, 2000),
+    "P1": Part("whatever is written, a parser gives a value that keeps its promise, or one line", properties.held, 90),
     "L6": Part("a hostile file ends in one line, whichever reader it meets (a million inputs by atheris)", fuzz.fuzzed, 70),
 }

@@ -62,7 +62,7 @@ def killed(chance: Random, folder: Path) -> str | None:
 
 
 def asked_to_stop(chance: Random, folder: Path) -> str | None:
-    out, signum = folder / "run", chance.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+    out, signum = folder / "run", chance.choice([signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
     undisturbed()
     process, lines = once(out, save_every=1e9), chance.randrange(20)
     lock, deadline = out / ".lock", time.monotonic() + 120

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tests.torture import edits, folders, loading, power, refusals
+from tests.torture import edits, folders, loading, power, properties, refusals
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +47,8 @@ def test_another_edited_file_ends_in_one_line(kind, tmp_path):
 
 def test_another_clock_does_not_change_which_state_is_newest(tmp_path):
     assert folders.clock(random.Random(1), tmp_path) is None
+
+
+@pytest.mark.parametrize("parser", properties.PROPERTIES)
+def test_a_parser_gives_a_value_that_keeps_its_promise_or_one_line(parser, tmp_path):
+    assert properties.held(random.Random(1), tmp_path, parser, examples=25) is None

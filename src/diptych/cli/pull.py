@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +27,8 @@ def main(argv: Sequence[str]) -> int:
     """Fetch snapshot and card, copy them, and print the licence."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console, show_notes
+    from diptych.cli.own_files import refuse_foreign
+    from diptych.files import write_atomic
     from diptych.hub import CARD, pull, repository
     from diptych.snapshot import Snapshot
 
@@ -36,12 +37,14 @@ def main(argv: Sequence[str]) -> int:
     out = out_or_default(args.out, Path(f"{name.partition('/')[2]}.safetensors"))
     fetched = pull(args.repository)
     Snapshot.load(fetched)  # a file that is none is named before anything is written
-    out.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(fetched, out)
-    card = fetched.with_name(CARD)
+    card, copy = fetched.with_name(CARD), out.with_suffix(".md")
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    refuse_foreign(out, (b"diptych", b"generators"))
     if text:
-        out.with_suffix(".md").write_text(text, encoding="utf-8")
+        refuse_foreign(copy, (text.encode(),))
+    write_atomic(out, fetched.read_bytes())
+    if text:
+        write_atomic(copy, text.encode())
     found = re.search(r"^license: *(.+)$", text, re.MULTILINE)
     console.print(f"snapshot  {out}\nlicence   {found[1] if found else 'not said; ask who published it'}", soft_wrap=True)
     return 0

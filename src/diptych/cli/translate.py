@@ -165,7 +165,7 @@ def _batch(text: str) -> int | None:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise argparse.ArgumentTypeError(f"must be a share such as 3/16, from 1/16 to 16/16, found {text!r}")
     return int(found[1]), int(found[2])
@@ -182,9 +182,10 @@ UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 def _memory(text: str) -> int:
     found = re.fullmatch(r"(\d+\.?\d*) ?([kMGT]B)", text.strip(), re.IGNORECASE)
-    if not found:
+    size = float(found[1]) * {unit.lower(): size for unit, size in UNITS.items()}[found[2].lower()] if found else 0.0
+    if not 1 <= size < 2**63:
         raise argparse.ArgumentTypeError(f"must be a number with a unit ({', '.join(UNITS)}), such as 4GB, found {text!r}")
-    return int(float(found[1]) * {unit.lower(): size for unit, size in UNITS.items()}[found[2].lower()])
+    return int(size)
 
 
 def main(argv: Sequence[str]) -> int:

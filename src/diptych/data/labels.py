@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -45,18 +46,20 @@ READING = Reading(masks=False)  # profiles change colours, which are names of cl
 LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}
 ADVICE = "say how many classes there are, as in data.classes 12, or give a palette file"
 
+VALUE = re.compile(r"[0-9]{1,9}")  # what may be a number of classes or the value of one
+
 
 def parse_classes(given: int | str) -> int | Classes | Path | None:
     """Understand data.classes: ``auto`` (None), a number of classes, their values as in ``0,7,11``, or a palette file."""
     text = str(given).strip()
     if text == "auto":
         return None
-    if text.removeprefix("auto:").isdecimal():
+    if VALUE.fullmatch(text.removeprefix("auto:")):
         count = int(text.removeprefix("auto:"))
         if not 2 <= count <= MAX_COLOURS:
             raise ConfigError(f"data.classes is a number of classes from 2 to {MAX_COLOURS}, found {count}")
         return count
-    if all(part.strip().isdecimal() for part in text.split(",")):
+    if all(VALUE.fullmatch(part.strip()) for part in text.split(",")):
         return tuple((int(part),) for part in text.split(","))
     if Path(text).suffix:
         return Path(text)

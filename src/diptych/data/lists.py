@@ -16,6 +16,7 @@ from diptych.data.formats import SUFFIXES
 from diptych.data.listing import spelling
 from diptych.data.splits import Ref
 from diptych.errors import DataError
+from diptych.files import read_bounded
 from diptych.messages import show
 
 WORDS = {
@@ -27,6 +28,7 @@ WORDS = {
     "test": "test",
     "testing": "test",
 }
+MAX_BYTES = 2**30  # of a list; ten million rows are fewer
 FORM = "expected one path a row, or two for a pair, and perhaps train, val or test"
 Rows = dict[str, list[tuple[Ref, ...]]]
 """By split, the images of each row: one, or two that are a pair."""
@@ -57,12 +59,16 @@ def read_list(source: str | Path) -> Rows:
 def _table(path: Path) -> list[tuple[int, list[str]]]:
     """The rows with their numbers; cells are parted by commas or tabs, or in .txt by blanks where that gives files."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bounded(path, MAX_BYTES).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{show(path)}: cannot be read as text ({error}); save it as UTF-8") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{show(path)}: cannot be read as text ({reason}); save it as UTF-8") from error
     delimiter = "\t" if any("\t" in line for line in lines) else ","
     read = csv.reader(lines, delimiter=delimiter)
-    table = [(read.line_num, [cell.strip() for cell in cells]) for cells in read]
+    try:
+        table = [(read.line_num, [cell.strip() for cell in cells]) for cells in read]
+    except csv.Error as error:
+        raise DataError(f"{show(path)}, row {read.line_num}: cannot be read ({error}); {FORM}") from error
     kept = [(number, cells) for number, cells in table if any(cells) and not cells[0].startswith("#")]
     if path.suffix.lower() == ".txt" and all(len(cells) == 1 for _, cells in kept):
         return [(number, cells if is_there(path.parent / cells[0]) else cells[0].split()) for number, cells in kept]
@@ -75,8 +81,8 @@ def _is_image(name: str) -> bool:
 
 def _ref(folder: Path, name: str, where: str, number: int, columns: int) -> Ref:
     """The image that a cell names. The two of a pair share the number of their row, others are known by their names."""
-    path = folder / Path(name).expanduser()
-    if not is_there(path):
+    path = folder / os.path.expanduser(name)
+    if "\0" in name or not is_there(path):
         raise DataError(f"{where}: {show(name)} is not there; paths are relative to {show(folder)}")
     return Ref(path, key=f"row {number}" if columns == 2 else spelling(str(Path(name).with_suffix(""))))
 

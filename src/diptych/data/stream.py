@@ -254,6 +254,8 @@ def _load(crops: Crops, pin: bool, keys: range) -> NativeBatch:
 
 
 def _leave_signals_to_parent(worker: int) -> None:
-    """In a worker process: Ctrl-C is the parent's to answer, and SIGTERM ends the worker."""
+    """In a worker process: Ctrl-C and a closed terminal are the parent's to answer, and SIGTERM ends the worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGHUP"):  # which Windows lacks
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -77,14 +77,16 @@ class FeatureCache:
         if (path := self._path(key)) is None:
             return
         data = row.astype(np.float32).tobytes()
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
             temporary.write_bytes(hashlib.blake2b(data, digest_size=CHECKSUM_BYTES).digest() + data)
             temporary.replace(path)
         except OSError as error:
             log.warning("%s: features are not kept (%s)", self.folder, error.strerror)
             self.folder = None
+            with suppress(OSError):
+                temporary.unlink()
 
 
 class CachedExtractor:

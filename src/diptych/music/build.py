@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from diptych.data.formats import write_pixels
-from diptych.errors import ConfigError, DataError
+from diptych.errors import ConfigError, DataError, StorageError
 from diptych.files import write_atomic
 from diptych.music.composers import composer_of, group_by_composer
 from diptych.music.dataset import to_json
@@ -111,7 +111,7 @@ def build(
     ``watch`` is called with the number of works done, of all works, and the name of the last one.
 
     Raises DataError for sources without scores or where no system can be used. Raises ConfigError where ``out`` holds a build
-    with other settings or other scores, since names and splits depend on all scores.
+    with other settings or other scores, since names and splits depend on all scores. Raises StorageError when the disk refuses.
     """
     works = assign_splits(find_scores(list(sources)), config)
     out.mkdir(parents=True, exist_ok=True)
@@ -126,22 +126,15 @@ def build(
     _rewrite(out / "notes.jsonl", records)
     seen = {record["digest"] for record in records}
     waiting = [work for split in SPLITS for work in works if work.split == split and work.name not in done]
-    with open(out / "notes.jsonl", "a") as notes, open(out / "works.jsonl", "a") as finished:
-        for place, (work, result) in enumerate(
-            map_in_processes(partial(_excerpts_of, config), waiting, max(1, jobs)), len(done) + 1
-        ):
-            found, left_out = result or ([], Counter({"verovio crashed on it": 1}))
-            kept = spread(_new_excerpts(found, seen, left_out), config.most)
-            seen.update(each.digest for each in kept)
-            for record in _write_pages(kept, work, out, config.layout):
-                notes.write(json.dumps(record) + "\n")
-            notes.flush()
-            line: dict[str, Any] = {"work": work.name, "source": work.path.name, "composer": work.composer, "split": work.split}
-            line |= {"systems": len(kept), "left_out": dict(left_out)}
-            finished.write(json.dumps(line) + "\n")
-            finished.flush()
-            if watch:
-                watch(place, len(works), work.name)
+    for place, (work, result) in enumerate(map_in_processes(partial(_excerpts_of, config), waiting, max(1, jobs)), len(done) + 1):
+        found, left_out = result or ([], Counter({"verovio crashed on it": 1}))
+        kept = spread(_new_excerpts(found, seen, left_out), config.most)
+        seen.update(each.digest for each in kept)
+        _append(out / "notes.jsonl", _write_pages(kept, work, out, config.layout))
+        line: dict[str, Any] = {"work": work.name, "source": work.path.name, "composer": work.composer, "split": work.split}
+        _append(out / "works.jsonl", [line | {"systems": len(kept), "left_out": dict(left_out)}])
+        if watch:
+            watch(place, len(works), work.name)
     manifest = settings | summary(_lines(out / "works.jsonl"), _lines(out / "notes.jsonl"))
     write_atomic(out / "manifest.json", json.dumps(manifest, indent=1).encode())
     needed = "test" if config.test == 1 else "train"
@@ -305,6 +298,17 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def _append(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    try:
+        with open(path, "a") as file:
+            file.write(text)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be written ({error.strerror}); free some space and run the same command, which goes on"
+        ) from error
 
 
 def _rewrite(path: Path, lines: Sequence[dict[str, Any]]) -> None:

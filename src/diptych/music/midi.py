@@ -12,6 +12,7 @@ from typing import Any
 
 from diptych.errors import ConfigError, DataError
 from diptych.extras import extra
+from diptych.files import read_bounded
 from diptych.music.beams import COMPOUND, COMPOUND_SIXTEENTHS, EIGHTHS, HALF, SIMPLE, SIXTEENTHS, beat_of
 
 MAX_TRACKS, MAX_NOTES, MAX_QUARTERS, MAX_BYTES = 256, 200_000, 20_000, 16_000_000
@@ -91,9 +92,7 @@ def read_midi(path: Path, grid: int = GRID) -> Song:
     """
     mido = extra("mido", "music", "MIDI files")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: has {path.stat().st_size:,} bytes, at most {MAX_BYTES:,} are read")
-        file = mido.MidiFile(path, clip=True)
+        file = mido.MidiFile(file=io.BytesIO(read_bounded(path, MAX_BYTES)), clip=True)
     except OSError as error:
         raise DataError(f"{path}: cannot be read or is no MIDI file ({error.strerror or error}); give a MIDI file") from error
     except (EOFError, ValueError, KeyError, IndexError, TypeError, mido.KeySignatureError) as error:

@@ -9,12 +9,18 @@ import re
 import zipfile
 import zlib
 from pathlib import Path
+from xml.parsers import expat
 
 from diptych.errors import DataError
 from diptych.extras import extra
+from diptych.files import read_bounded
 
 SUFFIXES = (".mxl", ".musicxml", ".xml", ".abc", ".mei")
 MAX_BYTES = 64_000_000  # of an unpacked score; the longest operas are smaller
+MAX_MEMBERS = 1_000  # of an .mxl archive, which holds one score and perhaps its pictures
+MEMBER = b"PK\x01\x02"  # how an entry of a ZIP archive's directory begins
+MAX_DEPTH = 100  # of elements inside elements; scores have about ten, and verovio crashes on thousands
+PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those of MusicXML; others unpack a small file to gigabytes at once
 CONTAINER = "META-INF/container.xml"  # names the score inside an .mxl archive
 ARCHIVE_ERRORS = (
     zipfile.BadZipFile,
@@ -58,13 +64,11 @@ def music21_folder(name: str) -> Path:
 def read_text(path: Path) -> str:
     """Read the score in a file, unpacked, as text. Raises DataError, in one line that begins with the path."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: has {path.stat().st_size:,} bytes, at most {MAX_BYTES:,} are read; split the score")
-        data = path.read_bytes()
-        if data[:2] == b"PK":
-            data = _unpacked(data, path)
+        data = read_bounded(path, MAX_BYTES)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a score as {' '.join(SUFFIXES)}") from error
+    if data[:2] == b"PK":
+        data = _unpacked(data, path)
     for encoding in ("utf-16",) if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "latin-1"):
         try:
             return data.decode(encoding)
@@ -75,6 +79,8 @@ def read_text(path: Path) -> str:
 
 def _unpacked(data: bytes, path: Path) -> bytes:
     """Return the score in a compressed MusicXML file: the file that its container names, else the first XML file."""
+    if data.count(MEMBER) > MAX_MEMBERS:
+        raise DataError(f"{path}: holds more than {MAX_MEMBERS:,} files, and a score is one; export it again")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
@@ -91,6 +97,8 @@ def _unpacked(data: bytes, path: Path) -> bytes:
 
 
 def _member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    if archive.getinfo(name).compress_type not in PACKINGS:
+        raise DataError(f"{path}: is not packed as MusicXML asks, which is by deflate; export it again")
     with archive.open(name) as file:
         data = file.read(MAX_BYTES + 1)  # whatever size the archive states
     if len(data) > MAX_BYTES:
@@ -104,6 +112,8 @@ def tunes(path: Path) -> list[str]:
     Raises DataError, in one line that begins with the path.
     """
     text = read_text(path)
+    if is_xml(text):
+        _check_xml(text, path)
     header, *found = [text] if is_xml(text) else re.split(r"^(?=X:)", text, flags=re.MULTILINE)
     fields = re.findall(r"^[A-JL-Z]:.*\n", header, flags=re.MULTILINE)
     return [_with_fields(each, fields) for each in found] or [text]
@@ -112,6 +122,31 @@ def tunes(path: Path) -> list[str]:
 def is_xml(text: str) -> bool:
     """Return whether a score is MusicXML or MEI, not ABC."""
     return text.lstrip().startswith("<")
+
+
+def _check_xml(text: str, path: Path) -> None:
+    """Raise DataError for XML that is not well-formed, that declares entities, or whose elements are nested too deeply."""
+    depth = 0
+
+    def begin(*_: object) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise DataError(f"{path}: has elements nested more than {MAX_DEPTH} deep, which no score has; export it again")
+
+    def end(*_: object) -> None:
+        nonlocal depth
+        depth -= 1
+
+    def declare(name: str, *_: object) -> None:
+        raise DataError(f"{path}: declares the entity {name!r}, and a score is read without them; export it again")
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler, parser.EndElementHandler, parser.EntityDeclHandler = begin, end, declare
+    try:
+        parser.Parse(text.lstrip(), True)
+    except expat.ExpatError as error:
+        raise DataError(f"{path}: cannot be read as a score ({error}); export it again") from error
 
 
 def _with_fields(tune: str, fields: list[str]) -> str:

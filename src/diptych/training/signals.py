@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask to stop, which long work does at the next good moment; a second signal stops it at once."""
+"""Ctrl-C, SIGTERM and a closed terminal ask to stop, which long work does at the next good moment; a second signal ends it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
+HANGUP = getattr(signal, "SIGHUP", None)  # which Windows lacks
 
 
 class Interrupts:
@@ -30,13 +31,15 @@ class Interrupts:
 def catch_interrupts() -> Iterator[Interrupts]:
     """Catch signals that ask to stop inside this block, and restore their handlers after it.
 
-    Python handles signals in the main thread only; in other threads nothing is caught.
+    Python handles signals in the main thread only; in other threads nothing is caught. Under ``nohup``, a terminal that is closed
+    is no reason to stop: a SIGHUP that is ignored stays so.
     """
     interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield interrupts
         return
-    before = {signum: signal.signal(signum, interrupts.handle) for signum in STOPPING}
+    caught = [signum for signum in STOPPING if signum != HANGUP or signal.getsignal(signum) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, interrupts.handle) for signum in caught}
     try:
         yield interrupts
     finally:
