@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from diptych.errors import SnapshotError, StorageError
-from diptych.files import sha256_of, write_atomic
+from diptych.files import name_below, sha256_of, write_atomic
 from diptych.trees import read_tree, write_tree
 from tests.test_trees import TREE, written
 from tests.training.forks import SAVES, save_when_told, start
@@ -362,3 +362,11 @@ def test_a_hash_is_computed_once(tmp_path, monkeypatch):
     sha256_of(path)
     monkeypatch.setattr(hashlib, "file_digest", None)
     assert sha256_of(path) == hashlib.sha256(b"one").hexdigest()
+
+
+@pytest.mark.parametrize("folder", [".", "a", "a/b", "/", "/a", "x.zip"])
+def test_a_name_below_a_folder_is_the_relative_path(folder):
+    path = Path(folder) / "sub" / "é 1.png"
+    assert name_below(path, Path(folder)) == path.relative_to(folder).as_posix() == "sub/é 1.png"
+    with pytest.raises(ValueError, match="is not in the subpath of"):
+        name_below(Path("ab/c.png"), Path("ab/c"))

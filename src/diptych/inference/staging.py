@@ -33,9 +33,9 @@ class Stage:
 class Staging:
     """The stages of a recorded network.
 
-    Outputs of convolutions and sums are kept. Where that takes more than ``disk`` bytes at one time, those at the full size of the
-    image that are computed from kept maps or from the image are not: these take most memory and little time, and are computed
-    again wherever they are needed.
+    Outputs of convolutions and sums are kept. Where that takes more than ``disk`` bytes at one time, those at the full size of
+    the image that are computed from kept maps or from the image are not: these take most memory and little time, and are
+    computed again wherever they are needed.
     """
 
     def __init__(self, nodes: list[Node], disk: int = 0) -> None:
