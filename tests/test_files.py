@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from diptych.errors import ConfigError, SnapshotError, StorageError
-from diptych.files import make_folder, sha256_of, write_atomic
+from diptych.files import make_folder, name_below, sha256_of, write_atomic
 from diptych.trees import read_tree, write_tree
 from tests.test_trees import TREE, written
 from tests.training.forks import SAVES, save_when_told, start
@@ -372,3 +372,11 @@ def test_a_folder_of_results_is_made_unless_a_file_has_its_name(tmp_path):
         make_folder(tmp_path / "file")
     with pytest.raises(StorageError, match="cannot be made"):
         make_folder(tmp_path / "file" / "below")
+
+
+@pytest.mark.parametrize("folder", [".", "a", "a/b", "/", "/a", "x.zip"])
+def test_a_name_below_a_folder_is_the_relative_path(folder):
+    path = Path(folder) / "sub" / "é 1.png"
+    assert name_below(path, Path(folder)) == path.relative_to(folder).as_posix() == "sub/é 1.png"
+    with pytest.raises(ValueError, match="is not in the subpath of"):
+        name_below(Path("ab/c.png"), Path("ab/c"))

@@ -128,6 +128,15 @@ def is_same_file(one: str | Path, other: str | Path) -> bool:
         return False
 
 
+def name_below(path: Path, folder: Path) -> str:
+    """The path of a file in a folder, with ``/``, as relative_to gives it, but many times as fast where names begin alike.
+
+    Raises ValueError where the file does not lie in the folder.
+    """
+    name, start = str(path), f"{folder}{os.sep}"
+    return (name[len(start) :] if name.startswith(start) else str(path.relative_to(folder))).replace(os.sep, "/")
+
+
 def refuse_overwrite(out: Path | None, *inputs: str | Path | None) -> None:
     """Raise ConfigError when a result would replace one of the files it is made from. None means that there is no such file."""
     for given in inputs:

@@ -1,5 +1,7 @@
 """A translation by stages is the translation of the whole image, for every network, mode and size, and goes on after a stop."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -37,8 +39,9 @@ def picture(height, width, channels=3):
 
 @pytest.fixture
 def small_windows(monkeypatch):
-    """Windows of at most 12 x 12, so that small images have many."""
+    """Windows of at most 12 x 12, and no full-size maps on the disk, so that small images go the way of the largest."""
     monkeypatch.setattr(staging, "SIDES", (12,))
+    monkeypatch.setattr(staged, "FULL_SIZE_SCRATCH", 0)
 
 
 NETWORKS = {
@@ -156,6 +159,14 @@ def test_full_size_maps_are_computed_again_and_not_kept():
     assert plan.scratch == 3 * quarter  # x, f(x) and their sum
 
 
+def test_full_size_maps_are_kept_too_where_the_disk_given_has_room_for_them():
+    nodes = record(generator("resnet_3", 3, 3, width=4), 3, 64, 64)
+    most = (64 * 64 * 4 + 32 * 32 * 8) * 4  # bytes: the first layer and what is made of it, and the same at the end
+    plan = Staging(nodes, disk=most)
+    assert sum(nodes[place].size == (64, 64) for place in plan.kept) == 2 and plan.scratch == most
+    assert Staging(nodes, disk=most - 1).kept == Staging(nodes).kept
+
+
 def test_windows_cover_a_map_once():
     seen = np.zeros((37, 50), int)
     for (top, bottom), (left, right) in windows((37, 50), 12):
@@ -206,6 +217,19 @@ def test_an_interrupted_image_goes_on_to_the_same_bits(at, small_windows, monkey
     assert after == sorted(after) and after[-1] == pytest.approx(1)
 
 
+@pytest.mark.parametrize("full", [0, 10**9])
+def test_an_image_goes_on_from_a_state_that_is_some_stages_old(full, small_windows, monkeypatch, tmp_path):
+    monkeypatch.setattr(staged, "FULL_SIZE_SCRATCH", full)
+    image, scratch, asked = picture(37, 30), tmp_path / "scratch", itertools.count(1)
+    expected = translator("resnet_2").by_stages(image)
+    monkeypatch.setattr(staged.StagedRun, "_is_time", lambda self: next(asked) == 20)  # saved once, in the middle
+    before = stopped(translator("resnet_2"), image, scratch, 0.8)
+    after = []
+    out = translator("resnet_2").by_stages(image, scratch=scratch, watch=after.append)
+    assert np.array_equal(out, expected) and not scratch.exists()
+    assert 0.05 < after[0] < 0.75 < before[-1]
+
+
 @pytest.mark.parametrize("change", ["image", "weights", "file", "state"])
 def test_what_belongs_to_something_else_or_is_damaged_is_not_taken_up(change, small_windows, monkeypatch, tmp_path):
     monkeypatch.setattr(staged, "SAVE_EVERY", 0.0)
@@ -229,7 +253,7 @@ def test_too_little_disk_and_too_little_memory_are_said_before_anything_is_compu
     image = picture(64, 64)
     usage = staged.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(staged.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(StorageError, match=r"scratch: feature maps need 98\.3 kB of disk, found 1\.00 kB free; free some space"):
+    with pytest.raises(StorageError, match=r"scratch: feature maps need 269 MB of disk, found 1\.00 kB free; free some space"):
         translator("resnet_2").by_stages(image, scratch=tmp_path / "scratch")
     assert not (tmp_path / "scratch").exists()
     with pytest.raises(ConfigError, match=r"windows of this network need .* of memory for them; give more --memory"):
@@ -252,6 +276,7 @@ def test_a_translator_takes_the_whole_image_where_it_fits_and_stages_where_not(m
 def test_a_result_that_could_not_be_written_is_made_again_by_the_last_stage_alone(small_windows, monkeypatch, tmp_path):
     translate = translator("resnet_1", how={"memory": 10**12}, domain=Domain())
     monkeypatch.setattr(translate, "fits", lambda *size: False)
+    monkeypatch.setattr(staged, "SAVE_EVERY", 0.0)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(tmp_path / "x.png")
     (job,), write = batch.plan([tmp_path / "x.png"], tmp_path / "out", translate), batch.write_as
 

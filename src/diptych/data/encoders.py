@@ -6,6 +6,7 @@ import io
 import struct
 import tempfile
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ EXIF_TEXTS = (270, 271, 272, 306, 315, 33432)  # description, make, model, date,
 METRE = 39.3701  # inches
 
 
+@lru_cache(maxsize=1024)  # since it is asked for each file of a folder
 def output_suffix(suffix: str, channels: int, dtype: str | np.dtype, *, alpha: bool = False) -> str:
     """Choose the suffix for pixels of a file with this suffix: the same where it can hold them, else .png, else .tiff."""
     return next(s for s in (suffix, ".png", ".tiff") if holds(s, channels, dtype, alpha=alpha))

@@ -20,6 +20,7 @@ from diptych.data.hub import HF
 from diptych.data.published import PUBLISHED, fetched
 from diptych.data.volumes import is_volume, slices_of
 from diptych.errors import ConfigError, DataError
+from diptych.files import name_below
 from diptych.messages import show
 
 OWN_NAMES = {"a", "b", "train", "training"}  # of folders that say by themselves what is in them
@@ -42,7 +43,7 @@ def find_images(folder: str | Path) -> list[Path]:
         others = Counter(path.suffix.lower() or "no suffix" for path in files).most_common(3)
         found = f"no images found, but {', '.join(f'{count} x {show(suffix)}' for suffix, count in others)}"
         raise DataError(f"{show(root)}: {found if others else 'holds no files'}; expected {KINDS} files, check the path")
-    return sorted(images, key=lambda path: (spelling(str(path.relative_to(root))), os.fsencode(path)))
+    return sorted(images, key=lambda path: (spelling(name_below(path, root)), os.fsencode(path)))
 
 
 def walk(root: Path) -> Iterator[Path]:

@@ -7,6 +7,7 @@ values are those that the header means (slope and intercept are applied), and Na
 from __future__ import annotations
 
 import gzip
+import os
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -31,8 +32,10 @@ def is_volume(path: str | Path) -> bool:
 
 def volume_of(path: str | Path) -> Path | None:
     """Return the volume that a path is a slice of, None for every other path."""
+    if not SLICE.fullmatch(os.path.basename(path)):  # first, as this tells at once of most files
+        return None
     path = Path(path)
-    return path.parent if is_volume(path.parent) and SLICE.fullmatch(path.name) and path.parent.is_file() else None
+    return path.parent if is_volume(path.parent) and path.parent.is_file() else None
 
 
 def slices_of(volume: Path, axis: str = "z") -> list[Path]:

@@ -29,7 +29,7 @@ from diptych.data.pillow_images import TooLargeError
 from diptych.data.volumes import is_volume
 from diptych.data.window_files import written_in_windows, written_only_in_windows
 from diptych.errors import ConfigError, DataError, MissingExtraError, out_of_memory
-from diptych.files import is_same_file, make_folder
+from diptych.files import is_same_file, make_folder, name_below
 from diptych.inference.large import scratch_folder, translate_large
 from diptych.inference.manifest import Job, Manifest
 from diptych.inference.names import refuse_clashes, result_of, whole_files
@@ -72,19 +72,19 @@ def plan(
     or results would overwrite their input or one another, and ConfigError when ``out`` names a file that several images, or
     pixels of this kind, cannot become.
     """
-    jobs: list[Job] = []
+    jobs, root = list[Job](), Path(out)
     if names_a_file(out):
         return [_single_job(inputs, Path(out), translator, frames)]
     for given in map(Path, inputs):
         if not exists(given):
             raise DataError(f"{show(given)}: no such file or folder; give images, folders of images, or archives of these")
-        files = [(given, Path(given.name))]
+        files: Iterable[tuple[Path, Path]] = [(given, Path(given.name))]
         if is_folder(given) and not only_in_windows(given):
-            results = Path(out).resolve() if given.resolve() in Path(out).resolve().parents else None
+            results = root.resolve() if given.resolve() in root.resolve().parents else None
             images = [path for path in find_images(given) if not (results and path.resolve().is_relative_to(results))]
-            files = [(path, path.relative_to(given)) for path in whole_files(images)]
+            files = ((path, Path(name_below(path, given))) for path in whole_files(images))
         for path, relative in files:
-            target = Path(out) / result_of(path, relative, translator.target, names, frames)
+            target = root / result_of(path, relative, translator.target, names, frames)
             if is_same_file(path, target):
                 raise DataError(f"{show(path)}: would be overwritten by its own translation; choose another --out")
             jobs.append(Job(path, target))

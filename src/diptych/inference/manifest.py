@@ -21,7 +21,7 @@ from typing import Any
 
 from diptych.data.archives import read_member, split_archive
 from diptych.errors import ConfigError, DataError, StorageError
-from diptych.files import remove_remains, sha256_of
+from diptych.files import name_below, remove_remains, sha256_of
 from diptych.messages import show
 
 STEM = ".diptych-translations"
@@ -106,7 +106,7 @@ class Manifest:
 
     def key(self, job: Job) -> str:
         """The name of a result in its folder."""
-        return job.target.relative_to(self.folder).as_posix()
+        return name_below(job.target, self.folder)
 
     def _append(self, job: Job, result: Mapping[str, Any]) -> None:
         known = {"output": self.key(job), "input": str(job.source), "time": time.time_ns()}
@@ -137,7 +137,7 @@ def read_entries(folder: Path) -> dict[str, Entry]:
 
 def _read_entry(line: dict[str, Any], made: dict[str, Mapping[str, Any]]) -> tuple[str, Entry]:
     by = {name: value for name, value in line.items() if name not in OF_THE_FILES}
-    shared = made.setdefault(json.dumps(by), by)
+    shared = made.setdefault(repr(by), by)
     before, after = bytes.fromhex(line["input_sha256"]), bytes.fromhex(line.get("output_sha256", ""))
     stamps = [tuple(line.get(name) or ()) for name in ("input_stamp", "output_stamp")]
     return line["output"], Entry(line.get("time", 0), shared, before, after, stamps[0], stamps[1])

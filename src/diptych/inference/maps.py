@@ -34,6 +34,7 @@ class FeatureMap:
         _, self.channels, self.height, self.width = shape
         self.dtype, self.path = dtype, path
         self.file: BinaryIO | None = None
+        self.synced = True
         self.values: Tensor | None = None
         if path is None:
             self.values = torch.empty((self.height, self.width, self.channels), dtype=dtype)
@@ -61,6 +62,7 @@ class FeatureMap:
         if self.values is not None:
             self.values[top:bottom, left:right] = part
         else:
+            self.synced = False
             self._transfer(part.cpu().contiguous(), window, write=True)
 
     def _transfer(self, part: Tensor, window: Window, write: bool) -> None:
@@ -84,9 +86,10 @@ class FeatureMap:
 
     def sync(self) -> None:
         """Wait until what was written has reached the disk."""
-        if self.file is not None:
+        if self.file is not None and not self.synced:
             try:
                 os.fsync(self.file.fileno())
+                self.synced = True
             except OSError as error:
                 raise self._refused(error) from error
 
@@ -158,9 +161,9 @@ class Moments:
         """Take in a window (1, c, h, w)."""
         pixels = x[0].permute(1, 2, 0).flatten(0, 1)
         for block in pixels.split(max(1, 2**16 // pixels.shape[1])):  # float64 copies that stay in the cache
-            exact = block.double()
+            exact = block.to(torch.float64, copy=True)
             mean = exact.mean(0)
-            squares = (exact - mean).square_().sum(0)
+            squares = exact.sub_(mean).square_().sum(0)
             self._merge(len(block), mean.cpu(), squares.cpu())
 
     def _merge(self, count: int, mean: Tensor, squares: Tensor) -> None:

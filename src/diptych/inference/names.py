@@ -33,7 +33,9 @@ class Noted(Protocol):
 
 def result_name(relative: Path, suffix: str, names: Names) -> Path:
     """Name the result of an input with another suffix: a.gif becomes a.png, or with ``full`` names a.gif.png."""
-    if names == "plain" or relative.suffix == suffix:
+    if relative.suffix == suffix:
+        return relative
+    if names == "plain":
         return relative.with_suffix(suffix)
     return relative.with_name(relative.name + suffix)
 
@@ -75,17 +77,23 @@ def whole_files(images: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(volume_of(path) or path for path in images))
 
 
+def _folded(target: Path) -> str:
+    """The name of a result without what some file systems make no difference of."""
+    return unicodedata.normalize("NFC", str(target)).casefold()
+
+
 def refuse_clashes(planned: Sequence[tuple[Path, Path]], names: Names) -> None:
     """Raise DataError where several inputs would have one result, naming all such results.
 
     ``planned`` are inputs and their results. Names that differ in upper and lower case alone are one file on macOS and Windows.
     """
+    counts = Counter(_folded(target) for _, target in planned)
+    if len(counts) == len(planned):  # as a rule, also of millions
+        return
     by_name: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
     for source, target in planned:
-        by_name[unicodedata.normalize("NFC", str(target)).casefold()].append((source, target))
+        by_name[_folded(target)].append((source, target))
     clashes = [group for group in by_name.values() if len(group) > 1]
-    if not clashes:
-        return
     named = [f"{' and '.join(show(source) for source, _ in group)} -> {show(group[0][1])}" for group in clashes[:SHOWN]]
     more = f" and {len(clashes) - SHOWN:,} more" if len(clashes) > SHOWN else ""
     same_case = all(len({target for _, target in group}) == 1 for group in clashes)

@@ -34,8 +34,10 @@ from diptych.messages import show
 from diptych.nets.modes import SeededDropout
 from diptych.trees import read_tree, write_tree
 
-FORMAT = 1  # of the state in the scratch folder
+FORMAT = 2  # of the state in the scratch folder
 SAVE_EVERY = 20.0  # seconds of work that an interruption may lose
+LATE = 2**28  # bytes of maps that no stage reads any more, and that may lie on the disk until the next save
+FULL_SIZE_SCRATCH = 4 * 10**9  # bytes on the disk up to which full-size maps are kept too, and not computed again
 Watch = Callable[[float], None]
 """Called with the share of the work that is done, from 0 to 1."""
 
@@ -43,7 +45,7 @@ Watch = Callable[[float], None]
 def staging_of(backend: TorchBackend, height: int, width: int) -> Staging:
     """The stages for images of a size. Raises ConfigError for a network with a layer that has no form for windows."""
     dtype = backend.input_format.get("dtype", torch.float32)
-    return Staging(record(backend.net, backend.source.channels, height, width, dtype))
+    return Staging(record(backend.net, backend.source.channels, height, width, dtype), FULL_SIZE_SCRATCH)
 
 
 @final
@@ -71,6 +73,9 @@ class StagedRun:
         self.maps: dict[int, FeatureMap] = {}
         self.moments: dict[int, Moments] = {}
         self.state: dict[str, Any] = {"key": "", "done": {}}
+        self.expired: set[int] = set()
+        """Maps that no stage to come reads. They stay until the state is saved, as the one that was saved last may name them."""
+        self.saved = time.monotonic()
         self.kept: PixelFile | None = None
 
     def __call__(self, out: Target, scratch: Path | None = None, watch: Watch = lambda share: None) -> None:
@@ -122,7 +127,7 @@ class StagedRun:
             self.maps[stage.node] = self._map(stage.node)
         if begun and stage.measured:
             moments = Moments.restored(self.state["moments"])
-        parts, saved = windows(node.size, side), time.monotonic()
+        parts = windows(node.size, side)
         for index, window in enumerate(parts):
             if index < begun:
                 continue
@@ -135,10 +140,9 @@ class StagedRun:
                 (top, bottom), (left, right) = window
                 out[top:bottom, left:right] = self.backend.target.decode(x)[0].permute(1, 2, 0).cpu().numpy()
             watch((index + 1) / len(parts))
-            if time.monotonic() - saved > SAVE_EVERY and (stage.node != self.staging.last or self.kept):
+            if self._is_time() and (stage.node != self.staging.last or self.kept):
                 self.state |= {"at": stage.node, "side": side, "windows": index + 1, "moments": moments.state()}
                 self._save()
-                saved = time.monotonic()
         if stage.measured:
             self.moments[stage.node] = moments
 
@@ -163,7 +167,7 @@ class StagedRun:
         return self.backend.source.encode(pixels.permute(2, 0, 1)[None].to(self.backend.device)).to(**self.backend.input_format)
 
     def _finish(self, index: int, stage: Stage) -> None:
-        """Write down that a stage is done, then drop the maps that no later stage reads. The last one leaves all as it is."""
+        """Note that a stage is done, and which maps no later stage reads. The last one leaves all as it is."""
         if stage.node == self.staging.last:
             if self.kept:
                 side = self.staging.side(stage.node, self.memory)
@@ -173,10 +177,9 @@ class StagedRun:
             return
         kept = {"moments": self.moments[stage.node].state()} if stage.measured else {}
         self.state = {"key": self.state["key"], "done": {**self.state["done"], stage.node: kept}}
-        self._save()
-        for place in self.staging.expires(index):
-            if feature_map := self.maps.pop(place, None):
-                feature_map.drop()
+        self.expired |= self.staging.expires(index) & set(self.maps)
+        if self.scratch is None or self._is_time() or sum(self.nodes[place].nbytes for place in self.expired) > LATE:
+            self._save()
 
     # What lies in the scratch folder.
 
@@ -230,7 +233,7 @@ class StagedRun:
             free = shutil.disk_usage(self.scratch).free
         except OSError as error:
             raise StorageError(f"{show(self.scratch)}: cannot be made ({error.strerror}); choose another --out") from error
-        needed = self.staging.scratch + (3 * self.kept.nbytes if self.kept else 0)  # itself, the result and smaller copies
+        needed = self.staging.scratch + LATE + (3 * self.kept.nbytes if self.kept else 0)  # itself, the result and smaller copies
         if free < needed:
             self.scratch.rmdir()
             raise StorageError(
@@ -238,15 +241,21 @@ class StagedRun:
                 "free some space, or choose an --out on another disk"
             )
 
+    def _is_time(self) -> bool:
+        return time.monotonic() - self.saved > SAVE_EVERY
+
     def _save(self) -> None:
-        if self.scratch is None:
-            return
-        if self.kept:
-            self.kept.sync()
-        if current := self.maps.get(max(self.maps, default=-1)):
-            current.sync()
-        state = {**self.state, "done": {str(place): kept for place, kept in self.state["done"].items()}}
-        write_tree(self.scratch / "state.safetensors", state)
+        """Write down what is done, as soon as it has reached the disk, and drop the maps that nothing names any more."""
+        if self.scratch is not None:
+            if self.kept:
+                self.kept.sync()
+            for place in set(self.maps) - self.expired:
+                self.maps[place].sync()
+            state = {**self.state, "done": {str(place): kept for place, kept in self.state["done"].items()}}
+            write_tree(self.scratch / "state.safetensors", state)
+        for place in self.expired:
+            self.maps.pop(place).drop()
+        self.expired, self.saved = set(), time.monotonic()
 
     def _key(self) -> str:
         """A hash of all that the feature maps depend on."""

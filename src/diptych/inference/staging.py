@@ -33,22 +33,29 @@ class Stage:
 class Staging:
     """The stages of a recorded network.
 
-    Outputs of convolutions and sums are kept, except those at the full size of the image that are computed from kept maps or from
-    the image: these take most memory and little time, and are computed again wherever they are needed.
+    Outputs of convolutions and sums are kept. Where that takes more than ``disk`` bytes at one time, those at the full size of
+    the image that are computed from kept maps or from the image are not: these take most memory and little time, and are
+    computed again wherever they are needed.
     """
 
-    def __init__(self, nodes: list[Node]) -> None:
+    def __init__(self, nodes: list[Node], disk: int = 0) -> None:
         self.nodes, self.last = nodes, len(nodes) - 1
         self.normed = {node.inputs[0] for node in nodes if isinstance(node.operation, Normalised)}
+        self._choose(keep_full=True)
+        if self.scratch > disk:
+            self._choose(keep_full=False)
+
+    def _choose(self, keep_full: bool) -> None:
+        """Choose the maps that are kept, and with them the stages."""
         self.kept: set[int] = set()
         self.stages: list[Stage] = []
         used = self._used_by_heavy()
-        for place, node in enumerate(nodes):
+        for place, node in enumerate(self.nodes):
             if node.operation is None:
                 continue
-            full, again = area(whole(node.size)) >= area(whole(nodes[0].size)), self._recomputes(place)
+            full, again = area(whole(node.size)) >= area(whole(self.nodes[0].size)), self._recomputes(place)
             ends = place not in used and place not in self.normed  # nothing but the result is made of it
-            if node.operation.heavy and not ends and (again or not full):
+            if node.operation.heavy and not ends and (keep_full or again or not full):
                 self.kept.add(place)
             kept, measured = place in self.kept, place in self.normed
             if kept or measured or place == self.last:
@@ -84,7 +91,7 @@ class Staging:
         later = set().union(*(stage.reads for stage in self.stages[index + 1 :]))
         return {place for place in self.kept if place <= self.stages[index].node} - later
 
-    @cached_property
+    @property
     def scratch(self) -> int:
         """The most bytes that kept maps take at one time."""
         most, held = 0, set[int]()
