@@ -107,10 +107,11 @@ def _domain(refs: Sequence[Ref], given: int | Classes | Path | None, threads: in
         raise DataError(f"{where}: none of {len(refs)} label maps can be read; the first is {show(refs[0].path)}")
     if not found.colours and given is not None:
         return Domain(classes=tuple((value,) for value in range(given)))
-    exact = len(found.colours or found.values) <= MAX_COLOURS and not {ref.path.suffix.lower() for ref in some} & LOSSY
+    lossy = bool({ref.path.suffix.lower() for ref in some} & LOSSY)
+    exact = len(found.colours or found.values) <= MAX_COLOURS and not lossy
     if given is not None and not (exact and len(found.colours) == given):
         return Domain(classes=_tuples(Palette.from_images(_rgb(some), given).colours))
-    if not exact and found.colours and (count := Palette.count_classes(_rgb(refs[:: -(-len(refs) // FOR_PALETTE)]))):
+    if lossy and found.colours and (count := Palette.count_classes(_rgb(refs[:: -(-len(refs) // FOR_PALETTE)]))):
         log.info("%s: %d classes were told from label maps that are blurred; if that is wrong, give data.classes", where, count)
         return _domain(refs, count, threads)
     if not exact:
