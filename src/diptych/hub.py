@@ -42,7 +42,9 @@ def pull(word: str) -> Path:
     try:
         path = Path(api.hf_hub_download(name, FILE, revision=revision))
     except Exception as error:  # of the network, the server and the disk: the package raises many kinds
-        raise WeightsError(f"{HF}{name}: {FILE} cannot be fetched ({_reason(error)}); check its name, and $HF_TOKEN") from error
+        raise WeightsError(
+            f"{HF}{name}: {FILE} cannot be fetched ({_reason(error)}); check network, name, and $HF_TOKEN"
+        ) from error
     with suppress(Exception):  # a card is welcome, and nothing fails without one
         api.hf_hub_download(name, CARD, revision=revision)
     return path
@@ -64,7 +66,7 @@ def push(snapshot: Path, card: str, word: str, *, private: bool = False, message
         operations = [hub.CommitOperationAdd(path_in_repo=path, path_or_fileobj=content) for path, content in files]
         api.create_commit(name, operations, commit_message=message)
     except Exception as error:  # of the network, the server and the disk: the package raises many kinds
-        raise ConfigError(f"{HF}{name}: cannot be written ({_reason(error)}); check its name, and $HF_TOKEN") from error
+        raise ConfigError(f"{HF}{name}: cannot be written ({_reason(error)}); check network, name, and $HF_TOKEN") from error
     return str(address)
 
 

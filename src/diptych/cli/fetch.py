@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the real import waits until wrong words are refused
     from diptych.data.published import Published
 
 EXAMPLES = """\
-  diptych fetch                              the data sets, their sizes and their terms
+  diptych fetch                              the data sets, their sizes and their terms; to fetch one is to agree to them
   diptych fetch horse2zebra                  into the cache; then: diptych train horse2zebra
   diptych fetch maps --out data/maps
 $DIPTYCH_DATA names another cache, $DIPTYCH_DATA_URL a mirror: https://..., file:///... or http://localhost..."""
