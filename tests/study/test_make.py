@@ -1,5 +1,6 @@
 """In a study's folder nothing but the pixels tells real pictures from fake ones, and unfair sets are refused."""
 
+import resource
 import stat
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from diptych.errors import ConfigError, DataError
+from diptych.errors import ConfigError, DataError, StorageError
 from diptych.study.folder import Study, new_token
 from diptych.study.make import new_study, scrambled
 from diptych.study.protocol import Protocol
@@ -167,3 +168,51 @@ def test_comparisons_need_no_real_pictures(folders, tmp_path):
         new_study(tmp_path / "t", None, models, SMALL)
     with pytest.raises(ConfigError, match="--protocol compare needs at least 2 methods, found 1"):
         new_study(tmp_path / "t", None, {"one": folders["one"]}, Protocol("compare"))
+
+
+def test_one_folder_is_not_two_sources(folders, tmp_path):
+    real, one = folders["real"], folders["one"]
+    (tmp_path / "link").symlink_to(real)
+    with pytest.raises(ConfigError, match=r"^--model blur1=.*link: is the folder of real pictures as well; give the folder of"):
+        new_study(tmp_path / "s", real, {"blur1": tmp_path / "link"}, SMALL)
+    with pytest.raises(ConfigError, match=r"^--model b=.*: is the folder of a as well"):
+        new_study(tmp_path / "s", real, {"a": one, "b": one}, SMALL)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_study_that_cannot_be_written_leaves_nothing(folders, tmp_path, monkeypatch, there):
+    folder = tmp_path / "s"
+    if there:
+        folder.mkdir()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, limits[1]))  # bytes; less than a picture
+    try:
+        with pytest.raises(StorageError, match=r"/s: cannot be made \(File too large\); make room") as caught:
+            new_study(folder, folders["real"], {"one": folders["one"]}, SMALL)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert ".tmp" not in str(caught.value) and list(tmp_path.rglob("*")) == ([folder] if there else [])
+    identity = folder.stat().st_ino if there else None
+    study, _, _ = new_study(folder, folders["real"], {"one": folders["one"]}, SMALL)
+    assert {path.name for path in folder.iterdir()} == {"study.json", "secrets.json", "answers.sqlite", "pictures"}
+    assert study.folder == folder and stat.S_IMODE((folder / "pictures").stat().st_mode) == 0o700
+    assert folder.stat().st_ino == identity if there else stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_study_does_not_take_the_place_of_a_file(folders, tmp_path):
+    (tmp_path / "s").write_text("mine")
+    with pytest.raises(ConfigError, match="s: is there already and is no folder; choose another name"):
+        new_study(tmp_path / "s", folders["real"], {"one": folders["one"]}, SMALL)
+
+
+def test_what_is_passed_over_is_warned_of(folders, tmp_path):
+    some = without(folders["one"], tmp_path / "some", "")
+    (some / "sub").mkdir()
+    for name in (".hidden.png", "sub/.other.JPG", ".notes.txt"):
+        (some / name).write_bytes(b"")
+    (some / "raw.cr2").write_bytes(b"")
+    (some / "p00.png").rename(some / "sub" / "p00.png")
+    _, _, warnings = new_study(tmp_path / "s", folders["real"], {"one": some}, SMALL)
+    hidden, others = warnings
+    assert hidden.startswith("one: 2 hidden pictures are passed over, such as ") and ".hidden.png; rename them" in hidden
+    assert others.startswith("one: passed over, as they are no images that can be read: 1 x .cr2")

@@ -234,6 +234,13 @@ def database_of(folder: Path) -> Database:
         raise StorageError(f"{show(path)}: cannot be read ({error}); restore it from a backup") from error
 
 
+def reason(error: BaseException, draft: Path, target: Path) -> str:
+    """Why a draft could not be written, in the system's own words and without the name of the draft of ``target``."""
+    if isinstance(error, StorageError) and draft.name in str(error):
+        error = error.__cause__ or error
+    return str(getattr(error, "strerror", None) or error).replace(draft.name, target.name)
+
+
 def storage_errors() -> tuple[type[Exception], ...]:
     """What a database raises when it cannot store or read now."""
     psycopg: Any = sys.modules.get("psycopg")  # whose errors come only after it was imported

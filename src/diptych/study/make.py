@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import io
+import itertools
+import os
 import random
 import secrets
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from diptych.errors import ConfigError, DataError, StorageError
-from diptych.files import write_atomic
+from diptych.files import is_same_file, write_atomic
 from diptych.messages import show
-from diptych.study.database import choose_postgres
+from diptych.study.database import choose_postgres, reason, storage_errors
 from diptych.study.folder import CATCH, INPUT, REAL, Picture, Study, new_token
 from diptych.study.protocol import Cards, Protocol, trials_of
-from diptych.study.sources import Sources
+from diptych.study.sources import Sources, passed_over_in
 from diptych.study.store import Store
 from diptych.study.words import LANGUAGES, TITLES, default_consent
 
@@ -50,7 +54,7 @@ def new_study(
     check_words(folder, real, models, protocol, languages, consent)
     folders = ({REAL: real} if real else {}) | dict(models) | ({INPUT: inputs} if inputs and protocol.inputs else {})
     sources = Sources.read(folders)
-    warnings = list(sources.warnings())
+    warnings = [*passed_over_in(folders), *sources.warnings()]
     catches = _catch_names(sources, protocol, next(iter(models)))
     cards = Cards(
         {name: name for name in sources.files.get(REAL, {})},
@@ -67,23 +71,45 @@ def new_study(
     width, height = size or sources.size()
     data = _encoded(sources, width, height)
     data[CATCH] = {name: _png(scrambled(pixels), width, height) for name, pixels in catches.items()}
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / "pictures").mkdir(mode=0o700)
-    except OSError as error:
-        raise StorageError(f"{show(folder)}: cannot be made ({error.strerror}); choose another folder") from error
-    pictures = [(_write(folder, png), Picture(source, name)) for source, named in data.items() for name, png in named.items()]
-    random.SystemRandom().shuffle(pictures)  # so that no order says what is what
     texts = {language: (consent or {}).get(language) or default_consent(protocol, language) for language in languages}
-    study = Study(
-        folder, title or TITLES[protocol.kind], protocol, tuple(models), dict(pictures), texts, invited_only, width, height
-    )
-    if database:
-        choose_postgres(folder, database)
-    token = new_token(folder, secrets.token_bytes(32))
-    Store(folder).close()
-    study.save()  # last: a folder with this file is complete
-    return study, token, warnings
+    with whole(folder) as draft:
+        (draft / "pictures").mkdir(mode=0o700)
+        pictures = [(_write(draft, png), Picture(source, name)) for source, named in data.items() for name, png in named.items()]
+        random.SystemRandom().shuffle(pictures)  # so that no order says what is what
+        words = title or TITLES[protocol.kind], protocol, tuple(models), dict(pictures), texts
+        Study(draft, *words, invited_only, width, height).save()
+        token = new_token(draft, secrets.token_bytes(32))
+        if database:
+            choose_postgres(draft, database)
+        Store(draft).close()
+    return Study.load(folder), token, warnings
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A draft of a folder, which takes the folder's place when the block ends, and of which nothing stays when the block raises.
+
+    A folder that is there already and empty stays the same folder, as it may be somebody's working folder. Raises StorageError
+    when the folder cannot be made.
+    """
+    target = Path(os.path.realpath(folder))
+    draft = (target if target.is_dir() else target.parent) / f".{target.name[:40]}.{secrets.token_hex(8)}.tmp"
+    try:
+        draft.mkdir(mode=0o700, parents=True)
+        yield draft
+        if target.is_dir():
+            for path in sorted(draft.iterdir(), key=lambda path: path.name == "study.json"):  # last: then all is there
+                path.rename(target / path.name)
+            draft.rmdir()
+        else:
+            draft.rename(target)
+    except (StorageError, *storage_errors()) as error:  # type: ignore[misc]
+        if isinstance(error, StorageError) and draft.name not in str(error):
+            raise
+        why = reason(error, draft, target)
+        raise StorageError(f"{show(folder)}: cannot be made ({why}); make room there, or choose another folder") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def check_words(
@@ -103,12 +129,18 @@ def check_words(
         raise ConfigError(f"--protocol {protocol.kind} needs real pictures; give --real DIR")
     if real is not None and protocol.kind == "compare":
         raise ConfigError("--protocol compare shows what methods made and no real pictures; leave --real out")
+    given = ([("--real", "of real pictures", real)] if real else []) + [(f"--model {n}", f"of {n}", p) for n, p in models.items()]
+    for (_, what, first), (flag, _, path) in itertools.combinations(given, 2):
+        if is_same_file(first, path):
+            raise ConfigError(f"{flag}={show(path)}: is the folder {what} as well; give the folder of this method's own outputs")
     unknown = [language for language in (*languages, *(consent or {})) if language not in LANGUAGES]
     if unknown or not languages:
         raise ConfigError(f"languages are {', '.join(LANGUAGES)}, found {unknown[0] if unknown else 'none'}")
     if (folder / "study.json").exists():
         raise ConfigError(f"{show(folder)}: holds a study already; choose another folder")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise ConfigError(f"{show(folder)}: is there already and is no folder; choose another name")
+    if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"{show(folder)}: is not an empty folder; choose another, or remove what is in it")
 
 

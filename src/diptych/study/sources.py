@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from diptych.data.formats import read_pixels
-from diptych.data.listing import find_images
+from diptych.data.archives import entries
+from diptych.data.formats import SUFFIXES, read_pixels
+from diptych.data.listing import find_images, hidden, open_folder, walk
 from diptych.data.pairing import key_in
+from diptych.data.passed_over import passed_over
 from diptych.errors import DataError
 from diptych.inference.batch import Outcome, plan, translate_files
 from diptych.inference.translator import Translator
@@ -79,6 +81,24 @@ def files_of(folder: Path) -> dict[str, Path]:
             raise DataError(f"{show(path)}: has the name of {show(found[name])}; remove one of them")
         found[name] = path
     return found
+
+
+def passed_over_in(folders: Mapping[str, Path]) -> Iterator[str]:
+    """Yield a warning for each folder in which files are passed over: hidden pictures, and files that are no images."""
+    for source, folder in folders.items():
+        root = open_folder(folder)
+        places = {root} | {path.parent for path in walk(root)}
+        concealed = sorted(
+            path
+            for place in places
+            for path, is_dir in entries(place)
+            if not is_dir and hidden(path.name) and path.suffix.lower() in SUFFIXES
+        )
+        if concealed:
+            example = show(concealed[0])
+            yield f"{source}: {len(concealed):,} hidden pictures are passed over, such as {example}; rename them to use them"
+        if others := passed_over([folder]):
+            yield f"{source}: passed over, as they are no images that can be read: {others}"
 
 
 def _rgb(path: Path) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any
 
 from diptych.errors import DataError, StorageError
 from diptych.messages import show
-from diptych.study.database import Sqlite, database_of, storage_errors
+from diptych.study.database import Sqlite, database_of, reason, storage_errors
 from diptych.study.migrations import migrate
 from diptych.study.protocol import Trial
 
@@ -205,6 +205,8 @@ class Store:
         """
         draft = target.with_name(f".{target.name[:40]}.{secrets.token_hex(8)}.tmp")
         try:
+            if os.path.lexists(target):
+                raise FileExistsError
             with closing(Sqlite(draft)) as copy, closing(database_of(self.folder)) as source:  # so that nobody waits for it
                 migrate(copy)
                 with source.reading() as read, copy.writing() as write:
@@ -214,8 +216,11 @@ class Store:
                             write(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
             os.link(draft, target)  # unlike a rename this replaces nothing
             sync_folder(target.parent)
+        except FileExistsError as error:
+            raise StorageError(f"{show(target)}: is there already; choose a name that is free") from error
         except (StorageError, OSError, *storage_errors()) as error:  # type: ignore[misc]
-            raise StorageError(f"{show(target)}: cannot be written ({error}); choose a name that is free") from error
+            why = reason(error, draft, target)
+            raise StorageError(f"{show(target)}: cannot be written ({why}); choose another place") from error
         finally:
             for suffix in ("", "-wal", "-shm"):
                 draft.with_name(draft.name + suffix).unlink(missing_ok=True)
