@@ -110,7 +110,12 @@ def parser() -> argparse.ArgumentParser:
     w.add_argument(
         "--trials", type=positive, default=40, metavar="N", help="trials that count for each participant (default: 40)"
     )
-    w.add_argument("--spread", type=float, default=0.12, metavar="S", help="standard deviation between people (default: 0.12)")
+    w.add_argument(
+        "--spread",
+        type=float,
+        metavar="S",
+        help="standard deviation between people (default: 0.12, or the most that the share allows)",
+    )
     w.add_argument("--width", type=float, default=0.03, metavar="W", help="interval of +-W (default: 0.03)")
     w.add_argument("--power", type=float, default=0.8, metavar="P", help="probability to find a difference (default: 0.8)")
 
