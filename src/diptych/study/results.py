@@ -135,7 +135,7 @@ def results_of(
     else:
         shares = {method: wrong / number for method, (wrong, number) in rates.items() if len(wrong)}
         comparisons = holm([compare_groups(one, other, shares) for one, other in itertools.combinations(shares, 2)])
-    return Results(study.title, asdict(study.protocol), rows, comparisons, left_out, marked, strict, simulated, width)
+    return Results(study.title, asdict(study.protocol), rows, comparisons, dict(left_out), dict(marked), strict, simulated, width)
 
 
 def exclusion(person: Participant, *, simulated: bool = False) -> str:
