@@ -32,7 +32,10 @@ def test_a_whole_participation_is_stored_as_planned(make, serve, database):
     assert parts == ["practice"] * 2 + ["trial"] * 4
     person = served.store.participant(state["withdraw"])
     assert person.done and [a.answer for a in person.answers] == [t.truth for t in person.trials]
-    assert browser.call("/api/state") == (200, {"status": "done", "withdraw": person.id})
+    assert browser.call("/api/state") == (
+        200,
+        {"status": "done", "withdraw": person.id, "study": served.keys.study},
+    )
     assert browser.call("/api/join", {"language": "en", "consent": served.study.consent_version("en")})[1]["status"] == "done"
 
 

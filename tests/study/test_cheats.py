@@ -79,8 +79,10 @@ def replays_an_old_answer_in_a_later_trial(served, browser, state):
 
 def answers_for_another(served, browser, state):
     _, other = served.joined()
-    browser.call("/api/answer", answer_to(state) | {"participant": other["withdraw"]})
-    return answered(served, other) == [] and len(answered(served, state)) == 1
+    refused = browser.call("/api/answer", answer_to(state, participant=other["withdraw"]))
+    kept = answered(served, other) + answered(served, state)
+    accepted = browser.call("/api/answer", answer_to(state, participant=state["withdraw"]))[0]
+    return refused == (403, {"error": "this answer is another participant's"}) and kept == [] and accepted == 200
 
 
 def edits_the_order(served, browser, state):
@@ -107,8 +109,10 @@ def clears_the_cookies(served, browser, state):
 
 
 def says_to_be_simulated(served, browser, state):
-    made = [served.joined(simulated=word)[1] for word in ("yes", True, tokens.signed(b"another", "simulated", "yes"))]
-    return not any(served.store.participant(each["withdraw"]).simulated for each in made)
+    before, consent = len(served.store.participants()), {"language": "en", "consent": served.study.consent_version("en")}
+    words = ("yes", True, None, tokens.signed(b"another", "simulated", "yes"))
+    statuses = {Browser(served.url).call("/api/join", consent | {"simulated": word})[0] for word in words}
+    return statuses == {403} and len(served.store.participants()) == before
 
 
 def chooses_the_method(served, browser, state):
@@ -212,7 +216,7 @@ def test_sessions_cannot_be_forged(served):
         thief = Browser(served.url, session)
         assert thief.call("/api/answer", answer_to(state))[0] == 401, session
         assert thief.call("/picture/0/0")[0] == 403
-        assert thief.call("/api/state")[1] == {"status": "new"}
+        assert thief.call("/api/state")[1]["status"] == "new"
     assert served.store.participant(state["withdraw"]).answers == ()
 
 

@@ -38,6 +38,7 @@ def test_from_two_folders_to_a_table(new, serve, capsys, tmp_path):
         and "owner's token (kept nowhere else): " in printed.out
     )
     served = serve(Study.load(folder), "")
+    served.joined()  # somebody who does not finish
     words = [
         "study",
         "simulate",
@@ -62,20 +63,26 @@ def test_from_two_folders_to_a_table(new, serve, capsys, tmp_path):
         and re.search(r"two +0\.0 %", out)
         and "one - two: 100.0 %" in out
     )
-    assert [m["fooled"]["value"] for m in json.loads(files["json"].read_text())["methods"]] == [1, 0]
+    value = json.loads(files["json"].read_text())
+    assert [m["fooled"]["value"] for m in value["methods"]] == [1, 0] and value["left_out"] == {"not simulated": 1}
     assert (
         len(list(csv.DictReader(files["csv"].read_text().splitlines()))) == 20
         and stat.S_IMODE(files["csv"].stat().st_mode) == 0o600
     )
     assert "Which?" in files["html"].read_text() and "simulated" in files["html"].read_text()
     assert main(["study", "results", str(folder)]) == 2
-    assert "no answers to count (4 simulated)" in capsys.readouterr().err
+    assert "no answers to count (1 not finished, 4 simulated)" in capsys.readouterr().err
     store = Store(folder)
     first, *others = store.participants()
     assert main(["study", "erase", str(folder), first.id.upper()]) == 0
     assert [p.id for p in store.participants()] == [p.id for p in others]
     assert main(["study", "backup", str(folder), str(tmp_path / "copy.sqlite")]) == 0
+    capsys.readouterr()
     assert main(["study", "backup", str(folder), str(tmp_path / "copy.sqlite")]) == 5
+    assert capsys.readouterr().err.endswith("copy.sqlite: is there already; choose a name that is free\n")
+    assert main(["study", "backup", str(folder), str(tmp_path / "gone" / "copy.sqlite")]) == 5
+    said = capsys.readouterr().err
+    assert "gone/copy.sqlite: cannot be written (No such file or directory); choose another place" in said and ".tmp" not in said
     store.close()
 
 
@@ -127,9 +134,15 @@ def test_comparisons_are_ranked_in_the_table(folders, serve, tmp_path, capsys):
     assert main(["study", "new", str(folder), "--protocol", "compare", *words]) == 0
     assert "pictures: 12 of one, 12 of two" in capsys.readouterr().out
     served = serve(Study.load(folder), "")
+    served.joined()
+    jsoned = ["--json", str(tmp_path / "r.json")]
     strengths = ["--fooled", "one=1", "--fooled", "two=9", "--url", served.url, "--participants", "4"]
     assert main(["study", "simulate", str(folder), *strengths]) == 0
-    assert main(["study", "results", str(folder), "--simulated", "--out", str(tmp_path / "r.html")]) == 0
+    assert main(["study", "results", str(folder), "--simulated", "--out", str(tmp_path / "r.html"), *jsoned]) == 0
+    value = json.loads((tmp_path / "r.json").read_text())
+    wins = {m["method"]: m["preferred"]["value"] for m in value["methods"]}
+    assert wins["one"] + wins["two"] == 1 and wins["two"] > 0.5 and value["left_out"] == {"not simulated": 1}
+    assert [m["strength"]["value"] for m in value["methods"]] == pytest.approx([wins["two"], wins["one"]], abs=1e-6)
     printed = capsys.readouterr().out
     head, first, second = (next(line for line in printed.splitlines() if word in line) for word in ("preferred", "two ", "one "))
     assert "strength" in head and printed.index(first) < printed.index(second)
@@ -181,6 +194,14 @@ def test_plan_prints_numbers(capsys):
         "82 participants for 25 % +- 3 % with 40 trials each",
         "122 participants for each method, to tell 25 % from 30 % with probability 0.8",
     ]
+    assert main(["study", "plan", "--share", ".2", "--other", ".2000001"]) == 0
+    assert "28,883,878,614,110 participants for each method, to tell 20 % from 20.00001 % with" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [("--other", ".25"), ("--other", "2"), ("--other", ".3", "--power", "1"), ("--spread", "5")])
+def test_a_plan_that_makes_no_sense_prints_nothing_before_its_error(words, capsys):
+    assert main(["study", "plan", "--share", ".25", *words]) == 2
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
@@ -210,4 +231,47 @@ def test_an_open_study_has_no_codes_and_shares_must_be_known(new, capsys):
     assert main(["study", "codes", str(folder)]) == 2
     assert "is open to everybody; make it with --invited-only to use codes" in capsys.readouterr().err
     assert main(["study", "simulate", str(folder), "--fooled", "one=0.5"]) == 2
-    assert "--fooled two: needs a share from 0 to 1" in capsys.readouterr().err
+    assert "--fooled two=...: is missing; give it for every method of this study: one, two" in capsys.readouterr().err
+    shares = ["--fooled", "one=0.5", "--fooled", "two=0.2"]
+    for words, message in {
+        ("--fooled", "nope=.5"): "--fooled nope: is no method of this study, whose methods are one, two",
+        ("--fooled", "two=.3"): "--fooled: a name is given twice",
+        ("--spread", "-0.1"): "--spread must be 0, or less than 0.5 for one=0.5, found -0.1",
+        ("--spread", "0.4"): "--spread must be 0, or less than 0.4 for two=0.2, found 0.4",
+    }.items():
+        assert main(["study", "simulate", str(folder), *shares, *words]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_participants_are_simulated_only_in_the_study_that_is_served(new, serve, make, capsys):
+    folder, _ = new()
+    other = serve(*make())
+    assert main(["study", "simulate", str(folder), "--fooled", "one=0", "--fooled", "two=1", "--url", other.url]) == 2
+    assert f"--url {other.url}: does not serve the study of {folder}; start its server" in capsys.readouterr().err
+    assert other.store.participants() == []
+
+
+def test_one_file_that_cannot_be_written_does_not_cost_the_others(folders, serve, tmp_path, capsys):
+    from diptych.study.folder import Study
+
+    folder, models = tmp_path / "s", [f"{name}={folders[name]}" for name in ("one", "two")]
+    words = ["--real", str(folders["real"]), "--model", models[0], "--model", models[1], "--trials", "5", "--practice", "0"]
+    assert main(["study", "new", str(folder), *words, "--show-ms", "1"]) == 0
+    served = serve(Study.load(folder), "")
+    served.joined()  # somebody who does not finish
+    words = ["--fooled", "one=1", "--fooled", "two=0", "--url", served.url, "--participants", "2"]
+    assert main(["study", "simulate", str(folder), *words]) == 0
+    (tmp_path / "file").write_text("")
+    capsys.readouterr()
+    words = ["--csv", str(tmp_path / "file" / "r.csv"), "--json", str(tmp_path / "r.json"), "--out", str(tmp_path / "r.html")]
+    assert main(["study", "results", str(folder), "--simulated", *words]) == 5
+    printed = capsys.readouterr()
+    assert "one - two: 100.0 %" in printed.out and "r.csv: cannot be written" in printed.err
+    assert "<html" in (tmp_path / "r.html").read_text()
+    value = json.loads((tmp_path / "r.json").read_text())
+    assert {m["method"]: (m["fooled"]["value"], m["participants"], m["trials"]) for m in value["methods"]} == {
+        "one": (1, 1, 5),
+        "two": (0, 1, 5),
+    }
+    assert value["left_out"] == {"not simulated": 1} and value["protocol"]["kind"] == "pairs"
+    assert value["methods"][0]["fooled"]["low"] is None and set(value["marked"]) <= {"late", "again", "interrupted", "hasty"}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, StorageError
 
 if TYPE_CHECKING:  # the real imports wait until an action runs, so that --help is instant
     from rich.progress import Progress, TaskID
@@ -17,8 +18,11 @@ if TYPE_CHECKING:  # the real imports wait until an action runs, so that --help 
     from diptych.study.results import Results
 
 
-def once(given: Sequence[tuple[str, Path]], flag: str) -> dict[str, Path]:
-    """NAME=PATH options as a mapping. Raises ConfigError when a name is given twice."""
+T = TypeVar("T")
+
+
+def once(given: Sequence[tuple[str, T]], flag: str) -> dict[str, T]:
+    """NAME=VALUE options as a mapping. Raises ConfigError when a name is given twice."""
     if len(named := dict(given)) < len(given):
         raise ConfigError(f"{flag}: a name is given twice; give each its own")
     return named
@@ -124,14 +128,23 @@ def results(args: argparse.Namespace) -> int:
     store = Store(args.folder)
     people = store.participants()
     store.close()
-    if args.csv:
-        write_atomic(args.csv, answers_csv(study, people).encode("utf-8", "replace"))
-        args.csv.chmod(0o600)
+    problems: list[StorageError] = []
+
+    def write(file: Path | None, writer: Callable[[Path], None]) -> None:
+        try:
+            if file:
+                writer(file)
+        except StorageError as error:  # said at the end, so that one file that cannot be written does not cost the others
+            problems.append(error)
+
+    def write_csv(file: Path) -> None:
+        write_atomic(file, answers_csv(study, people).encode("utf-8", "replace"))
+        file.chmod(0o600)
+
+    write(args.csv, write_csv)
     found = results_of(study, people, strict=args.strict, simulated=args.simulated, width=args.width)
-    if args.json:
-        write_json(args.json, found.to_json())
-    if args.out:
-        write_page(args.out, page(study, found))
+    write(args.json, lambda file: write_json(file, found.to_json()))
+    write(args.out, lambda file: write_page(file, page(study, found)))
     print_table(found)
     for c in found.comparisons:
         console.print(f"{c.one} - {c.other}: {percent(c.difference)}, p = {c.p:.2g}, after Holm {c.p_holm:.2g}", soft_wrap=True)
@@ -139,6 +152,8 @@ def results(args: argparse.Namespace) -> int:
         notes.print(f"left out: {number} ({why})", soft_wrap=True)
     for name, number in found.marked.items():
         notes.print(f"marked{', not counted' if args.strict else ''}: {number} trials ({MARKS[name]})", soft_wrap=True)
+    if problems:
+        raise StorageError("; ".join(map(str, problems))) from problems[0]
     return 0
 
 
@@ -177,13 +192,20 @@ def plan(args: argparse.Namespace) -> int:
     from diptych.cli.console import console
     from diptych.study.planning import deviation, needed_for_difference, needed_for_width
 
+    share, width = exact_percent(args.share), exact_percent(args.width)
     needed = needed_for_width(args.width, deviation(args.share, args.trials, args.spread))
-    console.print(f"{needed} participants for {100 * args.share:g} % +- {100 * args.width:g} % with {args.trials} trials each")
+    lines = [f"{needed:,} participants for {share} +- {width} with {args.trials} trials each"]
     if args.other is not None:
         each = needed_for_difference(args.share, args.other, args.trials, args.spread, args.power)
-        shares = f"{100 * args.share:g} % from {100 * args.other:g} %"
-        console.print(f"{each} participants for each method, to tell {shares} with probability {args.power:g}")
+        shares = f"{share} from {exact_percent(args.other)}"
+        lines.append(f"{each:,} participants for each method, to tell {shares} with probability {args.power:g}")
+    console.print("\n".join(lines), soft_wrap=True)  # when all is known to make sense
     return 0
+
+
+def exact_percent(share: float) -> str:
+    """A share in percent with all digits that were given, so that two that differ look different."""
+    return f"{(100 * Decimal(str(share))).normalize():f} %"
 
 
 def simulate(args: argparse.Namespace) -> int:
@@ -203,7 +225,7 @@ def simulate(args: argparse.Namespace) -> int:
             store,
             args.url.rstrip("/"),
             args.participants,
-            dict(args.fooled),
+            once(args.fooled, "--fooled"),
             spread=args.spread,
             seed=args.seed,
             workers=args.workers,

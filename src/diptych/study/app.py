@@ -64,9 +64,10 @@ class Pages:
         return HTMLResponse(frame.render("participant.html.j2", values, HERE))
 
     def state(self, request: Request) -> Response:
-        """Where this browser's participant stands."""
+        """Which study this is, and where this browser's participant stands in it."""
         participant = self._participant(request)
-        return JSONResponse(self._stand(participant) if participant else {"status": "new"})
+        stand = self._stand(participant) if participant else {"status": "new"}
+        return JSONResponse(stand | {"study": self.keys.study})
 
     async def join(self, request: Request) -> Response:
         """Begin a participation, or go on with the one that this browser or this invitation began."""
@@ -79,6 +80,9 @@ class Pages:
             return _refusal(409, "the text to agree to has changed; reload the page")
         if participant := self._participant(request):
             return self._session(participant)
+        simulated = "simulated" in body
+        if simulated and tokens.verified(self.keys.key, "simulated", str(body["simulated"])) != "yes":
+            return _refusal(403, "only the owner of this study may let simulated participants join")
         used = None
         if self.study.invited_only:
             used, why = tokens.check_code(self.keys.key, str(code or "")[:200])
@@ -87,7 +91,6 @@ class Pages:
         with self._joining:  # so that two who join at once are not given the same method, or one code twice
             if used and (known := self.store.id_of_code(used)):
                 return self._session(self._known(known))
-            simulated = tokens.verified(self.keys.key, "simulated", str(body.get("simulated", ""))) == "yes"
             rng = random.SystemRandom()
             methods = list(self.study.methods)
             if self.study.protocol.kind != "compare":  # there everybody compares all
@@ -108,6 +111,8 @@ class Pages:
         participant = self._participant(request)
         if participant is None:
             return _refusal(401, "no participation has begun in this browser")
+        if body.get("participant", participant.id) != participant.id:  # the page says whose answer it is
+            return _refusal(403, "this answer is another participant's")
         answer = self._checked(participant, body)
         if isinstance(answer, str):
             return _refusal(400, answer)

@@ -98,6 +98,11 @@ class Secrets:
     key: bytes
     owner: str
 
+    @property
+    def study(self) -> str:
+        """What the study's server calls it: a hash of the key, which tells studies apart and nothing about the key."""
+        return hashlib.sha256(b"diptych study " + self.key).hexdigest()[:16]
+
     @classmethod
     def load(cls, folder: Path) -> Secrets:
         """Read secrets.json. Raises DataError when it is damaged."""

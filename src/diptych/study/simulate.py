@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -17,8 +18,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from diptych.errors import ConfigError, DiptychError
+from diptych.messages import show
 from diptych.study import tokens
 from diptych.study.folder import Secrets, Study
+from diptych.study.planning import most_spread
 from diptych.study.protocol import Trial
 from diptych.study.store import Store
 
@@ -94,15 +97,12 @@ def simulate(
     ``fooled`` is each method's share of fake pictures that are taken for real, on average over participants, whose own shares
     have the standard deviation ``spread`` (a beta distribution); where methods are compared with one another it is their strength
     of Bradley and Terry. Participants wait as long as pictures are shown; they are always
-    right in catch trials. Raises ConfigError for shares that cannot be.
+    right in catch trials. Raises ConfigError for shares that cannot be, and when another study is served at this address.
     """
-    for method in study.methods:
-        share = fooled.get(method)
-        if study.protocol.kind == "compare":
-            if share is None or not share > 0:
-                raise ConfigError(f"--fooled {method}: needs its strength in comparisons, greater than 0, found {share}")
-        elif share is None or not 0 <= share <= 1 or not 0 <= spread**2 < max(share * (1 - share), 1e-12):
-            raise ConfigError(f"--fooled {method}: needs a share from 0 to 1 and a smaller --spread, found {share} and {spread}")
+    _check_shares(study, fooled, spread)
+    answered = Browser(url).call("/api/state")[1]
+    if not isinstance(answered, dict) or answered.get("study") != keys.study:
+        raise ConfigError(f"--url {url}: does not serve the study of {show(study.folder)}; start its server, or give its address")
 
     def one(index: int) -> None:
         take_part(study, keys, store, Browser(url), fooled, spread, random.Random(f"{seed} {index}"))
@@ -110,6 +110,23 @@ def simulate(
     with ThreadPoolExecutor(workers) as pool:
         for done, _ in enumerate(pool.map(one, range(number)), 1):
             watch(done)
+
+
+def _check_shares(study: Study, fooled: Mapping[str, float], spread: float) -> None:
+    methods = ", ".join(study.methods)
+    if unknown := [name for name in fooled if name not in study.methods]:
+        raise ConfigError(f"--fooled {unknown[0]}: is no method of this study, whose methods are {methods}")
+    for method in study.methods:
+        share = fooled.get(method)
+        if share is None:
+            raise ConfigError(f"--fooled {method}=...: is missing; give it for every method of this study: {methods}")
+        if study.protocol.kind == "compare":
+            if not 0 < share < math.inf:
+                raise ConfigError(f"--fooled {method}: needs its strength in comparisons, greater than 0, found {share}")
+        elif not 0 <= share <= 1:
+            raise ConfigError(f"--fooled {method}: needs a share from 0 to 1, found {share}")
+        elif spread and not 0 < spread < most_spread(share):
+            raise ConfigError(f"--spread must be 0, or less than {most_spread(share):.4g} for {method}={share:g}, found {spread}")
 
 
 def take_part(
@@ -123,7 +140,10 @@ def take_part(
         body["code"] = tokens.new_code(keys.key, 1)
     state = _accepted(browser.call("/api/join", body))
     person = store.participant(state["withdraw"])
-    assert person is not None, "the server joined this participant"
+    if person is None:
+        raise ConfigError(
+            f"{browser.url}: serves a copy of {show(study.folder)}, with answers of its own; give the other's --url"
+        )
     share = fooled.get(person.method, 0.0)
     if spread and study.protocol.kind != "compare":  # a beta distribution of this mean and standard deviation
         total = share * (1 - share) / spread**2 - 1
