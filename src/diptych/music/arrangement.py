@@ -169,6 +169,11 @@ def _are_hands(first: Track, second: Track, *, alone: bool) -> bool:
     return first.program in KEYBOARDS and first.program == second.program and second.name in ("", first.name)
 
 
+def count_staves(song: Song) -> int:
+    """Count the staves that a score of a song has."""
+    return sum(len(_on_staves(group, song, "auto")) for group in _grouped(song.tracks, "auto"))
+
+
 def _on_staves(group: Sequence[Track], song: Song, staves: Staves) -> list[list[PlayedNote]]:
     """Return the notes of each staff of a part, the upper one first."""
     tracks = [[note for note in song.notes if note.track == track.track] for track in group]
