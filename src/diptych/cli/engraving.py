@@ -60,6 +60,11 @@ def on_its_beats(song: Song) -> Song:
     count, unit = signature_of(barred.meter) or (0, 0)
     text = f"a performance that does not follow the file's beats; bars of {count}/{unit} were found from its notes"
     notes.print(f"{text}, at about {barred.bpm:.0f} quarters per minute", soft_wrap=True)
+    if song.tempo_changes:
+        text = (
+            f"{len(song.tempo_changes):,} tempo changes of the file left out: its first tempo was taken for the whole performance"
+        )
+        notes.print(text, soft_wrap=True)
     return barred.song
 
 
