@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import re
 import wave
 from fractions import Fraction
@@ -260,6 +261,55 @@ def test_a_midi_file_is_drawn_as_a_roll_and_read_back(tmp_path, capsys):
     before, after = read_midi(tmp_path / "song.mid"), read_midi(tmp_path / "back.mid")
     heard = [{(n.onset, n.end, n.pitch, n.velocity) for n in each.notes} for each in (before, after)]
     assert heard[0] == heard[1]
+
+
+def test_what_is_drawn_and_what_is_not_is_counted(tmp_path, capsys):
+    hands = [PlayedNote(Fraction(k), Fraction(k + 1), pitch, 64, track) for track, pitch in ((0, 64), (1, 60)) for k in range(20)]
+    again = PlayedNote(Fraction(4), Fraction(6), 64, 64, 1)  # what the other hand plays
+    (tmp_path / "piano.mid").write_bytes(midi_bytes(Song((*hands, again))))
+    assert diptych("music", "midi2roll", tmp_path / "piano.mid", "--out", tmp_path / "roll.png") == 0
+    said = capsys.readouterr()
+    assert re.search(r"^40 notes on \d systems of one staff into .*roll\.png$", said.out, re.MULTILINE)
+    assert "1 of 41 notes left out, for another of their pitch begins with them on their staff" in said.err
+    assert "what a score has on 2 staves stands here on one staff; --layout grand has two" in said.err
+    assert diptych("music", "roll2midi", tmp_path / "roll.png", "--out", tmp_path / "back.mid") == 0
+    assert "40 notes into" in capsys.readouterr().out
+    network = ["--engine", "network", "--tracks", 2]
+    assert diptych("music", "sheet", tmp_path / "piano.mid", "--out", tmp_path / "sheet.png", *network) == 0
+    said = capsys.readouterr()
+    assert re.search(r"^21 notes on \d systems of one staff into .*sheet\.png$", said.out, re.MULTILINE)
+    assert "left out" not in said.err and "stands here" not in said.err
+
+
+def test_a_photo_is_no_roll_and_an_engraved_page_no_sheet(tmp_path, capsys):
+    rows, columns = np.mgrid[:320, :320]
+    photo = np.stack([rows * 255 // 319, columns * 255 // 319, (rows + columns) % 256], 2).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (320, 320, 3)).astype(np.uint8)
+    for name, picture in (("photo", photo), ("noise", noise)):
+        write_pixels(tmp_path / f"{name}.png", picture)
+        assert diptych("music", "roll2midi", tmp_path / f"{name}.png", "--out", tmp_path / "x.mid") == 2
+        assert f"{name}.png: is no roll: system 1 has no blue staff lines" in capsys.readouterr().err.replace("\n", " ")
+    write_pixels(tmp_path / "page.png", np.full((3508, 2480, 1), 255, np.uint8))  # the size of an engraved page
+    assert diptych("music", "read", tmp_path / "page.png", "--out", tmp_path / "x.mid") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "is 2480 x 3508 pixels, and a sheet of single staves is 320 wide and a multiple of 64 high or 640 wide" in said
+    assert "--engine network" in said and "engraved pages, scans and photos are not read yet" in said
+    assert not (tmp_path / "x.mid").exists()
+
+
+@pytest.mark.parametrize("kind", ["score", "folder", "build", "roll"])
+def test_a_pipe_is_no_music(kind, tmp_path, capsys):
+    name = {"build": "manifest.json", "roll": "x.png"}.get(kind, "x.mxl")
+    os.mkfifo(tmp_path / name)
+    words = {
+        "score": ["build", tmp_path / name, "--out", tmp_path / "out"],
+        "folder": ["build", tmp_path, "--out", tmp_path / "out", "--jobs", 1],
+        "build": ["score", tmp_path, "--baseline", "blank"],
+        "roll": ["roll2midi", tmp_path / name, "--out", tmp_path / "x.mid"],
+    }[kind]
+    assert diptych("music", *words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("no system for training could be built" if kind == "folder" else "is a pipe, socket or device, not a file") in said
 
 
 @pytest.mark.parametrize("shape", [(64, 300, 3), (63, 320, 3), (64, 320, 1)], ids=str)

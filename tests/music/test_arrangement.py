@@ -148,10 +148,30 @@ def test_a_key_that_no_file_names_is_said_to_be_estimated():
     assert arrange(song(chord(0, 60))).estimated_key
 
 
+VOICES, HEAD = (
+    "a staff has 4 voices at most",
+    "their pitch begins twice at one time in a staff, which has one head for both",
+)
+VALUES = "no note values fit their times"
+
+
 @pytest.mark.parametrize(("voices", "changed"), [(1, 0), (4, 0), (5, 1), (6, 2)])
 def test_notes_that_no_voice_is_free_for_are_counted(voices, changed):
     held = [PlayedNote(Fraction(k, 2), Fraction(8), 60 + 3 * k, 64, 0) for k in range(voices)]  # over two measures
-    assert count_changed(arrange(Song(tuple(held)), "staff")) == changed
+    assert count_changed(arrange(Song(tuple(held)), "staff")) == ({VOICES: changed} if changed else {})
+
+
+@pytest.mark.parametrize(
+    ("spans", "reasons"),
+    [
+        ([(k, k + 2) for k in range(8)], {}),  # overlaps of one pitch, never more than two at once
+        ([(k // 2 * 4, k // 2 * 4 + 1 + k % 2) for k in range(12)], {HEAD: 6}),  # two begin together, of which one is longer
+        ([(Fraction(k), Fraction(k) + Fraction(1, 5)) for k in range(4)], {VALUES: 4}),
+    ],
+)
+def test_a_length_that_cannot_be_printed_has_its_own_reason(spans, reasons):
+    notes = tuple(PlayedNote(Fraction(start), Fraction(end), 60, 64, 0) for start, end in spans)
+    assert count_changed(arrange(Song(notes), "staff")) == reasons
 
 
 def test_notes_that_the_key_signature_does_not_give_are_counted():

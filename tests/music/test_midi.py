@@ -1,6 +1,7 @@
 """MIDI files become systems and come back with the same notes, meters and velocities."""
 
 import io
+import os
 import time
 from dataclasses import replace
 from fractions import Fraction
@@ -11,7 +12,7 @@ import pytest
 
 from diptych.errors import ConfigError, DataError
 from diptych.music.layout import Layout
-from diptych.music.midi import Key, Meter, PlayedNote, Song, Track, choose_tracks, midi_bytes, read_midi, signature_of
+from diptych.music.midi import Key, Meter, PlayedNote, Song, Tempo, Track, choose_tracks, midi_bytes, read_midi, signature_of
 from diptych.music.pages import stacked, unstacked
 from diptych.music.staves import measures_of, to_song, to_systems
 
@@ -74,6 +75,13 @@ def bad(tmp_path, name):
         path.write_text("no MIDI at all")
     elif name == "torn":
         path.write_bytes(midi_bytes(song())[:60])
+    elif name == "nothing":
+        path.write_bytes(b"")
+    elif name == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    elif name == "bytes":
+        path.write_bytes(midi_bytes(song())[:14] + b"no track")
     elif name == "huge":
         path.write_bytes(bytes(17_000_000))
     return path
@@ -83,8 +91,9 @@ def bad(tmp_path, name):
     ("name", "message"),
     [
         ("empty", "holds no notes"), ("drums", "holds only percussion"), ("tracks", "10,001 tracks, at most 256"),
-        ("text", "no MIDI file"),
-        ("torn", "damaged or no MIDI file|cannot be read"), ("huge", "17,000,000 bytes, more than 16,000,000"),
+        ("text", "is no MIDI file, which begins with MThd"), ("nothing", "is empty"),
+        ("torn", "ends too early, after 60 bytes"), ("huge", "17,000,000 bytes, more than 16,000,000"),
+        ("pipe", r"cannot be read \(is a pipe, socket or device, not a file\)"), ("bytes", "is a damaged MIDI file"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_one_line(name, message, tmp_path):
@@ -189,6 +198,19 @@ def test_a_file_of_several_songs_is_refused(tmp_path):
 def test_no_tempo_hinders(tmp_path):
     track = [(0, mido.MetaMessage("set_tempo", tempo=0)), (0, on(A)), (24, off(A))]
     assert len(read_midi(saved(tmp_path / "x.mid", track)).notes) == 1
+
+
+def test_every_tempo_stands_where_it_begins(tmp_path):
+    def tempo(bpm):
+        return mido.MetaMessage("set_tempo", tempo=round(60e6 / bpm))
+
+    notes = [(0, on(A)), (1200, off(A))]
+    found = read_midi(
+        saved(tmp_path / "x.mid", [(0, tempo(100)), (192, tempo(60)), (480, tempo(60))], [*notes, (1200, tempo(150))])
+    )
+    assert (found.bpm, found.tempo_changes) == (100, (Tempo(Fraction(8), 60), Tempo(Fraction(50), 150)))
+    late = read_midi(saved(tmp_path / "y.mid", [(192, tempo(60)), (192, tempo(50))], notes))  # 120 until then, which no file says
+    assert (late.bpm, late.tempo_changes) == (None, (Tempo(Fraction(8), 50),))
 
 
 def test_a_tempo_is_written_where_one_is_known():

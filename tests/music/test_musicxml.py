@@ -13,10 +13,10 @@ from PIL import Image
 from diptych.errors import ConfigError
 from diptych.music.arrangement import arrange
 from diptych.music.mei import plain_xml, verovio_toolkit
-from diptych.music.midi import Key, Meter, PlayedNote, Song, Track, read_midi
+from diptych.music.midi import Key, Meter, PlayedNote, Song, Tempo, Track, read_midi
 from diptych.music.musicxml import to_musicxml
 from diptych.music.quantize import quantize
-from diptych.music.score_pages import write_score
+from diptych.music.score_pages import engrave_pages, write_score
 
 METERS = {
     "4/4": Meter(unit=4), "3/4": Meter(length=Fraction(3), unit=4), "2/2": Meter(unit=2),
@@ -142,6 +142,25 @@ def test_a_score_says_who_plays_how_fast(tmp_path):
     assert root.findtext("work/work-title") == "A < B" and root.findtext("part-list/score-part/part-name") == "Flöte & Co"
     assert root.find("part/measure/direction/sound").get("tempo") == "96"
     assert root.findtext("part/measure/barline/bar-style") == "light-heavy"
+
+
+def test_every_tempo_is_printed_and_sounds_where_it_begins():
+    changes = Tempo(Fraction(8), 60.0), Tempo(Fraction(21, 2), 140.0), Tempo(Fraction(13), 140.4), Tempo(Fraction(14), 90.0)
+    song = one_by_one(*[(72, 1)] * 16, bpm=100.0, tempo_changes=changes, tracks=(Track(0), Track(1)))
+    song = replace(song, notes=(*song.notes, *(replace(note, track=1) for note in song.notes)))
+    text = to_musicxml(arrange(song, "staff"))
+    root = plain_xml(text)
+    marks, sounds = [], []
+    for part in root.iter("part"):
+        for number, measure in enumerate(part.iter("measure")):
+            for sound in measure.iter("sound"):
+                sounds.append((4 * number + int(sound.findtext("offset", "0")) / 48, float(sound.get("tempo"))))
+            for direction in measure.iter("direction"):
+                place = 4 * number + int(direction.findtext("offset", "0")) / 48
+                marks.append((place, direction.findtext("direction-type/metronome/per-minute")))
+    assert marks == [(0, "100"), (8, "60"), (10.5, "140"), (14, "90")]
+    assert sounds == [(0, 100), (8, 60), (10.5, 140), (13, 140.4), (14, 90)]
+    assert "".join(engrave_pages(text)).count("\u2669") == 4
 
 
 def test_pages_are_a4_at_print_resolution(tmp_path):

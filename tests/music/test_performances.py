@@ -10,7 +10,7 @@ import pytest
 
 from diptych.music.beat_tracking import find_beats
 from diptych.music.mei import plain_xml
-from diptych.music.midi import Key, Meter, PlayedNote, Song, midi_bytes
+from diptych.music.midi import Key, Meter, PlayedNote, Song, Tempo, midi_bytes
 from diptych.music.performances import agreement, bar_performance, is_performance
 from diptych.music.quantize import quantize
 from diptych.music.staves import measures_of
@@ -120,7 +120,9 @@ def test_keys_of_a_performance_keep_their_place():
     song, _ = waltz(3, 1)
     played, clock, _ = perform(song, 92, 0)
     change = Fraction(round(clock(24) * 2 * 48), 48)  # the ninth bar
-    barred = bar_performance(replace(played, keys=(Key(Fraction(0), 0), Key(change, 2))))
+    keys, tempos = (Key(Fraction(0), 0), Key(change, 2)), (Tempo(change, 60.0),)
+    barred = bar_performance(replace(played, keys=keys, tempo_changes=tempos))
+    assert barred.song.tempo_changes == ()  # of beats that are no longer there
     assert [round(float(key.onset)) for key in barred.song.keys] == [0, 24]
 
 

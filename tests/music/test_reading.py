@@ -64,7 +64,7 @@ def test_noise_and_an_alto_clef_are_refused_by_name(tmp_path, monkeypatch, capsy
 def test_what_was_read_is_shown_and_written_as_a_score(tmp_path, monkeypatch):
     found = systems(tmp_path, monkeypatch, PrintStyle("Leipzig", "G2"))
     write_pixels(tmp_path / "page.png", page_of([each.sheet for each in found], LAYOUT, 255))
-    out, report = tmp_path / "x.musicxml", tmp_path / "report.png"
+    out, report = tmp_path / "read.musicxml", tmp_path / "report.png"
     assert main(["music", "read", str(tmp_path / "page.png"), "--out", str(out), "--report", str(report), "--tempo", "90"]) == 0
     assert "<pitch>" in out.read_text() and 'tempo="90"' in out.read_text() and report.exists()
     sheets, truth = [each.sheet for each in found], [each.system for each in found]

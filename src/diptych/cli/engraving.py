@@ -15,7 +15,6 @@ def engrave(args: argparse.Namespace) -> int:
     from diptych.music.arrangement import MAX_OUT_OF_KEY, arrange, count_changed, count_out_of_key
     from diptych.music.midi import SCORE_GRID
     from diptych.music.musicxml import to_musicxml
-    from diptych.music.note_values import MAX_VOICES
     from diptych.music.quantize import NOTABLE, quantize
     from diptych.music.score_pages import check_suffix, write_score
 
@@ -33,8 +32,8 @@ def engrave(args: argparse.Namespace) -> int:
     if outside > MAX_OUT_OF_KEY * len(song.notes):
         text = f"{outside:,} of {len(song.notes):,} notes are outside the key signature, so that it says little of the music"
         notes.print(text, soft_wrap=True)
-    if changed := count_changed(score):
-        text = f"{changed:,} of {len(song.notes):,} notes have another length in print: a staff has {MAX_VOICES} voices at most"
+    for reason, changed in count_changed(score).items():
+        text = f"{changed:,} of {len(song.notes):,} notes have another length in print: {reason}"
         notes.print(text, soft_wrap=True)
     pages = write_score(args.out, to_musicxml(score))
     parts = ", ".join(
@@ -61,6 +60,11 @@ def on_its_beats(song: Song) -> Song:
     count, unit = signature_of(barred.meter) or (0, 0)
     text = f"a performance that does not follow the file's beats; bars of {count}/{unit} were found from its notes"
     notes.print(f"{text}, at about {barred.bpm:.0f} quarters per minute", soft_wrap=True)
+    if song.tempo_changes:
+        text = (
+            f"{len(song.tempo_changes):,} tempo changes of the file left out: its first tempo was taken for the whole performance"
+        )
+        notes.print(text, soft_wrap=True)
     return barred.song
 
 

@@ -13,6 +13,7 @@ from diptych.cli.sheet_reading import LAYOUTS, read, translator, write_song
 
 if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
     from diptych.music.layout import Layout
+    from diptych.music.notes import System
 
 EXAMPLES = """\
   diptych music build scores/ --out voice                    rolls and sheets of every single staff
@@ -180,7 +181,9 @@ def midi2roll(args: argparse.Namespace) -> int:
     from diptych.music.pages import stacked
 
     layout = layout_of(args)
-    write_pixels(args.out, stacked(systems_of(args, layout), layout))
+    found = systems_of(args, layout)
+    write_pixels(args.out, stacked(found, layout))
+    say_written(found, layout, args.out)
     return 0
 
 
@@ -206,11 +209,13 @@ def sheet(args: argparse.Namespace) -> int:
         raise ConfigError(f"{args.out}: a sheet is written as .png or .pdf")
     layout = layout_of(args)
     translate = translator(args.snapshot or builtin("draw", layout), args.device, "draw")
-    picture = by_page(stacked(systems_of(args, layout), layout), layout, translate)
+    found = systems_of(args, layout)
+    picture = by_page(stacked(found, layout), layout, translate)
     if args.out.suffix.lower() == ".pdf":
         write_pdf(args.out, picture, layout)
     else:
         write_pixels(args.out, picture)
+    say_written(found, layout, args.out)
     return 0
 
 
@@ -296,11 +301,21 @@ def layout_of(args: argparse.Namespace) -> Layout:
     return Layout(LAYOUTS.get(args.layout, 1), args.space)  # a translator draws single staves unless asked
 
 
-def systems_of(args: argparse.Namespace, layout: Layout) -> Any:
-    """A MIDI file's systems; what was moved to the grid, and what ends earlier than it should, is said."""
+def say_written(found: Sequence[System], layout: Layout, out: Path) -> None:
+    """Say how many notes are on how many systems."""
+    from diptych.cli.console import console
+    from diptych.music.staves import to_song
+
+    notes, systems = (count_of(number, what) for number, what in ((len(to_song(found).notes), "note"), (len(found), "system")))
+    console.print(f"{notes} on {systems} of {'one staff' if layout.staves == 1 else 'two staves'} into {out}", soft_wrap=True)
+
+
+def systems_of(args: argparse.Namespace, layout: Layout) -> list[System]:
+    """A MIDI file's systems; what was moved to the grid, ends early, is left out or has fewer staves than in a score is said."""
     from diptych.cli.console import notes
     from diptych.cli.engraving import read_song
     from diptych.errors import DataError
+    from diptych.music.arrangement import count_staves
     from diptych.music.staves import count_changed, to_systems
 
     song = read_song(args)
@@ -308,6 +323,20 @@ def systems_of(args: argparse.Namespace, layout: Layout) -> Any:
         found = to_systems(song, layout)
     except DataError as error:
         raise DataError(f"{args.midi}: {error}") from error
-    if changed := count_changed(song, found):
-        notes.print(f"{changed:,} of {len(song.notes):,} notes end earlier, for the next has their step", soft_wrap=True)
+    total = count_of(len(song.notes), "note")
+    shortened, left_out = count_changed(song, found)
+    if shortened:
+        notes.print(f"{shortened:,} of {total} end earlier, for the next has their step", soft_wrap=True)
+    if left_out:
+        notes.print(
+            f"{left_out:,} of {total} left out, for another of their pitch begins with them on their staff", soft_wrap=True
+        )
+    if (staves := count_staves(song)) > layout.staves:
+        here = "one staff; --layout grand has two" if layout.staves == 1 else "two"
+        notes.print(f"what a score has on {staves:,} staves stands here on {here}", soft_wrap=True)
     return found
+
+
+def count_of(number: int, what: str) -> str:
+    """A number of things in words, such as 1 note or 2 notes."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

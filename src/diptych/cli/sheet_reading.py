@@ -48,10 +48,12 @@ def write_song(args: argparse.Namespace, picture: Any, path: Path, clef: str = "
     from diptych.errors import DataError
     from diptych.files import write_atomic
     from diptych.music.midi import midi_bytes
-    from diptych.music.pages import layout_by_size, unstacked
+    from diptych.music.pages import check_roll, layout_by_size, unstacked
     from diptych.music.staves import to_song
 
     layout = layout_by_size(path, picture, LAYOUTS[args.layout], "roll")
+    if args.action == "roll2midi":  # what a reader draws is judged by its confidence
+        check_roll(path, picture, layout)
     found = unstacked(picture, layout, clef=clef)
     if not found:
         raise DataError(f"{path}: shows no notes; a picture that diptych made holds them where its layout has them")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,8 +13,8 @@ from typing import Literal
 
 from diptych.music.clefs import KEYBOARDS, USUAL, Placement, choose_clefs, usual_clefs
 from diptych.music.hands import split_hands
-from diptych.music.midi import Meter, PlayedNote, Song, Track
-from diptych.music.note_values import changed_notes, limit_voices
+from diptych.music.midi import Meter, PlayedNote, Song, Tempo, Track
+from diptych.music.note_values import MAX_VOICES, changed_notes, limit_voices
 from diptych.music.notes import CLEFS, Note, key_alter
 from diptych.music.spelling import key_at, keys_of, spell, spell_notes
 from diptych.music.staves import measures_of
@@ -56,7 +57,8 @@ class Score:
     """All parts, which share measures.
 
     ``estimated_key`` says that the key is not the file's but was found from the notes, ``shortened`` counts the notes that end
-    early, since no voice of their staff is free.
+    early, since no voice of their staff is free, and ``joined`` those that get the length of another note of their pitch and
+    onset, which has the same head. ``tempo_changes`` are those after the beginning.
     """
 
     parts: tuple[Part, ...]
@@ -65,6 +67,8 @@ class Score:
     bpm: float | None = None
     estimated_key: bool = False
     shortened: int = 0
+    joined: int = 0
+    tempo_changes: tuple[Tempo, ...] = ()
 
 
 def arrange(song: Song, staves: Staves = "auto") -> Score:
@@ -82,12 +86,16 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
     )
     tracks = song.tracks or tuple(Track(number) for number in sorted({note.track for note in song.notes}))
     parts: list[Part] = []
-    shortened = 0
+    shortened = joined = 0
     for group in _grouped(tracks, staves):
         found = _on_staves(group, song, staves)
         whole = [[_spelled(note, k, names) for note in notes] for k, notes in enumerate(found)]
         limited = [limit_voices(notes) for notes in whole]
-        shortened += sum(a != b for before, after in zip(whole, limited, strict=True) for a, b in zip(before, after, strict=True))
+        for before, after in zip(whole, limited, strict=True):
+            heads = Counter((note.onset, note.midi) for note in before)
+            changed = [heads[a.onset, a.midi] for a, b in zip(before, after, strict=True) if a != b]
+            joined += sum(count > 1 for count in changed)
+            shortened += sum(count == 1 for count in changed)
         inside = [_in_measures(notes, measures) for notes in limited]
         clefs = usual_clefs(group[0].name, group[0].program)
         placements = [
@@ -97,17 +105,23 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
             for k, notes in enumerate(inside)
         ]
         parts.append(Part(group[0].name, tuple(inside), tuple(placements)))
-    return Score(tuple(parts), measures, song.title, song.bpm, not song.keys and song.fifths is None, shortened)
+    estimated = not song.keys and song.fifths is None
+    return Score(tuple(parts), measures, song.title, song.bpm, estimated, shortened, joined, song.tempo_changes)
 
 
-def count_changed(score: Score) -> int:
-    """Count the notes that are printed shorter or longer than they are, since a staff has no voice for them."""
+def count_changed(score: Score) -> dict[str, int]:
+    """Count the notes that are printed shorter or longer than they are, by the reason for it."""
     changed: set[tuple[int, Note]] = set()
     for number, part in enumerate(score.parts):
         for staff in part.staves:
             for measure, notes in zip(score.measures, staff, strict=True):
                 changed.update((number, note) for note in changed_notes(notes, measure.start, measure.length, measure.meter.beat))
-    return len(changed) + score.shortened
+    found = {
+        f"a staff has {MAX_VOICES} voices at most": score.shortened,
+        "their pitch begins twice at one time in a staff, which has one head for both": score.joined,
+        "no note values fit their times": len(changed),
+    }
+    return {reason: count for reason, count in found.items() if count}
 
 
 def count_out_of_key(score: Score) -> int:
@@ -153,6 +167,11 @@ def _are_hands(first: Track, second: Track, *, alone: bool) -> bool:
     if alone:
         return _may_be_keyboard(first) and _may_be_keyboard(second)
     return first.program in KEYBOARDS and first.program == second.program and second.name in ("", first.name)
+
+
+def count_staves(song: Song) -> int:
+    """Count the staves that a score of a song has."""
+    return sum(len(_on_staves(group, song, "auto")) for group in _grouped(song.tracks, "auto"))
 
 
 def _on_staves(group: Sequence[Track], song: Song, staves: Staves) -> list[list[PlayedNote]]:

@@ -25,7 +25,7 @@ from diptych.data.formats import write_pixels
 from diptych.errors import ConfigError, DataError, StorageError
 from diptych.files import write_atomic
 from diptych.music.composers import composer_of, group_by_composer
-from diptych.music.dataset import to_json
+from diptych.music.dataset import read_build_file, to_json
 from diptych.music.excerpts import Excerpt, excerpts
 from diptych.music.layout import Layout
 from diptych.music.notes import CLEFS
@@ -284,7 +284,7 @@ def _digest(works: Sequence[Work]) -> str:
 def _check_same_build(path: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a build. Raises ConfigError where the file holds other settings or scores."""
     asked = json.loads(json.dumps(settings))
-    held = json.loads(path.read_text()) if path.exists() else asked
+    held = json.loads(read_build_file(path)) if path.exists() else asked
     other = " and ".join(name for name in asked if held.get(name) != asked[name])
     if other:
         raise ConfigError(
@@ -297,7 +297,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     """Read the complete lines of a file of JSON lines; a missing file has none."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [json.loads(line) for line in read_build_file(path).splitlines(keepends=True) if line.endswith("\n")]
 
 
 def _append(path: Path, lines: Iterable[dict[str, Any]]) -> None:

@@ -13,8 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from diptych.data.decoders import first_line
 from diptych.data.formats import read_pixels
 from diptych.errors import DataError
+from diptych.files import read_bounded
 from diptych.music.layout import Layout
 from diptych.music.noteheads import Places
 from diptych.music.notes import Note, System
@@ -22,6 +24,7 @@ from diptych.music.notes import Note, System
 Page = UInt8[np.ndarray, "h w c"]
 Row = UInt8[np.ndarray, "row w c"]
 Kind = Literal["roll", "sheet"]
+MAX_BYTES = 2**31  # of the records of a build
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,9 @@ class MusicDataset:
     def load(cls, folder: Path) -> MusicDataset:
         """Load the records of a folder. Raises DataError where `diptych music build` did not write it."""
         try:
-            config = json.loads((folder / "manifest.json").read_text())["config"]
-            records = tuple(json.loads(line) for line in (folder / "notes.jsonl").read_text().splitlines())
-        except (OSError, ValueError, KeyError) as error:
+            config = json.loads(read_build_file(folder / "manifest.json"))["config"]
+            records = tuple(json.loads(line) for line in read_build_file(folder / "notes.jsonl").splitlines())
+        except (DataError, ValueError, KeyError) as error:
             raise DataError(
                 f"{folder}: is not what `diptych music build` writes ({error}); give the folder of its --out"
             ) from error
@@ -78,6 +81,14 @@ class MusicDataset:
         """Crop one system from a page."""
         top = record["row"] * self.layout.height
         return page[top : top + self.layout.height]
+
+
+def read_build_file(path: Path) -> str:
+    """Return the text of a file in the folder of a build. Raises DataError, in one line that begins with the path."""
+    try:
+        return read_bounded(path, MAX_BYTES).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
 
 
 def tied_heads(record: Mapping[str, Any]) -> list[tuple[Fraction, int, int]]:

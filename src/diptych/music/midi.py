@@ -18,6 +18,7 @@ from diptych.music.beams import COMPOUND, COMPOUND_SIXTEENTHS, EIGHTHS, HALF, SI
 MAX_TRACKS, MAX_NOTES, MAX_QUARTERS, MAX_BYTES = 256, 200_000, 20_000, 16_000_000
 GRID = 24  # onsets and ends are rounded to 1/24 of a quarter, one pixel of a narrow quarter
 SCORE_GRID = 48  # the same for scores: 64ths and triplets of 32nds are on it
+SIGNATURE = b"MThd"  # the first bytes of every MIDI file
 DRUM_CHANNEL = 9  # percussion in General MIDI, counted from 0
 TICKS_PER_QUARTER = 480  # of written files
 
@@ -52,6 +53,14 @@ class Key:
     minor: bool = False
 
 
+@dataclass(frozen=True, order=True)
+class Tempo:
+    """The tempo from ``onset`` (in quarters) on, in quarters per minute."""
+
+    onset: Fraction
+    bpm: float
+
+
 @dataclass(frozen=True)
 class Track:
     """A pitched track of a MIDI file: ``PlayedNote.track`` of its notes, its name, and its General MIDI program (0 to 127)."""
@@ -67,7 +76,7 @@ class Song:
 
     ``keys`` are all key signatures in order, ``tracks`` the tracks that have pitched notes, ``percussion`` is the number of notes
     on the percussion channel, which are left out, ``title`` the name of the file's first track where that has no notes, and
-    ``bpm`` the first tempo in quarters per minute.
+    ``bpm`` the tempo at the beginning in quarters per minute, where the file states one; ``tempo_changes`` are the later ones.
     """
 
     notes: tuple[PlayedNote, ...]
@@ -80,6 +89,7 @@ class Song:
     percussion: int = 0
     title: str = ""
     bpm: float | None = None
+    tempo_changes: tuple[Tempo, ...] = ()
 
 
 def read_midi(path: Path, grid: int = GRID) -> Song:
@@ -92,11 +102,19 @@ def read_midi(path: Path, grid: int = GRID) -> Song:
     """
     mido = extra("mido", "music", "MIDI files")
     try:
-        file = mido.MidiFile(file=io.BytesIO(read_bounded(path, MAX_BYTES)), clip=True)
+        data = read_bounded(path, MAX_BYTES)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read or is no MIDI file ({error.strerror or error}); give a MIDI file") from error
-    except (EOFError, ValueError, KeyError, IndexError, TypeError, mido.KeySignatureError) as error:
-        raise DataError(f"{path}: is damaged or no MIDI file ({type(error).__name__}: {error}); export it again") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a MIDI file") from error
+    if not data:
+        raise DataError(f"{path}: is empty; export it again")
+    if data[:4] != SIGNATURE:
+        raise DataError(f"{path}: is no MIDI file, which begins with MThd; give a MIDI file")
+    try:
+        file = mido.MidiFile(file=io.BytesIO(data), clip=True)
+    except EOFError as error:
+        raise DataError(f"{path}: ends too early, after {len(data):,} bytes; copy or export it again") from error
+    except (OSError, ValueError, KeyError, IndexError, TypeError, mido.KeySignatureError) as error:
+        raise DataError(f"{path}: is a damaged MIDI file ({str(error) or type(error).__name__}); export it again") from error
     if len(file.tracks) > MAX_TRACKS:
         raise DataError(f"{path}: has {len(file.tracks):,} tracks, at most {MAX_TRACKS} are read; export only those to print")
     if file.type == 2 and len(file.tracks) > 1:
@@ -135,7 +153,8 @@ def _song(path: Path, file: Any, grid: int) -> Song:
         )
     meters, keys = _signatures(file, grid)
     title = "" if tracks[0].track == 0 else _name(file.tracks[0])
-    tempo = next((message.tempo for messages in file.tracks for message in messages if message.type == "set_tempo"), 0)
+    tempos = _tempos(file, grid)
+    begins = bool(tempos) and not tempos[0].onset
     return Song(
         tuple(sorted(notes, key=lambda n: (n.onset, n.pitch, n.track))),
         meters,
@@ -145,7 +164,8 @@ def _song(path: Path, file: Any, grid: int) -> Song:
         tuple(tracks),
         percussion,
         title,
-        60e6 / tempo if tempo else None,
+        tempos[0].bpm if begins else None,
+        tempos[begins:],
     )
 
 
@@ -225,6 +245,21 @@ def _signatures(file: Any, grid: int) -> tuple[tuple[Meter, ...], tuple[Key, ...
                 minor = message.key.endswith("m")
                 keys.setdefault(onset, Key(onset, _KEYS[message.key.removesuffix("m")] - 3 * minor, minor))
     return tuple(sorted(meters.values())), tuple(sorted(keys.values()))
+
+
+def _tempos(file: Any, grid: int) -> tuple[Tempo, ...]:
+    """Return the tempos of all tracks that differ from the one before; of several on one place of the grid, the last one."""
+    found: dict[Fraction, tuple[int, float]] = {}
+    for messages in file.tracks:
+        ticks = 0
+        for message in messages:
+            ticks += message.time
+            if message.type == "set_tempo" and message.tempo:
+                onset = _quarters(ticks, file, grid)
+                if ticks >= found.get(onset, (0, 0.0))[0]:
+                    found[onset] = ticks, 60e6 / message.tempo
+    tempos = [Tempo(onset, bpm) for onset, (_, bpm) in sorted(found.items())]
+    return tuple(tempo for k, tempo in enumerate(tempos) if not k or tempo.bpm != tempos[k - 1].bpm)
 
 
 _KEYS = {"Cb": -7, "Gb": -6, "Db": -5, "Ab": -4, "Eb": -3, "Bb": -2, "F": -1, "C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5}

@@ -6,12 +6,12 @@ import xml.etree.ElementTree as ET
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from diptych.music.arrangement import Part, Score, ScoreMeasure
 from diptych.music.beams import group_starts
 from diptych.music.clefs import Placement
-from diptych.music.midi import signature_of
+from diptych.music.midi import Tempo, signature_of
 from diptych.music.note_values import QUARTER, Event, write_measure
 from diptych.music.notes import LETTERS, Accidental, Note, accidentals_needed
 
@@ -59,8 +59,8 @@ def _write_measure(element: ET.Element, score: Score, part: Part, index: int) ->
     missing = measure.whole - measure.length
     groups = group_starts(measure.length, measure.meter.beat, measure.whole)
     _write_signatures(element, score, part, index)
-    if index == 0 and part is score.parts[0] and score.bpm:
-        _write_tempo(element, score.bpm)
+    if part is score.parts[0]:
+        _write_tempos(element, score, measure)
     voice = 0
     for staff, measures in enumerate(part.staves):
         _write_octave_signs(element, part, staff, index, begin=True)
@@ -138,12 +138,24 @@ def _write_octave_signs(element: ET.Element, part: Part, staff: int, index: int,
     _add(direction, "staff", staff + 1)
 
 
-def _write_tempo(element: ET.Element, bpm: float) -> None:
-    direction = _add(element, "direction", placement="above")
-    metronome = _add(_add(direction, "direction-type"), "metronome")
-    _add(metronome, "beat-unit", "quarter")
-    _add(metronome, "per-minute", round(bpm))
-    _add(direction, "sound", tempo=f"{bpm:g}")
+def _write_tempos(element: ET.Element, score: Score, measure: ScoreMeasure) -> None:
+    """Write the tempos of a measure: each sounds, and is printed where its whole number differs from the one before."""
+    tempos = (*([Tempo(Fraction(0), score.bpm)] if score.bpm else []), *score.tempo_changes)
+    for before, tempo in pairwise((None, *tempos)):
+        if tempo is None or not measure.start <= tempo.onset < measure.start + measure.length:
+            continue
+        offset = _ticks(tempo.onset - measure.start)
+        place = element
+        if before is None or round(before.bpm) != round(tempo.bpm):
+            place = _add(element, "direction", placement="above")
+            metronome = _add(_add(place, "direction-type"), "metronome")
+            _add(metronome, "beat-unit", "quarter")
+            _add(metronome, "per-minute", round(tempo.bpm))
+            if offset:
+                _add(place, "offset", offset)
+        sound = _add(place, "sound", tempo=f"{tempo.bpm:g}")
+        if offset:
+            _add(sound, "offset", offset)
 
 
 def _accidentals(voices: Sequence[Sequence[Event]], fifths: int) -> dict[tuple[Fraction, Note], Accidental]:

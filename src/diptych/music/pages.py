@@ -15,13 +15,20 @@ from diptych.errors import DataError
 from diptych.files import write_atomic
 from diptych.music.layout import SYSTEM_WIDTH, Layout
 from diptych.music.notes import System
-from diptych.music.roll import DEFAULT_THRESHOLD, draw_roll, read_roll
+from diptych.music.roll import DEFAULT_THRESHOLD, STAFF_LINE, draw_roll, read_roll
 
 Picture = UInt8[np.ndarray, "h w c"]
 Translated = UInt8[np.ndarray, "h w d"]
 DPI, MARGIN = 144, 72  # of a PDF's A4 page, in pixels
 A4 = (1190, 1684)
 CHANNELS = {"sheet": 1, "roll": 3}
+MIN_ROLL_LINES = STAFF_LINE // 2  # of 255: contrast between the staff lines and the rows beside them, STAFF_LINE when drawn
+SOURCES = {
+    "sheet": "a page of `diptych music sheet --engine network` or of `diptych music build`: engraved pages, scans and photos are "
+    "not read yet",
+    "roll": "a picture that `diptych music midi2roll` or `build` drew",
+}
+"""Where the pictures of each kind that can be read come from."""
 
 
 def stacked(systems: Sequence[System], layout: Layout) -> Picture:
@@ -53,13 +60,29 @@ def layout_by_size(path: Path, pixels: np.ndarray, staves: int, kind: Literal["s
     height, width, channels = pixels.shape
     if pixels.dtype != np.uint8 or channels != CHANNELS[kind]:
         found = f"{channels} channel(s) of {pixels.dtype}"
-        raise DataError(f"{path}: has {found}, a {kind} has {CHANNELS[kind]} of uint8; give the {kind} that diptych wrote")
+        raise DataError(f"{path}: has {found}, a {kind} has {CHANNELS[kind]} of uint8; give {SOURCES[kind]}")
     layout = Layout(staves, 8 if width > 4 * SYSTEM_WIDTH else 4)
     if width != layout.width or height % layout.height:
         kinds = [Layout(staves, space) for space in (4, 8)]
         sizes = " or ".join(f"{k.width} wide and a multiple of {k.height} high" for k in kinds)
-        raise DataError(f"{path}: is {width} x {height} pixels; a picture of {staves} staves a system is {sizes}")
+        systems = "single staves" if staves == 1 else "two staves"
+        what = f"a {kind} of {systems} is {sizes}; give {SOURCES[kind]}"
+        raise DataError(f"{path}: is {width} x {height} pixels, and {what}")
     return layout
+
+
+def check_roll(path: Path, picture: Picture, layout: Layout) -> None:
+    """Raise DataError where a system that is not blank has no staff lines where a roll has them, in blue."""
+    lines = np.concatenate([layout.line_rows(staff) for staff in range(layout.staves)])
+    for index, top in enumerate(range(0, len(picture), layout.height)):
+        system = picture[top : top + layout.height]
+        rows = np.median(system[..., 2].astype(float), axis=1)
+        contrast = float((rows[lines] - np.maximum(rows[lines - layout.space // 2], rows[lines + layout.space // 2])).min())
+        if np.ptp(system) and contrast < MIN_ROLL_LINES:
+            raise DataError(
+                f"{path}: is no roll: system {index + 1} has no blue staff lines in their place (contrast {contrast:.0f}, at "
+                f"least {MIN_ROLL_LINES}); give {SOURCES['roll']}"
+            )
 
 
 def write_pdf(path: Path, picture: Picture, layout: Layout) -> None:

@@ -80,7 +80,8 @@ def bar_performance(song: Song) -> Barred | None:
     bpm = 60 * float(length) / median(intervals)
     keys = tuple(replace(key, onset=on_beats(key.onset)) for key in song.keys)
     ordered = tuple(sorted(notes, key=lambda note: (note.onset, note.pitch, note.track)))
-    return Barred(replace(song, notes=ordered, meters=meters, keys=keys, bpm=bpm), meter, bpm, beats)
+    barred = replace(song, notes=ordered, meters=meters, keys=keys, bpm=bpm, tempo_changes=())  # its beats follow the notes
+    return Barred(barred, meter, bpm, beats)
 
 
 def _moved(note: PlayedNote, onset: Fraction, end: Fraction) -> PlayedNote:

@@ -15,6 +15,7 @@ from diptych.music.engrave import header_glyphs
 from diptych.music.layout import HEADER_WIDTH, KEY_X, Layout
 from diptych.music.noteheads import heads_of, without_staff_lines
 from diptych.music.notes import CLEFS, System
+from diptych.music.pages import SOURCES
 from diptych.music.print_styles import FONTS
 from diptych.music.sheet_image import draw_header
 
@@ -100,7 +101,7 @@ def check_legible(path: Path, sheets: Sequence[Row], layout: Layout, known_clefs
         if each.lines < MIN_LINES:
             raise DataError(
                 f"{path}: system {index + 1} has no staff lines where diptych draws them (contrast {each.lines:.2f}, at least "
-                f"{MIN_LINES}); give a sheet that diptych drew, as PNG and in its own size"
+                f"{MIN_LINES}); give {SOURCES['sheet']}"
             )
         unknown = next((clef for clef in each.clefs if known_clefs and clef not in known_clefs), "")
         if unknown and each.fit >= MIN_CONFIDENCE:

@@ -45,7 +45,10 @@ def find_scores(sources: list[str]) -> list[Path]:
         root = music21_folder(source.partition(":")[2]) if source.startswith("music21:") else Path(source)
         if not root.exists():
             raise DataError(f"{source}: no such file or folder; give scores ({' '.join(SUFFIXES)}) or folders of them")
-        files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        if not (root.is_file() or root.is_dir()):
+            raise DataError(f"{source}: is a pipe, socket or device, not a file; give scores or folders of them")
+        inside = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
+        files = [root] if root.is_file() else sorted(inside)
         if not files:
             raise DataError(f"{source}: holds no scores ({' '.join(SUFFIXES)})")
         found += files

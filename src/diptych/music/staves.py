@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -198,7 +199,9 @@ def to_song(found: Iterable[System]) -> Song:
     return Song(tuple(sorted(notes, key=lambda n: (n.onset, n.pitch))), tuple(meters), fifths, keys=tuple(keys))
 
 
-def count_changed(song: Song, found: Iterable[System]) -> int:
-    """Count the notes of a song that are shorter on its systems, or that a longer note of their pitch replaces there."""
-    shown = {(note.onset, note.end, note.pitch) for note in to_song(found).notes}
-    return sum((note.onset, note.end, note.pitch) not in shown for note in song.notes)
+def count_changed(song: Song, found: Iterable[System]) -> tuple[int, int]:
+    """Count the notes of a song that are shorter on its systems, and those that are left out since another has their place."""
+    shown = to_song(found).notes
+    left_out = (Counter((n.onset, n.pitch) for n in song.notes) - Counter((n.onset, n.pitch) for n in shown)).total()
+    spans = Counter((n.onset, n.end, n.pitch) for n in song.notes) - Counter((n.onset, n.end, n.pitch) for n in shown)
+    return spans.total() - left_out, left_out
