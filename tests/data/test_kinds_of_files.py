@@ -472,6 +472,31 @@ def test_dicom_padding_is_no_data_and_monochrome1_is_inverted(tmp_path: Path) ->
     np.testing.assert_array_equal(read_pixels(tmp_path / "negative.dcm")[..., 0], 4095 - GRAY16.astype(int))
 
 
+@pytest.mark.parametrize("padding", [{}, {"PixelPaddingValue": -2000}])
+def test_monochrome1_with_a_rescale_keeps_its_units_and_its_result_gives_them_back(padding: dict, tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    stored = np.linspace(430, 2000, GRAY16.size).astype(np.int16).reshape(GRAY16.shape)
+    stored[0, :4] = -2000 if padding else 430
+    tags = {"RescaleSlope": 1, "RescaleIntercept": -1024, "PresentationLUTShape": "INVERSE"}
+    dicom(tmp_path / "x.dcm", stored, PhotometricInterpretation="MONOCHROME1", **tags, **padding)
+    picture = read_picture(tmp_path / "x.dcm")
+    assert (np.nanmin(picture.pixels), np.nanmax(picture.pixels)) == (-594, 976)
+    assert "MONOCHROME1 kept in the units of its rescale" in picture.metadata.notes[0]
+    write_pixels(tmp_path / "y.dcm", picture.pixels, picture.metadata)
+    result = pydicom.dcmread(tmp_path / "y.dcm")
+    assert (result.PhotometricInterpretation, result.PresentationLUTShape) == ("MONOCHROME2", "IDENTITY")
+    again = read_picture(tmp_path / "y.dcm")
+    np.testing.assert_allclose(again.pixels, picture.pixels, atol=1570 / 65534)
+    assert again.metadata.notes == ()
+
+
+def test_signed_monochrome1_is_inverted_within_its_bits(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    stored = GRAY16.astype(np.int16) // 2
+    dicom(tmp_path / "x.dcm", stored, PhotometricInterpretation="MONOCHROME1", RescaleSlope=1, RescaleIntercept=0)
+    np.testing.assert_array_equal(read_pixels(tmp_path / "x.dcm")[..., 0], -1 - stored)  # of 12 bits: -2048 becomes 2047
+
+
 # several images in one file
 
 
