@@ -96,6 +96,8 @@ def test_skip_existing_goes_on_where_a_job_stopped(snapshot, tmp_path, capsys):
     assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out", "--skip-existing") == 0
     assert (tmp_path / "out" / "1.png").read_bytes() == b"mine"
     assert capsys.readouterr().out == f"2 translated into {tmp_path}/out, 1 were there; torch fp32, batch 1\n"
+    assert translate(snapshot, tmp_path / "in", tmp_path / "out", "--overwrite", "--skip-existing") == 2
+    assert "--skip-existing: not allowed with argument --overwrite" in " ".join(capsys.readouterr().err.split())
 
 
 def translate(snapshot, given, out, *options):

@@ -206,6 +206,17 @@ def test_srgb_under_any_name_changes_nothing_and_what_cannot_be_used_is_said(tmp
     assert "is not for 1 x uint8 pixels and was ignored" in found["gray"].metadata.notes[0]
 
 
+def test_a_profile_that_cannot_be_used_is_never_carried_to_results(tmp_path: Path) -> None:
+    for name, pixels, profile in (("broken", RGB, bytes(range(140))), ("gray", RGB[..., 0], adobe_rgb())):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png", icc_profile=profile)
+        kept = read_picture(tmp_path / f"{name}.png", Reading(icc="keep")).metadata
+        assert kept.icc == b"" and kept.notes == read_picture(tmp_path / f"{name}.png", SRGB).metadata.notes != ()
+    floats = RGB.astype(np.float32)
+    tifffile.imwrite(tmp_path / "x.tif", floats, photometric="rgb", iccprofile=adobe_rgb())
+    found = read_picture(tmp_path / "x.tif", Reading(icc="keep")).metadata
+    assert (found.icc, found.notes) == (adobe_rgb(), ())  # floats cannot be converted, and need not be
+
+
 def test_gray_and_cmyk_profiles_are_used(tmp_path: Path) -> None:
     gray = imagecodecs.cms_profile("gray", whitepoint=[0.3127, 0.329, 1.0], gamma=1.8)
     ramp = np.arange(0, 256, 5, dtype=np.uint8)[None].repeat(4, 0)
@@ -470,6 +481,31 @@ def test_dicom_padding_is_no_data_and_monochrome1_is_inverted(tmp_path: Path) ->
     assert found.metadata.stored == "int16"
     dicom(tmp_path / "negative.dcm", GRAY16, PhotometricInterpretation="MONOCHROME1")
     np.testing.assert_array_equal(read_pixels(tmp_path / "negative.dcm")[..., 0], 4095 - GRAY16.astype(int))
+
+
+@pytest.mark.parametrize("padding", [{}, {"PixelPaddingValue": -2000}])
+def test_monochrome1_with_a_rescale_keeps_its_units_and_its_result_gives_them_back(padding: dict, tmp_path: Path) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    stored = np.linspace(430, 2000, GRAY16.size).astype(np.int16).reshape(GRAY16.shape)
+    stored[1, :4] = -2000 if padding else 430
+    tags = {"RescaleSlope": 1, "RescaleIntercept": -1024, "PresentationLUTShape": "INVERSE"}
+    dicom(tmp_path / "x.dcm", stored, PhotometricInterpretation="MONOCHROME1", **tags, **padding)
+    picture = read_picture(tmp_path / "x.dcm")
+    assert (np.nanmin(picture.pixels), np.nanmax(picture.pixels)) == (-594, 976)
+    assert "MONOCHROME1 kept in the units of its rescale" in picture.metadata.notes[0]
+    write_pixels(tmp_path / "y.dcm", picture.pixels, picture.metadata)
+    result = pydicom.dcmread(tmp_path / "y.dcm")
+    assert (result.PhotometricInterpretation, result.PresentationLUTShape) == ("MONOCHROME2", "IDENTITY")
+    again = read_picture(tmp_path / "y.dcm")
+    np.testing.assert_allclose(again.pixels, picture.pixels, atol=1570 / 65534)
+    assert again.metadata.notes == ()
+
+
+def test_signed_monochrome1_is_inverted_within_its_bits(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    stored = GRAY16.astype(np.int16) // 2
+    dicom(tmp_path / "x.dcm", stored, PhotometricInterpretation="MONOCHROME1", RescaleSlope=1, RescaleIntercept=0)
+    np.testing.assert_array_equal(read_pixels(tmp_path / "x.dcm")[..., 0], -1 - stored)  # of 12 bits: -2048 becomes 2047
 
 
 # several images in one file

@@ -128,12 +128,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="LEVELS",
         help="the largest mean difference to torch in fp32 that auto accepts, in levels of 255 (default: 1)",
     )
-    p.add_argument(
+    there = p.add_mutually_exclusive_group()
+    there.add_argument(
         "--overwrite",
         action="store_true",
         help="replace earlier translations in DIR that another snapshot, other settings or another input made",
     )
-    p.add_argument("--skip-existing", action="store_true", help="keep every file in DIR as it is, whatever made it")
+    there.add_argument("--skip-existing", action="store_true", help="keep every file in DIR as it is, whatever made it")
     p.add_argument(
         "--names",
         default="plain",

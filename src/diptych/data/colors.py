@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC
 FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
 SPACES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK"}
+CHANNELS = {"L": 1, "RGB": 3, "CMYK": 4}
 LCMS_SPACES = {"L": "minisblack", "RGB": "rgb", "CMYK": "cmyk"}
 SAME = 2  # of 255: a profile that moves no colour further than that is sRGB under another name, and pixels stay as they are
 
@@ -47,12 +48,29 @@ def other_than_srgb(pixels: np.ndarray, profile: bytes) -> str:
     """Name a profile that means other colours than sRGB for pixels (h, w, c); empty where it does not, or cannot be used."""
     found = _opened(profile)
     mode = SPACES.get(found[0], "") if found else ""
-    if not found or {"L": 1, "RGB": 3, "CMYK": 4}.get(mode) != pixels.shape[2]:
+    if not found or CHANNELS.get(mode) != pixels.shape[2]:
         return ""
     try:
         return found[1] if _transform(profile, mode) else ""
     except Exception:  # a profile may open and still not be usable
         return ""
+
+
+def why_not(pixels: np.ndarray, profile: bytes, dtypes: tuple[type, ...] = ()) -> str:
+    """Say why a profile is not used for pixels (h, w, c), of any type or one of ``dtypes``; empty where it can be."""
+    found = _opened(profile)
+    if not found:
+        return "its ICC profile is damaged and was ignored"
+    space, name, _ = found
+    mode = SPACES.get(space, "")
+    if CHANNELS.get(mode) != pixels.shape[2] or (dtypes and pixels.dtype not in dtypes):
+        kind = f"{pixels.shape[2]} x {pixels.dtype}"
+        return f"its ICC profile ({name}, {space.strip()}) is not for {kind} pixels and was ignored"
+    try:
+        _transform(profile, mode)
+    except Exception:  # a profile may open and still not be usable
+        return f"its ICC profile ({name}) cannot be used and was ignored"
+    return ""
 
 
 def to_srgb(pixels: np.ndarray, profile: bytes) -> tuple[np.ndarray, str]:
@@ -61,15 +79,11 @@ def to_srgb(pixels: np.ndarray, profile: bytes) -> tuple[np.ndarray, str]:
     Gray stays gray and CMYK becomes RGB. The intent is relative colorimetric with black point compensation. A profile that is
     sRGB in effect leaves every pixel as it is; one that is damaged or for other channels is left out, and that is said.
     """
+    if reason := why_not(pixels, profile, (np.uint8, np.uint16)):
+        return pixels, reason
     found = _opened(profile)
-    if not found:
-        return pixels, "its ICC profile is damaged and was ignored"
-    space, name, _ = found
-    mode = SPACES.get(space, "")
-    channels = {"L": 1, "RGB": 3, "CMYK": 4}.get(mode)
-    if pixels.shape[2] != channels or pixels.dtype not in (np.uint8, np.uint16):
-        kind = f"{pixels.shape[2]} x {pixels.dtype}"
-        return pixels, f"its ICC profile ({name}, {space.strip()}) is not for {kind} pixels and was ignored"
+    assert found, "only profiles that could be opened are used"
+    name, mode, channels = found[1], SPACES[found[0]], pixels.shape[2]
     try:
         transform = _transform(profile, mode)
         if transform is None:

@@ -27,7 +27,11 @@ VALUE_TAGS = (  # what says something of pixel values, which are others in a res
 
 
 def decode_dicom(data: bytes, reading: Reading, frame: int = 0) -> Picture:
-    """Decode one frame. Slope and intercept are applied; padding becomes NaN; MONOCHROME1 is inverted, so that high is bright."""
+    """Decode one frame. Slope and intercept are applied, and padding becomes NaN.
+
+    MONOCHROME1 is inverted over the range of its bits, so that high is bright; values that were rescaled have units, such as
+    Hounsfield units, which an inversion would falsify, so they stay as they are.
+    """
     pydicom = extra("pydicom", "medical", "DICOM, and")
     apply_modality_lut, pixel_array = pydicom.pixels.apply_modality_lut, pydicom.pixels.pixel_array
 
@@ -42,8 +46,11 @@ def decode_dicom(data: bytes, reading: Reading, frame: int = 0) -> Picture:
     pixels = apply_modality_lut(raw, found) if raw.ndim == 2 else raw
     notes: tuple[str, ...] = ()
     if found.get("PhotometricInterpretation") == "MONOCHROME1":
-        top = 2 ** int(found.BitsStored) - 1 if pixels is raw or (pixels == raw).all() else float(pixels.max() + pixels.min())
-        pixels, notes = top - pixels.astype(np.float64), ("MONOCHROME1 inverted, so that high values are bright",)
+        if _is_rescaled(found):
+            notes = ("MONOCHROME1 kept in the units of its rescale, so that low values are bright in its viewers",)
+        else:
+            ends = -1 if found.PixelRepresentation else 2 ** int(found.BitsStored) - 1  # the lowest and highest value together
+            pixels, notes = ends - pixels.astype(np.float64), ("MONOCHROME1 inverted, so that high values are bright",)
     if pixels.dtype.kind == "f" and (pixels == np.round(pixels)).all() and np.abs(pixels).max() < 2**31:
         pixels = pixels.astype(np.int32)  # whole numbers, such as Hounsfield units
     if pixels.dtype.kind in "iu" and pixels.dtype.itemsize > 1:
@@ -55,6 +62,12 @@ def decode_dicom(data: bytes, reading: Reading, frame: int = 0) -> Picture:
         pixels = np.where(raw == padding, np.float32("nan"), pixels.astype(np.float32))
         metadata = replace(metadata, stored=stored, nodata=float(padding))
     return Picture(pixels, metadata)
+
+
+def _is_rescaled(found: Any) -> bool:
+    """Tell whether the values of a data set are others than those that are stored."""
+    rescale = float(found.get("RescaleSlope", None) or 1), float(found.get("RescaleIntercept", None) or 0)
+    return bool(found.get("ModalityLUTSequence")) or rescale != (1.0, 0.0)
 
 
 def _header(found: Any) -> bytes:
@@ -97,6 +110,8 @@ def encode_dicom(frames: list[np.ndarray], metadata: Metadata) -> bytes:
     if values.shape[3] == 3:
         found.PlanarConfiguration = 0
     else:
+        if "PresentationLUTShape" in found:
+            found.PresentationLUTShape = "IDENTITY"  # that of MONOCHROME1 is INVERSE
         found.RescaleSlope, found.RescaleIntercept = f"{slope:.10g}", f"{intercept:.10g}"
     if len(frames) > 1:
         found.NumberOfFrames = len(frames)

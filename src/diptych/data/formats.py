@@ -156,7 +156,7 @@ def read_bytes(path: str | Path) -> bytes:
             raise DataError("is a broken symbolic link; restore its target, or remove it") from None
         raise DataError("does not exist; check the path, or whether it was removed meanwhile") from None
     except IsADirectoryError:
-        raise DataError("is a folder, expected an image file; rename or remove it") from None
+        raise DataError("is a folder, expected an image file; give one image of it") from None
     except PermissionError:
         raise DataError("permission denied; make it readable (chmod +r)") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name

@@ -9,7 +9,7 @@ from typing import Any, final
 import numpy as np
 from PIL import Image, ImageCms
 
-from diptych.data.colors import other_than_srgb, to_srgb
+from diptych.data.colors import other_than_srgb, to_srgb, why_not
 from diptych.data.metadata import ORIENTATION, Picture, of_pillow
 from diptych.errors import DataError
 from diptych.reading import Reading
@@ -79,6 +79,7 @@ def from_pillow(image: Image.Image, reading: Reading) -> Picture:
         pixels = array_of(image)
     else:
         pixels = array_of(image, "L" if image.mode == "1" else "RGB")
+        profile = b"" if image.mode == "CMYK" else profile  # it says nothing of RGB
     pixels, kept = profiled(pixels, profile, reading, notes)
     if image.mode == "CMYK" and not any(note.startswith("colours converted") for note in notes):
         pixels, kept = np.asarray(image.convert("RGB")), b""  # a profile of CMYK says nothing of RGB
@@ -124,7 +125,9 @@ def profiled(pixels: np.ndarray, profile: bytes, reading: Reading, notes: list[s
         notes += [f"its ICC profile ({name}) was ignored, as data.icc ignore says"] if name else []
         return pixels, b""
     if reading.icc == "keep":
-        return pixels, profile
+        reason = why_not(pixels, profile)
+        notes += [reason] if reason else []
+        return pixels, b"" if reason else profile
     pixels, note = to_srgb(pixels, profile)
     notes += [note] if note else []
     return pixels, b""

@@ -178,15 +178,16 @@ def left_to_do(jobs: Iterable[Job], manifest: Manifest, *, overwrite: bool, skip
     """The jobs whose results are not there yet, so that a command that was interrupted goes on when it is given again.
 
     ``overwrite`` also does those whose results this folder's manifest knows and that would be different now; ``skip_existing``
-    leaves every file alone that is there. Raises ConfigError, before anything is written, for files that would be replaced
+    leaves every file alone that is there, so one excludes the other. Raises ConfigError, before anything is written, for files that would be replaced
     otherwise.
     """
+    assert not (overwrite and skip_existing), "the command line refuses both together"
     left: list[Job] = []
     ours: list[str] = []
     others: list[str] = []
     for job in jobs:
         obstacle = manifest.obstacle(job)
-        if obstacle is None or (overwrite and obstacle.startswith("was made") and not skip_existing):
+        if obstacle is None or (overwrite and obstacle.startswith("was made")):
             left.append(job)
         elif obstacle and not skip_existing:
             (ours if obstacle.startswith("was made") else others).append(f"{show(job.target)}: {obstacle}")
