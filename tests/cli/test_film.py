@@ -42,6 +42,10 @@ def test_a_film_becomes_a_film_once(snapshot, tmp_path, capsys):
     assert line.endswith(
         "was made with norms smooth instead of frame; make it anew with --overwrite, or keep what is there with --skip-existing"
     )
+    assert "was made with the filter along the flow, which --no-flow leaves out; make" in error_of(capsys, *words, "--no-flow")
+    assert "was made with quality the default instead of 40; make" in error_of(capsys, *words, "--quality", "40")
+    line = error_of(capsys, *words, "--codec-option", "preset=slow")
+    assert "was made with codec options the default instead of preset=slow; make" in line
 
 
 def test_films_go_into_a_folder_and_bad_ones_are_skipped(snapshot, tmp_path, capsys):
@@ -71,6 +75,7 @@ def test_an_animation_becomes_a_film_and_a_film_an_animation(snapshot, tmp_path)
 def test_wrong_words_are_refused_in_one_line(snapshot, tmp_path, capsys):
     film(tmp_path / "a.mp4")
     film(tmp_path / "b.mp4")
+    films = film(tmp_path / "films" / "c.mp4").parent
     picture(tmp_path / "p" / "x.png")
     a, out = tmp_path / "a.mp4", ("--out", tmp_path / "o.mp4")
     start = ("translate", snapshot)
@@ -78,6 +83,8 @@ def test_wrong_words_are_refused_in_one_line(snapshot, tmp_path, capsys):
     assert "is no film, and" in error_of(capsys, *start, tmp_path / "p" / "x.png", a, "--out", tmp_path / "o")
     assert "names a film, and" in error_of(capsys, *start, tmp_path / "p", *out)
     assert "films are written as .mp4" in error_of(capsys, *start, a, "--out", tmp_path / "o.wmv")
+    line = error_of(capsys, *start, films, "--out", tmp_path / "o")
+    assert f"holds no images, but films (1 x .mp4); to translate them, name them: {films}/*.mp4" in line
     assert "would be overwritten by its own translation" in error_of(capsys, *start, a, "--out", a)
     assert "no such film" in error_of(capsys, *start, tmp_path / "none.mp4", *out)
     assert "holds no norms over a film; choose --backend torch" in error_of(capsys, *start, a, *out, "--backend", "onnx")

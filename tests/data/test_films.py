@@ -176,6 +176,13 @@ BAD = {
         lambda p: cut(film(p / "x.mkv", moving(200), options={"crf": "30", "g": "5"}), 0.5),
         "is cut off",
     ),
+    "cut off (short Matroska)": (lambda p: cut(film(p / "x.mkv", moving(24)), 2 / 3), "is cut off: it declares .* bytes"),
+    "cut off (WebM)": (lambda p: cut(film(p / "x.webm", moving(24), codec="libvpx"), 0.9), "is cut off: it declares"),
+    "cut off (AVI)": (lambda p: cut(film(p / "x.avi", moving(24), codec="mpeg4"), 0.9), "is cut off: it declares"),
+    "cut off (fragments)": (
+        lambda p: cut(film(p / "x.mp4", moving(24), container={"movflags": "frag_every_frame+empty_moov"}), 2 / 3),
+        "is cut off: it declares",
+    ),
     "only sound": (lambda p: only_sound(p / "x.mp4"), "holds only sound; a film needs a video stream"),
     "a wave file": (lambda p: tone(p / "x.wav"), "is no film that can be read"),
     "no frames": (lambda p: film(p / "x.mkv", []), "can be read"),

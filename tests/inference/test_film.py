@@ -157,6 +157,12 @@ def test_other_settings_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("x.mp4", {"codec": "ffv2"}, "FFmpeg has no such encoder here; choose one of libx264"),
         ("x.mp4", {"codec": "aac"}, "encodes audio and no pictures"),
         ("x.mkv", {"codec": "ffv1", "quality": 3}, "--quality: ffv1 has no constant quality"),
+        ("x.mp4", {"options": [("foo", "bar")]}, "--codec-option foo: libx264 has no such option"),
+        ("x.mp4", {"options": [("presett", "slow")]}, "libx264 has no such option; near it: preset"),
+        ("x.mp4", {"quality": 52}, r"--quality 52: libx264 takes 0 \(best\) to 51 \(worst\)"),
+        ("x.mp4", {"quality": -1}, "--quality -1: libx264 takes 0"),
+        ("x.webm", {"quality": 64}, r"--quality 64: libvpx-vp9 takes 0 \(best\) to 63"),
+        ("x.mp4", {"options": [("crf", "99999")]}, "--codec-option crf 99999: libx264 takes 0"),
         ("x.webm", {"codec": "libx264"}, "--codec libx264: webm files do not take it"),
         ("x.webm", {}, "webm files do not take the film's sound"),
         ("x.mp4", {"options": [("crf", "fast")]}, "--codec libx264: cannot encode"),
@@ -168,7 +174,7 @@ def test_what_a_codec_or_a_container_cannot_do_is_said_first(
     source = film(tmp_path / "in.mp4", sound=True)
     with pytest.raises(ConfigError, match=message):
         translated(source, tmp_path / target, negative(), how, norms="frame", flow=False)
-    assert not (tmp_path / target).exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
 
 
 def test_models_whose_images_are_no_pictures_are_refused(tmp_path: Path) -> None:

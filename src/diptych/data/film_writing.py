@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, final
 
@@ -36,8 +37,11 @@ SQUARE = ("libvpx", "libvpx-vp9", "libsvtav1")
 """Encoders that write no shape of pixels, which WebM and Matroska files then lack."""
 CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 25, "libvpx-vp9": 24, "libvpx": 10}
 """The encoders with a constant quality, and the one taken unless another is asked for: lower is better."""
+WORST = {"libx264": 51, "libx264rgb": 51, "libx265": 51}
+"""The highest crf of encoders whose table of options gives no end."""
 PALETTED = ("gif",)
 QUIET = {"libx265": {"x265-params": "log-level=error"}, "libvpx-vp9": {"b": "0"}, "libvpx": {"b": "4M"}}
+ENCODING = 1  # AV_OPT_FLAG_ENCODING_PARAM
 RGB = ("png", "libx264rgb", "qtrle")
 
 
@@ -45,7 +49,8 @@ RGB = ("png", "libx264rgb", "qtrle")
 class Encoding:
     """How a film is encoded: the name of an encoder of FFmpeg, its constant quality, and other options by name.
 
-    Raises ConfigError for an encoder that is not there, or a quality where the encoder has none.
+    Raises ConfigError for an encoder that is not there, an option that it does not have, a quality where it has none, and one
+    outside its range.
     """
 
     codec: str
@@ -65,6 +70,29 @@ class Encoding:
             raise ConfigError(
                 f"--quality: {self.codec} has no constant quality; give its own options by --codec-option NAME=VALUE"
             )
+        self._check_options()
+
+    def _check_options(self) -> None:
+        """FFmpeg leaves out the options that an encoder does not have, and takes a crf without end."""
+        table = av_of().CodecContext.create(self.codec, "w").supported_options
+        own = {option.name: option for option in table.private}
+        known = own.keys() | {option.name for option in table.generic if int(option.flags) & ENCODING}
+        for name, _ in self.options:
+            if name not in known:
+                near = get_close_matches(name, known) or sorted(own)
+                hint = f"near it: {', '.join(near)}" if near else "it has none of its own"
+                raise ConfigError(f"--codec-option {name}: {self.codec} has no such option; {hint}")
+        given = {"--quality": self.quality, "--codec-option crf": dict(self.options).get("crf")}
+        for flag, value in given.items():
+            if value is None or "crf" not in own:
+                continue
+            top = WORST.get(self.codec, own["crf"].max)
+            try:
+                number = float(value)
+            except ValueError:  # the encoder itself says so
+                continue
+            if number > top or (flag == "--quality" and number < 0):  # an option of -1 asks for no crf
+                raise ConfigError(f"{flag} {value}: {self.codec} takes 0 (best) to {top:g} (worst); choose a number between them")
 
     def all_options(self) -> dict[str, str]:
         """The options that the encoder is opened with."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from diptych.data.declared_sizes import declared_size
 from diptych.data.pillow_images import MAX_PIXELS
 from diptych.errors import DataError
 from diptych.extras import extra
@@ -125,6 +126,7 @@ def survey(path: Path) -> Film:
     if path.is_file() and not path.stat().st_size:
         raise DataError(f"{where}: is an empty file; copy it again")
     with opened(path) as container:
+        _check_whole(path)
         stream = _pictures_of(container, path)
         _check_size(path, stream.codec_context.width, stream.codec_context.height)
         first = next(_decoded(container, stream, path), None)
@@ -231,6 +233,14 @@ def _count_packets(path: Path, index: int, declared: int, av: Any) -> int:
     if duration - (end - begin) > max(2.0, duration / 20):
         raise DataError(f"{where}: is cut off: it declares {duration:.1f} s and ends after {end - begin:.1f} s; copy it again")
     return frames
+
+
+def _check_whole(path: Path) -> None:
+    declared, found = declared_size(path) or 0, path.stat().st_size
+    if found < declared:
+        raise DataError(
+            f"{show(path)}: is cut off: it declares {declared:,} bytes and holds {found:,}; copy it again, or repair it"
+        )
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

@@ -8,13 +8,14 @@ import re
 import stat
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from diptych.data.archives import PACKED, entries, is_folder, split_archive
 from diptych.data.archives import SUFFIXES as ARCHIVES
 from diptych.data.catalogue import EMBEDDED, embedded
 from diptych.data.decoders import first_line
+from diptych.data.films import is_film
 from diptych.data.formats import SUFFIXES
 from diptych.data.hub import HF
 from diptych.data.published import PUBLISHED, fetched
@@ -40,10 +41,21 @@ def find_images(folder: str | Path) -> list[Path]:
     images = [path for path in files if path.suffix.lower() in SUFFIXES]
     images += [part for path in files if is_volume(path) for part in _slices(path)]
     if not images:
-        others = Counter(path.suffix.lower() or "no suffix" for path in files).most_common(3)
+        suffixes = Counter(path.suffix.lower() or "no suffix" for path in files)
+        if films := [suffix for suffix in suffixes if is_film(f"x{suffix}")]:
+            raise DataError(_films_instead(root, suffixes, films))
+        others = suffixes.most_common(3)
         found = f"no images found, but {', '.join(f'{count} x {show(suffix)}' for suffix, count in others)}"
         raise DataError(f"{show(root)}: {found if others else 'holds no files'}; expected {KINDS} files, check the path")
     return sorted(images, key=lambda path: (spelling(name_below(path, root)), os.fsencode(path)))
+
+
+def _films_instead(root: Path, suffixes: Mapping[str, int], films: list[str]) -> str:
+    counts = ", ".join(f"{suffixes[suffix]} x {suffix}" for suffix in films)
+    return (
+        f"{show(root)}: holds no images, but films ({counts}); to translate them, name them: {show(root)}/*{films[0]}; "
+        "to train with their frames, make images of them: diptych prepare frames"
+    )
 
 
 def walk(root: Path) -> Iterator[Path]:

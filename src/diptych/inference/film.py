@@ -114,6 +114,9 @@ def translate_film(
         shutil.rmtree(scratch)
     except OSError as error:
         raise StorageError(f"{show(job.target)}: cannot be written ({error.strerror}); check space and permissions") from error
+    finally:
+        if not any(scratch.glob("segment-*")):  # nothing is done that the same command could go on from
+            shutil.rmtree(scratch, ignore_errors=True)
     return run.done
 
 

@@ -99,7 +99,7 @@ class Manifest:
             return "was changed after `diptych translate` had made it"
         for name, value in self.made_by.items():
             if entry.made_by.get(name) != value:
-                other = OTHERS.get(name) or f"{name} {entry.made_by.get(name)} instead of {value}"
+                other = OTHERS.get(name) or _difference(name, entry.made_by.get(name), value)
                 return f"was made with {other}"
         changed = _changed(job.source, entry.input, entry.input_stamp)
         return "was made from an input that has changed since" if changed else ""
@@ -150,6 +150,19 @@ def _ends_torn(path: Path) -> bool:
     with open(path, "rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read() != b"\n"
+
+
+def _difference(name: str, was: Any, wanted: Any) -> str:
+    """How a result was made otherwise, in the words of the command line."""
+    if name == "flow":
+        return "--no-flow instead of without it" if was is False else "the filter along the flow, which --no-flow leaves out"
+    return f"{name.replace('_', ' ')} {_in_words(was)} instead of {_in_words(wanted)}"
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        value = ", ".join("=".join(map(str, item)) if isinstance(item, (list, tuple)) else str(item) for item in value)
+    return "the default" if value is None or value == "" else str(value)
 
 
 def stamp_of(path: Path) -> Stamp:
