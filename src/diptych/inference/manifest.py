@@ -191,8 +191,8 @@ def left_to_do(jobs: Iterable[Job], manifest: Manifest, *, overwrite: bool, skip
     """The jobs whose results are not there yet, so that a command that was interrupted goes on when it is given again.
 
     ``overwrite`` also does those whose results this folder's manifest knows and that would be different now; ``skip_existing``
-    leaves every file alone that is there, so one excludes the other. Raises ConfigError, before anything is written, for files that would be replaced
-    otherwise.
+    leaves every file alone that is there, so one excludes the other. Raises ConfigError, before anything is written, for files
+    that would be replaced otherwise.
     """
     assert not (overwrite and skip_existing), "the command line refuses both together"
     left: list[Job] = []
