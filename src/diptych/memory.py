@@ -57,6 +57,14 @@ def resident_memory() -> int:
     return (_field(Path("/proc/self/status"), "VmRSS:") or 0) * 1024
 
 
+def too_little(what: str, needed: int, device: torch.device) -> str:
+    """Say that something needs so many bytes besides what the process holds on a device, and how much --memory is enough."""
+    held = resident_memory() if device.type == "cpu" else 0
+    besides = f" besides the {in_words(held)} that the process itself holds" if held else ""
+    enough = -(-(held + needed) * 6 // 5 // 10**7) * 10  # a fifth more, as the process grows while it works
+    return f"{what} {in_words(needed)} of memory{besides}; give --memory {enough}MB or more"
+
+
 def in_words(nbytes: int) -> str:
     """A number of bytes in words, such as ``1.24 GB``, where a GB is 10^9 bytes."""
     power = min(4, (len(str(nbytes)) - 1) // 3)

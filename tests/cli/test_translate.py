@@ -202,6 +202,15 @@ def test_a_single_image_may_be_given_the_name_of_its_result(snapshot, tmp_path, 
     assert "z.png: names one image, but several are translated; give a folder, --out z" in capsys.readouterr().err
     assert translate(snapshot, given, tmp_path / "y.pgm") == 2
     assert ".pgm cannot hold 3 x uint8 pixels; name it y.png" in capsys.readouterr().err
+    frames = [Image.fromarray(np.full((20, 20, 3), level, np.uint8)) for level in (0, 99)]
+    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
+    assert translate(snapshot, tmp_path / "x.gif", tmp_path / "y.gif") == 2
+    assert "name it y.png, or translate all frames with --frames all" in capsys.readouterr().err
+    assert translate(snapshot, given, tmp_path / "z.png", "--norm-from", tmp_path) == 2
+    assert "is a folder, expected an image file; give one image of it" in " ".join(capsys.readouterr().err.split())
+    assert translate(snapshot, given, tmp_path / "z.png", "--memory", "1MB") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("--memory") == 2 and "that the process itself holds; give --memory" in said
 
 
 @pytest.mark.parametrize(

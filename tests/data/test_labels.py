@@ -14,6 +14,7 @@ from diptych.data.census import Census, take_census
 from diptych.data.checkup import check
 from diptych.data.datasets import Crops, DataConfig, read_as
 from diptych.data.folders import find_data
+from diptych.data.formats import read_pixels
 from diptych.data.labels import fit_labels, label_domains, label_remarks, suffix_for, write_as
 from diptych.errors import ConfigError, DataError
 from diptych.inference.batch import plan, translate_files
@@ -127,6 +128,25 @@ def test_jpegs_that_show_no_classes_need_their_number(tmp_path):
 @pytest.mark.parametrize(("classes", "expected"), [(12, 12), ("2,5,9,11", 4), ("auto", 4)])
 def test_classes_may_be_given_as_a_number_or_values(classes, expected, tmp_path):
     assert census_of(pairs(tmp_path, "index"), classes).b.channels == expected
+
+
+def test_numbers_of_classes_are_indices_of_palette_images(tmp_path):
+    root = pairs(tmp_path, "palette")
+    census = census_of(root, "11,2,5,9")
+    assert census.b.indices == (11, 2, 5, 9) and not census.skipped
+    assert census.b.classes == tuple(tuple(TABLE[number].tolist()) for number in (11, 2, 5, 9))
+    write_as(tmp_path / "y.png", TABLE[blocks(0)], census.b)
+    with Image.open(tmp_path / "y.png") as image:
+        assert image.mode == "P" and np.array_equal(np.asarray(image), blocks(0))
+    for classes, fault in (
+        ("2,5,9", "11, which are not in data.classes; add them"),
+        ("2,5,9,11,12", "12, which no palette image"),
+    ):
+        with pytest.raises(DataError, match=fault):
+            census_of(root, classes)
+    saved(root / "trainB" / "0.png", blocks(0), "colour")
+    with pytest.raises(DataError, match="holds colours, and the classes are numbers"):
+        fit_labels(read_pixels(root / "trainB" / "0.png"), Domain(classes=((2,), (5,), (9,), (11,))))
 
 
 def test_a_palette_file_gives_the_classes(tmp_path):

@@ -197,6 +197,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.data.archives import is_folder
     from diptych.data.passed_over import passed_over
     from diptych.device import pick_device
+    from diptych.errors import ConfigError
     from diptych.files import sha256_of, sweep
     from diptych.inference.batch import Outcome, folder_of, outcomes_of, plan
     from diptych.inference.choice import choose_translator
@@ -217,6 +218,12 @@ def main(argv: Sequence[str]) -> int:
     snapshot = Snapshot.load(path)
     make = partial(Translator, snapshot, args.direction, **how)
     plain = make()
+    if args.memory is not None and plain.left() <= 0:
+        held = args.memory - plain.left()
+        raise ConfigError(
+            f"--memory {in_words(args.memory)}: is less than the {in_words(held)} that the process itself holds; "
+            f"give --memory {2 * held // 10**6}MB or more"
+        )
     if args.norm_from is not None:
         norms = measure_file(args.norm_from, plain)
         make = partial(make, norms=norms)

@@ -98,6 +98,8 @@ def _domain(refs: Sequence[Ref], given: int | Classes | Path | None, threads: in
         palette = Palette.load(given)
         return Domain(classes=_tuples(np.concatenate([palette.colours, palette.ignored])))
     if isinstance(given, tuple):
+        if palette_of(refs[0].path) and (indices := _tally(refs, threads).indices):
+            return _of_palette(indices, [value for (value,) in given], where)
         return Domain(classes=given, dtype="uint8" if max(given)[0] < 256 else "uint16")
     some = refs if given is None else refs[:: -(-len(refs) // FOR_PALETTE)]
     found = _tally(some, threads)
@@ -135,6 +137,17 @@ def _domain(refs: Sequence[Ref], given: int | Classes | Path | None, threads: in
         packed = [colour for _, colour in sorted(found.indices.items())]
         return Domain(classes=_tuples(_unpacked(packed)), indices=tuple(sorted(found.indices)))
     return Domain(classes=_tuples(_unpacked(packed)))
+
+
+def _of_palette(indices: dict[int, int], numbers: list[int], where: str) -> Domain:
+    """The domain of palette images whose used indices have these packed colours, with numbers as the classes."""
+    for some, fault in (
+        (sorted(indices.keys() - set(numbers)), "which are not in data.classes; add them"),
+        (sorted(set(numbers) - indices.keys()), "which no palette image uses, so they have no colour; leave them out"),
+    ):
+        if some:
+            raise DataError(f"{where}: the classes {', '.join(map(str, some))}, {fault}, or give data.classes a palette file")
+    return Domain(classes=_tuples(_unpacked([indices[number] for number in numbers])), indices=tuple(numbers))
 
 
 def _tally(refs: Sequence[Ref], threads: int) -> _Tally:
@@ -251,6 +264,11 @@ def fit_labels(pixels: np.ndarray, domain: Domain) -> np.ndarray:
     and where most pixels are far from every class colour.
     """
     gray = pixels.shape[2] == 1 or (pixels.shape[2] == 3 and bool((pixels[..., :1] == pixels[..., 1:]).all()))
+    if pixels.dtype == np.uint8 and pixels.shape[2] == 3 and domain.bands == 1 and not gray:
+        raise DataError(
+            "holds colours, and the classes are numbers of gray images, or of palette images alone in which a number has one "
+            "colour; convert it, or set data.classes to auto or a palette file"
+        )
     if pixels.dtype.kind not in "iu" or pixels.shape[2] not in (1, 3) or (domain.bands == 1 and not gray):
         raise DataError(f"is {pixels.shape[2]} x {pixels.dtype} and no map of {domain.channels} classes in {domain.bands} bands")
     if domain.bands == 1:

@@ -119,7 +119,9 @@ def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator,
         return Job(source, out)
     if suffix != out.suffix or is_volume(source) != is_volume(out):
         kind = f"{target} pixels" if not target.classes else "label maps exactly"
-        raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind}; name it {out.stem}{suffix}")
+        holds_all = frames == "first" and result_of(source, Path(out.name), target, "plain", "all").suffix == out.suffix
+        all_frames = ", or translate all frames with --frames all" if holds_all else ""
+        raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind}; name it {out.stem}{suffix}{all_frames}")
     return Job(source, out)
 
 

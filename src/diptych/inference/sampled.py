@@ -23,7 +23,7 @@ from diptych.inference.pytorch import TorchBackend
 from diptych.inference.recording import record
 from diptych.inference.staging import Staging, whole_bytes, windows
 from diptych.inference.windows import Window
-from diptych.memory import in_words
+from diptych.memory import too_little
 from diptych.nets.blocks import margins, padding_of
 from diptych.nets.fixed_norm import measuring_norms
 from diptych.nets.modes import SeededDropout
@@ -159,10 +159,7 @@ def _side(backend: TorchBackend, around: int, padded: tuple[int, int], memory: i
         needed = whole_bytes(record(backend.net, backend.source.channels, high, wide))
         if needed <= memory:
             return side
-    raise ConfigError(
-        f"windows of this network need {in_words(needed)}, found {in_words(max(0, memory))} of memory for them; "
-        "give more --memory"
-    )
+    raise ConfigError(too_little("windows of this network need", needed, backend.device))
 
 
 def sample_norms(backend: TorchBackend, source: Source, memory: int) -> Sample:
@@ -174,7 +171,8 @@ def sample_norms(backend: TorchBackend, source: Source, memory: int) -> Sample:
     side = min(SAMPLE_SIDE, *source.shape[:2])
     fitting = memory // whole_bytes(record(backend.net, backend.source.channels, side, side))
     if fitting < 1:
-        raise ConfigError(f"two windows of {side} pixels do not fit into {in_words(max(0, memory))}; give more --memory")
+        needed = whole_bytes(record(backend.net, backend.source.channels, side, side))
+        raise ConfigError(too_little(f"windows of {side} pixels need", needed, backend.device))
     count = min(SAMPLES // 2, fitting, max(1, source.shape[0] * source.shape[1] // (2 * side**2)))
     halves = [_spread(source.shape[0], source.shape[1], side, 2 * count)[half::2] for half in (0, 1)]
     measured, batches = [], []

@@ -29,7 +29,7 @@ from diptych.inference.pytorch import TorchBackend
 from diptych.inference.recording import record
 from diptych.inference.staging import Stage, Staging, windows
 from diptych.inference.windows import Dropped, Normalised, Window
-from diptych.memory import in_words
+from diptych.memory import in_words, too_little
 from diptych.messages import show
 from diptych.nets.modes import SeededDropout
 from diptych.trees import read_tree, write_tree
@@ -65,10 +65,8 @@ class StagedRun:
         if any(isinstance(node.operation, Dropped) and isinstance(node.operation.layer, SeededDropout) for node in self.nodes):
             raise ConfigError("dropout is drawn for whole images, not for windows; add --dropout position, or --mode eval")
         if self.staging.least > memory:
-            raise ConfigError(
-                f"windows of this network need {in_words(self.staging.least)}, found {in_words(max(0, memory))} of memory "
-                "for them; give more --memory"
-            )
+            needed = 2 * self.staging.least  # `memory` is half of what is left
+            raise ConfigError(too_little("windows of this network need", needed, backend.device))
         self.memory = memory
         self.maps: dict[int, FeatureMap] = {}
         self.moments: dict[int, Moments] = {}
