@@ -29,7 +29,7 @@ from tests.cli.pictures import folder
 
 ROOT = Path(__file__).parents[1]
 SHARED = {
-    "benchmarks": {"plain", "plain_contrastive", "plain_bridge"}
+    "benchmarks": {"plain", "plain_contrastive", "plain_bridge", "plain_others"}
 }  # modules that are no scripts: what benchmarks/step.py measures against
 
 

@@ -175,7 +175,7 @@ def test_who_may_not_write_or_asks_for_nothing_gets_one_line(hub, run, monkeypat
     assert main(["push", str(run), "user/x", "--licence", "mit"]) == 2
     error = capsys.readouterr().err
     assert "hf:user/x: cannot be written (" in error and "check network, name, and $HF_TOKEN" in error and error.count("\n") == 1
-    with pytest.raises(WeightsError, match=r"hf:user/none: snapshot.safetensors cannot be fetched \(.*check its name"):
+    with pytest.raises(WeightsError, match=r"hf:user/none: snapshot.safetensors cannot be fetched \(.*check network, name"):
         pull("hf:user/none")
 
 

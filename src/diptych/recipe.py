@@ -169,8 +169,9 @@ class Recipe:
         the losses of ``extra``, and what ``train.discriminator`` says.
         """
         method = equip(self.method.build(a, b, self.data.crop_size), self.train.discriminator)
-        judges = {name: net for name, net in method.named_children() if callable(getattr(net, "features", None))}
-        method.extra = ExtraLosses(self.extra, LossNetworks(judges, method.generators()))
+        if self.extra:
+            judges = {name: net for name, net in method.named_children() if callable(getattr(net, "features", None))}
+            method.extra = ExtraLosses(self.extra, LossNetworks(judges, method.generators()))
         return method
 
     @classmethod

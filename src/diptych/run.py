@@ -82,7 +82,8 @@ class Run:
             try:
                 yield run
             except DiptychError:
-                if new and {path.name for path in folder.iterdir()} <= {RECIPE, ".lock"}:  # refused before it began
+                left = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+                if new and left and left <= {RECIPE, ".lock"}:  # refused before it began
                     (folder / RECIPE).unlink(missing_ok=True)
                 raise
 
@@ -211,11 +212,14 @@ class Run:
             remove_remains(self.folder, name)
 
     def _origin(self) -> dict[str, Any]:
-        """By what a state knows its run: the recipe, and the SHA-256 of the list of its images. Empty without a recipe."""
+        """By what a state knows its run: the recipe but for where its data lie, and the SHA-256 of the list of its images.
+
+        Empty without a recipe.
+        """
         recipe, prints = self.folder / RECIPE, self.folder / PRINTS
         if not recipe.exists():
             return {}
-        return {"recipe": read_values(recipe), "images_sha256": sha256_of(prints) if prints.exists() else None}
+        return {"recipe": _anywhere(read_values(recipe)), "images_sha256": sha256_of(prints) if prints.exists() else None}
 
     def _check_origin(self, path: Path, state: Tree) -> None:
         """Raise SnapshotError for a state that was renamed, or that comes from another run. Earlier versions wrote no origin."""
@@ -226,7 +230,7 @@ class Run:
             return
         try:
             difference = None
-            if state["recipe"] != own["recipe"]:
+            if _anywhere(state["recipe"]) != own["recipe"]:
                 kept, given = (Recipe.from_dict(values).to_dict() for values in (state["recipe"], own["recipe"]))
                 difference = first_difference(kept, given)
         except (ConfigError, TypeError, AttributeError) as error:
@@ -273,6 +277,14 @@ def refuse_other_files(folder: Path) -> None:
         raise ConfigError(
             f"{folder}: holds {', '.join(there)}, which no run made there and a training would replace; choose another --out"
         )
+
+
+def _anywhere(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The values of a recipe without where its data lie."""
+    data = recipe.get("data")
+    return (
+        recipe | {"data": {name: value for name, value in data.items() if name != "source"}} if isinstance(data, dict) else recipe
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

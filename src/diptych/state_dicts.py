@@ -123,6 +123,8 @@ def _packed(path: Path) -> str | None:
             members = archive.infolist()
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return "is damaged; download or copy it again"
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        return "is a TorchScript program, which is never run; save net.state_dict() in the tool that made it"
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         return "is a compressed archive, which torch.save does not write; unpack it, or save net.state_dict() again"
     size, declared = path.stat().st_size, sum(member.file_size for member in members)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from diptych.cli import main
 from diptych.data.formats import read_pixels
-from diptych.inference import manifest, staging
+from diptych.inference import manifest, staged, staging
 from diptych.inference.batch import scratch_folder
 from diptych.inference.staged import StagedRun
 from diptych.inference.translator import Translator
@@ -347,6 +347,7 @@ def test_dropout_is_drawn_in_windows_only_by_position(tmp_path, too_large, capsy
 
 
 def test_an_interrupted_image_goes_on_from_the_folder_beside_its_result(snapshot, tmp_path, too_large, monkeypatch):
+    monkeypatch.setattr(staged, "SAVE_EVERY", 0.0)
     given = picture(tmp_path / "x.png", 3, 61, 75)
     words = ["translate", snapshot, given, "--out", tmp_path / "out", "--device", "cpu", "--memory", "64GB"]
     assert diptych(*words[:3], "--out", tmp_path / "expected", *words[5:]) == 0

@@ -256,7 +256,9 @@ def test_too_little_disk_and_too_little_memory_are_said_before_anything_is_compu
     with pytest.raises(StorageError, match=r"scratch: feature maps need 269 MB of disk, found 1\.00 kB free; free some space"):
         translator("resnet_2").by_stages(image, scratch=tmp_path / "scratch")
     assert not (tmp_path / "scratch").exists()
-    with pytest.raises(ConfigError, match=r"need .*B of memory besides the .*MB .* itself holds; give --memory \d+0MB or more"):
+    with pytest.raises(
+        ConfigError, match=r"need .*B of memory besides the .*B that .* itself holds; give --memory \d+0MB or more"
+    ):
         translator("resnet_2", how={"memory": 1000}).by_stages(image)
 
 

@@ -98,5 +98,5 @@ def test_only_the_first_cases_are_pictured_and_the_rest_is_named(tmp_path: Path)
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     found = check([sets(tmp_path / "data", 2)])
-    with pytest.raises(StorageError, match=r"file/x: cannot be made .*; choose another with --out"):
+    with pytest.raises(StorageError, match=r"file/x: cannot be made .*; choose another --out"):
         write_checkup(tmp_path / "file" / "x", found)

@@ -55,6 +55,7 @@ def train_quietly(recipe: dict[str, Any], out: str, log: str, options: dict[str,
     os.dup2(descriptor, 2)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until the training listens, Ctrl-C ends the process as SIGTERM does
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which is ignored where the tests run under nohup
     try:
         train(Recipe.from_dict(recipe), out, device="cpu", **options)
     except DiptychError as error:
