@@ -201,9 +201,7 @@ def test_the_number_of_workers_does_not_change_the_outcome(images, uninterrupted
 @pytest.mark.slow
 @pytest.mark.parametrize("configuration", ["pix2pix, 2 workers, EMA", "cyclegan"])
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_asked_to_stop_it_saves_and_goes_on_bit_equal(
-    signum, configuration, images, uninterrupted, tmp_path, closes_with_terminal
-):
+def test_asked_to_stop_it_saves_and_goes_on_bit_equal(signum, configuration, images, uninterrupted, tmp_path):
     expected, _ = uninterrupted(configuration)
     chance, out, stops = random.Random(f"{SEED} {signum}"), tmp_path / "run", 0
     settings = options(configuration, save_every=1e9)  # so that only the signal saves

@@ -206,7 +206,8 @@ def train(
 
             # Save now and then, after the last step, and when a signal asked any process to stop; all processes do so together.
             wanted = world.first and (step == schedule.steps or time.monotonic() - saved >= save_every)
-            asked = highest_flag(max(int(wanted), interrupts.signum), world, chosen)
+            stop = interrupts.signum and interrupts.signum + 1  # above 1, which asks for a save alone: SIGHUP is 1
+            asked = highest_flag(max(int(wanted), stop), world, chosen)
             if asked:
                 while trouble := trainee.guard.read(step, native.files, wait=True):
                     recover(trainee, run, trouble, on_nan)
@@ -223,7 +224,7 @@ def train(
                 break
             if asked > 1 and step < schedule.steps:
                 stopped = f"stopped at step {step:,} of {schedule.steps:,} and saved; run the same command to go on"
-                raise Interrupted(stopped, asked)
+                raise Interrupted(stopped, asked - 1)
     return Path(out) / "snapshot.safetensors"
 
 
