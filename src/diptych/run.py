@@ -203,12 +203,13 @@ class Run:
         )
         for old in self.states()[KEPT_STATES:]:
             old.unlink()
-        for name in (
+        own = (
             "state-*",
             self.snapshot.name,
             self.best.name,
             "snapshot-epoch-*",
-        ):  # other commands may be writing other files here
+        )  # other commands may be writing other files here
+        for name in own:
             remove_remains(self.folder, name)
 
     def _origin(self) -> dict[str, Any]:
