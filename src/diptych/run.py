@@ -203,13 +203,7 @@ class Run:
         )
         for old in self.states()[KEPT_STATES:]:
             old.unlink()
-        own = (
-            "state-*",
-            self.snapshot.name,
-            self.best.name,
-            "snapshot-epoch-*",
-        )  # other commands may be writing other files here
-        for name in own:
+        for name in ("state-*", self.snapshot.name, self.best.name, "snapshot-epoch-*"):  # others may write other files here
             remove_remains(self.folder, name)
 
     def _origin(self) -> dict[str, Any]:
