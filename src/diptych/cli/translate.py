@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, Precision, WorkingSize
 from diptych.cli import command_parser, positive, seed
 from diptych.cli.film import add_film_options, are_films, translate_films
 from diptych.cli.maps import add_map_options, planned_maps
+
+if TYPE_CHECKING:  # the real import waits until wrong words are refused
+    from diptych.inference.translator import Translator
 
 EXAMPLES = """\
   diptych translate runs/x photos/ --out paintings/
@@ -189,6 +192,22 @@ def _memory(text: str) -> int:
     return int(size)
 
 
+def _made_by(args: argparse.Namespace, path: Path, translator: Translator, generator: Any) -> dict[str, Any]:
+    """All that determines a translation but its input, as the manifest keeps it."""
+    from diptych.files import sha256_of
+
+    found: dict[str, Any] = {"snapshot_sha256": sha256_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
+    found |= {"frames": "all"} if args.frames == "all" else {}
+    found |= {"norms": "sampled"} if args.sample_norms else {}
+    found |= {"norm_from_sha256": None if args.norm_from is None else sha256_of(args.norm_from)}
+    if translator.depends_on_batch:
+        found |= {"mode": "paper", "dropout": args.dropout, "seed": args.seed}
+    usual = {"strength": 1.0, "steps": getattr(generator, "steps", None)}
+    for name in getattr(generator, "adjustable", ()):
+        found[name] = usual[name] if getattr(args, name) is None else getattr(args, name)
+    return found | ({"seed": args.seed} if translator.draws_noise else {})
+
+
 def main(argv: Sequence[str]) -> int:
     """Translate every image; return 1 when some could not be translated."""
     args = parser().parse_args(argv)
@@ -198,7 +217,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.data.passed_over import passed_over
     from diptych.device import pick_device
     from diptych.errors import ConfigError
-    from diptych.files import sha256_of, sweep
+    from diptych.files import sweep
     from diptych.inference.batch import Outcome, folder_of, outcomes_of, plan
     from diptych.inference.choice import choose_translator
     from diptych.inference.frames import is_stack, translate_stacks
@@ -228,17 +247,7 @@ def main(argv: Sequence[str]) -> int:
         norms = measure_file(args.norm_from, plain)
         make = partial(make, norms=norms)
         plain = make()
-    made_by = {"snapshot_sha256": sha256_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
-    made_by |= {"frames": "all"} if args.frames == "all" else {}
-    made_by |= {"norms": "sampled"} if args.sample_norms else {}
-    made_by |= {"norm_from_sha256": None if args.norm_from is None else sha256_of(args.norm_from)}
-    if plain.depends_on_batch:
-        made_by |= {"mode": "paper", "dropout": args.dropout, "seed": args.seed}
-    generator = snapshot.generators[args.direction]
-    usual = {"strength": 1.0, "steps": getattr(generator, "steps", None)}
-    for name in getattr(generator, "adjustable", ()):
-        made_by[name] = usual[name] if getattr(args, name) is None else getattr(args, name)
-    made_by |= {"seed": args.seed} if plain.draws_noise else {}
+    made_by = _made_by(args, path, plain, snapshot.generators[args.direction])
     if are_films(args):
         return translate_films(args, make, plain, made_by)
     jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
@@ -265,12 +274,13 @@ def main(argv: Sequence[str]) -> int:
     stacks = [job for job in left if is_stack(job, args.frames)]
     apart = set(stacks)
     singles = [job for job in left if job not in apart]
+    way = "in windows" if args.sample_norms else "by stages"
     with bar("images") as progress:
         task = progress.add_task("translating", total=len(left), note="")
         said: dict[Path, int] = {}  # tenths of each image by stages that were printed
 
         def watch_stages(job: Job, share: float) -> None:
-            note = f"{show(job.source)} by stages, {share:.0%}"
+            note = f"{show(job.source)} {way}, {share:.0%}"
             progress.update(task, completed=progress.tasks[0].completed // 1 + min(share, 0.999), note=note)
             if not notes.is_terminal and int(share * 10) > said.get(job.source, -1):
                 said[job.source] = int(share * 10)
@@ -313,7 +323,7 @@ def main(argv: Sequence[str]) -> int:
         notes.print(f"note: {note}", soft_wrap=True)
     for problem in problems:
         notes.print(f"skipped: {problem}", soft_wrap=True)
-    how_large = f"; {large} by stages, too large to be translated whole in {in_words(memory)}" if large else ""
+    how_large = f"; {large} {way}, too large to be translated whole in {in_words(memory)}" if large else ""
     tail = (f", {already} were there" if already else "") + (f", {len(problems)} of {len(jobs)} skipped" if problems else "")
     console.print(f"{done} translated into {show(args.out)}{tail}; {choice}{how_large}", soft_wrap=True)
     return 1 if maps.write() + len(problems) else 0

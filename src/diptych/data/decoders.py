@@ -84,9 +84,7 @@ def decode(data: bytes, reading: Reading, frame: int = 0) -> Picture:
 
 
 def pixels_of(image: Image.Image, reading: Reading) -> np.ndarray:
-    """Convert an image as its file is read; see from_pillow.
-
-    Raises DataError for one that is closed or truncated."""
+    """Convert a Pillow image to pixels (h, w, c) as its file is read. Raises DataError for one that is closed or truncated."""
     try:
         image.load()
         picture = from_pillow(image, reading)
