@@ -141,7 +141,8 @@ def request(served: Served, method: str, path: str, body: object = None, **heade
 
 
 def answer_to(state: dict, answer: str = "left", **changed: object) -> dict:
-    """A good answer to the trial of a state, with some of it changed."""
+    """A good answer to the trial of a state, with some of it changed, after the time for which its pictures are shown."""
+    time.sleep(0.001 * (1 + state["trial"]["pictures"]))
     good = {
         "trial": state["trial"]["number"],
         "answer": answer,
