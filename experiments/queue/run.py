@@ -116,6 +116,7 @@ def run(entry: Entry, programs: Path, data: Path, nice: int = 19) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="print the state of each entry, and run nothing")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="work on these entries alone")
     parser.add_argument("--queue", type=Path, default=Path(__file__).with_name("queue.toml"), help="the list of entries")
     parser.add_argument("--data", type=Path, default=ROOT / "data", help="the folder of data, {data} in commands")
     parser.add_argument("--home", type=Path, default=ROOT / "runs" / "queue", help="where everything is written")
@@ -123,7 +124,10 @@ def main() -> None:
         "--nice", type=int, default=19, help="the priority, from 19, which takes idle cores only, to 0 (default: 19)"
     )
     options = parser.parse_args()
-    for entry in entries(options.queue, options.home.absolute()):
+    listed = entries(options.queue, options.home.absolute())
+    if unknown := set(options.only or ()) - {entry.name for entry in listed}:
+        sys.exit(f"error: {options.queue}: has no entry {', '.join(sorted(unknown))}; --list shows all")
+    for entry in listed if options.only is None else [entry for entry in listed if entry.name in options.only]:
         if options.list:
             print(f"{entry.name:40} {entry.state()}")
         elif not entry.done:
