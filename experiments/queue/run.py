@@ -64,7 +64,7 @@ def check_out(entry: Entry, repository: Path) -> None:
     entry.home.mkdir(parents=True, exist_ok=True)
     note = entry.home / "commit"
     if not note.exists():
-        note.write_text(subprocess.check_output(["git", "-C", repository, "rev-parse", "HEAD"], text=True).strip())
+        note.write_text(subprocess.check_output(["git", "-C", str(repository), "rev-parse", "HEAD"], text=True).strip())
     if not (entry.tree / ".git").exists():
         subprocess.run(["git", "-C", repository, "worktree", "prune"], check=True)
         subprocess.run(

@@ -119,7 +119,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.tables import print_tables, say_left_out, watcher
     from diptych.device import pick_device
     from diptych.evaluation.evaluate import num_images
-    from diptych.evaluation.offers import choose_metrics
+    from diptych.evaluation.offers import check_names, choose_metrics
     from diptych.files import refuse_overwrite
     from diptych.messages import show
     from diptych.pages.evaluation import write_evaluation
@@ -135,6 +135,7 @@ def main(argv: Sequence[str]) -> int:
     find_own_modules(args.segmenter, args.classifier)
     args.device = str(pick_device(args.device))
     metrics = [name.strip() for name in args.metrics.split(",") if name.strip()] if args.metrics else None
+    check_names(metrics or ())  # before a probe is trained
     with catch_interrupts() as interrupts, bar("images") as progress:
         watch = watcher(progress, interrupts)
         task = task_of(request_of(args), watch)

@@ -23,10 +23,7 @@ def choose_metrics(
     ``asked`` None means all of ``offered`` that can be computed without fetching anything. Raises ConfigError for an unknown
     name, and DataError when a metric that was asked for cannot be computed in any direction.
     """
-    for name in asked or ():
-        if name not in METRICS:
-            near = " or ".join(sorted(get_close_matches(name, METRICS)))
-            raise ConfigError(f"no metric is called {name!r}; {f'did you mean {near}?' if near else ', '.join(METRICS)}")
+    check_names(asked or ())
     chosen: dict[str, list[str]] = {subject.direction: [] for subject in subjects}
     left_out: dict[str, str] = {}
     for name in offered if asked is None else dict.fromkeys(asked):
@@ -42,6 +39,14 @@ def choose_metrics(
         else:
             left_out |= {f"{name} {direction}": reason for direction, reason in missing.items()}
     return chosen, left_out
+
+
+def check_names(asked: Sequence[str]) -> None:
+    """Raise ConfigError for a name that is no metric's."""
+    for name in asked:
+        if name not in METRICS:
+            near = " or ".join(sorted(get_close_matches(name, METRICS)))
+            raise ConfigError(f"no metric is called {name!r}; {f'did you mean {near}?' if near else ', '.join(METRICS)}")
 
 
 def why_not(name: str, subject: Subject, tools: Instruments, *, by_name: bool) -> str:
