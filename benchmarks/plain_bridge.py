@@ -146,8 +146,8 @@ class PlainStegoGAN:
             "G/cycle_b": 10.0 * F.l1_loss(rec_b, real_b),
             "G/idt_a": 5.0 * F.l1_loss(self.hidden(real_a)[0], real_a),
             "G/idt_b": 5.0 * F.l1_loss(self.restored(real_b), real_b),
-            "G/mask": 0.2 * (torch.sqrt(mask + 1e-10).mean() + torch.sqrt(mask_of_fake + 1e-10).mean()),
-            "G/clean": 3.0 * apart,
+            "G/mask": 0.3 * (torch.sqrt(mask + 1e-10).mean() + torch.sqrt(mask_of_fake + 1e-10).mean()),
+            "G/clean": 1.0 * apart,
             "G/gan_ab": mse(self.D_b(fake_b), True),
             "G/gan_ba": mse(self.D_a(fake_a), True),
         }

@@ -73,7 +73,7 @@ CHANGES = {
     "horse2zebra-dclgan": ("dclgan", LONG | {"data.source": HORSES}),
     "cityscapes-santa": ("santa", LONG | STREETS | {"method.lambda_path": 0.1}),
     "horse2zebra-unsb": ("unsb", LONG | {"data.source": HORSES, "method.time": "off"}),
-    "maps-stegogan": ("stegogan", {"data.source": ("maps",), "method.lambda_mask": 0.3, "method.lambda_clean": 1.0}),
+    "maps-stegogan": ("stegogan", {"data.source": ("maps",)}),
     "sunflower2daisy": ("cyclegan", {"train.epochs": 175, "train.decay_epochs": 175}),  # 350 as published
     "cyclegan-gan-alone": ("cyclegan", {"method.lambda_cycle_a": 0.0, "method.lambda_cycle_b": 0.0}),
     "cyclegan-cycle-alone": ("cyclegan", {"method.lambda_gan": 0.0, "method.lambda_identity": 0.0}),

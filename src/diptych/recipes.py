@@ -170,8 +170,8 @@ def horse2zebra_unsb() -> Recipe:
 
 
 def maps_stegogan() -> Recipe:
-    """Aerial photos <-> maps with names that no photo shows, StegoGAN (Wu et al. 2024), with weights of the authors' recipes."""
-    return create("stegogan", on("maps") | {"method": {"lambda_mask": 0.3, "lambda_clean": 1.0}})
+    """Aerial photos <-> maps with names that no photo shows, StegoGAN (Wu et al. 2024)."""
+    return create("stegogan", on("maps"))
 
 
 def sunflower2daisy() -> Recipe:

@@ -62,7 +62,7 @@ def keeps_other_tensors(settings):
 
 
 OF_A_FORMULA = {"gan", "pixel_loss", "temperature", "flip_equivariance", "contrast", "queries", "negatives", "bridge", "steps"}
-OF_A_NETWORK = {"lambda_gan", "lambda_sb", "lambda_nce"}  # at 0 they take one away
+OF_A_NETWORK = {"lambda_gan", "lambda_sb", "lambda_nce", "lambda_similarity"}  # at 0 they take one away
 KEEPING = [
     case for case, (name, settings) in CASES.items() if keeps_other_tensors(settings) or settings in COMBINATIONS.get(name, [])
 ]

@@ -20,7 +20,7 @@ from diptych.inference.export import example, export
 from diptych.inference.graph import FLOATS, INPUT, onnx_graph, with_floats
 from diptych.inference.scripted import FACTS, torchscript
 from diptych.inference.translator import Translator
-from diptych.nets import ActivatedUNet, BridgeChain, GlobalGenerator, ResNet, VitModnet, generator, initialise
+from diptych.nets import ActivatedUNet, BridgeChain, GlobalGenerator, LocalEnhancer, ResNet, VitModnet, generator, initialise
 from diptych.nets.bridge import BridgeSampler
 from diptych.nets.colorizer import Colorizer
 from diptych.nets.latent import LatentUNet
@@ -224,8 +224,8 @@ def test_onnx_without_its_package_says_what_to_install(tmp_path, monkeypatch):
 
 def test_a_layer_without_an_onnx_form_is_named():
     net = net_of()
-    net.stem.append(nn.GELU())
-    with pytest.raises(ConfigError, match=r"GELU has no ONNX form here, known are Sequential, .* --backend torch"):
+    net.stem.append(nn.Softplus())
+    with pytest.raises(ConfigError, match=r"Softplus has no ONNX form here, known are Sequential, .* --backend torch"):
         onnx_graph(net, Domain(), Domain())
 
 
@@ -266,26 +266,40 @@ def test_a_file_for_labels_names_the_value_of_each_class(tmp_path):
     assert found.dtype == np.uint16 and set(np.unique(found)) <= {0, 7, 300}
 
 
-ONLY_SCRIPTED = {
-    "vit_modnet": lambda: VitModnet(3, 3, width=4, num_downs=2, num_blocks=1),
+PAPERS = {
+    "vit_modnet": lambda: VitModnet(3, 3, width=4, num_downs=2, num_blocks=2, num_heads=2),
     "colorizer": lambda: Colorizer(3, width=4, num_downs=3),
+    "colorizer of gray images": lambda: Colorizer(1, width=4, num_downs=3),
     "pix2pixhd": lambda: GlobalGenerator(3, 3, width=4, num_downs=2, num_blocks=1),
+    "pix2pixhd with enhancers": lambda: LocalEnhancer(3, 3, width=4, num_downs=1, num_blocks=1, num_enhancers=2),
 }
 
 
-@pytest.mark.parametrize("method", ONLY_SCRIPTED)
-def test_a_network_without_an_onnx_form_says_so_and_its_program_agrees_at_any_size(method, tmp_path):
+@pytest.mark.parametrize("method", PAPERS)
+@pytest.mark.parametrize("to", ["onnx", "torchscript"])
+def test_networks_of_single_papers_are_exported_and_agree_at_any_size(method, to, tmp_path):
     torch.manual_seed(0)
-    net = ONLY_SCRIPTED[method]()
+    net = initialise(PAPERS[method](), "normal", 0.3)
     for name, parameter in net.named_parameters():
         if name.endswith((".scale", ".strength")):  # of residuals and styles, which begin at 0
             nn.init.constant_(parameter, 0.5)
-    Snapshot({"a2b": net}, Domain(), Domain()).save(tmp_path / "x.safetensors")
-    with pytest.raises(
-        ConfigError, match=f"^{type(net).__name__} has no ONNX form here, .*; export to torchscript, or translate"
-    ):
-        export(tmp_path / "x.safetensors", tmp_path / "x.onnx", "onnx")
-    assert export(tmp_path / "x.safetensors", tmp_path / "x.pt", "torchscript").difference <= 1e-4
-    program, pixels = load_program((tmp_path / "x.pt").read_bytes()), example(Domain(), 1, 33, 21)
-    rounded = expected(net.eval(), Domain(), Domain(), pixels)[1]
-    assert np.abs(program(pixels).numpy().astype(int) - rounded).max() <= 1
+    gray = Domain(1) if method.endswith("gray images") else Domain()
+    Snapshot({"a2b": net}, gray, Domain()).save(tmp_path / "x.safetensors")
+    assert export(tmp_path / "x.safetensors", tmp_path / "out", to).difference <= 1e-4
+    data, pixels = (tmp_path / "out").read_bytes(), example(gray, 1, 33, 21)
+    if to == "onnx":
+        (found,) = onnxruntime.InferenceSession(data).run(None, {INPUT: pixels.numpy()})
+    else:
+        found = load_program(data)(pixels).numpy()
+    rounded = expected(net.eval(), gray, Domain(), pixels)[1]
+    assert np.abs(found.astype(int) - rounded).max() <= 1 and np.ptp(found) > 20
+
+
+def test_all_grays_from_black_to_white_are_those_of_the_colorizer_in_its_graph():
+    """At the ends of the range the curves of sRGB and Lab are straight, or clipped."""
+    torch.manual_seed(0)
+    net, gray = initialise(Colorizer(1, width=4, num_downs=3), "normal", 0.3).eval(), Domain(1)
+    model, ramp = onnx_graph(net, gray, Domain()), torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    _, floats = onnxruntime.InferenceSession(with_floats(model).SerializeToString()).run(None, {INPUT: ramp.numpy()})
+    assert np.abs(floats - expected(net, gray, Domain(), ramp)[0]).max() <= 1e-4
+    assert floats.min() == -1.0 and floats.max() > 0.99

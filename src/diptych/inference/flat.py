@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diptych.nets import ResNet
+from diptych.nets import GlobalGenerator, ResNet
 
 
 def first_norm(net: nn.Module) -> nn.InstanceNorm2d | None:
     """The InstanceNorm behind the first convolution of a residual generator; None for every other network."""
-    if not isinstance(net, ResNet) or len(net.stem) < 3:
+    if not isinstance(net, ResNet | GlobalGenerator) or len(net.stem) < 3:
         return None
     pad, _, norm, *_ = net.stem
     return norm if isinstance(pad, nn.ReflectionPad2d) and isinstance(norm, nn.InstanceNorm2d) else None

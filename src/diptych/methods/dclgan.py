@@ -9,9 +9,17 @@ r"""DCLGAN: Dual Contrastive Learning for Unsupervised Image-to-Image Translatio
 Two generators as in CycleGAN, tied by patches instead of cycles: each image is encoded by the generator that leaves its domain.
 The generators and H take one step, then both discriminators.
 
+SimDCL is the same with ``lambda_similarity`` 10, for small or unbalanced sets, where modes collapse (section 3.4):
+
+    + lambda_similarity (E|S_a(a) - S_fake_a(G_ba(b))|_1 + E|S_b(b) - S_fake_b(G_ab(a))|_1)
+
+Each S is a small network that sums up the projected patches of an image (diptych.nets.Digest), so that images of one domain are
+alike as a whole, real ones and translations.
+
 Deliberate differences from the authors' code: keys come from the pass that translates, and the passes through one generator that
 do not wait for each other are joined, which gives the same numbers; the identity term is off when a and b differ in channels;
-known pairs among unpaired images (``data.pairs``) add a pixel loss of their translations.
+known pairs among unpaired images (``data.pairs``) add a pixel loss of their translations; SimDCL draws the places of real images
+anew, and sums up each image of a batch.
 """
 
 from __future__ import annotations
@@ -24,11 +32,12 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from diptych.contrastive import patch_nce_of_maps
+from diptych.contrastive import patch_nce_of_maps, patches_at, random_places
 from diptych.errors import ConfigError
 from diptych.losses import L1, Gan, PixelLoss, generator_loss
 from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
 from diptych.nets import (
+    Digest,
     Downsample,
     Init,
     PatchGAN,
@@ -49,11 +58,12 @@ from diptych.pixels import Domain
 from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
 
 log = logging.getLogger(__name__)
+SMALLEST_DIGESTED = 3  # a side of what Digest's convolution can look at
 
 
 @dataclass(frozen=True)
 class DCLGANConfig:
-    """Settings of DCLGAN; the defaults are the published ones.
+    """Settings of DCLGAN; the defaults are the published ones. ``lambda_similarity`` 10 makes it SimDCL.
 
     ``lambda_pair`` is the weight of the pixel loss on known pairs, which only ``data.pairs`` has. ``lambda_gp`` has an effect
     only with ``gan: wgan``.
@@ -77,6 +87,7 @@ class DCLGANConfig:
     lambda_gan: Weight = 1.0
     lambda_nce: Weight = 2.0
     lambda_identity: Weight = 1.0
+    lambda_similarity: Weight = 0.0
     temperature: Positive = 0.07
     num_patches: Count = 256
     projection: Count = 256
@@ -89,6 +100,11 @@ class DCLGANConfig:
         check_settings(self, "method")
         if not self.lambda_nce:
             raise ConfigError("dclgan: lambda_nce is 0, so nothing ties a translation to its source; set it greater than 0")
+        if self.lambda_similarity and min(self.num_patches, self.projection) < SMALLEST_DIGESTED:
+            raise ConfigError(
+                f"dclgan: lambda_similarity needs at least {SMALLEST_DIGESTED} patches by {SMALLEST_DIGESTED} features, found "
+                f"num_patches {self.num_patches} and projection {self.projection}; raise them"
+            )
 
     def build(self, a: Domain, b: Domain, crop_size: Size) -> DCLGAN:
         """G_ab, G_ba, H_a, H_b, and D_a, D_b."""
@@ -116,7 +132,11 @@ class DCLGANConfig:
         identity = bool(self.lambda_identity) and a.channels == b.channels
         nets = translator(a, b), translator(b, a), projector(a), projector(b), judge(a), judge(b)
         pixel_losses = self.pixel_loss.on(a), self.pixel_loss.on(b)
-        return DCLGAN(self, *nets, identity, pixel_losses)
+        digests = nn.ModuleDict()
+        if self.lambda_similarity:
+            of = ("real_a", "fake_a", "real_b", "fake_b")
+            digests.update({name: initialise(Digest(len(places)), self.init, self.init_gain) for name in of})
+        return DCLGAN(self, *nets, digests, identity, pixel_losses)
 
 
 def encoder_taps(num_blocks: int) -> tuple[str, ...]:
@@ -126,7 +146,7 @@ def encoder_taps(num_blocks: int) -> tuple[str, ...]:
 
 @final
 class DCLGAN(Method):
-    """G_ab, G_ba, H_a, H_b and, unless lambda_gan is 0, D_a, D_b; phases G, then D."""
+    """G_ab, G_ba, H_a, H_b, unless lambda_gan is 0 D_a, D_b, and for SimDCL four digests S; phases G, then D."""
 
     def __init__(
         self,
@@ -137,13 +157,14 @@ class DCLGAN(Method):
         H_b: nn.Module,
         D_a: nn.Module | None,
         D_b: nn.Module | None,
+        S: nn.ModuleDict,
         identity: bool,
         pixel_losses: tuple[PixelLoss, PixelLoss],
     ) -> None:
         super().__init__()
         self.config, self.identity = config, identity
         self.pixel_loss_a, self.pixel_loss_b = pixel_losses
-        self.G_ab, self.G_ba, self.H_a, self.H_b, self.D_a, self.D_b = G_ab, G_ba, H_a, H_b, D_a, D_b
+        self.G_ab, self.G_ba, self.H_a, self.H_b, self.D_a, self.D_b, self.S = G_ab, G_ba, H_a, H_b, D_a, D_b, S
         self.taps = encoder_taps(len(G_ab.blocks))
 
     def generators(self) -> dict[str, nn.Module]:
@@ -151,17 +172,23 @@ class DCLGAN(Method):
 
     def phases(self) -> dict[str, list[nn.Module]]:
         judges = {"D": [self.D_a, self.D_b]} if self.D_a and self.D_b else {}
-        return {"G": [self.G_ab, self.G_ba, self.H_a, self.H_b]} | judges
+        digests = [self.S] if self.S else []
+        return {"G": [self.G_ab, self.G_ba, self.H_a, self.H_b, *digests]} | judges
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
         c, real_a, real_b = self.config, batch.a, batch.b
         fake_b, idt_b, of_a = self._translated(self.G_ab, real_a, real_b, batch)
         fake_a, idt_a, of_b = self._translated(self.G_ba, real_b, real_a, batch)
+        of_fake_a, of_fake_b = taps(self.G_ab, fake_a, self.taps), taps(self.G_ba, fake_b, self.taps)
         how = c.num_patches, c.temperature
         terms: Terms = {
-            "nce_a": 0.5 * c.lambda_nce * patch_nce_of_maps(taps(self.G_ba, fake_b, self.taps), of_a, self.H_b, self.H_a, *how),
-            "nce_b": 0.5 * c.lambda_nce * patch_nce_of_maps(taps(self.G_ab, fake_a, self.taps), of_b, self.H_a, self.H_b, *how),
+            "nce_a": 0.5 * c.lambda_nce * patch_nce_of_maps(of_fake_b, of_a, self.H_b, self.H_a, *how),
+            "nce_b": 0.5 * c.lambda_nce * patch_nce_of_maps(of_fake_a, of_b, self.H_a, self.H_b, *how),
         }
+        if self.S:
+            for side, H, real, fake in (("a", self.H_a, of_a, of_fake_a), ("b", self.H_b, of_b, of_fake_b)):
+                apart = self._digest(f"real_{side}", H, real) - self._digest(f"fake_{side}", H, fake)
+                terms[f"similarity_{side}"] = c.lambda_similarity * apart.abs().mean()
         if idt_a is not None and idt_b is not None:
             terms["idt_a"] = 0.5 * c.lambda_identity * self.pixel_loss_a.exact(idt_a, real_a)
             terms["idt_b"] = 0.5 * c.lambda_identity * self.pixel_loss_b.exact(idt_b, real_b)
@@ -189,3 +216,9 @@ class DCLGAN(Method):
         out, maps = tapped(G, torch.cat([x, already]) if self.identity else x, self.taps)  # G has no BatchNorm
         out = batch.filled(out)
         return out[: len(x)], out[len(x) :] if self.identity else None, [y[: len(x)] for y in maps]
+
+    def _digest(self, name: str, H: nn.Module, maps: list[Tensor]) -> Tensor:
+        """What a digest says of an image whose maps these are: as many random patches of each as the smallest has."""
+        count = min(self.config.num_patches, *(x.shape[-2] * x.shape[-1] for x in maps))
+        patches = H([patches_at(x, random_places(x, count)) for x in maps])
+        return self.S[name](torch.stack(patches, 1))

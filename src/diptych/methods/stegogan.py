@@ -42,8 +42,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StegoGANConfig:
-    """Settings of StegoGAN; the defaults are the published ones. The authors' recipes set ``lambda_mask`` to 0.25 or 0.3 and
-    ``lambda_clean`` to 1.
+    """Settings of StegoGAN; the defaults are the published ones.
+
+    ``lambda_mask`` and ``lambda_clean`` are those of the authors' command for Google_mismatch; their others have a ``lambda_mask``
+    from 0.25 on. Their code's own defaults, 0.2 and 3, which none of these commands keeps, let the mask stay on where nothing is
+    to be hidden.
 
     ``lambda_identity`` is relative to the cycle weights, as in CycleGAN. ``lambda_pair`` is the weight of the pixel loss on known
     pairs, which only ``data.pairs`` has. ``lambda_gp`` has an effect only with ``gan: wgan``.
@@ -68,8 +71,8 @@ class StegoGANConfig:
     lambda_cycle_a: Weight = 10.0
     lambda_cycle_b: Weight = 10.0
     lambda_identity: Weight = 0.5
-    lambda_mask: Weight = 0.2
-    lambda_clean: Weight = 3.0
+    lambda_mask: Weight = 0.3
+    lambda_clean: Weight = 1.0
     hidden_noise: Weight = 0.01
     pixel_loss: PixelLoss = L1
     lambda_pair: Weight = 10.0

@@ -21,7 +21,7 @@ from diptych.nets.init import Init, initialise
 from diptych.nets.latent import LatentUNet
 from diptych.nets.patchgan import PatchGAN
 from diptych.nets.pix2pixhd import GlobalGenerator, LocalEnhancer, MultiscaleDiscriminator
-from diptych.nets.projector import Projector
+from diptych.nets.projector import Digest, Projector
 from diptych.nets.resnet import ResNet
 from diptych.nets.stage import Stage, recompute_stages
 from diptych.nets.stego import StegoResNet
@@ -78,6 +78,7 @@ __all__ = [
     "ActivatedUNet",
     "AdaINResNet",
     "BridgeChain",
+    "Digest",
     "Downsample",
     "GeneratorName",
     "GlobalGenerator",
