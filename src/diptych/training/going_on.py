@@ -63,8 +63,8 @@ def continued(folder: Path, more_epochs: int, code: str | None = None) -> Recipe
     last = train.lr_at(train.epochs + train.decay_epochs - 1)
     then = "falls to zero again" if falling else "stays there"
     log.info(
-        "goes on from %s: its rate was %.3g at the end; the rate of the %d new epochs begins at %.3g and %s (--train.lr, "
-        "--train.epochs and --train.decay_epochs change that)",
+        "goes on from %s: its rate was %.3g at the end; the rate of the %d new epochs begins at %.3g and %s, unless "
+        "--train.lr, --train.epochs or --train.decay_epochs say otherwise",
         *(lineage[-1], last, more_epochs, train.lr, then),
     )
     return replace(recipe, train=replace(train, epochs=epochs, decay_epochs=decay_epochs), start=start)
