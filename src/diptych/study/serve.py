@@ -51,6 +51,7 @@ def serve(folder: Path, *, host: str, port: int, public_url: str | None, started
                 access_log=False,  # addresses of participants are written down nowhere
                 log_level="warning",
                 server_header=False,
+                proxy_headers=False,  # nothing here asks who a proxy speaks for
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=10,
                 limit_concurrency=500,
