@@ -14,7 +14,6 @@ import random
 import re
 import secrets
 import time
-from asyncio import wrap_future
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -29,7 +28,7 @@ from diptych.pages import frame
 from diptych.study import tokens
 from diptych.study.database import Run, storage_errors
 from diptych.study.folder import Secrets, Study
-from diptych.study.group_commit import Refused
+from diptych.study.group_commit import GroupCommit, Refused
 from diptych.study.guard import Guard
 from diptych.study.protocol import trials_of
 from diptych.study.statements import Answer, Standing, append, id_of_code, insert, least_used
@@ -50,6 +49,7 @@ class Pages:
 
     def __init__(self, study: Study, store: Store, keys: Secrets, *, secure: bool) -> None:
         self.study, self.store, self.keys, self.secure = study, store, keys, secure
+        self.commits = GroupCommit(store.database)
         self._views: Counter[tuple[str, int]] = Counter()
 
     async def page(self, request: Request) -> Response:
@@ -91,7 +91,7 @@ class Pages:
                 return _refusal(403, "expired" if why == "expired" else "refused")
         again = body.get("again") is True and not used  # an invitation is for one person, whatever browser they use
         joining = partial(self._join, words=(str(language), str(consent)), code=used, simulated=simulated, again=again)
-        return self._session(self._known(await wrap_future(self.store.submit(joining))))
+        return self._session(self._known(await self.commits.run(joining)))
 
     def _join(self, run: Run, *, words: tuple[str, str], code: str | None, simulated: bool, again: bool) -> str:
         """Assign a method and a plan, so that two who join at once are not given the same one; returns the participant's id."""
@@ -119,7 +119,7 @@ class Pages:
         trial = standing.trials[answer.trial]
         if answer.trial == standing.given and 0 <= passed < self.study.protocol.show_ms * len(trial.pictures):
             return _refusal(409, "this answer came before the pictures can have been shown")
-        await wrap_future(self.store.submit(partial(append, participant=standing.number, answer=answer)))
+        await self.commits.run(partial(append, participant=standing.number, answer=answer))
         self._views.pop((standing.id, answer.trial), None)
         state = self._stand(self._known(standing.id))
         if trial.part == "practice" and trial.truth:

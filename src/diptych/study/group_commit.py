@@ -1,18 +1,16 @@
-"""Writing in groups: what waits while one transaction goes to the disk goes there together in the next one.
+"""Writing in groups: what comes in while one transaction goes to the disk goes there together, in the next one.
 
 A commit waits for the disk, for milliseconds. With one commit for each answer, many participants would queue for it; in groups
-they share it. Each still hears of success only after its own commit.
+they share it. Each still hears of success only after the commit of its own.
 """
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
-from typing import Any, Generic, TypeVar, final
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, TypeVar, final
 
 from diptych.study.database import Database, Run
 
@@ -25,72 +23,63 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Job(Generic[T]):
-    """A function of a transaction, and what came of it."""
+class Job:
+    """A function of a transaction, and who waits for what it returns."""
 
-    work: Callable[[Run], T]
-    outcome: Future[T] = field(default_factory=Future)
+    work: Callable[[Run], Any]
+    outcome: asyncio.Future[Any]
 
 
 @final
 class GroupCommit:
-    """Runs jobs that write, one after another, in a thread of its own. ``submit`` and ``close`` may be called from any thread."""
+    """Runs jobs that write, for one event loop.
+
+    Statements take microseconds and run in the loop itself; a thread would be woken up for each of them. Only the commit, which
+    waits for the disk, has a thread.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._jobs: SimpleQueue[Job[Any] | None] = SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._waiting: list[Job] = []
+        self._working: asyncio.Task[None] | None = None
 
-    def submit(self, work: Callable[[Run], T]) -> Future[T]:
-        """Run ``work`` in a transaction. The result is there once it is on the disk; an error means that nothing of it is."""
-        job = Job(work)
-        with self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="study-commits", daemon=True)
-                self._thread.start()
-        self._jobs.put(job)
-        return job.outcome
+    async def run(self, work: Callable[[Run], T]) -> T:
+        """Run ``work`` in a transaction. When this returns it is on the disk; when it raises, nothing of it is."""
+        job = Job(work, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        if self._working is None or self._working.done():
+            self._working = asyncio.create_task(self._serve())
+        return await job.outcome
 
-    def close(self) -> None:
-        """Finish what was submitted, and end."""
-        if self._thread is not None:
-            self._jobs.put(None)
-            self._thread.join()
+    async def _serve(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            await self._commit(group)
 
-    def _serve(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            group, ended = [job], False
-            with suppress(Empty):
-                while len(group) < MOST and not ended:
-                    waiting = self._jobs.get_nowait()
-                    ended = waiting is None
-                    group += [waiting] if waiting else []
-            self._commit([each for each in group if each.outcome.set_running_or_notify_cancel()])
-            if ended:
-                return
-
-    def _commit(self, group: Sequence[Job[Any]]) -> None:
+    async def _commit(self, group: Sequence[Job]) -> None:
         """One transaction of all jobs. When it fails, each is tried alone, so that none fails for what another did."""
         try:
-            with self._database.writing() as run:
-                done = [_done(job, run) for job in group]
+            with ExitStack() as stack:  # undoes what was done, when a job fails
+                run = stack.enter_context(self._database.writing())
+                reports = [_done(job, run) for job in group]
+                await asyncio.to_thread(stack.pop_all().close)
         except Exception as error:
-            if len(group) == 1:
-                group[0].outcome.set_exception(error)
-            else:
+            if len(group) > 1:
                 for job in group:
-                    self._commit([job])
-            return
-        for report in done:
-            report()
+                    await self._commit([job])
+            elif not group[0].outcome.done():
+                group[0].outcome.set_exception(error)
+        else:
+            for job, report in zip(group, reports, strict=True):
+                if not job.outcome.done():  # whoever asked may have gone
+                    report()
 
 
-def _done(job: Job[T], run: Run) -> Callable[[], None]:
-    """Do a job; returns what reports its outcome once that is on the disk."""
+def _done(job: Job, run: Run) -> Callable[[], None]:
+    """Do a job; returns what reports its outcome, once that is on the disk."""
     try:
         value = job.work(run)
-    except Refused as refused:
-        error = refused
-        return lambda: job.outcome.set_exception(error)
+    except Refused as error:
+        refused = error
+        return lambda: job.outcome.set_exception(refused)
     return lambda: job.outcome.set_result(value)

@@ -8,22 +8,18 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from diptych.errors import DataError, StorageError
 from diptych.messages import show
-from diptych.study.database import Run, Sqlite, database_of, reason, storage_errors
-from diptych.study.group_commit import GroupCommit
+from diptych.study.database import Sqlite, database_of, reason, storage_errors
 from diptych.study.migrations import migrate
 from diptych.study.protocol import Trial
 from diptych.study.statements import Answer, Standing, append, insert, plan, standing
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,25 +54,21 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.database = folder, database_of(folder)
-        self._commits = GroupCommit(self.database)
         migrate(self.database)
 
     def close(self) -> None:
-        """Finish what was submitted, and close the database."""
-        self._commits.close()
+        """Close the database."""
         self.database.close()
-
-    def submit(self, work: Callable[[Run], T]) -> Future[T]:
-        """Run statements in one transaction with those of others who wait. The result is there once they are on the disk."""
-        return self._commits.submit(work)
 
     def join(self, id: str, method: str, trials: Sequence[Trial], language: str, consent: str, **more: Any) -> None:
         """Add a participant, as ``statements.insert`` does. When this returns they are on the disk."""
-        self.submit(lambda run: insert(run, id, method, trials, language, consent, **more)).result()
+        with self.database.writing() as run:
+            insert(run, id, method, trials, language, consent, **more)
 
     def add(self, participant: Participant, answer: Answer) -> None:
         """Append an answer, as ``statements.append`` does. When this returns it is on the disk."""
-        self.submit(lambda run: append(run, participant.number, answer)).result()
+        with self.database.writing() as run:
+            append(run, participant.number, answer)
 
     def standing(self, id: str) -> Standing | None:
         """Where a participant stands, or None. This is what a server asks with every request."""
