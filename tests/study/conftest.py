@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -51,7 +52,8 @@ def make(folders: dict[str, Path], tmp_path: Path) -> Make:
         models = {name: folders[name] for name in ("one", "two")}
         rules = protocol or Protocol(practice=2, trials=4, show_ms=1)
         real = None if rules.kind == "compare" else folders["real"]
-        study, token, _ = new_study(tmp_path / "study", real, models, rules, **options)  # type: ignore[arg-type]
+        folder = options.pop("folder", tmp_path / "study")
+        study, token, _ = new_study(folder, real, models, rules, **options)  # type: ignore[arg-type]
         return study, token
 
     return build
@@ -107,6 +109,63 @@ def postgres() -> Iterator[PostgresServer]:
 def database(request: pytest.FixtureRequest) -> str | None:
     """Each database in turn: None for SQLite, else the URL of PostgreSQL."""
     return None if request.param == "sqlite" else request.getfixturevalue("postgres").url
+
+
+@dataclass
+class Trouble:
+    """A folder to put a study into, and how its disk stops taking anything, and takes it again."""
+
+    folder: Path
+    begin: Callable[[], None]
+    end: Callable[[], None]
+
+
+@pytest.fixture(params=["full", "read-only"])
+def trouble(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trouble]:
+    """A disk that is really full, and a database that really cannot be written, where this user may have them."""
+    if request.param == "full":
+        yield from small_disk(tmp_path / "disk")
+    else:
+        yield from sealed(tmp_path / "disk")
+
+
+def small_disk(folder: Path) -> Iterator[Trouble]:
+    """A file system of one megabyte, and a file that takes all that is free."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("this user may not mount a small disk")
+
+    def fill() -> None:
+        with suppress(OSError), open(folder / "filler", "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
+    yield Trouble(folder, fill, (folder / "filler").unlink)
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def sealed(folder: Path) -> Iterator[Trouble]:
+    """Files that nobody can write, not even who opened them before."""
+    folder.mkdir()
+
+    def seal(sign: str) -> None:
+        files = sorted((folder / "study").glob("answers.sqlite*")) or [folder / "probe"]
+        subprocess.run(["chattr", f"{sign}i", *files], check=True, capture_output=True)
+
+    with open(folder / "probe", "wb", buffering=0) as probe:
+        try:
+            seal("+")
+            probe.write(b"x")
+        except OSError:
+            pass
+        except subprocess.CalledProcessError:
+            pytest.skip("this user, or this file system, cannot make files unchangeable")
+        else:
+            pytest.skip("this file system lets files be written that were made unchangeable")
+        finally:
+            subprocess.run(["chattr", "-i", folder / "probe"], capture_output=True)
+    yield Trouble(folder, lambda: seal("+"), lambda: seal("-"))
+    seal("-")
 
 
 @dataclass

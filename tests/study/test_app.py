@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 import time
 from collections import Counter
 
@@ -144,19 +143,33 @@ def test_the_owner_logs_in_with_the_token_and_sees_results(served):
     )
 
 
-def test_a_database_that_cannot_be_written_is_503_and_the_answer_can_come_later(served, monkeypatch):
-    browser, state = served.joined()
-    served.store.database._db.execute("PRAGMA query_only=ON")  # as on a disk that became read-only
-    sent = request(served, "POST", "/api/answer", answer_to(state), Cookie=f"diptych-study={browser.session}")
-    assert sent[0] == 503 and sent[1]["retry-after"] == "5" and b"sqlite" not in sent[2].lower()
-    served.store.database._db.execute("PRAGMA query_only=OFF")
-    assert browser.call("/api/answer", answer_to(state))[0] == 200
+def test_on_a_full_or_read_only_disk_answers_are_503_and_come_later(trouble, make, serve):
+    served = serve(*make(Protocol(practice=0, trials=60, show_ms=1), folder=trouble.folder / "study"))
+    (browser, state), acknowledged = served.joined(), []
+    cookie = f"diptych-study={browser.session}"
 
-    def full(*_: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
+    def vote(number: int) -> tuple[int, dict[str, str], bytes]:
+        sent = answer_to(state, trial=number, key=f"key-{number:04}")
+        replied = request(served, "POST", "/api/answer", sent, Cookie=cookie)
+        if replied[0] == 200:
+            acknowledged.append((number, f"key-{number:04}"))
+        return replied
 
-    monkeypatch.setattr(served.store, "add", full)
-    assert request(served, "POST", "/api/answer", answer_to(state), Cookie=f"diptych-study={browser.session}")[0] == 503
+    assert [vote(number)[0] for number in range(3)] == [200] * 3
+    trouble.begin()
+    while (refused := vote(len(acknowledged)))[0] == 200:  # what the file of SQLite still had room for
+        assert len(acknowledged) < 50
+    for status, headers, text in (refused, vote(len(acknowledged))):
+        assert status == 503 and headers["retry-after"] == "5" and b"sqlite" not in text.lower()
+    join = {"language": "en", "consent": served.study.consent_version("en")}
+    assert request(served, "POST", "/api/join", join)[0] == 503
+    given = len(acknowledged)
+    assert browser.call("/api/state")[1]["trial"]["number"] == given and browser.call(f"/picture/{given}/0")[0] == 200
+    trouble.end()
+    assert [vote(number)[0] for number in range(given, 60)] == [200] * (60 - given)
+    (person,) = served.store.participants()
+    assert [(a.trial, a.key) for a in person.answers] == acknowledged and len(acknowledged) == 60
+    assert served.store.database._db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
 class BadNetwork(Browser):

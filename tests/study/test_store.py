@@ -18,9 +18,11 @@ import pytest
 
 from diptych.errors import ConfigError, DataError, MissingExtraError, StorageError
 from diptych.study.database import choose_postgres, database_of, storage_errors
+from diptych.study.group_commit import Refused
 from diptych.study.migrations import MIGRATIONS
 from diptych.study.protocol import Trial
-from diptych.study.store import Answer, Refused, Store
+from diptych.study.statements import id_of_code, least_used
+from diptych.study.store import Answer, Store
 
 PLAN = [Trial("trial", ("a", "b"), "left")] * 3
 KILLS = 6
@@ -57,6 +59,12 @@ def join(store: Store, id: str = "p", method: str = "m", code: str | None = None
     return store.participant(id)
 
 
+def read(store: Store, question, *words, **more):
+    """What a function of a transaction answers."""
+    with store.database.reading() as run:
+        return question(run, *words, **more)
+
+
 def test_an_answer_comes_back_as_it_was_given(store):
     person = join(store)
     assert person.trials == tuple(PLAN) and person.answers == () and not person.done
@@ -85,7 +93,7 @@ def test_a_code_is_used_once_and_stays_used_after_its_participant_is_erased(stor
     store.add(join(store, "p", code="C1"), answer(0))
     with pytest.raises(Refused, match="used before"):
         join(store, "q", code="C1")
-    assert store.id_of_code("C1") == "p" and store.id_of_code("C2") is None
+    assert read(store, id_of_code, "C1") == "p" and read(store, id_of_code, "C2") is None
     store.erase("p")
     with pytest.raises(Refused, match="used before"):
         join(store, "q", code="C1")
@@ -104,17 +112,17 @@ def test_nothing_of_an_erased_participant_stays_in_the_files(in_sqlite):
 
 
 def test_methods_are_assigned_evenly_and_people_who_left_free_their_place(store, monkeypatch):
-    assert store.least_used(["m", "n"]) == ["m", "n"]
+    assert read(store, least_used, ["m", "n"]) == ["m", "n"]
     join(store, "p", "m")
     join(store, "s", "n", simulated=True)
-    assert store.least_used(["m", "n"]) == ["n"] and store.least_used(["m", "n"], simulated=True) == ["m"]
+    assert read(store, least_used, ["m", "n"]) == ["n"] and read(store, least_used, ["m", "n"], simulated=True) == ["m"]
     now = time.time()
-    monkeypatch.setattr("diptych.study.store.time.time", lambda: now + 3601)
-    assert store.least_used(["m", "n"]) == ["m", "n"]  # p left after joining
+    monkeypatch.setattr("diptych.study.statements.time.time", lambda: now + 3601)
+    assert read(store, least_used, ["m", "n"]) == ["m", "n"]  # p left after joining
     for trial in range(3):
         store.add(join(store, "q", "m") if trial == 0 else store.participant("q"), answer(trial))
-    monkeypatch.setattr("diptych.study.store.time.time", lambda: now + 9999)
-    assert store.least_used(["m", "n"]) == ["n"]  # q finished, and counts for ever
+    monkeypatch.setattr("diptych.study.statements.time.time", lambda: now + 9999)
+    assert read(store, least_used, ["m", "n"]) == ["n"]  # q finished, and counts for ever
 
 
 def test_it_waits_for_the_disk_and_is_the_owners_alone(in_sqlite):
@@ -298,7 +306,7 @@ def test_a_kill_at_any_step_of_a_migration_leaves_the_old_version_or_the_new_one
     assert [replace(a, received=0.0) for a in person.answers] == [answer(0)] and person.answers[0].received == 3.5
     store.add(person, answer(1))
     assert len(store.participant("p").answers) == 2
-    assert store.least_used(["m", "n"]) == ["n"]
+    assert read(store, least_used, ["m", "n"]) == ["n"]
     store.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -64,7 +65,7 @@ def new(args: argparse.Namespace) -> int:
     numbers = ", ".join(f"{len(study.named(source))} of {source}" for source in sources)
     console.print(f"{args.folder}: pictures: {numbers}, {study.width}x{study.height}", soft_wrap=True)
     console.print(f"owner's token (kept nowhere else): {owner}", soft_wrap=True)
-    console.print(f"next: diptych study serve {args.folder}", soft_wrap=True)
+    console.print(f"next: diptych study serve {shlex.quote(str(args.folder))}", soft_wrap=True)
     return 0
 
 

@@ -2,6 +2,9 @@
 
 The server alone knows the plan. A participant's page learns one trial at a time, and its pictures are addressed by trial and
 place, so that no address, size, header or order tells what a picture is.
+
+What participants ask for runs in the event loop, which reads a row or a file in less time than a thread is woken up; only the
+thread that commits waits for the disk. The owner's pages compute for longer and run in threads.
 """
 
 from __future__ import annotations
@@ -10,25 +13,26 @@ import json
 import random
 import re
 import secrets
-import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from diptych.pages import frame
 from diptych.study import tokens
-from diptych.study.database import storage_errors
+from diptych.study.database import Run, storage_errors
 from diptych.study.folder import Secrets, Study
+from diptych.study.group_commit import GroupCommit, Refused
 from diptych.study.guard import Guard
 from diptych.study.protocol import trials_of
-from diptych.study.store import Answer, Participant, Refused, Store
+from diptych.study.statements import Answer, Standing, append, id_of_code, insert, least_used
+from diptych.study.store import Store
 from diptych.study.words import LANGUAGES, WORDS, instructions
 
 HERE = Path(__file__).parent
@@ -45,10 +49,10 @@ class Pages:
 
     def __init__(self, study: Study, store: Store, keys: Secrets, *, secure: bool) -> None:
         self.study, self.store, self.keys, self.secure = study, store, keys, secure
+        self.commits = GroupCommit(store.database)
         self._views: Counter[tuple[str, int]] = Counter()
-        self._joining = threading.Lock()
 
-    def page(self, request: Request) -> Response:
+    async def page(self, request: Request) -> Response:
         """The page with the instructions and the consent, which then runs the trials."""
         language = _language(request, list(self.study.consent))
         words, protocol = WORDS[language], self.study.protocol
@@ -63,23 +67,20 @@ class Pages:
         }
         return HTMLResponse(frame.render("participant.html.j2", values, HERE))
 
-    def state(self, request: Request) -> Response:
+    async def state(self, request: Request) -> Response:
         """Which study this is, and where this browser's participant stands in it."""
-        participant = self._participant(request)
-        stand = self._stand(participant) if participant else {"status": "new"}
+        standing = self._standing(request)
+        stand = self._stand(standing) if standing else {"status": "new"}
         return JSONResponse(stand | {"study": self.keys.study})
 
     async def join(self, request: Request) -> Response:
         """Begin a participation, or go on with the one that this browser or this invitation began."""
         body = await _json(request)
-        return await run_in_threadpool(self._join, request, body)
-
-    def _join(self, request: Request, body: dict[str, Any]) -> Response:
         language, consent, code = (body.get(name) for name in ("language", "consent", "code"))
         if language not in self.study.consent or consent != self.study.consent_version(str(language)):
             return _refusal(409, "the text to agree to has changed; reload the page")
-        if participant := self._participant(request):
-            return self._session(participant)
+        if standing := self._standing(request):
+            return self._session(standing)
         simulated = "simulated" in body
         if simulated and tokens.verified(self.keys.key, "simulated", str(body["simulated"])) != "yes":
             return _refusal(403, "only the owner of this study may let simulated participants join")
@@ -88,94 +89,90 @@ class Pages:
             used, why = tokens.check_code(self.keys.key, str(code or "")[:200])
             if why:
                 return _refusal(403, "expired" if why == "expired" else "refused")
-        with self._joining:  # so that two who join at once are not given the same method, or one code twice
-            if used and (known := self.store.id_of_code(used)):
-                return self._session(self._known(known))
-            rng = random.SystemRandom()
-            methods = list(self.study.methods)
-            if self.study.protocol.kind != "compare":  # there everybody compares all
-                methods = [rng.choice(self.store.least_used(methods, simulated=simulated))]
-            plan = trials_of(self.study.protocol, self.study.cards(), methods, rng)
-            id, method = secrets.token_hex(16), methods[0] if len(methods) == 1 else ALL
-            again = body.get("again") is True and not used  # an invitation is for one person, whatever browser they use
-            words = str(language), str(consent)
-            self.store.join(id, method, plan, *words, code=used, simulated=simulated, again=again)
-        return self._session(self._known(id))
+        again = body.get("again") is True and not used  # an invitation is for one person, whatever browser they use
+        joining = partial(self._join, words=(str(language), str(consent)), code=used, simulated=simulated, again=again)
+        return self._session(self._known(await self.commits.run(joining)))
+
+    def _join(self, run: Run, *, words: tuple[str, str], code: str | None, simulated: bool, again: bool) -> str:
+        """Assign a method and a plan, so that two who join at once are not given the same one; returns the participant's id."""
+        if code and (known := id_of_code(run, code)):
+            return known
+        rng, methods = random.SystemRandom(), list(self.study.methods)
+        if self.study.protocol.kind != "compare":  # there everybody compares all
+            methods = [rng.choice(least_used(run, methods, simulated=simulated))]
+        trials = trials_of(self.study.protocol, self.study.cards(), methods, rng)
+        id, method = secrets.token_hex(16), methods[0] if len(methods) == 1 else ALL
+        insert(run, id, method, trials, *words, code=code, simulated=simulated, again=again)
+        return id
 
     async def answer(self, request: Request) -> Response:
         """Keep an answer; the reply, which holds the next trial, is sent once the answer is on the disk."""
-        body = await _json(request)
-        return await run_in_threadpool(self._answer, request, body)
-
-    def _answer(self, request: Request, body: dict[str, Any]) -> Response:
-        participant = self._participant(request)
-        if participant is None:
+        body, standing = await _json(request), self._standing(request)
+        if standing is None:
             return _refusal(401, "no participation has begun in this browser")
-        if body.get("participant", participant.id) != participant.id:  # the page says whose answer it is
+        if body.get("participant", standing.id) != standing.id:  # the page says whose answer it is
             return _refusal(403, "this answer is another participant's")
-        answer = self._checked(participant, body)
+        answer = self._checked(standing, body)
         if isinstance(answer, str):
             return _refusal(400, answer)
-        fresh = answer.trial == len(participant.answers)
-        before = participant.answers[-1].received if participant.answers else participant.joined
-        passed = (time.time() - before) * 1000  # negative when the clock was set back, and then it says nothing
-        trial = participant.trials[answer.trial]
-        if fresh and 0 <= passed < self.study.protocol.show_ms * len(trial.pictures):
+        passed = (time.time() - standing.last) * 1000  # negative when the clock was set back, and then it says nothing
+        trial = standing.trials[answer.trial]
+        if answer.trial == standing.given and 0 <= passed < self.study.protocol.show_ms * len(trial.pictures):
             return _refusal(409, "this answer came before the pictures can have been shown")
-        self.store.add(participant, answer)
-        self._views.pop((participant.id, answer.trial), None)
-        state = self._stand(self._known(participant.id))
+        await self.commits.run(partial(append, participant=standing.number, answer=answer))
+        self._views.pop((standing.id, answer.trial), None)
+        state = self._stand(self._known(standing.id))
         if trial.part == "practice" and trial.truth:
             sources = ["real" if self.study.pictures[id].source == "real" else "fake" for id in trial.pictures]
             state["feedback"] = {"correct": answer.answer == trial.truth, "sources": sources}
         return JSONResponse(state)
 
-    def picture(self, request: Request) -> Response:
+    async def picture(self, request: Request) -> Response:
         """A picture of the trial that this participant is to answer, and no other."""
-        participant = self._participant(request)
+        standing = self._standing(request)
         number, place = (int(request.path_params[name]) for name in ("trial", "place"))
-        if participant is None or participant.done or number != len(participant.answers):
+        if standing is None or standing.done or number != standing.given:
             return _refusal(403, "this picture is not to be shown now")
-        trial = participant.trials[number]
+        trial = standing.trials[number]
         pictures = [*trial.pictures, *([trial.input] if trial.input else [])]
         if place >= len(pictures):
             return _refusal(404, "there is no such picture")
         return Response(self.study.file(pictures[place]).read_bytes(), media_type="image/png")
 
-    def _checked(self, participant: Participant, body: dict[str, Any]) -> Answer | str:
+    def _checked(self, standing: Standing, body: dict[str, Any]) -> Answer | str:
         """The answer in a request, or why it is none."""
         trial, answer, key, shown = (body.get(name) for name in ("trial", "answer", "key", "shown_ms"))
-        if not isinstance(trial, int) or isinstance(trial, bool) or not 0 <= trial < len(participant.trials):
+        if not isinstance(trial, int) or isinstance(trial, bool) or not 0 <= trial < len(standing.trials):
             return "trial must be the number of a trial"
         if answer not in self.study.protocol.answers:
             return f"answer must be {' or '.join(self.study.protocol.answers)}"
         if not isinstance(key, str) or not re.fullmatch(r"[0-9A-Za-z-]{8,64}", key):
             return "key must be 8 to 64 letters and digits"
-        if not isinstance(shown, list) or len(shown) != len(participant.trials[trial].pictures):
+        if not isinstance(shown, list) or len(shown) != len(standing.trials[trial].pictures):
             return "shown_ms must hold a number for each picture"
         frame_ms, response_ms, interrupted = (body.get(name) for name in ("frame_ms", "response_ms", "interrupted"))
         if not all(_is_duration(value) for value in (*shown, frame_ms, response_ms)) or not isinstance(interrupted, bool):
             return "times must be numbers of milliseconds of at least 0"
-        views = max(1, self._views[participant.id, trial])
+        views = max(1, self._views[standing.id, trial])
         return Answer(trial, answer, key, tuple(map(float, shown)), float(frame_ms), float(response_ms), interrupted, views)  # type: ignore[arg-type]
 
-    def _participant(self, request: Request) -> Participant | None:
+    def _standing(self, request: Request) -> Standing | None:
         id = tokens.verified(self.keys.key, "participant", request.cookies.get(SESSION, ""))
-        return self.store.participant(id) if id else None
+        return self.store.standing(id) if id else None
 
-    def _known(self, id: str) -> Participant:
-        participant = self.store.participant(id)
-        if participant is None:
+    def _known(self, id: str) -> Standing:
+        standing = self.store.standing(id)
+        if standing is None:
             raise Refused("this participation was erased")
-        return participant
+        return standing
 
-    def _stand(self, participant: Participant) -> dict[str, Any]:
+    def _stand(self, standing: Standing) -> dict[str, Any]:
         """What the page may know: the next trial without what is what."""
-        if participant.done:
-            return {"status": "done", "withdraw": participant.id}
-        number, protocol = len(participant.answers), self.study.protocol
-        trial = participant.trials[number]
-        self._views[participant.id, number] += 1
+        if standing.done:
+            return {"status": "done", "withdraw": standing.id}
+        number, protocol = standing.given, self.study.protocol
+        trial = standing.trials[number]
+        self._views[standing.id, number] += 1
         practice = number < protocol.practice
         place, of = (number, protocol.practice) if practice else (number - protocol.practice, protocol.trials + protocol.catch)
         about = {
@@ -187,11 +184,11 @@ class Pages:
             "input": trial.input is not None,  # its number follows those of the pictures to judge
         }
         rules = {"kind": protocol.kind, "question": protocol.question, "show_ms": protocol.show_ms}
-        return {"status": "running", "withdraw": participant.id, "trial": about, "rules": rules}
+        return {"status": "running", "withdraw": standing.id, "trial": about, "rules": rules}
 
-    def _session(self, participant: Participant) -> Response:
-        response = JSONResponse(self._stand(participant))
-        token = tokens.signed(self.keys.key, "participant", participant.id)
+    def _session(self, standing: Standing) -> Response:
+        response = JSONResponse(self._stand(standing))
+        token = tokens.signed(self.keys.key, "participant", standing.id)
         response.set_cookie(SESSION, token, max_age=SESSION_AGE, httponly=True, samesite="strict", secure=self.secure)
         return response
 

@@ -31,7 +31,10 @@ Run = Callable[..., Rows]
 
 
 class Database(ABC):
-    """A database that several threads may use. ``words`` fill the braces in the statements of migrations."""
+    """A database that several threads may use, where reading does not wait for writing.
+
+    ``words`` fill the braces in the statements of migrations.
+    """
 
     words: ClassVar[Mapping[str, str]]
     name: str
@@ -75,12 +78,11 @@ class Sqlite(Database):
 
     def __init__(self, path: Path) -> None:
         self.path, self.name = path, show(path)
-        self._lock = threading.Lock()
+        self._lock, self._reader_lock = threading.Lock(), threading.Lock()
         try:
             if not path.exists():  # never open a file that SQLite may hold: closing it again would drop SQLite's locks
                 os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-            self._db.row_factory = sqlite3.Row
+            self._db, self._reader = self._connected(), self._connected()
             mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             for setting in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
                 self._db.execute(f"PRAGMA {setting}")
@@ -90,30 +92,20 @@ class Sqlite(Database):
         if mode != "wal" or full != 2:
             raise StorageError(f"{self.name}: SQLite cannot write ahead here; put the study on a local disk")
 
-    def _run(self, statement: str, values: Sequence[Any] = ()) -> Rows:
-        return [dict(row) for row in self._db.execute(statement, values).fetchall()]
+    def _connected(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+        db.row_factory = sqlite3.Row
+        return db
 
     @contextmanager
     def writing(self) -> Iterator[Run]:
-        with self._transaction("BEGIN IMMEDIATE", "COMMIT") as run:
+        with self._lock, _in_sqlite(self._db, "BEGIN IMMEDIATE", "COMMIT") as run:
             yield run
 
     @contextmanager
     def reading(self) -> Iterator[Run]:
-        with self._transaction("BEGIN", "ROLLBACK") as run:
+        with self._reader_lock, _in_sqlite(self._reader, "BEGIN", "ROLLBACK") as run:
             yield run
-
-    @contextmanager
-    def _transaction(self, begin: str, end: str) -> Iterator[Run]:
-        with self._lock:
-            self._db.execute(begin)
-            try:
-                yield self._run
-                self._db.execute(end)
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
 
     def version(self, run: Run) -> int:
         return int(run("PRAGMA user_version")[0]["user_version"])
@@ -126,7 +118,25 @@ class Sqlite(Database):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # so that no copy stays in the write-ahead log
 
     def close(self) -> None:
+        self._reader.close()
         self._db.close()
+
+
+@contextmanager
+def _in_sqlite(db: sqlite3.Connection, begin: str, end: str) -> Iterator[Run]:
+    """A transaction that is undone when the block raises."""
+
+    def run(statement: str, values: Sequence[Any] = ()) -> Rows:
+        return [dict(row) for row in db.execute(statement, values).fetchall()]
+
+    db.execute(begin)
+    try:
+        yield run
+        db.execute(end)
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 @final
@@ -146,32 +156,34 @@ class Postgres(Database):
 
     def __init__(self, url: str, schema: str) -> None:
         self._psycopg = extra("psycopg", "postgres", "a study in PostgreSQL")
-        self._url, self._schema, self._lock = url, schema, threading.Lock()
-        self.name = f"{url} ({schema})"
-        self._connection: Any = None
+        self._url, self._schema, self.name = url, schema, f"{url} ({schema})"
+        self._connections: dict[str, Any] = {}
+        self._locks = {"write": threading.Lock(), "read": threading.Lock()}
         try:
-            self._connected().execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-            self._connected().execute("CREATE TABLE IF NOT EXISTS version (number INTEGER NOT NULL)")
-            if self._connected().execute("SHOW fsync").fetchone()["fsync"] != "on":
+            connection = self._connected("write")
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            connection.execute("CREATE TABLE IF NOT EXISTS version (number INTEGER NOT NULL)")
+            if connection.execute("SHOW fsync").fetchone()["fsync"] != "on":
                 raise StorageError(f"{self.name}: this server runs without fsync and can lose answers; set fsync = on")
         except self._psycopg.Error as error:
             raise StorageError(f"{self.name}: cannot be used ({' '.join(str(error).split())}); check the URL") from error
 
-    def _connected(self) -> Any:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._psycopg.connect(
+    def _connected(self, purpose: str) -> Any:
+        connection = self._connections.get(purpose)
+        if connection is None or connection.closed:
+            connection = self._connections[purpose] = self._psycopg.connect(
                 self._url,
                 autocommit=True,
                 row_factory=self._psycopg.rows.dict_row,
                 connect_timeout=5,
                 options=f"-c search_path={self._schema} -c synchronous_commit=on -c client_min_messages=warning",
             )
-        return self._connection
+        return connection
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[Run]:
-        with self._lock:
-            connection = self._connected()
+    def _transaction(self, purpose: str, begin: str) -> Iterator[Run]:
+        with self._locks[purpose]:
+            connection = self._connected(purpose)
 
             def run(statement: str, values: Sequence[Any] = ()) -> Rows:
                 cursor = connection.execute(statement.replace("?", "%s"), values)
@@ -183,12 +195,12 @@ class Postgres(Database):
 
     @contextmanager
     def writing(self) -> Iterator[Run]:
-        with self._transaction(f"SELECT pg_advisory_xact_lock(hashtext('{self._schema}'))") as run:
+        with self._transaction("write", f"SELECT pg_advisory_xact_lock(hashtext('{self._schema}'))") as run:
             yield run
 
     @contextmanager
     def reading(self) -> Iterator[Run]:
-        with self._transaction("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY") as run:
+        with self._transaction("read", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY") as run:
             yield run
 
     def version(self, run: Run) -> int:
@@ -198,12 +210,12 @@ class Postgres(Database):
         run("INSERT INTO version VALUES (?)", (version,))
 
     def forget(self) -> None:
-        with self._lock:
-            self._connected().execute("VACUUM participants, answers")
+        with self._locks["write"]:
+            self._connected("write").execute("VACUUM participants, answers")
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
+        for connection in self._connections.values():
+            connection.close()
 
 
 def choose_postgres(folder: Path, url: str) -> None:

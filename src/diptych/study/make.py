@@ -27,6 +27,7 @@ from diptych.study.words import LANGUAGES, TITLES, default_consent
 
 TILE = 8  # pixels of the pieces that a catch picture is shuffled from
 CATCHES = 10  # catch pictures of a study
+HEAVY = 4.0  # megabytes of a picture, two of which keep people with a slow connection waiting before each trial
 
 
 def new_study(
@@ -69,6 +70,11 @@ def new_study(
                 f"{method}: {len(cards.fake[method])} pictures for {protocol.length} trials, so some are shown more than once"
             )
     width, height = size or sources.size()
+    if (megabytes := 3 * width * height / 1e6) > HEAVY:
+        warnings.append(
+            f"each picture of {width}x{height} is a file of {megabytes:,.0f} MB, which every participant loads; "
+            "a smaller --size WIDTHxHEIGHT begins trials sooner"
+        )
     data = _encoded(sources, width, height)
     data[CATCH] = {name: _png(scrambled(pixels), width, height) for name, pixels in catches.items()}
     texts = {language: (consent or {}).get(language) or default_consent(protocol, language) for language in languages}

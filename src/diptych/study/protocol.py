@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from diptych.errors import ConfigError
@@ -91,7 +91,7 @@ class Trial:
 
     def to_json(self) -> dict[str, Any]:
         """The trial as JSON."""
-        return asdict(self)
+        return {"part": self.part, "pictures": self.pictures, "truth": self.truth, "input": self.input}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Trial:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -29,32 +31,46 @@ def origins_of(host: str, port: int, public_url: str | None) -> frozenset[str]:
     return frozenset({f"{parts.scheme}://{parts.netloc}"})
 
 
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that takes connections at an address of this machine. Raises ConfigError when it cannot be had."""
+    if not 0 < port < 65_536:
+        raise ConfigError(f"--port must be from 1 to 65535, found {port}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        why = error.strerror or error
+        raise ConfigError(f"--host {host} --port {port}: cannot be listened at ({why}); choose another --port") from error
+
+
 def serve(folder: Path, *, host: str, port: int, public_url: str | None, started: Callable[[str], None]) -> None:
     """Serve a study until a signal stops it; ``started`` is called with its address before.
 
-    Raises MissingExtraError without Starlette and uvicorn, LockedError while another process serves the study.
+    Raises MissingExtraError without Starlette and uvicorn, LockedError while another process serves the study, and ConfigError
+    when the address is taken.
     """
     study, origins = Study.load(folder), origins_of(host, port, public_url)
     extra("starlette", *EXTRA)
     uvicorn = extra("uvicorn", *EXTRA)
     from diptych.study.app import create_app
 
-    with serving(folder):
+    with serving(folder), listening(host, port) as taken:
         store = Store(folder)
         try:
             app = create_app(study, store, Secrets.load(folder), origins=origins)
-            started(public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}")
-            uvicorn.run(
+            config = uvicorn.Config(
                 app,
-                host=host,
-                port=port,
                 access_log=False,  # addresses of participants are written down nowhere
                 log_level="warning",
                 server_header=False,
+                proxy_headers=False,  # nothing here asks who a proxy speaks for
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=10,
                 limit_concurrency=500,
                 h11_max_incomplete_event_size=16_384,
             )
+            started(public_url or f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            with suppress(KeyboardInterrupt):  # Ctrl-C, after it has stopped
+                uvicorn.Server(config).run(sockets=[taken])
         finally:
             store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from diptych.data.archives import entries
-from diptych.data.formats import SUFFIXES, read_pixels
+from diptych.data.formats import SUFFIXES, read_picture
 from diptych.data.listing import find_images, hidden, open_folder, walk
 from diptych.data.pairing import key_in
 from diptych.data.passed_over import passed_over
@@ -24,16 +25,22 @@ LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif"}
 
 @dataclass(frozen=True)
 class Sources:
-    """The pictures of a study by what they are (real, input or the name of a method) and by name: their files and RGB pixels."""
+    """The pictures of a study by what they are (real, input or the name of a method) and by name: their files and RGB pixels.
+
+    ``notes`` counts what reading changed, such as transparency.
+    """
 
     files: Mapping[str, Mapping[str, Path]]
     pixels: Mapping[str, Mapping[str, np.ndarray]]
+    notes: Mapping[str, Mapping[str, int]]
 
     @classmethod
     def read(cls, folders: Mapping[str, Path]) -> Sources:
         """Read all pictures. Raises DataError for names that are there twice, or pixels that a browser cannot show."""
         files = {source: files_of(folder) for source, folder in folders.items()}
-        return cls(files, {source: {name: _rgb(path) for name, path in named.items()} for source, named in files.items()})
+        notes: dict[str, Counter[str]] = {source: Counter() for source in files}
+        pixels = {s: {name: _rgb(path, notes[s]) for name, path in named.items()} for s, named in files.items()}
+        return cls(files, pixels, notes)
 
     def warnings(self) -> Iterator[str]:
         """Refuse methods whose outputs are not of the same inputs, and yield warnings for what may tell real from fake."""
@@ -44,6 +51,9 @@ class Sources:
                     f"{method}: its pictures have other names than those of {methods[0]} ({show(odd[0])} is in one only); "
                     "translate the same inputs with every method"
                 )
+        for source, changes in self.notes.items():
+            for change, number in changes.items():
+                yield f"{source}: {change} in {number:,} of {len(self.files[source]):,} pictures"
         lossy = {
             source: any(path.suffix.lower() in LOSSY for path in named.values())
             for source, named in self.files.items()
@@ -101,9 +111,11 @@ def passed_over_in(folders: Mapping[str, Path]) -> Iterator[str]:
             yield f"{source}: passed over, as they are no images that can be read: {others}"
 
 
-def _rgb(path: Path) -> np.ndarray:
-    """An 8-bit RGB picture. Raises DataError for pixels of another kind."""
-    pixels = read_pixels(path)
+def _rgb(path: Path, notes: Counter[str]) -> np.ndarray:
+    """An 8-bit RGB picture; ``notes`` counts what reading changed. Raises DataError for pixels of another kind."""
+    picture = read_picture(path)
+    notes.update(picture.metadata.notes)
+    pixels = picture.pixels
     if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
         raise DataError(
             f"{show(path)}: has {pixels.shape[2]} channels of {pixels.dtype}; a browser shows gray or RGB of 8 bits, convert it"

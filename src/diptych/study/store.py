@@ -8,11 +8,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,32 +19,7 @@ from diptych.messages import show
 from diptych.study.database import Sqlite, database_of, reason, storage_errors
 from diptych.study.migrations import migrate
 from diptych.study.protocol import Trial
-
-ABANDONED = 3600  # seconds after which a participant who stopped no longer counts when methods are assigned
-
-
-class Refused(Exception):
-    """An answer or a participation that the rules of the study do not allow."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a participant answered to a trial.
-
-    ``shown_ms`` are the measured times that each picture was on screen, ``frame_ms`` is the time between frames of that screen.
-    ``response_ms`` counts from the moment the answer was possible. ``interrupted`` says that the page was hidden meanwhile,
-    ``views`` how often the trial was begun. ``key`` is random and the same whenever the same answer is sent again.
-    """
-
-    trial: int
-    answer: str
-    key: str
-    shown_ms: tuple[float, ...]
-    frame_ms: float
-    response_ms: float
-    interrupted: bool = False
-    views: int = 1
-    received: float = 0.0
+from diptych.study.statements import Answer, Standing, append, insert, plan, standing
 
 
 @dataclass(frozen=True)
@@ -87,50 +60,20 @@ class Store:
         """Close the database."""
         self.database.close()
 
-    def least_used(self, methods: Sequence[str], *, simulated: bool = False) -> list[str]:
-        """The methods with the fewest participants, among those who finished or were active in the last hour."""
-        with self.database.reading() as run:
-            rows = run(
-                "SELECT p.method, p.planned, count(a.trial) AS given, p.joined, max(a.received) AS last FROM participants p "
-                "LEFT JOIN answers a ON a.participant = p.number WHERE p.simulated = ? AND p.again = 0 GROUP BY p.number",
-                (int(simulated),),
-            )
-        recent = time.time() - ABANDONED
-        counts = dict.fromkeys(methods, 0)
-        for row in rows:
-            active = max(row["joined"], row["last"] or 0) > recent
-            if row["method"] in counts and (row["given"] == row["planned"] or active):
-                counts[row["method"]] += 1
-        return [method for method in methods if counts[method] == min(counts.values())]
-
-    def join(
-        self,
-        id: str,
-        method: str,
-        trials: Sequence[Trial],
-        language: str,
-        consent: str,
-        *,
-        code: str | None,
-        simulated: bool,
-        again: bool = False,
-    ) -> None:
-        """Add a participant; ``again`` says that this browser took part before. Raises Refused when the code was used before."""
-        plan = json.dumps([trial.to_json() for trial in trials])
+    def join(self, id: str, method: str, trials: Sequence[Trial], language: str, consent: str, **more: Any) -> None:
+        """Add a participant, as ``statements.insert`` does. When this returns they are on the disk."""
         with self.database.writing() as run:
-            used = code and run("SELECT 1 AS used FROM erased WHERE code = ?", (code,))
-            if used or not run(
-                "INSERT INTO participants (id, method, trials, language, consent, code, simulated, joined, planned, again) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING number",
-                (id, method, plan, language, consent, code, int(simulated), time.time(), len(trials), int(again)),
-            ):
-                raise Refused("this code was used before")
+            insert(run, id, method, trials, language, consent, **more)
 
-    def id_of_code(self, code: str) -> str | None:
-        """The id of the participant who joined with this code."""
+    def add(self, participant: Participant, answer: Answer) -> None:
+        """Append an answer, as ``statements.append`` does. When this returns it is on the disk."""
+        with self.database.writing() as run:
+            append(run, participant.number, answer)
+
+    def standing(self, id: str) -> Standing | None:
+        """Where a participant stands, or None. This is what a server asks with every request."""
         with self.database.reading() as run:
-            rows = run("SELECT id FROM participants WHERE code = ?", (code,))
-        return str(rows[0]["id"]) if rows else None
+            return standing(run, id)
 
     def participant(self, id: str) -> Participant | None:
         """One participant with their answers, or None."""
@@ -142,7 +85,7 @@ class Store:
         return self._read("", ())
 
     def _read(self, where: str, values: tuple[str, ...]) -> list[Participant]:
-        with self.database.reading() as run:
+        with closing(database_of(self.folder)) as source, source.reading() as run:  # so that nobody waits for it
             people = run(f"SELECT * FROM participants {where} ORDER BY number", values)  # noqa: S608
             answers = run(
                 f"SELECT * FROM answers WHERE participant IN (SELECT number FROM participants {where}) "  # noqa: S608
@@ -153,38 +96,6 @@ class Store:
         for row in answers:
             given[row["participant"]].append(_answer(row))
         return [_participant(row, given[row["number"]]) for row in people]
-
-    def add(self, participant: Participant, answer: Answer) -> None:
-        """Append an answer. When this returns it is on the disk. The same answer sent again changes nothing.
-
-        Raises Refused for a trial that was answered otherwise or is not the participant's next.
-        """
-        with self.database.writing() as run:
-            before = run(
-                "SELECT key, answer FROM answers WHERE participant = ? AND trial = ?", (participant.number, answer.trial)
-            )
-            if before:
-                if (before[0]["key"], before[0]["answer"]) == (answer.key, answer.answer):
-                    return
-                raise Refused("this trial was answered before")
-            given = run("SELECT count(*) AS given FROM answers WHERE participant = ?", (participant.number,))[0]["given"]
-            if answer.trial != given:
-                raise Refused("this trial is not the next")
-            run(
-                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    participant.number,
-                    answer.trial,
-                    answer.answer,
-                    answer.key,
-                    json.dumps(answer.shown_ms),
-                    answer.frame_ms,
-                    answer.response_ms,
-                    int(answer.interrupted),
-                    answer.views,
-                    time.time(),
-                ),
-            )
 
     def erase(self, id: str) -> None:
         """Delete a participant and every answer of theirs. Raises DataError when there is none of this id."""
@@ -243,9 +154,4 @@ def _answer(row: Mapping[str, Any]) -> Answer:
 def _participant(row: Mapping[str, Any], answers: Sequence[Answer]) -> Participant:
     values = {name: row[name] for name in ("number", "id", "method", "language", "consent", "joined")}
     simulated, again = bool(row["simulated"]), bool(row["again"])
-    return Participant(**values, simulated=simulated, again=again, trials=_plan(row["trials"]), answers=tuple(answers))
-
-
-@lru_cache(maxsize=500)  # it is read with every request of a participant, and never changes
-def _plan(text: str) -> tuple[Trial, ...]:
-    return tuple(Trial.from_json(trial) for trial in json.loads(text))
+    return Participant(**values, simulated=simulated, again=again, trials=plan(row["trials"]), answers=tuple(answers))

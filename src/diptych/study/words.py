@@ -25,10 +25,11 @@ def instructions(protocol: Protocol, words: dict[str, str]) -> list[str]:
     time = words["second" if seconds == "1" else "seconds"].format(n=seconds.replace(".", words["point"]))
     practice = words["practice_compare" if protocol.kind == "compare" else "practice"].format(n=protocol.practice)
     trials = words["trials"].format(n=protocol.trials + protocol.catch)
+    above = words["with_input" if protocol.kind == "compare" else f"with_input_{protocol.kind}"]
     length = [*([practice] if protocol.practice else []), trials, words["once"]]
     return [
         words[protocol.kind].format(time=time),
-        *([words["with_input"]] if protocol.inputs else []),
+        *([above] if protocol.inputs else []),
         " ".join(length),
         words["look"],
     ]
