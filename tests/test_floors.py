@@ -37,6 +37,7 @@ FLOORS = {
     },
     "rooms": {"methods", "data", "metrics"},
     "contracts": {
+        "locks",
         "loss_networks",
         "recipe",
         "recipe_files",

@@ -18,17 +18,17 @@ import json
 import logging
 import os
 import re
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from diptych.data.census import Census
 from diptych.data.fingerprints import Prints, read_prints, write_prints
 from diptych.data.listing import refuse_out_in_data
-from diptych.errors import ConfigError, DataError, DiptychError, LockedError, SnapshotError, StorageError
-from diptych.files import UNSUPPORTED, read_bounded, remove_remains, sha256_of, sync, write_atomic
+from diptych.errors import ConfigError, DataError, DiptychError, SnapshotError, StorageError
+from diptych.files import read_bounded, remove_remains, sha256_of, sync, write_atomic
+from diptych.locks import take_lock
 from diptych.messages import show
 from diptych.recipe import Recipe, first_difference
 from diptych.recipe_files import read_values
@@ -44,7 +44,6 @@ STATE_FORMAT = 1
 WRITTEN = (CENSUS, PRINTS, "stats.jsonl", "snapshot.safetensors", "snapshot-best.safetensors", "report.html", "evaluation.json")
 KEPT_STATES = 2
 MOST_BYTES = 2**31  # of a census; one of a million images has a tenth of it
-FAR = 1 << 30  # a position in the lock file that lies beyond everything written there
 
 
 class Run:
@@ -74,7 +73,7 @@ class Run:
         except OSError as error:
             raise StorageError(f"{folder}: cannot be made or written ({error.strerror}); choose another --out") from error
         with lock:
-            _lock(lock, folder)
+            take_lock(lock, folder)
             run = cls(folder)
             run._lock_id = os.fstat(lock.fileno()).st_ino
             new = not (folder / RECIPE).exists()
@@ -296,54 +295,3 @@ def read_census(folder: Path) -> Census:
         raise DataError(f"{show(path)}: {error}") from error
     except OSError as error:
         raise DataError(f"{show(path)}: cannot be read ({error.strerror}); remove it and run the same command again") from error
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether another process, or another part of this one, writes a run; False where the file system has no locks."""
-    path = folder / ".lock"
-    if not path.exists():
-        return False
-    try:
-        with open(path, "r+") as lock:
-            _lock(lock, folder, note=False)
-    except LockedError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _lock(lock: IO[str], folder: Path, note: bool = True) -> None:
-    """Lock a file until it is closed. The operating system releases the lock of a process that was killed.
-
-    The file says who holds it, unless ``note`` is False.
-    Warns on file systems without locks. Raises LockedError when another process holds the lock.
-    """
-    try:
-        if os.name == "nt":
-            import msvcrt
-
-            os.lseek(lock.fileno(), FAR, os.SEEK_SET)  # every process locks the same byte, away from the note that others read
-            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            import fcntl
-
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if note:
-                os.register_at_fork(after_in_child=lock.close)  # or worker processes would keep the lock of a killed training
-    except OSError as error:
-        if error.errno in UNSUPPORTED and not note:
-            return
-        if error.errno in UNSUPPORTED:
-            log.warning("%s: its file system has no locks (%s); let no other process train into it", folder, error.strerror)
-            return
-        lock.seek(0)
-        raise LockedError(
-            f"{folder}: another process writes this run ({lock.read().strip() or 'unknown'}); "
-            "wait for it, or choose another --out"
-        ) from error
-    if not note:
-        return
-    with suppress(OSError):  # on a full disk the lock holds without the note
-        os.ftruncate(lock.fileno(), 0)
-        os.write(lock.fileno(), f"pid {os.getpid()} on {socket.gethostname()}".encode())

@@ -1,5 +1,6 @@
 """What is exported computes what the network computes, at any size and for every generator, or is not written."""
 
+import copy
 import hashlib
 import io
 import itertools
@@ -20,7 +21,17 @@ from diptych.inference.export import example, export
 from diptych.inference.graph import FLOATS, INPUT, onnx_graph, with_floats
 from diptych.inference.scripted import FACTS, torchscript
 from diptych.inference.translator import Translator
-from diptych.nets import ActivatedUNet, BridgeChain, GlobalGenerator, LocalEnhancer, ResNet, VitModnet, generator, initialise
+from diptych.nets import (
+    ActivatedUNet,
+    BridgeChain,
+    GlobalGenerator,
+    LocalEnhancer,
+    ResNet,
+    UNet,
+    VitModnet,
+    generator,
+    initialise,
+)
 from diptych.nets.bridge import BridgeSampler
 from diptych.nets.colorizer import Colorizer
 from diptych.nets.latent import LatentUNet
@@ -192,10 +203,35 @@ def test_a_file_says_what_it_is_and_agrees_with_the_translator(to, tmp_path):
 
 def test_what_differs_from_the_network_is_not_written(tmp_path, monkeypatch):
     path, out = saved(tmp_path), tmp_path / "net.onnx"
-    monkeypatch.setattr(module, "TOLERANCE", -1.0)
+    right = module._onnx
+
+    def slightly_wrong(*args):
+        data, run = right(*args)
+        return data, lambda pixels: run(pixels) + 2e-4
+
+    monkeypatch.setattr(module, "_onnx", slightly_wrong)
     with pytest.raises(SnapshotError, match=r"exported to onnx it differs by .* at 65 x 67 pixels, more than .*; nothing was"):
         export(path, out, "onnx")
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("error", "fits"), [(0.0, True), (1e-3, False)])
+def test_a_network_that_amplifies_rounding_is_held_to_its_own_accuracy(error, fits, tmp_path, monkeypatch):
+    torch.manual_seed(3)
+    net = UNet(3, 3, width=4, num_downs=4).eval()
+    for parameter in net.parameters():
+        parameter.data *= 3
+    floats = Domain(dtype="float32", low=-1.0, high=1.0)
+    Snapshot({"a2b": net}, floats, floats).save(tmp_path / "s.safetensors")
+    exact = copy.deepcopy(net).double().requires_grad_(False)
+    monkeypatch.setattr(module, "_onnx", lambda *_: (b"", lambda x: exact(x.double()) + error))
+    x = module.example(floats, 1, 65, 67)
+    assert 1e-4 < (net(x).detach() - exact(x.double())).abs().max() < 5e-4  # beyond the tolerance, without any fault of an export
+    if fits:
+        assert export(tmp_path / "s.safetensors", tmp_path / "s.onnx", "onnx").difference > 1e-4
+    else:
+        with pytest.raises(SnapshotError, match=r"exported to onnx it differs by 0\.001"):
+            export(tmp_path / "s.safetensors", tmp_path / "s.onnx", "onnx")
 
 
 def test_a_place_that_cannot_be_written_is_named_and_left_as_it_was(tmp_path):

@@ -25,6 +25,7 @@ def main() -> int:
     p.add_argument("--out", type=Path, default=Path("runs/torture"))
     args = p.parse_args()
     names = [name for name in args.only.split(",") if name] or list(PARTS)
+    names = [each for name in names for each in (PARTS if name == "L6" else [name]) if name != "L6" or each.startswith("L6-")]
     if unknown := [name for name in names if name not in PARTS]:
         p.error(f"there is no part {unknown[0]}; parts are {', '.join(PARTS)}")
     args.out.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -35,5 +36,7 @@ PARTS = {
     "R20": Part("an exported program computes what the network does, at any size", export.exported, 50),
     "E6": Part("an edited snapshot, state, recipe, census or statistics ends in one line", edits.edited, 2000),
     "P1": Part("whatever is written, a parser gives a value that keeps its promise, or one line", properties.held, 90),
-    "L6": Part("a hostile file ends in one line, whichever reader it meets (a million inputs by atheris)", fuzz.fuzzed, 70),
+} | {
+    f"L6-{target}": Part(f"a hostile {target} ends in one line (100,000 by atheris)", partial(fuzz.fuzzed, target=target), 7)
+    for target in fuzz.TARGETS
 }

@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -158,6 +159,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="I/N",
         help="translate share I of N of the images, as job I of an array of N; under torchrun each process takes its own share",
     )
+    p.add_argument(
+        "--untrusted",
+        action="store_true",
+        help="decode each image in a process of its own, without network and files and within 2 GB and 30 s, as strangers' "
+        "images may attack a decoder; results then carry no EXIF (on Linux)",
+    )
     p.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
     add_map_options(p)
     add_film_options(p)
@@ -211,6 +218,13 @@ def _made_by(args: argparse.Namespace, path: Path, translator: Translator, gener
 def main(argv: Sequence[str]) -> int:
     """Translate every image; return 1 when some could not be translated."""
     args = parser().parse_args(argv)
+    from diptych.data.untrusted import untrusted_files
+
+    with untrusted_files() if args.untrusted else nullcontext():
+        return _translate(args)
+
+
+def _translate(args: argparse.Namespace) -> int:
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.cli.snapshots import chosen_snapshot
     from diptych.data.archives import is_folder

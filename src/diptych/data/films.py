@@ -18,6 +18,7 @@ from jaxtyping import Shaped
 
 from diptych.data.declared_sizes import declared_size
 from diptych.data.pillow_images import MAX_PIXELS
+from diptych.data.untrusted import refuse_untrusted
 from diptych.errors import DataError
 from diptych.extras import extra
 from diptych.messages import show
@@ -103,6 +104,10 @@ def is_film(path: str | Path) -> bool:
 def opened(path: Path) -> Iterator[Any]:
     """A film open for reading, by the readers in CONTAINERS alone. Raises DataError for what none of them can read."""
     av = av_of()
+    try:
+        refuse_untrusted()
+    except DataError as error:
+        raise DataError(f"{show(path)}: {error}") from error
     _refuse_playlists(path)
     limits = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
     try:

@@ -20,11 +20,12 @@ import numpy as np
 from PIL import Image
 
 from diptych.data.archives import read_member, split_archive
-from diptych.data.decoders import decode, first_line, native, refuse_foreign
+from diptych.data.decoders import first_line, native, refuse_foreign
 from diptych.data.encoders import HOLDS, encode, holds, output_suffix
 from diptych.data.hub import read_row, split_hub
 from diptych.data.metadata import Metadata, Picture
 from diptych.data.pillow_images import FORMATS, TooLargeError
+from diptych.data.untrusted import decode, refuse_untrusted
 from diptych.data.volumes import is_volume, read_slice, volume_of
 from diptych.errors import DataError, StorageError
 from diptych.files import write_atomic
@@ -121,6 +122,7 @@ def one_large_at_a_time(path: Path) -> Iterator[None]:
 def _is_large(path: Path) -> bool:
     """Tell by its header whether an image has many pixels; where Pillow doesn't know the format, by the size of the file."""
     try:
+        refuse_untrusted()
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             return image.width * image.height > LARGE
     except Exception:  # whatever is wrong with it is told where it is read

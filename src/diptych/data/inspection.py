@@ -38,6 +38,7 @@ from diptych.data.registration import (
 )
 from diptych.data.sides import side_traits
 from diptych.data.splits import Ref, Split, take_half
+from diptych.data.untrusted import refuse_untrusted
 from diptych.errors import DataError
 from diptych.messages import show
 from diptych.reading import Reading
@@ -304,6 +305,7 @@ def compare(a: Drawn, b: Drawn) -> tuple[PairFacts, Tensor | None] | None:
 def _mode(path: Path) -> str:
     """Return Pillow's mode of a file that was read; empty where Pillow does not know the format."""
     try:
+        refuse_untrusted()
         with Image.open(io.BytesIO(read_bytes(path)), formats=FORMATS) as image:
             return image.mode
     except Exception:  # the pixels were read, so whatever Pillow says of the header is no finding

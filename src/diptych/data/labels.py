@@ -22,7 +22,9 @@ from PIL import Image
 
 from diptych.data.formats import one_large_at_a_time, output_suffix, read_bytes, write_pixels, write_whole
 from diptych.data.metadata import Metadata
+from diptych.data.pillow_images import FORMATS
 from diptych.data.splits import Ref, Split
+from diptych.data.untrusted import refuse_untrusted
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
 from diptych.palette import MAX_COLOURS, Palette
@@ -208,7 +210,8 @@ def _joined(first: dict[int, int] | None, other: dict[int, int] | None) -> dict[
 def palette_of(path: Path) -> dict[int, int] | None:
     """The indices that a palette image uses, with their packed colours; None for other files."""
     try:
-        with Image.open(io.BytesIO(read_bytes(path))) as image:
+        refuse_untrusted()
+        with Image.open(io.BytesIO(read_bytes(path)), formats=FORMATS) as image:
             if image.mode != "P" or image.has_transparency_data:
                 return None
             table = np.array(image.getpalette("RGB"), np.uint32).reshape(-1, 3)

@@ -17,6 +17,7 @@ from diptych.data.formats import read_picture
 from diptych.data.metadata import Metadata
 from diptych.data.pillow_images import MAX_PIXELS, UPRIGHT, TooLargeError
 from diptych.data.tiff_windows import TiffWindows
+from diptych.data.untrusted import refuse_untrusted
 from diptych.data.windows import ADVICE, Windows, rows_of
 from diptych.errors import DataError, MissingExtraError
 from diptych.extras import extra
@@ -40,6 +41,7 @@ def open_windows(path: Path, reading: Reading, memory: int) -> Windows:
     Raises DataError, in one line that begins with the path, for an image that cannot be read so.
     """
     try:
+        refuse_untrusted()
         if path.suffix.lower() in SLIDES:
             return _Slide(path, reading)
         if path.suffix.lower() == ".zarr":
@@ -67,6 +69,7 @@ def is_large(path: Path) -> bool:
         if not path.is_file() or path.stat().st_size < LARGE_FILE:
             return False
         if path.suffix.lower() in (".tif", ".tiff"):
+            refuse_untrusted()
             with tifffile.TiffFile(path) as file:
                 page = file.pages.first
                 return bool(page.imagelength * page.imagewidth > MAX_PIXELS)

@@ -13,13 +13,13 @@ from PIL import Image
 
 from diptych.choices import Axis
 from diptych.data.archives import split_archive
-from diptych.data.decoders import decode
 from diptych.data.dicom import encode_dicom
 from diptych.data.encoders import holds, write_page
 from diptych.data.formats import read_bytes, read_picture, write_whole
 from diptych.data.metadata import Metadata, Picture
 from diptych.data.pillow_images import to_pillow
 from diptych.data.tiffs import MASK, REDUCED
+from diptych.data.untrusted import decode, refuse_untrusted
 from diptych.data.volumes import is_volume, joined, slices_of, volume_bytes
 from diptych.errors import DataError
 from diptych.messages import show
@@ -30,7 +30,11 @@ STACKED = (".tif", ".tiff")
 
 
 def count_frames(path: Path) -> int:
-    """Count the frames, pages or slices of a file; 1 where it cannot be read, as reading it says why."""
+    """Count the frames, pages or slices of a file; 1 where it cannot be read, as reading it says why.
+
+    Raises DataError among strangers' files.
+    """
+    refuse_untrusted()
     try:
         if is_volume(path):
             return len(slices_of(path))
@@ -48,6 +52,7 @@ def count_frames(path: Path) -> int:
 
 def _opened(path: Path) -> Path | io.BytesIO:
     """A file as libraries open it; one in an archive as its bytes."""
+    refuse_untrusted()
     return io.BytesIO(read_bytes(path)) if split_archive(path) else path
 
 
@@ -115,7 +120,7 @@ def _pages(frames: Sequence[np.ndarray], metadata: Metadata, alpha: bool) -> byt
 
 def _animation(kind: str, frames: list[Image.Image], source: Path) -> bytes:
     durations, loop = [], 0
-    with Image.open(_opened(source)) as image:
+    with Image.open(_opened(source), formats=("GIF", "WEBP", "PNG")) as image:
         loop = int(image.info.get("loop", 1 if kind == "GIF" else 0))
         for frame in range(getattr(image, "n_frames", 1)):
             image.seek(frame)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from diptych.data.metadata import Metadata, Picture
+from diptych.data.untrusted import refuse_untrusted
 from diptych.errors import DataError, MissingExtraError
 from diptych.extras import extra
 
@@ -82,6 +83,7 @@ def _nibabel() -> Any:
 
 
 def _opened(volume: Path) -> Any:
+    refuse_untrusted()
     nibabel = _nibabel()
     try:
         image = nibabel.load(volume)

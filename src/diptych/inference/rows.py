@@ -13,10 +13,10 @@ from typing import Any, final
 import numpy as np
 
 from diptych.data.carrying import carried
-from diptych.data.decoders import decode
 from diptych.data.formats import refuse_foreign
 from diptych.data.kinds import fit
 from diptych.data.labels import suffix_for, write_as
+from diptych.data.untrusted import decode
 from diptych.errors import DataError
 from diptych.inference.translator import Translator
 from diptych.messages import show

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from diptych.errors import ConfigError, DiptychError
+from diptych.locks import is_locked
 from diptych.recipe_files import method_named, read_values
 from diptych.recorded import Recorded
-from diptych.run import CENSUS, Run, is_locked, read_census
+from diptych.run import CENSUS, Run, read_census
 from diptych.training.job import Schedule
 from diptych.trees import read_header
 
