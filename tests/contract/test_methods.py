@@ -38,6 +38,7 @@ COMBINATIONS = {  # besides one change at a time
         {"pixel_loss": PixelLoss("bce", 8.0), "lambda_l1": 1.0},
         {"norm": "instance_affine", "dropout": False, "gan": "wgan", "lambda_r1": 0.5},
     ],
+    "pix2pixhd": [{"instances": True, "num_features": 2, "enhancers": 1}],
     "cyclegan": [{"lambda_gan": 0.0, "lambda_identity": 0.0}, {"lambda_cycle_a": 0.0, "lambda_cycle_b": 0.0}],
 }
 

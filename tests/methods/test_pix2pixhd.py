@@ -109,3 +109,34 @@ def test_settings_that_contradict_each_other_are_refused(settings, message):
 def test_labels_of_many_channels_are_translated_to_images():
     method = Pix2PixHDConfig(**small("pix2pixhd", num_downs=2)).build(Domain(36), Domain(3), SIZE)
     assert method.G_ab(torch.rand(1, 36, SIZE, SIZE)).shape == (1, 3, SIZE, SIZE)
+
+
+def test_each_object_gets_the_mean_of_what_the_encoder_finds_in_it():
+    method = trainee(instances=True, num_features=2).method
+    a, b, *_ = batch = batch_of(0)
+    a[:] = -1.0
+    a[:, 0, :, :16], a[:, 1, :, 16:] = 1.0, 1.0  # two halves
+    seen, judged = [], []
+    method.G_ab.G.register_forward_pre_hook(lambda net, inputs: seen.append(inputs[0]))
+    method.D_b.register_forward_pre_hook(lambda net, inputs: judged.append(inputs[0]))
+    phases = dict(method.losses(batch))
+    found = method.E(b)
+    looks = torch.stack([found[..., :16].mean((2, 3)), found[..., 16:].mean((2, 3))])[:, 0]
+    outline = torch.full((1, 1, SIZE, SIZE), -1.0, dtype=torch.float64)
+    outline[..., 15:17] = 1.0
+    torch.testing.assert_close(seen[0][:, :4], torch.cat([a, outline], 1))
+    torch.testing.assert_close(seen[0][0, 4:, 0, [0, -1]], looks.T)
+    assert all(x.shape[1] == 3 + 1 + 3 for x in judged)  # labels, outline, image, and no looks
+    sum(phases["G"].values()).backward()
+    assert any(p.grad.abs().sum() > 0 for p in method.E.parameters())
+    assert method.G_ab.seen.tolist() == [1]  # a is no label map here, so that all regions are of one label
+    torch.testing.assert_close(method.G_ab.looks[0, 0], looks[0])  # of the first of two as large
+
+
+def test_features_need_instances_and_an_encoder():
+    with pytest.raises(
+        ConfigError, match=r"num_features are averaged over instances; set method\.instances true, or num_features 0"
+    ):
+        Pix2PixHDConfig(num_features=3)
+    with pytest.raises(ConfigError, match=r"method\.global_snapshot holds no encoder, which method\.num_features need"):
+        Pix2PixHDConfig(num_features=3, instances=True, enhancers=1, global_snapshot="x")

@@ -89,6 +89,13 @@ def parser() -> argparse.ArgumentParser:
         help="the number of steps of a generator that has them (unsb): more steps change more (default: as many as it has times)",
     )
     p.add_argument(
+        "--style",
+        type=int,
+        metavar="N",
+        help="which look objects get, from 0 (the commonest of each label) to 9, where the generator has several (pix2pixhd with "
+        "num_features) (default: 0)",
+    )
+    p.add_argument(
         "--norm-from",
         type=Path,
         metavar="IMAGE",
@@ -209,7 +216,7 @@ def _made_by(args: argparse.Namespace, path: Path, translator: Translator, gener
     found |= {"norm_from_sha256": None if args.norm_from is None else sha256_of(args.norm_from)}
     if translator.depends_on_batch:
         found |= {"mode": "paper", "dropout": args.dropout, "seed": args.seed}
-    usual = {"strength": 1.0, "steps": getattr(generator, "steps", None)}
+    usual = {"strength": 1.0, "steps": getattr(generator, "steps", None), "style": 0}
     for name in getattr(generator, "adjustable", ()):
         found[name] = usual[name] if getattr(args, name) is None else getattr(args, name)
     return found | ({"seed": args.seed} if translator.draws_noise else {})
@@ -247,7 +254,7 @@ def _translate(args: argparse.Namespace) -> int:
     path = chosen_snapshot(args.snapshot, "translate", args.inputs, f" --out {args.out}")
     memory = args.memory or default_memory(pick_device(args.device))
     how = {"device": args.device, "mode": args.mode, "seed": args.seed, "dropout": args.dropout, "memory": memory}
-    how |= {"strength": args.strength, "steps": args.steps}
+    how |= {"strength": args.strength, "steps": args.steps, "style": args.style}
     snapshot = Snapshot.load(path)
     make = partial(Translator, snapshot, args.direction, **how)
     plain = make()

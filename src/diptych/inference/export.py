@@ -70,6 +70,8 @@ def export(
     net = adjusted(loaded.generators[direction], strength=strength).eval()
     if getattr(net, "draws_noise", False) or any(isinstance(module, Noise) for module in net.modules()):
         raise ConfigError(f"{snapshot}: its generator draws noise between its steps, which no file can; translate with diptych")
+    if does := getattr(net, "unportable", ""):
+        raise ConfigError(f"{snapshot}: its generator {does}, which no file can; translate with diptych")
     facts = {"direction": direction, "source": str(source), "target": str(target), "mode": "eval"}
     facts |= {"snapshot_sha256": sha256_of(Path(snapshot)), "diptych": version("diptych")}
     for name, domain in (("source_classes", source), ("classes", target)):  # the value of each class, in the order of channels

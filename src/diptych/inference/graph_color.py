@@ -15,12 +15,12 @@ TO_RGB = [
 ]
 
 
-def lightness(add: Nodes, x: str, channels: int) -> str:
+def lightness(add: Nodes, x: str, *, gray: bool) -> str:
     """L / 50 - 1 of gray or RGB images in [-1, 1]."""
     y = _affine(add, x, 0.5, 0.5)
     curved = _power(add, _affine(add, y, 1 / 1.055, 0.055 / 1.055), 2.4)
     linear = _above(add, y, 0.04045, curved, _affine(add, y, 1 / 12.92))
-    weights = LUMINANCE if channels == 3 else [sum(LUMINANCE)]
+    weights = [sum(LUMINANCE)] if gray else LUMINANCE
     luminance = add("Conv", linear, add.constant(np.reshape(weights, (1, -1, 1, 1)), np.float32))
     least = add("Max", luminance, add.constant(0.008856, np.float32))
     root = _above(add, luminance, 0.008856, _power(add, least, 1 / 3), _affine(add, luminance, 7.787, 4 / 29))

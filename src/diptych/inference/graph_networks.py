@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from onnx import TensorProto
 from torch import nn
@@ -62,7 +64,7 @@ def _activated_unet(add: Nodes, net: ActivatedUNet, x: str) -> str:
 def _enhancer(add: Nodes, net: LocalEnhancer, x: str) -> str:
     pyramid = [x]
     for _ in net.enhancers:  # diptych.nets.pix2pixhd.halved
-        shape = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
+        shape: dict[str, Any] = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}
         pyramid.append(add("AveragePool", pyramid[-1], count_include_pad=0, **shape))
     coarse = net.coarse
     features = chain(add, (coarse.stem, coarse.down, coarse.blocks, coarse.up), pyramid.pop())
@@ -73,7 +75,7 @@ def _enhancer(add: Nodes, net: LocalEnhancer, x: str) -> str:
 
 
 def _colorizer(add: Nodes, net: Colorizer, x: str) -> str:
-    of_x = lightness(add, x, net.spec["in_channels"])
+    of_x = lightness(add, x, gray=net.spec["in_channels"] == 1)
     return rgb(add, of_x, _unet(add, net.unet, of_x))
 
 

@@ -69,15 +69,16 @@ class Translator:
         memory: int | None = None,
         strength: float | None = None,
         steps: int | None = None,
+        style: int | None = None,
         norms: NormStatistics | None = None,
     ) -> None:
         self._make = partial(
             Translator, snapshot, direction, device=device, precision=precision, mode=mode, seed=seed, backend=backend
         )
         self._make = partial(self._make, replay=replay, compiled=compiled, dropout=dropout, memory=memory)
-        self._make = partial(self._make, strength=strength, steps=steps)
+        self._make = partial(self._make, strength=strength, steps=steps, style=style)
         self.source, self.target = snapshot.domains(direction)
-        self.net = adjusted(snapshot.generators[direction], strength=strength, steps=steps, seed=seed)
+        self.net = adjusted(snapshot.generators[direction], strength=strength, steps=steps, style=style, seed=seed)
         self.size, self.mode = snapshot.size, mode or snapshot.mode
         self.backend, self.precision, self.device = backend, precision, pick_device(device)
         self.memory, self._one_by_stages = memory, threading.Lock()
@@ -116,6 +117,7 @@ class Translator:
         memory: int | None = None,
         strength: float | None = None,
         steps: int | None = None,
+        style: int | None = None,
         norms: NormStatistics | None = None,
     ) -> Translator:
         """Load a snapshot file.
@@ -127,13 +129,13 @@ class Translator:
         a minute. ``dropout`` is drawn for the whole ``image`` as published, or by ``position`` (see diptych.inference.dropout).
         ``memory`` are the bytes that the process may hold on the device; an image that needs more is translated by stages, which
         gives the same result (see `by_stages`). By default every image is translated whole.
-        ``strength``, from 0 (nothing changes) to 1, and ``steps`` are for generators that have them (see diptych.nets.adjust).
+        ``strength``, from 0 (nothing changes) to 1, ``steps`` and ``style`` are for generators that have them (see nets.adjust).
         ``norms`` are statistics that `measure_norms` found in other images, in the place of those of each image at hand.
         Raises SnapshotError for a bad file, ConfigError for a direction that it does not translate or a device that is not there.
         """
         how: dict[str, Any] = {"device": device, "precision": precision, "mode": mode, "seed": seed, "dropout": dropout}
         how |= {"backend": backend, "replay": replay, "compiled": compiled, "memory": memory}
-        how |= {"strength": strength, "steps": steps, "norms": norms}
+        how |= {"strength": strength, "steps": steps, "style": style, "norms": norms}
         return cls(Snapshot.load(snapshot), direction, **how)
 
     @property

@@ -10,9 +10,16 @@ generator, or with ``enhancers`` the coarse-to-fine one. As published the global
 run with enhancers takes its weights (``global_snapshot``) and lets the enhancers learn alone for the share ``fix_global`` of the
 training, then all together (section 3.1).
 
-Deliberate differences from the authors' code: the perceptual term is a loss that every method may have, so that a recipe adds it
-as ``extra`` with VGG16 (theirs is VGG19); D is updated before G from one pass of G, as in pix2pix; label maps become one channel
-for each label, and instance maps become edges, where the data are read.
+With ``instances`` the networks see the outlines of objects beside the labels (section 3.3), and with ``num_features`` (3 as
+published) G is given features of each object besides, which an encoder E finds in b and averages over the object (section 3.4).
+A translation takes them from clusters of what E found: `diptych translate --style`.
+
+Deliberate differences from the authors' code: an instance is a connected region of one label, where theirs come from an instance
+map, so that objects of one label that touch are one; an outline is 1 among -1, as labels are; looks are kept while training goes
+on and clustered when they are asked for, where theirs are found by a program of its own; one style is given to all instances of
+a label, where theirs draws one for each; the perceptual term is a loss that every method may have, so that a recipe adds it as
+``extra`` with VGG16 (theirs is VGG19); D is updated before G from one pass of G, as in pix2pix; label maps become one channel for
+each label where the data are read.
 """
 
 from __future__ import annotations
@@ -20,15 +27,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.losses import L1, Gan, PixelLoss, feature_matching, generator_loss
 from diptych.methods.base import Batch, Method, Terms, check_critic, discriminator_terms, frozen
-from diptych.nets import GlobalGenerator, Init, LocalEnhancer, MultiscaleDiscriminator, Norm, initialise
+from diptych.nets import GlobalGenerator, Init, InstanceGenerator, LocalEnhancer, MultiscaleDiscriminator, Norm, initialise
+from diptych.nets.instances import means_of_regions, regions, spread
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 from diptych.settings import Count, Fraction, Positive, Size, Weight, Whole, check_settings
@@ -40,8 +48,9 @@ class Pix2PixHDConfig:
     """Settings of pix2pixHD; the defaults are those of the global generator at 1024x512.
 
     ``ngf`` is the width of the global generator; each of ``enhancers`` has half of the one before. ``lambda_l1`` is the weight of
-    ``pixel_loss``, which the paper does without. ``lambda_gp`` has an effect only with ``gan: wgan``, ``global_snapshot`` (a
-    snapshot of a run without enhancers, direction a2b) and ``fix_global`` only with enhancers.
+    ``pixel_loss``, which the paper does without. ``instances`` are for label maps (data.labels), and ``num_features`` need them;
+    ``nef`` is the width of their encoder. ``lambda_gp`` has an effect only with ``gan: wgan``, ``global_snapshot`` (a snapshot of
+    a run without enhancers, direction a2b) and ``fix_global`` only with enhancers.
     """
 
     name: ClassVar[str] = "pix2pixhd"
@@ -59,6 +68,9 @@ class Pix2PixHDConfig:
     ndf: Count = 64
     num_layers: Count = 3
     num_scales: Count = 2
+    instances: bool = False
+    num_features: Whole = 0
+    nef: Count = 16
     norm: Norm = "instance"
     init: Init = "normal"
     init_gain: Positive = 0.02
@@ -77,49 +89,69 @@ class Pix2PixHDConfig:
             raise ConfigError(
                 "method.global_snapshot and method.fix_global need enhancers above the global part; set method.enhancers"
             )
+        if self.num_features and not self.instances:
+            raise ConfigError("method.num_features are averaged over instances; set method.instances true, or num_features 0")
+        if self.num_features and self.global_snapshot:
+            raise ConfigError(
+                "method.global_snapshot holds no encoder, which method.num_features need; leave it out, and train all together"
+            )
         if self.enhancers and self.ngf % 2**self.enhancers:
             raise ConfigError(f"method.ngf must be halved {self.enhancers} times (method.enhancers), found {self.ngf}")
 
     def build(self, a: Domain, b: Domain, crop_size: Size) -> Pix2PixHD:
         """G_ab from a to b, and D_b judging a beside b at several scales."""
-        shape = {"num_downs": self.num_downs, "num_blocks": self.num_blocks, "norm": self.norm}
+        shape: dict[str, Any] = {"num_downs": self.num_downs, "num_blocks": self.num_blocks, "norm": self.norm}
+        seen = a.channels + self.instances  # what D sees of a; G sees features besides
+        channels = {"in_channels": seen + self.num_features, "out_channels": b.channels}
         if self.enhancers:
-            local = {"num_enhancers": self.enhancers, "num_local_blocks": self.local_blocks}
+            local: dict[str, Any] = {"num_enhancers": self.enhancers, "num_local_blocks": self.local_blocks}
             width = self.ngf // 2**self.enhancers
-            G_ab: nn.Module = LocalEnhancer(a.channels, b.channels, width=width, **local, **shape)  # type: ignore[arg-type]
+            G_ab: Any = LocalEnhancer(width=width, **channels, **local, **shape)
         else:
-            G_ab = GlobalGenerator(a.channels, b.channels, width=self.ngf, **shape)  # type: ignore[arg-type]
+            G_ab = GlobalGenerator(width=self.ngf, **channels, **shape)
+        if self.instances:
+            labels = {"num_features": self.num_features, "num_labels": a.channels if a.classes else 1}
+            G_ab = InstanceGenerator(a.channels, b.channels, inner=G_ab.spec, **labels)
         D_b = MultiscaleDiscriminator(
-            a.channels + b.channels, width=self.ndf, num_layers=self.num_layers, num_scales=self.num_scales, norm=self.norm
+            seen + b.channels, width=self.ndf, num_layers=self.num_layers, num_scales=self.num_scales, norm=self.norm
         )
         config = replace(self, pixel_loss=self.pixel_loss.on(b))
-        method = Pix2PixHD(config, initialise(G_ab, self.init, self.init_gain), initialise(D_b, self.init, self.init_gain))
+        for net in (G_ab, D_b):
+            initialise(net, self.init, self.init_gain)
+        E = None
+        if self.num_features:
+            E = GlobalGenerator(b.channels, self.num_features, width=self.nef, **shape | {"num_blocks": 0})
+            initialise(E, self.init, self.init_gain)
         if self.global_snapshot:
-            load_global(method.G_ab, self.global_snapshot)
-        return method
+            load_global(inside(G_ab), self.global_snapshot)
+        return Pix2PixHD(config, G_ab, D_b, E)
 
 
 @final
 class Pix2PixHD(Method):
-    """G_ab and D_b, which judges at several scales; phases D, then G."""
+    """G_ab, D_b, which judges at several scales, and with ``num_features`` E; phases D, then G with E."""
 
-    def __init__(self, config: Pix2PixHDConfig, G_ab: nn.Module, D_b: nn.Module) -> None:
+    def __init__(self, config: Pix2PixHDConfig, G_ab: nn.Module, D_b: nn.Module, E: nn.Module | None = None) -> None:
         super().__init__()
-        self.config, self.G_ab, self.D_b = config, G_ab, D_b
+        self.config, self.G_ab, self.D_b, self.E = config, G_ab, D_b, E
         self.turns = (config.fix_global,) if config.fix_global else ()
 
     def generators(self) -> dict[str, nn.Module]:
         return {"a2b": self.G_ab}
 
     def phases(self) -> dict[str, list[nn.Module]]:
-        return {"D": [self.D_b], "G": [self.G_ab]}
+        return {"D": [self.D_b], "G": [self.G_ab, self.E] if self.E else [self.G_ab]}
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
         c, real_a, real_b = self.config, batch.a, batch.b
-        fixed = [self.G_ab.coarse] if isinstance(self.G_ab, LocalEnhancer) and self.pace.progress < c.fix_global else []
+        net, seen = inside(self.G_ab), real_a
+        fixed = [net.coarse] if isinstance(net, LocalEnhancer) and self.pace.progress < c.fix_global else []
         with frozen(*fixed):
-            fake_b = self.G_ab(real_a)
-        real, fake = torch.cat([real_a, real_b], 1), torch.cat([real_a, fake_b], 1)
+            if isinstance(self.G_ab, InstanceGenerator):
+                fake_b, seen = self._of_instances(self.G_ab, batch)
+            else:
+                fake_b = self.G_ab(real_a)
+        real, fake = torch.cat([seen, real_b], 1), torch.cat([seen, fake_b], 1)
         yield "D", discriminator_terms(self.D_b, real, fake.detach(), c.gan, c.lambda_gp, c.lambda_r1)
         with frozen(self.D_b):
             terms: Terms = {"gan": c.lambda_gan * generator_loss(self.D_b(fake), c.gan)}
@@ -129,6 +161,21 @@ class Pix2PixHD(Method):
         if c.lambda_l1:
             terms[c.pixel_loss.kind] = c.lambda_l1 * c.pixel_loss(fake_b, real_b)
         yield "G", terms | self.extra(real_a=real_a, real_b=real_b, fake_b=fake_b)
+
+    def _of_instances(self, G_ab: InstanceGenerator, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The translation with the looks that E finds in b, and the labels beside the outlines of their instances."""
+        numbers, looks = regions(batch.a), None
+        if self.E:
+            means = means_of_regions(self.E(batch.b), numbers)
+            G_ab.remember(batch.a, numbers, means)
+            looks = spread(means, numbers)
+        seen = G_ab.beside(batch.a, numbers)
+        return batch.filled(G_ab.translate(seen, looks)), seen
+
+
+def inside(G_ab: nn.Module) -> nn.Module:
+    """The global or coarse-to-fine generator, which may stand in one for instances."""
+    return G_ab.G if isinstance(G_ab, InstanceGenerator) else G_ab
 
 
 def load_global(G_ab: nn.Module, snapshot: str) -> None:
@@ -140,7 +187,8 @@ def load_global(G_ab: nn.Module, snapshot: str) -> None:
     generators = read_tree(Path(snapshot)).get("generators", {})
     found = generators.get("a2b", {})
     wanted = {key: value.shape for key, value in G_ab.coarse.state_dict().items()}
-    weights = {key: value for key, value in found.get("weights", {}).items() if not key.startswith("head.")}
+    named = {key.removeprefix("G."): value for key, value in found.get("weights", {}).items() if key not in ("looks", "seen")}
+    weights = {key: value for key, value in named.items() if not key.startswith("head.")}
     if {key: value.shape for key, value in weights.items()} != wanted:
         spec = found.get("spec", {}).get("net", "no generator a2b")
         raise ConfigError(

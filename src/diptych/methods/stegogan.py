@@ -44,9 +44,9 @@ log = logging.getLogger(__name__)
 class StegoGANConfig:
     """Settings of StegoGAN; the defaults are the published ones.
 
-    ``lambda_mask`` and ``lambda_clean`` are those of the authors' command for Google_mismatch; their others have a ``lambda_mask``
-    from 0.25 on. Their code's own defaults, 0.2 and 3, which none of these commands keeps, let the mask stay on where nothing is
-    to be hidden.
+    ``lambda_mask`` and ``lambda_clean`` are those of the authors' command for Google_mismatch; their other recipes have a
+    ``lambda_mask`` from 0.25 on. Their code's own defaults, 0.2 and 3, which these recipes change, let the mask stay on where
+    nothing is to be hidden.
 
     ``lambda_identity`` is relative to the cycle weights, as in CycleGAN. ``lambda_pair`` is the weight of the pixel loss on known
     pairs, which only ``data.pairs`` has. ``lambda_gp`` has an effect only with ``gan: wgan``.

@@ -18,6 +18,7 @@ from diptych.nets.bridge import BridgeSampler
 from diptych.nets.chain import BridgeChain
 from diptych.nets.colorizer import Colorizer
 from diptych.nets.init import Init, initialise
+from diptych.nets.instances import InstanceGenerator
 from diptych.nets.latent import LatentUNet
 from diptych.nets.patchgan import PatchGAN
 from diptych.nets.pix2pixhd import GlobalGenerator, LocalEnhancer, MultiscaleDiscriminator
@@ -44,6 +45,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "colorizer": Colorizer,
     "pix2pixhd_global": GlobalGenerator,
     "pix2pixhd_local": LocalEnhancer,
+    "pix2pixhd_instances": InstanceGenerator,
     "unet_activated": ActivatedUNet,
 }
 DISCRIMINATORS: dict[str, type[nn.Module]] = {
@@ -83,6 +85,7 @@ __all__ = [
     "GeneratorName",
     "GlobalGenerator",
     "Init",
+    "InstanceGenerator",
     "LocalEnhancer",
     "MultiscaleDiscriminator",
     "Norm",

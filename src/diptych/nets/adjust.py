@@ -1,4 +1,4 @@
-"""Generators that are told how to translate: with which strength, in how many steps.
+"""Generators that are told how to translate: with which strength, in how many steps, in which style.
 
 Such a generator names what it takes in ``adjustable`` and makes, by ``adjusted``, a network that is called with images alone.
 It is rebuilt from its spec as any other, so that whoever applies a snapshot needs no method.
@@ -12,7 +12,11 @@ from torch import nn
 
 from diptych.errors import ConfigError
 
-HOW = {"strength": "a method that has one, such as santa", "steps": "a method that has them, such as unsb"}
+HOW = {
+    "strength": "a method that has one, such as santa",
+    "steps": "a method that has them, such as unsb",
+    "style": "a method that has several, such as pix2pixhd with method.num_features 3",
+}
 
 
 def adjusted(net: nn.Module, **wanted: Any) -> nn.Module:

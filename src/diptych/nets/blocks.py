@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.nets import fused
-from diptych.nets.convolutions import ConvTranspose2d
+from diptych.nets.convolutions import Conv2d, ConvTranspose2d
 from diptych.nets.instance_norm import InstanceNorm
 
 Norm = Literal["batch", "instance", "instance_affine", "none"]
@@ -107,11 +107,11 @@ def same_size(padding: Padding, in_channels: int, out_channels: int, kernel_size
     margin = kernel_size // 2
     match padding:
         case "reflect":
-            return [ReflectionPad2d(margin), nn.Conv2d(in_channels, out_channels, kernel_size, bias=bias)]
+            return [ReflectionPad2d(margin), Conv2d(in_channels, out_channels, kernel_size, bias=bias)]
         case "replicate":
-            return [nn.ReplicationPad2d(margin), nn.Conv2d(in_channels, out_channels, kernel_size, bias=bias)]
+            return [nn.ReplicationPad2d(margin), Conv2d(in_channels, out_channels, kernel_size, bias=bias)]
         case "zero":
-            return [nn.Identity(), nn.Conv2d(in_channels, out_channels, kernel_size, padding=margin, bias=bias)]
+            return [nn.Identity(), Conv2d(in_channels, out_channels, kernel_size, padding=margin, bias=bias)]
     raise ConfigError(f"padding must be reflect, replicate or zero, found {padding!r}")
 
 
