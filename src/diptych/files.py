@@ -128,13 +128,13 @@ def is_same_file(one: str | Path, other: str | Path) -> bool:
         return False
 
 
-def name_below(path: Path, folder: Path) -> str:
+def name_below(path: str | Path, folder: Path) -> str:
     """The path of a file in a folder, with ``/``, as relative_to gives it, but many times as fast where names begin alike.
 
     Raises ValueError where the file does not lie in the folder.
     """
     name, start = str(path), f"{folder}{os.sep}"
-    return (name[len(start) :] if name.startswith(start) else str(path.relative_to(folder))).replace(os.sep, "/")
+    return (name[len(start) :] if name.startswith(start) else str(Path(path).relative_to(folder))).replace(os.sep, "/")
 
 
 def refuse_overwrite(out: Path | None, *inputs: str | Path | None) -> None:

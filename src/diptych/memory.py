@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+@contextmanager
+def many_objects() -> Iterator[None]:
+    """Make very many objects that stay, without the garbage collector looking at all of them again and again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def available_memory(device: torch.device) -> int:

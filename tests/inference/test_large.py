@@ -1,6 +1,7 @@
 """Images of more pixels than are read at once go from file to file in windows, and come out as the whole image does."""
 
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from diptych.cli import main
 from diptych.data import large_files, pillow_images
 from diptych.data.formats import read_picture, read_pixels
 from diptych.errors import StorageError
-from diptych.inference import large, sampled, staged, staging
+from diptych.inference import large, maps, sampled, staged, staging, window_state
 from diptych.inference.batch import plan, translate_files
 from diptych.inference.manifest import Manifest
 from diptych.inference.translator import Translator
@@ -213,6 +214,45 @@ def test_sampled_norms_are_near_and_need_no_scratch(small, monkeypatch, tmp_path
     found, whole = read_pixels(tmp_path / "out" / "a.tif").astype(int), exact(translator(whole=True), picture())
     tiles = np.concatenate([exact(translator(whole=True), picture()[:, part]) for part in (slice(0, 65), slice(65, 131))], 1)
     assert 0 < np.abs(found - whole).mean() < np.abs(tiles - whole).mean() / 3
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_an_interrupted_sampled_file_goes_on_with_its_statistics(in_memory, small, monkeypatch, tmp_path):
+    monkeypatch.setattr(sampled, "SAMPLE_SIDE", 48)
+    monkeypatch.setattr(window_state, "SAVE_EVERY", 0.0)
+    if in_memory:  # an image that is decoded whole, and does not fit through the network
+        monkeypatch.setattr(pillow_images, "MAX_PIXELS", 10**6)
+        monkeypatch.setattr(large_files, "LARGE_FILE", 10**9)
+    tifffile.imwrite(tmp_path / "a.tif", picture(), photometric="rgb")
+    made, shares, after, measured = translator(), [], [], []
+    expected = translate(tmp_path / "a.tif", tmp_path / "expected", made, norms="sampled")
+    assert expected.notes[0].startswith("translated in windows, with a mean error of about ")
+
+    def stop(job, share):
+        shares.append(share)
+        if share > 0.3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        translate_files(plan([tmp_path / "a.tif"], tmp_path / "out", made), made, norms="sampled", watch_stages=stop)
+    monkeypatch.setattr(sampled, "measure_norms", lambda *parts: measured.append(parts))
+    how = {"norms": "sampled", "watch_stages": lambda job, share: after.append(share)}
+    assert translate(tmp_path / "a.tif", tmp_path / "out", made, **how).notes == expected.notes
+    assert measured == [] and (len(after) == len(set(shares + after)) if in_memory else after[0] > shares[-1])
+    assert (tmp_path / "out" / "a.tif").read_bytes() == (tmp_path / "expected" / "a.tif").read_bytes()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.tif"]
+
+
+def test_another_image_or_network_takes_up_no_windows(small, monkeypatch, tmp_path):
+    monkeypatch.setattr(sampled, "SAMPLE_SIDE", 48)
+    made, out = translator(), maps.PixelFile(tmp_path / "pixels.bin", (*SIZE, 3), "uint8")
+    with closing(out):
+        made.by_windows(picture(), out, state=tmp_path / "state")
+    for image, how in ((picture() // 2, {}), (picture(), {"norms": made.measure_norms(picture())})):
+        other, again = translator(**how), maps.PixelFile(tmp_path / "pixels.bin", (*SIZE, 3), "uint8")
+        with closing(again):
+            other.by_windows(image, again, state=tmp_path / "state")
+            assert np.array_equal(again[0 : SIZE[0], 0 : SIZE[1]], other.by_windows(image)[0])
 
 
 def test_fixed_norms_translate_large_files_in_windows_to_the_same_result(small, tmp_path):

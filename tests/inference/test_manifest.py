@@ -1,6 +1,7 @@
 """A folder of translations knows what was done in it, also by other processes, and goes on after a crash."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -62,6 +63,35 @@ def test_records_without_stamps_and_torn_ones_are_understood(folder):
     torn.begin(jobs[2])
     torn.finish(jobs[2])  # is not joined to the torn line
     assert [Manifest(folder / "out", MADE_BY).obstacle(job) for job in jobs] == ["", "", ""]
+
+
+def test_a_record_whose_last_line_is_torn_still_knows_the_write_that_was_killed(folder):
+    (job,) = done(folder, 1, Manifest(folder / "out", MADE_BY))
+    path = folder / "out" / NAME
+    text = path.read_text()
+    assert text.count("\n") == 2
+    path.write_text(text[:-20])  # the hash is there, the end of the line is not
+    assert Manifest(folder / "out", MADE_BY).obstacle(job) is None
+    path.write_text(text)
+    Manifest(folder / "out", MADE_BY).begin(job)  # anew, and killed
+    assert Manifest(folder / "out", MADE_BY).obstacle(job) is None
+    Manifest(folder / "out", MADE_BY).finish(job)
+    assert Manifest(folder / "out", MADE_BY).obstacle(job) == ""
+
+
+def test_names_of_any_bytes_and_settings_that_change_are_read_back(folder):
+    names = [os.fsdecode(b"\xff.png"), 'a "b\\.png', 'x", "y.png', "\u00e4.png"]
+    jobs = [Job(folder / "in" / name, folder / "out" / name) for name in names]
+    (folder / "in").mkdir()
+    for number, job in enumerate(jobs):
+        manifest = Manifest(folder / "out", {**MADE_BY, "seed": number % 2})
+        job.source.write_text("in")
+        job.target.write_text("out")
+        manifest.begin(job)
+        manifest.finish(job)
+    for seed in (0, 1):
+        found = [Manifest(folder / "out", {**MADE_BY, "seed": seed}).obstacle(job) for job in jobs]
+        assert found == ["" if number % 2 == seed else f"was made with seed {1 - seed} instead of {seed}" for number in range(4)]
 
 
 def test_a_write_that_was_killed_is_done_again_without_its_remains(folder):

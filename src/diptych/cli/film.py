@@ -135,8 +135,8 @@ def translate_films(
     from diptych.cli.console import bar, console, notes
     from diptych.data.film_writing import encoding_for
     from diptych.data.films import survey
-    from diptych.inference.batch import folder_of
     from diptych.inference.film import FilmOptions, check_domains, translate_film
+    from diptych.inference.jobs import folder_of
     from diptych.inference.manifest import Manifest, left_to_do
     from diptych.messages import show
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, Precision, WorkingSize
+from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, Norms, Precision, WorkingSize
 from diptych.cli import command_parser, positive, seed
 from diptych.cli.film import add_film_options, are_films, translate_films
 from diptych.cli.maps import add_map_options, planned_maps
@@ -239,14 +239,15 @@ def _translate(args: argparse.Namespace) -> int:
     from diptych.device import pick_device
     from diptych.errors import ConfigError
     from diptych.files import sweep
-    from diptych.inference.batch import Outcome, folder_of, outcomes_of, plan
+    from diptych.inference.batch import Outcome, outcomes_of
     from diptych.inference.choice import choose_translator
     from diptych.inference.frames import is_stack, translate_stacks
-    from diptych.inference.large import measure_file
+    from diptych.inference.jobs import folder_of, plan
+    from diptych.inference.large import measure_file, way_of
     from diptych.inference.manifest import Job, Manifest, left_to_do, share_of
     from diptych.inference.names import in_lines, notes_in
     from diptych.inference.translator import Translator
-    from diptych.memory import default_memory, in_words
+    from diptych.memory import default_memory, in_words, many_objects
     from diptych.messages import show
     from diptych.snapshot import Snapshot
 
@@ -271,13 +272,14 @@ def _translate(args: argparse.Namespace) -> int:
     made_by = _made_by(args, path, plain, snapshot.generators[args.direction])
     if are_films(args):
         return translate_films(args, make, plain, made_by)
-    jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
     shard = args.shard or (own_shard() if "RANK" in os.environ else None)
-    manifest = Manifest(folder_of(args.out), made_by, shard)
-    if shard:
-        jobs = share_of(jobs, manifest, shard)
-        notes.print(f"note: share {shard[0]} of {shard[1]}, {len(jobs):,} images", soft_wrap=True)
-    left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
+    with many_objects():
+        jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
+        manifest = Manifest(folder_of(args.out), made_by, shard)
+        if shard:
+            jobs = share_of(jobs, manifest, shard)
+            notes.print(f"note: share {shard[0]} of {shard[1]}, {len(jobs):,} images", soft_wrap=True)
+        left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     already = len(jobs) - len(left)
     maps = planned_maps(args, snapshot, jobs, made_by, how)
     if others := passed_over([given for given in args.inputs if is_folder(Path(given))]):
@@ -294,8 +296,9 @@ def _translate(args: argparse.Namespace) -> int:
     sweep(job.target for job in left)
     stacks = [job for job in left if is_stack(job, args.frames)]
     apart = set(stacks)
-    singles = [job for job in left if job not in apart]
-    way = "in windows" if args.sample_norms else "by stages"
+    singles = [job for job in left if job not in apart] if stacks else left
+    norms_of: Norms = "sampled" if args.sample_norms else "whole"
+    way = way_of(plain, norms_of)
     with bar("images") as progress:
         task = progress.add_task("translating", total=len(left), note="")
         said: dict[Path, int] = {}  # tenths of each image by stages that were printed
@@ -336,7 +339,7 @@ def _translate(args: argparse.Namespace) -> int:
             batch_values=choice.batch_values,
             manifest=manifest,
             watch_stages=watch_stages,
-            norms="sampled" if args.sample_norms else "whole",
+            norms=norms_of,
         ):
             take(outcome)
         translate_stacks(stacks, choice.translator, at=args.at, manifest=manifest, watch=take)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from diptych.data.archives import PACKED, entries, is_folder, split_archive
+from diptych.data.archives import PACKED, entries, is_folder, named_entries, split_archive
 from diptych.data.archives import SUFFIXES as ARCHIVES
 from diptych.data.catalogue import EMBEDDED, embedded
 from diptych.data.decoders import first_line
@@ -38,16 +38,17 @@ def find_images(folder: str | Path) -> list[Path]:
     """
     root = open_folder(folder)
     files = list(walk(root))
-    images = [path for path in files if path.suffix.lower() in SUFFIXES]
-    images += [part for path in files if is_volume(path) for part in _slices(path)]
+    images = [path for path in files if suffix_of(path) in SUFFIXES]
+    images += [str(part) for path in files if is_volume(path) for part in _slices(Path(path))]
     if not images:
-        suffixes = Counter(path.suffix.lower() or "no suffix" for path in files)
+        suffixes = Counter(suffix_of(path) or "no suffix" for path in files)
         if films := [suffix for suffix in suffixes if is_film(f"x{suffix}")]:
             raise DataError(_films_instead(root, suffixes, films))
         others = suffixes.most_common(3)
         found = f"no images found, but {', '.join(f'{count} x {show(suffix)}' for suffix, count in others)}"
         raise DataError(f"{show(root)}: {found if others else 'holds no files'}; expected {KINDS} files, check the path")
-    return sorted(images, key=lambda path: (spelling(name_below(path, root)), os.fsencode(path)))
+    images.sort(key=lambda path: (spelling(name_below(path, root)), os.fsencode(path)))
+    return list(map(Path, images))
 
 
 def _films_instead(root: Path, suffixes: Mapping[str, int], films: list[str]) -> str:
@@ -58,9 +59,18 @@ def _films_instead(root: Path, suffixes: Mapping[str, int], films: list[str]) ->
     )
 
 
-def walk(root: Path) -> Iterator[Path]:
-    """All files in a folder and the folders inside it but hidden ones, in any order. Raises DataError as find_images does."""
+def walk(root: Path) -> Iterator[str]:
+    """All files in a folder and the folders inside it but hidden ones, in any order. Raises DataError as find_images does.
+
+    Paths are strings, which take a third of the time that a million Path objects take.
+    """
     return _walk(root, ())
+
+
+def suffix_of(path: str) -> str:
+    """The suffix of a path in lower case, as Path.suffix has it."""
+    suffix = os.path.splitext(path)[1].lower()
+    return suffix if suffix != "." else ""
 
 
 def _slices(volume: Path) -> list[Path]:
@@ -70,21 +80,21 @@ def _slices(volume: Path) -> list[Path]:
         return [volume]
 
 
-def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
     try:
         inside = split_archive(folder)
         status = (inside[0] if inside else folder).stat()
-        found = entries(folder)
+        found = named_entries(folder)
     except OSError as error:
         raise DataError(f"{show(folder)}: cannot be listed ({error.strerror}); make it readable, or remove it") from error
     identity = status.st_dev, status.st_ino
     if identity in above and not inside:  # a link back to a folder around it
         return
     for path, is_dir in found:
-        if hidden(path.name):
+        if hidden(os.path.basename(path)):
             continue
         if is_dir:
-            yield from _walk(path, (*above, identity))
+            yield from _walk(Path(path), (*above, identity))
         else:
             yield path
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diptych.data.foreign_kinds import SUFFIXES as KNOWN
 from diptych.data.formats import SUFFIXES
-from diptych.data.listing import is_list, open_folder, walk
+from diptych.data.listing import is_list, open_folder, suffix_of, walk
 from diptych.data.volumes import is_volume
 from diptych.messages import show
 
@@ -60,7 +60,7 @@ def passed_over(sources: Sequence[str | Path]) -> str:
     counts: Counter[str] = Counter()
     for source in dict.fromkeys(str(source) for source in sources if not is_list(source)):
         for path in walk(open_folder(source)):
-            suffix = path.suffix.lower()
+            suffix = suffix_of(path)
             if suffix not in SUFFIXES and suffix not in BESIDE and suffix and not is_volume(path):
                 counts[suffix] += 1
     return ", ".join(

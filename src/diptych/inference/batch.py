@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,26 +15,25 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-from diptych.choices import Frames, Names, Norms
-from diptych.data.archives import exists, is_folder
+from diptych.choices import Norms
 from diptych.data.carrying import carried
 from diptych.data.datasets import read_picture_as
-from diptych.data.folders import Ref, find_images
-from diptych.data.formats import SUFFIXES
+from diptych.data.folders import Ref
 from diptych.data.labels import write_as
-from diptych.data.large_files import is_large, only_in_windows
+from diptych.data.large_files import is_large
 from diptych.data.metadata import Metadata
 from diptych.data.pillow_images import TooLargeError
-from diptych.data.volumes import is_volume
-from diptych.data.window_files import written_in_windows, written_only_in_windows
+from diptych.data.window_files import written_only_in_windows
 from diptych.errors import ConfigError, DataError, MissingExtraError, out_of_memory
-from diptych.files import is_same_file, make_folder, name_below
-from diptych.inference.large import scratch_folder, translate_large
+from diptych.files import make_folder
+from diptych.inference.jobs import folder_of, names_a_file, plan
+from diptych.inference.large import in_parts, note_on, scratch_folder, translate_large, way_of
 from diptych.inference.manifest import Job, Manifest
-from diptych.inference.names import refuse_clashes, result_of, whole_files
 from diptych.inference.translator import Translator, WorkingSize
 from diptych.messages import show
 from diptych.overlap import ahead
+
+__all__ = ["Outcome", "folder_of", "names_a_file", "outcomes_of", "plan", "scratch_folder", "translate_files"]
 
 SMALLER = "cut it into smaller images, or use --at trained"
 THREADS = min(4, os.cpu_count() or 1)  # this many read files, and as many write them
@@ -45,8 +43,9 @@ THREADS = min(4, os.cpu_count() or 1)  # this many read files, and as many write
 class Outcome:
     """What became of a job: it was done, or not done for the reason in ``problem``.
 
-    ``by_stages`` says that the image was translated by stages, as it was too large for the memory. ``notes`` say what reading
-    changed or left out, and ``frames`` how many frames its file has, where only the first of them was translated.
+    ``by_stages`` says that the image was translated by stages or in windows, as it was too large for the memory. ``notes`` say
+    what reading changed or left out, and how near windows come; ``frames`` is how many the file has, where only the first of
+    them was translated.
     """
 
     job: Job
@@ -56,87 +55,19 @@ class Outcome:
     frames: int = 1
 
 
-def plan(
-    inputs: Sequence[str | Path],
-    out: str | Path,
-    translator: Translator,
-    names: Names = "plain",
-    frames: Frames = "first",
-) -> list[Job]:
-    """Make a job of each input file and each image in input folders and archives; their trees are kept below ``out``.
-
-    With ``full`` names a result keeps the suffix of its input (a.gif.png) where it has another. With all ``frames``, and for
-    volumes, a file of many images has one result (see diptych.inference.frames). A single image may also be given the file that
-    it becomes: an ``out`` with the suffix of an image that is no folder. Where ``out`` lies inside an input folder, the images in
-    it are taken for results and are not translated again. Raises DataError when an input is missing, a folder holds no images,
-    or results would overwrite their input or one another, and ConfigError when ``out`` names a file that several images, or
-    pixels of this kind, cannot become.
-    """
-    jobs, root = list[Job](), Path(out)
-    if names_a_file(out):
-        return [_single_job(inputs, Path(out), translator, frames)]
-    for given in map(Path, inputs):
-        if not exists(given):
-            raise DataError(f"{show(given)}: no such file or folder; give images, folders of images, or archives of these")
-        files: Iterable[tuple[Path, Path]] = [(given, Path(given.name))]
-        if is_folder(given) and not only_in_windows(given):
-            results = root.resolve() if given.resolve() in root.resolve().parents else None
-            images = [path for path in find_images(given) if not (results and path.resolve().is_relative_to(results))]
-            files = ((path, Path(name_below(path, given))) for path in whole_files(images))
-        for path, relative in files:
-            target = root / result_of(path, relative, translator.target, names, frames)
-            if is_same_file(path, target):
-                raise DataError(f"{show(path)}: would be overwritten by its own translation; choose another --out")
-            jobs.append(Job(path, target))
-    refuse_clashes([(job.source, job.target) for job in jobs], names)
-    return jobs
-
-
-def names_a_file(out: str | Path) -> bool:
-    """Whether the place for results is the name of one image, and not a folder."""
-    if written_only_in_windows(Path(out)):
-        return True
-    return (Path(out).suffix.lower() in SUFFIXES or is_volume(out)) and not Path(out).is_dir()
-
-
-def folder_of(out: str | Path) -> Path:
-    """The folder that results are written into."""
-    return Path(out).parent if names_a_file(out) else Path(out)
-
-
-def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator, frames: Frames) -> Job:
-    """The job of one image whose result has a name of its own."""
-    if len(inputs) > 1 or (is_folder(Path(inputs[0])) and not only_in_windows(Path(inputs[0]))):
-        raise ConfigError(f"--out {show(out)}: names one image, but several are translated; give a folder, --out {out.stem}")
-    source = Path(inputs[0])
-    if not exists(source):
-        raise DataError(f"{show(source)}: no such file or folder; give images, folders of images, or archives of these")
-    if is_same_file(source, out):
-        raise DataError(f"{show(source)}: would be overwritten by its own translation; choose another --out")
-    target = translator.target
-    suffix = result_of(source, Path(out.name), target, "plain", frames).suffix
-    if written_in_windows(out):
-        return Job(source, out)
-    if suffix != out.suffix or is_volume(source) != is_volume(out):
-        kind = f"{target} pixels" if not target.classes else "label maps exactly"
-        holds_all = frames == "first" and result_of(source, Path(out.name), target, "plain", "all").suffix == out.suffix
-        all_frames = ", or translate all frames with --frames all" if holds_all else ""
-        raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind}; name it {out.stem}{suffix}{all_frames}")
-    return Job(source, out)
-
-
 @dataclass(frozen=True)
 class _Loaded:
     """An image before or after the network, with the height and width that it has in its file.
 
-    ``without`` are the pixels (h, w) that have no data; None where all have.
+    ``without`` are the pixels (h, w) that have no data; None where all have. ``how`` says how an image was translated that does
+    not fit into the memory as a whole.
     """
 
     job: Job
     pixels: Shaped[Tensor, "c h w"]
     height: int
     width: int
-    by_stages: bool = False
+    how: str = ""
     metadata: Metadata = field(default_factory=Metadata)
     without: np.ndarray | None = None
 
@@ -194,9 +125,10 @@ def outcomes_of(
     batch = 1 if translator.depends_on_batch else batch
     load = partial(_load, translator=translator, at=at)
     large = partial(_large, translator=translator, norms=norms, manifest=manifest, watch_stages=watch_stages)
+    apart = partial(_in_parts, translator=translator, norms=norms, watch_stages=watch_stages)
     with (
         closing(ahead(load, jobs, threads=THREADS, depth=batch + THREADS)) as loaded,
-        closing(_translated(_grouped(loaded, batch, batch_values), translator, watch_stages, large)) as translated,
+        closing(_translated(_grouped(loaded, batch, batch_values), translator, apart, large)) as translated,
         closing(
             ahead(partial(_write, translator=translator, manifest=manifest), translated, threads=THREADS, depth=batch + THREADS)
         ) as written,
@@ -239,8 +171,7 @@ def _large(
         return Outcome(job, problem=f"{show(job.source)}: cannot be translated in windows: {error}")
     except MemoryError:
         return Outcome(job, problem=f"{show(job.source)}: does not fit into memory; {SMALLER}")
-    notes = (*metadata.notes, *((f"translated {how}",) if how.startswith("in windows") else ()))
-    return Outcome(job, by_stages=how != "whole", notes=notes, frames=metadata.frames)
+    return Outcome(job, by_stages=how != "whole", notes=(*metadata.notes, *note_on(how)), frames=metadata.frames)
 
 
 def _grouped(
@@ -269,14 +200,14 @@ def _joins(group: list[_Loaded], item: _Loaded, batch: int, batch_values: int | 
 def _translated(
     groups: Iterable[list[_Loaded] | _Large | Outcome],
     translator: Translator,
-    watch_stages: Callable[[Job, float], None],
+    apart: Callable[[_Loaded], _Loaded | Outcome],
     large: Callable[[_Large], Outcome],
 ) -> Generator[_Loaded | Outcome, None, None]:
     """Give the images after the network.
 
     On CUDA two groups are under way at a time, so that the device computes one while the other is copied.
     """
-    through = partial(_through, translator=translator, watch_stages=watch_stages, large=large)
+    through = partial(_through, translator=translator, apart=apart, large=large)
     if translator.device.type != "cuda":
         for group in groups:
             yield from through(group)
@@ -289,7 +220,7 @@ def _translated(
 def _through(
     group: list[_Loaded] | _Large | Outcome,
     translator: Translator,
-    watch_stages: Callable[[Job, float], None],
+    apart: Callable[[_Loaded], _Loaded | Outcome],
     large: Callable[[_Large], Outcome],
 ) -> list[_Loaded | Outcome]:
     if isinstance(group, Outcome):
@@ -303,26 +234,28 @@ def _through(
             outs = translator.tensors(torch.stack([item.pixels for item in group]))
             return [replace(item, pixels=out) for item, out in zip(group, outs, strict=True)]
         if len(group) == 1:
-            return [_by_stages(group[0], translator, watch_stages)]
+            return [apart(group[0])]
     except Exception as error:
         if not out_of_memory(error):
             raise
     if len(group) > 1:
-        return [result for item in group for result in _through([item], translator, watch_stages, large)]
+        return [result for item in group for result in _through([item], translator, apart, large)]
     (item,) = group
     problem = f"{show(item.job.source)}: {height} x {width} pixels need more memory than there is; {SMALLER}"
     return [Outcome(item.job, problem=problem)]
 
 
-def _by_stages(item: _Loaded, translator: Translator, watch_stages: Callable[[Job, float], None]) -> _Loaded | Outcome:
-    job = item.job
+def _in_parts(
+    item: _Loaded, translator: Translator, norms: Norms, watch_stages: Callable[[Job, float], None]
+) -> _Loaded | Outcome:
+    job, pixels = item.job, item.pixels.permute(1, 2, 0).numpy()
+    out = np.empty((*pixels.shape[:2], translator.target.bands), translator.target.dtype)
     try:
-        how: dict[str, Any] = {"scratch": scratch_folder(job.target), "keep_scratch": True, "watch": partial(watch_stages, job)}
-        out = translator.by_stages(item.pixels.permute(1, 2, 0).numpy(), **how)
+        how = in_parts(translator, pixels, out, norms, scratch_folder(job.target), partial(watch_stages, job))
     except ConfigError as error:
         whole = "needs more memory to be translated whole than --memory allows"
-        return Outcome(job, problem=f"{show(job.source)}: {whole}, and cannot be translated by stages: {error}")
-    return replace(item, pixels=torch.from_numpy(out).permute(2, 0, 1), by_stages=True)
+        return Outcome(job, problem=f"{show(job.source)}: {whole}, and cannot be translated {way_of(translator, norms)}: {error}")
+    return replace(item, pixels=torch.from_numpy(out).permute(2, 0, 1), how=how)
 
 
 def _write(item: _Loaded | Outcome, translator: Translator, manifest: Manifest | None) -> Outcome:
@@ -343,7 +276,8 @@ def _write(item: _Loaded | Outcome, translator: Translator, manifest: Manifest |
         problem = str(error)
     except MemoryError:
         problem = f"{show(job.source)}: its translation does not fit into memory; {SMALLER}"
-    if item.by_stages:
+    if item.how:
         shutil.rmtree(scratch_folder(job.target), ignore_errors=True)
     found = item.metadata
-    return Outcome(job, problem=problem, by_stages=item.by_stages, notes=found.notes, frames=found.frames)
+    notes = (*found.notes, *note_on(item.how))
+    return Outcome(job, problem=problem, by_stages=bool(item.how), notes=notes, frames=found.frames)

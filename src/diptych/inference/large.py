@@ -28,8 +28,9 @@ from diptych.data.window_files import write_windows, written_in_windows
 from diptych.data.windows import Fitted, Windows
 from diptych.errors import DataError, StorageError
 from diptych.inference.manifest import Job, Manifest, hash_of
-from diptych.inference.maps import PixelFile
+from diptych.inference.maps import PixelFile, Source, Target
 from diptych.inference.norm_statistics import NormStatistics
+from diptych.inference.staged import Watch
 from diptych.inference.translator import Translator
 from diptych.memory import in_words
 from diptych.messages import show
@@ -117,11 +118,30 @@ def _translated(
     if translator.fits(height, width):
         out[0:height, 0:width] = translator.pixels(fitted[0:height, 0:width])
         return "whole"
-    if translator.fits_windows or norms == "sampled":
-        _, error = translator.by_windows(fitted, out, watch=watch)
-        return f"in windows, with a mean error of about {error / 2:.2g} of the range" if error else "in windows"
-    translator.by_stages(fitted, out, scratch=scratch, keep_scratch=True, watch=watch)
-    return "by stages"
+    return in_parts(translator, fitted, out, norms, scratch, watch)
+
+
+def way_of(translator: Translator, norms: Norms) -> str:
+    """How images are translated that do not fit into the memory as a whole, with norms of the whole image or of a sample."""
+    return "in windows" if norms == "sampled" or translator.fits_windows else "by stages"
+
+
+def in_parts(translator: Translator, source: Source, out: Target, norms: Norms, scratch: Path, watch: Watch) -> str:
+    """Translate an image that does not fit into the memory as a whole, and return how it was done, in words.
+
+    The folder ``scratch`` stays, so that an interrupted translation goes on. Raises what `Translator.by_stages` and
+    `Translator.by_windows` raise.
+    """
+    if way_of(translator, norms) == "by stages":
+        translator.by_stages(source, out, scratch=scratch, keep_scratch=True, watch=watch)
+        return "by stages"
+    _, error = translator.by_windows(source, out, state=scratch / "windows.safetensors", watch=watch)
+    return f"in windows, with a mean error of about {error / 2:.2g} of the range" if error else "in windows"
+
+
+def note_on(how: str) -> tuple[str, ...]:
+    """What is said of how an image was translated: windows may be inexact, and stages go without saying."""
+    return (f"translated {how}",) if how.startswith("in windows") else ()
 
 
 def _refuse_what_cannot_be_written(job: Job, target: Domain, size: tuple[int, int], allowed: int) -> None:

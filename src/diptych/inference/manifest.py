@@ -14,10 +14,12 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 from diptych.data.archives import read_member, split_archive
 from diptych.errors import ConfigError, DataError, StorageError
@@ -26,7 +28,7 @@ from diptych.messages import show
 
 STEM = ".diptych-translations"
 NAME = f"{STEM}.jsonl"
-OF_THE_FILES = {"output", "input", "time", "input_sha256", "output_sha256", "input_stamp", "output_stamp"}
+FINISHED = b'"output_sha256": "'
 Stamp = tuple[int, ...]
 OTHERS = {"snapshot_sha256": "another snapshot", "norm_from_sha256": "another --norm-from"}
 
@@ -88,20 +90,21 @@ class Manifest:
         An obstacle that begins with "was made" can be overcome by --overwrite: the file is a translation of this folder. Any
         other file is never replaced. Files whose size and time are as recorded are not read again.
         """
-        if not os.path.lexists(job.target):
+        stamp = stamp_of(job.target)
+        if not stamp and not os.path.lexists(job.target):
             return None
         entry = self.entries.get(self.key(job))
         if entry is None:
             return "is there already and was not made by `diptych translate`"
         if not entry.output:
             return None
-        if _changed(job.target, entry.output, entry.output_stamp):
+        if _changed(job.target, entry.output, entry.output_stamp, stamp):
             return "was changed after `diptych translate` had made it"
         for name, value in self.made_by.items():
             if entry.made_by.get(name) != value:
                 other = OTHERS.get(name) or _difference(name, entry.made_by.get(name), value)
                 return f"was made with {other}"
-        changed = _changed(job.source, entry.input, entry.input_stamp)
+        changed = _changed(job.source, entry.input, entry.input_stamp, stamp_of(job.source))
         return "was made from an input that has changed since" if changed else ""
 
     def key(self, job: Job) -> str:
@@ -122,12 +125,12 @@ class Manifest:
 def read_entries(folder: Path) -> dict[str, Entry]:
     """The newest line of each image by the path of its result; damaged lines, as a crash leaves them, are passed over."""
     found: dict[str, Entry] = {}
-    made: dict[str, Mapping[str, Any]] = {}  # one value for all images that were made alike
+    made: list[Mapping[str, Any]] = []
     for path in sorted(folder.glob(f"{STEM}*.jsonl")):
-        with open(path, errors="replace") as file:
-            for line in file:
+        with open(path, "rb") as file:
+            for line in _telling(file):
                 try:
-                    name, entry = _read_entry(json.loads(line), made)
+                    name, entry = _read_entry(_parsed(line), made)
                 except (ValueError, LookupError, TypeError, AttributeError):
                     continue
                 if name not in found or entry.time >= found[name].time:
@@ -135,12 +138,39 @@ def read_entries(folder: Path) -> dict[str, Entry]:
     return found
 
 
-def _read_entry(line: dict[str, Any], made: dict[str, Mapping[str, Any]]) -> tuple[str, Entry]:
-    by = {name: value for name, value in line.items() if name not in OF_THE_FILES}
-    shared = made.setdefault(repr(by), by)
-    before, after = bytes.fromhex(line["input_sha256"]), bytes.fromhex(line.get("output_sha256", ""))
-    stamps = [tuple(line.get(name) or ()) for name in ("input_stamp", "output_stamp")]
-    return line["output"], Entry(line.get("time", 0), shared, before, after, stamps[0], stamps[1])
+def _telling(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The whole lines of a record but those about the beginning of a write whose end follows: half of them, as a rule."""
+    begun: dict[bytes, bytes] = {}
+    for line in lines:
+        name = line[: line.find(b'", "')]  # of the result, as it is spelled in the file
+        if not line.rstrip().endswith(b"}"):  # cut by a crash
+            continue
+        if FINISHED in line:
+            begun.pop(name, None)
+            yield line
+        else:
+            begun[name] = line
+    yield from begun.values()
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        found = from_json(line)
+    except ValueError:  # a file name of bytes that are no text, for which only the standard library has a form; or a damaged line
+        found = json.loads(line)
+    return dict(found)
+
+
+def _read_entry(line: dict[str, Any], made: list[Mapping[str, Any]]) -> tuple[str, Entry]:
+    """The name of a result and what is known of it; ``made`` holds one value for all images that were made alike, newest last."""
+    name, when, _ = line.pop("output"), line.pop("time", 0), line.pop("input", None)
+    before, after = bytes.fromhex(line.pop("input_sha256")), bytes.fromhex(line.pop("output_sha256", ""))
+    stamps = [tuple(line.pop(key, None) or ()) for key in ("input_stamp", "output_stamp")]
+    if not made or made[-1] != line:
+        if line in made:
+            made.remove(line)
+        made.append(line)
+    return name, Entry(when, made[-1], before, after, stamps[0], stamps[1])
 
 
 def _ends_torn(path: Path) -> bool:
@@ -168,14 +198,14 @@ def _in_words(value: Any) -> str:
 def stamp_of(path: Path) -> Stamp:
     """The size of a file and the time of its last change, in nanoseconds; nothing for a folder and where there is no file."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return ()
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else ()
 
 
-def _changed(path: Path, sha256: bytes, stamp: Stamp) -> bool:
-    if stamp and stamp == stamp_of(path):
+def _changed(path: Path, sha256: bytes, recorded: Stamp, stamp: Stamp) -> bool:
+    if recorded and recorded == stamp:
         return False
     return bytes.fromhex(hash_of(path)) != sha256
 

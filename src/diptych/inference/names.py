@@ -31,6 +31,16 @@ class Noted(Protocol):
     def frames(self) -> int: ...
 
 
+class Planned(Protocol):
+    """A file to translate, and the file that it becomes."""
+
+    @property
+    def source(self) -> Path: ...
+
+    @property
+    def target(self) -> Path: ...
+
+
 def result_name(relative: Path, suffix: str, names: Names) -> Path:
     """Name the result of an input with another suffix: a.gif becomes a.png, or with ``full`` names a.gif.png."""
     if relative.suffix == suffix:
@@ -74,7 +84,10 @@ def in_lines(counts: Counter[str], files: int) -> list[str]:
 
 def whole_files(images: Sequence[Path]) -> list[Path]:
     """Put each volume in the place of its slices."""
-    return list(dict.fromkeys(volume_of(path) or path for path in images))
+    volumes = [volume_of(path) for path in images]
+    if not any(volumes):  # as a rule; hashing a million paths takes seconds
+        return list(images)
+    return list(dict.fromkeys(volume or path for volume, path in zip(volumes, images, strict=True)))
 
 
 def _folded(target: Path) -> str:
@@ -82,17 +95,16 @@ def _folded(target: Path) -> str:
     return unicodedata.normalize("NFC", str(target)).casefold()
 
 
-def refuse_clashes(planned: Sequence[tuple[Path, Path]], names: Names) -> None:
+def refuse_clashes(planned: Sequence[Planned], names: Names) -> None:
     """Raise DataError where several inputs would have one result, naming all such results.
 
-    ``planned`` are inputs and their results. Names that differ in upper and lower case alone are one file on macOS and Windows.
+    Names that differ in upper and lower case alone are one file on macOS and Windows.
     """
-    counts = Counter(_folded(target) for _, target in planned)
-    if len(counts) == len(planned):  # as a rule, also of millions
+    if len({_folded(job.target) for job in planned}) == len(planned):  # as a rule, also of millions
         return
     by_name: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
-    for source, target in planned:
-        by_name[_folded(target)].append((source, target))
+    for job in planned:
+        by_name[_folded(job.target)].append((job.source, job.target))
     clashes = [group for group in by_name.values() if len(group) > 1]
     named = [f"{' and '.join(show(source) for source, _ in group)} -> {show(group[0][1])}" for group in clashes[:SHOWN]]
     more = f" and {len(clashes) - SHOWN:,} more" if len(clashes) > SHOWN else ""

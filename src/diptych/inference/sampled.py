@@ -22,6 +22,7 @@ from diptych.inference.norm_statistics import NormStatistics, fix_norms, measure
 from diptych.inference.pytorch import TorchBackend
 from diptych.inference.recording import record
 from diptych.inference.staging import Staging, whole_bytes, windows
+from diptych.inference.window_state import Sample, WindowState
 from diptych.inference.windows import Window
 from diptych.memory import too_little
 from diptych.nets.blocks import margins, padding_of
@@ -31,18 +32,6 @@ from diptych.nets.modes import SeededDropout
 SIDES = (2048, 1536, 1024, 768, 512, 384, 256)  # of windows, of which the largest is taken that fits into the memory
 SAMPLE_SIDE, SAMPLES = 512, 16
 FAR = 2**13  # a map in whose middle a window reaches no border
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Statistics of windows of an image, and about how far a translation with them is from the exact one.
-
-    ``error`` is half the mean absolute difference between translations with one half of the windows and with the other, of
-    floats in [-1, 1].
-    """
-
-    norms: NormStatistics
-    error: float
 
 
 def windowed(backend: TorchBackend) -> None:
@@ -85,12 +74,14 @@ def translate_windows(
     source: Source,
     out: Target,
     memory: int,
+    state: WindowState,
     watch: Callable[[float], None] = lambda share: None,
 ) -> None:
     """Write the translation of an image into an array, window by window, by a network whose norms are fixed.
 
-    The result is that of the whole image in one call, to rounding. ``memory`` bounds the bytes that a window takes. Raises
-    ConfigError where it is too little for any, for dropout, and for norms that are not fixed.
+    The result is that of the whole image in one call, to rounding. ``memory`` bounds the bytes that a window takes, and ``state``
+    knows the windows that are done. Raises ConfigError where the memory is too little for any, for dropout, and for norms that
+    are not fixed.
     """
     windowed(backend)
     around, multiple = reach(backend), padding_of(backend.net)[0]
@@ -98,13 +89,15 @@ def translate_windows(
     padded = (len(axes[0].places), len(axes[1].places))
     side = _side(backend, around, padded, memory)
     parts = windows((padded[0] // multiple, padded[1] // multiple), side // multiple)
-    for index, part in enumerate(parts):
+    begun = state.done(side)
+    for index, part in enumerate(parts[begun:], begun):
         rows, columns = (axis.part(span[0] * multiple, span[1] * multiple, around) for axis, span in zip(axes, part, strict=True))
         pixels = _read(source, rows.places, columns.places)
         with EXACT_FLOAT32, torch.inference_mode():
             x = backend.source.encode(torch.from_numpy(pixels).permute(2, 0, 1)[None].to(backend.device))
             y = backend.target.decode(backend.net(x.to(**backend.input_format)))[0].permute(1, 2, 0).cpu().numpy()
         out[rows.target, columns.target] = y[rows.inside, columns.inside]
+        state.note(side, index + 1, last=index + 1 == len(parts))
         watch((index + 1) / len(parts))
 
 
@@ -162,12 +155,15 @@ def _side(backend: TorchBackend, around: int, padded: tuple[int, int], memory: i
     raise ConfigError(too_little("windows of this network need", needed, backend.device))
 
 
-def sample_norms(backend: TorchBackend, source: Source, memory: int) -> Sample:
+def sample_norms(backend: TorchBackend, source: Source, memory: int, state: WindowState) -> Sample:
     """Measure norms in windows that are spread evenly over an image: SAMPLES, or fewer where they would be more than the image.
 
     Half of them have to fit into the memory together; at least two are taken.
-    Each half is measured as one batch. Raises ConfigError where not even two windows fit.
+    Each half is measured as one batch. What ``state`` knows already is not measured again. Raises ConfigError where not even two
+    windows fit.
     """
+    if state.sample is not None:
+        return state.sample
     side = min(SAMPLE_SIDE, *source.shape[:2])
     fitting = memory // whole_bytes(record(backend.net, backend.source.channels, side, side))
     if fitting < 1:
@@ -185,7 +181,7 @@ def sample_norms(backend: TorchBackend, source: Source, memory: int) -> Sample:
     with EXACT_FLOAT32, torch.inference_mode():
         first, second = ([fix_norms(backend.net, norms)(x.to(**backend.input_format)) for x in batches] for norms in measured)
     apart = torch.stack([(a - b).abs().mean() for a, b in zip(first, second, strict=True)]).mean()
-    return Sample(_pooled(*measured), float(apart) / 2)
+    return state.measured(Sample(_pooled(*measured), float(apart) / 2))
 
 
 def _spread(height: int, width: int, side: int, count: int) -> list[tuple[int, int]]:

@@ -257,19 +257,24 @@ class StagedRun:
 
     def _key(self) -> str:
         """A hash of all that the feature maps depend on."""
-        backend = self.backend
-        digest = hashlib.sha256(f"{FORMAT} {backend.net} {backend.source} {backend.seed} {backend.input_format}".encode())
-        for node in self.nodes:
-            digest.update(f"{type(node.operation).__name__} {node.inputs} {node.shape}".encode())
-        for name, tensor in backend.net.state_dict().items():
-            digest.update(name.encode())
-            digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
-        if isinstance(self.source, Fitted):
-            digest.update(self.source.identity.encode())
-            return digest.hexdigest()
-        for top in range(0, len(self.source), 256):
-            digest.update(np.ascontiguousarray(self.source[top : top + 256]).data)
+        nodes = (f"{type(node.operation).__name__} {node.inputs} {node.shape}" for node in self.nodes)
+        return key_of(self.backend, self.source, FORMAT, nodes)
+
+
+def key_of(backend: TorchBackend, source: Source, format: int, facts: Iterable[str] = ()) -> str:
+    """A hash of a network, of how it is applied, of an image, and of further facts that an unfinished translation depends on."""
+    digest = hashlib.sha256(f"{format} {backend.net} {backend.source} {backend.seed} {backend.input_format}".encode())
+    for fact in facts:
+        digest.update(fact.encode())
+    for name, tensor in backend.net.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    if isinstance(source, Fitted):
+        digest.update(source.identity.encode())
         return digest.hexdigest()
+    for top in range(0, len(source), 256):
+        digest.update(np.ascontiguousarray(source[top : top + 256]).data)
+    return digest.hexdigest()
 
 
 def _watch_all(watch: Watch, work: Sequence[int], index: int, share: float) -> None:

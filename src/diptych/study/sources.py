@@ -97,7 +97,7 @@ def passed_over_in(folders: Mapping[str, Path]) -> Iterator[str]:
     """Yield a warning for each folder in which files are passed over: hidden pictures, and files that are no images."""
     for source, folder in folders.items():
         root = open_folder(folder)
-        places = {root} | {path.parent for path in walk(root)}
+        places = {root} | {Path(path).parent for path in walk(root)}
         concealed = sorted(
             path
             for place in places

@@ -1,0 +1,96 @@
+"""Plan which files become which results, before anything is read or written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from diptych.choices import Frames, Names
+from diptych.data.archives import exists, is_folder
+from diptych.data.folders import find_images
+from diptych.data.formats import SUFFIXES
+from diptych.data.large_files import only_in_windows
+from diptych.data.volumes import is_volume
+from diptych.data.window_files import written_in_windows, written_only_in_windows
+from diptych.errors import ConfigError, DataError
+from diptych.files import is_same_file, name_below
+from diptych.inference.manifest import Job
+from diptych.inference.names import refuse_clashes, result_of, whole_files
+from diptych.inference.translator import Translator
+from diptych.messages import show
+
+
+def plan(
+    inputs: Sequence[str | Path],
+    out: str | Path,
+    translator: Translator,
+    names: Names = "plain",
+    frames: Frames = "first",
+) -> list[Job]:
+    """Make a job of each input file and each image in input folders and archives; their trees are kept below ``out``.
+
+    With ``full`` names a result keeps the suffix of its input (a.gif.png) where it has another. With all ``frames``, and for
+    volumes, a file of many images has one result (see diptych.inference.frames). A single image may also be given the file that
+    it becomes: an ``out`` with the suffix of an image that is no folder. Where ``out`` lies inside an input folder, the images in
+    it are taken for results and are not translated again. Raises DataError when an input is missing, a folder holds no images,
+    or results would overwrite their input or one another, and ConfigError when ``out`` names a file that several images, or
+    pixels of this kind, cannot become.
+    """
+    jobs, root, start = list[Job](), Path(out), f"{Path(out)}{os.sep}"
+    same_names = set[str]()  # suffixes whose results have the names of their inputs, which needs to be found out only once
+    if names_a_file(out):
+        return [_single_job(inputs, Path(out), translator, frames)]
+    for given in map(Path, inputs):
+        if not exists(given):
+            raise DataError(f"{show(given)}: no such file or folder; give images, folders of images, or archives of these")
+        files: Iterable[tuple[Path, str]] = [(given, given.name)]
+        if is_folder(given) and not only_in_windows(given):
+            results = root.resolve() if given.resolve() in root.resolve().parents else None
+            images = [path for path in find_images(given) if not (results and path.resolve().is_relative_to(results))]
+            files = ((path, name_below(path, given)) for path in whole_files(images))
+        for path, relative in files:
+            if path.suffix in same_names:
+                target = Path(start + relative)
+            else:
+                target = root / result_of(path, Path(relative), translator.target, names, frames)
+                if target == root / relative and frames == "first":
+                    same_names.add(path.suffix)
+            if is_same_file(path, target):
+                raise DataError(f"{show(path)}: would be overwritten by its own translation; choose another --out")
+            jobs.append(Job(path, target))
+    refuse_clashes(jobs, names)
+    return jobs
+
+
+def names_a_file(out: str | Path) -> bool:
+    """Whether the place for results is the name of one image, and not a folder."""
+    if written_only_in_windows(Path(out)):
+        return True
+    return (Path(out).suffix.lower() in SUFFIXES or is_volume(out)) and not Path(out).is_dir()
+
+
+def folder_of(out: str | Path) -> Path:
+    """The folder that results are written into."""
+    return Path(out).parent if names_a_file(out) else Path(out)
+
+
+def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator, frames: Frames) -> Job:
+    """The job of one image whose result has a name of its own."""
+    if len(inputs) > 1 or (is_folder(Path(inputs[0])) and not only_in_windows(Path(inputs[0]))):
+        raise ConfigError(f"--out {show(out)}: names one image, but several are translated; give a folder, --out {out.stem}")
+    source = Path(inputs[0])
+    if not exists(source):
+        raise DataError(f"{show(source)}: no such file or folder; give images, folders of images, or archives of these")
+    if is_same_file(source, out):
+        raise DataError(f"{show(source)}: would be overwritten by its own translation; choose another --out")
+    target = translator.target
+    suffix = result_of(source, Path(out.name), target, "plain", frames).suffix
+    if written_in_windows(out):
+        return Job(source, out)
+    if suffix != out.suffix or is_volume(source) != is_volume(out):
+        kind = f"{target} pixels" if not target.classes else "label maps exactly"
+        holds_all = frames == "first" and result_of(source, Path(out.name), target, "plain", "all").suffix == out.suffix
+        all_frames = ", or translate all frames with --frames all" if holds_all else ""
+        raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind}; name it {out.stem}{suffix}{all_frames}")
+    return Job(source, out)
