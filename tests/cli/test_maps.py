@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from diptych.data.augment import resize
 from diptych.data.formats import read_pixels
 from diptych.inference.uncertainty import Maps
 from diptych.nets import generator
@@ -77,6 +79,14 @@ def test_truth_gives_maps_of_the_error_and_its_rank_correlation(snapshot, tmp_pa
     picture(tmp_path / "truth" / "1.png", 1, 10, 10)
     assert diptych(*command, "--truth", tmp_path / "truth", "--overwrite") == 1
     assert f"no maps: {tmp_path}/truth/1.png: has 10 x 10 pixels, expected 24 x 20" in capsys.readouterr().err
+    twice = np.kron(read_pixels(tmp_path / "in" / "2.png"), np.ones((2, 2, 1), np.uint8))  # of the same proportions
+    for number in range(3):
+        Image.fromarray(twice if number else twice[:47]).save(tmp_path / "truth" / f"{number}.png")
+    assert diptych(*command, "--truth", tmp_path / "truth", "--overwrite") == 0
+    assert "note: 3 true images resized to the size of their inputs\n" in capsys.readouterr().err
+    error = read_pixels(tmp_path / "out-maps" / "error" / "2.tiff")[..., 0]
+    given = Domain().encode(_tensor(resize(twice, 24, 20)))
+    assert np.abs(error - (out - given).abs().mean(1)[0].numpy() / 2).max() < 1 / 255
 
 
 def _tensor(pixels):

@@ -100,6 +100,8 @@ class PlannedMaps:
                 problems += [problem] if (problem := self.files.write(request, self.maps, self.at)) else []
                 progress.advance(task)
         found = self.files.finish()
+        if self.files.resized:
+            notes.print(f"note: {self.files.resized:,} true images resized to the size of their inputs", soft_wrap=True)
         for problem in problems:
             notes.print(f"no maps: {problem}", soft_wrap=True)
         done, there = len(self.todo) - len(problems), len(self.files.wanted) - len(self.todo)

@@ -24,8 +24,8 @@ from diptych.data.formats import read_pixels, write_pixels, write_whole
 from diptych.data.listing import images_by_stem, open_folder, spelling
 from diptych.errors import ConfigError, DataError, out_of_memory
 from diptych.files import make_folder
-from diptych.inference.batch import folder_of, names_a_file
 from diptych.inference.calibration import Calibration, calibration
+from diptych.inference.jobs import folder_of, names_a_file
 from diptych.inference.manifest import Job, Manifest
 from diptych.inference.uncertainty import Maps, difference
 from diptych.messages import show
@@ -76,6 +76,7 @@ class MapFiles:
 
     def __init__(self, folder: Path, kinds: Sequence[MapKind], manifest: Manifest, wanted: Sequence[Request]) -> None:
         self.folder, self.manifest, self.wanted = folder, manifest, list(wanted)
+        self.resized = 0  # truths of another size than their inputs
         self.kinds = [*kinds, "error"] if any(request.truth for request in wanted) else list(kinds)
 
     def jobs(self, request: Request) -> list[Job]:
@@ -122,9 +123,12 @@ class MapFiles:
         if request.truth is None:
             return found
         _, truth = read_picture_as(Ref(request.truth), maps.target)
-        if truth.shape[:2] != (height, width):
-            high, wide = truth.shape[:2]
-            raise DataError(f"{show(request.truth)}: has {high} x {wide} pixels, expected {height} x {width} as its input")
+        high, wide = truth.shape[:2]
+        if abs(high - wide * height / width) > 1 and abs(wide - high * width / height) > 1:  # but for rounding
+            raise DataError(
+                f"{show(request.truth)}: has {high} x {wide} pixels, expected {height} x {width} as its input, or its proportions"
+            )
+        self.resized += (high, wide) != (height, width)
         working = resize(truth, *out.shape[-2:], nearest=bool(maps.target.classes))
         real = maps.target.encode(to_tensor(working)[None])
         missed = difference(out[None], real, maps.target)[0].numpy()
