@@ -124,9 +124,11 @@ class Normalised(Operation):
             return self.layer(x)  # which refuses it
         exact = torch.promote_types(x.dtype, torch.float32)
         scale = torch.rsqrt(variance + self.layer.eps)
-        y = x.to(exact).sub_(_by_channel(mean, exact)).mul_(_by_channel(scale, exact))
         if self.layer.weight is not None:
-            y.mul_(_by_channel(self.layer.weight, exact)).add_(_by_channel(self.layer.bias, exact))
+            scale = scale * self.layer.weight.to(scale.dtype)
+        y = x.to(exact).sub_(_by_channel(mean, exact)).mul_(_by_channel(scale, exact))
+        if self.layer.bias is not None:
+            y.add_(_by_channel(self.layer.bias, exact))
         return y.to(x.dtype)
 
 
@@ -177,7 +179,8 @@ class Convolved(Operation):
         for axis in (1, 0):
             start, stop = self._reached(axis, window[axis])
             beyond += [max(0, -start), max(0, stop - size[axis])]
-        return F.conv2d(F.pad(x, beyond), layer.weight, layer.bias, layer.stride, 0, layer.dilation, layer.groups)
+        padded = F.pad(x, beyond) if any(beyond) else x  # since padding by nothing copies
+        return F.conv2d(padded, layer.weight, layer.bias, layer.stride, 0, layer.dilation, layer.groups)
 
     def work(self, positions: int) -> int:
         """One multiplication for each weight."""
