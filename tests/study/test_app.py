@@ -234,3 +234,18 @@ def test_names_of_pictures_and_titles_run_no_script(make, serve):
     served = serve(*make(title='</script><script>alert(1)</script>"><img src=x onerror=alert(1)>'))
     page = request(served, "GET", "/")[2].decode()
     assert "<script>alert" not in page and "<img src=x" not in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "caption"),
+    [
+        ("pairs", "Above them you see the picture that the computer was given.", "What the computer is given"),
+        ("single", "Above it you see the picture that the computer would be given.", "What the computer is given"),
+        ("compare", "Above them you see the picture that they were made from.", "Made from this"),
+    ],
+)
+def test_no_real_picture_is_said_to_be_made_from_the_input(make, serve, folders, kind, said, caption):
+    rules = Protocol(kind, practice=0, trials=2, show_ms=1, same_input=kind == "pairs", inputs=True)
+    served = serve(*make(rules, inputs=folders["real"]))
+    page = request(served, "GET", "/", Accept_Language="en")[2].decode()
+    assert said in page and f"<figcaption>{caption}</figcaption>" in page

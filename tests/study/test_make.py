@@ -216,3 +216,21 @@ def test_what_is_passed_over_is_warned_of(folders, tmp_path):
     hidden, others = warnings
     assert hidden.startswith("one: 2 hidden pictures are passed over, such as ") and ".hidden.png; rename them" in hidden
     assert others.startswith("one: passed over, as they are no images that can be read: 1 x .cr2")
+
+
+def test_transparency_and_heavy_pictures_are_warned_of(folders, tmp_path):
+    clear = tmp_path / "clear"
+    clear.mkdir()
+    for place, file in enumerate(sorted(folders["one"].iterdir())):
+        image = Image.open(file).convert("RGBA")
+        image.putalpha(0 if place < 3 else 255)  # three that one sees through
+        image.save(clear / file.name)
+    study, _, warnings = new_study(tmp_path / "s", folders["real"], {"clear": clear}, SMALL, size=(1300, 1100))
+    assert warnings == [
+        "clear: transparency composited over white in 3 of 12 pictures",
+        "each picture of 1300x1100 is a file of 4 MB, which every participant loads; "
+        "a smaller --size WIDTHxHEIGHT begins trials sooner",
+    ]
+    ids = study.named("clear")
+    assert (np.asarray(Image.open(study.file(ids["p00"]))) == 255).all()
+    assert study.file(ids["p00"]).stat().st_size > 3 * 1300 * 1100

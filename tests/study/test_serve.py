@@ -64,6 +64,22 @@ def test_without_its_packages_serving_says_what_to_install(make, monkeypatch):
         serving.serve(study.folder, host="127.0.0.1", port=1, public_url=None, started=lambda url: None)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_port_that_is_taken_or_cannot_be_is_said_before_the_address(make, host):
+    study, _ = make()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as other:
+        port, told = other.getsockname()[1], []
+        with pytest.raises(ConfigError, match=rf"--host {host} --port {port}: cannot be listened at \(Address already in use\)"):
+            serving.serve(study.folder, host=host, port=port, public_url="http://lab", started=told.append)
+    for port in (0, 65_536):
+        with pytest.raises(ConfigError, match=f"--port must be from 1 to 65535, found {port}"):
+            serving.serve(study.folder, host=host, port=port, public_url="http://lab", started=told.append)
+    assert told == []
+    with lock(study.folder):  # which the refused server has given back
+        pass
+
+
 def free_port() -> int:
     """A port below those that the system gives to outgoing connections.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -39,7 +40,7 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        why = error.strerror or error
+        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror  # unknown names have numbers of their own
         raise ConfigError(f"--host {host} --port {port}: cannot be listened at ({why}); choose another --port") from error
 
 

@@ -96,6 +96,8 @@ async function load(trial, count, input) {
         place.replaceChildren(image);
         return image;
       } catch {
+        const response = await fetch(image.src, { cache: "no-store" }).catch(() => null);
+        if (response?.status === 403) throw new Refusal("problem"); // another tab answered this trial
         say(words.sending);
         await sleep(wait);
       }
