@@ -13,7 +13,7 @@ from diptych.methods.bridge import BridgeConfig
 from diptych.nets import VitModnet, adjusted, build_net
 from diptych.nets.bridge import EARLIEST, BridgeSampler, coefficients, scaling
 from diptych.nets.modes import applied
-from diptych.nets.time_unet import Attention, TimeUNet
+from diptych.nets.time_unet import Attention, GroupNorm, TimeUNet
 from diptych.pixels import Domain
 from tests.contract.small import small
 
@@ -200,3 +200,21 @@ def test_the_network_begins_silent_and_listens_to_the_clock_once_it_has_learnt()
 def test_what_makes_no_bridge_is_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_group_norm_in_bfloat16_is_the_function_and_its_gradient_and_keeps_the_layout():
+    random = torch.Generator().manual_seed(0)
+    x, grad = (torch.randn(2, 8, 6, 5, generator=random).to(torch.bfloat16) for _ in "xy")
+    norm, exact = GroupNorm(4, 8), torch.nn.GroupNorm(4, 8).double()
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 2.0, generator=random)
+    exact.load_state_dict(norm.state_dict())
+    last = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    reference = x.double().requires_grad_()
+    y, expected = norm(last), exact(reference)
+    y.backward(grad)
+    expected.backward(grad.double())
+    assert y.dtype == torch.bfloat16 and y.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(y.double(), expected, rtol=0.01, atol=0.01)
+    torch.testing.assert_close(last.grad.double(), reference.grad, rtol=0.02, atol=0.02)
+    torch.testing.assert_close(norm.weight.grad.double(), exact.weight.grad, rtol=0.02, atol=0.05)

@@ -102,7 +102,7 @@ class Pix2PixHDConfig:
         """G_ab from a to b, and D_b judging a beside b at several scales."""
         shape: dict[str, Any] = {"num_downs": self.num_downs, "num_blocks": self.num_blocks, "norm": self.norm}
         seen = a.channels + self.instances  # what D sees of a; G sees features besides
-        channels = {"in_channels": seen + self.num_features, "out_channels": b.channels}
+        channels: dict[str, Any] = {"in_channels": seen + self.num_features, "out_channels": b.channels}
         if self.enhancers:
             local: dict[str, Any] = {"num_enhancers": self.enhancers, "num_local_blocks": self.local_blocks}
             width = self.ngf // 2**self.enhancers
