@@ -183,6 +183,17 @@ def test_a_tab_whose_pictures_come_after_another_tab_answered_goes_on(make, serv
     two.wait_for_selector("#done:not([hidden])")
 
 
+def test_an_erased_participant_is_not_thanked_but_comes_to_the_first_page(make, serve, visit):
+    served = serve(*make(Protocol(practice=0, trials=2, show_ms=50)))
+    page = visit(served.url)
+    page.locator("#welcome button").click()
+    page.wait_for_selector("#answers:not([hidden])")
+    served.store.erase(served.store.participants()[0].id)
+    part(page, "ArrowLeft")
+    page.wait_for_selector("#welcome:not([hidden])")
+    assert page.locator("#done").is_hidden() and served.store.participants() == []
+
+
 PATTERNS = (
     *("<script>CODE<\u2215script>", "<img src=x onerror=CODE>", "'><svg onload=CODE>", '"><body onload=CODE>', "{{CODE}}"),
     *("javascript:CODE", "<iframe srcdoc='<script>CODE'>", "<a href=javascript:CODE>x", "${CODE}"),

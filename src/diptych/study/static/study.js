@@ -242,7 +242,8 @@ async function main() {
     }
     if (state.status === "running" && before === "practice" && state.trial.part !== "practice") await pause(words.break);
   }
-  finish(state);
+  if (state.status === "done") finish(state);
+  else location.reload(); // the participation was erased, or the browser's cookies were
 }
 
 main().catch(() => say(words.problem));
