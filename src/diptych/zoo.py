@@ -14,17 +14,21 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from diptych.downloads import Download, Watch, download, mirrored, user_cache
 from diptych.errors import SnapshotError, WeightsError
-from diptych.files import sha256_of, write_atomic
+from diptych.files import read_bounded, sha256_of, write_atomic
 from diptych.hub import HF, pull
 from diptych.messages import show
+from diptych.schemas import Whole, checked, parse_json
 
 log = logging.getLogger(__name__)
 
 INDEX = "zoo.json"
+MOST_BYTES = 10**8  # of an index
 OWN = Path(__file__).parent / INDEX
 CHECKOUT = Path(__file__).parents[2] / "zoo"
 
@@ -47,6 +51,23 @@ class Model:
     scores: Mapping[str, str] = field(default_factory=dict)
 
 
+class _Row(BaseModel):
+    """What an index says of a network; its file has a plain name, since it is read, and written, in the folder of the zoo."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    file: Annotated[str, Field(pattern=r"^\w[\w.+-]*$", max_length=200)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    size: Whole
+    shows: str
+    licence: str
+    generator: bool = True
+    scores: dict[str, str] = {}
+
+
+ROWS = TypeAdapter(dict[str, _Row])
+
+
 def models(index: Path | None = None) -> dict[str, Model]:
     """The networks of a zoo by name: of $DIPTYCH_ZOO where it is set, else of diptych's own.
 
@@ -54,11 +75,12 @@ def models(index: Path | None = None) -> dict[str, Model]:
     """
     path = index or _index()
     try:
-        return {name: Model(name=name, **row) for name, row in json.loads(path.read_text(encoding="utf-8")).items()}
+        rows = checked(parse_json(read_bounded(path, MOST_BYTES)), ROWS)
     except OSError as error:
         raise WeightsError(f"{show(path)}: cannot be read ({error.strerror}); DIPTYCH_ZOO is a folder with a {INDEX}") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise WeightsError(f"{show(path)}: is not the index of a zoo ({error}); `diptych zoo pack` writes one") from error
+    return {name: Model(name, **row.model_dump()) for name, row in rows.items()}
 
 
 def _index() -> Path:

@@ -21,9 +21,11 @@ from diptych.methods import Batch, method_config
 from diptych.pixels import Domain
 from diptych.recipe import Recipe, TrainConfig
 from diptych.run import Run
-from diptych.training.distributed import join_processes
+from diptych.training import waiting
+from diptych.training.distributed import highest_flag, join_processes
 from diptych.training.loop import train
 from diptych.training.records.best import Validation
+from diptych.training.signals import catch_interrupts
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from diptych.trees import write_tree
@@ -107,6 +109,26 @@ def train_with_another(rank: int, port: int, recipe: dict[str, Any], out: str, s
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     options = {"workers": 0, "log_every": 2, "save_every": 1e9, "num_previews": 0, "num_validations": 4}
     return train_quietly(recipe, out, f"{out}-{rank}.log", options | {"validation": Validation(score, "lpips", False)})
+
+
+def answer_to_a_signal(rank: int, port: int, waits: bool, ready: Any) -> int:
+    """Rank 0 of two, which waits for rank 1 in vain or works for two seconds, as a save does; rank 1 does nothing.
+
+    ``ready`` is set by rank 0 when a signal may come. Half a second after it rank 0 is to leave, if it waits.
+    """
+    waiting.PATIENCE, waiting.STUCK = 0.5, 0.1
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with catch_interrupts() as interrupts, join_processes(torch.device("cpu")) as world:
+        if rank:
+            time.sleep(60)
+        ready.set()
+        if waits:
+            highest_flag(0, world, torch.device("cpu"))
+        end = time.monotonic() + 60
+        while not interrupts.signum and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(2)
+        os._exit(7)  # not by the barrier at the end, in which rank 1 would be missed
 
 
 # --- saving ---

@@ -2,9 +2,11 @@
 
 import copy
 import json
+import os
 import pickle
 import signal
 import socket
+import time
 from collections import deque
 
 import numpy as np
@@ -21,7 +23,7 @@ from diptych.training.health.nonfinite import MAX_STEPS_BEHIND, NonFiniteGuard
 from diptych.training.step import train_step
 from diptych.trees import read_tree
 from tests.contract.test_methods import assert_equal_trees
-from tests.training.forks import start, train_with_another
+from tests.training.forks import CONTEXT, answer_to_a_signal, start, train_with_another
 from tests.training.test_step import batch_of, trainee_of
 
 SIZE = 16
@@ -61,6 +63,25 @@ def outcome(out):
     lines = [json.loads(line) for line in (out / "stats.jsonl").read_text().splitlines()]
     measured = ("images_s", "speedup", "efficiency")
     return read_tree(Run(out).states()[0]), [{k: v for k, v in line.items() if k not in measured} for line in lines]
+
+
+@pytest.mark.parametrize(("waits", "code"), [(True, 128 + signal.SIGTERM), (False, 7)])
+def test_a_process_that_waits_for_another_leaves_soon_after_a_signal_and_one_that_works_does_not(waits, code):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    ready = CONTEXT.Event()
+    ranks = [start(answer_to_a_signal, rank, port, waits, ready) for rank in range(2)]
+    assert ready.wait(60)
+    time.sleep(0.2)  # until it waits
+    began = time.monotonic()
+    os.kill(ranks[0].pid, signal.SIGTERM)
+    ranks[0].join(50)
+    took = time.monotonic() - began
+    for process in ranks:
+        process.kill()
+        process.join()
+    assert ranks[0].exitcode == code
+    assert took < 30  # without the watch it would wait for as long as rank 1 sleeps
 
 
 def test_a_signal_to_one_process_while_all_validate_stops_all_of_them_saved(images, tmp_path):

@@ -115,7 +115,7 @@ def summary(found: Checkup) -> list[str]:
     from diptych.data.checkup import VERDICTS
 
     rows = [(row.split or "?", row.side, f"{row.images:,}", row.kinds, row.sizes, row.files) for row in found.rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(4)]
     lines = [f"{found.layout}: {found.pairing}"]
     lines += ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), *row[4:]]) for row in rows]
     lines += [f"{'error' if finding.blocks else 'found'}: {finding}" for finding in found.findings]

@@ -41,7 +41,7 @@ def members(archive: Path) -> Mapping[str, tuple[int, int]]:
     try:
         status = archive.stat()
         return _index(archive, status.st_size, status.st_mtime_ns)
-    except (OSError, tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise DataError(f"{show(archive)}: cannot be read as an archive ({error}); copy or download it again") from error
 
 
@@ -49,7 +49,8 @@ def members(archive: Path) -> Mapping[str, tuple[int, int]]:
 def _index(archive: Path, size: int, changed: int) -> Mapping[str, tuple[int, int]]:
     if archive.suffix.lower() == ".tar":
         with tarfile.open(archive, "r:") as file:  # no compression: any member can be read on its own
-            return {_plain(member.name): (member.offset_data, member.size) for member in file if member.isfile()}
+            found = [member for member in file if member.isfile() and "\0" not in member.name]
+            return {_plain(member.name): (member.offset_data, member.size) for member in found}
     with zipfile.ZipFile(archive) as file:
         return {_plain(info.filename): (info.header_offset, info.file_size) for info in file.infolist() if not info.is_dir()}
 
@@ -73,6 +74,8 @@ def read_member(archive: Path, name: str) -> bytes:
                 return file.read(size)
         status = archive.stat()
         opened, names = _zip(archive, status.st_size, status.st_mtime_ns, os.getpid())
+        if opened.getinfo(names[name]).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DataError("is packed by another method than deflate, which no limit of memory holds for; pack it again")
         return opened.read(names[name])
     except (OSError, RuntimeError, zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
         raise DataError(f"cannot be read from its archive ({error}); pack it again without a password") from error

@@ -24,7 +24,7 @@ def split_hub(path: Path) -> tuple[str, str, str, int] | None:
     if not text.startswith(HF) or len(path.parts) < 4:
         return None
     name, split, column, number = text.removeprefix(HF).rsplit("/", 3)
-    return (name, split, column, int(number)) if number.isdecimal() else None
+    return (name, split, column, int(number)) if number.isdecimal() and len(number) < 19 else None
 
 
 def read_row(name: str, split: str, column: str, row: int) -> bytes:

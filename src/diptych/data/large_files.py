@@ -170,7 +170,7 @@ class _Zarr(Windows):
 
     def __init__(self, path: Path, reading: Reading) -> None:
         zarr = extra("zarr", "zarr", f"{show(path)}: Zarr")
-        found = zarr.open(str(path), mode="r")
+        self.path, found = path, zarr.open(str(path), mode="r")
         self.metadata, names = Metadata(), []
         if hasattr(found, "keys"):
             scales = (found.attrs.get("ome") or found.attrs).get("multiscales")
@@ -194,7 +194,13 @@ class _Zarr(Windows):
     def read(self, top: int, bottom: int, left: int, right: int) -> np.ndarray:
         """Read the chunks that the window touches."""
         spans = {"y": slice(top, bottom), "x": slice(left, right), "c": slice(None)}
-        part = np.asarray(self.array[tuple(spans.get(name, 0) for name in self.names)])
+        try:
+            part = np.asarray(self.array[tuple(spans.get(name, 0) for name in self.names)])
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged chunk can make zarr raise anything
+            reason = str(error)[:120] or type(error).__name__
+            raise DataError(f"{show(self.path)}: is damaged or incomplete Zarr ({reason}); copy or download it again") from error
         left_over = [name for name in self.names if name in spans]
         part = part.transpose([left_over.index(name) for name in ("y", "x", "c") if name in left_over])
         return part if part.ndim == 3 else part[..., None]

@@ -10,6 +10,7 @@ import difflib
 import gzip
 import json
 import logging
+import lzma
 import os
 import shutil
 import stat
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 BERKELEY = "https://efrosgans.eecs.berkeley.edu"
 NOTE = "fetched.json"
 MOST_BYTES = 20 * 2**30  # that an archive may hold unpacked
+DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 MOST_FILES = 500_000
 
 
@@ -176,13 +178,13 @@ def fetch(wanted: Published, folder: Path | None = None, watch: Watch = lambda d
     url = mirrored(wanted.address, wanted.filename, "DIPTYCH_DATA_URL")
     known = wanted.sha256 or _first_seen(wanted)
     sha256 = download(Download(f"{wanted.name} data", url, known, wanted.size, DataError), archive, watch)
-    if not known:
-        log.info("%s: no SHA-256 was published; %s is recorded, and other bytes will be refused", wanted.name, sha256)
-        write_atomic(_seen(wanted), f"{sha256}\n".encode())
     unpacked = folder.with_name(f".{folder.name}.unpacked")
     shutil.rmtree(unpacked, ignore_errors=True)
     try:
         unpack(archive, unpacked)
+        if not known:  # only now, as a page of an error is no data set, and would make the true one be refused for ever
+            log.info("%s: no SHA-256 was published; %s is recorded, and other bytes will be refused", wanted.name, sha256)
+            write_atomic(_seen(wanted), f"{sha256}\n".encode())
         inner = [path for path in unpacked.iterdir() if path.is_dir()]
         top = inner[0] if len(inner) == 1 and len(list(unpacked.iterdir())) == 1 else unpacked
         note = {"name": wanted.name, "address": url, "sha256": sha256, "terms": wanted.terms}
@@ -231,7 +233,7 @@ def unpack(archive: Path, folder: Path) -> None:
                     if written > MOST_BYTES:
                         raise DataError(f"{show(archive)}: holds more than {MOST_BYTES:,} bytes; it is not unpacked")
                     file.write(block)
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError) as error:
+    except DAMAGED as error:
         raise DataError(f"{show(archive)}: is a damaged archive ({first_line(error)}); remove it and fetch again") from error
     if not taken:
         raise DataError(f"{show(archive)}: holds no files; remove it and fetch again")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 import tifffile
 
 from diptych.data.metadata import Metadata, Picture, nodata_of, of_tiff
-from diptych.data.pillow_images import UPRIGHT, check_size, decode_pillow, profiled, with_alpha
+from diptych.data.pillow_images import MAX_PIXELS, UPRIGHT, check_size, decode_pillow, profiled, with_alpha
 from diptych.errors import DataError
 from diptych.reading import Reading
 
 logging.getLogger("tifffile").addFilter(lambda record: "GDAL_NODATA" not in record.getMessage())  # nodata_of reads that tag
+BLANK = 10_000  # how many times its size in the file the pixels of a blank image may take
 REDUCED, MASK = 1, 4  # bits of NewSubfileType: a page that is a smaller copy, or a transparency mask
 
 
@@ -30,6 +32,7 @@ def decode_tiff(data: bytes, reading: Reading, frame: int = 0) -> Picture:
         page = (whole or [file.pages.first])[frame]
         page = page.aspage()
         check_size(page.imagelength, page.imagewidth)
+        _refuse_lies(page, len(data))
         if isinstance(page.bitspersample, tuple):
             raise DataError(f"is TIFF whose channels have {page.bitspersample} bits, which is not supported; convert it to PNG")
         if page.compression not in tifffile.TIFF.DECOMPRESSORS:
@@ -50,6 +53,18 @@ def decode_tiff(data: bytes, reading: Reading, frame: int = 0) -> Picture:
         picture = of_samples(pixels, page, reading, excluded, stacked=stacked)
         metadata = replace(picture.metadata, frames=frames, **of_tiff(page, data))
     return Picture(UPRIGHT.get(orientation, np.asarray)(picture.pixels), metadata)
+
+
+def _refuse_lies(page: Any, size: int) -> None:
+    """Raise DataError for a page that states more strips, tiles or bytes of pixels than a file of this size can hold.
+
+    Even an empty strip takes two bytes in the table of strips. Blank pixels may be compressed a thousand times and more, so that
+    of images of four channels and 8 bits only the number of pixels is bounded.
+    """
+    pieces = math.prod(page.chunked)
+    if pieces > size or page.nbytes > max(4 * MAX_PIXELS, BLANK * size):
+        stated = f"{pieces:,} pieces and {page.nbytes:,} bytes of pixels"
+        raise DataError(f"states {stated}, which a file of {size:,} bytes cannot hold; copy or download it again")
 
 
 def of_samples(

@@ -109,6 +109,11 @@ def _decompressed(volume: Path, changed: int, size: int) -> np.ndarray:
     image = _opened(volume)
     try:
         values = np.asanyarray(image.dataobj)
+    except MemoryError as error:
+        raise DataError(
+            f"is a NIfTI volume of {image.shape}, which does not fit into memory; cut it into smaller ones"
+        ) from error
     except Exception as error:  # such as a truncated file
-        raise DataError(f"is a damaged or incomplete NIfTI volume ({error}); copy or download it again") from error
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"is a damaged or incomplete NIfTI volume ({reason}); copy or download it again") from error
     return values.astype(np.float32) if values.dtype == np.float64 else values

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from diptych.errors import DiptychError, TrainingError
 from diptych.training.heartbeat import Heartbeat
+from diptych.training.waiting import leaving_in_time, waiting
 
 LOST = re.compile(r"gloo.*(closed|reset|refused|timed out|broken)|NCCL.*(remote|aborted|closed)", re.IGNORECASE | re.DOTALL)
 T = TypeVar("T")
@@ -48,24 +49,32 @@ def join_processes(device: torch.device) -> Iterator[World]:
         yield World()
         return
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    with leaving_in_time():
+        yield from _joined(device, rank, size)
+
+
+def _joined(device: torch.device, rank: int, size: int) -> Iterator[World]:
     agent_serves = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = dist.TCPStore(address, port, size, is_master=rank == 0 and not agent_serves, timeout=timedelta(minutes=2))
+    with waiting():
+        store = dist.TCPStore(address, port, size, is_master=rank == 0 and not agent_serves, timeout=timedelta(minutes=2))
     prefix = f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     heartbeat = Heartbeat(lambda: dist.PrefixStore(prefix, dist.TCPStore(address, port, wait_for_workers=False)), rank, size)
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(
-        backend,
-        store=dist.PrefixStore(prefix, store),
-        rank=rank,
-        world_size=size,
-        timeout=TIMEOUT,
-        device_id=device if device.type == "cuda" else None,
-    )
+    with waiting():
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore(prefix, store),
+            rank=rank,
+            world_size=size,
+            timeout=TIMEOUT,
+            device_id=device if device.type == "cuda" else None,
+        )
     try:
         with heartbeat:
             yield World(rank, size)
-            dist.barrier()  # a process that ends while others still talk to it would make them fail
+            with waiting():
+                dist.barrier()  # a process that ends while others still talk to it would make them fail
     except RuntimeError as error:
         if not LOST.search(str(error)):
             raise
@@ -84,7 +93,8 @@ def average_gradients(parameters: Iterable[nn.Parameter], world: World) -> None:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(flat)
+    with waiting():
+        dist.all_reduce(flat)
     flat /= world.size
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
@@ -93,7 +103,8 @@ def average_gradients(parameters: Iterable[nn.Parameter], world: World) -> None:
 def mean_over(values: Tensor, world: World) -> Tensor:
     """The element-wise mean of a tensor over all processes; the tensor is overwritten."""
     if world.size > 1:
-        dist.all_reduce(values)
+        with waiting():
+            dist.all_reduce(values)
         values /= world.size
     return values
 
@@ -101,7 +112,8 @@ def mean_over(values: Tensor, world: World) -> Tensor:
 def maximum_over(values: Tensor, world: World) -> Tensor:
     """The element-wise maximum of a tensor over all processes; the tensor is overwritten."""
     if world.size > 1:
-        dist.all_reduce(values, dist.ReduceOp.MAX)
+        with waiting():
+            dist.all_reduce(values, dist.ReduceOp.MAX)
     return values
 
 
@@ -110,8 +122,9 @@ def highest_flag(flag: int, world: World, device: torch.device) -> int:
     if world.size == 1:
         return flag
     shared = torch.tensor(flag, device=device)
-    dist.all_reduce(shared, dist.ReduceOp.MAX)
-    return int(shared)
+    with waiting():
+        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        return int(shared)
 
 
 def gather(value: Any, world: World) -> list[Any]:
@@ -119,7 +132,8 @@ def gather(value: Any, world: World) -> list[Any]:
     values: list[Any] = [value]
     if world.size > 1:
         values = [None] * world.size
-        dist.all_gather_object(values, value)
+        with waiting():
+            dist.all_gather_object(values, value)
     return values
 
 
@@ -127,7 +141,8 @@ def broadcast(value: Any, world: World) -> Any:
     """The value of rank 0, in every process."""
     values = [value]
     if world.size > 1:
-        dist.broadcast_object_list(values)
+        with waiting():
+            dist.broadcast_object_list(values)
     return values[0]
 
 
