@@ -111,7 +111,8 @@ def test_a_translation_sees_labels_outlines_and_the_looks_of_its_style(tmp_path)
     net.looks[1, :3, 0], net.seen[1] = torch.tensor([0.25, 0.25, -0.5]), 3
     Snapshot({"a2b": net}, domain, Domain()).save(tmp_path / "x.safetensors")
     pixels = (MAP * 255).to(torch.uint8)[None, None]
-    outs = {style: Translator.load(tmp_path / "x.safetensors", device="cpu", style=style)(pixels) for style in (None, 0, 1)}
+    how = {"device": "cpu", "memory": 10**11}  # as the command line says, so that windows are tried
+    outs = {style: Translator.load(tmp_path / "x.safetensors", style=style, **how)(pixels) for style in (None, 0, 1)}
     assert torch.equal(outs[None], outs[0]) and not torch.equal(outs[0], outs[1])
     look = torch.where(MAP == 1, -0.5, 0.0)[None, None]
     with torch.no_grad():

@@ -110,8 +110,9 @@ class InstanceGenerator(nn.Module):
         self.register_buffer("seen", torch.zeros(num_labels, dtype=torch.long))
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
+        numbers = regions(x)  # first, as this says to whoever translates by windows that it has no form for them
         looks = spread(self.looks_of_style().to(x), self.labels_of(x)) if self.num_features else None
-        return self.translate(self.beside(x, regions(x)), looks)
+        return self.translate(self.beside(x, numbers), looks)
 
     def beside(self, x: Float[Tensor, "n c h w"], numbers: Regions) -> Float[Tensor, "n d h w"]:
         """Labels, and the outlines of their regions as one more channel."""
