@@ -225,7 +225,7 @@ def test_participants_are_told_what_their_study_is():
     assert "for 1 second. " in told and "practice: 10. In these you are told" in told and "that count: 40." in told
     told = " ".join(instructions(compare, WORDS["de"]))
     assert "1,5 Sekunden lang" in told and "Übung" not in told and "Eines ist echt" not in told
-    assert "made from" in " ".join(instructions(Protocol(same_input=True, inputs=True), WORDS["en"]))
+    assert "computer was given" in " ".join(instructions(Protocol(same_input=True, inputs=True), WORDS["en"]))
     assert "real ones" in default_consent(pairs, "en") and "real ones" not in default_consent(compare, "en")
     assert default_consent(pairs, "en").endswith("with which the researchers can delete your answers.")
 
