@@ -18,7 +18,7 @@ from diptych.data.folders import Ref
 from diptych.device import pick_precision
 from diptych.errors import ConfigError, DataError, out_of_memory
 from diptych.inference.backends import Backend, ComputingPrecision, installed
-from diptych.inference.batch import Job
+from diptych.inference.manifest import Job
 from diptych.inference.translator import Translator, WorkingSize
 from diptych.pixels import Domain
 
