@@ -167,10 +167,7 @@ def parser() -> argparse.ArgumentParser:
         help="translate share I of N of the images, as job I of an array of N; under torchrun each process takes its own share",
     )
     p.add_argument(
-        "--untrusted",
-        action="store_true",
-        help="decode each image in a process of its own, without network and files and within 2 GB and 30 s, as strangers' "
-        "images may attack a decoder; results then carry no EXIF (on Linux)",
+        "--untrusted", action="store_true", help="decode each image in a process of its own with limits, for files of strangers"
     )
     p.add_argument("--dry-run", action="store_true", help="list what would be written, and write nothing")
     add_map_options(p)

@@ -17,7 +17,6 @@ import resource
 import select
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -138,12 +137,8 @@ def _import_all() -> None:
             getattr(imagecodecs, name)
 
 
-def main(descriptor: str, name: str = "") -> None:
+def main(descriptor: int, name: str = "") -> None:
     """Serve requests from a socket; ``name`` is another function to decode by, ``module:function``, for tests."""
     _import_all()
     module, _, function = name.partition(":")
-    serve(socket.socket(fileno=int(descriptor)), getattr(importlib.import_module(module), function) if name else decode)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    serve(socket.socket(fileno=descriptor), getattr(importlib.import_module(module), function) if name else decode)

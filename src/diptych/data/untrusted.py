@@ -77,7 +77,7 @@ class _Decoders:
     """The process that forks children; it is started with the first file and ends when this object is closed."""
 
     def __init__(self, limits: Limits, decode: str) -> None:
-        self.limits, self.words = limits, [decode] if decode else []
+        self.limits, self.name = limits, decode
         self._starting = threading.Lock()
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -93,7 +93,8 @@ class _Decoders:
         with self._starting:
             if self._control is None:
                 self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-                words = [sys.executable, "-P", "-m", "diptych.data.decoding_process", str(theirs.fileno()), *self.words]
+                begin = f"from diptych.data.decoding_process import main; main({theirs.fileno()}, {self.name!r})"
+                words = [sys.executable, "-P", "-c", begin]
                 path = os.pathsep.join([str(SOURCES), *filter(None, [os.environ.get("PYTHONPATH")])])
                 kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
                 env = kept | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
