@@ -3,9 +3,9 @@
     python experiments/large/gigapixel.py SNAPSHOT MAP WORK [--size 8192 8192] [--memory 1500MB]
 
 MAP is enlarged until it covers so many rows and columns, and its top left part is written into the folder WORK as a tiled TIFF,
-by another process, so that its memory does not count. Then the command translates that file. Printed are the greatest resident
-memory of the command (``ru_maxrss``, which counts the pages of mapped files too), the most bytes that its scratch folder held, and
-its seconds by the clock and of the processor. The same words again go on with a command that was interrupted.
+by another process, so that its memory does not count. Then the command translates that file. Printed are its greatest resident
+memory (``ru_maxrss``, which counts the pages of mapped files too), the most bytes that its scratch folder held, and its time by
+the clock and of the processor in seconds. The same words again go on with a command that was interrupted.
 """
 
 from __future__ import annotations

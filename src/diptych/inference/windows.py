@@ -1,8 +1,7 @@
 """How a window of a layer's output is computed from a window of its input, exactly as in the whole image.
 
 A window is a range of rows and a range of columns. Each operation says which window of its input it needs, margins included, and
-computes from that; what lies beyond the border of the image is padded as the layer itself would. Where a window is the whole
-map, a convolution is the layer itself.
+computes from that; what lies beyond the border of the image is padded as the layer itself would. A whole map is a window, too.
 """
 
 from __future__ import annotations
@@ -221,11 +220,9 @@ class TransposedConvolved(Operation):
         if x.shape[2:] == size:
             return _cut(layer(x), window, (0, 0))
         y = F.conv_transpose2d(x, layer.weight, layer.bias, layer.stride, 0, 0, layer.groups, layer.dilation)
-        corner = []
-        for axis in (0, 1):
-            _, stride, padding = self._numbers(axis)
-            corner.append(self.needs(axis, window[axis], size[axis])[0] * stride - padding)
-        return _cut(y, window, (corner[0], corner[1]))
+        first = (self.needs(axis, window[axis], size[axis])[0] * layer.stride[axis] for axis in (0, 1))
+        top, left = (start - self._numbers(axis)[2] for axis, start in enumerate(first))
+        return _cut(y, window, (top, left))
 
     def work(self, positions: int) -> int:
         """One multiplication for each weight and position of the input."""

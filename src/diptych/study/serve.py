@@ -40,7 +40,8 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        why = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror  # unknown names have numbers of their own
+        number = error.errno or 0
+        why = os.strerror(number) if number > 0 else error.strerror  # unknown names have negative numbers
         raise ConfigError(f"--host {host} --port {port}: cannot be listened at ({why}); choose another --port") from error
 
 
