@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from diptych.cli import command_parser, count, positive
+from diptych.cli.music_pages import symbols
 from diptych.cli.sheet_reading import LAYOUTS, read, translator, write_song
 
 if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
@@ -21,7 +22,7 @@ EXAMPLES = """\
   diptych train music-draw voice/roll voice/sheet            a drawer of sheets
   diptych music score voice --snapshot runs/music-read/snapshot.safetensors
   diptych music sheet song.mid --out song.pdf
-  diptych music read song.png --out song.mid
+  diptych music read page.pdf --out page.musicxml            an engraved page, or a sheet that diptych drew
   diptych music midi2roll song.mid --out roll.png            and roll2midi back
 `diptych music ACTION --help` shows the options of one action."""
 BUILTIN = Path("builtin")  # in place of a snapshot: the translator that comes with diptych
@@ -74,16 +75,23 @@ def parser() -> argparse.ArgumentParser:
     )
     b.add_argument("--jobs", type=positive, default=2, metavar="N", help="number of processes (default: 2)")
 
+    y = action("symbols", "build a data set of freely engraved pages and maps of their symbols", symbols)
+    y.add_argument("sources", metavar="SRC", nargs="+", help="scores or folders of them, as for build")
+    y.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the data set to write")
+    y.add_argument("--pages", type=positive, default=2000, metavar="N", help="the number of pages (default: 2000)")
+    y.add_argument("--seed", type=count, default=0, help="random seed of the split by composer and of the pages (default: 0)")
+    y.add_argument("--jobs", type=positive, default=2, metavar="N", help="number of processes (default: 2)")
+
     m = action("midi2roll", "draw a MIDI file as a roll", midi2roll)
     m.add_argument("midi", metavar="FILE.mid", type=Path)
     r = action("roll2midi", "read a roll back into a MIDI file", roll2midi)
     r.add_argument("roll", metavar="FILE.png", type=Path)
     s = action("sheet", "engrave a MIDI file as sheet music, or draw it through a translator", sheet)
     s.add_argument("midi", metavar="FILE.mid", type=Path)
-    e = action("read", "read a sheet that diptych drew into a MIDI file, through a translator", read)
-    e.add_argument("sheet", metavar="PAGE.png", type=Path)
-    e.add_argument("--clef", default="", metavar="CLEF", help="of the first staff, where it is known (default: as it is read)")
-    e.add_argument("--report", type=Path, metavar="FILE.png", help="show what was read: the sheet with a frame around every head")
+    e = action("read", "read a page of printed music into a MIDI file or a score, through a translator", read)
+    e.add_argument("sheet", metavar="PAGE.png|pdf", type=Path)
+    e.add_argument("--clef", default="", metavar="CLEF", help="of a sheet on diptych's own grid, where it is known (default: as it is read)")
+    e.add_argument("--report", type=Path, metavar="FILE.png", help="show what was read: the page with a frame around every head")
     for a in (r, e):
         a.add_argument(
             "--tempo", type=bpm, metavar="BPM", help="quarters per minute, which no picture shows (default: none, so 120)"

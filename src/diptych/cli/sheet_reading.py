@@ -11,8 +11,9 @@ LAYOUTS = {"staff": 1, "grand": 2}
 
 
 def read(args: argparse.Namespace) -> int:
-    """Sheet music to MIDI."""
+    """Sheet music to MIDI, from diptych's own grid or from an engraved page: the picture's size tells which."""
     from diptych.cli.console import notes
+    from diptych.cli.music_pages import is_grid, read_free
     from diptych.data.formats import read_pixels, write_pixels
     from diptych.errors import ConfigError
     from diptych.music.notes import CLEFS
@@ -22,8 +23,11 @@ def read(args: argparse.Namespace) -> int:
 
     if args.clef and args.clef not in CLEFS:
         raise ConfigError(f"--clef must be one of {', '.join(CLEFS)}, found {args.clef!r}")
+    if not is_grid(args.sheet):
+        return read_free(args)
     pixels = read_pixels(args.sheet)
     layout = layout_by_size(args.sheet, pixels, LAYOUTS[args.layout], "sheet")
+    notes.print(f"{args.sheet}: read as a sheet on diptych's own grid", soft_wrap=True)
     known = () if args.snapshot else KNOWN_CLEFS
     if args.clef and known and args.clef not in known:
         raise ConfigError(unknown_clef_message("--clef: the sheet", args.clef, known))

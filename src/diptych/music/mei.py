@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Collection, Set
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -90,14 +91,14 @@ def parts(mei: ET.Element) -> list[list[str]]:
     return grouped
 
 
-def select_staves(mei: ET.Element, staves: list[str]) -> ET.Element:
-    """Copy a score with only these staves, and of them only what KEPT_ELEMENTS names."""
+def select_staves(mei: ET.Element, staves: list[str], more: Collection[str] = ()) -> ET.Element:
+    """Copy a score with only these staves, and of them only what KEPT_ELEMENTS names, and ``more`` elements."""
     root = copy.deepcopy(mei)
-    _reduce(root, set(staves))
+    _reduce(root, set(staves), KEPT_ELEMENTS.union(more))
     return root
 
 
-def _reduce(element: ET.Element, staves: set[str]) -> str:
+def _reduce(element: ET.Element, staves: set[str], names: Set[str]) -> str:
     """Reduce an element in place; return the name of something that took time in it and was removed, or an empty string."""
     lost = ""
     for name in DROPPED_ATTRIBUTES & element.attrib.keys():
@@ -109,10 +110,10 @@ def _reduce(element: ET.Element, staves: set[str]) -> str:
     for child in list(element):
         tag = child.tag if isinstance(child.tag, str) else ""
         if tag in ("ending", "choice", "app", "corr", "sic", "bTrem"):  # wrappers, whose content stays
-            lost = _reduce(child, staves) or lost
+            lost = _reduce(child, staves, names) or lost
             kept.extend(child)
-        elif _stays(child, tag, staves):
-            lost = _reduce(child, staves) or lost
+        elif _stays(child, tag, staves, names):
+            lost = _reduce(child, staves, names) or lost
             kept.append(child)
         elif element.tag in LASTING and tag in TIMED:
             lost = tag
@@ -123,9 +124,11 @@ def _reduce(element: ET.Element, staves: set[str]) -> str:
     return lost
 
 
-def _stays(child: ET.Element, tag: str, staves: set[str]) -> bool:
-    if tag not in KEPT_ELEMENTS or child.get("grace"):
+def _stays(child: ET.Element, tag: str, staves: set[str], names: Set[str]) -> bool:
+    if tag not in names or child.get("grace"):
         return False
+    if tag not in KEPT_ELEMENTS and child.get("staff", "") and not staves.issuperset(child.get("staff", "").split()):
+        return False  # a sign beside other staves
     if tag in ("staff", "staffDef"):
         return child.get("n") in staves
     return tag != "staffGrp" or any(staff.get("n") in staves for staff in child.iter("staffDef"))

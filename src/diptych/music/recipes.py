@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from diptych.music.symbols import SYMBOLS
 from diptych.recipes import by_name, create
 
 if TYPE_CHECKING:  # names are looked up without torch
@@ -47,4 +48,16 @@ def music_unpaired() -> Recipe:
     return create("cyclegan", {"method": method, "data": data, "train": train, "extra": extra})
 
 
-RECIPES = by_name(music_read, music_draw, music_unpaired)
+def music_symbols() -> Recipe:
+    """Engraved pages -> maps of their symbols, pix2pix without a discriminator: the cross-entropy of classes, ink weighs more.
+
+    Data are those of `diptych music symbols`, at six pixels a staff space.
+    """
+    method = {"generator": "unet_5", "ngf": 24, "norm": "batch", "dropout": False, "lambda_gan": 0.0, "lambda_l1": 1.0}
+    method |= {"pixel_loss": {"kind": "ce", "foreground": 4.0}}
+    data = {"resize": "none", "crop_size": [256, 512], "flip": False, "labels": "b", "classes": len(SYMBOLS)}
+    train = {"epochs": 0, "decay_epochs": 4, "decay": "step", "batch_size": 2, "lr": 3e-3, "ema": 0.995, "ema_warm_up": True}
+    return create("pix2pix", {"method": method, "data": data, "train": train})
+
+
+RECIPES = by_name(music_read, music_draw, music_unpaired, music_symbols)

@@ -12,6 +12,7 @@ from typing import Literal
 from diptych.errors import ConfigError
 from diptych.music.layout import Layout
 
+SYMBOLS = "symbols-6.safetensors"  # the translator of engraved pages to maps of symbols, at six pixels a staff space
 KNOWN_CLEFS = ("G2", "G2_8", "F4")  # that the shipped reader was trained on
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -27,3 +28,8 @@ def builtin(task: Literal["read", "draw"], layout: Layout) -> Path:
             f"`diptych train music-{task}` and pass it as --snapshot"
         )
     return path
+
+
+def builtin_symbols() -> Path:
+    """Return the snapshot that reads the symbols of engraved pages (`diptych train music-symbols`)."""
+    return PRETRAINED / SYMBOLS

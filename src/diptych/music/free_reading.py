@@ -1,0 +1,177 @@
+"""Read whole pages from outside: their staves, their symbols by a translator, and their notes, as one song."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from diptych.errors import DataError
+from diptych.music.beams import COMPOUND, SIMPLE
+from diptych.music.midi import Key, Meter, PlayedNote, Song, Track
+from diptych.music.notes import Note
+from diptych.music.page_geometry import Page, read_geometry
+from diptych.music.page_reading import Measure, ReadSystem, read_systems
+
+MIN_CONFIDENCE = 0.3  # the share of measures that add up; on other pictures it is less
+COMPOUND_LENGTHS = (Fraction(9, 2), Fraction(3, 2))  # quarters of 9/8 and 3/8; what lasts three quarters is taken for 3/4
+Gray = UInt8[np.ndarray, "h w"]
+Translate = Callable[[Gray], UInt8[np.ndarray, "h w"]]
+"""From a page at six pixels a staff space to the map of its symbols."""
+
+
+@dataclass(frozen=True)
+class FreeReading:
+    """What was read from pages: notes timed from the beginning, the lengths of the measures, their keys, and a confidence of
+    each system, the share of its measures that are as long as their meter."""
+
+    notes: tuple[Note, ...]
+    measures: tuple[Fraction, ...]
+    fifths: tuple[int, ...]
+    confidences: tuple[float, ...]
+
+    @property
+    def confidence(self) -> float:
+        """The mean confidence of the systems."""
+        return sum(self.confidences) / len(self.confidences) if self.confidences else 0.0
+
+
+@dataclass(frozen=True)
+class FreePages:
+    """The pages of a document that show staves, what was read on each, and the numbers (from 1) of pages without staves."""
+
+    pages: tuple[Page, ...]
+    systems: tuple[tuple[ReadSystem, ...], ...]
+    without_staves: tuple[int, ...]
+
+    def joined(self) -> FreeReading:
+        """Join all systems to one piece."""
+        return joined([system for page in self.systems for system in page])
+
+
+def read_pages(path: Path, pages: Sequence[Gray], translate: Translate) -> FreePages:
+    """Read the pages of a document. Raises DataError, in one line that begins with the path, where none shows a staff."""
+    found, systems, empty = [], [], []
+    for number, gray in enumerate(pages, 1):
+        page = read_geometry(gray)
+        if page is None:
+            empty.append(number)
+            continue
+        found.append(page)
+        systems.append(tuple(read_systems(translate(page.gray), page.systems)))
+    if not found:
+        raise DataError(f"{path}: shows no staff of five lines; give a page of printed music, upright and at 100 dpi or more")
+    return FreePages(tuple(found), tuple(systems), tuple(empty))
+
+
+def check_plausible(path: Path, reading: FreeReading) -> None:
+    """Raise DataError where a reading has no notes, or where hardly a measure is as long as its meter."""
+    if not reading.notes:
+        raise DataError(f"{path}: shows staves, but no notes were found on them; give a page of printed music")
+    if reading.confidence < MIN_CONFIDENCE:
+        raise DataError(
+            f"{path}: only {reading.confidence:.0%} of its measures add up to their meter, at least {MIN_CONFIDENCE:.0%} do on a "
+            "page that can be read; give a sharper or larger picture, or look at what was understood with --report"
+        )
+
+
+def show_pages(found: FreePages) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw a red frame around every head that was read, and a blue line at each staff's left end, page below page."""
+    pictures = []
+    for page, systems in zip(found.pages, found.systems, strict=True):
+        picture = np.repeat(page.gray[..., None], 3, axis=2)
+        for system, staves in zip(systems, page.systems, strict=True):
+            for staff in staves:
+                top, end = round(staff.row(staff.left, 4)), round(staff.row(staff.left, -4))
+                picture[max(0, top) : end + 1, max(0, staff.left - 3) : max(1, staff.left - 1)] = (0, 0, 220)
+            for head in (head for measure in system.measures for head in measure.heads):
+                rows = slice(max(0, round(head.top) - 1), round(head.bottom) + 2)
+                columns = slice(max(0, round(head.left) - 1), round(head.right) + 2)
+                frame = picture[rows, columns]
+                for edge in (frame[0], frame[-1], frame[:, 0], frame[:, -1]):
+                    edge[:] = (220, 0, 0)
+        pictures.append(picture)
+    width = max(picture.shape[1] for picture in pictures)
+    padded = [np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in pictures]
+    return np.concatenate(padded).repeat(2, 0).repeat(2, 1)
+
+
+def to_song(reading: FreeReading) -> Song:
+    """Return what was read as a song, a track for each staff of a system."""
+    meters: list[Meter] = []
+    keys: list[Key] = []
+    start = Fraction(0)
+    for length, fifths in zip(reading.measures, reading.fifths, strict=True):
+        if not meters or meters[-1].length != length:
+            meters.append(Meter(start, length, COMPOUND if length in COMPOUND_LENGTHS else SIMPLE))
+        if not keys or keys[-1].fifths != fifths:
+            keys.append(Key(start, fifths))
+        start += length
+    notes = [PlayedNote(note.onset, note.offset, note.midi, note.velocity, note.staff) for note in reading.notes]
+    tracks = tuple(Track(staff) for staff in sorted({note.staff for note in reading.notes}))
+    ordered = tuple(sorted(notes, key=lambda note: (note.onset, note.pitch)))
+    return Song(ordered, tuple(meters) or (Meter(),), keys[0].fifths if keys else None, keys=tuple(keys), tracks=tracks)
+
+
+def joined(systems: Sequence[ReadSystem]) -> FreeReading:
+    """Join the systems of pages to one piece. A measure lasts as long as most measures since the last meter that is printed.
+
+    One that seems to be shorter or longer was misread and keeps the others in time, but for a pickup and the last measure.
+    """
+    measures = [measure for system in systems for measure in system.measures]
+    usual = _usual_lengths(measures)
+    lengths = []
+    for index, (measure, length) in enumerate(zip(measures, usual, strict=True)):
+        outer = index in (0, len(measures) - 1) and 0 < measure.printed < length
+        lengths.append(measure.printed if outer else length)
+    start = Fraction(0)
+    timed: list[Note] = []
+    for measure, length in zip(measures, lengths, strict=True):
+        timed += [replace(note, onset=start + note.onset) for note in measure.notes]
+        start += length
+    confidences, first = [], 0
+    for system in systems:
+        here = range(first, first + len(system.measures))
+        right = sum(measures[k].printed in (0, lengths[k], usual[k]) for k in here)
+        confidences.append(right / len(here) if here else 0.0)
+        first += len(here)
+    return FreeReading(
+        tuple(_without_ties(timed)), tuple(lengths), tuple(measure.fifths for measure in measures), tuple(confidences)
+    )
+
+
+def _usual_lengths(measures: Sequence[Measure]) -> list[Fraction]:
+    """Return for each measure the most frequent printed length of those that share its meter."""
+    groups: list[list[Measure]] = []
+    for measure in measures:
+        if measure.meter or not groups:
+            groups.append([])
+        groups[-1].append(measure)
+    usual: list[Fraction] = []
+    for group in groups:
+        counts = Counter(measure.printed for measure in group if measure.printed > 0)
+        best = max(counts, key=lambda length: (counts[length], length)) if counts else Fraction(4)
+        usual += [best] * len(group)
+    return usual
+
+
+def _without_ties(notes: Iterable[Note]) -> list[Note]:
+    """Join notes that ties lead to with those before them on their step."""
+    found: list[Note] = []
+    open_at: dict[tuple[int, int, Fraction], int] = {}
+    for note in sorted(notes):
+        before = open_at.pop((note.staff, note.step, note.onset), None) if note.continued else None
+        if before is None:
+            found.append(note)
+            index = len(found) - 1
+        else:
+            index = before
+            found[index] = replace(found[index], duration=note.offset - found[index].onset, goes_on=note.goes_on)
+        if note.goes_on:
+            open_at[note.staff, note.step, note.offset] = index
+    return sorted(found)

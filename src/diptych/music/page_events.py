@@ -1,0 +1,206 @@
+"""Put symbols of a page together to chords and rests with their note values, as engravers write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from diptych.music.page_geometry import SPACE, Staff
+from diptych.music.page_symbols import Map, Symbol, count_beams, join_stems
+from diptych.music.symbols import CLASS
+
+WHOLE_NOTE, HALF_NOTE, QUARTER_NOTE = Fraction(4), Fraction(2), Fraction(1)
+RESTS = {"quarter rest": Fraction(1), "eighth rest": Fraction(1, 2), "16th rest": Fraction(1, 4)}
+MAX_BEAMS = 5
+SAME_PLACE = {"head": 0.9, "hollow head": 2.0}  # staff spaces between heads without stems that are one chord
+DOT_REACH = (0.2, 2.6)  # staff spaces from the right of a head to the middle of its dots
+TUPLETS = {5: Fraction(4, 5), 7: Fraction(4, 7)}
+"""What the notes of a tuplet of so many last, in place of what is printed; in all others, three stand for two."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """A chord or a rest: its staff, its x in pixels, its length in quarters and its heads, none for a rest.
+
+    ``up`` is the direction of its stem, None without one; ``tip`` the height of the stem's end; ``beams`` the number of beams or
+    flags. ``full`` marks a whole rest, which may stand for a whole measure.
+    """
+
+    staff: int
+    x: float
+    duration: Fraction
+    heads: tuple[Symbol, ...] = ()
+    up: bool | None = None
+    tip: float = 0.0
+    beams: int = 0
+    full: bool = False
+    beamed: bool = False
+
+
+def find_events(symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -> list[Event]:
+    """Find all chords and rests of a page, from left to right, with the note values that are printed."""
+    heads = [s for s in symbols if s.kind in ("head", "hollow head")]
+    stems = join_stems(symbols, seen)
+    flags = [s for s in symbols if s.kind in ("flag", "two flags")]
+    held: dict[int, list[Symbol]] = {}
+    alone: list[Symbol] = []
+    for head in heads:
+        found = _stems_of(head, stems)
+        for index in found:
+            held.setdefault(index, []).append(head)
+        if not found:
+            alone.append(head)
+    events = [_chord(stems[index], chord, flags, seen) for index, chord in held.items()]
+    events += _without_stems(alone)
+    events += [_rest(s, staves[s.staff]) for s in symbols if s.kind in RESTS or s.kind == "long rest"]
+    dots = [s for s in symbols if s.kind == "dot"]
+    return _with_tuplets(sorted(_with_dots(events, dots), key=lambda event: event.x), symbols, seen, staves)
+
+
+def _stems_of(head: Symbol, stems: Sequence[Symbol]) -> list[int]:
+    """Return the stem of a head; two where one goes up on its right and one down on its left."""
+    near: dict[bool, tuple[float, int]] = {}
+    for index, stem in enumerate(stems):
+        if stem.height < 1.2 * SPACE or not stem.top - 1.1 * SPACE <= head.y <= stem.bottom + 1.1 * SPACE:
+            continue
+        right = stem.x > head.x
+        edge = head.right if right else head.left
+        off = abs(stem.x - edge)
+        if off <= 0.5 * SPACE and off < near.get(right, (99.0, 0))[0]:
+            near[right] = off, index
+    if len(near) == 2:
+        up, down = stems[near[True][1]], stems[near[False][1]]
+        if head.y - up.top > 1.5 * SPACE and down.bottom - head.y > 1.5 * SPACE and up.bottom <= head.y + SPACE and down.top >= head.y - SPACE:
+            return [near[True][1], near[False][1]]
+    return [min(near.values())[1]] if near else []
+
+
+def _chord(stem: Symbol, heads: Sequence[Symbol], flags: Sequence[Symbol], seen: Map) -> Event:
+    top, bottom = min(h.y for h in heads), max(h.y for h in heads)
+    up = top - stem.top > stem.bottom - bottom
+    tip = stem.top if up else stem.bottom
+    hollow = sum(h.kind == "hollow head" for h in heads) * 2 > len(heads)
+    x = min(h.x for h in heads) if up else max(h.x for h in heads)
+    near = [f for f in flags if stem.x - 0.4 * SPACE <= f.left <= stem.x + 0.7 * SPACE and f.top - SPACE <= tip <= f.bottom + SPACE]
+    beams = 0 if hollow else count_beams(seen, stem, up=up, limit=top if up else bottom)
+    flagged = 0
+    if near and not beams and not hollow:
+        area = {kind: sum(f.area for f in near if f.kind == kind) for kind in ("flag", "two flags")}
+        flagged = 2 if area["two flags"] > area["flag"] else 1
+    number = min(beams or flagged, MAX_BEAMS)
+    duration = HALF_NOTE if hollow else QUARTER_NOTE / 2**number
+    staff = heads[0].staff
+    return Event(staff, x, duration, tuple(replace(h, staff=staff) for h in heads), up, tip, number, beamed=beams > 0)
+
+
+def _without_stems(heads: Sequence[Symbol]) -> list[Event]:
+    """Group heads without stems that stand at one place: whole notes, and filled ones whose stem was not seen."""
+    groups: list[list[Symbol]] = []
+    for head in sorted(heads, key=lambda h: (h.staff, h.kind, h.x)):
+        last = groups[-1][-1] if groups else None
+        if last and (last.staff, last.kind) == (head.staff, head.kind) and head.x - last.x <= SAME_PLACE[head.kind] * SPACE:
+            groups[-1].append(head)
+        else:
+            groups.append([head])
+    return [
+        Event(g[0].staff, min(h.x for h in g), WHOLE_NOTE if g[0].kind == "hollow head" else QUARTER_NOTE, tuple(g)) for g in groups
+    ]
+
+
+def _rest(symbol: Symbol, staff: Staff) -> Event:
+    """A rest. A whole rest hangs below a line and a half rest sits on one."""
+    if symbol.kind in RESTS:
+        return Event(symbol.staff, symbol.x, RESTS[symbol.kind])
+    middle = (symbol.top + symbol.bottom) / 2
+    below = (staff.position(symbol.x, middle) / 2) % 1  # staff spaces above a line
+    whole = below > 0.5
+    return Event(symbol.staff, symbol.x, WHOLE_NOTE if whole else HALF_NOTE, full=whole)
+
+
+def _with_dots(events: Sequence[Event], dots: Sequence[Symbol]) -> list[Event]:
+    """Lengthen events by the dots on their right: half of their length, and half of that by a second one."""
+    columns: dict[int, list[float]] = {}
+    for dot in dots:
+        near = [
+            (abs(dot.y - y) + 0.5 * (dot.x - right), index)
+            for index, event in enumerate(events)
+            if event.staff == dot.staff
+            for y, right in ([(h.y, h.right) for h in event.heads] or [(dot.y, event.x + 0.5 * SPACE)])
+            if DOT_REACH[0] * SPACE <= dot.x - right <= DOT_REACH[1] * SPACE and abs(dot.y - y) <= 0.8 * SPACE
+        ]
+        if near:
+            columns.setdefault(min(near)[1], []).append(dot.x)
+    found = []
+    for index, event in enumerate(events):
+        xs = sorted(columns.get(index, ()))
+        number = min(2, sum(1 for k, x in enumerate(xs) if not k or x - xs[k - 1] > 0.35 * SPACE))
+        found.append(replace(event, duration=event.duration * (2 - Fraction(1, 2**number))))
+    return found
+
+
+def _with_tuplets(events: list[Event], symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -> list[Event]:
+    """Shorten the events of each tuplet, which is a group under one beam or some events around the digit."""
+    for digit in symbols:
+        if digit.kind != "digit" or _in_staff(digit, staves[digit.staff]):
+            continue
+        near = [k for k, event in enumerate(events) if event.staff == digit.staff]
+        group = _beamed_group(digit, events, near, seen) or _centred_group(digit, events, near)
+        notes = sum(1 for k in group if True)
+        for k in group:
+            events[k] = replace(events[k], duration=events[k].duration * TUPLETS.get(notes, Fraction(2, 3)))
+    return events
+
+
+def _in_staff(digit: Symbol, staff: Staff) -> bool:
+    """Whether a digit belongs to a meter: it is as high as half of the staff and stands in it."""
+    return digit.height >= 1.6 * SPACE and abs(staff.position(digit.x, digit.y)) <= 4.2
+
+
+def _beamed_group(digit: Symbol, events: Sequence[Event], near: Sequence[int], seen: Map) -> list[int]:
+    """Return the events from the first to the last note of the beam next to a digit, if it is in the middle of them."""
+    groups: list[list[int]] = []
+    for k in near:
+        event = events[k]
+        if not event.beamed:
+            continue
+        if groups and _joined(events[groups[-1][-1]], event, seen):
+            groups[-1].append(k)
+        else:
+            groups.append([k])
+    for group in groups:
+        first, last = events[group[0]], events[group[-1]]
+        middle = (first.x + last.x) / 2
+        if len(group) > 1 and abs(digit.x - middle) <= max(1.5 * SPACE, 0.2 * (last.x - first.x)):
+            tip = (first.tip + last.tip) / 2
+            if abs(digit.y - tip) <= 4 * SPACE:
+                return [k for k in near if first.x <= events[k].x <= last.x and (events[k].up is None or events[k].up == first.up)]
+    return []
+
+
+def _joined(a: Event, b: Event, seen: Map) -> bool:
+    """Whether a beam goes from one stem to the next."""
+    if a.up != b.up:
+        return False
+    for share in (0.3, 0.5, 0.7):
+        x, y = round(a.x + share * (b.x - a.x)), a.tip + share * (b.tip - a.tip)
+        column = seen[max(0, round(y - 0.8 * SPACE)) : round(y + 0.8 * SPACE) + 1, min(x, seen.shape[1] - 1)]
+        if not (column == CLASS["beam"]).any():
+            return False
+    return True
+
+
+def _centred_group(digit: Symbol, events: Sequence[Event], near: Sequence[int]) -> list[int]:
+    """Return the fewest events around a digit that last three times a plain value together, and whose middle it is."""
+    best: tuple[float, list[int]] | None = None
+    for start in range(len(near)):
+        total = Fraction(0)
+        for end in range(start, min(start + 6, len(near))):
+            total += events[near[end]].duration
+            third = total / 3
+            if end > start and third.numerator == 1 and third.denominator in (1, 2, 4, 8):
+                middle = (events[near[start]].x + events[near[end]].x) / 2
+                off = abs(digit.x - middle) / SPACE + 0.3 * (end - start)
+                if off <= 3 and (best is None or off < best[0]):
+                    best = off, [near[k] for k in range(start, end + 1)]
+    return best[1] if best else []

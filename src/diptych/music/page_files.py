@@ -1,0 +1,50 @@
+"""Load the pages of a picture or a PDF as gray pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from diptych.data.formats import read_pixels
+from diptych.errors import DataError
+from diptych.extras import extra
+from diptych.files import read_bounded
+
+DPI = 200  # at which pages of PDFs are drawn: about 14 pixels a staff space
+MAX_BYTES, MAX_PAGES, MAX_SIDE = 256_000_000, 200, 8_000
+Gray = UInt8[np.ndarray, "h w"]
+
+
+def load_pages(path: Path) -> list[Gray]:
+    """Return the pages of a PDF, or a picture as one page, in gray. Raises DataError, in one line that begins with the path."""
+    if path.suffix.lower() == ".pdf":
+        return _pdf_pages(path)
+    return [to_gray(read_pixels(path), path)]
+
+
+def to_gray(pixels: UInt8[np.ndarray, "h w c"], path: Path) -> Gray:
+    """Return a picture in gray. Raises DataError for pixels of another kind than 8 bits of gray or colours."""
+    if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
+        raise DataError(f"{path}: has {pixels.shape[2]} channel(s) of {pixels.dtype}; convert it to 8 bits of gray or colours")
+    return pixels[..., 0] if pixels.shape[2] == 1 else np.array(Image.fromarray(pixels).convert("L"))
+
+
+def _pdf_pages(path: Path) -> list[Gray]:
+    pdfium = extra("pypdfium2", "music", "PDF files")
+    try:
+        document = pdfium.PdfDocument(read_bounded(path, MAX_BYTES))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); give a PDF or a picture") from error
+    except pdfium.PdfiumError as error:
+        raise DataError(f"{path}: is damaged or locked ({error}); export it again") from error
+    with document:
+        if len(document) > MAX_PAGES:
+            raise DataError(f"{path}: has {len(document):,} pages, and at most {MAX_PAGES} are read; split it")
+        found = []
+        for page in document:
+            scale = min(DPI / 72, MAX_SIDE / max(page.get_size()))
+            found.append(np.array(page.render(scale=scale, grayscale=True).to_pil().convert("L")))
+        return found

@@ -1,0 +1,200 @@
+"""Find the staves of a page: straighten it, bring its staff space to one size, and follow its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+from scipy import ndimage
+
+from diptych.music.scans import levelled
+
+SPACE = 6  # pixels of a staff space on a straightened page
+INK = 160  # gray below which a pixel counts as ink
+SPACES = (4, 80)  # pixels of a staff space on the pages that are read
+MAX_SKEW = 3.0  # degrees
+SKEW_STEP = 0.04
+BLOCKS = 32  # parts of a page's width whose rows are shifted against each other to find its skew
+SMOOTHED = 31  # pixels over which a line is averaged along its length
+MIN_LINE = 14.0  # of 255: contrast of a staff line with the spaces beside it
+MIN_STAFF = 60  # pixels that a staff is long at least
+MAX_GAP = 200  # pixels of a staff that other ink may cover
+BLOCK = 24  # pixels along a staff at which the height of its lines is measured
+Gray = UInt8[np.ndarray, "h w"]
+
+
+@dataclass(frozen=True)
+class Staff:
+    """Five lines on a straightened page: their ends, the height of the middle line at each column of the page, and their distance.
+
+    All are in pixels; ``contrast`` is that of the lines with the spaces between them, 0 to 1.
+    """
+
+    left: int
+    right: int
+    middle: Float[np.ndarray, " w"]
+    space: float
+    contrast: float
+
+    def position(self, x: float, y: float) -> float:
+        """Return how many staff steps a point is above the middle line."""
+        return (self.middle_at(x) - y) * 2 / self.space
+
+    def row(self, x: float, position: float) -> float:
+        """Return the height of a staff position, steps above the middle line, at a column."""
+        return self.middle_at(x) - position * self.space / 2
+
+    def middle_at(self, x: float) -> float:
+        """Return the height of the middle line at a column."""
+        return float(self.middle[min(max(round(x), 0), len(self.middle) - 1)])
+
+
+@dataclass(frozen=True)
+class Page:
+    """A straightened page at SPACE pixels a staff space, and its staves from top to bottom, by system."""
+
+    gray: Gray
+    systems: tuple[tuple[Staff, ...], ...]
+
+
+def staff_space(ink: Bool[np.ndarray, "h w"]) -> float:
+    """Return the distance of staff lines in pixels, or 0 where there are none.
+
+    It is the most frequent sum of a vertical run of ink and of the white run below it, weighed by neighbours (Fujinaga 2004).
+    """
+    columns = ink.T
+    steps = np.diff(np.pad(columns, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    column, start = np.nonzero(steps == 1)
+    end = np.nonzero(steps == -1)[1]
+    same = column[1:] == column[:-1]
+    sums = (start[1:] - start[:-1])[same]
+    black = (end - start)[:-1][same]
+    usual = sums[(sums >= SPACES[0]) & (sums <= SPACES[1]) & (black * 2 < sums)]
+    if len(usual) < MIN_STAFF:
+        return 0.0
+    counts = np.bincount(usual, minlength=SPACES[1] + 2).astype(float)
+    best = int(np.argmax(counts[:-1] + counts[1:]))  # a distance between two whole numbers is seen as both
+    near = slice(max(0, best - 1), best + 3)
+    return float((np.arange(len(counts))[near] * counts[near]).sum() / counts[near].sum())
+
+
+def skew(ink: Bool[np.ndarray, "h w"]) -> float:
+    """Return the angle in degrees by which rows descend to the right: the one at which rows of ink are most uneven."""
+    edges = np.linspace(0, ink.shape[1], BLOCKS + 1).astype(int)
+    rows = np.stack([ink[:, a:b].sum(1) for a, b in zip(edges[:-1], edges[1:], strict=True)]).astype(np.float32)
+    centres = (edges[:-1] + edges[1:]) / 2 - ink.shape[1] / 2
+
+    def unevenness(angle: float) -> float:
+        shifts = np.round(np.tan(np.radians(angle)) * centres).astype(int)
+        profile = sum(np.roll(row, -shift) for row, shift in zip(rows, shifts, strict=True))
+        return float(np.square(np.diff(profile)).sum())
+
+    angles = np.arange(-MAX_SKEW, MAX_SKEW + SKEW_STEP / 2, SKEW_STEP)
+    return float(max(angles, key=unevenness))
+
+
+def _refined(ink: Bool[np.ndarray, "h w"], space: float) -> float:
+    """Return the distance of staff lines of a straight page more exactly: where its rows are most alike four spaces apart."""
+    rows = ink.mean(1) - ndimage.uniform_filter1d(ink.mean(1), max(3, round(space)))
+    lags = np.arange(max(2, int(space * 3.4)), int(space * 4.6) + 2)
+    alike = np.array([float((rows[:-lag] * rows[lag:]).sum()) if lag < len(rows) else 0.0 for lag in lags])
+    best = int(np.argmax(alike))
+    if not 0 < best < len(lags) - 1:
+        return space
+    a, b, c = alike[best - 1 : best + 2]
+    return float(lags[best] + (0.5 * (a - c) / (a - 2 * b + c) if a - 2 * b + c else 0.0)) / 4
+
+
+def straighten(page: Gray) -> Gray | None:
+    """Level the gray of a page, straighten it and bring its staff space to SPACE pixels; None where no staff lines are seen."""
+    level = levelled(page)
+    found = staff_space(level < INK)
+    if not found:
+        return None
+    angle = skew(level < INK)
+    image = Image.fromarray(page)
+    if abs(angle) >= SKEW_STEP:
+        image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=int(np.median(page)))
+        level = levelled(np.array(image))
+        found = staff_space(level < INK) or found
+    found = _refined(level < INK, found)
+    scale = SPACE / found
+    size = max(1, round(page.shape[1] * scale)), max(1, round(page.shape[0] * scale))
+    return levelled(np.array(image.resize(size, Image.Resampling.BOX if scale < 0.75 else Image.Resampling.BICUBIC)))
+
+
+def find_staves(gray: Gray) -> list[Staff]:
+    """Find the staves of a straightened page from top to bottom."""
+    dark = ndimage.uniform_filter1d(255.0 - gray.astype(np.float32), SMOOTHED, axis=1)
+    half = SPACE // 2
+    lines = dark - (np.roll(dark, half, 0) + np.roll(dark, -half, 0)) / 2
+    near = ndimage.maximum_filter1d(lines, 3, axis=0)
+    evidence = np.min([np.roll(near, -offset * SPACE, 0) for offset in (-2, -1, 0, 1, 2)], axis=0)
+    evidence[: 2 * SPACE], evidence[-2 * SPACE :] = 0, 0
+    counts = (evidence > MIN_LINE).sum(1)
+    staves: list[Staff] = []
+    free = np.ones(len(counts), bool)
+    while (row := int(np.argmax(np.where(free, counts, 0)))) and counts[row] >= MIN_STAFF:
+        free[max(0, row - 6 * SPACE) : row + 6 * SPACE + 1] = False
+        strength = evidence[max(0, row - 1) : row + 2].max(0)
+        for left, right in _stretches(strength > MIN_LINE):
+            staves.append(_followed(lines, row, left, right))
+    return sorted(staves, key=lambda staff: (round(staff.middle_at(staff.left) / SPACE), staff.left))
+
+
+def _stretches(seen: Bool[np.ndarray, " w"]) -> list[tuple[int, int]]:
+    """Return the ends of stretches that are seen with gaps of at most MAX_GAP."""
+    columns = np.flatnonzero(seen)
+    parts = np.split(columns, np.flatnonzero(np.diff(columns) > MAX_GAP) + 1) if len(columns) else []
+    return [(int(part[0]), int(part[-1])) for part in parts if part[-1] - part[0] >= MIN_STAFF]
+
+
+def _followed(lines: Float[np.ndarray, "h w"], row: int, left: int, right: int) -> Staff:
+    """Follow a staff along its length: where its lines are darkest in each block, smoothed, and their distance."""
+    offsets = np.arange(-2.0, 2.01, 0.25)
+    distances = SPACE * np.arange(0.96, 1.041, 0.01)
+    profile = lines[:, left : right + 1].mean(1)
+
+    def fit(profile: np.ndarray, centre: float, distance: float) -> float:
+        rows = centre + distance * np.arange(-2, 3)
+        return float(np.interp(rows, np.arange(len(profile)), profile).sum())
+
+    centre, distance = max(((row + offset, d) for offset in offsets for d in distances), key=lambda found: fit(profile, *found))
+    places, heights = [], []
+    for start in range(left, right + 1, BLOCK):
+        block = lines[:, start : min(start + BLOCK, right + 1)].mean(1)
+        places.append(start + BLOCK / 2)
+        heights.append(max((centre + offset for offset in offsets), key=lambda height: fit(block, height, distance)))
+    smooth = ndimage.median_filter(np.array(heights), 5, mode="nearest") if len(heights) > 4 else np.full(len(heights), centre)
+    middle = np.interp(np.arange(lines.shape[1]), places, smooth)
+    return Staff(left, right, middle, float(distance), min(1.0, fit(profile, centre, distance) / 5 / 128))
+
+
+def group_systems(gray: Gray, staves: Sequence[Staff]) -> tuple[tuple[Staff, ...], ...]:
+    """Group staves whose left ends a vertical line connects; a system is read as one."""
+    systems: list[list[Staff]] = []
+    for staff in staves:
+        if systems and _connected(gray, systems[-1][-1], staff):
+            systems[-1].append(staff)
+        else:
+            systems.append([staff])
+    return tuple(map(tuple, systems))
+
+
+def _connected(gray: Gray, above: Staff, below: Staff) -> bool:
+    if abs(above.left - below.left) > 4 * SPACE:
+        return False
+    x = min(above.left, below.left)
+    top, end = round(above.row(x, -4)) + 2, round(below.row(x, 4)) - 2
+    part = gray[top:end, max(0, x - SPACE) : x + 2 * SPACE] < INK
+    return end > top and bool(part.size) and bool((part.mean(0) > 0.85).any())
+
+
+def read_geometry(page: Gray) -> Page | None:
+    """Straighten a page and find its staves; None where there are none."""
+    gray = straighten(page)
+    staves = find_staves(gray) if gray is not None else []
+    return Page(gray, group_systems(gray, staves)) if gray is not None and staves else None

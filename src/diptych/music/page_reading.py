@@ -1,0 +1,316 @@
+"""Read the notes of a page from the map of its symbols by the rules of notation: clefs, keys, accidentals, measures and ties."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from diptych.music.notes import CLEFS, Accidental, Note, key_alter
+from diptych.music.page_events import Event, find_events
+from diptych.music.page_geometry import SPACE, Staff
+from diptych.music.page_symbols import Map, Symbol, find_symbols
+from diptych.music.roll import key_position
+
+MARKS: dict[str, Accidental] = {"sharp": "s", "flat": "f", "natural": "n"}
+ALTER = {"s": 1, "f": -1, "n": 0, "ss": 2, "ff": -2}
+ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its right
+STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
+DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
+SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
+COLUMN = (0.75, 1.5)  # staff spaces between what begins together in one voice, and in two of one staff
+OCTAVE_CLEF = 0.7  # height below the line of a treble clef by that above it: more shows an 8 below
+TIE_REACH = 1.9  # staff spaces from the middle of a head to the end of its tie
+CLEF_HEIGHTS = {-4: "C1", 0: "C3", 2: "C4"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure as it was read: how long what is printed in it lasts, its key, and its notes timed from its beginning."""
+
+    printed: Fraction
+    fifths: int
+    notes: tuple[Note, ...]
+    heads: tuple[Symbol, ...]
+    """The head of each note on the page."""
+    meter: bool = False
+    """Whether a meter is printed at its beginning."""
+
+
+@dataclass(frozen=True)
+class ReadSystem:
+    """One system as it was read: the clefs it begins with, its measures, and its heads on the page."""
+
+    clefs: tuple[str, ...]
+    measures: tuple[Measure, ...]
+
+
+def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSystem]:
+    """Read all systems of a straightened page from the map of its symbols (see diptych.music.symbols)."""
+    staves = [staff for system in systems for staff in system]
+    symbols = find_symbols(seen, staves)
+    events = find_events(symbols, seen, staves)
+    found, first = [], 0
+    for system in systems:
+        numbers = range(first, first + len(system))
+        here = [replace(s, staff=s.staff - first) for s in symbols if s.staff in numbers]
+        inside = [
+            replace(e, staff=e.staff - first, heads=tuple(replace(h, staff=h.staff - first) for h in e.heads))
+            for e in events
+            if e.staff in numbers
+        ]
+        found.append(_read_system(here, inside, system))
+        first += len(system)
+    return found
+
+
+def _read_system(symbols: Sequence[Symbol], events: Sequence[Event], staves: Sequence[Staff]) -> ReadSystem:
+    bars = _bars(symbols, staves)
+    edges = [*bars, float(max(staff.right for staff in staves)) + SPACE]
+    clefs = [_clefs(symbols, staff, number) for number, staff in enumerate(staves)]
+    accidentals = [s for s in symbols if s.kind in MARKS]
+    curves = [s for s in symbols if s.kind == "curve"]
+    measures: list[Measure] = []
+    fifths = 0
+    left = float(min(staff.left for staff in staves))
+    for right in edges:
+        inside = [event for event in events if left < event.x <= right]
+        begin = min((event.x - SPACE for event in inside), default=right)
+        keys = [
+            _key(accidentals, number, staff, left, right, begin, inside, clefs[number], fifths) for number, staff in enumerate(staves)
+        ]
+        fifths, taken = keys[0][0], {id(s) for _, used in keys for s in used}
+        meter = any(s.kind == "digit" and left < s.x < begin and abs(staves[s.staff].position(s.x, s.y)) < 5 for s in symbols)
+        if inside:
+            own = [s for s in accidentals if left - SPACE < s.x <= right and id(s) not in taken]
+            notes, heads, printed = _notes(inside, own, staves, clefs, fifths)
+            measures.append(Measure(printed, fifths, notes, heads, meter))
+        left = right
+    tied = _tie(measures, curves)
+    return ReadSystem(tuple(each[0][1] for each in clefs), tuple(tied))
+
+
+def _bars(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
+    """Return the x of the bar lines: strokes over the height of a staff; those of double bars are one."""
+    xs = []
+    for s in symbols:
+        staff = staves[s.staff]
+        if s.kind == "bar line" and s.height >= 3 * SPACE and s.top <= staff.row(s.x, 3) and s.bottom >= staff.row(s.x, -3):
+            if s.x > staff.left + 2 * SPACE:
+                xs.append(s.x)
+    xs.sort()
+    return [x for k, x in enumerate(xs) if k + 1 == len(xs) or xs[k + 1] - x > SAME_BAR * SPACE]
+
+
+def _clefs(symbols: Sequence[Symbol], staff: Staff, number: int) -> list[tuple[float, str]]:
+    """Return the clefs of a staff and where each begins; a staff without one has a treble clef."""
+    found = [(s.x, _clef(s, staff)) for s in symbols if s.staff == number and s.kind.startswith("clef")]
+    if not found or found[0][0] > staff.left + 8 * SPACE:
+        found.insert(0, (float(staff.left), "G2"))
+    return found
+
+
+def _clef(symbol: Symbol, staff: Staff) -> str:
+    if symbol.kind == "clef G":
+        line = staff.row(symbol.x, -2)
+        return "G2_8" if (symbol.bottom - line) > OCTAVE_CLEF * (line - symbol.top) else "G2"
+    if symbol.kind == "clef F":
+        return "F4"
+    height = staff.position(symbol.x, (symbol.top + symbol.bottom) / 2)
+    return CLEF_HEIGHTS[min(CLEF_HEIGHTS, key=lambda each: abs(each - height))]
+
+
+def _clef_at(clefs: Sequence[tuple[float, str]], x: float) -> str:
+    return next((clef for begin, clef in reversed(clefs) if begin <= x), clefs[0][1])
+
+
+def _key(
+    accidentals: Sequence[Symbol],
+    number: int,
+    staff: Staff,
+    left: float,
+    right: float,
+    begin: float,
+    events: Sequence[Event],
+    clefs: Sequence[tuple[float, str]],
+    fifths: int,
+) -> tuple[int, list[Symbol]]:
+    """Return the key signature from a bar line on, with the accidentals that print it; ``fifths`` where there is none."""
+    row = [s for s in accidentals if s.staff == number and left < s.x < begin + 2 * SPACE]
+    heads = [head for event in events for head in event.heads if head.staff == number]
+    clef = _clef_at(clefs, min(begin, right))
+    for kind, sign in (("sharp", 1), ("flat", -1)):
+        mark = MARKS[kind]
+        printed = [s for s in row if s.kind == kind and s.height >= DOUBLE_SHARP * SPACE]
+        number_of = 0
+        for index, symbol in enumerate(printed[:7]):
+            expected = key_position(mark, index, clef)
+            if abs(staff.position(symbol.x, symbol.y) - expected) > 1.2:
+                break
+            number_of += 1
+        while number_of and _alters(printed[number_of - 1], heads, staff) and not (
+            number_of > 1 and printed[number_of - 1].x - printed[number_of - 2].x < 1.25 * SPACE
+        ):
+            number_of -= 1
+        if number_of:
+            cancelled = [s for s in row if s.kind == "natural" and s.x < printed[0].x]
+            return sign * number_of, printed[:number_of] + cancelled
+    naturals = [s for s in row if s.kind == "natural"]
+    first = min((event.x for event in events if event.heads), default=right)
+    if naturals and fifths and len(naturals) == abs(fifths) and all(first - s.x > 2.2 * SPACE or len(naturals) > 2 for s in naturals):
+        return 0, naturals
+    return fifths, []
+
+
+def _alters(symbol: Symbol, heads: Sequence[Symbol], staff: Staff) -> bool:
+    """Whether an accidental stands right before a head on its step."""
+    return any(
+        0 < head.left - symbol.right <= 1.3 * SPACE
+        and abs(staff.position(head.x, head.y) - staff.position(symbol.x, symbol.y)) <= 1.0
+        for head in heads
+    )
+
+
+def _notes(
+    events: Sequence[Event],
+    accidentals: Sequence[Symbol],
+    staves: Sequence[Staff],
+    clefs: Sequence[Sequence[tuple[float, str]]],
+    fifths: int,
+) -> tuple[tuple[Note, ...], tuple[Symbol, ...], Fraction]:
+    """Return the notes of a measure, timed from its beginning, their heads, and the length of what is printed in it."""
+    onsets, printed = _onsets(events)
+    marks = _marks(events, accidentals, staves)
+    state: dict[tuple[int, int], int] = {}
+    notes: dict[tuple[Fraction, int, int], tuple[Note, Symbol]] = {}
+    for index in sorted(range(len(events)), key=lambda k: (onsets[k], events[k].x)):
+        event = events[index]
+        for head in event.heads:
+            staff = staves[head.staff]
+            step = round(staff.position(head.x, head.y)) + CLEFS[_clef_at(clefs[head.staff], head.x)]
+            mark = marks.get(id(head), "")
+            if mark:
+                state[head.staff, step] = ALTER[mark]
+            alter = state.get((head.staff, step), key_alter(step, fifths))
+            note = Note(onsets[index], head.staff, step, alter, event.duration, mark)
+            place = note.onset, note.staff, step
+            if place not in notes or notes[place][0].duration < note.duration:
+                notes[place] = note, head
+    return tuple(note for note, _ in notes.values()), tuple(head for _, head in notes.values()), printed
+
+
+def _marks(events: Sequence[Event], accidentals: Sequence[Symbol], staves: Sequence[Staff]) -> dict[int, Accidental]:
+    """Return the accidental of each head that has one, by its id: the nearest head on the right on the accidental's step."""
+    heads = [head for event in events for head in event.heads]
+    found: dict[int, Accidental] = {}
+    for symbol in accidentals:
+        staff = staves[symbol.staff]
+        position = staff.position(symbol.x, symbol.y)
+        near = [
+            (abs(staff.position(h.x, h.y) - position) * STEP_COST * SPACE + (h.left - symbol.right), k)
+            for k, h in enumerate(heads)
+            if h.staff == symbol.staff
+            and -0.5 * SPACE <= h.left - symbol.right <= ACCIDENTAL_REACH * SPACE
+            and abs(round(staff.position(h.x, h.y)) - position) <= 1.05
+        ]
+        if near:
+            mark = MARKS[symbol.kind]
+            if mark == "s" and symbol.height < DOUBLE_SHARP * SPACE:
+                mark = "ss"
+            head = heads[min(near)[1]]
+            found[id(head)] = "ff" if mark == "f" and found.get(id(head)) == "f" else mark
+    return found
+
+
+def _onsets(events: Sequence[Event]) -> tuple[list[Fraction], Fraction]:
+    """Return the onset of each event of a measure, and the measure's printed length.
+
+    Events that stand in a column begin together. A column begins where a voice of one of its staves ends.
+    """
+    onsets = [Fraction(0)] * len(events)
+    order = [k for k in sorted(range(len(events)), key=lambda k: events[k].x) if not _fills_measure(events[k], events)]
+    columns: list[list[int]] = []
+    for k in order:
+        if columns and _together(events[columns[-1][-1]], events[k], events[columns[-1][0]]):
+            columns[-1].append(k)
+        else:
+            columns.append([k])
+    ends: dict[int, list[Fraction]] = {}
+    now = Fraction(0)
+    for number, column in enumerate(columns):
+        if number:
+            votes = Counter(end for staff in {events[k].staff for k in column} for end in set(ends.get(staff, ())) if end > now)
+            later = sorted({end for each in ends.values() for end in each if end > now})
+            now = min(votes, key=lambda end: (-votes[end], end)) if votes else (later[0] if later else now)
+        for k in column:
+            onsets[k] = now
+            voices = ends.setdefault(events[k].staff, [])
+            before = [end for end in voices if end <= now]
+            if before:
+                voices.remove(max(before))
+            voices.append(now + events[k].duration)
+    total = max((end for each in ends.values() for end in each), default=Fraction(0))
+    return onsets, total
+
+
+def _fills_measure(event: Event, events: Sequence[Event]) -> bool:
+    """Whether a whole rest is all that its staff has in a measure, which it then fills."""
+    return event.full and sum(other.staff == event.staff for other in events) == 1 and event.duration == 4
+
+
+def _together(last: Event, event: Event, first: Event) -> bool:
+    """Whether an event begins with the one before it on the page."""
+    two_voices = last.staff == event.staff and last.up is not None and event.up is not None and last.up != event.up
+    if last.staff == event.staff and not two_voices:
+        either = last.up is None or event.up is None
+        return event.x - last.x <= (COLUMN[0] * SPACE if either else 0.3 * SPACE)
+    return event.x - first.x <= COLUMN[1] * SPACE
+
+
+def _tie(measures: Sequence[Measure], curves: Sequence[Symbol]) -> list[Measure]:
+    """Mark the two notes that each tie joins: ``goes_on`` the first and ``continued`` the second.
+
+    A curve is a tie where it joins heads of one step that follow each other; one that leaves a system joins to the next.
+    """
+    found = [list(measure.notes) for measure in measures]
+    places = [(m, k, head) for m, measure in enumerate(measures) for k, head in enumerate(measure.heads)]
+    first = min((head.left for _, _, head in places), default=0.0)
+    last = max((head.right for _, _, head in places), default=0.0)
+    for curve in curves:
+        near = [place for place in places if place[2].staff == curve.staff and _beside(curve, place[2])]
+        begins = [place for place in near if abs(curve.left - place[2].x) <= TIE_REACH * SPACE]
+        ends = [place for place in near if abs(curve.right - place[2].x) <= TIE_REACH * SPACE]
+        pairs = [(a, b) for a in begins for b in ends if _follow(measures, found, a, b)]
+        if pairs:
+            a, b = min(pairs, key=lambda pair: _apart(curve, pair[0][2]) + _apart(curve, pair[1][2]))
+            found[a[0]][a[1]] = replace(found[a[0]][a[1]], goes_on=True)
+            found[b[0]][b[1]] = replace(found[b[0]][b[1]], continued=True)
+        elif begins and curve.right > last + 0.3 * SPACE:
+            a = min(begins, key=lambda place: _apart(curve, place[2]))
+            if a[0] == len(measures) - 1:
+                found[a[0]][a[1]] = replace(found[a[0]][a[1]], goes_on=True)
+        elif ends and curve.left < first - 0.3 * SPACE:
+            b = min(ends, key=lambda place: _apart(curve, place[2]))
+            if b[0] == 0:
+                found[b[0]][b[1]] = replace(found[b[0]][b[1]], continued=True)
+    return [replace(measure, notes=tuple(notes)) for measure, notes in zip(measures, found, strict=True)]
+
+
+def _beside(curve: Symbol, head: Symbol) -> bool:
+    return curve.top - 2 * SPACE <= head.y <= curve.bottom + 2 * SPACE
+
+
+def _apart(curve: Symbol, head: Symbol) -> float:
+    """Return how far a head is above or below the nearer edge of a curve."""
+    return min(abs(curve.top - head.y), abs(curve.bottom - head.y))
+
+
+def _follow(measures: Sequence[Measure], notes: Sequence[Sequence[Note]], a: tuple[int, int, Symbol], b: tuple[int, int, Symbol]) -> bool:
+    """Whether a note begins where another on its step ends."""
+    first, second = notes[a[0]][a[1]], notes[b[0]][b[1]]
+    if first.step != second.step or not a[2].x < b[2].x:
+        return False
+    if a[0] == b[0]:
+        return first.offset == second.onset
+    return a[0] + 1 == b[0] and second.onset == 0 and first.offset == measures[a[0]].printed
