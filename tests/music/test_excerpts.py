@@ -11,7 +11,7 @@ import pytest
 
 from diptych.errors import DataError
 from diptych.music.beams import rebeam
-from diptych.music.engrave import _merge_ties
+from diptych.music.engrave import merge_ties
 from diptych.music.excerpts import excerpts
 from diptych.music.layout import Layout
 from diptych.music.mei import load_mei, parts
@@ -107,7 +107,7 @@ def test_a_tremolo_is_its_note_and_one_of_two_notes_is_left_out(tmp_path):
 def test_ties_in_a_circle_come_to_an_end():
     times = {name: (Fraction(k), Fraction(k + 1)) for k, name in enumerate("abcd")}
     ties = "".join(f'<tie startid="#{a}" endid="#{b}"/>' for a, b in ("ab", "ba", "cd"))
-    held = _merge_ties(times, ET.fromstring(f"<mei>{ties}</mei>"))
+    held = merge_ties(times, ET.fromstring(f"<mei>{ties}</mei>"))
     assert held == {"a", "b", "d"} and times["c"] == (2, 4) and times["a"] == (0, 1)
 
 

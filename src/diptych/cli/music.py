@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
     s.add_argument("midi", metavar="FILE.mid", type=Path)
     e = action("read", "read a page of printed music into a MIDI file or a score, through a translator", read)
     e.add_argument("sheet", metavar="PAGE.png|pdf", type=Path)
-    e.add_argument("--clef", default="", metavar="CLEF", help="of a sheet on diptych's own grid, where it is known (default: as it is read)")
+    e.add_argument("--clef", default="", metavar="CLEF", help="of a sheet on diptych's own grid (default: as it is read)")
     e.add_argument("--report", type=Path, metavar="FILE.png", help="show what was read: the page with a frame around every head")
     for a in (r, e):
         a.add_argument(

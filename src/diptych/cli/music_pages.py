@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ def read_free(args: argparse.Namespace) -> int:
     if args.clef:
         raise ConfigError("--clef is for sheets on diptych's own grid; an engraved page shows its clefs")
     pages = load_pages(args.sheet)
-    found = read_pages(args.sheet, pages, symbols_of(args.snapshot or builtin_symbols(), args.device))
+    translate = cache(lambda: symbols_of(args.snapshot or builtin_symbols(), args.device))  # loaded where there are staves
+    found = read_pages(args.sheet, pages, lambda gray: translate()(gray))
     reading = found.joined()
     if args.report:
         write_pixels(args.report, show_pages(found))
@@ -69,8 +71,8 @@ def symbols_of(path: Path, device: str) -> Any:
     translate = Translator.load(path, device=device, mode="eval")
     if translate.source.channels != 1 or translate.target.channels != len(SYMBOLS):
         raise ConfigError(
-            f"{path}: translates {translate.source.channels} channel(s) to {translate.target.channels}; an engraved page is read by "
-            f"a snapshot that `diptych train music-symbols` wrote, of 1 to {len(SYMBOLS)}"
+            f"{path}: translates {translate.source.channels} channel(s) to {translate.target.channels}; an engraved page is read "
+            f"by a snapshot that `diptych train music-symbols` wrote, of 1 to {len(SYMBOLS)}"
         )
     return lambda gray: translate.pixels(gray[..., None])[..., 0]
 

@@ -90,8 +90,8 @@ def engrave(mei: ET.Element, quarter_width: int, style: PrintStyle = PLAIN) -> E
     root = plain_xml(engraver.renderToSVG(1))
     timemap = engraver.renderToTimemap({"includeMeasures": True})
     groups = {g.get("id", ""): g for g in root.iter("g") if g.get("class", "").split(" ")[0] == "measure"}
-    times = _times(timemap)
-    held = _merge_ties(times, mei)
+    times = times_of(timemap)
+    held = merge_ties(times, mei)
     walked = [each for each in _measures_with_signatures(mei) if each[0].get(ID, "") in groups and each[0].get(ID, "") in times]
     if not walked:
         raise DataError("it has no measures")
@@ -123,7 +123,8 @@ Times = dict[str, tuple[Fraction, Fraction]]
 """Onset and end in quarters by id, of notes and of measures."""
 
 
-def _times(timemap: list[dict[str, Any]]) -> Times:
+def times_of(timemap: list[dict[str, Any]]) -> Times:
+    """Return onset and end of every note and measure of verovio's timemap, in quarters."""
     began: dict[str, Fraction] = {}
     times: Times = {}
     measures: list[tuple[str, Fraction]] = []
@@ -141,7 +142,7 @@ def _times(timemap: list[dict[str, Any]]) -> Times:
     return times
 
 
-def _merge_ties(times: Times, mei: ET.Element) -> set[str]:
+def merge_ties(times: Times, mei: ET.Element) -> set[str]:
     """Extend each of some tied notes to the end of the last; return the ids of all but the first."""
     follow = {tie.get("startid", "#")[1:]: tie.get("endid", "#")[1:] for tie in mei.iter("tie")}
     held = set(follow.values())
@@ -223,7 +224,7 @@ def _measure(
             if name not in times or name not in pictures:
                 measure.reject_reason = "a note is not printed or not timed"
                 return measure
-            found, (x, y) = _note(note, name, staff, start, times), _head_position(pictures[name])
+            found, (x, y) = note_of(note, name, staff, start, times), _head_position(pictures[name])
             expected = measure.middles[staff] - (found.step - CLEFS[clefs[staff]]) * UNITS_PER_SPACE / 2
             if abs(y - expected) > 1:
                 measure.reject_reason = "a note stands on another step than it sounds"
@@ -274,7 +275,8 @@ def _reason_to_reject(element: ET.Element, measure: Measure) -> str:
     return ""
 
 
-def _note(note: ET.Element, name: str, staff: int, start: Fraction, times: Times) -> Note:
+def note_of(note: ET.Element, name: str, staff: int, start: Fraction, times: Times) -> Note:
+    """Return a note of MEI, whose id is ``name``, timed from ``start``."""
     began, ended = times[name]
     accid = note.find("accid")
     printed = note.get("accid") or (accid.get("accid") if accid is not None else None) or ""

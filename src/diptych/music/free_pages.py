@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import random
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 from diptych.errors import DataError
-from diptych.music.engrave import UNITS_PER_SPACE, _merge_ties, _note, _times
+from diptych.music.engrave import UNITS_PER_SPACE, merge_ties, note_of, times_of
 from diptych.music.mei import ID, plain_xml, verovio_toolkit
 from diptych.music.notes import CLEFS, Note
 from diptych.music.print_styles import FONTS, set_clef
 
 UNITS_PER_OPTION = 10  # verovio's units in one unit of its options for sizes of pages
-USUAL_LINES = {"staffLineWidth": 0.15, "barLineWidth": 0.3, "stemWidth": 0.2, "ledgerLineThickness": 0.25, "slurMidpointThickness": 0.6}
+USUAL_LINES = {
+    "staffLineWidth": 0.15,
+    "barLineWidth": 0.3,
+    "stemWidth": 0.2,
+    "ledgerLineThickness": 0.25,
+    "slurMidpointThickness": 0.6,
+}
 """Verovio's usual thicknesses, in half staff spaces."""
 
 
@@ -103,9 +109,9 @@ def free_pages(mei: ET.Element, style: FreeStyle = FreeStyle(), most: int = 0) -
     engraver.setOptions(style.options)
     if not engraver.loadData(ET.tostring(mei, encoding="unicode")):
         raise DataError("verovio cannot engrave it")
-    times = _times(engraver.renderToTimemap({"includeMeasures": True}))
+    times = times_of(engraver.renderToTimemap({"includeMeasures": True}))
     single = dict(times)
-    held = _merge_ties(times, mei)
+    held = merge_ties(times, mei)
     staves = list(dict.fromkeys(staff.get("n", "") for staff in mei.iter("staffDef")))
     known: dict[str, tuple[ET.Element, int]] = {}
     for holder in mei.iter("staff"):
@@ -135,12 +141,10 @@ def _page(
         if name not in known or name not in times:
             continue
         element, staff = known[name]
-        note = _note(element, name, staff, begin, times)
+        note = note_of(element, name, staff, begin, times)
         if name in held:
-            if not single[name][0] == begin:  # only at the page's beginning does a tie lead to a note of its own
+            if single[name][0] != begin:  # only at the page's beginning does a tie lead to a note of its own
                 continue
             note = replace(note, continued=True)
         found.append(note)
     return FreePage(drawing, width, tuple(end - start for start, end in measures), tuple(sorted(found)))
-
-

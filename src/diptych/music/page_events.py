@@ -71,7 +71,12 @@ def _stems_of(head: Symbol, stems: Sequence[Symbol]) -> list[int]:
             near[right] = off, index
     if len(near) == 2:
         up, down = stems[near[True][1]], stems[near[False][1]]
-        if head.y - up.top > 1.5 * SPACE and down.bottom - head.y > 1.5 * SPACE and up.bottom <= head.y + SPACE and down.top >= head.y - SPACE:
+        if (
+            head.y - up.top > 1.5 * SPACE
+            and down.bottom - head.y > 1.5 * SPACE
+            and up.bottom <= head.y + SPACE
+            and down.top >= head.y - SPACE
+        ):
             return [near[True][1], near[False][1]]
     return [min(near.values())[1]] if near else []
 
@@ -82,7 +87,9 @@ def _chord(stem: Symbol, heads: Sequence[Symbol], flags: Sequence[Symbol], seen:
     tip = stem.top if up else stem.bottom
     hollow = sum(h.kind == "hollow head" for h in heads) * 2 > len(heads)
     x = min(h.x for h in heads) if up else max(h.x for h in heads)
-    near = [f for f in flags if stem.x - 0.4 * SPACE <= f.left <= stem.x + 0.7 * SPACE and f.top - SPACE <= tip <= f.bottom + SPACE]
+    near = [
+        f for f in flags if stem.x - 0.4 * SPACE <= f.left <= stem.x + 0.7 * SPACE and f.top - SPACE <= tip <= f.bottom + SPACE
+    ]
     beams = 0 if hollow else count_beams(seen, stem, up=up, limit=top if up else bottom)
     flagged = 0
     if near and not beams and not hollow:
@@ -104,7 +111,8 @@ def _without_stems(heads: Sequence[Symbol]) -> list[Event]:
         else:
             groups.append([head])
     return [
-        Event(g[0].staff, min(h.x for h in g), WHOLE_NOTE if g[0].kind == "hollow head" else QUARTER_NOTE, tuple(g)) for g in groups
+        Event(g[0].staff, min(h.x for h in g), WHOLE_NOTE if g[0].kind == "hollow head" else QUARTER_NOTE, tuple(g))
+        for g in groups
     ]
 
 
@@ -174,7 +182,9 @@ def _beamed_group(digit: Symbol, events: Sequence[Event], near: Sequence[int], s
         if len(group) > 1 and abs(digit.x - middle) <= max(1.5 * SPACE, 0.2 * (last.x - first.x)):
             tip = (first.tip + last.tip) / 2
             if abs(digit.y - tip) <= 4 * SPACE:
-                return [k for k in near if first.x <= events[k].x <= last.x and (events[k].up is None or events[k].up == first.up)]
+                return [
+                    k for k in near if first.x <= events[k].x <= last.x and (events[k].up is None or events[k].up == first.up)
+                ]
     return []
 
 

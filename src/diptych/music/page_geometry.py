@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -28,7 +29,7 @@ Gray = UInt8[np.ndarray, "h w"]
 
 @dataclass(frozen=True)
 class Staff:
-    """Five lines on a straightened page: their ends, the height of the middle line at each column of the page, and their distance.
+    """Five lines on a straightened page: their ends, the height of the middle line at each column, and their distance.
 
     All are in pixels; ``contrast`` is that of the lines with the spaces between them, 0 to 1.
     """
@@ -84,7 +85,7 @@ def staff_space(ink: Bool[np.ndarray, "h w"]) -> float:
 def skew(ink: Bool[np.ndarray, "h w"]) -> float:
     """Return the angle in degrees by which rows descend to the right: the one at which rows of ink are most uneven."""
     edges = np.linspace(0, ink.shape[1], BLOCKS + 1).astype(int)
-    rows = np.stack([ink[:, a:b].sum(1) for a, b in zip(edges[:-1], edges[1:], strict=True)]).astype(np.float32)
+    rows = np.stack([ink[:, a:b].sum(1) for a, b in pairwise(edges)]).astype(np.float32)
     centres = (edges[:-1] + edges[1:]) / 2 - ink.shape[1] / 2
 
     def unevenness(angle: float) -> float:
@@ -108,7 +109,7 @@ def _refined(ink: Bool[np.ndarray, "h w"], space: float) -> float:
     return float(lags[best] + (0.5 * (a - c) / (a - 2 * b + c) if a - 2 * b + c else 0.0)) / 4
 
 
-def straighten(page: Gray) -> Gray | None:
+def straighten(page: Gray) -> UInt8[np.ndarray, "p q"] | None:
     """Level the gray of a page, straighten it and bring its staff space to SPACE pixels; None where no staff lines are seen."""
     level = levelled(page)
     found = staff_space(level < INK)
@@ -123,7 +124,7 @@ def straighten(page: Gray) -> Gray | None:
     found = _refined(level < INK, found)
     scale = SPACE / found
     size = max(1, round(page.shape[1] * scale)), max(1, round(page.shape[0] * scale))
-    return levelled(np.array(image.resize(size, Image.Resampling.BOX if scale < 0.75 else Image.Resampling.BICUBIC)))
+    return levelled(np.array(image.resize(size, Image.Resampling.BILINEAR if scale < 1 else Image.Resampling.BICUBIC)))
 
 
 def find_staves(gray: Gray) -> list[Staff]:

@@ -21,7 +21,7 @@ DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
 SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
 COLUMN = (0.75, 1.5)  # staff spaces between what begins together in one voice, and in two of one staff
 OCTAVE_CLEF = 0.7  # height below the line of a treble clef by that above it: more shows an 8 below
-TIE_REACH = 1.9  # staff spaces from the middle of a head to the end of its tie
+TIE_REACH = 2.5  # staff spaces from the middle of a head to the end of its tie
 CLEF_HEIGHTS = {-4: "C1", 0: "C3", 2: "C4"}
 
 
@@ -78,7 +78,8 @@ def _read_system(symbols: Sequence[Symbol], events: Sequence[Event], staves: Seq
         inside = [event for event in events if left < event.x <= right]
         begin = min((event.x - SPACE for event in inside), default=right)
         keys = [
-            _key(accidentals, number, staff, left, right, begin, inside, clefs[number], fifths) for number, staff in enumerate(staves)
+            _key(accidentals, number, staff, left, right, begin, inside, clefs[number], fifths)
+            for number, staff in enumerate(staves)
         ]
         fifths, taken = keys[0][0], {id(s) for _, used in keys for s in used}
         meter = any(s.kind == "digit" and left < s.x < begin and abs(staves[s.staff].position(s.x, s.y)) < 5 for s in symbols)
@@ -96,9 +97,9 @@ def _bars(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
     xs = []
     for s in symbols:
         staff = staves[s.staff]
-        if s.kind == "bar line" and s.height >= 3 * SPACE and s.top <= staff.row(s.x, 3) and s.bottom >= staff.row(s.x, -3):
-            if s.x > staff.left + 2 * SPACE:
-                xs.append(s.x)
+        whole = s.height >= 3 * SPACE and s.top <= staff.row(s.x, 3) and s.bottom >= staff.row(s.x, -3)
+        if s.kind == "bar line" and whole and s.x > staff.left + 2 * SPACE:
+            xs.append(s.x)
     xs.sort()
     return [x for k, x in enumerate(xs) if k + 1 == len(xs) or xs[k + 1] - x > SAME_BAR * SPACE]
 
@@ -149,8 +150,10 @@ def _key(
             if abs(staff.position(symbol.x, symbol.y) - expected) > 1.2:
                 break
             number_of += 1
-        while number_of and _alters(printed[number_of - 1], heads, staff) and not (
-            number_of > 1 and printed[number_of - 1].x - printed[number_of - 2].x < 1.25 * SPACE
+        while (
+            number_of
+            and _alters(printed[number_of - 1], heads, staff)
+            and not (number_of > 1 and printed[number_of - 1].x - printed[number_of - 2].x < 1.25 * SPACE)
         ):
             number_of -= 1
         if number_of:
@@ -158,7 +161,12 @@ def _key(
             return sign * number_of, printed[:number_of] + cancelled
     naturals = [s for s in row if s.kind == "natural"]
     first = min((event.x for event in events if event.heads), default=right)
-    if naturals and fifths and len(naturals) == abs(fifths) and all(first - s.x > 2.2 * SPACE or len(naturals) > 2 for s in naturals):
+    if (
+        naturals
+        and fifths
+        and len(naturals) == abs(fifths)
+        and all(first - s.x > 2.2 * SPACE or len(naturals) > 2 for s in naturals)
+    ):
         return 0, naturals
     return fifths, []
 
@@ -306,7 +314,9 @@ def _apart(curve: Symbol, head: Symbol) -> float:
     return min(abs(curve.top - head.y), abs(curve.bottom - head.y))
 
 
-def _follow(measures: Sequence[Measure], notes: Sequence[Sequence[Note]], a: tuple[int, int, Symbol], b: tuple[int, int, Symbol]) -> bool:
+def _follow(
+    measures: Sequence[Measure], notes: Sequence[Sequence[Note]], a: tuple[int, int, Symbol], b: tuple[int, int, Symbol]
+) -> bool:
     """Whether a note begins where another on its step ends."""
     first, second = notes[a[0]][a[1]], notes[b[0]][b[1]]
     if first.step != second.step or not a[2].x < b[2].x:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 from diptych.music.page_geometry import SPACE, Staff
@@ -16,12 +17,24 @@ Map = UInt8[np.ndarray, "h w"]
 MIN_AREAS = {"head": 0.35, "hollow head": 0.35, "dot": 0.05, "stem": 0.12, "curve": 0.25, "flag": 0.15, "two flags": 0.2}
 """The least area of a symbol in squares of a staff space; smaller ones are noise."""
 MIN_AREA = 0.15  # of all other symbols
-SIGNS = ("digit", "long rest", "quarter rest", "eighth rest", "16th rest", "clef G", "clef F", "clef C", "sharp", "flat", "natural")
+SIGNS = (
+    "digit",
+    "long rest",
+    "quarter rest",
+    "eighth rest",
+    "16th rest",
+    "clef G",
+    "clef F",
+    "clef C",
+    "sharp",
+    "flat",
+    "natural",
+)
 """Signs that touch no other kind of sign."""
 REACH = 7.0  # staff spaces from a staff's outer lines to its farthest symbols
 HEAD = (0.59, 0.5)  # half the width and half the height of a head, in staff spaces
 WHOLE = 0.8  # half the width of the head of a whole note
-SURE = 0.6  # the share of a head's ellipse that must be of its class
+SURE = 0.72  # the share of a head's ellipse that must be of its class
 WIDTHS = {"sharp": 1.0, "flat": 0.85, "natural": 0.72}
 """The usual width of accidentals in staff spaces; what is much wider is several that touch each other."""
 WIDTH_RANGE = (0.75, 2.0)  # of the usual width
@@ -93,7 +106,7 @@ def _settled(seen: Map) -> Map:
     return settled
 
 
-def _symbol(kind: str, part: Bool[np.ndarray, "h w"], left: int, top: int, staves: Sequence[Staff]) -> Symbol | None:
+def _symbol(kind: str, part: Bool[np.ndarray, "p q"], left: int, top: int, staves: Sequence[Staff]) -> Symbol | None:
     rows, columns = np.nonzero(part)
     x, y = left + float(columns.mean()), top + float(rows.mean())
     staff = _nearest(x, y, staves)
@@ -113,7 +126,7 @@ def _nearest(x: float, y: float, staves: Sequence[Staff]) -> int | None:
     return best if off[best] <= REACH else None
 
 
-def _heads(symbol: Symbol, part: Bool[np.ndarray, "h w"], seen: Map, staff: Staff) -> Iterator[Symbol]:
+def _heads(symbol: Symbol, part: Bool[np.ndarray, "p q"], seen: Map, staff: Staff) -> Iterator[Symbol]:
     """Yield one head, or those that touch each other in a chord: ellipses on steps of the staff that its area covers best."""
     wide = WHOLE if symbol.kind == "hollow head" and not _beside_stem(symbol, seen) else HEAD[0]
     if symbol.height <= 1.5 * SPACE and symbol.width <= (2 * wide + 0.55) * SPACE:
@@ -124,24 +137,33 @@ def _heads(symbol: Symbol, part: Bool[np.ndarray, "h w"], seen: Map, staff: Staf
     ellipse = ((x / (half_width + 0.3)) ** 2 + (y / (half_height + 0.3)) ** 2 <= 1).astype(np.float32)
     margin = max(ellipse.shape)
     area = np.pad(part, margin).astype(np.float32)
-    positions = range(
-        round(staff.position(symbol.x, symbol.bottom)) - 1, round(staff.position(symbol.x, symbol.top)) + 2
-    )
-    for _ in range(12):
-        cover = ndimage.correlate(area, ellipse, mode="constant") / ellipse.sum()
-        rows = [(round(staff.row(symbol.x, p) - symbol.top) + margin, p) for p in positions]
-        rows = [(row, p) for row, p in rows if 0 <= row < len(cover)]
-        if not rows:
-            return
-        best, row = max((float(cover[row].max()), row) for row, _ in rows)
-        if best < SURE:
-            return
-        column = int(np.flatnonzero(cover[row] >= best - 1e-6).mean())
-        x0, y0 = symbol.left + column - margin, symbol.top + row - margin
-        yield replace(
-            symbol, left=x0 - half_width, right=x0 + half_width, top=y0 - half_height, bottom=y0 + half_height, x=x0, y=y0
-        )
-        area[row - ellipse.shape[0] // 2 : row + ellipse.shape[0] // 2 + 1, column - ellipse.shape[1] // 2 : column + ellipse.shape[1] // 2 + 1] *= 1 - ellipse
+    lowest, highest = (round(staff.position(symbol.x, edge)) for edge in (symbol.bottom, symbol.top))
+    for position in range(highest + 1, lowest - 2, -1):  # from the top, since what lies between two heads is as black
+        for _ in range(2):  # the two heads of a second beside a stem
+            row, column, cover = _best_cover(area, ellipse, staff, symbol, position, margin)
+            lower = _best_cover(area, ellipse, staff, symbol, position - 1, margin)
+            if cover < SURE or (lower[2] > cover + 0.05 and abs(lower[1] - column) < half_width):
+                break
+            x, y = symbol.left + column - margin, symbol.top + row - margin
+            edges = {"left": x - half_width, "right": x + half_width, "top": y - half_height, "bottom": y + half_height}
+            yield replace(symbol, x=x, y=y, **edges)
+            high, wide = ellipse.shape[0] // 2, ellipse.shape[1] // 2
+            area[row - high : row + high + 1, column - wide : column + wide + 1] *= 1 - ellipse
+
+
+def _best_cover(
+    area: Float[np.ndarray, "a b"], ellipse: Float[np.ndarray, "c d"], staff: Staff, symbol: Symbol, position: int, margin: int
+) -> tuple[int, int, float]:
+    """Return the row and the column at which an ellipse on a staff step lies best within an area, and the share that does."""
+    row = round(staff.row(symbol.x, position) - symbol.top) + margin
+    high = ellipse.shape[0] // 2
+    best = (row, 0, 0.0)
+    for near in (row, row - 1, row + 1):
+        if high <= near < len(area) - high:
+            cover = ndimage.correlate(area[near - high : near + high + 1], ellipse, mode="constant")[high] / ellipse.sum()
+            if cover.max() > best[2] + 1e-6:
+                best = near, int(np.flatnonzero(cover >= cover.max() - 1e-6).mean()), float(cover.max())
+    return best
 
 
 def _beside_stem(symbol: Symbol, seen: Map) -> bool:
@@ -150,10 +172,10 @@ def _beside_stem(symbol: Symbol, seen: Map) -> bool:
     return bool((seen[top:bottom, left:right] == CLASS["stem"]).sum() >= 2)
 
 
-def _accidentals(symbol: Symbol, part: Bool[np.ndarray, "h w"], staves: Sequence[Staff]) -> Iterator[Symbol]:
+def _accidentals(symbol: Symbol, part: Bool[np.ndarray, "p q"], staves: Sequence[Staff]) -> Iterator[Symbol]:
     """Yield one accidental, or those that touch each other; ``y`` is the height of the step that each alters."""
     edges = min((_equal_parts(part, number) for number in _possible_numbers(symbol)), key=lambda edges: _unevenness(part, edges))
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in pairwise(edges):
         piece = part[:, a:b]
         rows = np.flatnonzero(piece.any(1))
         if not len(rows):
@@ -171,11 +193,11 @@ def _possible_numbers(symbol: Symbol) -> list[int]:
     return [n for n in range(1, 8) if WIDTH_RANGE[0] * usual <= symbol.width / n <= WIDTH_RANGE[1] * usual] or [1]
 
 
-def _equal_parts(part: Bool[np.ndarray, "h w"], number: int) -> np.ndarray:
+def _equal_parts(part: Bool[np.ndarray, "p q"], number: int) -> np.ndarray:
     return np.linspace(0, part.shape[1], number + 1).round().astype(int)
 
 
-def _unevenness(part: Bool[np.ndarray, "h w"], edges: np.ndarray) -> float:
+def _unevenness(part: Bool[np.ndarray, "p q"], edges: np.ndarray) -> float:
     """Return how much the areas of the parts differ, relative to their mean: signs of one kind have equal areas."""
     areas = np.add.reduceat(part.sum(0), edges[:-1]).astype(float)
     return float(areas.std() / areas.mean()) + 0.02 * len(areas)

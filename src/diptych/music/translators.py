@@ -31,5 +31,10 @@ def builtin(task: Literal["read", "draw"], layout: Layout) -> Path:
 
 
 def builtin_symbols() -> Path:
-    """Return the snapshot that reads the symbols of engraved pages (`diptych train music-symbols`)."""
+    """Return the snapshot that reads the symbols of engraved pages. Raises ConfigError where none ships."""
+    if not (PRETRAINED / SYMBOLS).exists():
+        raise ConfigError(
+            "diptych ships no reader of engraved pages; train one with `diptych music symbols` and `diptych train music-symbols`, "
+            "and pass it as --snapshot"
+        )
     return PRETRAINED / SYMBOLS

@@ -1,0 +1,181 @@
+"""Engraved pages are read from the exact maps of their symbols: the notes are those of the score, whatever the network sees."""
+
+import re
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diptych.cli import main
+from diptych.data.formats import read_pixels, write_pixels
+from diptych.errors import DataError
+from diptych.music.free_pages import FreeStyle, free_pages, free_style
+from diptych.music.free_reading import FreeReading, check_plausible, joined, read_pages, show_pages, to_song
+from diptych.music.mei import load_mei
+from diptych.music.notes import CLEFS, midi_pitch, step_of
+from diptych.music.page_files import load_pages
+from diptych.music.page_geometry import SPACE, find_staves, read_geometry, skew, staff_space
+from diptych.music.page_reading import read_systems
+from diptych.music.print_styles import FONTS
+from diptych.music.scans import CLEAN, Scan, levelled, scanned
+from diptych.music.symbol_pages import SMALLEST, build_symbols, draw_pair
+from diptych.music.symbols import CLASS, SYMBOLS, draw_page, draw_symbols
+
+TUNE = """X:1
+L:1/4
+M:3/4
+K:D
+D F A | d/2^g/2 =c B- | B z A/2>G/2 | (3F/2G/2A/2 [DFA] z | d3- | d ^A A | B2 z/2 d/4e/4 | D3 |]
+"""
+READ = [  # onset in quarters, duration and MIDI pitch, by hand: D major has F sharp and C sharp
+    *((0, 1, 62), (1, 1, 66), (2, 1, 69)),
+    *((3, 0.5, 74), (3.5, 0.5, 80), (4, 1, 72), (5, 2, 71)),
+    *((8, 0.75, 69), (8.75, 0.25, 67)),
+    *((9, 1 / 3, 66), (9 + 1 / 3, 1 / 3, 67), (9 + 2 / 3, 1 / 3, 69), (10, 1, 62), (10, 1, 66), (10, 1, 69)),
+    *((12, 4, 74), (16, 1, 70), (17, 1, 70)),
+    *((18, 2, 71), (20.5, 0.25, 74), (20.75, 0.25, 76), (21, 3, 62)),
+]
+
+
+def page_of(tmp_path, text=TUNE, style=None):
+    (tmp_path / "tune.abc").write_text(text)
+    return next(free_pages(load_mei(tmp_path / "tune.abc"), style or FreeStyle(width=70.0)))
+
+
+def read_exactly(page):
+    """Read a page from its true map, as the network would see it without an error."""
+    width = round(page.width * SPACE)
+    drawn = Image.fromarray(draw_page(page.drawing, 2 * width))
+    seen = draw_symbols(page.drawing, width)
+    gray = levelled(np.array(drawn.resize(seen.shape[::-1], Image.Resampling.BILINEAR)))
+    return read_systems(seen, [(staff,) for staff in find_staves(gray)])
+
+
+def heard(notes):
+    return sorted((round(float(n.onset), 3), round(float(n.duration), 3), n.midi) for n in notes)
+
+
+def rounded(notes):
+    return sorted((round(onset, 3), round(duration, 3), pitch) for onset, duration, pitch in notes)
+
+
+@pytest.mark.parametrize("font", FONTS)
+def test_a_tune_is_read_as_it_was_written_in_every_font(tmp_path, font):
+    page = page_of(tmp_path, style=FreeStyle(font=font, width=70.0))
+    systems = read_exactly(page)
+    found = joined(systems)
+    assert len(systems) > 1 and [system.clefs for system in systems] == [("G2",)] * len(systems)
+    assert set(found.fifths) == {2} and found.measures == (Fraction(3),) * 8 and found.confidence == 1
+    assert heard(found.notes) == rounded(READ)
+    assert len(page.notes) == len(READ) and page.measures == found.measures
+
+
+@pytest.mark.parametrize("clef", CLEFS)
+def test_every_clef_gives_its_pitches(tmp_path, clef):
+    page = page_of(tmp_path, style=FreeStyle(clef=clef, width=70.0))
+    systems = read_exactly(page)
+    assert {system.clefs for system in systems} == {(clef,)}
+    notes = joined(systems).notes
+    octaves = {(midi - expected) for (_, _, midi), (_, _, expected) in zip(heard(notes), rounded(READ), strict=True)}
+    assert len(octaves) == 1 and octaves.pop() % 12 == 0
+    assert [(n.onset, n.step) for n in notes] == [(n.onset, n.step) for n in page.notes]
+
+
+def test_a_misread_measure_keeps_the_others_in_time_and_costs_confidence(tmp_path):
+    systems = read_exactly(page_of(tmp_path))
+    first = systems[0]
+    short = replace(first.measures[1], printed=Fraction(5, 2))
+    broken = [replace(first, measures=(first.measures[0], short, *first.measures[2:])), *systems[1:]]
+    found = joined(broken)
+    assert found.measures == (Fraction(3),) * 8
+    assert 0 < found.confidences[0] < 1 and found.confidences[1:] == (1.0,) * (len(systems) - 1)
+    with pytest.raises(DataError, match=r"p\.png: shows staves, but no notes were found"):
+        check_plausible("p.png", FreeReading((), (), (), (1.0,)))
+    with pytest.raises(DataError, match=r"p\.png: only 20% of its measures add up to their meter, at least 30%"):
+        check_plausible("p.png", FreeReading(found.notes, found.measures, found.fifths, (0.2,)))
+
+
+def test_what_was_read_becomes_a_song_with_keys_and_meters(tmp_path):
+    song = to_song(joined(read_exactly(page_of(tmp_path))))
+    assert [(meter.onset, meter.length) for meter in song.meters] == [(0, 3)]
+    assert [(key.onset, key.fifths) for key in song.keys] == [(0, 2)]
+    assert len(song.notes) == len(READ) and song.notes[0].pitch == midi_pitch(step_of("d", 4), 0)
+
+
+def test_a_turned_page_is_straightened_and_scaled(tmp_path):
+    page = page_of(tmp_path)
+    drawn = draw_page(page.drawing, round(page.width * 13))
+    assert staff_space(drawn < 160) == pytest.approx(13, abs=0.6)
+    for angle in (-1.6, 0.8):
+        turned = np.array(Image.fromarray(drawn).rotate(-angle, Image.Resampling.BICUBIC, fillcolor=255))
+        assert skew(turned < 160) == pytest.approx(angle, abs=0.1)
+        found = read_geometry(turned)
+        straight = read_geometry(drawn)
+        assert len(found.systems) == len(straight.systems) > 1
+        for (a,), (b,) in zip(found.systems, straight.systems, strict=True):
+            assert a.space == pytest.approx(SPACE, abs=0.25) and abs(a.middle_at(200) - b.middle_at(200)) < 6
+    assert read_geometry(np.full((400, 300), 255, np.uint8)) is None
+
+
+def test_the_map_of_a_page_names_its_symbols(tmp_path):
+    seen = draw_symbols(page_of(tmp_path).drawing, 420)
+    there = {SYMBOLS[number] for number in np.unique(seen)}
+    assert {"head", "hollow head", "stem", "bar line", "beam", "dot", "digit"} <= there
+    assert {"quarter rest", "clef G", "sharp", "natural"} <= there
+    assert not there & {"flat", "clef F", "clef C"}
+    ink = draw_page(page_of(tmp_path).drawing, 420) < 200
+    assert (ink[seen == CLASS["head"]].mean() > 0.85) and (ink & (seen == 0)).mean() < 0.15  # staff lines and digits of measures
+
+
+def test_scans_are_levelled_to_black_on_white():
+    page = np.full((96, 160), 255, np.uint8)
+    page[40:44] = 0
+    assert scanned(page, 6.0, CLEAN, 0) is page
+    dim = scanned(page, 6.0, Scan(ink=80, paper=200, uneven=30, noise=2), 1)
+    level = levelled(dim)
+    assert dim.max() < 240 and np.median(level[:30]) > 245 and np.median(level[41:43]) < 12
+
+
+def test_pages_for_training_are_pairs_of_one_size_and_test_composers_stay_out(tmp_path):
+    scores = tmp_path / "scores"
+    scores.mkdir()
+    for name in "abcdefgh":
+        (scores / f"{name}.abc").write_text(TUNE.replace("X:1", f"X:1\nT:{name}\nC:{name * 5} {name * 6}"))
+    number = build_symbols([str(scores)], tmp_path / "data", most=16)
+    names = sorted(path.name for path in (tmp_path / "data" / "page").iterdir())
+    assert len(names) == number and names == sorted(path.name for path in (tmp_path / "data" / "symbols").iterdir())
+    assert len({name[0] for name in names}) < 8  # a composer was kept for testing
+    page, symbols = (read_pixels(tmp_path / "data" / side / names[0]) for side in ("page", "symbols"))
+    assert page.shape == symbols.shape and page.shape[0] >= SMALLEST[0] and symbols.max() < len(SYMBOLS)
+    again = draw_pair(page_of(tmp_path, style=free_style("x")), "x"), draw_pair(page_of(tmp_path, style=free_style("x")), "x")
+    assert all(np.array_equal(a, b) for a, b in zip(*again, strict=True))
+
+
+def test_what_shows_no_music_is_refused_in_one_line(tmp_path, capsys):
+    write_pixels(tmp_path / "page.png", np.full((900, 700, 3), 255, np.uint8))
+    assert main(["music", "read", str(tmp_path / "page.png"), "--out", str(tmp_path / "x.mid")]) == 2
+    assert "page.png: shows no staff of five lines" in " ".join(capsys.readouterr().err.split())
+    assert main(["music", "read", str(tmp_path / "page.png"), "--out", str(tmp_path / "x.mid"), "--clef", "G2"]) == 2
+    assert "--clef is for sheets on diptych's own grid" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_pages_of_a_pdf_are_loaded(tmp_path):
+    pytest.importorskip("pypdfium2")
+    pages = [Image.new("L", (600, 800), 255), Image.new("L", (600, 800), 0)]
+    pages[0].save(tmp_path / "x.pdf", "PDF", save_all=True, append_images=pages[1:], resolution=100)
+    first, second = load_pages(tmp_path / "x.pdf")
+    assert first.shape == second.shape == (1600, 1200) and first.min() > 250 and second.max() < 5
+    (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.4 nothing")
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'bad.pdf'}: is damaged or locked")):
+        load_pages(tmp_path / "bad.pdf")
+
+
+def test_the_picture_of_what_was_understood_frames_each_head(tmp_path):
+    page = page_of(tmp_path)
+    gray = draw_page(page.drawing, round(page.width * 12))
+    found = read_pages(tmp_path / "x.png", [gray, np.full((200, 200), 255, np.uint8)], lambda g: np.zeros_like(g))
+    assert found.without_staves == (2,) and len(found.pages) == 1 and not found.joined().notes
+    shown = show_pages(found)
+    assert shown.shape[0] == 2 * len(found.pages[0].gray) and (shown == (0, 0, 220)).all(-1).any()
