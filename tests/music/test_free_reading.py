@@ -14,11 +14,10 @@ from diptych.errors import DataError
 from diptych.music.free_pages import FreeStyle, free_pages, free_style
 from diptych.music.free_reading import FreeReading, check_plausible, joined, read_pages, show_pages, to_song
 from diptych.music.mei import load_mei
-from diptych.music.notes import CLEFS, midi_pitch, step_of
+from diptych.music.notes import midi_pitch, step_of
 from diptych.music.page_files import load_pages
 from diptych.music.page_geometry import SPACE, find_staves, read_geometry, skew, staff_space
 from diptych.music.page_reading import read_systems
-from diptych.music.print_styles import FONTS
 from diptych.music.scans import CLEAN, Scan, levelled, scanned
 from diptych.music.symbol_pages import SMALLEST, build_symbols, draw_pair
 from diptych.music.symbols import CLASS, SYMBOLS, draw_page, draw_symbols
@@ -61,8 +60,8 @@ def rounded(notes):
     return sorted((round(onset, 3), round(duration, 3), pitch) for onset, duration, pitch in notes)
 
 
-@pytest.mark.parametrize("font", FONTS)
-def test_a_tune_is_read_as_it_was_written_in_every_font(tmp_path, font):
+@pytest.mark.parametrize("font", ["Leipzig", "Petaluma"])
+def test_a_tune_is_read_as_it_was_written_in_fonts_that_differ(tmp_path, font):
     page = page_of(tmp_path, style=FreeStyle(font=font, width=70.0))
     systems = read_exactly(page)
     found = joined(systems)
@@ -72,7 +71,7 @@ def test_a_tune_is_read_as_it_was_written_in_every_font(tmp_path, font):
     assert len(page.notes) == len(READ) and page.measures == found.measures
 
 
-@pytest.mark.parametrize("clef", CLEFS)
+@pytest.mark.parametrize("clef", ["F4", "C1", "C4", "G2_8"])
 def test_every_clef_gives_its_pitches(tmp_path, clef):
     page = page_of(tmp_path, style=FreeStyle(clef=clef, width=70.0))
     systems = read_exactly(page)
@@ -141,16 +140,24 @@ def test_scans_are_levelled_to_black_on_white():
 def test_pages_for_training_are_pairs_of_one_size_and_test_composers_stay_out(tmp_path):
     scores = tmp_path / "scores"
     scores.mkdir()
-    for name in "abcdefgh":
+    for name in "abcd":
         (scores / f"{name}.abc").write_text(TUNE.replace("X:1", f"X:1\nT:{name}\nC:{name * 5} {name * 6}"))
-    number = build_symbols([str(scores)], tmp_path / "data", most=16)
+    number = build_symbols([str(scores)], tmp_path / "data", most=4)
     names = sorted(path.name for path in (tmp_path / "data" / "page").iterdir())
     assert len(names) == number and names == sorted(path.name for path in (tmp_path / "data" / "symbols").iterdir())
-    assert len({name[0] for name in names}) < 8  # a composer was kept for testing
+    assert len({name[0] for name in names}) < 4  # a composer was kept for testing
     page, symbols = (read_pixels(tmp_path / "data" / side / names[0]) for side in ("page", "symbols"))
     assert page.shape == symbols.shape and page.shape[0] >= SMALLEST[0] and symbols.max() < len(SYMBOLS)
     again = draw_pair(page_of(tmp_path, style=free_style("x")), "x"), draw_pair(page_of(tmp_path, style=free_style("x")), "x")
     assert all(np.array_equal(a, b) for a, b in zip(*again, strict=True))
+
+
+def test_a_reader_that_does_not_ship_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("diptych.music.translators.PRETRAINED", tmp_path)
+    page = page_of(tmp_path)
+    write_pixels(tmp_path / "page.png", draw_page(page.drawing, round(page.width * 12))[..., None])
+    assert main(["music", "read", str(tmp_path / "page.png"), "--out", str(tmp_path / "x.mid")]) == 2
+    assert "diptych ships no reader of engraved pages; train one" in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_shows_no_music_is_refused_in_one_line(tmp_path, capsys):

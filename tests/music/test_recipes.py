@@ -22,6 +22,18 @@ SUPERVISED = PAGES | {
 CHANGES = {
     "music-read": ("pix2pix", SUPERVISED | {"method.pixel_loss": PixelLoss("bce", 8.0)}),
     "music-draw": ("pix2pix", SUPERVISED | {"method.pixel_loss": PixelLoss("bce", 2.0)}),
+    "music-symbols": (
+        "pix2pix",
+        SUPERVISED
+        | {
+            "method.pixel_loss": PixelLoss("ce", 4.0),
+            "data.crop_size": (256, 512),
+            "data.labels": "b",
+            "data.classes": 21,
+            "train.decay_epochs": 4,
+            "train.ema_warm_up": True,
+        },
+    ),
     "music-unpaired": (
         "cyclegan",
         PAGES

@@ -127,7 +127,7 @@ def _reduce(element: ET.Element, staves: set[str], names: Set[str]) -> str:
 def _stays(child: ET.Element, tag: str, staves: set[str], names: Set[str]) -> bool:
     if tag not in names or child.get("grace"):
         return False
-    if tag not in KEPT_ELEMENTS and child.get("staff", "") and not staves.issuperset(child.get("staff", "").split()):
+    if tag not in KEPT_ELEMENTS and not staves.issuperset((child.get("staff") or "").split()):
         return False  # a sign beside other staves
     if tag in ("staff", "staffDef"):
         return child.get("n") in staves

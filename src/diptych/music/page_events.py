@@ -13,6 +13,7 @@ from diptych.music.symbols import CLASS
 WHOLE_NOTE, HALF_NOTE, QUARTER_NOTE = Fraction(4), Fraction(2), Fraction(1)
 RESTS = {"quarter rest": Fraction(1), "eighth rest": Fraction(1, 2), "16th rest": Fraction(1, 4)}
 MAX_BEAMS = 5
+TWO_FLAGS = 0.35  # the share of the flags of a stem that is seen as two
 SAME_PLACE = {"head": 0.9, "hollow head": 2.0}  # staff spaces between heads without stems that are one chord
 DOT_REACH = (0.2, 2.6)  # staff spaces from the right of a head to the middle of its dots
 TUPLETS = {5: Fraction(4, 5), 7: Fraction(4, 7)}
@@ -52,7 +53,7 @@ def find_events(symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -
         if not found:
             alone.append(head)
     events = [_chord(stems[index], chord, flags, seen) for index, chord in held.items()]
-    events += _without_stems(alone)
+    events += _without_stems(alone, flags)
     events += [_rest(s, staves[s.staff]) for s in symbols if s.kind in RESTS or s.kind == "long rest"]
     dots = [s for s in symbols if s.kind == "dot"]
     return _with_tuplets(sorted(_with_dots(events, dots), key=lambda event: event.x), symbols, seen, staves)
@@ -91,18 +92,23 @@ def _chord(stem: Symbol, heads: Sequence[Symbol], flags: Sequence[Symbol], seen:
         f for f in flags if stem.x - 0.4 * SPACE <= f.left <= stem.x + 0.7 * SPACE and f.top - SPACE <= tip <= f.bottom + SPACE
     ]
     beams = 0 if hollow else count_beams(seen, stem, up=up, limit=top if up else bottom)
-    flagged = 0
-    if near and not beams and not hollow:
-        area = {kind: sum(f.area for f in near if f.kind == kind) for kind in ("flag", "two flags")}
-        flagged = 2 if area["two flags"] > area["flag"] else 1
-    number = min(beams or flagged, MAX_BEAMS)
+    number = min(beams or (0 if hollow else _count_flags(near)), MAX_BEAMS)
     duration = HALF_NOTE if hollow else QUARTER_NOTE / 2**number
     staff = heads[0].staff
     return Event(staff, x, duration, tuple(replace(h, staff=staff) for h in heads), up, tip, number, beamed=beams > 0)
 
 
-def _without_stems(heads: Sequence[Symbol]) -> list[Event]:
-    """Group heads without stems that stand at one place: whole notes, and filled ones whose stem was not seen."""
+def _count_flags(flags: Sequence[Symbol]) -> int:
+    """Return how many flags there are, where a translator may see a part of two flags as one."""
+    areas = {kind: sum(flag.area for flag in flags if flag.kind == kind) for kind in ("flag", "two flags")}
+    return 2 if areas["two flags"] > TWO_FLAGS * sum(areas.values()) else int(bool(flags))
+
+
+def _without_stems(heads: Sequence[Symbol], flags: Sequence[Symbol]) -> list[Event]:
+    """Group heads without stems that stand at one place: whole notes, and filled ones whose stem was not seen.
+
+    The stem of a flag may be seen as a part of it.
+    """
     groups: list[list[Symbol]] = []
     for head in sorted(heads, key=lambda h: (h.staff, h.kind, h.x)):
         last = groups[-1][-1] if groups else None
@@ -110,10 +116,18 @@ def _without_stems(heads: Sequence[Symbol]) -> list[Event]:
             groups[-1].append(head)
         else:
             groups.append([head])
-    return [
-        Event(g[0].staff, min(h.x for h in g), WHOLE_NOTE if g[0].kind == "hollow head" else QUARTER_NOTE, tuple(g))
-        for g in groups
-    ]
+    return [_chord_without_stem(group, flags) for group in groups]
+
+
+def _chord_without_stem(heads: Sequence[Symbol], flags: Sequence[Symbol]) -> Event:
+    staff, x = heads[0].staff, min(h.x for h in heads)
+    if heads[0].kind == "hollow head":
+        return Event(staff, x, WHOLE_NOTE, tuple(heads))
+    left, right = min(h.left for h in heads) - 0.5 * SPACE, max(h.right for h in heads) + 0.5 * SPACE
+    near = [f for f in flags if left <= f.left <= right and any(f.top - SPACE <= h.y <= f.bottom + 1.5 * SPACE for h in heads)]
+    number = _count_flags(near)
+    up = near[0].y < heads[0].y if near else None
+    return Event(staff, x, QUARTER_NOTE / 2**number, tuple(heads), up, near[0].y if near else 0.0, number)
 
 
 def _rest(symbol: Symbol, staff: Staff) -> Event:

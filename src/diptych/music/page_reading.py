@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 from diptych.music.notes import CLEFS, Accidental, Note, key_alter
 from diptych.music.page_events import Event, find_events
@@ -106,10 +107,29 @@ def _bars(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
 
 def _clefs(symbols: Sequence[Symbol], staff: Staff, number: int) -> list[tuple[float, str]]:
     """Return the clefs of a staff and where each begins; a staff without one has a treble clef."""
-    found = [(s.x, _clef(s, staff)) for s in symbols if s.staff == number and s.kind.startswith("clef")]
+    parts: list[Symbol] = []  # a clef may consist of several, such as the dots of a bass clef and the 8 of a tenor's
+    for s in symbols:
+        if s.staff == number and s.kind.startswith("clef"):
+            if parts and s.left - parts[-1].right <= SPACE:
+                parts[-1] = _joined(parts[-1], s)
+            else:
+                parts.append(s)
+    found = [(s.x, _clef(s, staff)) for s in parts]
     if not found or found[0][0] > staff.left + 8 * SPACE:
         found.insert(0, (float(staff.left), "G2"))
     return found
+
+
+def _joined(a: Symbol, b: Symbol) -> Symbol:
+    """Join two parts of one sign; its kind and middle are those of the larger part."""
+    larger = max(a, b, key=lambda symbol: symbol.area)
+    edges: dict[str, Any] = {
+        "left": min(a.left, b.left),
+        "right": max(a.right, b.right),
+        "top": min(a.top, b.top),
+        "bottom": max(a.bottom, b.bottom),
+    }
+    return replace(larger, area=a.area + b.area, **edges)
 
 
 def _clef(symbol: Symbol, staff: Staff) -> str:

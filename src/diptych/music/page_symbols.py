@@ -32,6 +32,7 @@ SIGNS = (
 )
 """Signs that touch no other kind of sign."""
 REACH = 7.0  # staff spaces from a staff's outer lines to its farthest symbols
+CLEF_WIDTH, MIN_CLEF = 2.9, 0.2  # staff spaces of the narrowest clef, and squares of one that are surely a clef
 HEAD = (0.59, 0.5)  # half the width and half the height of a head, in staff spaces
 WHOLE = 0.8  # half the width of the head of a whole note
 SURE = 0.72  # the share of a head's ellipse that must be of its class
@@ -71,7 +72,7 @@ def find_symbols(seen: Map, staves: Sequence[Staff]) -> list[Symbol]:
     if not staves:
         return []
     found: list[Symbol] = []
-    seen = _settled(seen)
+    seen = _with_clefs(_settled(seen), staves)
     for number, kind in enumerate(SYMBOLS):
         if not number or kind == "beam":
             continue
@@ -103,6 +104,24 @@ def _settled(seen: Map) -> Map:
     np.add.at(votes, (labels[places], seen[places]), 1)
     settled = seen.copy()
     settled[places] = votes.argmax(1)[labels[places]]
+    return settled
+
+
+def _with_clefs(seen: Map, staves: Sequence[Staff]) -> Map:
+    """Make one clef of all that stands at the beginning of a staff, where some of it is seen as a clef."""
+    settled = seen.copy()
+    numbers = [CLASS[name] for name in ("clef G", "clef F", "clef C")]
+    for staff in staves:
+        top, bottom = max(0, round(staff.row(staff.left, 9))), max(0, round(staff.row(staff.left, -10)))
+        begin = max(0, staff.left - SPACE)
+        columns = np.flatnonzero((seen[top:bottom, begin : begin + 6 * SPACE] > 0).sum(0) >= 3)
+        if not len(columns):
+            continue
+        left = begin + int(columns[0])
+        place = settled[top:bottom, left : left + round(CLEF_WIDTH * SPACE)]
+        counts = [int((place == number).sum()) for number in numbers]
+        if max(counts) >= MIN_CLEF * SPACE**2:
+            place[place > 0] = numbers[int(np.argmax(counts))]
     return settled
 
 

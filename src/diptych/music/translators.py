@@ -34,7 +34,7 @@ def builtin_symbols() -> Path:
     """Return the snapshot that reads the symbols of engraved pages. Raises ConfigError where none ships."""
     if not (PRETRAINED / SYMBOLS).exists():
         raise ConfigError(
-            "diptych ships no reader of engraved pages; train one with `diptych music symbols` and `diptych train music-symbols`, "
-            "and pass it as --snapshot"
+            "diptych ships no reader of engraved pages; train one with `diptych music symbols` and `diptych train "
+            "music-symbols`, and pass it as --snapshot"
         )
     return PRETRAINED / SYMBOLS
