@@ -14,6 +14,7 @@ from diptych.methods import METHODS, Extra, method_config
 from diptych.music.recipes import RECIPES as MUSIC
 from diptych.pixels import Domain
 from diptych.recipe import Recipe, TrainConfig, first_difference
+from diptych.recipe_files import without_paths
 from diptych.recipes import PRESETS, RECIPES, named, preset
 from diptych.snapshot import Snapshot
 from diptych.training.loop import train
@@ -204,7 +205,8 @@ def test_every_published_recipe_builds_its_networks(name):
     recipe = named(name, EVERY)
     narrow = {f"method.{key}": 2 for key in ("ngf", "ndf") if hasattr(recipe.method, key)}
     extra = [term for term in recipe.extra if "network" not in term.options]  # whose weights tests do not have
-    method = recipe.replace(**narrow, extra=tuple(extra)).build(Domain(), Domain())
+    b = Domain(2, classes=((0,), (1,))) if recipe.data.labels == "b" else Domain()
+    method = recipe.replace(**narrow, extra=tuple(extra)).build(Domain(), b)
     assert method.generators() and method.phases()
 
 
@@ -384,3 +386,19 @@ def test_an_unknown_key_is_an_error_when_its_value_is_empty_too(settings, name):
 
 def test_an_empty_part_of_a_recipe_changes_nothing():
     assert Recipe.create("pix2pix", {"train": {}, "extra": []}) == Recipe.create("pix2pix")
+
+
+def test_a_published_recipe_names_files_and_folders_without_their_paths():
+    kept = {"method": {"name": "pix2pix"}, "train": {"epochs": 3}}
+    start = {
+        "weights": "/home/me/old/snapshot.safetensors",
+        "run": "",
+        "lineage": ["/home/me/runs/x at 4,000 images, SHA-256 ab"],
+    }
+    values = kept | {"data": {"source": ["/home/me/photos", "C:\\me\\zebras\\", "hf:user/set", "relief"]}, "start": start}
+    found = without_paths(values)
+    assert found["data"] == {"source": ["photos", "zebras", "hf:user/set", "relief"]}
+    assert found["start"] == {"weights": "snapshot.safetensors", "run": "", "lineage": ["x at 4,000 images, SHA-256 ab"]}
+    assert {key: found[key] for key in kept} == kept
+    assert values["data"]["source"][0] == "/home/me/photos"
+    assert without_paths(kept) == kept | {"data": {}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,24 @@ def read_values(path: str | Path) -> dict[str, Any]:
             f"{show(path)}: a recipe is a mapping with the keys method, data, train, extra, start; found {type(values).__name__}"
         )
     return values
+
+
+def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's values as they are published: files and folders by their names alone, as a path tells of its owner's computer.
+
+    Addresses such as ``hf:user/name`` stay, and so does how much of an earlier run a training goes on from.
+    """
+    data, start = dict(values.get("data", {})), dict(values.get("start", {}))
+    if "source" in data:
+        data["source"] = [_name_of(source) for source in data["source"]]
+    start |= {key: _name_of(start[key]) for key in ("weights", "weights_a2b", "weights_b2a", "run") if start.get(key)}
+    if start.get("lineage"):
+        start["lineage"] = [re.sub(r"^.*[/\\](?=[^/\\]+ at [\d,]+ images)", "", before) for before in start["lineage"]]
+    return {**values, "data": data} | ({"start": start} if start else {})
+
+
+def _name_of(word: str) -> str:
+    return word if re.match(r"\w{2,}:", word) else re.split(r"[/\\]", word.rstrip("/\\"))[-1] or word
 
 
 def _from_yaml(text: str) -> Any:

@@ -26,7 +26,7 @@ def read_free(args: argparse.Namespace) -> int:
     from diptych.data.formats import write_pixels
     from diptych.errors import ConfigError
     from diptych.files import write_atomic
-    from diptych.music.arrangement import arrange
+    from diptych.music.arrangement import Staves, arrange
     from diptych.music.free_reading import check_plausible, read_pages, show_pages, to_song
     from diptych.music.midi import midi_bytes
     from diptych.music.musicxml import to_musicxml
@@ -55,7 +55,7 @@ def read_free(args: argparse.Namespace) -> int:
     if args.out.suffix.lower() in (".mid", ".midi"):
         write_atomic(args.out, midi_bytes(song, args.tempo))
     else:
-        staves = "auto" if len(song.tracks) > 1 else "staff"
+        staves: Staves = "auto" if len(song.tracks) > 1 else "staff"
         write_score(args.out, to_musicxml(arrange(replace(song, bpm=args.tempo), staves)))
     what = f"confidence {reading.confidence:.2f}"
     console.print(f"{len(reading.notes):,} notes in {len(reading.measures):,} measures, {what}, into {args.out}", soft_wrap=True)

@@ -14,6 +14,7 @@ from diptych.data.census import Census
 from diptych.evaluation.tables import tables
 from diptych.files import sha256_of, write_atomic
 from diptych.messages import show
+from diptych.recipe_files import without_paths
 from diptych.run import read_census
 from diptych.trees import read_header
 
@@ -46,9 +47,9 @@ def is_own(path: Path) -> bool:
 
 def lines(folder: Path) -> Iterator[str]:
     """The card, line by line."""
-    recipe: dict[str, Any] = json.loads((folder / "recipe.json").read_text())
+    recipe = without_paths(json.loads((folder / "recipe.json").read_text()))
     method, data, train = recipe["method"]["name"], recipe["data"], recipe["train"]
-    names = " and ".join(show(Path(source).name) for source in data["source"])
+    names = " and ".join(show(source) for source in data["source"])
     about = read_header(folder / "snapshot.safetensors")
     yield from ("---", "license: unknown # choose one that the licences of your images allow", "library_name: diptych")
     yield from (f"tags: [image-to-image, {json.dumps(method)}]", "---", "", f"# {method} on {names}", "")
@@ -64,7 +65,7 @@ def lines(folder: Path) -> Iterator[str]:
     yield from (f"- goes on from {before}" for before in recipe.get("start", {}).get("lineage", ()))
     for name in ("weights", "weights_a2b", "weights_b2a"):
         if path := recipe.get("start", {}).get(name):
-            yield f"- begins with {name} of {show(Path(path).name)}, SHA-256 {recipe['start'][f'{name}_sha256']}"
+            yield f"- begins with {name} of {show(path)}, SHA-256 {recipe['start'][f'{name}_sha256']}"
     yield "- every setting stands in `recipe.json` and in the snapshot itself"
     yield from ("", "## Scores", "")
     yield from _of_scores(folder / "evaluation.json")

@@ -16,6 +16,8 @@ from diptych.evaluation.tables import tables
 from diptych.files import sha256_of
 from diptych.messages import show
 from diptych.pages.card import NAME as CARD
+from diptych.pages.card import lines
+from diptych.recipe_files import without_paths
 from diptych.snapshot import Snapshot, snapshot_in
 from diptych.training.publish import with_discriminators
 from diptych.zoo import Model, pack
@@ -43,6 +45,8 @@ def pack_snapshot(
     WeightsError where weights do not fit into 16 bits.
     """
     snapshot = with_discriminators(source) if discriminators else Snapshot.load(source)
+    if recipe := snapshot.about.get("recipe"):  # older snapshots hold paths
+        snapshot = replace(snapshot, about={**snapshot.about, "recipe": without_paths(recipe)})
     swapped = replace(snapshot, a=snapshot.b, b=snapshot.a)
     alone: dict[str, Snapshot] = {}
     for way, net in snapshot.generators.items():
@@ -86,7 +90,11 @@ def _difference(one: Snapshot, other: Snapshot) -> float:
 
 def _card(source: Path) -> str:
     path = snapshot_in(source).with_name(CARD)
-    text = path.read_text(encoding="utf-8") if path.is_file() else "No card was written beside this snapshot.\n"
+    text = "No card was written beside this snapshot.\n"
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+    elif path.with_name("recipe.json").is_file():
+        text = "\n".join(lines(path.parent)) + "\n"
     text = text.partition("\n---\n")[2].strip() + "\n" if text.startswith("---\n") else text
     return text.partition("\n## Licence\n\nNot chosen yet.")[0]  # now it is, and stands above
 

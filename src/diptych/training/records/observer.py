@@ -11,6 +11,7 @@ from typing import Any
 from diptych.choices import OnSaveError
 from diptych.errors import Interrupted
 from diptych.methods import Batch
+from diptych.recipe_files import without_paths
 from diptych.snapshot import Snapshot
 from diptych.training.distributed import highest_flag
 from diptych.training.execution.speedup import Speedup
@@ -198,5 +199,5 @@ def snapshot_of(trainee: Trainee, job: Job, selection: str) -> Snapshot:
     """The translators as they are now; ``selection`` says in words why this snapshot was kept."""
     recipe, census = job.recipe, job.census
     size = 0 if recipe.data.resize == "none" else recipe.data.crop_size
-    about = {"recipe": recipe.to_dict(), "images": trainee.images, "selection": selection}
+    about = {"recipe": without_paths(recipe.to_dict()), "images": trainee.images, "selection": selection}
     return Snapshot(trainee.translators(), census.a, census.b, size, recipe.method.mode, about)
