@@ -15,9 +15,11 @@ from diptych.music.free_pages import FreeStyle, free_pages, free_style
 from diptych.music.free_reading import FreeReading, check_plausible, joined, read_pages, show_pages, to_song
 from diptych.music.mei import load_mei
 from diptych.music.notes import midi_pitch, step_of
+from diptych.music.page_clefs import clef_at, clefs_of
 from diptych.music.page_files import load_pages
-from diptych.music.page_geometry import SPACE, find_staves, read_geometry, skew, staff_space
+from diptych.music.page_geometry import SPACE, Staff, find_staves, read_geometry, skew, staff_space
 from diptych.music.page_reading import read_systems
+from diptych.music.page_symbols import Symbol
 from diptych.music.scans import CLEAN, Scan, levelled, scanned
 from diptych.music.symbol_pages import SMALLEST, build_symbols, draw_pair
 from diptych.music.symbols import CLASS, SYMBOLS, draw_page, draw_symbols
@@ -186,3 +188,19 @@ def test_the_picture_of_what_was_understood_frames_each_head(tmp_path):
     assert found.without_staves == (2,) and len(found.pages) == 1 and not found.joined().notes
     shown = show_pages(found)
     assert shown.shape[0] == 2 * len(found.pages[0].gray) and (shown == (0, 0, 220)).all(-1).any()
+
+
+def test_a_staff_without_a_clef_takes_that_of_the_other_systems_or_is_marked_as_a_guess():
+    def staff(middle):
+        return Staff(10, 400, np.full(420, middle, np.float32), SPACE, 1.0)
+
+    def clef(kind, number, x, height):  # 4 spaces high, around a height
+        return Symbol(kind, number, x, x + 2 * SPACE, height - 2 * SPACE, height + 2 * SPACE, x + SPACE, height, 90)
+
+    systems = [[staff(50), staff(120)], [staff(250), staff(320)], [staff(450)]]
+    spot = Symbol("clef F", 2, 20, 22, 250, 252, 21, 251, 6)
+    seen = [clef("clef C", 0, 20, 50), clef("clef F", 1, 20, 120), spot, clef("clef G", 2, 300, 250), clef("clef C", 3, 20, 314)]
+    found, guessed = clefs_of(seen, systems)
+    assert [[name for _, name in clefs] for clefs in found] == [["C3"], ["F4"], ["C3", "G2"], ["C4"], ["G2"]]
+    assert guessed == {4}
+    assert clef_at(found[2], 299) == "C3" and clef_at(found[2], 330) == "G2"

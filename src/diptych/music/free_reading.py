@@ -138,7 +138,7 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
     for system in systems:
         here = range(first, first + len(system.measures))
         right = sum(measures[k].printed in (0, lengths[k], usual[k]) for k in here)
-        confidences.append(right / len(here) if here else 0.0)
+        confidences.append(right / len(here) if here and not system.guessed else 0.0)
         first += len(here)
     return FreeReading(
         tuple(_without_ties(timed)), tuple(lengths), tuple(measure.fifths for measure in measures), tuple(confidences)

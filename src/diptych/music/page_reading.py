@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
 from diptych.music.notes import CLEFS, Accidental, Note, key_alter
+from diptych.music.page_clefs import Clefs, clef_at, clefs_of
 from diptych.music.page_events import Event, find_events
 from diptych.music.page_geometry import SPACE, Staff
 from diptych.music.page_symbols import Map, Symbol, find_symbols
@@ -21,9 +21,7 @@ STEP_COST = 3  # staff spaces to the right that count as much as one step up or 
 DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
 SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
 COLUMN = (0.75, 1.5)  # staff spaces between what begins together in one voice, and in two of one staff
-OCTAVE_CLEF = 0.7  # height below the line of a treble clef by that above it: more shows an 8 below
 TIE_REACH = 2.5  # staff spaces from the middle of a head to the end of its tie
-CLEF_HEIGHTS = {-4: "C1", 0: "C3", 2: "C4"}
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,12 @@ class Measure:
 
 @dataclass(frozen=True)
 class ReadSystem:
-    """One system as it was read: the clefs it begins with, its measures, and its heads on the page."""
+    """One system as it was read: the clefs it begins with, and its measures."""
 
     clefs: tuple[str, ...]
     measures: tuple[Measure, ...]
+    guessed: bool = False
+    """Whether some staff shows no clef, here and in the other systems of the page."""
 
 
 def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSystem]:
@@ -52,6 +52,7 @@ def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSyst
     staves = [staff for system in systems for staff in system]
     symbols = find_symbols(seen, staves)
     events = find_events(symbols, seen, staves)
+    clefs, guessed = clefs_of(symbols, systems)
     found, first = [], 0
     for system in systems:
         numbers = range(first, first + len(system))
@@ -61,15 +62,18 @@ def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSyst
             for e in events
             if e.staff in numbers
         ]
-        found.append(_read_system(here, inside, system))
+        measures = _read_system(here, inside, system, [clefs[number] for number in numbers])
+        begins = tuple(clefs[number][0][1] for number in numbers)
+        found.append(ReadSystem(begins, tuple(measures), not guessed.isdisjoint(numbers)))
         first += len(system)
     return found
 
 
-def _read_system(symbols: Sequence[Symbol], events: Sequence[Event], staves: Sequence[Staff]) -> ReadSystem:
+def _read_system(
+    symbols: Sequence[Symbol], events: Sequence[Event], staves: Sequence[Staff], clefs: Sequence[Clefs]
+) -> list[Measure]:
     bars = _bars(symbols, staves)
     edges = [*bars, float(max(staff.right for staff in staves)) + SPACE]
-    clefs = [_clefs(symbols, staff, number) for number, staff in enumerate(staves)]
     accidentals = [s for s in symbols if s.kind in MARKS]
     curves = [s for s in symbols if s.kind == "curve"]
     measures: list[Measure] = []
@@ -89,8 +93,7 @@ def _read_system(symbols: Sequence[Symbol], events: Sequence[Event], staves: Seq
             notes, heads, printed = _notes(inside, own, staves, clefs, fifths)
             measures.append(Measure(printed, fifths, notes, heads, meter))
         left = right
-    tied = _tie(measures, curves)
-    return ReadSystem(tuple(each[0][1] for each in clefs), tuple(tied))
+    return _tie(measures, curves)
 
 
 def _bars(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
@@ -103,47 +106,6 @@ def _bars(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
             xs.append(s.x)
     xs.sort()
     return [x for k, x in enumerate(xs) if k + 1 == len(xs) or xs[k + 1] - x > SAME_BAR * SPACE]
-
-
-def _clefs(symbols: Sequence[Symbol], staff: Staff, number: int) -> list[tuple[float, str]]:
-    """Return the clefs of a staff and where each begins; a staff without one has a treble clef."""
-    parts: list[Symbol] = []  # a clef may consist of several, such as the dots of a bass clef and the 8 of a tenor's
-    for s in symbols:
-        if s.staff == number and s.kind.startswith("clef"):
-            if parts and s.left - parts[-1].right <= SPACE:
-                parts[-1] = _joined(parts[-1], s)
-            else:
-                parts.append(s)
-    found = [(s.x, _clef(s, staff)) for s in parts]
-    if not found or found[0][0] > staff.left + 8 * SPACE:
-        found.insert(0, (float(staff.left), "G2"))
-    return found
-
-
-def _joined(a: Symbol, b: Symbol) -> Symbol:
-    """Join two parts of one sign; its kind and middle are those of the larger part."""
-    larger = max(a, b, key=lambda symbol: symbol.area)
-    edges: dict[str, Any] = {
-        "left": min(a.left, b.left),
-        "right": max(a.right, b.right),
-        "top": min(a.top, b.top),
-        "bottom": max(a.bottom, b.bottom),
-    }
-    return replace(larger, area=a.area + b.area, **edges)
-
-
-def _clef(symbol: Symbol, staff: Staff) -> str:
-    if symbol.kind == "clef G":
-        line = staff.row(symbol.x, -2)
-        return "G2_8" if (symbol.bottom - line) > OCTAVE_CLEF * (line - symbol.top) else "G2"
-    if symbol.kind == "clef F":
-        return "F4"
-    height = staff.position(symbol.x, (symbol.top + symbol.bottom) / 2)
-    return CLEF_HEIGHTS[min(CLEF_HEIGHTS, key=lambda each: abs(each - height))]
-
-
-def _clef_at(clefs: Sequence[tuple[float, str]], x: float) -> str:
-    return next((clef for begin, clef in reversed(clefs) if begin <= x), clefs[0][1])
 
 
 def _key(
@@ -160,7 +122,7 @@ def _key(
     """Return the key signature from a bar line on, with the accidentals that print it; ``fifths`` where there is none."""
     row = [s for s in accidentals if s.staff == number and left < s.x < begin + 2 * SPACE]
     heads = [head for event in events for head in event.heads if head.staff == number]
-    clef = _clef_at(clefs, min(begin, right))
+    clef = clef_at(clefs, min(begin, right))
     for kind, sign in (("sharp", 1), ("flat", -1)):
         mark = MARKS[kind]
         printed = [s for s in row if s.kind == kind and s.height >= DOUBLE_SHARP * SPACE]
@@ -216,7 +178,7 @@ def _notes(
         event = events[index]
         for head in event.heads:
             staff = staves[head.staff]
-            step = round(staff.position(head.x, head.y)) + CLEFS[_clef_at(clefs[head.staff], head.x)]
+            step = round(staff.position(head.x, head.y)) + CLEFS[clef_at(clefs[head.staff], head.x)]
             mark = marks.get(id(head), "")
             if mark:
                 state[head.staff, step] = ALTER[mark]

@@ -1,0 +1,81 @@
+"""The clefs of a page's staves, from the map of its symbols."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from diptych.music.page_geometry import SPACE, Staff
+from diptych.music.page_symbols import Symbol
+
+OCTAVE_CLEF = 0.7  # height below the line of a treble clef by that above it: more shows an 8 below
+C_HEIGHTS = {-4: "C1", 0: "C3", 2: "C4"}
+SMALLEST = 1.5  # staff spaces: what is lower is no clef, but a spot that looks like part of one
+START = 8.0  # staff spaces from the left end of a staff within which its clef stands
+
+Clefs = list[tuple[float, str]]
+"""Where the clefs of a staff begin, from the left, and what they are."""
+
+
+def clefs_of(symbols: Sequence[Symbol], systems: Sequence[Sequence[Staff]]) -> tuple[list[Clefs], set[int]]:
+    """Return the clefs of each staff of a page, from its top, and the numbers of the staves whose first clef is a guess.
+
+    A staff that seems to begin without a clef has the one with which most staves of its place in the page's other systems begin.
+    Where none of these shows one either, a treble clef is guessed.
+    """
+    staves = [staff for system in systems for staff in system]
+    places = [(len(system), place) for system in systems for place in range(len(system))]
+    found = [_seen(symbols, staff, number) for number, staff in enumerate(staves)]
+    begins = [
+        clefs[0][1] if clefs and clefs[0][0] <= staff.left + START * SPACE else ""
+        for staff, clefs in zip(staves, found, strict=True)
+    ]
+    guessed = set()
+    for number, (staff, clefs) in enumerate(zip(staves, found, strict=True)):
+        if begins[number]:
+            continue
+        others = Counter(begin for begin, place in zip(begins, places, strict=True) if begin and place == places[number])
+        clefs.insert(0, (float(staff.left), others.most_common(1)[0][0] if others else "G2"))
+        if not others:
+            guessed.add(number)
+    return found, guessed
+
+
+def clef_at(clefs: Clefs, x: float) -> str:
+    """The clef that holds at a column of the page."""
+    return next((clef for begin, clef in reversed(clefs) if begin <= x), clefs[0][1])
+
+
+def _seen(symbols: Sequence[Symbol], staff: Staff, number: int) -> Clefs:
+    parts: list[Symbol] = []  # a clef may consist of several, such as the dots of a bass clef and the 8 of a tenor's
+    for s in symbols:
+        if s.staff == number and s.kind.startswith("clef"):
+            if parts and s.left - parts[-1].right <= SPACE:
+                parts[-1] = _joined(parts[-1], s)
+            else:
+                parts.append(s)
+    return [(s.x, _clef(s, staff)) for s in parts if s.bottom - s.top >= SMALLEST * SPACE]
+
+
+def _joined(a: Symbol, b: Symbol) -> Symbol:
+    """Join two parts of one sign; its kind and middle are those of the larger part."""
+    larger = max(a, b, key=lambda symbol: symbol.area)
+    edges: dict[str, Any] = {
+        "left": min(a.left, b.left),
+        "right": max(a.right, b.right),
+        "top": min(a.top, b.top),
+        "bottom": max(a.bottom, b.bottom),
+    }
+    return replace(larger, area=a.area + b.area, **edges)
+
+
+def _clef(symbol: Symbol, staff: Staff) -> str:
+    if symbol.kind == "clef G":
+        line = staff.row(symbol.x, -2)
+        return "G2_8" if (symbol.bottom - line) > OCTAVE_CLEF * (line - symbol.top) else "G2"
+    if symbol.kind == "clef F":
+        return "F4"
+    height = staff.position(symbol.x, (symbol.top + symbol.bottom) / 2)
+    return C_HEIGHTS[min(C_HEIGHTS, key=lambda each: abs(each - height))]
