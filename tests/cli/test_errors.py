@@ -2,7 +2,6 @@
 
 import fcntl
 import inspect
-import os
 import signal
 
 import pytest
