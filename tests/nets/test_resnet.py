@@ -104,7 +104,7 @@ def test_the_anti_aliased_layers_stand_where_cut_published_them():
     net = ResNet(3, 3, width=2, num_blocks=9, **BLUR)
     layers = [*net.stem, *net.down, *net.blocks, *net.up, *net.head]
     kinds = {nn.Conv2d: "conv", BlurDown: "down", BlurUp: "up", ResidualBlock: "block"}
-    found = {index: kinds[type(layer)] for index, layer in enumerate(layers) if type(layer) in kinds}
+    found = {index: name for index, layer in enumerate(layers) for kind, name in kinds.items() if isinstance(layer, kind)}
     published = {1: "conv", 4: "conv", 7: "down", 8: "conv", 11: "down", 21: "up", 22: "conv", 25: "up", 26: "conv", 30: "conv"}
     assert found == published | {index: "block" for index in range(12, 21)}
     assert all(layers[index].stride == (1, 1) for index in (4, 8))
