@@ -4,6 +4,7 @@ import os
 import warnings
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 
 from diptych.cli import main
@@ -34,7 +35,7 @@ def test_an_attack_ends_in_a_line_and_reaches_nothing(name, snapshot, tmp_path, 
     here.mkdir()
     monkeypatch.chdir(here)
     monkeypatch.setenv("XDG_CACHE_HOME", str(here / "out" / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # its environment variable is read once, at the import
     words = [str(snapshot) if word == "S" else word for word in ATTACKS[name](here)]
     variable, _, value = words[0].partition("=")
     if value:

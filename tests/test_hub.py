@@ -120,6 +120,7 @@ def hub(tmp_path, monkeypatch):
         ("ENDPOINT", here),
         ("HUGGINGFACE_CO_URL_TEMPLATE", here + "/{repo_id}/resolve/{revision}/{filename}"),
         ("HF_HUB_CACHE", str(tmp_path / "cache")),
+        ("HF_HUB_OFFLINE", False),  # whatever the environment said when the package was imported
         ("HF_HUB_DISABLE_XET", True),  # the newer way to store large files; servers without it are spoken to by git-lfs
     ):
         monkeypatch.setattr(constants, name, value)
