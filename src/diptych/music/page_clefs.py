@@ -43,7 +43,7 @@ def clefs_of(symbols: Sequence[Symbol], systems: Sequence[Sequence[Staff]]) -> t
     return found, guessed
 
 
-def clef_at(clefs: Clefs, x: float) -> str:
+def clef_at(clefs: Sequence[tuple[float, str]], x: float) -> str:
     """The clef that holds at a column of the page."""
     return next((clef for begin, clef in reversed(clefs) if begin <= x), clefs[0][1])
 
