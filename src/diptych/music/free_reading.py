@@ -20,7 +20,7 @@ from diptych.music.page_reading import Measure, ReadSystem, read_systems
 
 MIN_CONFIDENCE = 0.3  # the share of measures that add up; on other pictures it is less
 COMPOUND_LENGTHS = (Fraction(9, 2), Fraction(3, 2))  # quarters of 9/8 and 3/8; what lasts three quarters is taken for 3/4
-Gray = UInt8[np.ndarray, "h w"]
+Gray = UInt8[np.ndarray, "_ _"]  # pages of one document may differ in size
 Translate = Callable[[Gray], UInt8[np.ndarray, "h w"]]
 """From a page at six pixels a staff space to the map of its symbols."""
 

@@ -15,7 +15,7 @@ from diptych.files import read_bounded
 
 DPI = 200  # at which pages of PDFs are drawn: about 14 pixels a staff space
 MAX_BYTES, MAX_PAGES, MAX_SIDE = 256_000_000, 200, 8_000
-Gray = UInt8[np.ndarray, "h w"]
+Gray = UInt8[np.ndarray, "_ _"]  # pages of one document may differ in size
 
 
 def load_pages(path: Path) -> list[Gray]:
