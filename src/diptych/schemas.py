@@ -9,9 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, NotRequired, TypeVar
 
-import torch
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from torch import Tensor
 from typing_extensions import TypedDict
 
 from diptych.choices import Alpha, Axis, Icc
@@ -67,12 +65,14 @@ def checked(value: Any, schema: TypeAdapter[T]) -> T:
 
 def _short(value: Any) -> str:
     """A found value in a few characters; a tensor by its shape."""
-    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ascii(value)[:60]
+    return f"a tensor of shape {tuple(value.shape)}" if hasattr(value, "shape") else ascii(value)[:60]
 
 
 def not_finite(tree: Any, place: str = "") -> Iterator[str]:
     """The places in nested dicts and lists whose tensors hold NaN or infinity."""
-    if isinstance(tree, Tensor):
+    import torch  # only here, as wrong words of a command are refused without it
+
+    if isinstance(tree, torch.Tensor):
         if tree.is_floating_point() and not bool(torch.isfinite(tree).all()):
             yield place
     elif isinstance(tree, dict | list):
