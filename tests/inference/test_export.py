@@ -273,6 +273,19 @@ def test_examples_fill_the_range_of_their_domain():
             assert domain.low <= pixels.double().min() < pixels.double().max() <= domain.high
 
 
+@pytest.mark.parametrize("to", ["onnx", "torchscript"])
+def test_a_network_of_label_maps_is_compared_on_maps_that_hold_all_classes(to, tmp_path):
+    classes = tuple((number,) for number in range(5))
+    labels = Domain(len(classes), classes=classes)
+    assert set(example(labels, 1, 65, 67).flatten().tolist()) == set(range(5))
+    colours = Domain(2, classes=((0, 0, 0), (255, 0, 9)))
+    assert set(map(tuple, example(colours, 1, 20, 20)[0].flatten(1).T.tolist())) == set(colours.classes)
+    torch.manual_seed(0)
+    net = initialise(GlobalGenerator(5, 3, width=4, num_downs=4, num_blocks=1, norm="instance"), "normal", 0.02)
+    Snapshot({"a2b": net}, labels, Domain()).save(tmp_path / "x.safetensors")
+    assert export(tmp_path / "x.safetensors", tmp_path / f"x.{to}", to).difference <= 1e-4
+
+
 DRAWING = {
     "bridge": lambda: BridgeSampler(kind="vp", steps=2, unet=TimeUNet(6, 3, width=8, num_levels=2, num_blocks=1).spec),
     "bicyclegan": lambda: LatentUNet(latent=3, in_channels=3, out_channels=3, width=4, num_downs=3),

@@ -133,9 +133,15 @@ def _torchscript(
 
 
 def example(domain: Domain, n: int, height: int, width: int) -> Shaped[Tensor, "n c h w"]:
-    """Make pixels as rough as photographs: coarse colours and fine noise over the range of the domain, the same at every call."""
+    """Make pixels as rough as photographs: coarse colours and fine noise over the range of the domain, the same at every call.
+
+    Of labels, coarse regions of all classes with ragged borders: other values would nearly all count as the last class.
+    """
     random = np.random.default_rng((n, height, width))
-    coarse = torch.from_numpy(random.random((n, domain.bands, 4, 4)))
+    coarse = torch.from_numpy(random.random((n, 1 if domain.classes else domain.bands, 4, 4)))
     unit: Float[Tensor, "n c h w"] = F.interpolate(coarse, (height, width), mode="bilinear")
     unit = unit * 0.8 + 0.2 * torch.from_numpy(random.random(unit.shape))
+    if domain.classes:
+        values = torch.tensor(domain.classes).to(TORCH_DTYPES[domain.dtype])
+        return values[(unit[:, 0] * len(values)).long()].movedim(-1, 1)
     return (unit * (domain.high - domain.low) + domain.low).to(torch.float32).to(TORCH_DTYPES[domain.dtype])
