@@ -1,7 +1,9 @@
 """Sets that are no plain folders: lists, archives, helper folders, class folders, and earlier results among the images."""
 
+import io
 import shutil
 import tarfile
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import torch
 from PIL import Image
 
 import diptych
+from diptych.data.archives import members
 from diptych.data.census import Census, take_census
 from diptych.data.checkup import check, quick_check
 from diptych.data.datasets import Crops, DataConfig
@@ -97,6 +100,27 @@ def test_archives_that_cannot_be_read_say_so(tmp_path):
     packed(tmp_path / "s", tmp_path / "s.zip")
     with pytest.raises(DataError, match=r"s.zip/A/1.png: is not in the archive"):
         split.a[0].read()
+
+
+def test_files_of_an_archive_that_are_left_out_are_counted(tmp_path, caplog):
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    with warnings.catch_warnings(action="ignore"), zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("in/a.png", "in/b.png", "in/b.png", "in/../../c.png"):
+            archive.writestr(name, picture.getvalue())
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name, kind in (("in/a.png", tarfile.REGTYPE), ("in/d.png", tarfile.SYMTYPE), ("../e.png", tarfile.REGTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.size = kind, "a.png" * (kind == tarfile.SYMTYPE), 0
+            archive.addfile(member)
+    assert set(members(tmp_path / "x.zip")) == {"in/a.png", "in/b.png"}
+    assert set(members(tmp_path / "x.tar")) == {"in/a.png"}
+    assert [message.partition(": ")[2] for message in caplog.messages] == [
+        "left out are 1 of its files, which lead out of it (..)",
+        "left out are 1 of its files, which have the name of a later one",
+        "left out are 1 of its files, which lead out of it (..)",
+        "left out are 1 of its files, which are links or devices, or have no proper name",
+    ]
 
 
 def test_a_palette_in_an_archive_keeps_its_indices(tmp_path):

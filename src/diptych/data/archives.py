@@ -5,10 +5,11 @@ Nothing is ever unpacked. An archive is indexed once in each process, and again 
 
 from __future__ import annotations
 
+import logging
 import os
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,9 +18,12 @@ from diptych.data.volumes import volume_of
 from diptych.errors import DataError
 from diptych.messages import show
 
+log = logging.getLogger(__name__)
 SUFFIXES = (".zip", ".tar")
 PACKED = (".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 MAX_BYTES = 2**31
+Place = tuple[int, int]
+"""Where a file begins in its archive, and how many bytes it has."""
 
 
 def split_archive(path: Path) -> tuple[Path, str] | None:
@@ -33,7 +37,7 @@ def split_archive(path: Path) -> tuple[Path, str] | None:
     return None
 
 
-def members(archive: Path) -> Mapping[str, tuple[int, int]]:
+def members(archive: Path) -> Mapping[str, Place]:
     """The files of an archive by their paths in it: where each begins and how many bytes it has.
 
     Raises DataError, which begins with the path, for an archive that cannot be read.
@@ -46,13 +50,33 @@ def members(archive: Path) -> Mapping[str, tuple[int, int]]:
 
 
 @lru_cache(maxsize=16)
-def _index(archive: Path, size: int, changed: int) -> Mapping[str, tuple[int, int]]:
+def _index(archive: Path, size: int, changed: int) -> Mapping[str, Place]:
     if archive.suffix.lower() == ".tar":
         with tarfile.open(archive, "r:") as file:  # no compression: any member can be read on its own
-            found = [member for member in file if member.isfile() and "\0" not in member.name]
-            return {_plain(member.name): (member.offset_data, member.size) for member in found}
+            every = [member for member in file if not member.isdir()]
+        files = [member for member in every if member.isfile() and "\0" not in member.name]
+        return _by_name(archive, ((m.name, (m.offset_data, m.size)) for m in files), len(every) - len(files))
     with zipfile.ZipFile(archive) as file:
-        return {_plain(info.filename): (info.header_offset, info.file_size) for info in file.infolist() if not info.is_dir()}
+        infos = [info for info in file.infolist() if not info.is_dir()]
+    return _by_name(archive, ((info.filename, (info.header_offset, info.file_size)) for info in infos))
+
+
+def _by_name(archive: Path, found: Iterable[tuple[str, Place]], no_files: int = 0) -> dict[str, Place]:
+    """The files of an archive by their plain names; a warning counts what is left out, ``no_files`` included."""
+    index: dict[str, Place] = {}
+    outside = doubles = 0
+    for name, place in found:
+        plain = _plain(name)
+        if ".." in plain.split("/"):
+            outside += 1
+        else:
+            doubles += plain in index
+            index[plain] = place
+    reasons = ("lead out of it (..)", "have the name of a later one", "are links or devices, or have no proper name")
+    for count, why in zip((outside, doubles, no_files), reasons, strict=True):
+        if count:
+            log.warning("%s: left out are %s of its files, which %s", show(archive), f"{count:,}", why)
+    return index
 
 
 def _plain(name: str) -> str:

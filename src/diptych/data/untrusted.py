@@ -25,7 +25,6 @@ from diptych.data import decoders
 from diptych.data.metadata import Metadata, Picture
 from diptych.data.pillow_images import TooLargeError, check_size
 from diptych.errors import ConfigError, DataError
-from diptych.memory import in_words
 from diptych.messages import printable
 from diptych.reading import PixelType, Reading
 
@@ -148,6 +147,8 @@ class _Decoders:
         return Picture(np.frombuffer(pixels, dtype).reshape(answer.shape), metadata)
 
     def _ended(self, how: str) -> str:
+        from diptych.memory import in_words  # which imports torch, that wrong words of a command are refused without
+
         limit = self.limits
         if how == "time":
             return f"was not decoded within {limit.seconds:g} s, as files that attack a decoder are; remove it"
@@ -182,9 +183,14 @@ def untrusted_files(limits: Limits = Limits(), *, decode: str = "") -> Iterator[
         _decoders = before
 
 
+def among_strangers() -> bool:
+    """Whether this is inside `untrusted_files`."""
+    return _decoders is not None
+
+
 def refuse_untrusted() -> None:
     """Raise DataError inside `untrusted_files`, where a file would be opened in this process."""
-    if _decoders is not None:
+    if among_strangers():
         raise DataError(ALLOWED)
 
 

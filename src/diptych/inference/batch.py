@@ -23,6 +23,7 @@ from diptych.data.labels import write_as
 from diptych.data.large_files import is_large
 from diptych.data.metadata import Metadata
 from diptych.data.pillow_images import TooLargeError
+from diptych.data.untrusted import among_strangers
 from diptych.data.window_files import written_only_in_windows
 from diptych.errors import ConfigError, DataError, MissingExtraError, out_of_memory
 from diptych.files import make_folder
@@ -145,8 +146,8 @@ def _load(job: Job, translator: Translator, at: WorkingSize) -> _Loaded | _Large
         prepared = translator.prepare(pixels, at)
         height, width = pixels.shape[:2]
         return _Loaded(job, prepared, height, width, metadata=picture.metadata, without=without)
-    except TooLargeError:
-        return _large_at(job, at)
+    except TooLargeError as error:
+        return Outcome(job, problem=str(error)) if among_strangers() else _large_at(job, at)
     except DataError as error:
         return Outcome(job, problem=str(error))
     except MemoryError:
