@@ -1,6 +1,7 @@
 """Networks by name: packed in 16 bits, found in a folder or fetched, verified, and used as a snapshot is."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -169,6 +170,27 @@ def test_discriminators_are_files_of_their_own(tmp_path, run, monkeypatch):
 def test_bad_names_are_refused(words, message, zoo, run, capsys):
     assert main(["zoo", "pack", str(run), "--out", str(zoo), "--shows", "x", "--licence", "y", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_name_for_a_way_back_that_there_is_not_is_refused(run, tmp_path, capsys):
+    snapshot = Snapshot.load(run)
+    replace(snapshot, generators={"a2b": snapshot.generators["a2b"]}).save(tmp_path / "one.safetensors")
+    words = [
+        "zoo",
+        "pack",
+        str(tmp_path / "one.safetensors"),
+        "--name",
+        "x",
+        "--shows",
+        "y",
+        "--licence",
+        "z",
+        "--out",
+        str(tmp_path / "z"),
+    ]
+    assert main([*words, "--back", "rev"]) == 2
+    assert "one.safetensors: translates from A to B alone; leave --back and --shows-back out" in capsys.readouterr().err
+    assert not (tmp_path / "z").exists() and main(words) == 0
 
 
 def test_weights_that_16_bits_cannot_hold_are_refused(run, tmp_path, capsys):

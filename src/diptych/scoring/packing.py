@@ -42,11 +42,14 @@ def pack_snapshot(
     ``name`` translates A to B. The other direction is called ``back`` (NAME-b2a without it), and in its file the sides are
     exchanged, so that it too translates a2b; ``shows_back`` says what it does (``shows`` and ", backwards" without it). NAME-D_b
     and so on are discriminators, for which no difference is measured. Raises ConfigError where a file of the name is there, and
-    WeightsError where weights do not fit into 16 bits.
+    where ``back`` or ``shows_back`` is given for a snapshot of one direction, and WeightsError where weights do not fit into 16
+    bits.
     """
     snapshot = with_discriminators(source) if discriminators else Snapshot.load(source)
     if recipe := snapshot.about.get("recipe"):  # older snapshots hold paths
         snapshot = replace(snapshot, about={**snapshot.about, "recipe": without_paths(recipe)})
+    if (back or shows_back) and "b2a" not in snapshot.generators:
+        raise ConfigError(f"{show(source)}: translates from A to B alone; leave --back and --shows-back out")
     swapped = replace(snapshot, a=snapshot.b, b=snapshot.a)
     alone: dict[str, Snapshot] = {}
     for way, net in snapshot.generators.items():
