@@ -47,6 +47,12 @@ def test_images_that_agree_decide_although_intervals_overlap():
     )
 
 
+def test_intervals_that_lie_apart_decide_where_images_are_too_few_for_a_test():
+    few = scored("psnr", model=(9.3, 0.03), copy=(34.44, 0.2))  # with three images no p by permutation is below 0.25
+    undecided = Evaluation(tuple(replace(r, p=0.25 if r.of == "copy" else None) for r in few.results), {})
+    assert verdict(undecided, "a2b", "r").startswith("a2b is worse than doing nothing (PSNR 9.30 against 34.44")
+
+
 def test_what_comes_next_is_said():
     assert "`diptych doctor runs/x`" in verdict(scored("kid", model=(0.2, 0.01), copy=(0.11, 0.02)), "a2b", "runs/x")
     near = scored("kid", model=(0.02, 0.01), copy=(0.11, 0.02), truth=(0.015, 0.01))

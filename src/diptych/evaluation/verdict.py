@@ -13,8 +13,8 @@ NOTHING: dict[Of, str] = {"copy": "the unchanged input", "mean": "one flat colou
 def verdict(evaluation: Evaluation, direction: str, run: str) -> str:
     """Compare a direction with the best of its baselines; ``run`` is what to call the run in commands.
 
-    It is better or worse where a test on the same images says so at 5 %, or for KID, without such a test, where the two 95 %
-    intervals lie apart; otherwise it is not told.
+    It is better or worse where a test on the same images says so at 5 %, or where the two 95 % intervals lie apart, which also
+    tells for KID, and for images too few for such a test; otherwise it is not told.
     """
     metric = next((name for name in JUDGED_BY if evaluation.value(name, direction)), None)
     found = {of: evaluation.value(metric, direction, of) for of in NOTHING} if metric else {}
@@ -28,7 +28,7 @@ def verdict(evaluation: Evaluation, direction: str, run: str) -> str:
     title = METRICS[metric].title
     numbers = f"{title} {number(metric, model.value)} against {number(metric, nothing.value)} of {NOTHING[of]}"
     (p,) = (r.p for r in evaluation.results if (r.metric, r.direction, r.of) == (metric, direction, of))
-    told = apart(model, nothing) if p is None or metric == "kid" else p <= 0.05
+    told = apart(model, nothing) or (metric != "kid" and p is not None and p <= 0.05)
     if not told:
         next_step = f"train longer, or score more than {counted(model.n)}"
         return f"{direction} is not clearly better or worse than doing nothing ({numbers}): {next_step}"
