@@ -11,6 +11,7 @@ from diptych.data.census import take_census
 from diptych.data.checkup import check
 from diptych.data.formats import write_pixels
 from diptych.data.kinds import look_over
+from diptych.data.labels import label_domains
 from diptych.data.passed_over import passed_over
 from diptych.data.ranges import lonely_value
 from diptych.data.splits import Ref, Split
@@ -85,3 +86,14 @@ def test_an_exception_that_nobody_expected_skips_the_file_and_says_so(tmp_path: 
     )
     with pytest.raises(DataError, match="strict allows none"):
         take_census(Split(refs, refs, False), strict=True)
+
+
+@pytest.mark.parametrize(("side", "told"), [("", True), ("b", False)])
+def test_a_side_that_is_given_as_labels_is_not_advised_to_be(side: str, told: bool, tmp_path: Path) -> None:
+    for i in range(3):
+        write_pixels(tmp_path / f"{i}.png", np.roll(GRAY % 12, i, 0))
+    refs = tuple(Ref(tmp_path / f"{i}.png") for i in range(3))
+    split = Split(refs, refs, True)
+    labels = label_domains(split, side, "12") if side else (None, None)
+    lines = [line for line in take_census(split, labels=labels).remarks() if "label indices" in line]
+    assert any("B holds 12 values" in line for line in lines) == told and any("A holds 12 values" in line for line in lines)

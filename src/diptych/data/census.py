@@ -182,7 +182,10 @@ def take_census(
     flat = _unique(ref.path for ref in (*kept.a, *kept.b) if looks[ref].flat)
     sizes = {ref: (looks[ref].height, looks[ref].width) for ref in (*kept.a, *kept.b)}
     sides = [(name, [looks[ref] for ref in refs]) for name, refs in (("A", kept.a), ("B", kept.b))]
-    notes = tuple(note for name, side in sides for note in (*changes(name, side), *unused_lines(name, side)))
+    notes = tuple(note for name, side in sides for note in changes(name, side))
+    notes += tuple(
+        note for (name, side), domain in zip(sides, labels, strict=True) if not domain for note in unused_lines(name, side)
+    )
     if like:
         return Census(kept, like.a, like.b, skipped, flat, sizes=sizes, notes=notes)
     if isinstance(value_range, tuple) and kinds[0][1] == kinds[1][1] == "uint8":
