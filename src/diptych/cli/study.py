@@ -130,7 +130,7 @@ def parser() -> argparse.ArgumentParser:
     )
     m.add_argument("--participants", type=positive, default=10, metavar="N", help="how many take part (default: 10)")
     m.add_argument("--spread", type=float, default=0.0, metavar="S", help="standard deviation between them (default: 0)")
-    m.add_argument("--workers", type=positive, default=4, metavar="N", help="how many take part at once (default: 4)")
+    m.add_argument("--workers", type=positive, default=50, metavar="N", help="how many take part at once (default: 50)")
     m.add_argument("--url", default="http://127.0.0.1:8000", help="where it is served (default: http://127.0.0.1:8000)")
     m.add_argument("--seed", type=seed, default=0, help="random seed (default: 0)")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -212,14 +213,21 @@ def exact_percent(share: float) -> str:
 def simulate(args: argparse.Namespace) -> int:
     """Let simulated participants take part."""
     from diptych.cli.console import bar, notes
+    from diptych.cli.progress import duration
     from diptych.study.folder import Secrets, Study
     from diptych.study.simulate import simulate as run
     from diptych.study.store import Store
 
     study, keys = Study.load(args.folder), Secrets.load(args.folder)
     store = Store(args.folder)
-    with bar("participants") as progress:
-        task = progress.add_task("taking part", total=args.participants, note="")
+    one, rounds = study.protocol.seconds, math.ceil(args.participants / args.workers)
+    notes.print(
+        f"pictures are shown to each for {duration(one)} in all, as to people, and to {min(args.workers, args.participants)} at "
+        f"once: this takes at least {duration(one * rounds)}",
+        soft_wrap=True,
+    )
+    with bar("answers") as progress:
+        task = progress.add_task("taking part", total=args.participants * study.protocol.length, note="")
         run(
             study,
             keys,
@@ -267,6 +275,7 @@ def erase(args: argparse.Namespace) -> int:
 
 def backup(args: argparse.Namespace) -> int:
     """Copy the database."""
+    from diptych.cli.console import notes
     from diptych.study.folder import Study
     from diptych.study.store import Store
 
@@ -274,6 +283,7 @@ def backup(args: argparse.Namespace) -> int:
     store = Store(args.folder)
     store.backup(args.out)
     store.close()
+    notes.print(f"the answers of now are in {args.out}", soft_wrap=True)
     return 0
 
 

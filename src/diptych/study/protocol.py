@@ -79,6 +79,11 @@ class Protocol:
         """The number of trials that one participant answers."""
         return self.practice + self.trials + self.catch
 
+    @property
+    def seconds(self) -> float:
+        """For how long pictures are shown to one participant, who needs at least that long."""
+        return self.length * (1 if self.kind == "single" else 2) * self.show_ms / 1000
+
 
 @dataclass(frozen=True)
 class Trial:

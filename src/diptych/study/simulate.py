@@ -7,6 +7,7 @@ the database and never mixed with those of people.
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import math
 import random
@@ -89,27 +90,31 @@ def simulate(
     *,
     spread: float = 0.0,
     seed: int = 0,
-    workers: int = 4,
+    workers: int = 50,
     watch: Callable[[int], None] = lambda done: None,
 ) -> None:
     """Let participants take part in a study that is being served.
 
     ``fooled`` is each method's share of fake pictures that are taken for real, on average over participants, whose own shares
     have the standard deviation ``spread`` (a beta distribution); where methods are compared with one another it is their strength
-    of Bradley and Terry. Participants wait as long as pictures are shown; they are always
-    right in catch trials. Raises ConfigError for shares that cannot be, and when another study is served at this address.
+    of Bradley and Terry. Participants wait as long as pictures are shown, ``workers`` of them at a time, and are always right in
+    catch trials; ``watch`` learns how many answers were given.
+    Raises ConfigError for shares that cannot be, and when another study is served at this address.
     """
     _check_shares(study, fooled, spread)
     answered = Browser(url).call("/api/state")[1]
     if not isinstance(answered, dict) or answered.get("study") != keys.study:
         raise ConfigError(f"--url {url}: does not serve the study of {show(study.folder)}; start its server, or give its address")
 
-    def one(index: int) -> None:
-        take_part(study, keys, store, Browser(url), fooled, spread, random.Random(f"{seed} {index}"))
+    given = itertools.count(1)  # whose next number threads may take at once
 
-    with ThreadPoolExecutor(workers) as pool:
-        for done, _ in enumerate(pool.map(one, range(number)), 1):
-            watch(done)
+    def one(index: int) -> None:
+        rng = random.Random(f"{seed} {index}")
+        take_part(study, keys, store, Browser(url), fooled, spread, rng, answered=lambda: watch(next(given)))
+
+    with ThreadPoolExecutor(min(workers, number)) as pool:
+        for _ in pool.map(one, range(number)):
+            pass  # raises what a participant met
 
 
 def _check_shares(study: Study, fooled: Mapping[str, float], spread: float) -> None:
@@ -130,9 +135,17 @@ def _check_shares(study: Study, fooled: Mapping[str, float], spread: float) -> N
 
 
 def take_part(
-    study: Study, keys: Secrets, store: Store, browser: Browser, fooled: Mapping[str, float], spread: float, rng: random.Random
+    study: Study,
+    keys: Secrets,
+    store: Store,
+    browser: Browser,
+    fooled: Mapping[str, float],
+    spread: float,
+    rng: random.Random,
+    *,
+    answered: Callable[[], None] = lambda: None,
 ) -> str:
-    """One participation from consent to the end; returns the participant's id."""
+    """One participation from consent to the end; returns the participant's id. ``answered`` is called after each answer."""
     language = next(iter(study.consent))
     body = {"language": language, "consent": study.consent_version(language)}
     body["simulated"] = tokens.signed(keys.key, "simulated", "yes")
@@ -165,6 +178,7 @@ def take_part(
             "interrupted": False,
         }
         state = _accepted(browser.call("/api/answer", sent))
+        answered()
     return person.id
 
 
