@@ -89,7 +89,9 @@ def _no_structure(subject: Subject, tools: Instruments, by_name: bool) -> str:
         found = f"{subject.source.channels} and {subject.target.channels}"
         return f"its network takes gray or RGB, these images have {found} channels"
     if subject.config is None and not by_name:
-        return "needs inputs and outputs of one size; name it in --metrics where they are"
+        return (
+            "is right only where inputs and outputs have one size, which is not looked up; name it in --metrics where they have"
+        )
     return _weights_missing("vgg16", tools, by_name)
 
 

@@ -81,7 +81,7 @@ def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
         if held_out is None and recipe.data.holdout:
             log.info(
                 "no images are held out for validation: data.holdout %g of %s (A) and %s (B) images gives fewer than %s a side; "
-                "add a val folder, or raise it to at most 0.5",
+                "add a val folder, or more images, or raise it to at most 0.5",
                 recipe.data.holdout,
                 f"{len(train.a):,}",
                 f"{len(train.b):,}",
