@@ -189,7 +189,7 @@ class Parser(argparse.ArgumentParser):
         near: list[str] = []
         if message.startswith(f"{UNRECOGNIZED}-"):
             name = message.removeprefix(UNRECOGNIZED).split()[0].partition("=")[0]
-            near = get_close_matches(name, self.options(), n=1)
+            near = get_close_matches(name, [each for each in self.options() if each != name], n=1)  # another action may have it
             message = f"no option is called {name}"
         elif found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
             near = get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
