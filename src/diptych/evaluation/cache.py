@@ -21,10 +21,11 @@ CHECKSUM_BYTES = 16  # at the head of each file
 
 
 class FeatureCache:
-    """Features by the SHA-256 of pixels and network, in memory and, when there is a folder, on the disk.
+    """Features by the SHA-256 of pixels and network: on the disk when there is a folder, else in memory.
 
-    The features of a damaged file are computed again; where files cannot be written, the cache goes on in memory. ``trim``
-    removes the oldest files beyond MAX_BYTES.
+    What was computed is written before the next batch begins, so that an evaluation that was killed computes none twice. The
+    features of a damaged file are computed again; where files cannot be written, the cache goes on in memory. ``trim`` removes
+    the oldest files beyond MAX_BYTES.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -65,16 +66,16 @@ class FeatureCache:
         return self.folder / key[:2] / f"{key}.f32" if self.folder else None
 
     def _read(self, key: str) -> np.ndarray | None:
-        if key not in self._kept and (path := self._path(key)) is not None:
+        if (path := self._path(key)) is not None:
             with suppress(OSError):
                 data = path.read_bytes()
                 if hashlib.blake2b(data[CHECKSUM_BYTES:], digest_size=CHECKSUM_BYTES).digest() == data[:CHECKSUM_BYTES]:
-                    self._kept[key] = np.frombuffer(data[CHECKSUM_BYTES:], np.float32)
+                    return np.frombuffer(data[CHECKSUM_BYTES:], np.float32)
         return self._kept.get(key)
 
     def _write(self, key: str, row: np.ndarray) -> None:
-        self._kept[key] = row
         if (path := self._path(key)) is None:
+            self._kept[key] = row
             return
         data = row.astype(np.float32).tobytes()
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
@@ -85,6 +86,7 @@ class FeatureCache:
         except OSError as error:
             log.warning("%s: features are not kept (%s)", self.folder, error.strerror)
             self.folder = None
+            self._kept[key] = row
             with suppress(OSError):
                 temporary.unlink()
 

@@ -26,7 +26,7 @@ from diptych.metrics.set_differences import SetScore
 from diptych.pixels import Domain
 
 Watch = Callable[[int, int], None]
-MAX_KEPT = 256  # outputs in memory, so that examples need not be translated again
+MAX_KEPT = 256  # translations in memory, so that examples need not be translated again
 
 
 def score_translators(
@@ -174,8 +174,9 @@ def measure(
 ) -> Iterator[int]:
     """Show every image to every meter, translating each once; yields the number of images after every batch.
 
-    The outputs are added to ``outputs`` where there are at most MAX_KEPT. Where images turn out too small for a metric, its
-    meter is removed and the reason goes into ``left_out``; a metric that was asked for raises DataError instead.
+    Translations are added to ``outputs`` where there are at most MAX_KEPT; finished images can be read again. Where images turn
+    out too small for a metric, its meter is removed and the reason goes into ``left_out``; a metric that was asked for raises
+    DataError instead.
     """
     subject, device, batch_size = part.subject, torch.device(plan.tools.device), plan.batch_size
     for images in real_images(subject, batch_size, device, part.trained) if part.trained else ():
@@ -202,6 +203,6 @@ def measure(
             meter.see(batch)
             if batch.t is not None:
                 meter.real(batch.t)
-        if len(subject.names) <= MAX_KEPT:
+        if not subject.outputs and len(subject.names) <= MAX_KEPT:
             outputs += batch.y.cpu().split(1)
         yield len(batch.y)

@@ -14,14 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diptych.data.archives import is_there
-from diptych.data.likeness import Likeness
 from diptych.data.splits import Ref
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.offers import choose_metrics
 from diptych.evaluation.protocol import list_sum, versions
 from diptych.evaluation.refusals import refuse_wrong_sets
 from diptych.evaluation.results import METRICS, Of
-from diptych.evaluation.seen import SeenBefore, Sighting, find_seen, look_at_all, seen_images, without_seen
+from diptych.evaluation.seen import SeenBefore, Sighting, digests_of, find_seen, seen_images, without_seen
 from diptych.evaluation.setups import MeterSetup, build_meters
 from diptych.evaluation.subject import Subject, trained_images
 from diptych.metrics.estimate import COVERAGE
@@ -93,8 +92,10 @@ def plan_evaluation(
     is scored, which is equal only for evaluations that give equal numbers, and empty where something has no hash.
     """
     tools = tools or Instruments()
-    looks = {ref: look for subject in subjects for ref, look in refuse_wrong_sets(subject, allow_doubles=allow_doubles).items()}
-    sightings = find_seen(looks, seen)
+    digests: dict[Ref, bytes] = {}
+    for subject in subjects:
+        digests |= refuse_wrong_sets(subject, allow_doubles=allow_doubles)
+    sightings = find_seen(digests, seen)
     counted = {subject.direction: seen_images(subject, sightings) for subject in subjects}
     subjects = subjects if allow_seen else [without_seen(subject, sightings) for subject in subjects]
     said = _say_seen(next(iter(counted.values()), []), allow_seen)
@@ -107,12 +108,12 @@ def plan_evaluation(
         trained = needed_trained(subject, names)
         mean = _mean_colour(subject) if subject.paired else None
         common = {"split": split_name, "seen": found if known else None, "batch_size": batch_size}
-        common |= _entries(subject, looks)
+        common |= _entries(subject, digests)
         given = {
             "outputs": {"outputs": {"finished": True} if subject.outputs else dict(applied or {})},
-            "inputs": _inputs(subject, looks),
+            "inputs": _inputs(subject, digests),
             "draws": {"draws": {"seed": tools.seed, "resamples": tools.resamples}},
-            "trained": {"trained": [len(trained), list_sum(trained, look_at_all(trained))] if trained else "halves"},
+            "trained": {"trained": [len(trained), list_sum(trained, digests_of(trained))] if trained else "halves"},
             "mean": {} if mean is None else {"mean_colour": mean.tolist()},
         }
         note = f"{number} seen before" if allow_seen and number else ""
@@ -128,12 +129,12 @@ def needed_trained(subject: Subject, names: Sequence[str]) -> list[Ref]:
     return trained_images(subject) if "nearest" in names else trained_images(subject, len(subject.names))
 
 
-def _entries(subject: Subject, looks: Mapping[Ref, Likeness]) -> dict[str, Any]:
+def _entries(subject: Subject, digests: Mapping[Ref, bytes]) -> dict[str, Any]:
     """The entries of the protocol that all metrics of a subject share."""
     return {
         "paired": subject.paired,
         "images": len(subject.names),
-        "targets": [len(subject.targets), list_sum(subject.targets, looks)],
+        "targets": [len(subject.targets), list_sum(subject.targets, digests)],
         "resize": subject.config.resize if subject.config else "native",
         "size": subject.config.crop_size if subject.config else None,
         "target_domain": str(subject.target),
@@ -142,10 +143,10 @@ def _entries(subject: Subject, looks: Mapping[Ref, Likeness]) -> dict[str, Any]:
     }
 
 
-def _inputs(subject: Subject, looks: Mapping[Ref, Likeness]) -> dict[str, Any]:
+def _inputs(subject: Subject, digests: Mapping[Ref, bytes]) -> dict[str, Any]:
     if not subject.inputs:
         return {}
-    return {"inputs": [len(subject.inputs), list_sum(subject.inputs, looks)], "source_domain": str(subject.source)}
+    return {"inputs": [len(subject.inputs), list_sum(subject.inputs, digests)], "source_domain": str(subject.source)}
 
 
 def _identity(parts: Sequence[Part], about: Mapping[str, Any]) -> str:

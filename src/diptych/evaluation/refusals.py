@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
-from diptych.data.likeness import Likeness
 from diptych.data.splits import Ref
 from diptych.errors import DataError
-from diptych.evaluation.seen import look_at_all
+from diptych.evaluation.seen import digests_of
 from diptych.evaluation.subject import Subject
 from diptych.messages import show
 
 
-def refuse_wrong_sets(subject: Subject, *, allow_doubles: bool = False) -> dict[Ref, Likeness]:
-    """Check the sets of a subject, and return a look at every image, with a digest of its pixels.
+def refuse_wrong_sets(subject: Subject, *, allow_doubles: bool = False) -> dict[Ref, bytes]:
+    """Check the sets of a subject, and return the digest of the pixels of every image.
 
     Raises DataError for empty sets, pairs of unequal number, doubled images (unless allowed), outputs that equal the truth or
     the inputs, and images that lie on both sides.
@@ -26,17 +25,17 @@ def refuse_wrong_sets(subject: Subject, *, allow_doubles: bool = False) -> dict[
         raise DataError(f"{len(made)} {what} and {len(subject.targets)} truths cannot be pairs; give each its partner")
     if subject.outputs and subject.inputs and len(subject.outputs) != len(subject.inputs):
         raise DataError(f"{len(subject.outputs)} outputs and {len(subject.inputs)} inputs do not belong together, one by one")
-    looks = look_at_all([*subject.outputs, *subject.inputs, *subject.targets])
-    pairs = [(looks[x].digest, looks[t].digest) for x, t in zip(subject.inputs, subject.targets, strict=False)]
+    digests = digests_of([*subject.outputs, *subject.inputs, *subject.targets])
+    pairs = [(digests[x], digests[t]) for x, t in zip(subject.inputs, subject.targets, strict=False)]
     for name, refs in (("outputs", subject.outputs), ("inputs", subject.inputs), ("real images", subject.targets)):
         alone = name == "outputs" or not (subject.paired and subject.inputs)
-        _refuse_doubles(name, refs, [looks[ref].digest for ref in refs] if alone else pairs, allow_doubles)
+        _refuse_doubles(name, refs, [digests[ref] for ref in refs] if alone else pairs, allow_doubles)
     if subject.outputs:
-        _refuse_same("outputs", subject.outputs, "the truth", subject.targets, subject.paired, looks)
-        _refuse_same("outputs", subject.outputs, "the inputs", subject.inputs, True, looks)
+        _refuse_same("outputs", subject.outputs, "the truth", subject.targets, subject.paired, digests)
+        _refuse_same("outputs", subject.outputs, "the inputs", subject.inputs, True, digests)
     if subject.inputs:
-        _refuse_same("inputs", subject.inputs, "the truth", subject.targets, subject.paired, looks)
-    return looks
+        _refuse_same("inputs", subject.inputs, "the truth", subject.targets, subject.paired, digests)
+    return digests
 
 
 def _refuse_doubles(name: str, refs: Sequence[Ref], contents: Sequence[Hashable], allowed: bool) -> None:
@@ -57,14 +56,14 @@ def _refuse_doubles(name: str, refs: Sequence[Ref], contents: Sequence[Hashable]
 
 
 def _refuse_same(
-    name: str, refs: Sequence[Ref], other: str, others: Sequence[Ref], in_order: bool, looks: Mapping[Ref, Likeness]
+    name: str, refs: Sequence[Ref], other: str, others: Sequence[Ref], in_order: bool, digests: Mapping[Ref, bytes]
 ) -> None:
     """Refuse two sets that share images: any of them when they are sets, more than half of them when they are pairs."""
     if in_order:  # a pair of equal images may be real, such as two empty label maps
-        same = [one for one, two in zip(refs, others, strict=False) if looks[one].digest == looks[two].digest]
+        same = [one for one, two in zip(refs, others, strict=False) if digests[one] == digests[two]]
     else:
-        known = {looks[ref].digest for ref in others}
-        same = [ref for ref in refs if looks[ref].digest in known]
+        known = {digests[ref] for ref in others}
+        same = [ref for ref in refs if digests[ref] in known]
     if same and (not in_order or 2 * len(same) > len(refs)):
         raise DataError(
             f"{show(same[0].path)}: {len(same)} of {len(refs)} {name} are pixel for pixel among {other}; "

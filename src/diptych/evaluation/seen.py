@@ -70,15 +70,24 @@ def look_at_all(refs: Iterable[Ref]) -> dict[Ref, Likeness]:
         return dict(zip(unique, looks, strict=True))
 
 
-def find_seen(looks: Mapping[Ref, Likeness], seen: Sequence[SeenBefore]) -> dict[Ref, Sighting]:
+def digests_of(refs: Iterable[Ref]) -> dict[Ref, bytes]:
+    """The digest of the pixels of every image: 16 bytes, so that many images fit. Raises DataError as look_at does."""
+    unique = list(dict.fromkeys(refs))
+    with closing(ahead(look_at, unique, threads=READING_THREADS, depth=8)) as looks:
+        return {ref: look.digest for ref, look in zip(unique, looks, strict=True)}
+
+
+def find_seen(images: Iterable[Ref], seen: Sequence[SeenBefore]) -> dict[Ref, Sighting]:
     """Find the images that equal, or nearly equal, an image seen before, on whichever side it was and under any name.
 
-    Images seen before that can no longer be read are not compared; the log says how many.
+    Images seen before that can no longer be read are not compared; the log says how many. Without any that are known, nothing
+    is read. Raises DataError as look_at does.
     """
-    refs, found = list(looks), dict[Ref, Sighting]()
-    for split, how in seen:
-        if split is None:
-            continue
+    found = dict[Ref, Sighting]()
+    known_splits = [(split, how) for split, how in seen if split is not None]
+    looks = look_at_all(images) if known_splits else {}
+    refs = list(looks)
+    for split, how in known_splits:
         known, gone = list(dict.fromkeys((*split.a, *split.b))), list[Ref]()
         with closing(ahead(partial(_look_if_there, gone=gone), known, threads=READING_THREADS, depth=8)) as others:
             copies = copies_among([looks[ref] for ref in refs], others)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from diptych.evaluation.cache import FeatureCache
@@ -68,7 +69,7 @@ class FeatureMeter:
 
     def rows(self) -> Iterator[Row]:
         """Distances between the sets, and the floor."""
-        found = self._found()
+        found = self.joined
         real = found["truth"]
         for metric in self.metrics:
             if metric == "nearest":
@@ -86,16 +87,19 @@ class FeatureMeter:
         """The distance of each output from the nearest training image; other distances are of sets."""
         if "nearest" not in self.metrics:
             return {}
-        found = self._found()
+        found = self.joined
         return {"nearest": nearest_distances(found["model"], found[TRAINED]).tolist()}
 
     def sets(self) -> dict[str, SetScore]:
         """What another system's KID is compared with."""
-        found = self._found()
+        found = self.joined
         return {"kid": KidScore(found["model"], found["truth"], self.subject.paired)} if "kid" in self.metrics else {}
 
-    def _found(self) -> dict[str, np.ndarray]:
-        return {of: torch.cat(parts).double().numpy() for of, parts in self.features.items() if parts}
+    @cached_property
+    def joined(self) -> dict[str, Float[np.ndarray, "n d"]]:
+        """The features of each set in double precision, in place of those of the batches, which are let go of."""
+        sets = list(self.features)
+        return {of: torch.cat(parts).double().numpy() for of in sets if (parts := self.features.pop(of))}
 
     def _row(self, metric: str, of: Of, made: np.ndarray, real: np.ndarray, paired: bool) -> Row:
         fewest = min(len(made), len(real))

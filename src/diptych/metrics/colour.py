@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int32, UInt8
 from kornia.color import rgb_to_lab
 from torch import Tensor
 
@@ -16,9 +17,10 @@ from diptych.metrics.estimate import MIN_FOR_INTERVAL, Estimate, jackknife_error
 CHANNELS: tuple[Literal["L", "a", "b"], ...] = ("L", "a", "b")
 LOWEST = (0, -128, -128)  # the colour of bin 0 of L, a and b
 NUM_BINS = 256
+BLOCK = 1024  # images whose histograms are intersected at a time
 
 
-def lab_histograms(images: UInt8[Tensor, "n 3 h w"]) -> Int64[np.ndarray, "n 3 256"]:
+def lab_histograms(images: UInt8[Tensor, "n 3 h w"]) -> Int32[np.ndarray, "n 3 256"]:
     """Count the pixels of each 8-bit sRGB image at each whole number of L (0..100), a and b (-128..127).
 
     CIE Lab of D65. Numbers are rounded as in 8-bit Lab, so that the a and b of grey lie in the middle of a bin and no
@@ -29,10 +31,10 @@ def lab_histograms(images: UInt8[Tensor, "n 3 h w"]) -> Int64[np.ndarray, "n 3 2
     assert bins.min() >= 0 and bins.max() < NUM_BINS, "colours of sRGB lie within the bins of Lab"
     n = len(images)
     row = torch.arange(n * 3, device=lab.device).view(n, 3, 1, 1) * NUM_BINS  # one row of bins for each image and channel
-    return (bins + row).flatten().bincount(minlength=n * 3 * NUM_BINS).view(n, 3, NUM_BINS).cpu().numpy()
+    return (bins + row).flatten().bincount(minlength=n * 3 * NUM_BINS).view(n, 3, NUM_BINS).to(torch.int32).cpu().numpy()
 
 
-def histogram_intersection(x: Int64[np.ndarray, "n 3 256"], y: Int64[np.ndarray, "m 3 256"]) -> tuple[float, float, float]:
+def histogram_intersection(x: Int32[np.ndarray, "n 3 256"], y: Int32[np.ndarray, "m 3 256"]) -> tuple[float, float, float]:
     """Compute the share that the colours of two sets have in common, for L, a and b: 0 (nothing) to 1 (the same histogram).
 
     x and y are ``lab_histograms``. All pixels of a set go into one histogram of each channel, which sums to 1; the
@@ -51,7 +53,7 @@ def lab_histogram_intersection(x: UInt8[Tensor, "n 3 h w"], y: UInt8[Tensor, "m 
 
 
 def intersection_estimates(
-    x: Int64[np.ndarray, "n 3 256"], y: Int64[np.ndarray, "m 3 256"], *, paired: bool
+    x: Int32[np.ndarray, "n 3 256"], y: Int32[np.ndarray, "m 3 256"], *, paired: bool
 ) -> dict[str, Estimate]:
     """``histogram_intersection`` of "L", "a" and "b" with 95 % intervals.
 
@@ -69,18 +71,24 @@ def intersection_estimates(
     if n < MIN_FOR_INTERVAL:
         errors = np.full(len(CHANNELS), np.nan)
     elif paired:
-        errors = _jackknife_errors(_intersection(all_x - x, all_y - y))
+        blocks = [slice(start, start + BLOCK) for start in range(0, n, BLOCK)]
+        errors = _jackknife_errors([_intersection(all_x - x[block], all_y - y[block]) for block in blocks])
     else:
-        of_x, of_y = _intersection(all_x - x, all_y[None]), _intersection(all_x[None], all_y - y)
-        errors = np.hypot(_jackknife_errors(of_x), _jackknife_errors(of_y))
+        of_x, of_y = (
+            _jackknife_errors(
+                [_intersection(whole - one[start : start + BLOCK], other[None]) for start in range(0, len(one), BLOCK)]
+            )
+            for one, whole, other in ((x, all_x, all_y), (y, all_y, all_x))
+        )
+        errors = np.hypot(of_x, of_y)
     return {
         channel: student_interval(float(score), float(error), n, least=0.0, most=1.0)
         for channel, score, error in zip(CHANNELS, value, errors, strict=True)
     }
 
 
-def _jackknife_errors(without: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " 3"]:
-    return np.array([jackknife_error(column) for column in without.T])
+def _jackknife_errors(blocks: Sequence[Float[np.ndarray, "_ 3"]]) -> Float[np.ndarray, " 3"]:
+    return np.array([jackknife_error(column) for column in np.concatenate(blocks).T])
 
 
 def _intersection(x: Float[np.ndarray, "_ 3 256"], y: Float[np.ndarray, "_ 3 256"]) -> Float[np.ndarray, "_ 3"]:

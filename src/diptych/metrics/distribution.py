@@ -117,11 +117,15 @@ def _swapped_pairs(x: np.ndarray, y: np.ndarray, random: np.random.Generator, pe
     With h_ij = k(x_i, x_j) + k(y_i, y_j) - k(x_i, y_j) - k(y_i, x_j), exchanging pair i changes the sign of its h.
     """
     signs = np.ones((permutations + 1, len(x)))
-    signs[1:] = random.choice((-1.0, 1.0), (permutations, len(x)))
+    for row in signs[1:]:
+        row[:] = random.choice((-1.0, 1.0), len(x))
     total = np.zeros(len(signs))
     for start in range(0, len(x), BLOCK):
         block = slice(start, start + BLOCK)
-        h = cubic_kernel(x, x[block]) + cubic_kernel(y, y[block]) - cubic_kernel(x, y[block]) - cubic_kernel(y, x[block])
+        h = cubic_kernel(x, x[block])
+        h += cubic_kernel(y, y[block])
+        h -= cubic_kernel(x, y[block])
+        h -= cubic_kernel(y, x[block])
         np.fill_diagonal(h[block], 0.0)
         total += ((signs @ h) * signs[:, block]).sum(axis=1)
     return total
@@ -130,9 +134,10 @@ def _swapped_pairs(x: np.ndarray, y: np.ndarray, random: np.random.Generator, pe
 def _mixed_sets(x: np.ndarray, y: np.ndarray, random: np.random.Generator, permutations: int) -> Float[np.ndarray, " r"]:
     """KID of the sets, and of sets that the same images are dealt to at random."""
     n, m, images = len(x), len(y), np.concatenate([x, y])
-    order = np.stack([np.arange(n + m), *(random.permutation(n + m) for _ in range(permutations))])
     first = np.zeros((permutations + 1, n + m))
-    np.put_along_axis(first, order[:, :n], 1.0, axis=1)
+    first[0, :n] = 1.0
+    for row in first[1:]:
+        row[random.permutation(n + m)[:n]] = 1.0
     within, rows = np.zeros(len(first)), np.zeros(n + m)  # sums of kernels within the first set, and of each image with all
     for start in range(0, n + m, BLOCK):
         block = slice(start, start + BLOCK)
@@ -238,5 +243,8 @@ def _mean_kernel(
 
 def cubic_kernel(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
     """The cubic kernel (x_i . y_j / d + 1)^3."""
-    cubed: np.ndarray = (x @ y.T / x.shape[1] + 1.0) ** 3
-    return cubed
+    kernel: np.ndarray = x @ y.T  # in place from here on: with many images it is the largest matrix of all
+    kernel /= x.shape[1]
+    kernel += 1.0
+    kernel **= 3
+    return kernel
