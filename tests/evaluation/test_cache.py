@@ -2,11 +2,14 @@
 
 import os
 
+import pytest
 import torch
 
 from diptych.evaluation import cache as module
 from diptych.evaluation.cache import FeatureCache
-from tests.evaluation.images import Features
+from diptych.evaluation.evaluate import score_translators
+from diptych.evaluation.instruments import Instruments
+from tests.evaluation.images import CONFIG, RGB, Features, negative, sets
 
 IMAGES = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -27,6 +30,43 @@ def test_without_a_folder_it_remembers_within_one_evaluation(tmp_path):
     features, cache = Features(), FeatureCache()
     cache.features(features, IMAGES), cache.features(features, IMAGES)
     assert features.seen == 5 and not list(tmp_path.iterdir())
+
+
+def test_features_on_the_disk_do_not_fill_the_memory_as_well(tmp_path):
+    features, cache = Features(), FeatureCache(tmp_path)
+    cache.features(features, IMAGES)
+    for file in tmp_path.rglob("*.f32"):
+        file.unlink()
+    cache.features(features, IMAGES)
+    assert features.seen == 10
+
+
+class Killed(Features):
+    """An extractor whose process ends while it computes the features of its image of this number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        if self.seen + len(images) >= self.number:
+            raise SystemExit(137)
+        return super().__call__(images)
+
+
+def test_an_evaluation_that_was_killed_goes_on_where_it_was(tmp_path):
+    def scores(features, folder):
+        tools = Instruments(features=features, cache=FeatureCache(folder), resamples=50)
+        return score_translators({"a2b": negative}, split, RGB, RGB, CONFIG, metrics=["kid", "mind"], tools=tools).to_json()
+
+    split = sets(tmp_path / "data", 6)
+    whole, rest = Features(), Features()
+    expected = scores(whole, tmp_path / "whole")
+    assert whole.seen == 18  # real images, outputs and unchanged inputs
+    with pytest.raises(SystemExit):
+        scores(Killed(10), tmp_path / "cache")
+    assert scores(rest, tmp_path / "cache") == expected
+    assert rest.seen == 9
 
 
 def test_another_network_another_resize_and_other_pixels_are_other_features(tmp_path):

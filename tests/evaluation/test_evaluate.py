@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 
@@ -175,6 +176,21 @@ def test_each_image_is_translated_once_and_of_many_the_nine_that_are_shown_again
     found = judged(split, {"a2b": translate}, batch_size=8)
     assert seen == [8, 8, 4] + ([1] * 9 if kept < 20 else [])
     assert len({example.images["output"] for example in found.examples}) == 9
+
+
+def test_finished_images_are_let_go_of(tmp_path):
+    side = 19  # pixels, which no other tensor has
+    real = noise(tmp_path / "real", 40, seed=1, size=side)
+    subject = Subject("a2b", RGB, RGB, (), real, True, outputs=noise(tmp_path / "made", 40, size=side))
+    alive = []
+
+    def watch(done, total):
+        tensors = [thing for thing in gc.get_objects() if type(thing) is torch.Tensor]
+        alive.append(sum(tensor.shape[-2:] == (side, side) for tensor in tensors))
+
+    tools = Instruments(features=Features(), resamples=50)
+    score_subjects([subject], ["psnr", "kid", "lab_l"], tools, watch=watch)
+    assert len(alive) == 40 and max(alive) < 30  # views of this batch, and the three that are read ahead
 
 
 def test_batches_change_no_digit(tmp_path):

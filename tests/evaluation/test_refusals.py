@@ -36,6 +36,7 @@ def refused(pattern, judged, **options):
 def test_good_sets_pass(tmp_path):
     assert len(refuse_wrong_sets(subject(pairs(tmp_path / "pairs")))) == 8
     assert len(refuse_wrong_sets(subject(sets(tmp_path / "sets")))) == 8
+    assert {len(digest) for digest in refuse_wrong_sets(subject(sets(tmp_path / "sets"))).values()} == {16}  # and no picture
 
 
 def test_1_an_empty_set_is_refused(tmp_path):

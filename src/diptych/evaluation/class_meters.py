@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
@@ -15,6 +14,7 @@ from diptych.data.augment import to_tensor
 from diptych.data.datasets import read_as
 from diptych.data.splits import Ref
 from diptych.errors import DataError
+from diptych.evaluation.kept import KeptRows
 from diptych.evaluation.meters import Row
 from diptych.evaluation.results import Of
 from diptych.evaluation.subject import ImageBatch, Subject, real_images, rgb8
@@ -44,8 +44,8 @@ class LabelMeter:
         segmenter: Judge | None,
     ) -> None:
         self.metrics, self.palette, self.segmenter = metrics, palette, segmenter
-        self.counts: dict[Of, list[np.ndarray]] = {"model": [], "truth": []}
-        self.native: dict[Of, list[np.ndarray]] = {"model": [], "truth": []}
+        self.counts: dict[Of, KeptRows] = {"model": KeptRows(), "truth": KeptRows()}
+        self.native: dict[Of, KeptRows] = {"model": KeptRows(), "truth": KeptRows()}
         self.at_native = any(metric.startswith(NATIVE) for metric in metrics)
 
     def see(self, batch: ImageBatch) -> None:
@@ -72,7 +72,7 @@ class LabelMeter:
         """The three scores of the outputs, and of real photos, at the size that was scored and at that of the label maps."""
         for prefix, every in ((SCORED, self.counts), (NATIVE, self.native)):
             for of, counts in every.items():
-                estimates = fcn_estimates(np.concatenate(counts)) if counts else {}
+                estimates = fcn_estimates(counts.joined()) if len(counts) else {}
                 for name, estimate in estimates.items():
                     if prefix + name in self.metrics:
                         yield Row(prefix + name, of, estimate)
@@ -85,7 +85,7 @@ class LabelMeter:
         """What another system's scores are compared with."""
         which = {"pixel": "pixel", "class": "per_class", "iou": "iou"}
         return {
-            prefix + name: FcnScore(np.concatenate(every["model"]), score)
+            prefix + name: FcnScore(every["model"].joined(), score)
             for prefix, every in ((SCORED, self.counts), (NATIVE, self.native))
             for name, score in which.items()
             if prefix + name in self.metrics
@@ -93,7 +93,7 @@ class LabelMeter:
 
     def classes(self) -> list[dict[str, Any]]:
         """Each class that occurs in the truth: its colour, its share of pixels, and how well it is found in the outputs."""
-        rows = class_table(np.concatenate(self.counts["model"]))
+        rows = class_table(self.counts["model"].joined())
         colours = self.palette.colours.tolist()
         return [row | {"colour": colours[row["class"]]} for row in rows]
 
@@ -110,7 +110,7 @@ class LabelMeter:
                 found = self.segmenter(photo.round().clamp(0, 255).to(torch.uint8))
             else:
                 found = F.interpolate(self.palette.labels(image)[None].double(), size=size, mode="nearest-exact")[0].long()
-            self.native[of].append(confusion(found, right, self.palette.num_classes).cpu().numpy())
+            self.native[of].add(confusion(found, right, self.palette.num_classes).cpu().numpy())
 
     def _classes(self, batch: ImageBatch, refs: Sequence[Ref], domain: Domain, seen: Tensor) -> Tensor:
         """The classes of label maps, found at their own size and brought to that of ``seen`` without mixing colours."""
@@ -125,7 +125,7 @@ class LabelMeter:
         return torch.cat(every)
 
     def _add(self, of: Of, predicted: Tensor, right: Tensor) -> None:
-        self.counts[of].append(confusion(predicted, right, self.palette.num_classes).cpu().numpy())
+        self.counts[of].add(confusion(predicted, right, self.palette.num_classes).cpu().numpy())
 
 
 def refuse_blind_judge(subject: Subject, classifier: Judge, target: int) -> None:
@@ -155,7 +155,7 @@ class ClassMeter:
 
     def __init__(self, classifier: Judge, target: int, subject: Subject) -> None:
         self.classifier, self.target, self.subject = classifier, target, subject
-        self.classes: dict[Of, list[Tensor]] = {"model": [], "copy": [], "truth": []}
+        self.classes: dict[Of, KeptRows] = {"model": KeptRows(), "copy": KeptRows(), "truth": KeptRows()}
 
     def see(self, batch: ImageBatch) -> None:
         """Classify a batch."""
@@ -170,12 +170,12 @@ class ClassMeter:
     def rows(self) -> Iterator[Row]:
         """The three rates."""
         for of, classes in self.classes.items():
-            if classes:
-                yield Row("target_rate", of, target_rate(torch.cat(classes).numpy(), self.target))
+            if len(classes):
+                yield Row("target_rate", of, target_rate(classes.joined(), self.target))
 
     def image_scores(self) -> dict[str, list[float]]:
         """Whether each output passes."""
-        return {"target_rate": (torch.cat(self.classes["model"]) == self.target).double().tolist()}
+        return {"target_rate": (self.classes["model"].joined() == self.target).astype(float).tolist()}
 
     def _add(self, of: Of, images: UInt8[Tensor, "n 3 h w"]) -> None:
-        self.classes[of].append(self.classifier(images).cpu())
+        self.classes[of].add(self.classifier(images).cpu().numpy())

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from diptych.evaluation.cache import FeatureCache
+from diptych.evaluation.kept import KeptRows
 from diptych.evaluation.meters import Row
 from diptych.evaluation.results import Of
 from diptych.evaluation.subject import ImageBatch, Subject, rgb8
@@ -51,7 +51,7 @@ class FeatureMeter:
     ) -> None:
         self.metrics, self.extractor, self.subject, self.cache = metrics, extractor, subject, cache
         self.seed, self.resamples = seed, resamples
-        self.features: dict[str, list[Tensor]] = {"model": [], "copy": [], "truth": [], TRAINED: []}
+        self.features = {of: KeptRows() for of in ("model", "copy", "truth", TRAINED)}
 
     def see(self, batch: ImageBatch) -> None:
         """Take the features of a batch."""
@@ -97,9 +97,9 @@ class FeatureMeter:
 
     @cached_property
     def joined(self) -> dict[str, Float[np.ndarray, "n d"]]:
-        """The features of each set in double precision, in place of those of the batches, which are let go of."""
+        """The features of each set in double precision, in place of what was kept, which is let go of."""
         sets = list(self.features)
-        return {of: torch.cat(parts).double().numpy() for of in sets if (parts := self.features.pop(of))}
+        return {of: kept.joined().astype(np.float64) for of in sets if len(kept := self.features.pop(of))}
 
     def _row(self, metric: str, of: Of, made: np.ndarray, real: np.ndarray, paired: bool) -> Row:
         fewest = min(len(made), len(real))
@@ -121,7 +121,7 @@ class FeatureMeter:
         yield Row("nearest", "truth", mean_estimate(reals), "real images not trained on")
 
     def _add(self, of: str, images: UInt8[Tensor, "n 3 h w"]) -> None:
-        self.features[of].append(self.cache.features(self.extractor, images))
+        self.features[of].add(self.cache.features(self.extractor, images).numpy())
 
 
 def floor_sets(real: np.ndarray, trained: np.ndarray | None, num: int, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
@@ -152,7 +152,7 @@ class LabMeter:
 
     def __init__(self, metrics: Sequence[str], subject: Subject, seed: int = 0) -> None:
         self.metrics, self.subject, self.seed = metrics, subject, seed
-        self.counts: dict[str, list[np.ndarray]] = {"model": [], "copy": [], "truth": [], TRAINED: []}
+        self.counts = {of: KeptRows() for of in ("model", "copy", "truth", TRAINED)}
 
     def see(self, batch: ImageBatch) -> None:
         """Count the colours of a batch."""
@@ -170,7 +170,7 @@ class LabMeter:
 
     def rows(self) -> Iterator[Row]:
         """The intersection of outputs, of unchanged inputs, and of other real images, with the real images."""
-        found = {of: np.concatenate(parts) for of, parts in self.counts.items() if parts}
+        found = {of: kept.joined() for of, kept in self.counts.items() if len(kept)}
         real = found["truth"]
         for of in ("model", "copy"):
             if of in found:
@@ -189,4 +189,4 @@ class LabMeter:
                 yield Row(f"lab_{channel.lower()}", of, estimate, note)
 
     def _add(self, of: str, images: UInt8[Tensor, "n 3 h w"]) -> None:
-        self.counts[of].append(lab_histograms(images))
+        self.counts[of].add(lab_histograms(images))

@@ -95,7 +95,6 @@ class Validator:
         scores = {}
         for meter in meters:
             if isinstance(meter, FeatureMeter):
-                made, real = (torch.cat(meter.features[of]) for of in ("model", "truth"))
-                scores["kid"] = kid(made, real)
+                scores["kid"] = kid(meter.joined["model"], meter.joined["truth"])
             scores |= {name: fmean(values) for name, values in meter.image_scores().items()}
         return scores
