@@ -1,5 +1,7 @@
 """Precision, recall and nearest neighbours against brute force, and MIND against its definition."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -24,6 +26,16 @@ def test_precision_and_recall_are_those_of_all_distances(monkeypatch):
     assert precision.value == (across <= reach[1]).any(axis=1).mean() and precision.n == 40
     assert recall.value == (across <= reach[0][:, None]).any(axis=0).mean() and recall.n == 55
     assert 0 < precision.low < precision.value < 1 and 0 < recall.value < 1
+
+
+def test_precision_and_recall_never_hold_all_distances(monkeypatch):
+    monkeypatch.setattr(manifold, "BLOCK", 32)
+    made, real = sets(1500, 1500)
+    tracemalloc.start()
+    precision_recall(made, real)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1500 * 1500 * 8 / 2  # bytes; all of one set are 18 MB
 
 
 def test_sets_apart_have_neither_and_a_single_answer_has_no_recall():

@@ -33,7 +33,8 @@ def precision_recall(
 
 def _within_reach(points: np.ndarray, others: np.ndarray, neighbours: int) -> np.ndarray:
     """Which points are no farther from some other than that one's neighbour of this number among the others."""
-    reach = np.concatenate([np.partition(rows, neighbours, axis=1)[:, neighbours] for rows in _squares(others, others)])
+    nearest = (np.partition(rows, neighbours, axis=1) for rows in _squares(others, others))
+    reach = np.concatenate([rows[:, neighbours].copy() for rows in nearest])  # a view would keep all distances in memory
     return np.concatenate([(rows <= reach).any(axis=1) for rows in _squares(points, others)])
 
 
