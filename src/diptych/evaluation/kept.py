@@ -31,4 +31,7 @@ class KeptRows:
 
     def joined(self) -> np.ndarray:
         """All rows in one array (n, ...). Raises ValueError where there are none."""
-        return np.concatenate(self._blocks)[: self._count]
+        if not self._blocks:
+            raise ValueError("no rows were kept")
+        *full, last = self._blocks
+        return np.concatenate([*full, last[: (self._count - 1) % ROWS + 1]])  # what was never written takes no memory
