@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from diptych.data.film_writing import encoding_for
+from diptych.data.film_writing import Encoder, encoding_for
 from diptych.data.films import survey
 from diptych.errors import ConfigError, DataError
 from diptych.inference import film as module
@@ -141,6 +141,18 @@ def test_an_interrupted_film_goes_on_and_becomes_the_same_file(tmp_path: Path, m
     translate_film(Job(source, tmp_path / "parts.mp4"), survey(source), small(), options, manifest=manifest, watch=done.append)
     assert done[0] == 6, "what was done is not done again"
     assert (tmp_path / "parts.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+
+
+def test_equal_frames_are_encoded_as_equal_bytes_whatever_memory_held_before(tmp_path: Path) -> None:
+    source, frames, rng = survey(film(tmp_path / "in.mp4", moving(3, 70, 100))), moving(3, 70, 100), np.random.default_rng(0)
+    held, found = [np.zeros(0, np.uint8)] * 60, set()
+    for _ in range(200):
+        for place in rng.integers(0, len(held), 20):
+            held[place] = np.full(rng.integers(100, 200_000), rng.integers(256), np.uint8)
+        encoder = Encoder(source, encoding_for(tmp_path / "out.mp4"), deep=False, header_apart=True)
+        packets = [packet for number, frame in enumerate(frames) for packet in encoder.encode(frame, 512 * number)]
+        found.add(b"".join(packet.data for packet in packets + encoder.finish()))
+    assert len(found) == 1
 
 
 def test_other_settings_begin_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

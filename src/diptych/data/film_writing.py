@@ -40,7 +40,16 @@ CRF = {"libx264": 18, "libx265": 20, "libsvtav1": 25, "libvpx-vp9": 24, "libvpx"
 WORST = {"libx264": 51, "libx264rgb": 51, "libx265": 51}
 """The highest crf of encoders whose table of options gives no end."""
 PALETTED = ("gif",)
-QUIET = {"libx265": {"x265-params": "log-level=error"}, "libvpx-vp9": {"b": "0"}, "libvpx": {"b": "4M"}}
+# With its macroblock tree x264 reads memory that was never written: equal frames then differ in a few bits.
+REPRODUCIBLE = {"mbtree": "0"}
+DEFAULTS = {
+    "libx264": REPRODUCIBLE,
+    "libx264rgb": REPRODUCIBLE,
+    "libx265": {"x265-params": "log-level=error"},
+    "libvpx-vp9": {"b": "0"},
+    "libvpx": {"b": "4M"},
+}
+"""Options that encoders are opened with unless others are asked for."""
 ENCODING = 1  # AV_OPT_FLAG_ENCODING_PARAM
 RGB = ("png", "libx264rgb", "qtrle")
 
@@ -96,7 +105,7 @@ class Encoding:
 
     def all_options(self) -> dict[str, str]:
         """The options that the encoder is opened with."""
-        options = dict(QUIET.get(self.codec, {}))
+        options = dict(DEFAULTS.get(self.codec, {}))
         if self.codec in CRF:
             options["crf"] = str(CRF[self.codec] if self.quality is None else self.quality)
         return options | dict(self.options)
