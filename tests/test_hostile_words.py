@@ -5,11 +5,16 @@ import os
 
 import pytest
 
+from diptych.cli import main
 from diptych.cli.translate import _memory, _shard
 from diptych.data.lists import read_list
 from diptych.errors import ConfigError, DataError
+from diptych.evaluation.offers import check_names
+from diptych.licences import licence_of, licence_on_the_hub
+from diptych.messages import nearest
 from diptych.palette import Palette
 from diptych.recipe import Recipe
+from diptych.zoo import resolve
 
 NINES = "9" * 5000  # more digits than Python turns into a number
 
@@ -60,3 +65,85 @@ def test_numbers_beyond_all_bounds_are_refused(tmp_path):
         with pytest.raises(argparse.ArgumentTypeError, match="must be"):
             parse(words)
     assert (_memory("1.5 gb"), _memory("4GB"), _shard(" 3/16 ")) == (1_500_000_000, 4_000_000_000, (3, 16))
+
+
+TRANSLATE = ["translate", "s.safetensors", "p.png", "--out", "out"]
+EMPTY = "where a value was expected; a shell variable may not be set (the working folder is written as .)"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["study", "erase", "s", ""], f"found '' after s, {EMPTY}"),
+        (["study", "erase", "s", " \t"], f"after s, {EMPTY}"),
+        (["compare", "runs/x", "runs/y", "--device", ""], f"found '' after --device, {EMPTY}"),
+        (["translate", "", "p.png", "--out", "out"], f"found '' after translate, {EMPTY}"),
+        (["evaluate", "runs/x", "--metrics="], f"found '' after --metrics, {EMPTY}"),
+        (["bench", "cut", "--on", "x", "--metrics", "ssim,,psnr"], "argument --metrics: must be names with commas between"),
+        (["study", "serve", "s", "--port", "65536"], "argument --port: must be a whole number from 1 to 65535, found '65536'"),
+        (["study", "serve", "s", "--port", "-1"], "argument --port: must be a whole number from 1 to 65535, found '-1'"),
+        (
+            [*TRANSLATE, "--memory", "-1GB"],
+            "argument --memory: must be a number with a unit (kB, MB, GB, TB), such as 4GB, found",
+        ),
+        ([*TRANSLATE, "--memory", "0"], "such as 4GB, found '0'"),
+        ([*TRANSLATE, "--shard", "-1/2"], "argument --shard: must be a share such as 3/16"),
+        (["study", "simulate", "s", "--fooled", "m=.3", "--url", "http://127.0.0.1:99999"], "must be like https://study."),
+        (["study", "serve", "s", "--public-url", "http://[::1"], "argument --public-url: must be like https://study.example.org"),
+        (
+            ["zoo", "pack", "s.safetensors", "--name", "n", "--shows", "x", "--out", "z", "--licence", "apache2"],
+            "did you mean Apache",
+        ),
+    ],
+)
+def test_a_word_that_cannot_be_meant_is_one_line_before_anything_is_read(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert message in err and err.startswith("error: ") and err.count("\n") == 1 and out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_near_words_are_found_in_any_case():
+    assert nearest("HORSE2ZEBRE", ["zebra2horse", "Horse2Zebra"], n=1) == ["Horse2Zebra"] and nearest("xyz", ["abc"]) == []
+    with pytest.raises(ConfigError, match=r"no metric is called 'MS-SSIM'; did you mean ms_ssim"):
+        check_names(["psnr", "MS-SSIM"])
+
+
+def test_a_name_that_is_nearly_one_of_the_zoo_is_told_which(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for word in ("Sunflower2Daisi", "sunflower2daisi.safetensors"):
+        with pytest.raises(
+            ConfigError, match=r": no such file, and no network of the zoo is called so; did you mean sunflower2daisy"
+        ):
+            resolve(word)
+    for word in ("photos", "x/sunflower2daisi", "sunflower2daisi.png"):
+        assert str(resolve(word)) == word
+    (tmp_path / "sunflower2daisi").mkdir()
+    assert resolve("sunflower2daisi").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("cc-by-nc-sa-4.0", "CC-BY-NC-SA-4.0"),
+        ("mit or Apache-2.0", "MIT OR Apache-2.0"),
+        ("cc0-1.0 (the maps are in the public domain)", "CC0-1.0 (the maps are in the public domain)"),
+        ("https://example.org/terms.html", "https://example.org/terms.html"),
+        ("Other: for research alone", "for research alone"),
+    ],
+)
+def test_a_licence_is_of_spdx_an_address_or_said_to_be_free_text(text, written):
+    assert licence_of(text) == written
+
+
+@pytest.mark.parametrize("text", ["none", "other:", "CC-BY", "CC-BY-4.0 the photos are free", "http://", "(CC0-1.0)x"])
+def test_any_other_licence_is_refused(text):
+    with pytest.raises(ConfigError, match=r"--licence .*: must be an identifier of SPDX \((did you mean|such as) "):
+        licence_of(text)
+
+
+def test_the_hub_has_words_of_its_own():
+    assert [licence_on_the_hub(text) for text in ("OpenRAIL++", "CC-BY-4.0", "other")] == ["openrail++", "cc-by-4.0", "other"]
+    with pytest.raises(ConfigError, match=r"must be one word, as the hub writes licences \(did you mean cc-by-4.0 or"):
+        licence_on_the_hub("cc-by-4")

@@ -32,6 +32,11 @@ def said(make, *arguments):
         ({"epochs": 5}, "recipe: no setting is called epochs; did you mean train.epochs?"),
         ({"lr": 5}, "recipe: no setting is called lr; did you mean train.lr?"),
         ({"cropsize": 5}, "recipe: no setting is called cropsize; did you mean data.crop_size?"),
+        ({"train": {"ngf": 5}}, "recipe: no setting is called train.ngf; did you mean method.ngf?"),
+        (
+            {"method": {"pool_size": 5}},
+            "recipe: no setting is called method.pool_size in pix2pix; it is one of cyclegan, stegogan and uvcgan2, and to be left out here",
+        ),
         ({"flipp": 5}, "recipe: no setting is called flipp; did you mean data.flip?"),
         (
             {"method": {"pixel_loss": {"knd": 1}}},

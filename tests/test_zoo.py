@@ -70,7 +70,7 @@ def test_the_index_and_the_card_say_what_it_is(zoo, capsys):
 
 
 def test_each_direction_says_what_it_does_itself(run, tmp_path, capsys):
-    words = ["--name", "x", "--licence", "none", "--shows", "gray to colours", "--out"]
+    words = ["--name", "x", "--licence", "other: none", "--shows", "gray to colours", "--out"]
     assert main(["zoo", "pack", str(run), *words, str(tmp_path / "one")]) == 0
     assert [model.shows for model in models(tmp_path / "one" / "zoo.json").values()] == [
         "gray to colours",
@@ -147,7 +147,7 @@ def test_discriminators_are_files_of_their_own(tmp_path, run, monkeypatch):
     judged = Snapshot.load(run)
     judged = Snapshot(judged.generators, judged.a, judged.b, discriminators={"D_b": judge})
     monkeypatch.setattr("diptych.scoring.packing.with_discriminators", lambda source: judged)
-    words = ["--name", "x", "--licence", "none", "--shows", "a test", "--discriminators", "--out", str(tmp_path / "zoo")]
+    words = ["--name", "x", "--licence", "other: none", "--shows", "a test", "--discriminators", "--out", str(tmp_path / "zoo")]
     assert main(["zoo", "pack", str(run), *words]) == 0
     found = Snapshot.load(tmp_path / "zoo" / "x-D_b.safetensors")
     assert not found.generators and list(found.discriminators) == ["D_b"]
@@ -168,7 +168,7 @@ def test_discriminators_are_files_of_their_own(tmp_path, run, monkeypatch):
     ],
 )
 def test_bad_names_are_refused(words, message, zoo, run, capsys):
-    assert main(["zoo", "pack", str(run), "--out", str(zoo), "--shows", "x", "--licence", "y", *words]) == 2
+    assert main(["zoo", "pack", str(run), "--out", str(zoo), "--shows", "x", "--licence", "MIT", *words]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -184,7 +184,7 @@ def test_a_name_for_a_way_back_that_there_is_not_is_refused(run, tmp_path, capsy
         "--shows",
         "y",
         "--licence",
-        "z",
+        "other: z",
         "--out",
         str(tmp_path / "z"),
     ]
@@ -198,7 +198,7 @@ def test_weights_that_16_bits_cannot_hold_are_refused(run, tmp_path, capsys):
     with torch.no_grad():
         large.generators["a2b"].head[1].weight[0, 0, 0, 0] = 70000.0
     large.save(run / "snapshot.safetensors")
-    words = ["--name", "x", "--licence", "none", "--shows", "a test", "--out", str(tmp_path / "zoo")]
+    words = ["--name", "x", "--licence", "other: none", "--shows", "a test", "--out", str(tmp_path / "zoo")]
     assert main(["zoo", "pack", str(run), *words]) == 6
     assert "x: a2b has a weight of 70000, which 16 bits cannot hold" in capsys.readouterr().err
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Literal, final
 
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from diptych.errors import ConfigError
+from diptych.messages import nearest
 from diptych.metrics.lpips import LPIPS
 from diptych.metrics.weights import find_weights
 from diptych.nets.backbones import BACKBONES, Backbone, load_backbone
@@ -43,7 +43,7 @@ class LossNetworks:
     def discriminator(self, name: str) -> nn.Module:
         """The method's discriminator of this name. Raises ConfigError, naming the nearest, when there is none."""
         if name not in self.judges:
-            near = get_close_matches(name, self.judges, n=1)
+            near = nearest(name, self.judges, n=1)
             known = f"did you mean {near[0]}?" if near else f"it has {', '.join(self.judges) or 'none'}"
             raise ConfigError(f"feature_matching.judge: this method has no discriminator {name!r}; {known}")
         return self.judges[name]

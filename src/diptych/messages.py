@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 
@@ -14,3 +16,14 @@ def printable(text: str) -> str:
     """A text in one line of valid Unicode: control characters, line ends and undecodable bytes become escapes."""
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def nearest(word: str, known: Iterable[str], n: int = 3, cutoff: float = 0.6) -> list[str]:
+    """The known words that are most like one that is not known, whatever the case of its letters; the nearest first.
+
+    ``cutoff`` is the least likeness, as difflib measures it from 0 to 1.
+    """
+    by_case: dict[str, str] = {}
+    for each in known:
+        by_case.setdefault(each.casefold(), each)
+    return [by_case[found] for found in get_close_matches(word.casefold(), by_case, n, cutoff)]

@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +22,8 @@ from diptych.methods import Extra, ExtraLosses, Method, MethodConfig, is_here, m
 from diptych.methods.discriminators import PLAIN, DiscriminatorConfig, equip
 from diptych.pixels import Domain
 from diptych.recipe_files import method_named, read_values
-from diptych.renamed import new_name, translated
+from diptych.renamed import translated
+from diptych.setting_hints import no_such_setting
 from diptych.settings import Count, Fraction, Seed, Weight, Whole, check_settings
 
 Decay = Literal["epoch", "step", "cosine"]
@@ -185,7 +185,7 @@ class Recipe:
         defaults = parser.get_defaults().as_dict()
         _check_groups(settings or {}, defaults)
         if unknown := _empty_unknown(settings or {}, defaults):
-            raise ConfigError(_no_such(unknown, parser, method))
+            raise ConfigError(no_such_setting(unknown, list(flat(parser.get_defaults().as_dict())), method))
         try:
             if settings:
                 known = parser.parse_object(dict(settings))
@@ -290,7 +290,7 @@ def _explain(message: str, parser: ArgumentParser, method: str) -> str:
             return line
         text = _plain(key[2])
         return f"{key[1]} {text}" if text.startswith("must ") else f"{key[1]}: {text}"
-    return _no_such(unknown, parser, method)
+    return no_such_setting(unknown, list(flat(parser.get_defaults().as_dict())), method)
 
 
 def _check_groups(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> None:
@@ -314,17 +314,6 @@ def _empty_unknown(values: Mapping[str, Any], known: Mapping[str, Any]) -> str |
         if isinstance(value, Mapping) and isinstance(inside, Mapping) and (found := _empty_unknown(value, inside)):
             return f"{key}.{found}"
     return None
-
-
-def _no_such(unknown: str, parser: ArgumentParser, method: str) -> str:
-    """Say that a setting is unknown, with its new name or the nearest that there is."""
-    if hint := new_name(method, unknown):
-        return f"recipe: {hint}"
-    known = list(flat(parser.get_defaults().as_dict()))
-    near = get_close_matches(unknown, known, n=1, cutoff=0.5) or [k for k in known if k.endswith(f".{unknown}")]
-    near = near or get_close_matches(f"x.{unknown}", [f"x.{k.split('.')[-1]}" for k in known], n=1)
-    hint = f"did you mean {near[0].removeprefix('x.')}?" if near else f"known: {', '.join(known)}"
-    return f"recipe: no setting is called {unknown}; {hint}"
 
 
 def _plain(text: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from diptych.errors import ConfigError
+from diptych.messages import nearest
 
 if TYPE_CHECKING:  # names are looked up without torch
     from diptych.recipe import Recipe
@@ -325,7 +325,7 @@ RECIPES = by_name(
 def named(name: str, recipes: Mapping[str, Callable[[], Recipe]] = RECIPES) -> Recipe:
     """The recipe of a published experiment. Raises ConfigError, naming the nearest, when there is none."""
     if name not in recipes:
-        near = get_close_matches(name, recipes, n=1)
+        near = nearest(name, recipes, n=1)
         raise ConfigError(
             f"no recipe is called {name!r}; {f'did you mean {near[0]}?' if near else 'known: ' + ', '.join(recipes)}"
         )

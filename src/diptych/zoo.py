@@ -19,10 +19,10 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from diptych.downloads import Download, Watch, download, mirrored, user_cache
-from diptych.errors import SnapshotError, WeightsError
+from diptych.errors import ConfigError, SnapshotError, WeightsError
 from diptych.files import read_bounded, sha256_of, write_atomic
 from diptych.hub import HF, pull
-from diptych.messages import show
+from diptych.messages import nearest, show
 from diptych.schemas import Whole, checked, parse_json
 
 log = logging.getLogger(__name__)
@@ -143,19 +143,33 @@ def resolve(given: str | Path) -> Path:
     """The path that a word means: itself if there is such a file or folder, else the file of the zoo's network of that name.
 
     ``hf:USER/NAME`` is the snapshot of a repository of the Hugging Face hub. A word that is none of these stays as it is, and
-    where a path and a network have the same name, the log says that the path is taken.
+    where a path and a network have the same name, the log says that the path is taken. Raises ConfigError, naming what is near,
+    for a name that is nearly one of the zoo.
     """
     path, name = Path(given), str(given)
     if name.startswith(HF):
         return pull(name)
     if "/" in name or "\\" in name or path.suffix:
+        if path.suffix == ".safetensors" and path.name == name and not path.exists():
+            refuse_misspelt(path.stem)
         return path
     if path.exists():
         with suppress(WeightsError):  # a zoo that cannot be had hides no file
             if name in models():
                 log.info("%s: the file or folder of this name is taken, not the network of the zoo", show(path))
         return path
-    return find(name) or path
+    if found := find(name):
+        return found
+    refuse_misspelt(name)
+    return path
+
+
+def refuse_misspelt(name: str) -> None:
+    """Raise ConfigError for a word that is no file, where the zoo has a network of nearly this name."""
+    if near := nearest(name, models(), cutoff=0.75):
+        raise ConfigError(
+            f"{show(name)}: no such file, and no network of the zoo is called so; did you mean {' or '.join(near)}?"
+        )
 
 
 def pack(entry: Model, folder: Path, card: str) -> None:

@@ -135,7 +135,8 @@ def test_each_object_gets_the_mean_of_what_the_encoder_finds_in_it():
 
 def test_features_need_instances_and_an_encoder():
     with pytest.raises(
-        ConfigError, match=r"num_features are averaged over instances; set method\.instances true, or num_features 0"
+        ConfigError,
+        match=r"num_features are averaged over instances of label maps; set method\.instances true and data\.labels a",
     ):
         Pix2PixHDConfig(num_features=3)
     with pytest.raises(ConfigError, match=r"method\.global_snapshot holds no encoder, which method\.num_features need"):

@@ -12,15 +12,14 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from diptych.cli.streams import standard_streams
 from diptych.errors import ConfigError, DiptychError, Interrupted, StorageError
-from diptych.messages import printable, show
+from diptych.messages import nearest, printable, show
 
 COMMANDS: dict[str, str] = {
     "train": "train a translator on folders of images, or resume an interrupted run",
@@ -47,7 +46,7 @@ COMMANDS: dict[str, str] = {
     "demo": "train on the embedded real data, translate unseen continents, and write a report",
 }
 UNRECOGNIZED = "unrecognized arguments: "  # how argparse begins this message
-PATH_OPTIONS = ("--out", "--json", "--report", "--inputs", "--snapshot", "--pred", "--reader", "--weights")
+OPTION = re.compile(r"--[\w-]+")  # and no setting of a recipe, which has a dot in its name and may be empty
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,7 +110,7 @@ def ctrl_c() -> Iterator[list[int]]:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and flush what it printed; return the exit code."""
     name = arguments[0] if arguments else "--help"
-    refuse_empty_paths(arguments)
+    refuse_empty_words(arguments)
     try:
         if name in COMMANDS:
             code = int(load(name).main(arguments[1:]))
@@ -119,7 +118,7 @@ def run(arguments: Sequence[str]) -> int:
             overview().parse_args(arguments or ["--help"])
             code = 0
         else:
-            near = get_close_matches(name, COMMANDS, n=1)
+            near = nearest(name, COMMANDS, n=1)
             raise ConfigError(f"no command is called {name!r}; {f'did you mean {near[0]}?' if near else 'see `diptych --help`'}")
     except SystemExit:  # after --help and --version
         sys.stdout.flush()
@@ -128,16 +127,21 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
-def refuse_empty_paths(arguments: Sequence[str]) -> None:
-    """Raise ConfigError for an empty word where a path is expected, such as a shell variable that is not set.
+def refuse_empty_words(arguments: Sequence[str]) -> None:
+    """Raise ConfigError for a word that is empty or blank, such as a shell variable that is not set.
 
-    It would mean the working folder.
+    As a path it would mean the working folder. Settings of a recipe may be empty.
     """
     for before, word in pairwise(["", *arguments]):
-        if word in {f"{option}=" for option in PATH_OPTIONS} or (not word and before in PATH_OPTIONS):
-            raise ConfigError(f"{word.rstrip('=') or before} needs a value, found ''; name a path, or . for the working folder")
-        if not word and not before.startswith("-"):
-            raise ConfigError(f"found an empty word after {before or 'diptych'}; name a path, or . for the working folder")
+        option, mark, value = word.partition("=")
+        if mark and not value.strip() and OPTION.fullmatch(option):
+            before, word = option, value
+        elif word.strip() or (before.startswith("--") and not OPTION.fullmatch(before)):
+            continue
+        raise ConfigError(
+            f"found {word!r} after {before or 'diptych'}, where a value was expected; a shell variable may not be set "
+            "(the working folder is written as .)"
+        )
 
 
 def load(name: str) -> ModuleType:
@@ -184,15 +188,19 @@ class Version(argparse.Action):
 class Parser(argparse.ArgumentParser):
     """An argument parser that reports mistakes as ConfigError, in one line."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._negative_number_matcher = re.compile(r"-\.?\d")  # -1GB and -3,4 are values too, which their types refuse
+
     def error(self, message: str) -> NoReturn:
         """Raise ConfigError instead of printing the usage; it names the nearest option or choice."""
         near: list[str] = []
         if message.startswith(f"{UNRECOGNIZED}-"):
             name = message.removeprefix(UNRECOGNIZED).split()[0].partition("=")[0]
-            near = get_close_matches(name, [each for each in self.options() if each != name], n=1)  # another action may have it
+            near = nearest(name, [each for each in self.options() if each != name], n=1)  # another action may have it
             message = f"no option is called {name}"
         elif found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
-            near = get_close_matches(found[1], re.findall(r"[\w-]+", found[2]), n=1)
+            near = nearest(found[1], re.findall(r"[\w-]+", found[2]), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"{message}{hint}; see `{self.prog} --help`")
 
@@ -235,6 +243,19 @@ def positive(text: str) -> int:
 def seed(text: str) -> int:
     """The type of --seed: a number that torch takes as one."""
     return _whole(text, 0, 2**63 - 1)
+
+
+def port(text: str) -> int:
+    """The type of an option that is a port of TCP."""
+    return _whole(text, 1, 65_535)
+
+
+def names(text: str) -> list[str]:
+    """The type of an option that is a list of names with commas between."""
+    found = [name.strip() for name in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"must be names with commas between, found {text!r}")
+    return found
 
 
 def _whole(text: str, least: int, most: int | None = None) -> int:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from diptych.cli import command_parser, find_own_modules
+from diptych.cli import command_parser, count, find_own_modules, names, positive
 from diptych.cli.recipe_options import choose_recipe, parse
 
 EXAMPLES = """\
@@ -24,17 +24,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("data", metavar="DATA", nargs="*", default=[], help="as for train, with test images")
     p.add_argument("--out", type=Path, metavar="DIR", help="the folder for runs and tables (default: runs/ablate-RECIPE)")
     p.add_argument("--preset", help="paper or laptop, as for train (default: paper)")
-    p.add_argument("--seeds", type=int, default=3, metavar="N", help="how often each variant is trained (default: 3)")
+    p.add_argument("--seeds", type=positive, default=3, metavar="N", help="how often each variant is trained (default: 3)")
     p.add_argument(
         "--variants",
-        type=lambda text: text.split(","),
+        type=names,
         default=[],
         metavar="LIST",
         help="the names of some variants (default: all)",
     )
-    p.add_argument(
-        "--metrics", type=lambda text: text.split(","), metavar="LIST", help="names as for evaluate (default: chosen by the data)"
-    )
+    p.add_argument("--metrics", type=names, metavar="LIST", help="names as for evaluate (default: chosen by the data)")
     p.add_argument(
         "--truth", action="store_true", help="for cyclegan: pair the test images by name, to score them against the truth"
     )
@@ -44,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", action="append", default=[], metavar="DIR", help="a folder of weight files, or NAME=FILE")
     p.add_argument("--device", default="auto", help="auto (all CUDA devices), cpu, cuda:N or mps (default: auto)")
     p.add_argument(
-        "--jobs", type=int, default=0, metavar="N", help="how many trainings run side by side (default: one on each device)"
+        "--jobs", type=count, default=0, metavar="N", help="how many trainings run side by side (default: one on each device)"
     )
     p.add_argument("--dry-run", action="store_true", help="list the trainings and estimate their time; train nothing")
     return p
@@ -60,12 +58,9 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.console import console, notes, show_notes, watching
     from diptych.cli.plan import planned
     from diptych.device import pick_device
-    from diptych.errors import ConfigError
     from diptych.scoring.many import devices_of
 
     show_notes()
-    if args.seeds < 1:
-        raise ConfigError(f"--seeds must be at least 1, found {args.seeds}")
     out = args.out or Path("runs") / f"ablate-{Path(args.recipe).stem.replace(':', '-')}"
     devices = devices_of(args.device, args.jobs)
     if args.dry_run:

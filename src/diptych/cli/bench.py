@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych.cli import command_parser, find_own_modules, positive
+from diptych.cli import command_parser, find_own_modules, names, positive
 from diptych.cli.recipe_options import choose_recipe, parse
 from diptych.errors import ConfigError
 
@@ -35,7 +35,9 @@ def parser() -> argparse.ArgumentParser:
     budget.add_argument("--epochs", type=positive, default=0, metavar="N", help="the number of epochs of each training")
     p.add_argument("--seeds", type=positive, default=3, metavar="N", help="how often each method is trained (default: 3)")
     p.add_argument("--preset", help="paper or laptop, as for train (default: paper)")
-    p.add_argument("--metrics", metavar="LIST", help="names as for compare (default: all that can be compared without fetching)")
+    p.add_argument(
+        "--metrics", type=names, metavar="LIST", help="names as for compare (default: all that can be compared without fetching)"
+    )
     p.add_argument("--features", metavar="NET", help="the network of KID, as for evaluate")
     p.add_argument("--classifier", metavar="NET", help="of the target rate, as for evaluate")
     p.add_argument("--target", metavar="CLASS", help="the class that translated images should be of")
@@ -52,12 +54,12 @@ def main(argv: Sequence[str]) -> int:
     find_own_modules(*args.methods, args.classifier)
     if not 0 <= args.hours < math.inf:
         raise ConfigError(f"--hours must be a number of at least 0, found {args.hours:g}")
-    names = [Path(word).stem.replace(":", "-") for word in args.methods]
-    if twice := [name for name in names if names.count(name) > 1]:
+    stems = [Path(word).stem.replace(":", "-") for word in args.methods]
+    if twice := [name for name in stems if stems.count(name) > 1]:
         raise ConfigError(f"bench: {twice[0]} is named twice; name different methods")
     recipes = {
         name: choose_recipe(argparse.Namespace(**vars(args) | {"recipe": word, "data": args.on}))
-        for name, word in zip(names, args.methods, strict=True)
+        for name, word in zip(stems, args.methods, strict=True)
     }
     from diptych.bench.bench import bench
     from diptych.bench.entries import Cost
@@ -80,7 +82,6 @@ def main(argv: Sequence[str]) -> int:
         return Cost(plan.seconds, plan.peak, max(1, round(plan.steps / epochs)))
 
     words = {name: getattr(args, name) for name in ("features", "weights", "classifier", "target")}
-    metrics = [name.strip() for name in args.metrics.split(",") if name.strip()] if args.metrics else None
     with watching() as watch, catch_interrupts() as interrupts, bar("images") as progress:
         text, found = bench(
             recipes,
@@ -89,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
             hours=args.hours,
             epochs=args.epochs,
             num_seeds=args.seeds,
-            metrics=metrics,
+            metrics=args.metrics,
             words=words,
             devices=devices,
             watch=lambda name: prefixed(name, watch),

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from diptych.cli import command_parser, find_own_modules, positive, seed
+from diptych.cli import command_parser, find_own_modules, names, positive, seed
 
 EXAMPLES = """\
   diptych compare runs/x runs/y                        two runs on their test images, in every direction that both have
@@ -23,7 +23,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--data", nargs="+", default=[], metavar="DATA", help="the real images, as for evaluate (default: those of each run)"
     )
-    p.add_argument("--metrics", metavar="LIST", help="names as for evaluate (default: all that can be compared without fetching)")
+    p.add_argument(
+        "--metrics", type=names, metavar="LIST", help="names as for evaluate (default: all that can be compared without fetching)"
+    )
     p.add_argument("--snapshot", default="last", choices=("last", "best"), help="which snapshot of runs (default: last)")
     p.add_argument("--split", default="test", choices=("test", "val"), help="which images to score (default: test)")
     p.add_argument("--direction", choices=("a2b", "b2a"), help="compare only this direction (default: all that there are)")
@@ -94,12 +96,11 @@ def main(argv: Sequence[str]) -> int:
     )
     same = ("features", "weights", "labels", "palette", "segmenter", "classifier", "target", "seed")
     words = {name: getattr(args, name) for name in same} | {"fetch": not args.no_fetch, "device": device}
-    metrics = [name.strip() for name in args.metrics.split(",") if name.strip()] if args.metrics else None
     with catch_interrupts() as interrupts, bar("images") as progress:
         systems = score_systems(
             groups,
             request,
-            metrics=metrics,
+            metrics=args.metrics,
             words=words,
             dropout_seeds=args.dropout_seeds,
             allow_seen=args.allow_seen,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diptych.cli import command_parser, find_own_modules, seed
+from diptych.cli import command_parser, find_own_modules, names, seed
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
     from diptych.scoring.task import Request
@@ -33,7 +33,9 @@ def parser() -> argparse.ArgumentParser:
         choices=("cyclegan2017", "cut2020", "mmagic"),
         help="score the whole test set as a publication did, and set its numbers beside ours where the task is the same",
     )
-    p.add_argument("--metrics", metavar="LIST", help="names such as psnr,ssim,kid (default: all that need no fetching)")
+    p.add_argument(
+        "--metrics", type=names, metavar="LIST", help="names such as psnr,ssim,kid (default: all that need no fetching)"
+    )
     p.add_argument(
         "--snapshot", default="last", choices=("last", "best"), help="which snapshot of a run to score (default: last)"
     )
@@ -134,7 +136,7 @@ def main(argv: Sequence[str]) -> int:
     refuse_overwrite(args.json, args.subject, *args.data, args.palette)
     find_own_modules(args.segmenter, args.classifier)
     args.device = str(pick_device(args.device))
-    metrics = [name.strip() for name in args.metrics.split(",") if name.strip()] if args.metrics else None
+    metrics = args.metrics
     check_names(metrics or ())  # before a probe is trained
     with catch_interrupts() as interrupts, bar("images") as progress:
         watch = watcher(progress, interrupts)

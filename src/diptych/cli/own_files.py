@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diptych.errors import ConfigError
@@ -23,6 +23,17 @@ def refuse_foreign(path: Path | None, marks: Sequence[bytes]) -> None:
         return  # whoever may not read it may not write it either, which the command will say
     if not all(mark in data for mark in marks):
         raise ConfigError(f"{show(path)}: is there already and was not made by this command; name another file, or remove it")
+
+
+def refuse_same_files(given: Mapping[str, Path | None]) -> None:
+    """Raise ConfigError where two options, by name, name one file, of which the later would replace the earlier."""
+    seen: dict[str, str] = {}
+    for option, path in given.items():
+        if path is None or (path.exists() and not path.is_file()):  # several things may go to one device or pipe
+            continue
+        before = seen.setdefault(os.path.realpath(path), option)
+        if before != option:
+            raise ConfigError(f"{option} {show(path)}: is the file of {before} too; give each its own")
 
 
 PAGE = (b'name="generator" content="diptych ',)

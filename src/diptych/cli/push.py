@@ -9,6 +9,7 @@ from pathlib import Path
 
 from diptych.cli import command_parser
 from diptych.errors import ConfigError
+from diptych.licences import licence_on_the_hub
 
 EXAMPLES = """\
   diptych push runs/x user/horse2zebra --licence cc-by-nc-4.0
@@ -58,8 +59,7 @@ def licensed(path: Path, name: str, licence: str | None) -> str:
         return text
     if licence is None:
         raise ConfigError("--licence: choose one that the training images allow, such as cc-by-nc-4.0, or write it into the card")
-    if not re.fullmatch(r"[\w.-]+", licence):
-        raise ConfigError(f"--licence {licence!r}: must be one word, as the hub writes licences, such as cc-by-4.0")
+    known = licence_on_the_hub(licence)
     if not OPEN.search(text):
         raise ConfigError(f"--licence {licence}: {path.name} says a licence already; change it there, or leave --licence out")
-    return OPEN.sub(f"license: {licence.lower()}", text, count=1).replace(UNCHOSEN, licence)
+    return OPEN.sub(f"license: {known}", text, count=1).replace(UNCHOSEN, licence)

@@ -7,12 +7,11 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.errors import ConfigError
-from diptych.messages import show
+from diptych.messages import nearest, show
 
 if TYPE_CHECKING:  # the real import waits until everything that needs no torch is checked
     from diptych.recipe import Recipe
@@ -59,7 +58,7 @@ def parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Name
     for word in unknown:
         name = word.partition("=")[0]
         options = [option for action in parser._actions for option in action.option_strings]
-        near = get_close_matches(name, options, n=1, cutoff=0.8)
+        near = nearest(name, options, n=1, cutoff=0.8)
         hint = f"did you mean {near[0]}?" if near else "settings have two parts, such as --train.epochs 10"
         raise ConfigError(f"no option is called {name}; {hint}; see `{parser.prog} --help`")
     args.settings = settings
@@ -84,7 +83,7 @@ def split_settings(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             words.append(word)
             continue
         if found and found[1] not in PARTS:
-            near = get_close_matches(found[1], PARTS, n=1)
+            near = nearest(found[1], PARTS, n=1)
             hint = f"did you mean --{near[0]}{found[0][len(found[1]) + 2 :]}?" if near else f"parts are {', '.join(PARTS)}"
             raise ConfigError(f"no setting is called {found[0]}; {hint}")
         if "=" not in word:
@@ -225,7 +224,7 @@ def check_name(name: str, data: Sequence[str] = ()) -> None:
         raise ConfigError(
             f"{show(name)}: is no recipe, which is a file that ends in {' or '.join(FILES)}; rename it, or name a method"
         )
-    near = get_close_matches(name, [*METHODS, *recipes], n=1)
+    near = nearest(name, [*METHODS, *recipes], n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*METHODS, *recipes])}, files, and module:Class"
     raise ConfigError(f"no method or recipe is called {name!r}; {hint}")
 
@@ -237,7 +236,7 @@ def check_preset(preset: str | None, recipe: str, is_file: bool) -> None:
     if preset is None:
         return
     if preset not in PRESETS:
-        near = get_close_matches(preset, PRESETS, n=1)
+        near = nearest(preset, PRESETS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"--preset must be one of {', '.join(PRESETS)}, found {preset!r}{hint}")
     if is_file:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from diptych.cli import command_parser
+from diptych.cli import command_parser, names
 from diptych.errors import ConfigError, DataError, WeightsError
 
 if TYPE_CHECKING:  # the real import waits until wrong words are refused
@@ -26,7 +26,13 @@ def parser() -> argparse.ArgumentParser:
     p = command_parser("reproduce", EXAMPLES)
     p.add_argument("task", metavar="TASK", choices=TASKS, help=f"what the translators do: {', '.join(TASKS)}")
     p.add_argument("data", metavar="DATA", nargs="?", help="the published data set, if it lies somewhere else than in the cache")
-    p.add_argument("--only", metavar="NAMES", help="score only these weights, of authors,authors-id0,openmmlab,openmmlab-id0")
+    p.add_argument(
+        "--only",
+        type=names,
+        default=[],
+        metavar="NAMES",
+        help="score only these weights, of authors,authors-id0,openmmlab,openmmlab-id0",
+    )
     p.add_argument("--weights", action="append", default=[], metavar="NAME=FILE", help="a file of your own; may be repeated")
     p.add_argument("--features", metavar="NET", help="the network of the metrics, as in evaluate (default: inception)")
     p.add_argument("--no-fetch", action="store_true", help="download nothing")
@@ -56,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
             args.task,
             data,
             given=given,
-            only=args.only.split(",") if args.only else (),
+            only=args.only,
             features=args.features,
             fetch=not args.no_fetch,
             device=args.device,

@@ -6,9 +6,10 @@ import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
+from urllib.parse import urlsplit
 
 from diptych.choices import Direction
-from diptych.cli import command_parser, count, positive, seed
+from diptych.cli import command_parser, count, names, port, positive, seed
 from diptych.cli import study_actions as do
 
 EXAMPLES = """\
@@ -74,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     n.add_argument("--title", help="the heading of the page (default: Real or fake?, in comparisons Which is better?)")
     n.add_argument(
         "--languages",
-        type=lambda t: t.split(","),
+        type=names,
         default=["en", "ko", "de"],
         metavar="LIST",
         help="some of en,ko,de (default: all)",
@@ -93,8 +94,8 @@ def parser() -> argparse.ArgumentParser:
 
     s = action("serve", "serve a study to participants and to its owner, until Ctrl-C", do.serve)
     s.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: 127.0.0.1, this machine alone)")
-    s.add_argument("--port", type=positive, default=8000, help="the port (default: 8000)")
-    s.add_argument("--public-url", metavar="URL", help="the address that participants see, behind a reverse proxy")
+    s.add_argument("--port", type=port, default=8000, help="the port (default: 8000)")
+    s.add_argument("--public-url", type=address, metavar="URL", help="the address that participants see, behind a reverse proxy")
 
     r = action("results", "print how often each method fooled people, with intervals", do.results)
     r.add_argument("--out", type=Path, metavar="FILE.html", help="write a page with the best and worst pictures")
@@ -131,7 +132,9 @@ def parser() -> argparse.ArgumentParser:
     m.add_argument("--participants", type=positive, default=10, metavar="N", help="how many take part (default: 10)")
     m.add_argument("--spread", type=float, default=0.0, metavar="S", help="standard deviation between them (default: 0)")
     m.add_argument("--workers", type=positive, default=50, metavar="N", help="how many take part at once (default: 50)")
-    m.add_argument("--url", default="http://127.0.0.1:8000", help="where it is served (default: http://127.0.0.1:8000)")
+    m.add_argument(
+        "--url", type=address, default="http://127.0.0.1:8000", help="where it is served (default: http://127.0.0.1:8000)"
+    )
     m.add_argument("--seed", type=seed, default=0, help="random seed (default: 0)")
 
     c = action("codes", "print invitation codes, each for one participant", do.codes)
@@ -169,6 +172,18 @@ def named_share(text: str) -> tuple[str, float]:
         return name, float(share)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be NAME=SHARE, such as cut=0.3, found {text!r}") from error
+
+
+def address(text: str) -> str:
+    """The type of the address of a server, as far as a port; paths are for others to judge."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # of a port, or of brackets
+        good = False
+    if not good:
+        raise argparse.ArgumentTypeError(f"must be like https://study.example.org or http://127.0.0.1:8000, found {text!r}")
+    return text
 
 
 def size(text: str) -> tuple[int, int]:

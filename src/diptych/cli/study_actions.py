@@ -113,7 +113,7 @@ def serve(args: argparse.Namespace) -> int:
 def results(args: argparse.Namespace) -> int:
     """Print the table, and write what was asked for."""
     from diptych.cli.console import console, notes
-    from diptych.cli.own_files import refuse_foreign
+    from diptych.cli.own_files import refuse_foreign, refuse_same_files
     from diptych.files import write_atomic
     from diptych.pages.frame import write_page
     from diptych.run import write_json
@@ -124,6 +124,7 @@ def results(args: argparse.Namespace) -> int:
     from diptych.study.store import Store
 
     study = Study.load(args.folder)
+    refuse_same_files({"--out": args.out, "--json": args.json, "--csv": args.csv})
     refuse_foreign(args.csv, (",".join(COLUMNS).encode(),))
     refuse_foreign(args.json, (b'"left_out"', b'"marked"'))
     refuse_foreign(args.out, (b"Perceptual study", b"<html"))
@@ -143,8 +144,8 @@ def results(args: argparse.Namespace) -> int:
         write_atomic(file, answers_csv(study, people).encode("utf-8", "replace"))
         file.chmod(0o600)
 
+    found = results_of(study, people, strict=args.strict, simulated=args.simulated, width=args.width)  # refused before writing
     write(args.csv, write_csv)
-    found = results_of(study, people, strict=args.strict, simulated=args.simulated, width=args.width)
     write(args.json, lambda file: write_json(file, found.to_json()))
     write(args.out, lambda file: write_page(file, page(study, found)))
     print_table(found)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from diptych.cli import command_parser
 from diptych.errors import ConfigError
+from diptych.licences import licence_of
 
 EXAMPLES = """\
   diptych zoo                                                       what there is
@@ -32,7 +33,13 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument(
         "--shows-back", default="", metavar="TEXT", help="the same for the network from B to A (default: TEXT, backwards)"
     )
-    c.add_argument("--licence", required=True, metavar="TEXT", help="what others may do with it; mind the training images")
+    c.add_argument(
+        "--licence",
+        required=True,
+        metavar="ID",
+        help="what others may do with it; mind the training images: an identifier of SPDX such as CC-BY-4.0, perhaps with a "
+        "remark in parentheses, https://..., or 'other: TEXT'",
+    )
     c.add_argument("--discriminators", action="store_true", help="pack the discriminators of the run folder as well")
     return p
 
@@ -63,6 +70,7 @@ def pack(args: argparse.Namespace) -> int:
     for option, name in (("--name", args.name), ("--back", args.back or args.name)):
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
             raise ConfigError(f"{option} {name!r}: must be of lower-case letters, digits, - and _, as it is typed as a word")
+    licence = licence_of(args.licence)
     from diptych.cli.console import console, show_notes
     from diptych.messages import show
     from diptych.scoring.packing import pack_snapshot
@@ -73,7 +81,7 @@ def pack(args: argparse.Namespace) -> int:
         args.name,
         args.out,
         args.shows,
-        args.licence,
+        licence,
         back=args.back,
         shows_back=args.shows_back,
         discriminators=args.discriminators,

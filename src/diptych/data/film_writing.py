@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, final
 
@@ -18,7 +17,7 @@ from PIL import Image
 
 from diptych.data.films import Film, av_of, opened
 from diptych.errors import ConfigError, StorageError
-from diptych.messages import show
+from diptych.messages import nearest, show
 
 CONTAINERS = {
     ".mp4": "mp4",
@@ -88,7 +87,7 @@ class Encoding:
         known = own.keys() | {option.name for option in table.generic if int(option.flags) & ENCODING}
         for name, _ in self.options:
             if name not in known:
-                near = get_close_matches(name, known) or sorted(own)
+                near = nearest(name, known) or sorted(own)
                 hint = f"near it: {', '.join(near)}" if near else "it has none of its own"
                 raise ConfigError(f"--codec-option {name}: {self.codec} has no such option; {hint}")
         given = {"--quality": self.quality, "--codec-option crf": dict(self.options).get("crf")}

@@ -8,7 +8,6 @@ Upper and lower case, ``-`` and ``_`` make no difference in the names of folders
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -25,7 +24,7 @@ from diptych.data.samples import read_rows
 from diptych.data.side_by_side import refuse_single_images
 from diptych.data.splits import Half, Layout, Ref, Split, take_half
 from diptych.errors import DataError
-from diptych.messages import show
+from diptych.messages import nearest, show
 
 __all__ = ["Half", "Layout", "Ref", "Split", "find_data", "find_images", "take_half"]  # found here by all other rooms
 
@@ -234,7 +233,7 @@ def _both(root: Path, a: dict[str, Path], b: dict[str, Path], wanted: Callable[[
         if (split in a) != (split in b):
             here, there = (a, "B") if split in a else (b, "A")
             beside = [show(path.name) for name, path in _subfolders(here[split].parent).items() if name not in KNOWN]
-            near = difflib.get_close_matches(wanted(split, there), beside, n=1)
+            near = nearest(wanted(split, there), beside, n=1)
             hint = f"rename {near[0]}?" if near else "add it"
             raise DataError(f"{show(here[split])}: the other side, {wanted(split, there)}, is missing; {hint}")
     if "train" not in a:
@@ -303,7 +302,7 @@ def _explain(root: Path, names: dict[str, Path]) -> str:
         if not KNOWN.isdisjoint(_subfolders(path)):
             return f"{expected}; did you mean {show(path)}?"
     for name, path in names.items():
-        if near := difflib.get_close_matches(name, sorted(KNOWN - {"a", "b"}), n=1, cutoff=0.75):
+        if near := nearest(name, sorted(KNOWN - {"a", "b"}), n=1, cutoff=0.75):
             side = near[0][-1].upper() if near[0][-1] in "ab" else ""
             return f"{expected}; rename {show(path.name)} to {near[0].removesuffix(side.lower())}{side}?"
     if len(names) == 2:

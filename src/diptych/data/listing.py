@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import stat
@@ -22,7 +21,7 @@ from diptych.data.published import PUBLISHED, fetched
 from diptych.data.volumes import is_volume, slices_of
 from diptych.errors import ConfigError, DataError
 from diptych.files import name_below
-from diptych.messages import show
+from diptych.messages import nearest, show
 
 OWN_NAMES = {"a", "b", "train", "training"}  # of folders that say by themselves what is in them
 WDS = "wds:"  # begins a source of WebDataset shards
@@ -141,7 +140,7 @@ def open_folder(source: str | Path) -> Path:
     if path.is_symlink():
         raise DataError(f"{show(path)}: is a broken symbolic link; restore its target")
     beside = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, [*beside, *EMBEDDED], n=1)
+    near = nearest(path.name, [*beside, *EMBEDDED], n=1)
     hint = f"did you mean {show(near[0] if near[0] in EMBEDDED else path.with_name(near[0]))}?" if near else "check the path"
     raise DataError(f"{show(path)}: no such folder, and no embedded data of this name ({', '.join(EMBEDDED)}); {hint}")
 

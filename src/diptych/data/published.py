@@ -6,7 +6,6 @@ archives: theirs are recorded when they are first fetched, and a later fetch of 
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import json
 import logging
@@ -26,7 +25,7 @@ from diptych.data.decoders import first_line
 from diptych.downloads import Download, Watch, download, mirrored, user_cache
 from diptych.errors import ConfigError, DataError, StorageError
 from diptych.files import write_atomic
-from diptych.messages import show
+from diptych.messages import nearest, show
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +155,7 @@ def fetched(name: str) -> Path | None:
 def published(name: str) -> Published:
     """The data set of this name. Raises ConfigError that names the nearest when there is none."""
     if name not in PUBLISHED:
-        near = difflib.get_close_matches(name.lower(), PUBLISHED, n=1)
+        near = nearest(name, PUBLISHED, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(PUBLISHED)}"
         raise ConfigError(f"no published data set is called {name!r}; {hint}")
     return PUBLISHED[name]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.instruments import WEIGHTS_OF, Instruments
 from diptych.evaluation.results import METRICS
 from diptych.evaluation.subject import Subject, trained_images
+from diptych.messages import nearest
 from diptych.metrics.distribution import FID_ENOUGH
 from diptych.metrics.manifold import NEIGHBOURS
 from diptych.metrics.weights import WEIGHTS, find_weights
@@ -45,7 +45,7 @@ def check_names(asked: Sequence[str]) -> None:
     """Raise ConfigError for a name that is no metric's."""
     for name in asked:
         if name not in METRICS:
-            near = " or ".join(sorted(get_close_matches(name, METRICS)))
+            near = " or ".join(sorted(nearest(name, METRICS)))
             raise ConfigError(f"no metric is called {name!r}; {f'did you mean {near}?' if near else ', '.join(METRICS)}")
 
 

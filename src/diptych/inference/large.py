@@ -6,6 +6,7 @@ What is done lies in a hidden folder beside the result until the result is there
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -136,7 +137,13 @@ def in_parts(translator: Translator, source: Source, out: Target, norms: Norms, 
         translator.by_stages(source, out, scratch=scratch, keep_scratch=True, watch=watch)
         return "by stages"
     _, error = translator.by_windows(source, out, state=scratch / "windows.safetensors", watch=watch)
-    return f"in windows, with a mean error of about {error / 2:.2g} of the range" if error else "in windows"
+    return f"in windows, with a mean error of at most {upwards(error / 2)} of the range" if error else "in windows"
+
+
+def upwards(value: float) -> str:
+    """A number of at least 0 with two digits, rounded up, as an upper figure is."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1) if value else 1.0
+    return f"{math.ceil(value / step) * step:.2g}"
 
 
 def note_on(how: str) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def measure_norms(net: nn.Module, images: Float[Tensor, "n c h w"]) -> NormStati
     ``net`` is a network in the mode in which it translates (see `diptych.nets.modes.as_translator`), and ``images`` are what it
     takes, in [-1, 1]. Raises ConfigError where it has no such norm, or applies one several times to an image.
     """
-    layers = {name: _Measuring(norm) for name, norm in measuring_norms(net).items()}
+    layers = {name: Measuring(norm) for name, norm in measuring_norms(net).items()}
     if not layers:
         raise ConfigError(NOTHING_TO_FIX)
     with torch.inference_mode():
@@ -96,7 +96,7 @@ def set_norms(net: nn.Module, statistics: NormStatistics) -> None:
 
 
 @final
-class _Measuring(nn.Module):
+class Measuring(nn.Module):
     """A norm over all images together that keeps the moments which it measured, those of each call."""
 
     def __init__(self, norm: Norm) -> None:

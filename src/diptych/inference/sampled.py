@@ -2,27 +2,31 @@
 
 With fixed statistics each pixel of a result depends on its surroundings alone. So windows with wide enough margins give what the
 whole image gives with these statistics, in one pass and without feature maps on a disk. Where the statistics are those of a few
-windows of the image instead of all of it, the result is near that of the whole image, and how near is estimated.
+windows of the image instead of all of it, the result is near that of the whole image, and `norm_error` finds out how near.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from diptych.errors import ConfigError
 from diptych.inference.cuda import EXACT_FLOAT32
 from diptych.inference.dropout import PositionDropout
-from diptych.inference.maps import Source, Target
-from diptych.inference.norm_statistics import NormStatistics, fix_norms, measure_norms
+from diptych.inference.maps import Moments, Source, Target
+from diptych.inference.norm_error import SeenNorms, sampling_error
+from diptych.inference.norm_statistics import NormStatistics, measure_norms
 from diptych.inference.pytorch import TorchBackend
 from diptych.inference.recording import record
 from diptych.inference.staging import Staging, whole_bytes, windows
-from diptych.inference.window_state import Sample, WindowState
+from diptych.inference.window_state import WindowState
 from diptych.inference.windows import Window
 from diptych.memory import too_little
 from diptych.nets.blocks import margins, padding_of
@@ -76,12 +80,14 @@ def translate_windows(
     memory: int,
     state: WindowState,
     watch: Callable[[float], None] = lambda share: None,
-) -> None:
+    *,
+    look: bool = False,
+) -> dict[str, Moments]:
     """Write the translation of an image into an array, window by window, by a network whose norms are fixed.
 
     The result is that of the whole image in one call, to rounding. ``memory`` bounds the bytes that a window takes, and ``state``
-    knows the windows that are done. Raises ConfigError where the memory is too little for any, for dropout, and for norms that
-    are not fixed.
+    knows the windows that are done. With ``look`` the moments of what each norm saw of the whole image are returned. Raises
+    ConfigError where the memory is too little for any, for dropout, and for norms that are not fixed.
     """
     windowed(backend)
     around, multiple = reach(backend), padding_of(backend.net)[0]
@@ -90,24 +96,31 @@ def translate_windows(
     side = _side(backend, around, padded, memory)
     parts = windows((padded[0] // multiple, padded[1] // multiple), side // multiple)
     begun = state.done(side)
+    seen = SeenNorms(backend.net, state.moments if begun else {})
     for index, part in enumerate(parts[begun:], begun):
         rows, columns = (axis.part(span[0] * multiple, span[1] * multiple, around) for axis, span in zip(axes, part, strict=True))
         pixels = _read(source, rows.places, columns.places)
-        with EXACT_FLOAT32, torch.inference_mode():
+        looking = seen.watching(pixels.shape[:2], rows.own, columns.own) if look else nullcontext()  # type: ignore[arg-type]
+        with EXACT_FLOAT32, torch.inference_mode(), looking:
             x = backend.source.encode(torch.from_numpy(pixels).permute(2, 0, 1)[None].to(backend.device))
             y = backend.target.decode(backend.net(x.to(**backend.input_format)))[0].permute(1, 2, 0).cpu().numpy()
         out[rows.target, columns.target] = y[rows.inside, columns.inside]
-        state.note(side, index + 1, last=index + 1 == len(parts))
+        state.note(side, index + 1, seen.moments, last=index + 1 == len(parts))
         watch((index + 1) / len(parts))
+    return seen.moments
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Rows or columns of a window: which of the image it is made of, where its result goes, and what of it goes there."""
+    """Rows or columns of a window: which of the image it is made of, where its result goes, and what of it goes there.
+
+    ``own`` is the window without its margins, but with what was put around the image.
+    """
 
     places: np.ndarray
     target: slice
     inside: slice
+    own: slice
 
 
 @dataclass(frozen=True)
@@ -122,7 +135,8 @@ class _Axis:
         """The part of a window, with rows or columns around it as far as there are any."""
         first, last = max(0, start - around), min(len(self.places), stop + around)
         begin, end = max(start, self.before), min(stop, self.before + self.size)
-        return _Part(self.places[first:last], slice(begin - self.before, end - self.before), slice(begin - first, end - first))
+        target, inside = slice(begin - self.before, end - self.before), slice(begin - first, end - first)
+        return _Part(self.places[first:last], target, inside, slice(start - first, stop - first))
 
 
 def _axes(height: int, width: int, multiple: int, smallest: int) -> tuple[_Axis, _Axis]:
@@ -155,33 +169,54 @@ def _side(backend: TorchBackend, around: int, padded: tuple[int, int], memory: i
     raise ConfigError(too_little("windows of this network need", needed, backend.device))
 
 
-def sample_norms(backend: TorchBackend, source: Source, memory: int, state: WindowState) -> Sample:
-    """Measure norms in windows that are spread evenly over an image: SAMPLES, or fewer where they would be more than the image.
+def translate_sampled(
+    backend: TorchBackend,
+    fix: Callable[[NormStatistics], TorchBackend],
+    source: Source,
+    out: Target,
+    memory: int,
+    state: WindowState,
+    watch: Callable[[float], None],
+) -> float:
+    """Write the translation of an image as `translate_windows` does, with norms that are measured in a sample of it.
 
-    Half of them have to fit into the memory together; at least two are taken.
-    Each half is measured as one batch. What ``state`` knows already is not measured again. Raises ConfigError where not even two
-    windows fit.
+    ``fix`` makes the backend of fixed norms. Returns an upper figure of the mean absolute error, see `norm_error`.
     """
-    if state.sample is not None:
-        return state.sample
+    sample = sampled_windows(backend, source, memory)
+    norms = state.norms or state.measured(sample_norms(backend, sample))
+    whole = translate_windows(fix(norms), source, out, memory, state, watch, look=True)
+    with EXACT_FLOAT32:
+        return sampling_error(backend.net, encoded(backend, sample), norms, whole)
+
+
+def sampled_windows(backend: TorchBackend, source: Source, memory: int) -> list[np.ndarray]:
+    """Windows that are spread evenly over an image, in two batches of native pixels (n, h, w, c).
+
+    They are SAMPLES together, or fewer where they would be more than the image; at least two. Each batch has to fit into the
+    memory. Raises ConfigError where not even one window fits.
+    """
     side = min(SAMPLE_SIDE, *source.shape[:2])
-    fitting = memory // whole_bytes(record(backend.net, backend.source.channels, side, side))
-    if fitting < 1:
-        needed = whole_bytes(record(backend.net, backend.source.channels, side, side))
+    needed = whole_bytes(record(backend.net, backend.source.channels, side, side))
+    if memory < needed:
         raise ConfigError(too_little(f"windows of {side} pixels need", needed, backend.device))
-    count = min(SAMPLES // 2, fitting, max(1, source.shape[0] * source.shape[1] // (2 * side**2)))
-    halves = [_spread(source.shape[0], source.shape[1], side, 2 * count)[half::2] for half in (0, 1)]
-    measured, batches = [], []
-    for half in halves:
-        pixels = np.stack([np.array(source[top : top + side, left : left + side]) for top, left in half])
-        images = backend.source.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(backend.device))
-        with EXACT_FLOAT32:
-            measured.append(measure_norms(backend.net, images.to(**backend.input_format)))
-        batches.append(images[:1])
-    with EXACT_FLOAT32, torch.inference_mode():
-        first, second = ([fix_norms(backend.net, norms)(x.to(**backend.input_format)) for x in batches] for norms in measured)
-    apart = torch.stack([(a - b).abs().mean() for a, b in zip(first, second, strict=True)]).mean()
-    return state.measured(Sample(_pooled(*measured), float(apart) / 2))
+    count = min(SAMPLES // 2, memory // needed, max(1, source.shape[0] * source.shape[1] // (2 * side**2)))
+    corners = _spread(source.shape[0], source.shape[1], side, 2 * count)
+    return [
+        np.stack([np.array(source[top : top + side, left : left + side]) for top, left in corners[half::2]]) for half in (0, 1)
+    ]
+
+
+def sample_norms(backend: TorchBackend, windows: list[np.ndarray]) -> NormStatistics:
+    """Measure norms in two batches of equally many windows, one after the other."""
+    with EXACT_FLOAT32:
+        return _pooled(*(measure_norms(backend.net, images) for images in encoded(backend, windows)))
+
+
+def encoded(backend: TorchBackend, windows: list[np.ndarray]) -> Iterator[Float[Tensor, "n c h w"]]:
+    """Batches of native pixels as the network takes them, one after the other."""
+    for pixels in windows:
+        x = backend.source.encode(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(backend.device))
+        yield x.to(**backend.input_format)
 
 
 def _spread(height: int, width: int, side: int, count: int) -> list[tuple[int, int]]:

@@ -30,7 +30,7 @@ from diptych.inference.maps import Source, Target
 from diptych.inference.missing import put_back, put_back_by_rows, refuse_nan
 from diptych.inference.norm_statistics import NormStatistics, fix_norms, measure_norms, set_norms
 from diptych.inference.pytorch import TorchBackend
-from diptych.inference.sampled import reach, sample_norms, translate_windows, windowed
+from diptych.inference.sampled import reach, translate_sampled, translate_windows, windowed
 from diptych.inference.staged import StagedRun, Watch, key_of, staging_of
 from diptych.inference.staging import whole_bytes
 from diptych.inference.window_state import WindowState
@@ -42,7 +42,7 @@ from diptych.settings import sides
 from diptych.sheets import Sheet, contact_sheet
 from diptych.snapshot import Snapshot
 
-WINDOWS_FORMAT = 1  # of the state of a translation in windows
+WINDOWS_FORMAT = 2  # of the state of a translation in windows
 FEW = 256  # pixels around a window; a network that looks at more takes less time by stages
 
 
@@ -308,18 +308,20 @@ class Translator:
         """Translate an array of native pixels in windows with margins, in one pass and without scratch.
 
         A translator with fixed norms (see `with_norms`) gives what it gives for the whole image, and the error is 0. Any other
-        takes the statistics of a sample, and its result is only near that of `by_stages`: the mean absolute error, about, in
-        [0, 2] of [-1, 1], is given too. With a file for its ``state``, an interrupted translation into a PixelFile goes on, and
-        one into an array keeps its sample. Arrays, ``watch`` and errors are as in `by_stages`.
+        takes the statistics of a sample, and its result is only near that of `by_stages`: an upper figure of the mean absolute
+        error, in [0, 2] of [-1, 1], is given too (see `norm_error`). With a file for its ``state``, an interrupted translation
+        into a PixelFile goes on, and one into an array keeps its sample. Arrays, ``watch`` and errors are as in `by_stages`.
         """
         out = self._empty_for(source) if out is None else out
         with self._one_by_stages:
             backend, memory, error = self._torch(), self.left(), 0.0
             known = WindowState(state, key_of(backend, source, WINDOWS_FORMAT) if state else "", out)
             if measuring_norms(backend.net):
-                sample = sample_norms(backend, source, memory, known)
-                backend, error = self.with_norms(sample.norms)._torch(), sample.error
-            translate_windows(backend, source, out, memory, known, watch)
+                error = translate_sampled(
+                    backend, lambda norms: self.with_norms(norms)._torch(), source, out, memory, known, watch
+                )
+            else:
+                translate_windows(backend, source, out, memory, known, watch)
         if self.source.masked and not self.target.classes:
             put_back_by_rows(source, out, self.target)
         return out, error

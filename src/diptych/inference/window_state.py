@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
 from diptych.errors import SnapshotError
-from diptych.inference.maps import PixelFile, Target
+from diptych.inference.maps import Moments, PixelFile, Target
 from diptych.inference.norm_statistics import NormStatistics
 from diptych.trees import Tree, read_tree, write_tree
 
 SAVE_EVERY = 20.0  # seconds of work that an interruption may lose
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Statistics of windows of an image, and about how far a translation with them is from the exact one.
-
-    ``error`` is half the mean absolute difference between translations with one half of the windows and with the other, of
-    floats in [-1, 1].
-    """
-
-    norms: NormStatistics
-    error: float
 
 
 @final
@@ -48,28 +36,35 @@ class WindowState:
             self.state.pop("done", None)
 
     @property
-    def sample(self) -> Sample | None:
-        """The sample, where it was measured."""
+    def norms(self) -> NormStatistics | None:
+        """The statistics of the sample, where it was measured."""
         if "layers" not in self.state:
             return None
-        layers = {name: (mean, variance) for name, (mean, variance) in self.state["layers"].items()}
-        return Sample(NormStatistics(layers), self.state["error"])
+        return NormStatistics({name: (mean, variance) for name, (mean, variance) in self.state["layers"].items()})
 
-    def measured(self, sample: Sample) -> Sample:
-        """Keep a sample. The windows that were done with another one count no more."""
-        layers = {name: list(numbers) for name, numbers in sample.norms.layers.items()}
-        self.state = {"key": self.state["key"], "layers": layers, "error": sample.error}
+    def measured(self, norms: NormStatistics) -> NormStatistics:
+        """Keep the statistics of a sample. The windows that were done with other ones count no more."""
+        self.state = {"key": self.state["key"], "layers": {name: list(numbers) for name, numbers in norms.layers.items()}}
         self._save()
-        return sample
+        return norms
+
+    @property
+    def moments(self) -> dict[str, Moments]:
+        """What the norms saw of the windows that are done."""
+        return {name: Moments.restored(moments) for name, moments in self.state.get("moments", {}).items()}
 
     def done(self, side: int) -> int:
         """How many windows of a side are in the result; 0 where they had another side."""
         return int(self.state["done"]) if "done" in self.state and self.state["side"] == side else 0
 
-    def note(self, side: int, done: int, last: bool) -> None:
-        """Take down that so many windows are in the result, every so many seconds and after the last one."""
+    def note(self, side: int, done: int, moments: Mapping[str, Moments], last: bool) -> None:
+        """Take down that so many windows are in the result, and what norms saw of them.
+
+        It is written every so many seconds and after the last one.
+        """
         self.state |= {"side": side, "done": done}
         if last or time.monotonic() - self.saved > SAVE_EVERY:
+            self.state["moments"] = {name: found.state() for name, found in moments.items()}
             self._save()
 
     def _save(self) -> None:

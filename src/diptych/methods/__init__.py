@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from diptych.errors import ConfigError
+from diptych.messages import nearest
 
 if TYPE_CHECKING:
     from diptych.methods.base import Batch, Method, MethodConfig, Terms
@@ -73,7 +73,7 @@ def method_config(name: str) -> type[MethodConfig]:
     """
     module, _, attribute = METHODS.get(name, name).partition(":")
     if not attribute:
-        near = get_close_matches(name, METHODS, n=1)
+        near = nearest(name, METHODS, n=1)
         hint = f"did you mean {near[0]}?" if near else "or module:Class of your own"
         raise ConfigError(f"no method is called {name!r}; known: {', '.join(METHODS)}; {hint}")
     try:

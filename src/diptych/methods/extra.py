@@ -15,7 +15,6 @@ import inspect
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
-from difflib import get_close_matches
 from typing import Any, final
 
 import numpy as np
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.losses import LOSSES, Loss, NeedsNetwork, NeedsTranslator, Networks
+from diptych.messages import nearest
 from diptych.settings import Weight, check_settings
 
 SETTINGS = ("loss", "between", "weight", "schedule", "beside")
@@ -46,11 +46,11 @@ class Extra:
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
-            raise ConfigError(f"extra: no loss is called {self.loss!r}; {nearest(self.loss, LOSSES)}")
+            raise ConfigError(f"extra: no loss is called {self.loss!r}; {hint(self.loss, LOSSES)}")
         known = list(inspect.signature(LOSSES[self.loss]).parameters)
         for option in self.options:
             if option not in known:
-                raise ConfigError(f"extra: {self.loss} has no option {option!r}; {nearest(option, [*SETTINGS[1:], *known])}")
+                raise ConfigError(f"extra: {self.loss} has no option {option!r}; {hint(option, [*SETTINGS[1:], *known])}")
         check_settings(self, f"extra: {self.loss}")
         self._check_schedule()
         wanted = num_images(self.loss)
@@ -97,7 +97,7 @@ class Extra:
             raise ConfigError(f"extra: {method} names no images of its step, so that no loss can be added to it")
         for name in (*self.between, *filter(None, [self.beside])):
             if name not in images:
-                raise ConfigError(f"extra: {self.loss}: {method} has no image called {name!r}; {nearest(name, images)}")
+                raise ConfigError(f"extra: {self.loss}: {method} has no image called {name!r}; {hint(name, images)}")
 
     def make(self, networks: Networks | None = None) -> Loss:
         """The loss with its options; one that compares by a network asks ``networks`` for it."""
@@ -192,7 +192,7 @@ def num_images(loss: str) -> int:
     return int(getattr(LOSSES[loss], "num_images", 2))
 
 
-def nearest(name: str, known: Collection[str]) -> str:
+def hint(name: str, known: Collection[str]) -> str:
     """The end of a message about an unknown name: the closest match, or all that are known."""
-    near = get_close_matches(name, known, n=1)
+    near = nearest(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

@@ -90,7 +90,10 @@ class Pix2PixHDConfig:
                 "method.global_snapshot and method.fix_global need enhancers above the global part; set method.enhancers"
             )
         if self.num_features and not self.instances:
-            raise ConfigError("method.num_features are averaged over instances; set method.instances true, or num_features 0")
+            raise ConfigError(
+                "method.num_features are averaged over instances of label maps; set method.instances true and data.labels a, or "
+                "num_features 0"
+            )
         if self.num_features and self.global_snapshot:
             raise ConfigError(
                 "method.global_snapshot holds no encoder, which method.num_features need; leave it out, and train all together"

@@ -22,7 +22,6 @@ import inspect
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, final
 
@@ -34,6 +33,7 @@ from torch import Tensor
 
 from diptych.errors import ConfigError, DataError
 from diptych.files import sha256_of
+from diptych.messages import nearest
 from diptych.metrics.estimate import Estimate, wilson_estimate
 from diptych.metrics.models import Network, Task, onnx_network, transformers_network
 
@@ -86,7 +86,7 @@ class Judge:
                 raise ConfigError(f"{self.name} has {len(found)} classes called {text!r}; give one of the numbers {found}")
         shown = [f"{name} ({index})" for index, name in enumerate(self.classes)]
         words = {word: show for show, name in zip(shown, self.classes, strict=True) for word in _plain(name) | _synonyms(name)}
-        near = dict.fromkeys(words[word] for word in get_close_matches(text.casefold(), words))
+        near = dict.fromkeys(words[word] for word in nearest(text, words))
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(shown[:8])}{' ...' * (len(shown) > 8)}"
         raise ConfigError(f"{self.name} has no class {text!r}; {hint}")
 

@@ -37,10 +37,15 @@ def most_spread(share: float) -> float:
     return math.sqrt(share * (1 - share))
 
 
-def needed_for_width(width: float, deviation: float) -> int:
-    """Participants for a 95 % interval of +- ``width``, given the standard deviation over participants; at least 2."""
+def check_width(width: float) -> None:
+    """Raise ConfigError for a width that no interval of shares has."""
     if not 0 < width < 1:
         raise ConfigError(f"--width must be between 0 and 1, found {width}")
+
+
+def needed_for_width(width: float, deviation: float) -> int:
+    """Participants for a 95 % interval of +- ``width``, given the standard deviation over participants; at least 2."""
+    check_width(width)
     return _participants(QUANTILE * deviation, width, f"--width {width}")
 
 

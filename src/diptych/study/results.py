@@ -23,7 +23,7 @@ import numpy as np
 from diptych.errors import DataError
 from diptych.study.folder import Study
 from diptych.study.intervals import Comparison, Interval, compare_groups, holm, interval, published_error
-from diptych.study.planning import deviation, needed_for_width
+from diptych.study.planning import check_width, deviation, needed_for_width
 from diptych.study.protocol import Trial
 from diptych.study.ranking import compare_pairs, strengths_of
 from diptych.study.store import Answer, Participant
@@ -108,6 +108,7 @@ def results_of(
     study: Study, people: Iterable[Participant], *, strict: bool = False, simulated: bool = False, width: float = WIDTH
 ) -> Results:
     """Evaluate a study. ``simulated`` counts simulated participants alone. Raises DataError when nobody's answers count."""
+    check_width(width)
     left_out: Counter[str] = Counter()
     marked: Counter[str] = Counter()
     counted: list[Counted] = []

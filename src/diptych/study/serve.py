@@ -32,10 +32,14 @@ def origins_of(host: str, port: int, public_url: str | None) -> frozenset[str]:
     return frozenset({f"{parts.scheme}://{parts.netloc}"})
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A socket that takes connections at an address of this machine. Raises ConfigError when it cannot be had."""
+def refuse_port(port: int) -> None:
+    """Raise ConfigError for a number that is no port of TCP."""
     if not 0 < port < 65_536:
         raise ConfigError(f"--port must be from 1 to 65535, found {port}")
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """A socket that takes connections at an address of this machine. Raises ConfigError when it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -51,6 +55,7 @@ def serve(folder: Path, *, host: str, port: int, public_url: str | None, started
     Raises MissingExtraError without Starlette and uvicorn, LockedError while another process serves the study, and ConfigError
     when the address is taken.
     """
+    refuse_port(port)
     study, origins = Study.load(folder), origins_of(host, port, public_url)
     extra("starlette", *EXTRA)
     uvicorn = extra("uvicorn", *EXTRA)

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from diptych.errors import ConfigError, SnapshotError
 from diptych.files import sha256_of
 from diptych.foreign import load_networks, to_snapshot
-from diptych.messages import show
+from diptych.messages import nearest, show
 from diptych.methods import Method
 from diptych.methods.discriminators import EquippedDiscriminator
 from diptych.recipe import Recipe, StartConfig
@@ -212,7 +211,7 @@ def freeze(method: Method, names: Iterable[str]) -> None:
     parts = {name: module for name, module in method.named_modules() if name and any(True for _ in module.parameters())}
     for name in names:
         if name not in parts:
-            near = get_close_matches(name, parts, n=1)
+            near = nearest(name, parts, n=1)
             hint = (
                 f"did you mean {near[0]}?" if near else f"there are {', '.join(n for n in parts if '.' not in n)} and their parts"
             )
