@@ -30,7 +30,6 @@ from diptych.files import sweep
 from diptych.messages import show as shown
 from diptych.trees import read_header, read_tree, write_tree
 
-FORMAT = 1
 PIECE = 256  # images of a file, at most: what a killed process loses
 Shard = tuple[int, int]
 """The number of a share, from 1, and how many there are."""
@@ -88,7 +87,7 @@ def measure_shard(plan: Plan, folder: Path, shard: Shard, watch: Watch = lambda 
             for count in show(part, piece.which, piece.images, meters if piece.which == "outputs" else others, plan, left_out):
                 done += count
                 watch(done, total)
-            _keep(piece.file, part, {"format": FORMAT, "facts": facts, "made": made, "left_out": left_out})
+            _keep(piece.file, part, {"facts": facts, "made": made, "left_out": left_out})
     return total, sum(len(piece.images) for piece in pieces) - total
 
 
