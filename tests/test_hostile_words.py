@@ -6,7 +6,8 @@ import os
 import pytest
 
 from diptych.cli import main
-from diptych.cli.translate import _memory, _shard
+from diptych.cli.sharding import shard
+from diptych.cli.translate import _memory
 from diptych.data.lists import read_list
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.offers import check_names
@@ -59,12 +60,12 @@ def test_numbers_beyond_all_bounds_are_refused(tmp_path):
         (_memory, f"{NINES}GB"),
         (_memory, "0GB"),
         (_memory, "0.0001kB"),
-        (_shard, f"1/{NINES}"),
-        (_shard, "0/1"),
+        (shard, f"1/{NINES}"),
+        (shard, "0/1"),
     ):
         with pytest.raises(argparse.ArgumentTypeError, match="must be"):
             parse(words)
-    assert (_memory("1.5 gb"), _memory("4GB"), _shard(" 3/16 ")) == (1_500_000_000, 4_000_000_000, (3, 16))
+    assert (_memory("1.5 gb"), _memory("4GB"), shard(" 3/16 ")) == (1_500_000_000, 4_000_000_000, (3, 16))
 
 
 TRANSLATE = ["translate", "s.safetensors", "p.png", "--out", "out"]

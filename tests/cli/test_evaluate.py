@@ -69,6 +69,39 @@ def test_a_run_is_scored_on_its_test_images(run, capsys):
     assert {p["outputs"]["mode"] for p in document["protocols"].values() if p["of"] == "model"} == {"paper"}
 
 
+def test_shares_are_merged_into_the_report_of_one_process(run, capsys, monkeypatch):
+    assert diptych("evaluate", run, *FAST) == 0
+    whole = (run / "evaluation.json").read_bytes()
+    (run / "evaluation.json").unlink()
+    assert diptych("evaluate", run, *FAST, "--shard", "2/2") == 0
+    printed = capsys.readouterr()
+    assert f"share 2 of 2: 4 images measured into {run}/evaluation-shards\n" in printed.out and "with --merge" in printed.err
+    error = refused(capsys, run, *FAST, "--merge")
+    assert error.endswith("evaluation-shards: shares are missing: 1/2; give the command with --shard 1/2 and so on first")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert diptych("evaluate", run, *FAST) == 0
+    assert "share 1 of 2: 2 images measured" in capsys.readouterr().out and not (run / "evaluation.json").exists()
+    assert diptych("evaluate", run, *FAST, "--merge") == 0
+    assert (run / "evaluation.json").read_bytes() == whole and (run / "evaluation.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shard", "0/4"], "must be a share such as 3/16, from 1/16 to 16/16, found '0/4'"),
+        (["--shard", "5/4"], "must be a share such as 3/16, from 1/16 to 16/16, found '5/4'"),
+        (["--shard", "a/b"], "must be a share such as 3/16, from 1/16 to 16/16, found 'a/b'"),
+        (["--shard", "1/4", "--merge"], "argument --merge: not allowed with argument --shard"),
+        (["--shard", "1/4", "--json", "x.json"], "--json: a share has no report to write; give it beside --merge"),
+        (["--shard", "1/4"], "--shard and --merge need --out DIR, a folder that all shares have in common"),
+        (["--merge"], "--shard and --merge need --out DIR, a folder that all shares have in common"),
+    ],
+)
+def test_wrong_shares_are_one_line(tmp_path, capsys, words, message):
+    assert message in refused(capsys, tmp_path, tmp_path, *words)
+
+
 def test_the_numbers_are_those_that_training_ended_with(paired_run, run):
     assert diptych("evaluate", run, *CHEAP) == 0
     found, ended = results(run / "evaluation.json"), results(paired_run / "evaluation.json")

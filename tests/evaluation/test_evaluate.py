@@ -166,7 +166,7 @@ def other_features():
 
 @pytest.mark.parametrize("kept", [256, 19])
 def test_each_image_is_translated_once_and_of_many_the_nine_that_are_shown_again(tmp_path, monkeypatch, kept):
-    monkeypatch.setattr("diptych.evaluation.evaluate.MAX_KEPT", kept)
+    monkeypatch.setattr("diptych.evaluation.passes.MAX_KEPT", kept)
     split, seen = pairs(tmp_path, 20), []
 
     def translate(x):

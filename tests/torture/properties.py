@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from diptych.cli.sharding import shard
 from diptych.cli.study import size
-from diptych.cli.translate import UNITS, _memory, _shard
+from diptych.cli.translate import UNITS, _memory
 from diptych.data.lists import WORDS, read_list
 from diptych.errors import ConfigError, DiptychError
 from diptych.palette import Palette
@@ -40,7 +41,7 @@ def parsed(parse, *words):
 
 
 def shares(text: str) -> None:
-    found = parsed(_shard, text)
+    found = parsed(shard, text)
     assert found is None or 1 <= found[0] <= found[1] == int(text.split("/")[1])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.cli import command_parser, find_own_modules, names, seed
+from diptych.cli.sharding import own_shard, shard
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
     from diptych.scoring.task import Request
@@ -94,6 +95,15 @@ def parser() -> argparse.ArgumentParser:
         "--no-cache", action="store_true", help="neither keep features of images on the disk nor use those that are there"
     )
     p.add_argument("--out", type=Path, metavar="DIR", help="the folder for evaluation.json and .html (default: the run folder)")
+    shares = p.add_mutually_exclusive_group()
+    shares.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="measure share I of N of the images, as job I of an array of N, into a folder in DIR; under torchrun each process "
+        "takes its own share",
+    )
+    shares.add_argument("--merge", action="store_true", help="make the report of the shares that --shard measured into DIR")
     p.add_argument("--json", type=Path, metavar="FILE", help="write the JSON here as well")
     p.add_argument("--dry-run", action="store_true", help="say what would be computed on how many images")
     return p
@@ -120,8 +130,11 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.own_files import PAGE, refuse_foreign
     from diptych.cli.tables import print_tables, say_left_out, watcher
     from diptych.device import pick_device
-    from diptych.evaluation.evaluate import num_images
+    from diptych.errors import ConfigError
+    from diptych.evaluation.evaluate import carry_out
     from diptych.evaluation.offers import check_names, choose_metrics
+    from diptych.evaluation.passes import num_images
+    from diptych.evaluation.shards import measure_shard, merge_shards
     from diptych.files import refuse_overwrite
     from diptych.messages import show
     from diptych.pages.evaluation import write_evaluation
@@ -132,6 +145,11 @@ def main(argv: Sequence[str]) -> int:
     from diptych.training.signals import catch_interrupts
 
     show_notes()
+    own = args.shard or (None if args.merge else own_shard())
+    if own and args.json:
+        raise ConfigError("--json: a share has no report to write; give it beside --merge")
+    if (own or args.merge) and args.out is None and not (Path(args.subject) / "recipe.json").is_file():
+        raise ConfigError("--shard and --merge need --out DIR, a folder that all shares have in common")
     refuse_foreign(args.json, RESULTS)
     refuse_overwrite(args.json, args.subject, *args.data, args.palette)
     find_own_modules(args.segmenter, args.classifier)
@@ -139,7 +157,7 @@ def main(argv: Sequence[str]) -> int:
     metrics = args.metrics
     check_names(metrics or ())  # before a probe is trained
     with catch_interrupts() as interrupts, bar("images") as progress:
-        watch = watcher(progress, interrupts)
+        watch = watcher(progress, interrupts, "finished parts of the share" if own else "features of images")
         task = task_of(request_of(args), watch)
         tools = tools_of(task.subjects, **tool_words(args), watch=partial(watch, "fetching"))
         if args.protocol:
@@ -157,7 +175,16 @@ def main(argv: Sequence[str]) -> int:
         refuse_foreign(out and out / f"{task.name}.json", RESULTS)
         refuse_foreign(out and out / f"{task.name}.html", PAGE)
         allowed = {"allow_doubles": args.allow_doubles, "allow_seen": args.allow_seen or bool(args.protocol)}
-        evaluation = task.score(metrics, tools, **allowed, watch=partial(watch, "evaluating"))
+        plan, evaluating = task.plan(metrics, tools, **allowed), partial(watch, "evaluating")
+        shares = Path(out or ".") / f"{task.name}-shards"
+        if own:
+            number, count = own
+            measured, earlier = measure_shard(plan, shares, own, evaluating)
+            tail = f", {earlier:,} were there" if earlier else ""
+            console.print(f"share {number} of {count}: {measured:,} images measured into {show(shares)}{tail}", soft_wrap=True)
+            notes.print(f"note: with --merge, the same command makes the report of all {count:,} shares", soft_wrap=True)
+            return 0
+        evaluation = merge_shards(plan, shares, evaluating) if args.merge else carry_out(plan, evaluating)
     if args.json:
         write_json(args.json, evaluation.to_json())
     page = write_evaluation(evaluation, out, task.name) if out else None  # before printing, which a closed pipe may end

@@ -17,13 +17,13 @@ from diptych.pages.comparison import PairTable
 from diptych.training.signals import Interrupts
 
 
-def watcher(progress: Progress, interrupts: Interrupts) -> Callable[[str, int, int], None]:
-    """A watch that draws a bar for each task it hears of, and raises Interrupted after a signal."""
+def watcher(progress: Progress, interrupts: Interrupts, kept: str = "features of images") -> Callable[[str, int, int], None]:
+    """A watch that draws a bar for each task it hears of, and raises Interrupted after a signal, saying what is kept."""
     tasks: dict[str, TaskID] = {}
 
     def watch(name: str, done: int, total: int) -> None:
         if interrupts.signum:
-            raise Interrupted("stopped; no result was written, features of images are kept", interrupts.signum)
+            raise Interrupted(f"stopped; no result was written, {kept} are kept", interrupts.signum)
         if name not in tasks:
             tasks[name] = progress.add_task(name, total=total, note="")
         progress.update(tasks[name], completed=done, total=total)

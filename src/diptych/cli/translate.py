@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, No
 from diptych.cli import command_parser, positive, seed
 from diptych.cli.film import add_film_options, are_films, translate_films
 from diptych.cli.maps import add_map_options, planned_maps
+from diptych.cli.sharding import own_shard, shard
 
 if TYPE_CHECKING:  # the real import waits until wrong words are refused
     from diptych.inference.translator import Translator
@@ -162,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--shard",
-        type=_shard,
+        type=shard,
         metavar="I/N",
         help="translate share I of N of the images, as job I of an array of N; under torchrun each process takes its own share",
     )
@@ -177,19 +177,6 @@ def parser() -> argparse.ArgumentParser:
 
 def _batch(text: str) -> int | None:
     return None if text == "auto" else positive(text)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text.strip())
-    if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise argparse.ArgumentTypeError(f"must be a share such as 3/16, from 1/16 to 16/16, found {text!r}")
-    return int(found[1]), int(found[2])
-
-
-def own_shard() -> tuple[int, int] | None:
-    """The share of this process among those that torchrun started; None where it is the only one."""
-    rank, count = int(os.environ["RANK"]), int(os.environ.get("WORLD_SIZE", "1"))
-    return (rank + 1, count) if count > 1 else None
 
 
 UNITS = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -269,13 +256,13 @@ def _translate(args: argparse.Namespace) -> int:
     made_by = _made_by(args, path, plain, snapshot.generators[args.direction])
     if are_films(args):
         return translate_films(args, make, plain, made_by)
-    shard = args.shard or (own_shard() if "RANK" in os.environ else None)
+    own = args.shard or own_shard()
     with many_objects():
         jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
-        manifest = Manifest(folder_of(args.out), made_by, shard)
-        if shard:
-            jobs = share_of(jobs, manifest, shard)
-            notes.print(f"note: share {shard[0]} of {shard[1]}, {len(jobs):,} images", soft_wrap=True)
+        manifest = Manifest(folder_of(args.out), made_by, own)
+        if own:
+            jobs = share_of(jobs, manifest, own)
+            notes.print(f"note: share {own[0]} of {own[1]}, {len(jobs):,} images", soft_wrap=True)
         left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     already = len(jobs) - len(left)
     maps = planned_maps(args, snapshot, jobs, made_by, how)

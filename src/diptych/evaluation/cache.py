@@ -51,9 +51,13 @@ class FeatureCache:
         """Remove the oldest files while there are more than MAX_BYTES of them."""
         if self.folder is None or not self.folder.is_dir():
             return
-        files = sorted(((f.stat().st_mtime, f.stat().st_size, f) for f in self.folder.glob("*/*.f32")), reverse=True)
+        files = []
+        for file in self.folder.glob("*/*.f32"):
+            with suppress(FileNotFoundError):  # another process may have removed it
+                status = file.stat()
+                files.append((status.st_mtime, status.st_size, file))
         total = 0
-        for _, size, file in files:
+        for _, size, file in sorted(files, reverse=True):
             total += size
             if total > MAX_BYTES:
                 file.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from diptych.pixels import Domain
 from diptych.sheets import spread
 
 SCORED, NATIVE = "fcn_", "fcn_native_"  # how metrics begin, at the size that was scored and at that of the label maps
+SIDES: tuple[Of, ...] = ("model", "truth")  # whose classes are counted: those of outputs, and of real photos
 LEAST_RIGHT = 0.9  # of the real images of both sides that a classifier must tell apart
 MAX_TO_TRY = 200  # images of each side
 
@@ -44,8 +45,7 @@ class LabelMeter:
         segmenter: Judge | None,
     ) -> None:
         self.metrics, self.palette, self.segmenter = metrics, palette, segmenter
-        self.counts: dict[Of, KeptRows] = {"model": KeptRows(), "truth": KeptRows()}
-        self.native: dict[Of, KeptRows] = {"model": KeptRows(), "truth": KeptRows()}
+        self.kept = {prefix + of: KeptRows() for prefix in (SCORED, NATIVE) for of in SIDES}
         self.at_native = any(metric.startswith(NATIVE) for metric in metrics)
 
     def see(self, batch: ImageBatch) -> None:
@@ -70,8 +70,9 @@ class LabelMeter:
 
     def rows(self) -> Iterator[Row]:
         """The three scores of the outputs, and of real photos, at the size that was scored and at that of the label maps."""
-        for prefix, every in ((SCORED, self.counts), (NATIVE, self.native)):
-            for of, counts in every.items():
+        for prefix in (SCORED, NATIVE):
+            for of in SIDES:
+                counts = self.kept[prefix + of]
                 estimates = fcn_estimates(counts.joined()) if len(counts) else {}
                 for name, estimate in estimates.items():
                     if prefix + name in self.metrics:
@@ -85,15 +86,15 @@ class LabelMeter:
         """What another system's scores are compared with."""
         which = {"pixel": "pixel", "class": "per_class", "iou": "iou"}
         return {
-            prefix + name: FcnScore(every["model"].joined(), score)
-            for prefix, every in ((SCORED, self.counts), (NATIVE, self.native))
+            prefix + name: FcnScore(self.kept[f"{prefix}model"].joined(), score)
+            for prefix in (SCORED, NATIVE)
             for name, score in which.items()
             if prefix + name in self.metrics
         }
 
     def classes(self) -> list[dict[str, Any]]:
         """Each class that occurs in the truth: its colour, its share of pixels, and how well it is found in the outputs."""
-        rows = class_table(self.counts["model"].joined())
+        rows = class_table(self.kept[f"{SCORED}model"].joined())
         colours = self.palette.colours.tolist()
         return [row | {"colour": colours[row["class"]]} for row in rows]
 
@@ -110,7 +111,7 @@ class LabelMeter:
                 found = self.segmenter(photo.round().clamp(0, 255).to(torch.uint8))
             else:
                 found = F.interpolate(self.palette.labels(image)[None].double(), size=size, mode="nearest-exact")[0].long()
-            self.native[of].add(confusion(found, right, self.palette.num_classes).cpu().numpy())
+            self.kept[NATIVE + of].add(confusion(found, right, self.palette.num_classes).cpu().numpy())
 
     def _classes(self, batch: ImageBatch, refs: Sequence[Ref], domain: Domain, seen: Tensor) -> Tensor:
         """The classes of label maps, found at their own size and brought to that of ``seen`` without mixing colours."""
@@ -125,7 +126,7 @@ class LabelMeter:
         return torch.cat(every)
 
     def _add(self, of: Of, predicted: Tensor, right: Tensor) -> None:
-        self.counts[of].add(confusion(predicted, right, self.palette.num_classes).cpu().numpy())
+        self.kept[SCORED + of].add(confusion(predicted, right, self.palette.num_classes).cpu().numpy())
 
 
 def refuse_blind_judge(subject: Subject, classifier: Judge, target: int) -> None:
@@ -155,7 +156,7 @@ class ClassMeter:
 
     def __init__(self, classifier: Judge, target: int, subject: Subject) -> None:
         self.classifier, self.target, self.subject = classifier, target, subject
-        self.classes: dict[Of, KeptRows] = {"model": KeptRows(), "copy": KeptRows(), "truth": KeptRows()}
+        self.kept: dict[Of, KeptRows] = {"model": KeptRows(), "copy": KeptRows(), "truth": KeptRows()}
 
     def see(self, batch: ImageBatch) -> None:
         """Classify a batch."""
@@ -169,13 +170,13 @@ class ClassMeter:
 
     def rows(self) -> Iterator[Row]:
         """The three rates."""
-        for of, classes in self.classes.items():
+        for of, classes in self.kept.items():
             if len(classes):
                 yield Row("target_rate", of, target_rate(classes.joined(), self.target))
 
     def image_scores(self) -> dict[str, list[float]]:
         """Whether each output passes."""
-        return {"target_rate": (self.classes["model"].joined() == self.target).astype(float).tolist()}
+        return {"target_rate": (self.kept["model"].joined() == self.target).astype(float).tolist()}
 
     def _add(self, of: Of, images: UInt8[Tensor, "n 3 h w"]) -> None:
-        self.classes[of].add(self.classifier(images).cpu().numpy())
+        self.kept[of].add(self.classifier(images).cpu().numpy())

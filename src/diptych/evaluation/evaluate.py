@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from diptych.data.datasets import DataConfig
 from diptych.data.splits import Split
-from diptych.errors import DataError
 from diptych.evaluation.class_meters import LabelMeter
 from diptych.evaluation.examples import pick
 from diptych.evaluation.instruments import Instruments
-from diptych.evaluation.offers import too_small
-from diptych.evaluation.plan import Part, Plan, needed_trained, plan_evaluation
+from diptych.evaluation.passes import measure, part_passes
+from diptych.evaluation.plan import Part, Plan, plan_evaluation
 from diptych.evaluation.protocol import protocol_id
 from diptych.evaluation.results import METRICS, Evaluation, Result
 from diptych.evaluation.seen import SeenBefore
-from diptych.evaluation.set_meters import FeatureMeter, LabMeter
+from diptych.evaluation.set_meters import FeatureMeter
 from diptych.evaluation.setups import MeterSetup
-from diptych.evaluation.subject import Subject, Translate, real_images, translated
+from diptych.evaluation.subject import Subject, Translate
 from diptych.metrics.set_differences import SetScore
 from diptych.pixels import Domain
 
 Watch = Callable[[int, int], None]
-MAX_KEPT = 256  # translations in memory, so that examples need not be translated again
+Fill = Callable[[Part, list[MeterSetup], Plan, dict[str, str], list[Tensor]], Iterator[int]]
+"""Fills the meters of a part, as diptych.evaluation.passes.measure does."""
 
 
 def score_translators(
@@ -115,18 +114,21 @@ def score_subjects(
     return carry_out(plan, watch)
 
 
-def carry_out(plan: Plan, watch: Watch = lambda done, total: None) -> Evaluation:
-    """Measure what is planned; ``watch`` gets (done, total) images after every batch, and may raise to stop."""
+def carry_out(plan: Plan, watch: Watch = lambda done, total: None, fill: Fill = measure) -> Evaluation:
+    """Measure what is planned; ``watch`` gets (done, total) images after every batch, and may raise to stop.
+
+    ``fill`` gives the meters what they keep of every image: by showing the images to them, unless that was done before.
+    """
     found: list[Result] = []
     protocols: dict[str, Mapping[str, Any]] = {}
     examples, images, left_out = [], {}, dict(plan.left_out)
-    total, done = sum(num_images(part.subject, part.metrics) for part in plan.parts), 0
+    total, done = sum(sum(part_passes(part).values()) for part in plan.parts), 0
     sets: dict[str, dict[str, SetScore]] = {}
     classes: dict[str, list[dict[str, Any]]] = {}
     for part in plan.parts:
         subject, meters = part.subject, list(part.meters)
         outputs: list[Tensor] = []
-        for count in measure(part, meters, plan, left_out, outputs):
+        for count in fill(part, meters, plan, left_out, outputs):
             done += count
             watch(done, total)
         scores: dict[str, list[float]] = {}
@@ -152,57 +154,3 @@ def carry_out(plan: Plan, watch: Watch = lambda done, total: None) -> Evaluation
     order = list(METRICS)
     results = sorted(found, key=lambda r: (r.direction, order.index(r.metric)))
     return Evaluation(tuple(results), protocols, tuple(examples), left_out, images, plan.about, sets, classes)
-
-
-def num_images(subject: Subject, names: Sequence[str]) -> int:
-    """How many images a pass over a subject reads."""
-    reals = len(subject.targets) if needs_reals(subject, names) else 0
-    return len(subject.names) + reals + len(needed_trained(subject, names))
-
-
-def needs_reals(subject: Subject, names: Sequence[str]) -> bool:
-    """Whether real images are read in a pass of their own, which pairs do not need."""
-    return not subject.paired and any(METRICS[name].looks in ("sets", "style", "classes") for name in names)
-
-
-def measure(
-    part: Part,
-    meters: list[MeterSetup],
-    plan: Plan,
-    left_out: dict[str, str],
-    outputs: list[Tensor],
-) -> Iterator[int]:
-    """Show every image to every meter, translating each once; yields the number of images after every batch.
-
-    Translations are added to ``outputs`` where there are at most MAX_KEPT; finished images can be read again. Where images turn
-    out too small for a metric, its meter is removed and the reason goes into ``left_out``; a metric that was asked for raises
-    DataError instead.
-    """
-    subject, device, batch_size = part.subject, torch.device(plan.tools.device), plan.batch_size
-    for images in real_images(subject, batch_size, device, part.trained) if part.trained else ():
-        for meter, _ in meters:
-            if isinstance(meter, FeatureMeter | LabMeter):
-                meter.trained(images)
-        yield len(images)
-    if needs_reals(subject, part.metrics):
-        for images in real_images(subject, batch_size, device):
-            for meter, _ in meters:
-                meter.real(images)
-            yield len(images)
-    for batch in translated(subject, batch_size, device):
-        side = min(batch.y.shape[2:])
-        for setup in list(meters):
-            meter = setup.meter
-            metric = getattr(meter, "metric", "psnr")  # those of families have no least size
-            if side < METRICS[metric].smallest:
-                if plan.asked:
-                    raise DataError(f"{metric}: {too_small(metric, side)}")
-                left_out[metric] = too_small(metric, side)
-                meters.remove(setup)
-                continue
-            meter.see(batch)
-            if batch.t is not None:
-                meter.real(batch.t)
-        if not subject.outputs and len(subject.names) <= MAX_KEPT:
-            outputs += batch.y.cpu().split(1)
-        yield len(batch.y)

@@ -35,3 +35,9 @@ class KeptRows:
             raise ValueError("no rows were kept")
         *full, last = self._blocks
         return np.concatenate([*full, last[: (self._count - 1) % ROWS + 1]])  # what was never written takes no memory
+
+    def take(self) -> np.ndarray:
+        """All rows in one array (n, ...), which are then no longer kept here. Raises ValueError where there are none."""
+        joined = self.joined()
+        self._blocks, self._count = [], 0
+        return joined

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from diptych.evaluation.kept import KeptRows
 from diptych.evaluation.results import Of
 from diptych.evaluation.subject import ImageBatch, Subject, Translate
 from diptych.metrics.estimate import Estimate, mean_estimate, sign_flip_p_value
@@ -35,9 +35,12 @@ class Meter(Protocol):
     """What every meter does.
 
     ``see`` gets all batches of outputs, and ``real`` all batches of real images of the target side, as native pixels. Without
-    pairs the real images come first. ``rows`` are the numbers; ``image_scores`` are those of each image, by metric.
+    pairs the real images come first. ``rows`` are the numbers; ``image_scores`` are those of each image, by metric. Both come
+    from ``kept`` alone: what the meter keeps of every image, in their order, by whose images they are.
     """
 
+    @property
+    def kept(self) -> Mapping[Any, KeptRows]: ...
     def see(self, batch: ImageBatch) -> None: ...
     def real(self, images: Tensor) -> None: ...
     def rows(self) -> Iterator[Row]: ...
@@ -55,7 +58,7 @@ class PairMeter:
         mean: Float[Tensor, " c"] | None = None,
     ) -> None:
         self.metric, self.compare, self.mean = metric, compare, mean
-        self.values: dict[Of, list[float]] = {"model": [], "copy": [], "mean": []}
+        self.kept: dict[Of, KeptRows] = {"model": KeptRows(), "copy": KeptRows(), "mean": KeptRows()}
 
     def see(self, batch: ImageBatch) -> None:
         """Compare a batch."""
@@ -66,24 +69,25 @@ class PairMeter:
             guesses["mean"] = self.mean.to(batch.truth)[None, :, None, None].expand_as(batch.truth)
         with torch.no_grad():
             for of, guess in guesses.items():
-                self.values[of] += self.compare(guess, batch.truth).tolist()
+                _keep(self.kept[of], self.compare(guess, batch.truth))
 
     def real(self, images: Tensor) -> None:
         """Do nothing: the truth of pairs is in the batches."""
 
     def rows(self) -> Iterator[Row]:
         """Means over the images; p of a baseline is that of a test of whether the outputs are as good, image by image."""
-        for of, values in self.values.items():
-            if values:
-                total = len(self.values["model"])
+        outputs = self.kept["model"].joined()
+        for of, kept in self.kept.items():
+            if len(kept):
+                values, total = kept.joined(), len(outputs)
                 note = f"{len(values)} of {total} images" if len(values) < total else ""
-                same = of != "model" and len(values) == total and math.isfinite(sum(values) + sum(self.values["model"]))
-                p = sign_flip_p_value(np.subtract(self.values["model"], values)) if same else None
+                same = of != "model" and len(values) == total and np.isfinite([values, outputs]).all()
+                p = sign_flip_p_value(outputs - values) if same else None
                 yield Row(self.metric, of, mean_estimate(values), note, p)
 
     def image_scores(self) -> dict[str, list[float]]:
         """The score of each output."""
-        return {self.metric: self.values["model"]}
+        return {self.metric: self.kept["model"].joined().tolist()}
 
 
 class StyleMeter:
@@ -96,7 +100,7 @@ class StyleMeter:
         self.style, self.subject = style, subject
         self.sums: list[Tensor] = []
         self.num_real = 0
-        self.values: dict[Of, list[float]] = {"model": [], "copy": []}
+        self.kept: dict[Of, KeptRows] = {"model": KeptRows(), "copy": KeptRows()}
 
     def real(self, images: Tensor) -> None:
         """Add the Gram matrices of real images."""
@@ -112,17 +116,17 @@ class StyleMeter:
         for of, guess in guesses.items():
             differences = zip(self._grams(guess), self.sums, strict=True)
             taps = [(found - total / self.num_real).square().sum(dim=(1, 2)) for found, total in differences]
-            self.values[of] += torch.stack(taps).sum(0).tolist()
+            _keep(self.kept[of], torch.stack(taps).sum(0))
 
     def rows(self) -> Iterator[Row]:
         """Means over the images."""
-        for of, values in self.values.items():
-            if values:
-                yield Row("style", of, mean_estimate(values))
+        for of, kept in self.kept.items():
+            if len(kept):
+                yield Row("style", of, mean_estimate(kept.joined()))
 
     def image_scores(self) -> dict[str, list[float]]:
         """The score of each output."""
-        return {"style": self.values["model"]}
+        return {"style": self.kept["model"].joined().tolist()}
 
     def _grams(self, x: Tensor) -> list[Tensor]:
         with torch.no_grad(), full_precision(x.device):
@@ -134,23 +138,23 @@ class StructureMeter:
 
     def __init__(self, compare: Compare) -> None:
         self.compare = compare
-        self.values: list[float] = []
+        self.kept = {"model": KeptRows()}
 
     def see(self, batch: ImageBatch) -> None:
         """Compare a batch with its inputs."""
         with torch.no_grad():
-            self.values += self.compare(batch.given, batch.fake).tolist()
+            _keep(self.kept["model"], self.compare(batch.given, batch.fake))
 
     def real(self, images: Tensor) -> None:
         """Do nothing: outputs are compared with their inputs."""
 
     def rows(self) -> Iterator[Row]:
         """The mean over the images."""
-        yield Row("structure", "model", mean_estimate(self.values))
+        yield Row("structure", "model", mean_estimate(self.kept["model"].joined()))
 
     def image_scores(self) -> dict[str, list[float]]:
         """The distance of each output from its input."""
-        return {"structure": self.values}
+        return {"structure": self.kept["model"].joined().tolist()}
 
 
 class CycleMeter:
@@ -158,20 +162,25 @@ class CycleMeter:
 
     def __init__(self, back: Translate) -> None:
         self.back = back
-        self.values: list[float] = []
+        self.kept = {"model": KeptRows()}
 
     def see(self, batch: ImageBatch) -> None:
         """Translate a batch back."""
         returned = batch.subject.source.encode(self.back(batch.y.cpu()).to(batch.given.device))
-        self.values += (returned - batch.given).abs().mean(dim=(1, 2, 3)).tolist()
+        _keep(self.kept["model"], (returned - batch.given).abs().mean(dim=(1, 2, 3)))
 
     def real(self, images: Tensor) -> None:
         """Do nothing: the cycle needs no real images of the other side."""
 
     def rows(self) -> Iterator[Row]:
         """The mean over the images."""
-        yield Row("cycle", "model", mean_estimate(self.values))
+        yield Row("cycle", "model", mean_estimate(self.kept["model"].joined()))
 
     def image_scores(self) -> dict[str, list[float]]:
         """The cycle error of each image."""
-        return {"cycle": self.values}
+        return {"cycle": self.kept["model"].joined().tolist()}
+
+
+def _keep(rows: KeptRows, scores: Float[Tensor, " n"]) -> None:
+    """Keep one number for each image in double precision, in which they are averaged."""
+    rows.add(scores.double().cpu().numpy())

@@ -37,7 +37,7 @@ class Part:
 
     ``common`` are the entries that all of its protocols share, and ``given`` those of outputs, inputs, random draws and the
     mean colour, which only some numbers depend on. ``trained`` are training images that outputs and floors are compared with.
-    ``note`` stands beside every number.
+    ``note`` stands beside every number. ``images`` is a hash of the names and pixels of all images that are scored.
     """
 
     subject: Subject
@@ -47,6 +47,7 @@ class Part:
     given: Mapping[str, Mapping[str, Any]]
     note: str
     trained: Sequence[Ref] = ()
+    images: str = ""
 
     def protocol(self, setup: MeterSetup, metric: str, of: Of) -> dict[str, Any]:
         """Everything that determines a number, and nothing that does not: each baseline depends on what it is made of."""
@@ -117,7 +118,8 @@ def plan_evaluation(
             "mean": {} if mean is None else {"mean_colour": mean.tolist()},
         }
         note = f"{number} seen before" if allow_seen and number else ""
-        parts.append(Part(subject, names, build_meters(names, subject, tools, mean), common, given, note, trained))
+        meters, images = build_meters(names, subject, tools, mean), _images_sum(subject, digests)
+        parts.append(Part(subject, names, meters, common, given, note, trained, images))
     here = {"device": tools.device, "seed": tools.seed, "seen": said} | dict(about or {})
     return Plan(parts, tools, metrics is not None, left_out, here | {"identity": _identity(parts, here)}, batch_size)
 
@@ -141,6 +143,12 @@ def _entries(subject: Subject, digests: Mapping[Ref, bytes]) -> dict[str, Any]:
         "coverage": COVERAGE,
         "versions": versions(),
     }
+
+
+def _images_sum(subject: Subject, digests: Mapping[Ref, bytes]) -> str:
+    """One hash of the names of a subject and of the pixels of its outputs, inputs and targets."""
+    lists = [list_sum(refs, digests) for refs in (subject.outputs, subject.inputs, subject.targets)]
+    return hashlib.sha256(json.dumps([subject.names, lists]).encode()).hexdigest()
 
 
 def _inputs(subject: Subject, digests: Mapping[Ref, bytes]) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class FeatureMeter:
     ) -> None:
         self.metrics, self.extractor, self.subject, self.cache = metrics, extractor, subject, cache
         self.seed, self.resamples = seed, resamples
-        self.features = {of: KeptRows() for of in ("model", "copy", "truth", TRAINED)}
+        self.kept = {of: KeptRows() for of in ("model", "copy", "truth", TRAINED)}
 
     def see(self, batch: ImageBatch) -> None:
         """Take the features of a batch."""
@@ -98,8 +98,7 @@ class FeatureMeter:
     @cached_property
     def joined(self) -> dict[str, Float[np.ndarray, "n d"]]:
         """The features of each set in double precision, in place of what was kept, which is let go of."""
-        sets = list(self.features)
-        return {of: kept.joined().astype(np.float64) for of in sets if len(kept := self.features.pop(of))}
+        return {of: kept.take().astype(np.float64) for of, kept in self.kept.items() if len(kept)}
 
     def _row(self, metric: str, of: Of, made: np.ndarray, real: np.ndarray, paired: bool) -> Row:
         fewest = min(len(made), len(real))
@@ -121,7 +120,7 @@ class FeatureMeter:
         yield Row("nearest", "truth", mean_estimate(reals), "real images not trained on")
 
     def _add(self, of: str, images: UInt8[Tensor, "n 3 h w"]) -> None:
-        self.features[of].add(self.cache.features(self.extractor, images).numpy())
+        self.kept[of].add(self.cache.features(self.extractor, images).numpy())
 
 
 def floor_sets(real: np.ndarray, trained: np.ndarray | None, num: int, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
@@ -152,7 +151,7 @@ class LabMeter:
 
     def __init__(self, metrics: Sequence[str], subject: Subject, seed: int = 0) -> None:
         self.metrics, self.subject, self.seed = metrics, subject, seed
-        self.counts = {of: KeptRows() for of in ("model", "copy", "truth", TRAINED)}
+        self.kept = {of: KeptRows() for of in ("model", "copy", "truth", TRAINED)}
 
     def see(self, batch: ImageBatch) -> None:
         """Count the colours of a batch."""
@@ -170,7 +169,7 @@ class LabMeter:
 
     def rows(self) -> Iterator[Row]:
         """The intersection of outputs, of unchanged inputs, and of other real images, with the real images."""
-        found = {of: kept.joined() for of, kept in self.counts.items() if len(kept)}
+        found = {of: kept.joined() for of, kept in self.kept.items() if len(kept)}
         real = found["truth"]
         for of in ("model", "copy"):
             if of in found:
@@ -189,4 +188,4 @@ class LabMeter:
                 yield Row(f"lab_{channel.lower()}", of, estimate, note)
 
     def _add(self, of: str, images: UInt8[Tensor, "n 3 h w"]) -> None:
-        self.counts[of].add(lab_histograms(images))
+        self.kept[of].add(lab_histograms(images))

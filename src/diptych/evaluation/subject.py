@@ -99,8 +99,8 @@ def trained_images(subject: Subject, most: int = MAX_TRAINED) -> list[Ref]:
     return spread([ref for ref in subject.train_targets if is_there(ref.path)], most)
 
 
-def translated(subject: Subject, batch_size: int, device: torch.device) -> Iterator[ImageBatch]:
-    """All images of a subject with their translations, as batches of neighbours of one size.
+def translated(subject: Subject, batch_size: int, device: torch.device, images: range | None = None) -> Iterator[ImageBatch]:
+    """Successive images of a subject, by default all, with their translations, as batches of neighbours of one size.
 
     Raises DataError when an output and its truth differ in size.
     """
@@ -114,9 +114,10 @@ def translated(subject: Subject, batch_size: int, device: torch.device) -> Itera
     def shapes(images: tuple[Tensor | None, ...]) -> tuple[torch.Size | None, ...]:
         return tuple(None if image is None else image.shape for image in images)
 
-    first = 0
-    with closing(ahead(read, range(len(subject.names)), threads=READING_THREADS, depth=2 * batch_size + 1)) as images:
-        for group in grouped(images, shapes, batch_size):
+    chosen = range(len(subject.names)) if images is None else images
+    first = chosen.start
+    with closing(ahead(read, chosen, threads=READING_THREADS, depth=2 * batch_size + 1)) as sides_of_all:
+        for group in grouped(sides_of_all, shapes, batch_size):
             x, y, t = (None if side[0] is None else torch.cat(side) for side in zip(*group, strict=True))
             if y is None:
                 assert subject.translate and x is not None, "a subject has outputs, or inputs and a translator"
@@ -152,10 +153,13 @@ def real_images(
 
 
 def grouped(items: Iterable[Item], key: Callable[[Item], object], most: int) -> Iterator[list[Item]]:
-    """Lists of neighbours whose key is the same, each of at most ``most`` items."""
+    """Lists of neighbours whose key is the same, each within ``most`` items that begin at a multiple of ``most``.
+
+    Which items come together therefore depends on nothing before that multiple.
+    """
     group: list[Item] = []
-    for item in items:
-        if group and (len(group) == most or key(item) != key(group[0])):
+    for i, item in enumerate(items):
+        if group and (i % most == 0 or key(item) != key(group[0])):
             yield group
             group = []
         group.append(item)
