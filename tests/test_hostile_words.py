@@ -75,6 +75,9 @@ EMPTY = "where a value was expected; a shell variable may not be set (the workin
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["reproduce", "horse2zebra", "--only", "Author"], "horse2zebra: no weights are called 'Author'; did you mean authors?"),
+        (["reproduce", "zebra2horse", "--only", "x,authors"], "no weights are called 'x'; there are authors, authors-id0"),
+        (["study", "token", "words.txt"], "words.txt: holds no study; make one with diptych study new words.txt"),
         (["study", "erase", "s", ""], f"found '' after s, {EMPTY}"),
         (["study", "erase", "s", " \t"], f"after s, {EMPTY}"),
         (["compare", "runs/x", "runs/y", "--device", ""], f"found '' after --device, {EMPTY}"),
@@ -99,16 +102,17 @@ EMPTY = "where a value was expected; a shell variable may not be set (the workin
 )
 def test_a_word_that_cannot_be_meant_is_one_line_before_anything_is_read(words, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "words.txt").write_text("no study")
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert message in err and err.startswith("error: ") and err.count("\n") == 1 and out == ""
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["words.txt"]
 
 
 def test_near_words_are_found_in_any_case():
     assert nearest("HORSE2ZEBRE", ["zebra2horse", "Horse2Zebra"], n=1) == ["Horse2Zebra"] and nearest("xyz", ["abc"]) == []
-    with pytest.raises(ConfigError, match=r"no metric is called 'MS-SSIM'; did you mean ms_ssim"):
-        check_names(["psnr", "MS-SSIM"])
+    with pytest.raises(ConfigError, match=r"no metric is called 'SSIM'; did you mean ssim\?"):
+        check_names(["psnr", "SSIM"])
 
 
 def test_a_name_that_is_nearly_one_of_the_zoo_is_told_which(tmp_path, monkeypatch):

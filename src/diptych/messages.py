@@ -26,4 +26,6 @@ def nearest(word: str, known: Iterable[str], n: int = 3, cutoff: float = 0.6) ->
     by_case: dict[str, str] = {}
     for each in known:
         by_case.setdefault(each.casefold(), each)
+    if word.casefold() in by_case:
+        return [by_case[word.casefold()]]
     return [by_case[found] for found in get_close_matches(word.casefold(), by_case, n, cutoff)]

@@ -163,6 +163,19 @@ def test_results_replace_only_files_of_their_own(new, option, tmp_path, capsys):
     assert mine.read_text() == "mine"
 
 
+def test_results_that_cannot_be_given_write_nothing(new, tmp_path, capsys):
+    folder, _ = new()
+    csv_file, both = str(tmp_path / "a.csv"), str(tmp_path / "both")
+    for words, message in {
+        ("--simulated", "--csv", csv_file): "no answers to count (nobody took part); wait for participants to finish",
+        ("--width", "3", "--csv", csv_file): "--width must be between 0 and 1, found 3.0",
+        ("--json", both, "--csv", both): "both: is the file of --json too; give each its own",
+    }.items():
+        assert main(["study", "results", str(folder), *words]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "a.csv").exists() and not (tmp_path / "both").exists()
+
+
 def test_codes_are_for_studies_by_invitation(new, capsys):
     from diptych.study.folder import Secrets
     from diptych.study.tokens import check_code

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser, names
 from diptych.errors import ConfigError, DataError, WeightsError
+from diptych.messages import nearest
 
 if TYPE_CHECKING:  # the real import waits until wrong words are refused
     from diptych.evaluation.results import Evaluation
@@ -51,6 +52,7 @@ def main(argv: Sequence[str]) -> int:
 
     show_notes()
     task = REPRODUCTIONS[args.task]
+    refuse_unknown(args.task, [weights.name for weights in task.weights], (*args.only, *given))  # before anything is fetched
     data = args.data or task.data
     if not args.no_fetch:
         fetch_missing([data], args.yes)
@@ -81,6 +83,15 @@ def main(argv: Sequence[str]) -> int:
     if not scored:
         raise WeightsError(f"{args.task}: none of its weights could be scored; the lines above say why")
     return 0
+
+
+def refuse_unknown(task: str, known: Sequence[str], named: Sequence[str]) -> None:
+    """Raise ConfigError, naming the nearest, for a name that is none of the task's weights."""
+    for name in named:
+        if name not in known:
+            near = nearest(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise ConfigError(f"{task}: no weights are called {name!r}; {hint}")
 
 
 def files(words: Sequence[str]) -> dict[str, Path]:

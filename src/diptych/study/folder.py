@@ -85,7 +85,7 @@ class Study:
             value["protocol"] = Protocol(**value["protocol"])
             value["pictures"] = {id: Picture(**picture) for id, picture in value["pictures"].items()}
             return cls(folder, **value | {"methods": tuple(value["methods"])})
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise ConfigError(f"{show(folder)}: holds no study; make one with diptych study new {show(folder)}") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{show(path)}: cannot be read as a study ({error})") from error
