@@ -77,6 +77,10 @@ EMPTY = "where a value was expected; a shell variable may not be set (the workin
     [
         (["reproduce", "horse2zebra", "--only", "Author"], "horse2zebra: no weights are called 'Author'; did you mean authors?"),
         (["reproduce", "zebra2horse", "--only", "x,authors"], "no weights are called 'x'; there are authors, authors-id0"),
+        (["translate", "s", "p.png", "--out", "o", "--maps", "edges,"], "argument --maps: must be names with commas between"),
+        ([*TRANSLATE, "--norm-from", "p.png", "--sample-norms"], "--sample-norms: not allowed with argument --norm-from"),
+        (["train", "cut", "relief", "--out", "words.txt"], "words.txt: is there already and is no folder; choose another"),
+        (["bench", "cut", "santa", "--on", "relief", "--out", "words.txt"], "is there already and is no folder"),
         (["study", "token", "words.txt"], "words.txt: holds no study; make one with diptych study new words.txt"),
         (["study", "erase", "s", ""], f"found '' after s, {EMPTY}"),
         (["study", "erase", "s", " \t"], f"after s, {EMPTY}"),

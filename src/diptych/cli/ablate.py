@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.cli import command_parser, count, find_own_modules, names, positive
+from diptych.cli.own_files import refuse_file
 from diptych.cli.recipe_options import choose_recipe, parse
 
 EXAMPLES = """\
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Train all variants, score them, and print the tables."""
     args = parse(parser(), argv)
+    refuse_file(args.out)
     find_own_modules(args.segmenter)
     base = choose_recipe(args)
     from diptych.ablation.ablate import ablate, comparable_images

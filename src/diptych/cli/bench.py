@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser, find_own_modules, names, positive
+from diptych.cli.own_files import refuse_file
 from diptych.cli.recipe_options import choose_recipe, parse
 from diptych.errors import ConfigError
 
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Train, score, print the table, and write the page."""
     args = parse(parser(), argv)
+    refuse_file(args.out)
     find_own_modules(*args.methods, args.classifier)
     if not 0 <= args.hours < math.inf:
         raise ConfigError(f"--hours must be a number of at least 0, found {args.hours:g}")

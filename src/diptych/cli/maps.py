@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final, get_args
 
 from diptych.choices import MapKind
-from diptych.cli import positive
+from diptych.cli import names, positive
 from diptych.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def add_map_options(p: argparse.ArgumentParser) -> None:
 
 
 def _kinds(text: str) -> tuple[MapKind, ...]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
+    words = names(text)
     if unknown := [word for word in words if word not in KINDS]:
         raise argparse.ArgumentTypeError(
             f"must be kinds of maps ({', '.join(KINDS)}) with commas between, found {unknown[0]!r}; "

@@ -46,6 +46,12 @@ def refuse_existing(path: Path) -> None:
         raise ConfigError(f"{show(path)}: is there already; name another file, or remove it")
 
 
+def refuse_file(out: Path | None) -> None:
+    """Raise ConfigError where a file stands in place of the folder to write into. None means that there is no such folder."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise ConfigError(f"{show(out)}: is there already and is no folder; choose another --out")
+
+
 def refuse_foreign_folder(folder: Path, note: str) -> None:
     """Raise ConfigError when a folder holds files but not the ``note`` that this command leaves in its own folders."""
     if folder.is_dir() and not (folder / note).is_file() and any(folder.iterdir()):

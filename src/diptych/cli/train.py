@@ -10,6 +10,7 @@ from typing import get_args
 
 from diptych.choices import Cache, Compile, LoggerName, OnNaN, OnSaveError
 from diptych.cli import command_parser, count, find_own_modules, positive, seconds
+from diptych.cli.own_files import refuse_file
 from diptych.cli.pairs import on_pairs
 from diptych.cli.recipe_options import FILES, add_recipe, choose_recipe, parse
 from diptych.prepare.recipes import kind_of
@@ -150,6 +151,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Train, score the test images, and write the report."""
     args = parse(parser(), argv)
+    refuse_file(args.out)
     find_own_modules(args.recipe, args.method)
     from diptych.cli.console import console, notes, show_notes, watching
 

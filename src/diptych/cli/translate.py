@@ -95,7 +95,8 @@ def parser() -> argparse.ArgumentParser:
         help="which look objects get, from 0 (the commonest of each label) to 9, where the generator has several (pix2pixhd with "
         "num_features) (default: 0)",
     )
-    p.add_argument(
+    statistics = p.add_mutually_exclusive_group()
+    statistics.add_argument(
         "--norm-from",
         type=Path,
         metavar="IMAGE",
@@ -126,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
         help="the memory that the process may hold on the device, such as 4GB; an image that needs more is translated by stages, "
         "with the same result (default: four fifths of what the device has free)",
     )
-    p.add_argument(
+    statistics.add_argument(
         "--sample-norms",
         action="store_true",
         help="measure the norm statistics of images that are too large for the memory in a sample of each, which is faster, "

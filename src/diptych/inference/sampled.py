@@ -100,7 +100,7 @@ def translate_windows(
     for index, part in enumerate(parts[begun:], begun):
         rows, columns = (axis.part(span[0] * multiple, span[1] * multiple, around) for axis, span in zip(axes, part, strict=True))
         pixels = _read(source, rows.places, columns.places)
-        looking = seen.watching(pixels.shape[:2], rows.own, columns.own) if look else nullcontext()  # type: ignore[arg-type]
+        looking = seen.watching(pixels.shape[:2], rows.own, columns.own) if look else nullcontext()
         with EXACT_FLOAT32, torch.inference_mode(), looking:
             x = backend.source.encode(torch.from_numpy(pixels).permute(2, 0, 1)[None].to(backend.device))
             y = backend.target.decode(backend.net(x.to(**backend.input_format)))[0].permute(1, 2, 0).cpu().numpy()
