@@ -22,7 +22,7 @@ from diptych.inference.norm_statistics import NormStatistics, fix_norms
 from diptych.nets.fixed_norm import FixedNorm, Norm, with_norms
 
 SAFETY = 1.3
-"""What the estimate is multiplied by, so that it is an upper figure: experiments/large/README.md compares it with true errors."""
+"""What the estimate is multiplied by, so that it is an upper figure; tests/inference/test_norm_error.py has the true errors."""
 
 
 @final
