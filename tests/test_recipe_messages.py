@@ -35,7 +35,8 @@ def said(make, *arguments):
         ({"train": {"ngf": 5}}, "recipe: no setting is called train.ngf; did you mean method.ngf?"),
         (
             {"method": {"pool_size": 5}},
-            "recipe: no setting is called method.pool_size in pix2pix; it is one of cyclegan, stegogan and uvcgan2, and to be left out here",
+            "recipe: no setting is called method.pool_size in pix2pix; it is one of cyclegan, stegogan "
+            "and uvcgan2, and to be left out here",
         ),
         ({"flipp": 5}, "recipe: no setting is called flipp; did you mean data.flip?"),
         (
