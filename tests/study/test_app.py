@@ -230,6 +230,13 @@ def test_participants_are_told_what_their_study_is():
     assert default_consent(pairs, "en").endswith("with which the researchers can delete your answers.")
 
 
+def test_a_heading_is_in_the_language_of_the_page_unless_the_study_has_its_own(make, serve, tmp_path):
+    page = request(serve(*make()), "GET", "/?lang=de")[2].decode()
+    assert "<h1>Echt oder gefälscht?</h1>" in page and "<title>Echt oder gefälscht?</title>" in page
+    page = request(serve(*make(title="Maps", folder=tmp_path / "own")), "GET", "/?lang=de")[2].decode()
+    assert "<h1>Maps</h1>" in page
+
+
 def test_names_of_pictures_and_titles_run_no_script(make, serve):
     served = serve(*make(title='</script><script>alert(1)</script>"><img src=x onerror=alert(1)>'))
     page = request(served, "GET", "/")[2].decode()

@@ -236,6 +236,16 @@ def test_names_that_are_code_run_no_script(folders, tmp_path, serve, visit):
     assert page.faults == []
 
 
+@pytest.mark.parametrize(("options", "told"), [(PHONE, True), (DESKTOP, False)])
+def test_a_window_that_shows_pictures_smaller_says_so_before_the_start(make, serve, visit, options, told):
+    served = serve(*make(size=(256, 256)))
+    page = visit(served.url, **options)
+    page.wait_for_selector("#welcome:not([hidden])")
+    assert page.locator("#message").is_visible() == told
+    assert ("smaller than they are" in page.locator("#message").inner_text()) == told
+    shot(page, f"small-{told}")
+
+
 OTHERS = Protocol("single", practice=0, trials=1, show_ms=60), Protocol("compare", practice=1, trials=1, show_ms=60)
 
 

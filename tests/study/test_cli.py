@@ -229,7 +229,11 @@ def test_a_plan_that_makes_no_sense_prints_nothing_before_its_error(words, capsy
         ),
         (["new", "x", "--real", "r", "--model", "m=a", "--consent", "en=gone.txt"], "--consent: cannot be read"),
         (["simulate", "x", "--fooled", "m"], "must be NAME=SHARE, such as cut=0.3, found 'm'"),
-        (["plan", "--share", "2"], "a share must be from 0 to 1, found 2.0"),
+        (["plan", "--share", "2"], "--share must be between 0 and 1, as people are to differ, found 2"),
+        (["plan", "--share", "0"], "--share must be between 0 and 1"),
+        (["plan", "--share", ".3", "--other", "1"], "--other must be between 0 and 1"),
+        (["plan", "--share", ".3", "--power", ".5"], "--power: is that of telling two methods apart; give"),
+        (["codes", "x", "--days", "36501"], "must be at most 36,500 days"),
     ],
 )
 def test_mistakes_are_said_in_one_line(words, message, capsys, monkeypatch, tmp_path):
@@ -237,6 +241,21 @@ def test_mistakes_are_said_in_one_line(words, message, capsys, monkeypatch, tmp_
     assert main(["study", *words]) == 2
     err = capsys.readouterr().err
     assert message in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("missing", ["typo", "typo.safetensors"])
+def test_a_model_that_is_not_there_is_named(folders, missing, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", "new", "s", "--real", str(folders["real"]), "--model", f"one={missing}"]) == 2
+    assert f"--model one={missing}: no such folder, run or snapshot; check the path" in capsys.readouterr().err
+
+
+def test_a_rehearsal_that_cannot_be_is_refused_before_anything_is_said(new, capsys):
+    folder, _ = new()
+    capsys.readouterr()
+    assert main(["study", "simulate", str(folder), "--fooled", "none=0.3"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1) and "--fooled none: is no method of this study" in err
 
 
 def test_an_open_study_has_no_codes_and_shares_must_be_known(new, capsys):

@@ -108,6 +108,22 @@ def test_what_may_tell_real_from_fake_or_repeats_is_warned_of(folders, tmp_path)
     ]
 
 
+def test_what_gives_a_method_away_and_what_is_not_shown_are_warned_of(folders, tmp_path):
+    (gray := tmp_path / "gray").mkdir()
+    (moving := tmp_path / "moving").mkdir()
+    for file in sorted(folders["one"].iterdir()):
+        with Image.open(file) as image:
+            image.convert("L").save(gray / file.name)
+            image.save(moving / f"{file.stem}.gif", save_all=True, append_images=[image.rotate(180)])
+    models = {"gray": gray, "moving": moving}
+    _, _, warnings = new_study(tmp_path / "s", folders["real"], models, Protocol(practice=0, trials=12, show_ms=15))
+    assert warnings == [
+        "moving: only the first frame or page is shown in 12 of 12 pictures",
+        "all pictures of gray are gray and others are not: that tells them apart, whatever they show",
+        "--show-ms 15: is less than one frame of most screens, which last 16 ms",
+    ]
+
+
 @pytest.mark.parametrize(
     ("models", "options", "message"),
     [

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from diptych.errors import ConfigError, LockedError, MissingExtraError
+from diptych.errors import ConfigError, DataError, LockedError, MissingExtraError
 from diptych.study import serve as serving
 from diptych.study.folder import Secrets
 from diptych.study.folder import serving as lock
@@ -43,6 +43,13 @@ def test_an_address_that_others_reach_needs_a_public_url(host):
 def test_a_public_url_has_no_path(url):
     with pytest.raises(ConfigError, match=r"--public-url must be like https://study\.example\.org"):
         origins_of("127.0.0.1", 8000, url)
+
+
+def test_a_study_without_a_picture_is_not_served(make):
+    study, _ = make()
+    study.file(next(iter(study.pictures))).unlink()
+    with pytest.raises(DataError, match=r"\.png: 1 of 36 pictures are not there; restore the folder from a backup"):
+        serving.serve(study.folder, host="127.0.0.1", port=8000, public_url=None, started=lambda url: None)
 
 
 def test_one_process_serves_a_study(make):

@@ -12,6 +12,7 @@ from diptych.choices import Direction
 from diptych.cli import command_parser, count, names, port, positive, seed
 from diptych.cli import study_actions as do
 
+MOST_DAYS = 36_500
 EXAMPLES = """\
   diptych study new s/ --real testB/ --model cyclegan=out1/ --model cut=out2/
   diptych study new s/ --real testB/ --model cyclegan=runs/cyclegan --model cut=runs/cut --inputs testA/
@@ -118,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
         help="standard deviation between people (default: 0.12, or the most that the share allows)",
     )
     w.add_argument("--width", type=float, default=0.03, metavar="W", help="interval of +-W (default: 0.03)")
-    w.add_argument("--power", type=float, default=0.8, metavar="P", help="probability to find a difference (default: 0.8)")
+    w.add_argument("--power", type=float, metavar="P", help="probability to find a difference (default: 0.8)")
 
     m = action("simulate", "let simulated participants of known ability take part in a study that is being served", do.simulate)
     m.add_argument(
@@ -139,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
 
     c = action("codes", "print invitation codes, each for one participant", do.codes)
     c.add_argument("--number", type=positive, default=1, metavar="N", help="how many (default: 1)")
-    c.add_argument("--days", type=positive, default=60, metavar="N", help="how long they are valid (default: 60)")
+    c.add_argument("--days", type=days, default=60, metavar="N", help="how long they are valid (default: 60)")
     e = action("erase", "delete a participant's answers", do.erase)
     e.add_argument("code", metavar="CODE", help="the code on the participant's last page")
     b = action("backup", "copy all answers into one file, also while people take part", do.backup)
@@ -184,6 +185,14 @@ def address(text: str) -> str:
     if not good:
         raise argparse.ArgumentTypeError(f"must be like https://study.example.org or http://127.0.0.1:8000, found {text!r}")
     return text
+
+
+def days(text: str) -> int:
+    """The type of --days: at most a hundred years."""
+    found = positive(text)
+    if found > MOST_DAYS:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST_DAYS:,} days, found {text!r}")
+    return found
 
 
 def size(text: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from diptych.errors import ConfigError, StorageError
+from diptych.messages import show
 
 if TYPE_CHECKING:  # the real imports wait until an action runs, so that --help is instant
     from rich.progress import Progress, TaskID
@@ -82,6 +83,8 @@ def finished(models: Mapping[str, Path], args: argparse.Namespace, scratch: Path
         found = resolve(path)
         if not is_snapshot(found) and (found.is_dir() and not (found / "recipe.json").exists()):
             continue
+        if not found.exists():
+            raise ConfigError(f"--model {name}={show(path)}: no such folder, run or snapshot; check the path")
         snapshot = chosen_snapshot(found, "study")
         if not args.inputs:
             raise ConfigError(f"--model {name}={path}: translates pictures; give the folder of them as --inputs DIR")
@@ -193,15 +196,21 @@ def print_table(found: Results) -> None:
 def plan(args: argparse.Namespace) -> int:
     """Print how many participants are needed."""
     from diptych.cli.console import console
-    from diptych.study.planning import deviation, needed_for_difference, needed_for_width
+    from diptych.study.planning import POWER, deviation, needed_for_difference, needed_for_width
 
+    for option, value in (("--share", args.share), ("--other", args.other)):
+        if value is not None and not 0 < value < 1:
+            raise ConfigError(f"{option} must be between 0 and 1, as people are to differ, found {value:g}")
+    if args.power is not None and args.other is None:
+        raise ConfigError("--power: is that of telling two methods apart; give the share of the second as --other")
     share, width = exact_percent(args.share), exact_percent(args.width)
     needed = needed_for_width(args.width, deviation(args.share, args.trials, args.spread))
     lines = [f"{needed:,} participants for {share} +- {width} with {args.trials} trials each"]
     if args.other is not None:
-        each = needed_for_difference(args.share, args.other, args.trials, args.spread, args.power)
+        power = POWER if args.power is None else args.power
+        each = needed_for_difference(args.share, args.other, args.trials, args.spread, power)
         shares = f"{share} from {exact_percent(args.other)}"
-        lines.append(f"{each:,} participants for each method, to tell {shares} with probability {args.power:g}")
+        lines.append(f"{each:,} participants for each method, to tell {shares} with probability {power:g}")
     console.print("\n".join(lines), soft_wrap=True)  # when all is known to make sense
     return 0
 
@@ -216,10 +225,13 @@ def simulate(args: argparse.Namespace) -> int:
     from diptych.cli.console import bar, notes
     from diptych.cli.progress import duration
     from diptych.study.folder import Secrets, Study
+    from diptych.study.simulate import check_shares
     from diptych.study.simulate import simulate as run
     from diptych.study.store import Store
 
     study, keys = Study.load(args.folder), Secrets.load(args.folder)
+    fooled = once(args.fooled, "--fooled")
+    check_shares(study, fooled, args.spread)
     store = Store(args.folder)
     one, rounds = study.protocol.seconds, math.ceil(args.participants / args.workers)
     notes.print(
@@ -235,7 +247,7 @@ def simulate(args: argparse.Namespace) -> int:
             store,
             args.url.rstrip("/"),
             args.participants,
-            once(args.fooled, "--fooled"),
+            fooled,
             spread=args.spread,
             seed=args.seed,
             workers=args.workers,

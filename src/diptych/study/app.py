@@ -33,7 +33,7 @@ from diptych.study.guard import Guard
 from diptych.study.protocol import trials_of
 from diptych.study.statements import Answer, Standing, append, id_of_code, insert, least_used
 from diptych.study.store import Store
-from diptych.study.words import LANGUAGES, WORDS, instructions
+from diptych.study.words import LANGUAGES, WORDS, default_title, instructions
 
 HERE = Path(__file__).parent
 SESSION = "diptych-study"
@@ -58,6 +58,7 @@ class Pages:
         words, protocol = WORDS[language], self.study.protocol
         values = {
             "study": self.study,
+            "title": default_title(protocol, language) if self.study.title == default_title(protocol) else self.study.title,
             "languages": LANGUAGES,
             "language": language,
             "words": words,

@@ -62,6 +62,14 @@ class Study:
         """The file of a picture."""
         return self.folder / "pictures" / f"{id}.png"
 
+    def check_pictures(self) -> None:
+        """Raise DataError where the file of a picture is not there: participants would wait for it for ever."""
+        if missing := [id for id in self.pictures if not self.file(id).is_file()]:
+            raise DataError(
+                f"{show(self.file(missing[0]))}: {len(missing):,} of {len(self.pictures):,} pictures are not there; "
+                "restore the folder from a backup"
+            )
+
     def consent_version(self, language: str) -> str:
         """A short hash of the text in this language, kept with each participant who agreed to it."""
         return hashlib.sha256(self.consent[language].encode()).hexdigest()[:12]

@@ -16,17 +16,18 @@ import numpy as np
 from PIL import Image
 
 from diptych.errors import ConfigError, DataError, StorageError
-from diptych.files import is_same_file, write_atomic
+from diptych.files import is_same_file, sync
 from diptych.messages import show
 from diptych.study.database import choose_postgres, reason, storage_errors
 from diptych.study.folder import CATCH, INPUT, REAL, Picture, Study, new_token
 from diptych.study.protocol import Cards, Protocol, trials_of
 from diptych.study.sources import Sources, passed_over_in
 from diptych.study.store import Store
-from diptych.study.words import LANGUAGES, TITLES, default_consent
+from diptych.study.words import LANGUAGES, default_consent, default_title
 
 TILE = 8  # pixels of the pieces that a catch picture is shuffled from
 CATCHES = 10  # catch pictures of a study
+FRAME_MS = 16
 HEAVY = 4.0  # megabytes of a picture, two of which keep people with a slow connection waiting before each trial
 
 
@@ -75,14 +76,18 @@ def new_study(
             f"each picture of {width}x{height} is a file of {megabytes:,.0f} MB, which every participant loads; "
             "a smaller --size WIDTHxHEIGHT begins trials sooner"
         )
+    if protocol.show_ms < FRAME_MS:
+        warnings.append(f"--show-ms {protocol.show_ms}: is less than one frame of most screens, which last {FRAME_MS} ms")
     data = _encoded(sources, width, height)
     data[CATCH] = {name: _png(scrambled(pixels), width, height) for name, pixels in catches.items()}
     texts = {language: (consent or {}).get(language) or default_consent(protocol, language) for language in languages}
     with whole(folder) as draft:
         (draft / "pictures").mkdir(mode=0o700)
         pictures = [(_write(draft, png), Picture(source, name)) for source, named in data.items() for name, png in named.items()]
+        for id, _ in pictures:  # after all are written, since a disk that is asked once for each is slow
+            sync(draft / "pictures" / f"{id}.png")
         random.SystemRandom().shuffle(pictures)  # so that no order says what is what
-        words = title or TITLES[protocol.kind], protocol, tuple(models), dict(pictures), texts
+        words = title or default_title(protocol), protocol, tuple(models), dict(pictures), texts
         Study(draft, *words, invited_only, width, height).save()
         token = new_token(draft, secrets.token_bytes(32))
         if database:
@@ -206,5 +211,5 @@ def _png(pixels: np.ndarray, width: int, height: int) -> bytes:
 
 def _write(folder: Path, data: bytes) -> str:
     id = secrets.token_hex(16)
-    write_atomic(folder / "pictures" / f"{id}.png", data)
+    (folder / "pictures" / f"{id}.png").write_bytes(data)
     return id

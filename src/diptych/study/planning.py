@@ -7,6 +7,7 @@ from statistics import NormalDist
 
 from diptych.errors import ConfigError
 
+POWER = 0.8  # the probability to find a difference that is there
 SPREAD = 0.12  # a guess of how much people differ, for want of answers: the standard deviation of their true shares
 MOST = 2.0**26  # whose square is still a whole number of participants exactly
 QUANTILE = NormalDist().inv_cdf(0.975)
@@ -49,7 +50,7 @@ def needed_for_width(width: float, deviation: float) -> int:
     return _participants(QUANTILE * deviation, width, f"--width {width}")
 
 
-def needed_for_difference(one: float, other: float, trials: int, spread: float | None = None, power: float = 0.8) -> int:
+def needed_for_difference(one: float, other: float, trials: int, spread: float | None = None, power: float = POWER) -> int:
     """Participants for each of two methods, so that their shares differ at the 5 % level with this probability; at least 2."""
     if one == other:
         raise ConfigError(f"two shares must differ to be told apart, found {one} for both; change --share or --other")

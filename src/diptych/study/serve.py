@@ -57,6 +57,7 @@ def serve(folder: Path, *, host: str, port: int, public_url: str | None, started
     """
     refuse_port(port)
     study, origins = Study.load(folder), origins_of(host, port, public_url)
+    study.check_pictures()
     extra("starlette", *EXTRA)
     uvicorn = extra("uvicorn", *EXTRA)
     from diptych.study.app import create_app

@@ -101,7 +101,7 @@ def simulate(
     catch trials; ``watch`` learns how many answers were given.
     Raises ConfigError for shares that cannot be, and when another study is served at this address.
     """
-    _check_shares(study, fooled, spread)
+    check_shares(study, fooled, spread)
     answered = Browser(url).call("/api/state")[1]
     if not isinstance(answered, dict) or answered.get("study") != keys.study:
         raise ConfigError(f"--url {url}: does not serve the study of {show(study.folder)}; start its server, or give its address")
@@ -117,7 +117,8 @@ def simulate(
             pass  # raises what a participant met
 
 
-def _check_shares(study: Study, fooled: Mapping[str, float], spread: float) -> None:
+def check_shares(study: Study, fooled: Mapping[str, float], spread: float) -> None:
+    """Raise ConfigError for methods that a study does not have or lacks, and for shares that cannot be."""
     methods = ", ".join(study.methods)
     if unknown := [name for name in fooled if name not in study.methods]:
         raise ConfigError(f"--fooled {unknown[0]}: is no method of this study, whose methods are {methods}")

@@ -54,6 +54,10 @@ class Sources:
         for source, changes in self.notes.items():
             for change, number in changes.items():
                 yield f"{source}: {change} in {number:,} of {len(self.files[source]):,} pictures"
+        judged = [source for source in self.files if source != INPUT]
+        gray = [source for source in judged if all(is_gray(pixels) for pixels in self.pixels[source].values())]
+        if 0 < len(gray) < len(judged):
+            yield f"all pictures of {', '.join(gray)} are gray and others are not: that tells them apart, whatever they show"
         lossy = {
             source: any(path.suffix.lower() in LOSSY for path in named.values())
             for source, named in self.files.items()
@@ -80,6 +84,11 @@ class Sources:
                     )
         assert first is not None, "find_images refuses empty folders"
         return first[:2]
+
+
+def is_gray(pixels: np.ndarray) -> bool:
+    """Whether the three channels of a picture, (h, w, 3), are equal."""
+    return bool((pixels == pixels[..., :1]).all())
 
 
 def files_of(folder: Path) -> dict[str, Path]:
@@ -115,6 +124,8 @@ def _rgb(path: Path, notes: Counter[str]) -> np.ndarray:
     """An 8-bit RGB picture; ``notes`` counts what reading changed. Raises DataError for pixels of another kind."""
     picture = read_picture(path)
     notes.update(picture.metadata.notes)
+    if picture.metadata.frames > 1:
+        notes["only the first frame or page is shown"] += 1
     pixels = picture.pixels
     if pixels.dtype != np.uint8 or pixels.shape[2] not in (1, 3):
         raise DataError(

@@ -9,8 +9,12 @@ import yaml
 from diptych.study.protocol import Protocol
 
 WORDS: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "words.yaml").read_text(encoding="utf-8"))
-TITLES = {"pairs": "Real or fake?", "single": "Real or fake?", "compare": "Which is better?"}
 LANGUAGES = {key: words["name"] for key, words in WORDS.items()}
+
+
+def default_title(protocol: Protocol, language: str = "en") -> str:
+    """The heading of a study that has none of its own."""
+    return WORDS[language]["title_compare" if protocol.kind == "compare" else "title"]
 
 
 def default_consent(protocol: Protocol, language: str) -> str:

@@ -28,7 +28,7 @@ async function call(path, body) {
     } catch (error) {
       if (error instanceof Refusal) throw error;
     }
-    say(words.sending);
+    say(path === "/api/answer" ? words.sending : words.waiting);
     await sleep(wait * (0.75 + Math.random() / 2));
   }
 }
@@ -36,6 +36,13 @@ async function call(path, body) {
 function say(text) {
   $("message").textContent = text;
   $("message").hidden = !text;
+}
+
+// Whether this window shows pictures smaller than they are, as phones do.
+function tooSmall() {
+  const place = document.querySelector("#stage .frame");
+  only("trial");
+  return place.getBoundingClientRect().width < place.dataset.width - 1;
 }
 
 function only(id) {
@@ -98,7 +105,7 @@ async function load(trial, count, input) {
       } catch {
         const response = await fetch(image.src, { cache: "no-store" }).catch(() => null);
         if (response?.status === 403) throw new Refusal("problem"); // another tab answered this trial
-        say(words.sending);
+        say(words.waiting);
         await sleep(wait);
       }
     }
@@ -199,6 +206,7 @@ function finish(state) {
 }
 
 async function join() {
+  if (tooSmall()) say(words.small);
   only("welcome");
   const form = $("welcome");
   for (;;) {
