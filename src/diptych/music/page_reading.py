@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -11,6 +10,7 @@ from diptych.music.notes import CLEFS, Accidental, Note, key_alter
 from diptych.music.page_clefs import Clefs, clef_at, clefs_of
 from diptych.music.page_events import Event, find_events
 from diptych.music.page_geometry import SPACE, Staff
+from diptych.music.page_rhythm import Timing, time_measures
 from diptych.music.page_symbols import Map, Symbol, find_symbols
 from diptych.music.roll import key_position
 
@@ -20,7 +20,6 @@ ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its rig
 STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
 DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
 SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
-COLUMN = (0.75, 1.5)  # staff spaces between what begins together in one voice, and in two of one staff
 TIE_REACH = 2.5  # staff spaces from the middle of a head to the end of its tie
 
 
@@ -35,6 +34,16 @@ class Measure:
     """The head of each note on the page."""
     meter: bool = False
     """Whether a meter is printed at its beginning."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What is printed between two bar lines: chords and rests, the accidentals before notes, the key, and whether a meter is."""
+
+    events: tuple[Event, ...]
+    accidentals: tuple[Symbol, ...]
+    fifths: int
+    meter: bool
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSyst
     symbols = find_symbols(seen, staves)
     events = find_events(symbols, seen, staves)
     clefs, guessed = clefs_of(symbols, systems)
-    found, first = [], 0
+    printed, first = [], 0
     for system in systems:
         numbers = range(first, first + len(system))
         here = [replace(s, staff=s.staff - first) for s in symbols if s.staff in numbers]
@@ -62,21 +71,28 @@ def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSyst
             for e in events
             if e.staff in numbers
         ]
-        measures = _read_system(here, inside, system, [clefs[number] for number in numbers])
-        begins = tuple(clefs[number][0][1] for number in numbers)
-        found.append(ReadSystem(begins, tuple(measures), not guessed.isdisjoint(numbers)))
+        printed.append((here, _measures(here, inside, system, [clefs[number] for number in numbers])))
+        first += len(system)
+    every = [measure for _, measures in printed for measure in measures]
+    timings = iter(time_measures([measure.events for measure in every], [measure.meter for measure in every]))
+    found, first = [], 0
+    for system, (here, measures) in zip(systems, printed, strict=True):
+        own = clefs[first : first + len(system)]
+        notes = [_notes(measure, next(timings), system, own) for measure in measures]
+        tied = _tie(notes, [s for s in here if s.kind == "curve"])
+        begins = tuple(each[0][1] for each in own)
+        found.append(ReadSystem(begins, tuple(tied), not guessed.isdisjoint(range(first, first + len(system)))))
         first += len(system)
     return found
 
 
-def _read_system(
+def _measures(
     symbols: Sequence[Symbol], events: Sequence[Event], staves: Sequence[Staff], clefs: Sequence[Clefs]
-) -> list[Measure]:
-    bars = _bars(symbols, staves)
-    edges = [*bars, float(max(staff.right for staff in staves)) + SPACE]
+) -> list[Printed]:
+    """Part a system at its bar lines; what is printed nowhere between two of them is no measure."""
+    edges = [*_bars(symbols, staves), float(max(staff.right for staff in staves)) + SPACE]
     accidentals = [s for s in symbols if s.kind in MARKS]
-    curves = [s for s in symbols if s.kind == "curve"]
-    measures: list[Measure] = []
+    measures: list[Printed] = []
     fifths = 0
     left = float(min(staff.left for staff in staves))
     for right in edges:
@@ -90,10 +106,9 @@ def _read_system(
         meter = any(s.kind == "digit" and left < s.x < begin and abs(staves[s.staff].position(s.x, s.y)) < 5 for s in symbols)
         if inside:
             own = [s for s in accidentals if left - SPACE < s.x <= right and id(s) not in taken]
-            notes, heads, printed = _notes(inside, own, staves, clefs, fifths)
-            measures.append(Measure(printed, fifths, notes, heads, meter))
+            measures.append(Printed(tuple(inside), tuple(own), fifths, meter))
         left = right
-    return _tie(measures, curves)
+    return measures
 
 
 def _bars(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
@@ -163,15 +178,11 @@ def _alters(symbol: Symbol, heads: Sequence[Symbol], staff: Staff) -> bool:
 
 
 def _notes(
-    events: Sequence[Event],
-    accidentals: Sequence[Symbol],
-    staves: Sequence[Staff],
-    clefs: Sequence[Sequence[tuple[float, str]]],
-    fifths: int,
-) -> tuple[tuple[Note, ...], tuple[Symbol, ...], Fraction]:
-    """Return the notes of a measure, timed from its beginning, their heads, and the length of what is printed in it."""
-    onsets, printed = _onsets(events)
-    marks = _marks(events, accidentals, staves)
+    printed: Printed, timing: Timing, staves: Sequence[Staff], clefs: Sequence[Sequence[tuple[float, str]]]
+) -> Measure:
+    """Return a measure with its notes, timed from its beginning."""
+    events, onsets, fifths = printed.events, timing.onsets, printed.fifths
+    marks = _marks(events, printed.accidentals, staves)
     state: dict[tuple[int, int], int] = {}
     notes: dict[tuple[Fraction, int, int], tuple[Note, Symbol]] = {}
     for index in sorted(range(len(events)), key=lambda k: (onsets[k], events[k].x)):
@@ -187,7 +198,8 @@ def _notes(
             place = note.onset, note.staff, step
             if place not in notes or notes[place][0].duration < note.duration:
                 notes[place] = note, head
-    return tuple(note for note, _ in notes.values()), tuple(head for _, head in notes.values()), printed
+    heads = tuple(head for _, head in notes.values())
+    return Measure(timing.length, fifths, tuple(note for note, _ in notes.values()), heads, printed.meter)
 
 
 def _marks(events: Sequence[Event], accidentals: Sequence[Symbol], staves: Sequence[Staff]) -> dict[int, Accidental]:
@@ -211,51 +223,6 @@ def _marks(events: Sequence[Event], accidentals: Sequence[Symbol], staves: Seque
             head = heads[min(near)[1]]
             found[id(head)] = "ff" if mark == "f" and found.get(id(head)) == "f" else mark
     return found
-
-
-def _onsets(events: Sequence[Event]) -> tuple[list[Fraction], Fraction]:
-    """Return the onset of each event of a measure, and the measure's printed length.
-
-    Events that stand in a column begin together. A column begins where a voice of one of its staves ends.
-    """
-    onsets = [Fraction(0)] * len(events)
-    order = [k for k in sorted(range(len(events)), key=lambda k: events[k].x) if not _fills_measure(events[k], events)]
-    columns: list[list[int]] = []
-    for k in order:
-        if columns and _together(events[columns[-1][-1]], events[k], events[columns[-1][0]]):
-            columns[-1].append(k)
-        else:
-            columns.append([k])
-    ends: dict[int, list[Fraction]] = {}
-    now = Fraction(0)
-    for number, column in enumerate(columns):
-        if number:
-            votes = Counter(end for staff in {events[k].staff for k in column} for end in set(ends.get(staff, ())) if end > now)
-            later = sorted({end for each in ends.values() for end in each if end > now})
-            now = min(votes, key=lambda end: (-votes[end], end)) if votes else (later[0] if later else now)
-        for k in column:
-            onsets[k] = now
-            voices = ends.setdefault(events[k].staff, [])
-            before = [end for end in voices if end <= now]
-            if before:
-                voices.remove(max(before))
-            voices.append(now + events[k].duration)
-    total = max((end for each in ends.values() for end in each), default=Fraction(0))
-    return onsets, total
-
-
-def _fills_measure(event: Event, events: Sequence[Event]) -> bool:
-    """Whether a whole rest is all that its staff has in a measure, which it then fills."""
-    return event.full and sum(other.staff == event.staff for other in events) == 1 and event.duration == 4
-
-
-def _together(last: Event, event: Event, first: Event) -> bool:
-    """Whether an event begins with the one before it on the page."""
-    two_voices = last.staff == event.staff and last.up is not None and event.up is not None and last.up != event.up
-    if last.staff == event.staff and not two_voices:
-        either = last.up is None or event.up is None
-        return event.x - last.x <= (COLUMN[0] * SPACE if either else 0.3 * SPACE)
-    return event.x - first.x <= COLUMN[1] * SPACE
 
 
 def _tie(measures: Sequence[Measure], curves: Sequence[Symbol]) -> list[Measure]:
