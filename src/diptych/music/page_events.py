@@ -258,9 +258,9 @@ def _centred_group(digit: Symbol, events: Sequence[Event], near: Sequence[int]) 
         for end in range(start, min(start + 6, len(near))):
             total += events[near[end]].duration
             third = total / 3
-            if end > start and third.numerator == 1 and third.denominator in (1, 2, 4, 8):
+            if third.numerator == 1 and third.denominator in (1, 2, 4, 8):  # a dotted note may be all of a triplet
                 middle = (events[near[start]].x + events[near[end]].x) / 2
-                off = abs(digit.x - middle) / SPACE + 0.3 * (end - start)
-                if off <= 3 and (best is None or off < best[0]):
+                off = abs(digit.x - middle) / SPACE + 0.3 * max(1, end - start)
+                if off <= (3 if end > start else 1) and (best is None or off < best[0]):
                     best = off, [near[k] for k in range(start, end + 1)]
     return best[1] if best else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -143,7 +143,9 @@ def find_staves(gray: Gray) -> list[Staff]:
         strength = evidence[max(0, row - 1) : row + 2].max(0)
         for left, right in _stretches(strength > MIN_LINE):
             staves.append(_followed(lines, row, left, right))
-    return sorted(staves, key=lambda staff: (round(staff.middle_at(staff.left) / SPACE), staff.left))
+    usual = float(np.median([staff.space for staff in staves])) if staves else 0.0  # a page is engraved in one size
+    same = [replace(staff, space=usual) for staff in staves]
+    return sorted(same, key=lambda staff: (round(staff.middle_at(staff.left) / SPACE), staff.left))
 
 
 def _stretches(seen: Bool[np.ndarray, " w"]) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from diptych.music.roll import key_position
 MARKS: dict[str, Accidental] = {"sharp": "s", "flat": "f", "natural": "n"}
 ALTER = {"s": 1, "f": -1, "n": 0, "ss": 2, "ff": -2}
 ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its right
+KEY_PLACE = 0.8  # steps between an accidental and its place in a key signature
 STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
 DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
 SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
@@ -62,7 +63,7 @@ def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSyst
     symbols = find_symbols(seen, staves)
     events = find_events(symbols, seen, staves)
     clefs, guessed = clefs_of(symbols, systems)
-    printed, first = [], 0
+    parted, first = [], 0
     for system in systems:
         numbers = range(first, first + len(system))
         here = [replace(s, staff=s.staff - first) for s in symbols if s.staff in numbers]
@@ -71,8 +72,13 @@ def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSyst
             for e in events
             if e.staff in numbers
         ]
-        printed.append((here, _measures(here, inside, system, [clefs[number] for number in numbers])))
+        parted.append((here, inside, [clefs[number] for number in numbers]))
         first += len(system)
+    headers = [_keys(*part, system)[0][0] for part, system in zip(parted, systems, strict=True)]
+    printed = [
+        (part[0], _measures(*part, system, following))
+        for part, system, following in zip(parted, systems, [*headers[1:], None], strict=True)
+    ]
     every = [measure for _, measures in printed for measure in measures]
     timings = iter(time_measures([measure.events for measure in every], [measure.meter for measure in every]))
     found, first = [], 0
@@ -87,28 +93,53 @@ def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSyst
 
 
 def _measures(
-    symbols: Sequence[Symbol], events: Sequence[Event], staves: Sequence[Staff], clefs: Sequence[Clefs]
+    symbols: Sequence[Symbol],
+    events: Sequence[Event],
+    clefs: Sequence[Clefs],
+    staves: Sequence[Staff],
+    following: int | None,
 ) -> list[Printed]:
-    """Part a system at its bar lines; what is printed nowhere between two of them is no measure."""
+    """Part a system at its bar lines; what is printed nowhere between two of them is no measure.
+
+    A key that changes within a system must be that with which the ``following`` one begins.
+    """
     edges = [*_bars(symbols, staves), float(max(staff.right for staff in staves)) + SPACE]
-    accidentals = [s for s in symbols if s.kind in MARKS]
     measures: list[Printed] = []
     fifths = 0
-    left = float(min(staff.left for staff in staves))
+    left = start = float(min(staff.left for staff in staves))
     for right in edges:
         inside = [event for event in events if left < event.x <= right]
-        begin = min((event.x - SPACE for event in inside), default=right)
-        keys = [
-            _key(accidentals, number, staff, left, right, begin, inside, clefs[number], fifths)
-            for number, staff in enumerate(staves)
-        ]
+        keys = _keys(symbols, events, clefs, staves, left, right, fifths)
+        if left > start and following is not None and keys[0][0] != following:
+            keys = [(fifths, [])]
         fifths, taken = keys[0][0], {id(s) for _, used in keys for s in used}
+        begin = min((event.x - SPACE for event in inside), default=right)
         meter = any(s.kind == "digit" and left < s.x < begin and abs(staves[s.staff].position(s.x, s.y)) < 5 for s in symbols)
         if inside:
-            own = [s for s in accidentals if left - SPACE < s.x <= right and id(s) not in taken]
+            own = [s for s in symbols if s.kind in MARKS and left - SPACE < s.x <= right and id(s) not in taken]
             measures.append(Printed(tuple(inside), tuple(own), fifths, meter))
         left = right
     return measures
+
+
+def _keys(
+    symbols: Sequence[Symbol],
+    events: Sequence[Event],
+    clefs: Sequence[Clefs],
+    staves: Sequence[Staff],
+    left: float | None = None,
+    right: float | None = None,
+    fifths: int = 0,
+) -> list[tuple[int, list[Symbol]]]:
+    """Return the key of each staff between two bar lines, or at the beginning of a system, and the accidentals that print it."""
+    left = float(min(staff.left for staff in staves)) if left is None else left
+    right = (_bars(symbols, staves) or [float(max(staff.right for staff in staves))])[0] if right is None else right
+    inside = [event for event in events if left < event.x <= right]
+    begin = min((event.x - SPACE for event in inside), default=right)
+    accidentals = [s for s in symbols if s.kind in MARKS]
+    return [
+        _key(accidentals, number, staff, left, right, begin, inside, clefs[number], fifths) for number, staff in enumerate(staves)
+    ]
 
 
 def _bars(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
@@ -144,7 +175,7 @@ def _key(
         number_of = 0
         for index, symbol in enumerate(printed[:7]):
             expected = key_position(mark, index, clef)
-            if abs(staff.position(symbol.x, symbol.y) - expected) > 1.2:
+            if abs(staff.position(symbol.x, symbol.y) - expected) > KEY_PLACE:
                 break
             number_of += 1
         while (
@@ -242,7 +273,9 @@ def _tie(measures: Sequence[Measure], curves: Sequence[Symbol]) -> list[Measure]
         if pairs:
             a, b = min(pairs, key=lambda pair: _apart(curve, pair[0][2]) + _apart(curve, pair[1][2]))
             found[a[0]][a[1]] = replace(found[a[0]][a[1]], goes_on=True)
-            found[b[0]][b[1]] = replace(found[b[0]][b[1]], continued=True)
+            tied = replace(found[b[0]][b[1]], continued=True)
+            held = a[0] != b[0] and not tied.accidental  # an accidental holds over a bar line for the note that is tied
+            found[b[0]][b[1]] = replace(tied, alter=found[a[0]][a[1]].alter) if held else tied
         elif begins and curve.right > last + 0.3 * SPACE:
             a = min(begins, key=lambda place: _apart(curve, place[2]))
             if a[0] == len(measures) - 1:
