@@ -161,9 +161,12 @@ def _followed(lines: Float[np.ndarray, "h w"], row: int, left: int, right: int) 
     distances = SPACE * np.arange(0.96, 1.041, 0.01)
     profile = lines[:, left : right + 1].mean(1)
 
-    def fit(profile: np.ndarray, centre: float, distance: float) -> float:
+    def contrasts(profile: np.ndarray, centre: float, distance: float) -> np.ndarray:
         rows = centre + distance * np.arange(-2, 3)
-        return float(np.interp(rows, np.arange(len(profile)), profile).sum())
+        return np.interp(rows, np.arange(len(profile)), profile)
+
+    def fit(profile: np.ndarray, centre: float, distance: float) -> float:
+        return float(np.sort(contrasts(profile, centre, distance))[:3].sum())  # beams may be darker than two of the lines
 
     centre, distance = max(((row + offset, d) for offset in offsets for d in distances), key=lambda found: fit(profile, *found))
     places, heights = [], []
@@ -173,7 +176,7 @@ def _followed(lines: Float[np.ndarray, "h w"], row: int, left: int, right: int) 
         heights.append(max((centre + offset for offset in offsets), key=lambda height: fit(block, height, distance)))
     smooth = ndimage.median_filter(np.array(heights), 5, mode="nearest") if len(heights) > 4 else np.full(len(heights), centre)
     middle = np.interp(np.arange(lines.shape[1]), places, smooth)
-    return Staff(left, right, middle, float(distance), min(1.0, fit(profile, centre, distance) / 5 / 128))
+    return Staff(left, right, middle, float(distance), min(1.0, float(contrasts(profile, centre, distance).mean()) / 128))
 
 
 def group_systems(gray: Gray, staves: Sequence[Staff]) -> tuple[tuple[Staff, ...], ...]:

@@ -215,7 +215,7 @@ def _notes(
     events, onsets, fifths = printed.events, timing.onsets, printed.fifths
     marks = _marks(events, printed.accidentals, staves)
     state: dict[tuple[int, int], int] = {}
-    notes: dict[tuple[Fraction, int, int], tuple[Note, Symbol]] = {}
+    notes: dict[tuple[Fraction, int, int, bool | None], tuple[Note, Symbol]] = {}
     for index in sorted(range(len(events)), key=lambda k: (onsets[k], events[k].x)):
         event = events[index]
         for head in event.heads:
@@ -226,7 +226,7 @@ def _notes(
                 state[head.staff, step] = ALTER[mark]
             alter = state.get((head.staff, step), key_alter(step, fifths))
             note = Note(onsets[index], head.staff, step, alter, event.duration, mark)
-            place = note.onset, note.staff, step
+            place = note.onset, note.staff, step, event.up  # two voices may share a head
             if place not in notes or notes[place][0].duration < note.duration:
                 notes[place] = note, head
     heads = tuple(head for _, head in notes.values())
