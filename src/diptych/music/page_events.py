@@ -26,7 +26,7 @@ TUPLETS = {5: Fraction(4, 5), 7: Fraction(4, 7)}
 class Event:
     """A chord or a rest: its staff, its x in pixels, its length in quarters and its heads, none for a rest.
 
-    ``up`` is the direction of its stem, None without one; ``tip`` the height of the stem's end; ``beams`` the number of beams or
+    ``up`` is the direction of its stem, None without one; ``tip`` the height of the stem's end, or of a rest; ``beams`` the number of beams or
     flags. ``full`` marks a whole rest, which may stand for a whole measure. Events under one beam share a ``group``, others have 0.
     """
 
@@ -175,11 +175,11 @@ def _chord_without_stem(heads: Sequence[Symbol], flags: Sequence[Symbol]) -> Eve
 def _rest(symbol: Symbol, staff: Staff) -> Event:
     """A rest. A whole rest hangs below a line and a half rest sits on one."""
     if symbol.kind in RESTS:
-        return Event(symbol.staff, symbol.x, RESTS[symbol.kind])
+        return Event(symbol.staff, symbol.x, RESTS[symbol.kind], tip=symbol.y)
     middle = (symbol.top + symbol.bottom) / 2
     below = (staff.position(symbol.x, middle) / 2) % 1  # staff spaces above a line
     whole = below > 0.5
-    return Event(symbol.staff, symbol.x, WHOLE_NOTE if whole else HALF_NOTE, full=whole)
+    return Event(symbol.staff, symbol.x, WHOLE_NOTE if whole else HALF_NOTE, tip=symbol.y, full=whole)
 
 
 def _with_dots(events: Sequence[Event], dots: Sequence[Symbol]) -> list[Event]:
@@ -190,8 +190,8 @@ def _with_dots(events: Sequence[Event], dots: Sequence[Symbol]) -> list[Event]:
             (abs(dot.y - y) + 0.5 * (dot.x - right), index)
             for index, event in enumerate(events)
             if event.staff == dot.staff
-            for y, right in ([(h.y, h.right) for h in event.heads] or [(dot.y, event.x + 0.5 * SPACE)])
-            if DOT_REACH[0] * SPACE <= dot.x - right <= DOT_REACH[1] * SPACE and abs(dot.y - y) <= 0.8 * SPACE
+            for y, right in ([(h.y, h.right) for h in event.heads] or [(event.tip, event.x + 0.5 * SPACE)])
+            if DOT_REACH[0] * SPACE <= dot.x - right <= DOT_REACH[1] * SPACE and abs(dot.y - y) <= (0.8 if event.heads else 1.3) * SPACE
         ]
         if near:
             columns.setdefault(min(near)[1], []).append(dot.x)

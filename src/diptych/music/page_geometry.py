@@ -21,6 +21,7 @@ SKEW_STEP = 0.04
 BLOCKS = 32  # parts of a page's width whose rows are shifted against each other to find its skew
 SMOOTHED = 31  # pixels over which a line is averaged along its length
 MIN_LINE = 14.0  # of 255: contrast of a staff line with the spaces beside it
+FAINT = 0.45  # of the contrast of a page's best staff: what has less is none
 MIN_STAFF = 60  # pixels that a staff is long at least
 MAX_GAP = 200  # pixels of a staff that other ink may cover
 BLOCK = 24  # pixels along a staff at which the height of its lines is measured
@@ -144,7 +145,8 @@ def find_staves(gray: Gray) -> list[Staff]:
         for left, right in _stretches(strength > MIN_LINE):
             staves.append(_followed(lines, row, left, right))
     usual = float(np.median([staff.space for staff in staves])) if staves else 0.0  # a page is engraved in one size
-    same = [replace(staff, space=usual) for staff in staves]
+    darkest = max((staff.contrast for staff in staves), default=0.0)  # ledger lines of many notes may look like a faint staff
+    same = [replace(staff, space=usual) for staff in staves if staff.contrast >= FAINT * darkest]
     return sorted(same, key=lambda staff: (round(staff.middle_at(staff.left) / SPACE), staff.left))
 
 

@@ -17,7 +17,7 @@ from diptych.music.roll import key_position
 MARKS: dict[str, Accidental] = {"sharp": "s", "flat": "f", "natural": "n"}
 ALTER = {"s": 1, "f": -1, "n": 0, "ss": 2, "ff": -2}
 ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its right
-KEY_PLACE = 0.8  # steps between an accidental and its place in a key signature
+KEY_PLACE = (1.2, 0.8)  # steps between an accidental and its place in a key signature, at the beginning of a system and within
 STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
 DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
 SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
@@ -175,7 +175,7 @@ def _key(
         number_of = 0
         for index, symbol in enumerate(printed[:7]):
             expected = key_position(mark, index, clef)
-            if abs(staff.position(symbol.x, symbol.y) - expected) > KEY_PLACE:
+            if abs(staff.position(symbol.x, symbol.y) - expected) > KEY_PLACE[left > staff.left + SPACE]:
                 break
             number_of += 1
         while (

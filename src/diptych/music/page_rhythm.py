@@ -172,7 +172,7 @@ def time_measures(measures: Sequence[Sequence[Event]], meters: Sequence[bool]) -
         counts = Counter(timings[k].length for k in group)
         best: tuple[float, dict[int, Timing]] | None = None
         for length, _ in counts.most_common(3):
-            fitted = {k: time_events(measures[k], length) for k in group if not _stands(k, timings, length)}
+            fitted = {k: time_events(measures[k], length) for k in group if not _stands(k, timings, length, pickup=meters[0])}
             cost = sum((fitted.get(k, timings[k])).cost for k in group)
             if best is None or cost < best[0]:
                 best = cost, fitted
@@ -181,14 +181,14 @@ def time_measures(measures: Sequence[Sequence[Event]], meters: Sequence[bool]) -
     return timings
 
 
-def _stands(k: int, timings: Sequence[Timing], length: Fraction) -> bool:
-    """Whether a measure needs no other reading if measures last so long."""
+def _stands(k: int, timings: Sequence[Timing], length: Fraction, *, pickup: bool) -> bool:
+    """Whether a measure needs no other reading if measures last so long; a ``pickup`` may be where a meter is printed first."""
     timing = timings[k]
     if timing.length == length:
         return True
     if timing.cost > CLEAN or timing.length > length:
         return False
-    if k in (0, len(timings) - 1):
+    if (k == 0 and pickup) or k == len(timings) - 1:
         return True
-    beside = [timings[other] for other in (k - 1, k + 1)]
+    beside = [timings[other] for other in (k - 1, k + 1) if 0 <= other < len(timings)]
     return any(other.cost <= CLEAN and other.length + timing.length == length for other in beside)

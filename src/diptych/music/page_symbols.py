@@ -36,6 +36,7 @@ CLEF_WIDTH, MIN_CLEF = 2.9, 0.2  # staff spaces of the narrowest clef, and squar
 HEAD = (0.59, 0.5)  # half the width and half the height of a head, in staff spaces
 WHOLE = 0.8  # half the width of the head of a whole note
 SURE = 0.72  # the share of a head's ellipse that must be of its class
+OFF_STEP = 0.06  # a head is a pixel off its step where so much more of its ellipse is of its class there
 WIDTHS = {"sharp": 1.0, "flat": 0.85, "natural": 0.72}
 """The usual width of accidentals in staff spaces; what is much wider is several that touch each other."""
 WIDTH_RANGE = (0.75, 2.0)  # of the usual width
@@ -210,7 +211,7 @@ def _best_cover(
     for near in (row, row - 1, row + 1):
         if high <= near < len(area) - high:
             cover = ndimage.correlate(area[near - high : near + high + 1], ellipse, mode="constant")[high] / ellipse.sum()
-            if cover.max() > best[2] + 1e-6:
+            if cover.max() > best[2] + (0.0 if near == row else OFF_STEP):
                 best = near, int(np.flatnonzero(cover >= cover.max() - 1e-6).mean()), float(cover.max())
     return best
 
@@ -232,7 +233,7 @@ def _accidentals(symbol: Symbol, part: Bool[np.ndarray, "p q"], staves: Sequence
         kept = piece[rows[0] : rows[-1] + 1]
         found = _symbol(symbol.kind, kept, int(symbol.left) + a, int(symbol.top) + int(rows[0]), staves)
         if found is not None:
-            yield _anchored(found)
+            yield replace(found, y=found.y) if len(edges) > 2 and found.kind != "flat" else _anchored(found)
 
 
 def _stacked(
