@@ -130,7 +130,7 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
     for index, (measure, length) in enumerate(zip(measures, usual, strict=True)):
         outer = index in (0, len(measures) - 1)
         beside = measures[max(0, index - 1) : index] + measures[index + 1 : index + 2]
-        halves = any(0 < other.printed and other.printed + measure.printed == length for other in beside)
+        halves = any(other.printed > 0 and other.printed + measure.printed == length for other in beside)
         lengths.append(measure.printed if (outer or halves) and 0 < measure.printed < length else length)
     start = Fraction(0)
     timed: list[Note] = []

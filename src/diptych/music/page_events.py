@@ -26,8 +26,9 @@ TUPLETS = {5: Fraction(4, 5), 7: Fraction(4, 7)}
 class Event:
     """A chord or a rest: its staff, its x in pixels, its length in quarters and its heads, none for a rest.
 
-    ``up`` is the direction of its stem, None without one; ``tip`` the height of the stem's end, or of a rest; ``beams`` the number of beams or
-    flags. ``full`` marks a whole rest, which may stand for a whole measure. Events under one beam share a ``group``, others have 0.
+    ``up`` is the direction of its stem, None without one; ``tip`` the height of the stem's end, or of a rest; ``beams`` the
+    number of beams or flags. ``full`` marks a whole rest, which may stand for a whole measure. Events under one beam share a
+    ``group``, which is 0 for all others.
     """
 
     staff: int
@@ -191,7 +192,8 @@ def _with_dots(events: Sequence[Event], dots: Sequence[Symbol]) -> list[Event]:
             for index, event in enumerate(events)
             if event.staff == dot.staff
             for y, right in ([(h.y, h.right) for h in event.heads] or [(event.tip, event.x + 0.5 * SPACE)])
-            if DOT_REACH[0] * SPACE <= dot.x - right <= DOT_REACH[1] * SPACE and abs(dot.y - y) <= (0.8 if event.heads else 1.3) * SPACE
+            if DOT_REACH[0] * SPACE <= dot.x - right <= DOT_REACH[1] * SPACE
+            and abs(dot.y - y) <= (0.8 if event.heads else 1.3) * SPACE
         ]
         if near:
             columns.setdefault(min(near)[1], []).append(dot.x)

@@ -208,9 +208,7 @@ def _alters(symbol: Symbol, heads: Sequence[Symbol], staff: Staff) -> bool:
     )
 
 
-def _notes(
-    printed: Printed, timing: Timing, staves: Sequence[Staff], clefs: Sequence[Sequence[tuple[float, str]]]
-) -> Measure:
+def _notes(printed: Printed, timing: Timing, staves: Sequence[Staff], clefs: Sequence[Sequence[tuple[float, str]]]) -> Measure:
     """Return a measure with its notes, timed from its beginning."""
     events, onsets, fifths = printed.events, timing.onsets, printed.fifths
     marks = _marks(events, printed.accidentals, staves)

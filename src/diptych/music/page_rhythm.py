@@ -18,7 +18,8 @@ GAPS = (1, 2, 3, 4, 6, 8, 12)
 """Sixteenths of time for which nothing is printed, as in a part of two staves whose voice is on the other one."""
 GAP, NEW_VOICE, SECOND_VOICE, OTHER_STEM, OPEN_END, TOO_SHORT, TOO_LONG = 2.0, 2.0, 0.2, 0.4, 1.0, 2.5, 4.0
 """Costs of what is less usual: a voice that pauses without a rest, one that begins within a measure, a further one from the
-beginning on, a stem in the other direction than that of the voice, a voice that ends early, all that do, and one that ends late."""
+beginning on, a stem in the other direction than that of the voice, a voice that ends early, all voices that do, and one that
+ends late."""
 SHIFTED = 0.35  # cost for each staff space between what begins together
 UNEVEN = 0.35  # cost of spacing that does not follow the time; engravers space notes by about the power 0.6 of their time
 OTHER_BEAM = 1.5  # cost of a beam whose notes are in two voices
@@ -67,8 +68,8 @@ def fills_measure(event: Event, events: Sequence[Event], length: Fraction | None
 def time_events(events: Sequence[Event], length: Fraction | None = None) -> Timing:
     """Time the events of a measure that lasts ``length``, or whatever fits best where that is not known.
 
-    A beam search takes events from left to right. Each begins with the one before it or where some voice ends, and goes on in a voice
-    of its staff or begins one. The reading with the lowest cost wins.
+    A beam search takes events from left to right. Each begins with the one before it or where some voice ends, and goes on in a
+    voice of its staff or begins one. The reading with the lowest cost wins.
     """
     order = [k for k in sorted(range(len(events)), key=lambda k: events[k].x) if not fills_measure(events[k], events, length)]
     unit = math.lcm(4, *(event.duration.denominator for event in events), length.denominator if length else 1)
@@ -91,9 +92,7 @@ def time_events(events: Sequence[Event], length: Fraction | None = None) -> Timi
     return Timing(tuple(onsets.get(k, Fraction(0)) for k in range(len(events))), end, cost)
 
 
-def _placed(
-    partial: _Partial, k: int, events: Sequence[Event], total: int | None, gaps: Sequence[int]
-) -> Iterator[_Partial]:
+def _placed(partial: _Partial, k: int, events: Sequence[Event], total: int | None, gaps: Sequence[int]) -> Iterator[_Partial]:
     """Yield a partial reading at each time at which the next event may begin."""
     event = events[k]
     if not partial.onsets:
@@ -167,6 +166,8 @@ def time_measures(measures: Sequence[Sequence[Event]], meters: Sequence[bool]) -
     """
     timings = [time_events(events) for events in measures]
     starts = [k for k in range(len(measures)) if k == 0 or meters[k]]
+    if not measures:
+        return []
     for first, end in zip(starts, [*starts[1:], len(measures)], strict=True):
         group = [k for k in range(first, end) if timings[k].length]
         counts = Counter(timings[k].length for k in group)

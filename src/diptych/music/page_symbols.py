@@ -75,12 +75,9 @@ class Symbol:
 
 def find_symbols(seen: Map, staves: Sequence[Staff]) -> list[Symbol]:
     """Find the symbols of a page near its staves, from left to right."""
-    if not staves:
-        return []
     found: list[Symbol] = []
-    touching: list[tuple[Symbol, Bool[np.ndarray, "p q"]]] = []
-    single: dict[str, list[Bool[np.ndarray, "p q"]]] = {}
-    seen = _with_clefs(_settled(seen), staves)
+    accidentals: list[tuple[Symbol, Bool[np.ndarray, "p q"]]] = []
+    seen = _with_clefs(_settled(seen), staves) if staves else np.zeros_like(seen)
     for number, kind in enumerate(SYMBOLS):
         if not number or kind == "beam":
             continue
@@ -95,13 +92,14 @@ def find_symbols(seen: Map, staves: Sequence[Staff]) -> list[Symbol]:
             if kind in ("head", "hollow head"):
                 found += _heads(symbol, part, seen, staves[symbol.staff])
             elif kind in WIDTHS:
-                touching.append((symbol, part))
-                if _is_single(symbol):
-                    single.setdefault(kind, []).append(part)
+                accidentals.append((symbol, part))
             else:
                 found.append(symbol)
-    shapes = {kind: sorted(parts, key=np.count_nonzero)[len(parts) // 2] for kind, parts in single.items()}
-    for symbol, part in touching:
+    shapes: dict[str, Bool[np.ndarray, "p q"]] = {}  # the single accidental of median area
+    for kind in WIDTHS:
+        single = sorted((part for s, part in accidentals if s.kind == kind and _is_single(s)), key=np.count_nonzero)
+        shapes |= {kind: single[len(single) // 2]} if single else {}
+    for symbol, part in accidentals:
         shape = None if _is_single(symbol) or symbol.height < USUAL_HEIGHT[0] * SPACE else shapes.get(symbol.kind)
         found += _accidentals(symbol, part, staves) if shape is None else _stacked(symbol, part, shape, staves)
     return sorted(found, key=lambda symbol: symbol.x)
@@ -132,8 +130,7 @@ def _settled(seen: Map) -> Map:
         box = boxes[label - 1]
         for number in np.flatnonzero(votes[label] >= WHOLE_SIGN[1] * SPACE**2):
             part = (labels[box] == label) & (seen[box] == number)
-            rows = np.flatnonzero(part.any(1))
-            if rows[-1] - rows[0] + 1 >= WHOLE_SIGN[0] * SPACE:
+            if np.ptp(np.flatnonzero(part.any(1))) + 1 >= WHOLE_SIGN[0] * SPACE:
                 settled[box][part] = number
     return settled
 
@@ -194,7 +191,8 @@ def _heads(symbol: Symbol, part: Bool[np.ndarray, "p q"], seen: Map, staff: Staf
             lower = _best_cover(area, ellipse, staff, symbol, position - 1, margin)
             if cover < SURE or (lower[2] > cover + 0.05 and abs(lower[1] - column) < half_width):
                 break
-            x, y = symbol.left + column - margin, symbol.top + row - margin
+            x = symbol.left + column - margin
+            y = (staff.row(x, position) + symbol.top + row - margin) / 2
             edges = {"left": x - half_width, "right": x + half_width, "top": y - half_height, "bottom": y + half_height}
             yield replace(symbol, x=x, y=y, **edges)
             high, wide = ellipse.shape[0] // 2, ellipse.shape[1] // 2
@@ -233,7 +231,7 @@ def _accidentals(symbol: Symbol, part: Bool[np.ndarray, "p q"], staves: Sequence
         kept = piece[rows[0] : rows[-1] + 1]
         found = _symbol(symbol.kind, kept, int(symbol.left) + a, int(symbol.top) + int(rows[0]), staves)
         if found is not None:
-            yield replace(found, y=found.y) if len(edges) > 2 and found.kind != "flat" else _anchored(found)
+            yield found if len(edges) > 2 and found.kind != "flat" else _anchored(found)
 
 
 def _stacked(
@@ -266,8 +264,8 @@ def _covers(area: Float[np.ndarray, "a b"], shape: Float[np.ndarray, "m n"]) -> 
 
 def _anchored(symbol: Symbol) -> Symbol:
     """Set the height of an accidental to that of the step that it alters."""
-    middle = (symbol.top + symbol.bottom) / 2
-    return replace(symbol, y=symbol.bottom + 0.5 - FLAT_ANCHOR * SPACE if symbol.kind == "flat" else middle)
+    flat = symbol.bottom + 0.5 - FLAT_ANCHOR * SPACE
+    return replace(symbol, y=flat if symbol.kind == "flat" else (symbol.top + symbol.bottom) / 2)
 
 
 def _possible_numbers(symbol: Symbol) -> list[int]:
