@@ -121,14 +121,17 @@ def to_song(reading: FreeReading) -> Song:
 def joined(systems: Sequence[ReadSystem]) -> FreeReading:
     """Join the systems of pages to one piece. A measure lasts as long as most measures since the last meter that is printed.
 
-    One that seems to be shorter or longer was misread and keeps the others in time, but for a pickup and the last measure.
+    One that seems to be shorter or longer was misread and keeps the others in time, but for a pickup, the last measure, and
+    two that are one measure together, as at a repeat sign.
     """
     measures = [measure for system in systems for measure in system.measures]
     usual = _usual_lengths(measures)
     lengths = []
     for index, (measure, length) in enumerate(zip(measures, usual, strict=True)):
-        outer = index in (0, len(measures) - 1) and 0 < measure.printed < length
-        lengths.append(measure.printed if outer else length)
+        outer = index in (0, len(measures) - 1)
+        beside = measures[max(0, index - 1) : index] + measures[index + 1 : index + 2]
+        halves = any(other.printed > 0 and other.printed + measure.printed == length for other in beside)
+        lengths.append(measure.printed if (outer or halves) and 0 < measure.printed < length else length)
     start = Fraction(0)
     timed: list[Note] = []
     for measure, length in zip(measures, lengths, strict=True):

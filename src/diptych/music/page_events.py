@@ -15,6 +15,8 @@ RESTS = {"quarter rest": Fraction(1), "eighth rest": Fraction(1, 2), "16th rest"
 MAX_BEAMS = 5
 TWO_FLAGS = 0.35  # the share of the flags of a stem that is seen as two
 SAME_PLACE = {"head": 0.9, "hollow head": 2.0}  # staff spaces between heads without stems that are one chord
+CHORD_REACH = 2.1  # staff spaces between heads of a chord that may hide all of the stem between them
+WIDEST_HALF = 1.5  # staff spaces: wider hollow heads are whole notes
 DOT_REACH = (0.2, 2.6)  # staff spaces from the right of a head to the middle of its dots
 TUPLETS = {5: Fraction(4, 5), 7: Fraction(4, 7)}
 """What the notes of a tuplet of so many last, in place of what is printed; in all others, three stand for two."""
@@ -24,8 +26,9 @@ TUPLETS = {5: Fraction(4, 5), 7: Fraction(4, 7)}
 class Event:
     """A chord or a rest: its staff, its x in pixels, its length in quarters and its heads, none for a rest.
 
-    ``up`` is the direction of its stem, None without one; ``tip`` the height of the stem's end; ``beams`` the number of beams or
-    flags. ``full`` marks a whole rest, which may stand for a whole measure.
+    ``up`` is the direction of its stem, None without one; ``tip`` the height of the stem's end, or of a rest; ``beams`` the
+    number of beams or flags. ``full`` marks a whole rest, which may stand for a whole measure. Events under one beam share a
+    ``group``, which is 0 for all others.
     """
 
     staff: int
@@ -37,6 +40,7 @@ class Event:
     beams: int = 0
     full: bool = False
     beamed: bool = False
+    group: int = 0
 
 
 def find_events(symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -> list[Event]:
@@ -52,11 +56,31 @@ def find_events(symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -
             held.setdefault(index, []).append(head)
         if not found:
             alone.append(head)
+    alone = _joined_to_chords(alone, held, stems)
     events = [_chord(stems[index], chord, flags, seen) for index, chord in held.items()]
     events += _without_stems(alone, flags)
     events += [_rest(s, staves[s.staff]) for s in symbols if s.kind in RESTS or s.kind == "long rest"]
     dots = [s for s in symbols if s.kind == "dot"]
-    return _with_tuplets(sorted(_with_dots(events, dots), key=lambda event: event.x), symbols, seen, staves)
+    ordered = _in_groups(sorted(_with_dots(events, dots), key=lambda event: event.x), seen)
+    return _with_tuplets(ordered, symbols, staves)
+
+
+def _in_groups(events: list[Event], seen: Map) -> list[Event]:
+    """Number the events that a beam joins."""
+    last: dict[tuple[int, bool | None], int] = {}
+    number = 0
+    for k, event in enumerate(events):
+        if not event.beamed:
+            continue
+        before = last.get((event.staff, event.up))
+        if before is not None and _joined(events[before], event, seen):
+            group = events[before].group
+        else:
+            number += 1
+            group = number
+        events[k] = replace(event, group=group)
+        last[event.staff, event.up] = k
+    return events
 
 
 def _stems_of(head: Symbol, stems: Sequence[Symbol]) -> list[int]:
@@ -80,6 +104,25 @@ def _stems_of(head: Symbol, stems: Sequence[Symbol]) -> list[int]:
         ):
             return [near[True][1], near[False][1]]
     return [min(near.values())[1]] if near else []
+
+
+def _joined_to_chords(alone: Sequence[Symbol], held: dict[int, list[Symbol]], stems: Sequence[Symbol]) -> list[Symbol]:
+    """Give heads without a stem to a chord that has one next to them, whose heads hide it; return those that remain."""
+    remaining = list(alone)
+    while True:
+        for k, head in enumerate(remaining):
+            near = [
+                (min(abs(head.y - other.y) for other in chord), index)
+                for index, chord in held.items()
+                if chord[0].kind == head.kind
+                and chord[0].staff == head.staff
+                and min(abs(stems[index].x - head.right), abs(stems[index].x - head.left)) <= 0.5 * SPACE
+            ]
+            if near and min(near)[0] <= CHORD_REACH * SPACE and (head.kind == "head" or head.width <= WIDEST_HALF * SPACE):
+                held[min(near)[1]].append(remaining.pop(k))
+                break
+        else:
+            return remaining
 
 
 def _chord(stem: Symbol, heads: Sequence[Symbol], flags: Sequence[Symbol], seen: Map) -> Event:
@@ -133,11 +176,11 @@ def _chord_without_stem(heads: Sequence[Symbol], flags: Sequence[Symbol]) -> Eve
 def _rest(symbol: Symbol, staff: Staff) -> Event:
     """A rest. A whole rest hangs below a line and a half rest sits on one."""
     if symbol.kind in RESTS:
-        return Event(symbol.staff, symbol.x, RESTS[symbol.kind])
+        return Event(symbol.staff, symbol.x, RESTS[symbol.kind], tip=symbol.y)
     middle = (symbol.top + symbol.bottom) / 2
     below = (staff.position(symbol.x, middle) / 2) % 1  # staff spaces above a line
     whole = below > 0.5
-    return Event(symbol.staff, symbol.x, WHOLE_NOTE if whole else HALF_NOTE, full=whole)
+    return Event(symbol.staff, symbol.x, WHOLE_NOTE if whole else HALF_NOTE, tip=symbol.y, full=whole)
 
 
 def _with_dots(events: Sequence[Event], dots: Sequence[Symbol]) -> list[Event]:
@@ -148,8 +191,9 @@ def _with_dots(events: Sequence[Event], dots: Sequence[Symbol]) -> list[Event]:
             (abs(dot.y - y) + 0.5 * (dot.x - right), index)
             for index, event in enumerate(events)
             if event.staff == dot.staff
-            for y, right in ([(h.y, h.right) for h in event.heads] or [(dot.y, event.x + 0.5 * SPACE)])
-            if DOT_REACH[0] * SPACE <= dot.x - right <= DOT_REACH[1] * SPACE and abs(dot.y - y) <= 0.8 * SPACE
+            for y, right in ([(h.y, h.right) for h in event.heads] or [(event.tip, event.x + 0.5 * SPACE)])
+            if DOT_REACH[0] * SPACE <= dot.x - right <= DOT_REACH[1] * SPACE
+            and abs(dot.y - y) <= (0.8 if event.heads else 1.3) * SPACE
         ]
         if near:
             columns.setdefault(min(near)[1], []).append(dot.x)
@@ -161,16 +205,15 @@ def _with_dots(events: Sequence[Event], dots: Sequence[Symbol]) -> list[Event]:
     return found
 
 
-def _with_tuplets(events: list[Event], symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -> list[Event]:
+def _with_tuplets(events: list[Event], symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[Event]:
     """Shorten the events of each tuplet, which is a group under one beam or some events around the digit."""
     for digit in symbols:
         if digit.kind != "digit" or _in_staff(digit, staves[digit.staff]):
             continue
         near = [k for k, event in enumerate(events) if event.staff == digit.staff]
-        group = _beamed_group(digit, events, near, seen) or _centred_group(digit, events, near)
-        notes = sum(1 for k in group if True)
+        group = _beamed_group(digit, events, near) or _centred_group(digit, events, near)
         for k in group:
-            events[k] = replace(events[k], duration=events[k].duration * TUPLETS.get(notes, Fraction(2, 3)))
+            events[k] = replace(events[k], duration=events[k].duration * TUPLETS.get(len(group), Fraction(2, 3)))
     return events
 
 
@@ -179,18 +222,13 @@ def _in_staff(digit: Symbol, staff: Staff) -> bool:
     return digit.height >= 1.6 * SPACE and abs(staff.position(digit.x, digit.y)) <= 4.2
 
 
-def _beamed_group(digit: Symbol, events: Sequence[Event], near: Sequence[int], seen: Map) -> list[int]:
+def _beamed_group(digit: Symbol, events: Sequence[Event], near: Sequence[int]) -> list[int]:
     """Return the events from the first to the last note of the beam next to a digit, if it is in the middle of them."""
-    groups: list[list[int]] = []
+    groups: dict[int, list[int]] = {}
     for k in near:
-        event = events[k]
-        if not event.beamed:
-            continue
-        if groups and _joined(events[groups[-1][-1]], event, seen):
-            groups[-1].append(k)
-        else:
-            groups.append([k])
-    for group in groups:
+        if events[k].group:
+            groups.setdefault(events[k].group, []).append(k)
+    for group in groups.values():
         first, last = events[group[0]], events[group[-1]]
         middle = (first.x + last.x) / 2
         if len(group) > 1 and abs(digit.x - middle) <= max(1.5 * SPACE, 0.2 * (last.x - first.x)):
@@ -222,9 +260,9 @@ def _centred_group(digit: Symbol, events: Sequence[Event], near: Sequence[int]) 
         for end in range(start, min(start + 6, len(near))):
             total += events[near[end]].duration
             third = total / 3
-            if end > start and third.numerator == 1 and third.denominator in (1, 2, 4, 8):
+            if third.numerator == 1 and third.denominator in (1, 2, 4, 8):  # a dotted note may be all of a triplet
                 middle = (events[near[start]].x + events[near[end]].x) / 2
-                off = abs(digit.x - middle) / SPACE + 0.3 * (end - start)
-                if off <= 3 and (best is None or off < best[0]):
+                off = abs(digit.x - middle) / SPACE + 0.3 * max(1, end - start)
+                if off <= (3 if end > start else 1) and (best is None or off < best[0]):
                     best = off, [near[k] for k in range(start, end + 1)]
     return best[1] if best else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +21,7 @@ SKEW_STEP = 0.04
 BLOCKS = 32  # parts of a page's width whose rows are shifted against each other to find its skew
 SMOOTHED = 31  # pixels over which a line is averaged along its length
 MIN_LINE = 14.0  # of 255: contrast of a staff line with the spaces beside it
+FAINT = 0.45  # of the contrast of a page's best staff: what has less is none
 MIN_STAFF = 60  # pixels that a staff is long at least
 MAX_GAP = 200  # pixels of a staff that other ink may cover
 BLOCK = 24  # pixels along a staff at which the height of its lines is measured
@@ -143,7 +144,10 @@ def find_staves(gray: Gray) -> list[Staff]:
         strength = evidence[max(0, row - 1) : row + 2].max(0)
         for left, right in _stretches(strength > MIN_LINE):
             staves.append(_followed(lines, row, left, right))
-    return sorted(staves, key=lambda staff: (round(staff.middle_at(staff.left) / SPACE), staff.left))
+    usual = float(np.median([staff.space for staff in staves])) if staves else 0.0  # a page is engraved in one size
+    darkest = max((staff.contrast for staff in staves), default=0.0)  # ledger lines of many notes may look like a faint staff
+    same = [replace(staff, space=usual) for staff in staves if staff.contrast >= FAINT * darkest]
+    return sorted(same, key=lambda staff: (round(staff.middle_at(staff.left) / SPACE), staff.left))
 
 
 def _stretches(seen: Bool[np.ndarray, " w"]) -> list[tuple[int, int]]:
@@ -159,9 +163,12 @@ def _followed(lines: Float[np.ndarray, "h w"], row: int, left: int, right: int) 
     distances = SPACE * np.arange(0.96, 1.041, 0.01)
     profile = lines[:, left : right + 1].mean(1)
 
-    def fit(profile: np.ndarray, centre: float, distance: float) -> float:
+    def contrasts(profile: np.ndarray, centre: float, distance: float) -> np.ndarray:
         rows = centre + distance * np.arange(-2, 3)
-        return float(np.interp(rows, np.arange(len(profile)), profile).sum())
+        return np.interp(rows, np.arange(len(profile)), profile)
+
+    def fit(profile: np.ndarray, centre: float, distance: float) -> float:
+        return float(np.sort(contrasts(profile, centre, distance))[:3].sum())  # beams may be darker than two of the lines
 
     centre, distance = max(((row + offset, d) for offset in offsets for d in distances), key=lambda found: fit(profile, *found))
     places, heights = [], []
@@ -171,7 +178,7 @@ def _followed(lines: Float[np.ndarray, "h w"], row: int, left: int, right: int) 
         heights.append(max((centre + offset for offset in offsets), key=lambda height: fit(block, height, distance)))
     smooth = ndimage.median_filter(np.array(heights), 5, mode="nearest") if len(heights) > 4 else np.full(len(heights), centre)
     middle = np.interp(np.arange(lines.shape[1]), places, smooth)
-    return Staff(left, right, middle, float(distance), min(1.0, fit(profile, centre, distance) / 5 / 128))
+    return Staff(left, right, middle, float(distance), min(1.0, float(contrasts(profile, centre, distance).mean()) / 128))
 
 
 def group_systems(gray: Gray, staves: Sequence[Staff]) -> tuple[tuple[Staff, ...], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -11,16 +10,17 @@ from diptych.music.notes import CLEFS, Accidental, Note, key_alter
 from diptych.music.page_clefs import Clefs, clef_at, clefs_of
 from diptych.music.page_events import Event, find_events
 from diptych.music.page_geometry import SPACE, Staff
+from diptych.music.page_rhythm import Timing, time_measures
 from diptych.music.page_symbols import Map, Symbol, find_symbols
 from diptych.music.roll import key_position
 
 MARKS: dict[str, Accidental] = {"sharp": "s", "flat": "f", "natural": "n"}
 ALTER = {"s": 1, "f": -1, "n": 0, "ss": 2, "ff": -2}
 ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its right
+KEY_PLACE = (1.2, 0.8)  # steps between an accidental and its place in a key signature, at the beginning of a system and within
 STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
 DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
 SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
-COLUMN = (0.75, 1.5)  # staff spaces between what begins together in one voice, and in two of one staff
 TIE_REACH = 2.5  # staff spaces from the middle of a head to the end of its tie
 
 
@@ -35,6 +35,16 @@ class Measure:
     """The head of each note on the page."""
     meter: bool = False
     """Whether a meter is printed at its beginning."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What is printed between two bar lines: chords and rests, the accidentals before notes, the key, and whether a meter is."""
+
+    events: tuple[Event, ...]
+    accidentals: tuple[Symbol, ...]
+    fifths: int
+    meter: bool
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSyst
     symbols = find_symbols(seen, staves)
     events = find_events(symbols, seen, staves)
     clefs, guessed = clefs_of(symbols, systems)
-    found, first = [], 0
+    parted, first = [], 0
     for system in systems:
         numbers = range(first, first + len(system))
         here = [replace(s, staff=s.staff - first) for s in symbols if s.staff in numbers]
@@ -62,38 +72,74 @@ def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSyst
             for e in events
             if e.staff in numbers
         ]
-        measures = _read_system(here, inside, system, [clefs[number] for number in numbers])
-        begins = tuple(clefs[number][0][1] for number in numbers)
-        found.append(ReadSystem(begins, tuple(measures), not guessed.isdisjoint(numbers)))
+        parted.append((here, inside, [clefs[number] for number in numbers]))
+        first += len(system)
+    headers = [_keys(*part, system)[0][0] for part, system in zip(parted, systems, strict=True)]
+    printed = [
+        (part[0], _measures(*part, system, following))
+        for part, system, following in zip(parted, systems, [*headers[1:], None], strict=True)
+    ]
+    every = [measure for _, measures in printed for measure in measures]
+    timings = iter(time_measures([measure.events for measure in every], [measure.meter for measure in every]))
+    found, first = [], 0
+    for system, (here, measures) in zip(systems, printed, strict=True):
+        own = clefs[first : first + len(system)]
+        notes = [_notes(measure, next(timings), system, own) for measure in measures]
+        tied = _tie(notes, [s for s in here if s.kind == "curve"])
+        begins = tuple(each[0][1] for each in own)
+        found.append(ReadSystem(begins, tuple(tied), not guessed.isdisjoint(range(first, first + len(system)))))
         first += len(system)
     return found
 
 
-def _read_system(
-    symbols: Sequence[Symbol], events: Sequence[Event], staves: Sequence[Staff], clefs: Sequence[Clefs]
-) -> list[Measure]:
-    bars = _bars(symbols, staves)
-    edges = [*bars, float(max(staff.right for staff in staves)) + SPACE]
-    accidentals = [s for s in symbols if s.kind in MARKS]
-    curves = [s for s in symbols if s.kind == "curve"]
-    measures: list[Measure] = []
+def _measures(
+    symbols: Sequence[Symbol],
+    events: Sequence[Event],
+    clefs: Sequence[Clefs],
+    staves: Sequence[Staff],
+    following: int | None,
+) -> list[Printed]:
+    """Part a system at its bar lines; what is printed nowhere between two of them is no measure.
+
+    A key that changes within a system must be that with which the ``following`` one begins.
+    """
+    edges = [*_bars(symbols, staves), float(max(staff.right for staff in staves)) + SPACE]
+    measures: list[Printed] = []
     fifths = 0
-    left = float(min(staff.left for staff in staves))
+    left = start = float(min(staff.left for staff in staves))
     for right in edges:
         inside = [event for event in events if left < event.x <= right]
-        begin = min((event.x - SPACE for event in inside), default=right)
-        keys = [
-            _key(accidentals, number, staff, left, right, begin, inside, clefs[number], fifths)
-            for number, staff in enumerate(staves)
-        ]
+        keys = _keys(symbols, events, clefs, staves, left, right, fifths)
+        if left > start and following is not None and keys[0][0] != following:
+            keys = [(fifths, [])]
         fifths, taken = keys[0][0], {id(s) for _, used in keys for s in used}
+        begin = min((event.x - SPACE for event in inside), default=right)
         meter = any(s.kind == "digit" and left < s.x < begin and abs(staves[s.staff].position(s.x, s.y)) < 5 for s in symbols)
         if inside:
-            own = [s for s in accidentals if left - SPACE < s.x <= right and id(s) not in taken]
-            notes, heads, printed = _notes(inside, own, staves, clefs, fifths)
-            measures.append(Measure(printed, fifths, notes, heads, meter))
+            own = [s for s in symbols if s.kind in MARKS and left - SPACE < s.x <= right and id(s) not in taken]
+            measures.append(Printed(tuple(inside), tuple(own), fifths, meter))
         left = right
-    return _tie(measures, curves)
+    return measures
+
+
+def _keys(
+    symbols: Sequence[Symbol],
+    events: Sequence[Event],
+    clefs: Sequence[Clefs],
+    staves: Sequence[Staff],
+    left: float | None = None,
+    right: float | None = None,
+    fifths: int = 0,
+) -> list[tuple[int, list[Symbol]]]:
+    """Return the key of each staff between two bar lines, or at the beginning of a system, and the accidentals that print it."""
+    left = float(min(staff.left for staff in staves)) if left is None else left
+    right = (_bars(symbols, staves) or [float(max(staff.right for staff in staves))])[0] if right is None else right
+    inside = [event for event in events if left < event.x <= right]
+    begin = min((event.x - SPACE for event in inside), default=right)
+    accidentals = [s for s in symbols if s.kind in MARKS]
+    return [
+        _key(accidentals, number, staff, left, right, begin, inside, clefs[number], fifths) for number, staff in enumerate(staves)
+    ]
 
 
 def _bars(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
@@ -129,7 +175,7 @@ def _key(
         number_of = 0
         for index, symbol in enumerate(printed[:7]):
             expected = key_position(mark, index, clef)
-            if abs(staff.position(symbol.x, symbol.y) - expected) > 1.2:
+            if abs(staff.position(symbol.x, symbol.y) - expected) > KEY_PLACE[left > staff.left + SPACE]:
                 break
             number_of += 1
         while (
@@ -162,18 +208,12 @@ def _alters(symbol: Symbol, heads: Sequence[Symbol], staff: Staff) -> bool:
     )
 
 
-def _notes(
-    events: Sequence[Event],
-    accidentals: Sequence[Symbol],
-    staves: Sequence[Staff],
-    clefs: Sequence[Sequence[tuple[float, str]]],
-    fifths: int,
-) -> tuple[tuple[Note, ...], tuple[Symbol, ...], Fraction]:
-    """Return the notes of a measure, timed from its beginning, their heads, and the length of what is printed in it."""
-    onsets, printed = _onsets(events)
-    marks = _marks(events, accidentals, staves)
+def _notes(printed: Printed, timing: Timing, staves: Sequence[Staff], clefs: Sequence[Sequence[tuple[float, str]]]) -> Measure:
+    """Return a measure with its notes, timed from its beginning."""
+    events, onsets, fifths = printed.events, timing.onsets, printed.fifths
+    marks = _marks(events, printed.accidentals, staves)
     state: dict[tuple[int, int], int] = {}
-    notes: dict[tuple[Fraction, int, int], tuple[Note, Symbol]] = {}
+    notes: dict[tuple[Fraction, int, int, bool | None], tuple[Note, Symbol]] = {}
     for index in sorted(range(len(events)), key=lambda k: (onsets[k], events[k].x)):
         event = events[index]
         for head in event.heads:
@@ -184,10 +224,11 @@ def _notes(
                 state[head.staff, step] = ALTER[mark]
             alter = state.get((head.staff, step), key_alter(step, fifths))
             note = Note(onsets[index], head.staff, step, alter, event.duration, mark)
-            place = note.onset, note.staff, step
+            place = note.onset, note.staff, step, event.up  # two voices may share a head
             if place not in notes or notes[place][0].duration < note.duration:
                 notes[place] = note, head
-    return tuple(note for note, _ in notes.values()), tuple(head for _, head in notes.values()), printed
+    heads = tuple(head for _, head in notes.values())
+    return Measure(timing.length, fifths, tuple(note for note, _ in notes.values()), heads, printed.meter)
 
 
 def _marks(events: Sequence[Event], accidentals: Sequence[Symbol], staves: Sequence[Staff]) -> dict[int, Accidental]:
@@ -213,51 +254,6 @@ def _marks(events: Sequence[Event], accidentals: Sequence[Symbol], staves: Seque
     return found
 
 
-def _onsets(events: Sequence[Event]) -> tuple[list[Fraction], Fraction]:
-    """Return the onset of each event of a measure, and the measure's printed length.
-
-    Events that stand in a column begin together. A column begins where a voice of one of its staves ends.
-    """
-    onsets = [Fraction(0)] * len(events)
-    order = [k for k in sorted(range(len(events)), key=lambda k: events[k].x) if not _fills_measure(events[k], events)]
-    columns: list[list[int]] = []
-    for k in order:
-        if columns and _together(events[columns[-1][-1]], events[k], events[columns[-1][0]]):
-            columns[-1].append(k)
-        else:
-            columns.append([k])
-    ends: dict[int, list[Fraction]] = {}
-    now = Fraction(0)
-    for number, column in enumerate(columns):
-        if number:
-            votes = Counter(end for staff in {events[k].staff for k in column} for end in set(ends.get(staff, ())) if end > now)
-            later = sorted({end for each in ends.values() for end in each if end > now})
-            now = min(votes, key=lambda end: (-votes[end], end)) if votes else (later[0] if later else now)
-        for k in column:
-            onsets[k] = now
-            voices = ends.setdefault(events[k].staff, [])
-            before = [end for end in voices if end <= now]
-            if before:
-                voices.remove(max(before))
-            voices.append(now + events[k].duration)
-    total = max((end for each in ends.values() for end in each), default=Fraction(0))
-    return onsets, total
-
-
-def _fills_measure(event: Event, events: Sequence[Event]) -> bool:
-    """Whether a whole rest is all that its staff has in a measure, which it then fills."""
-    return event.full and sum(other.staff == event.staff for other in events) == 1 and event.duration == 4
-
-
-def _together(last: Event, event: Event, first: Event) -> bool:
-    """Whether an event begins with the one before it on the page."""
-    two_voices = last.staff == event.staff and last.up is not None and event.up is not None and last.up != event.up
-    if last.staff == event.staff and not two_voices:
-        either = last.up is None or event.up is None
-        return event.x - last.x <= (COLUMN[0] * SPACE if either else 0.3 * SPACE)
-    return event.x - first.x <= COLUMN[1] * SPACE
-
-
 def _tie(measures: Sequence[Measure], curves: Sequence[Symbol]) -> list[Measure]:
     """Mark the two notes that each tie joins: ``goes_on`` the first and ``continued`` the second.
 
@@ -275,7 +271,9 @@ def _tie(measures: Sequence[Measure], curves: Sequence[Symbol]) -> list[Measure]
         if pairs:
             a, b = min(pairs, key=lambda pair: _apart(curve, pair[0][2]) + _apart(curve, pair[1][2]))
             found[a[0]][a[1]] = replace(found[a[0]][a[1]], goes_on=True)
-            found[b[0]][b[1]] = replace(found[b[0]][b[1]], continued=True)
+            tied = replace(found[b[0]][b[1]], continued=True)
+            held = a[0] != b[0] and not tied.accidental  # an accidental holds over a bar line for the note that is tied
+            found[b[0]][b[1]] = replace(tied, alter=found[a[0]][a[1]].alter) if held else tied
         elif begins and curve.right > last + 0.3 * SPACE:
             a = min(begins, key=lambda place: _apart(curve, place[2]))
             if a[0] == len(measures) - 1:

@@ -14,7 +14,7 @@ from diptych.music.page_geometry import SPACE, Staff
 from diptych.music.symbols import CLASS, SYMBOLS
 
 Map = UInt8[np.ndarray, "h w"]
-MIN_AREAS = {"head": 0.35, "hollow head": 0.35, "dot": 0.05, "stem": 0.12, "curve": 0.25, "flag": 0.15, "two flags": 0.2}
+MIN_AREAS = {"head": 0.35, "hollow head": 0.35, "dot": 0.05, "stem": 0.05, "curve": 0.25, "flag": 0.15, "two flags": 0.2}
 """The least area of a symbol in squares of a staff space; smaller ones are noise."""
 MIN_AREA = 0.15  # of all other symbols
 SIGNS = (
@@ -36,9 +36,15 @@ CLEF_WIDTH, MIN_CLEF = 2.9, 0.2  # staff spaces of the narrowest clef, and squar
 HEAD = (0.59, 0.5)  # half the width and half the height of a head, in staff spaces
 WHOLE = 0.8  # half the width of the head of a whole note
 SURE = 0.72  # the share of a head's ellipse that must be of its class
+OFF_STEP = 0.06  # a head is a pixel off its step where so much more of its ellipse is of its class there
 WIDTHS = {"sharp": 1.0, "flat": 0.85, "natural": 0.72}
 """The usual width of accidentals in staff spaces; what is much wider is several that touch each other."""
 WIDTH_RANGE = (0.75, 2.0)  # of the usual width
+WHOLE_SIGN = (2.0, 0.6)  # height in staff spaces and area in squares of one of what is a sign of its own
+USUAL_HEIGHT = (2.0, 3.3)  # staff spaces of a single accidental; what is higher is several
+SAME_SIGN, OVERLAPPED, LEFT_OVER = 0.85, 0.6, 0.3
+"""The share of an accidental's area that must lie within several that touch, the same for one that others overlap, and the
+share of it that may remain of them in the end."""
 FLAT_ANCHOR = 0.7  # staff spaces from the bottom of a flat to the step that it alters
 
 
@@ -69,10 +75,9 @@ class Symbol:
 
 def find_symbols(seen: Map, staves: Sequence[Staff]) -> list[Symbol]:
     """Find the symbols of a page near its staves, from left to right."""
-    if not staves:
-        return []
     found: list[Symbol] = []
-    seen = _with_clefs(_settled(seen), staves)
+    accidentals: list[tuple[Symbol, Bool[np.ndarray, "p q"]]] = []
+    seen = _with_clefs(_settled(seen), staves) if staves else np.zeros_like(seen)
     for number, kind in enumerate(SYMBOLS):
         if not number or kind == "beam":
             continue
@@ -87,14 +92,30 @@ def find_symbols(seen: Map, staves: Sequence[Staff]) -> list[Symbol]:
             if kind in ("head", "hollow head"):
                 found += _heads(symbol, part, seen, staves[symbol.staff])
             elif kind in WIDTHS:
-                found += _accidentals(symbol, part, staves)
+                accidentals.append((symbol, part))
             else:
                 found.append(symbol)
+    shapes: dict[str, Bool[np.ndarray, "p q"]] = {}  # the single accidental of median area
+    for kind in WIDTHS:
+        single = sorted((part for s, part in accidentals if s.kind == kind and _is_single(s)), key=np.count_nonzero)
+        shapes |= {kind: single[len(single) // 2]} if single else {}
+    for symbol, part in accidentals:
+        shape = None if _is_single(symbol) or symbol.height < USUAL_HEIGHT[0] * SPACE else shapes.get(symbol.kind)
+        found += _accidentals(symbol, part, staves) if shape is None else _stacked(symbol, part, shape, staves)
     return sorted(found, key=lambda symbol: symbol.x)
 
 
+def _is_single(symbol: Symbol) -> bool:
+    """Whether an accidental has the size of a single one."""
+    low, high = (share * WIDTHS[symbol.kind] * SPACE for share in (WIDTH_RANGE[0], 1.4))
+    return low <= symbol.width <= high and USUAL_HEIGHT[0] * SPACE <= symbol.height <= USUAL_HEIGHT[1] * SPACE
+
+
 def _settled(seen: Map) -> Map:
-    """Give each connected sign that a translator sees as a mixture of classes the most frequent one of them."""
+    """Give each connected sign that a translator sees as a mixture of classes the most frequent one of them.
+
+    Two signs that touch each other stay what they are: each is as large as a sign.
+    """
     numbers = [CLASS[name] for name in SIGNS]
     labels, count = ndimage.label(np.isin(seen, numbers), np.ones((3, 3)))
     if not count:
@@ -104,6 +125,13 @@ def _settled(seen: Map) -> Map:
     np.add.at(votes, (labels[places], seen[places]), 1)
     settled = seen.copy()
     settled[places] = votes.argmax(1)[labels[places]]
+    boxes = ndimage.find_objects(labels)
+    for label in np.flatnonzero((votes > 0).sum(1) > 1):
+        box = boxes[label - 1]
+        for number in np.flatnonzero(votes[label] >= WHOLE_SIGN[1] * SPACE**2):
+            part = (labels[box] == label) & (seen[box] == number)
+            if np.ptp(np.flatnonzero(part.any(1))) + 1 >= WHOLE_SIGN[0] * SPACE:
+                settled[box][part] = number
     return settled
 
 
@@ -163,7 +191,8 @@ def _heads(symbol: Symbol, part: Bool[np.ndarray, "p q"], seen: Map, staff: Staf
             lower = _best_cover(area, ellipse, staff, symbol, position - 1, margin)
             if cover < SURE or (lower[2] > cover + 0.05 and abs(lower[1] - column) < half_width):
                 break
-            x, y = symbol.left + column - margin, symbol.top + row - margin
+            x = symbol.left + column - margin
+            y = (staff.row(x, position) + symbol.top + row - margin) / 2
             edges = {"left": x - half_width, "right": x + half_width, "top": y - half_height, "bottom": y + half_height}
             yield replace(symbol, x=x, y=y, **edges)
             high, wide = ellipse.shape[0] // 2, ellipse.shape[1] // 2
@@ -180,7 +209,7 @@ def _best_cover(
     for near in (row, row - 1, row + 1):
         if high <= near < len(area) - high:
             cover = ndimage.correlate(area[near - high : near + high + 1], ellipse, mode="constant")[high] / ellipse.sum()
-            if cover.max() > best[2] + 1e-6:
+            if cover.max() > best[2] + (0.0 if near == row else OFF_STEP):
                 best = near, int(np.flatnonzero(cover >= cover.max() - 1e-6).mean()), float(cover.max())
     return best
 
@@ -202,8 +231,41 @@ def _accidentals(symbol: Symbol, part: Bool[np.ndarray, "p q"], staves: Sequence
         kept = piece[rows[0] : rows[-1] + 1]
         found = _symbol(symbol.kind, kept, int(symbol.left) + a, int(symbol.top) + int(rows[0]), staves)
         if found is not None:
-            middle = (found.top + found.bottom) / 2
-            yield replace(found, y=found.bottom + 0.5 - FLAT_ANCHOR * SPACE if symbol.kind == "flat" else middle)
+            yield found if len(edges) > 2 and found.kind != "flat" else _anchored(found)
+
+
+def _stacked(
+    symbol: Symbol, part: Bool[np.ndarray, "p q"], shape: Bool[np.ndarray, "m n"], staves: Sequence[Staff]
+) -> Iterator[Symbol]:
+    """Yield the accidentals of a chord that touch each other: where the shape of a single one of the page covers them best."""
+    high, wide = shape.shape
+    area = np.pad(part, ((2, high), (2, wide))).astype(np.float32)
+    inside = shape.astype(np.float32)
+    total, least, found = float(inside.sum()), SAME_SIGN, 0
+    while area.sum() > LEFT_OVER * total:
+        cover = _covers(area, inside)
+        row, column = np.unravel_index(int(cover.argmax()), cover.shape)
+        if cover[row, column] < least * total:
+            break
+        least, found = OVERLAPPED, found + 1
+        area[row : row + high, column : column + wide] *= ~shape
+        one = _symbol(symbol.kind, shape, int(symbol.left) + int(column) - 2, int(symbol.top) + int(row) - 2, staves)
+        if one is not None:
+            yield _anchored(one)
+    if not found:
+        yield from _accidentals(symbol, part, staves)
+
+
+def _covers(area: Float[np.ndarray, "a b"], shape: Float[np.ndarray, "m n"]) -> Float[np.ndarray, "c d"]:
+    """Return how much of an area lies within a shape at each place of its upper left corner."""
+    windows = np.lib.stride_tricks.sliding_window_view(area, shape.shape)
+    return np.einsum("abmn,mn->ab", windows, shape)
+
+
+def _anchored(symbol: Symbol) -> Symbol:
+    """Set the height of an accidental to that of the step that it alters."""
+    flat = symbol.bottom + 0.5 - FLAT_ANCHOR * SPACE
+    return replace(symbol, y=flat if symbol.kind == "flat" else (symbol.top + symbol.bottom) / 2)
 
 
 def _possible_numbers(symbol: Symbol) -> list[int]:

@@ -65,7 +65,7 @@ SIGNS = {"meterSig": "digit", "tupletNum": "digit"}
 SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
 LEAVES = {"path", "use", "polygon", "rect", "ellipse"}
-SYMBOL_SCALE = 2  # a map is drawn at so many times its size, so that thin strokes are not lost
+SYMBOL_SCALE = 3  # a map is drawn at so many times its size, so that no stroke is thinner than one of its pixels
 
 
 def classes_of(page: ET.Element) -> Iterator[tuple[int, ET.Element]]:

@@ -1,0 +1,195 @@
+"""When the chords and rests of a measure begin: their voices are not printed, so the most plausible ones are searched for."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from diptych.music.page_events import Event
+from diptych.music.page_geometry import SPACE
+
+BEAM = 32  # partial readings of a measure that are kept at each event
+ALIGNED, NEIGHBOURS = 1.9, 0.5  # staff spaces: events farther apart never begin together, nearer ones always do
+SAME_VOICE = 0.3  # staff spaces between what begins together with stems in one direction
+GAPS = (1, 2, 3, 4, 6, 8, 12)
+"""Sixteenths of time for which nothing is printed, as in a part of two staves whose voice is on the other one."""
+GAP, NEW_VOICE, SECOND_VOICE, OTHER_STEM, OPEN_END, TOO_SHORT, TOO_LONG = 2.0, 2.0, 0.2, 0.4, 1.0, 2.5, 4.0
+"""Costs of what is less usual: a voice that pauses without a rest, one that begins within a measure, a further one from the
+beginning on, a stem in the other direction than that of the voice, a voice that ends early, all voices that do, and one that
+ends late."""
+SHIFTED = 0.35  # cost for each staff space between what begins together
+UNEVEN = 0.35  # cost of spacing that does not follow the time; engravers space notes by about the power 0.6 of their time
+OTHER_BEAM = 1.5  # cost of a beam whose notes are in two voices
+CLEAN = 1.5  # what is read at a lower cost needs no other explanation
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A voice of a staff: the time at which it ends up to now, the direction of its last stem and its last beam."""
+
+    staff: int
+    end: int
+    up: bool | None
+    beam: int
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The onsets of a measure's events in quarters, the end of the last one, and what is unusual about it as a cost."""
+
+    onsets: tuple[Fraction, ...]
+    length: Fraction
+    cost: float
+
+
+@dataclass(frozen=True)
+class _Partial:
+    """The events up to one of them, with whole numbers of a unit as times."""
+
+    cost: float
+    now: int
+    x: float
+    step: tuple[float, int] | None  # distance and time of the last two columns
+    column: tuple[int, ...]  # voices that have an event in the current column
+    voices: tuple[Voice, ...]
+    onsets: tuple[tuple[int, int], ...]
+
+
+def fills_measure(event: Event, events: Sequence[Event], length: Fraction | None) -> bool:
+    """Whether a whole rest stands for all of a measure, in its staff or in one of two voices."""
+    if not event.full or event.duration != 4:
+        return False
+    return sum(other.staff == event.staff for other in events) == 1 or length is None or length <= 4
+
+
+def time_events(events: Sequence[Event], length: Fraction | None = None) -> Timing:
+    """Time the events of a measure that lasts ``length``, or whatever fits best where that is not known.
+
+    A beam search takes events from left to right. Each begins with the one before it or where some voice ends, and goes on in a
+    voice of its staff or begins one. The reading with the lowest cost wins.
+    """
+    order = [k for k in sorted(range(len(events)), key=lambda k: events[k].x) if not fills_measure(events[k], events, length)]
+    unit = math.lcm(4, *(event.duration.denominator for event in events), length.denominator if length else 1)
+    lasts = [int(event.duration * unit) for event in events]
+    total = None if length is None else int(length * unit)
+    gaps = [] if total is None else [gap * unit // 4 for gap in GAPS if gap * unit // 4 < total]
+    found = [_Partial(0.0, 0, -math.inf, None, (), (), ())]
+    for k in order:
+        grown: dict[tuple[object, ...], _Partial] = {}
+        for partial in found:
+            for placed in _placed(partial, k, events, total, gaps):
+                for new in _in_voices(placed, k, events[k], lasts[k]):
+                    key = new.now, new.column, tuple((v.staff, v.end, v.up, v.beam) for v in new.voices)
+                    if key not in grown or new.cost < grown[key].cost:
+                        grown[key] = new
+        found = sorted(grown.values(), key=lambda partial: partial.cost)[:BEAM]
+    best, cost = min(((p, p.cost + _ending(p, total)) for p in found), key=lambda pair: pair[1])
+    onsets = {k: Fraction(onset, unit) for k, onset in best.onsets}
+    end = max((Fraction(voice.end, unit) for voice in best.voices), default=Fraction(0))
+    return Timing(tuple(onsets.get(k, Fraction(0)) for k in range(len(events))), end, cost)
+
+
+def _placed(partial: _Partial, k: int, events: Sequence[Event], total: int | None, gaps: Sequence[int]) -> Iterator[_Partial]:
+    """Yield a partial reading at each time at which the next event may begin."""
+    event = events[k]
+    if not partial.onsets:
+        yield replace(partial, x=event.x)
+        for gap in gaps:
+            yield replace(partial, x=event.x, now=gap, cost=GAP)
+        return
+    far = (event.x - partial.x) / SPACE
+    beside = [events[other] for other, onset in partial.onsets if onset == partial.now and events[other].staff == event.staff]
+    shared = far <= ALIGNED and all(_may_share(other, event) for other in beside)
+    if shared:
+        yield replace(partial, cost=partial.cost + SHIFTED * max(0.0, far - 0.3))
+        if far < NEIGHBOURS:
+            return
+    ends = {voice.end for voice in partial.voices if voice.end > partial.now}
+    pauses = {partial.now + gap for gap in gaps if partial.now + gap < (total or 0)} - ends
+    for now in (*ends, *pauses):
+        cost = partial.cost + GAP * (now in pauses) + TOO_LONG * (total is not None and now >= total)
+        step = max(far, NEIGHBOURS), now - partial.now
+        if partial.step is not None:
+            cost += UNEVEN * abs(math.log(step[0] / partial.step[0]) - 0.6 * math.log(step[1] / partial.step[1]))
+        yield replace(partial, cost=cost, now=now, x=event.x, step=step, column=())
+
+
+def _may_share(other: Event, event: Event) -> bool:
+    """Whether two events of one staff may begin together: in two voices, or very near."""
+    if other.up is not None and event.up is not None and other.up != event.up:
+        return True
+    return event.x - other.x <= (0.75 if other.up is None or event.up is None else SAME_VOICE) * SPACE
+
+
+def _in_voices(partial: _Partial, k: int, event: Event, lasts: int) -> Iterator[_Partial]:
+    """Yield a partial reading with an event at its time, in each voice that it may go on and in a new one."""
+    now, voices, onsets = partial.now, partial.voices, (*partial.onsets, (k, partial.now))
+    own = [place for place, voice in enumerate(voices) if voice.staff == event.staff]
+    waiting = event.group and any(voices[place].beam == event.group for place in own)
+    for place in own:
+        voice = voices[place]
+        if place in partial.column or voice.end > now:
+            continue
+        cost = GAP * (voice.end < now)
+        cost += OTHER_STEM * (voice.up is not None and event.up is not None and voice.up != event.up)
+        cost += OTHER_BEAM * bool(waiting and voice.beam != event.group)
+        new = Voice(event.staff, now + lasts, voice.up if event.up is None else event.up, event.group)
+        yield replace(
+            partial,
+            cost=partial.cost + cost,
+            column=(*partial.column, place),
+            voices=(*voices[:place], new, *voices[place + 1 :]),
+            onsets=onsets,
+        )
+    cost = (NEW_VOICE if now and own else SECOND_VOICE * len(own)) + OTHER_BEAM * bool(waiting)
+    new = Voice(event.staff, now + lasts, event.up, event.group)
+    column = (*partial.column, len(voices))
+    yield replace(partial, cost=partial.cost + cost, column=column, voices=(*voices, new), onsets=onsets)
+
+
+def _ending(partial: _Partial, total: int | None) -> float:
+    """Return the cost of voices that do not end with the measure."""
+    ends = [voice.end for voice in partial.voices]
+    last = max(ends, default=0) if total is None else total
+    short = TOO_SHORT * (bool(ends) and max(ends) < last)
+    return short + sum(OPEN_END * (end < last) + TOO_LONG * (end > last) for end in ends)
+
+
+def time_measures(measures: Sequence[Sequence[Event]], meters: Sequence[bool]) -> list[Timing]:
+    """Time all measures of a page; ``meters`` says before which of them a meter is printed.
+
+    Those that follow a meter up to the next one last as long as explains most of them. One whose printed values are another time
+    is read once more to fit, but for a first or last one that is shorter, and two that complement each other.
+    """
+    timings = [time_events(events) for events in measures]
+    starts = [k for k in range(len(measures)) if k == 0 or meters[k]]
+    if not measures:
+        return []
+    for first, end in zip(starts, [*starts[1:], len(measures)], strict=True):
+        group = [k for k in range(first, end) if timings[k].length]
+        counts = Counter(timings[k].length for k in group)
+        best: tuple[float, dict[int, Timing]] | None = None
+        for length, _ in counts.most_common(3):
+            fitted = {k: time_events(measures[k], length) for k in group if not _stands(k, timings, length, pickup=meters[0])}
+            cost = sum((fitted.get(k, timings[k])).cost for k in group)
+            if best is None or cost < best[0]:
+                best = cost, fitted
+        for k, timing in (best[1] if best else {}).items():
+            timings[k] = timing
+    return timings
+
+
+def _stands(k: int, timings: Sequence[Timing], length: Fraction, *, pickup: bool) -> bool:
+    """Whether a measure needs no other reading if measures last so long; a ``pickup`` may be where a meter is printed first."""
+    timing = timings[k]
+    if timing.length == length:
+        return True
+    if timing.cost > CLEAN or timing.length > length:
+        return False
+    if (k == 0 and pickup) or k == len(timings) - 1:
+        return True
+    beside = [timings[other] for other in (k - 1, k + 1) if 0 <= other < len(timings)]
+    return any(other.cost <= CLEAN and other.length + timing.length == length for other in beside)

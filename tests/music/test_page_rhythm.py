@@ -1,0 +1,40 @@
+"""When the events of a measure begin is found from their voices, by hand-worked measures."""
+
+from fractions import Fraction
+
+from diptych.music.page_events import Event
+from diptych.music.page_geometry import SPACE
+from diptych.music.page_rhythm import time_events, time_measures
+
+
+def event(x, duration, up=None, group=0):
+    return Event(0, x * SPACE, Fraction(duration), up=up, group=group)
+
+
+def onsets(events, length=None):
+    return [float(onset) for onset in time_events(events, length).onsets]
+
+
+def test_two_voices_of_a_staff_begin_together_though_a_second_shifts_one():
+    above = [event(0, 2, True), event(8, 1, True), event(15.4, 1 / Fraction(2), True), event(19, 1 / Fraction(2), True)]
+    below = [event(1.3, 2, False), event(9.4, "1/2", False), event(11.7, "1/2", False), event(15.4, "1/2", False)]
+    timing = time_events([*above, *below, event(19, "1/2", False)])
+    assert [float(onset) for onset in timing.onsets] == [0, 2, 3, 3.5, 0, 2, 2.5, 3, 3.5]
+    assert timing.length == 4
+
+
+def test_a_voice_that_pauses_without_a_rest_is_placed_by_the_length_of_the_measure():
+    low = [event(0, 4, False)]
+    high = [event(x, "1/2", True, group=1) for x in (4, 8, 12)]
+    assert onsets([*low, *high], Fraction(4))[0] == 0
+    first, second, third = onsets([*low, *high], Fraction(4))[1:]
+    assert first > 0 and (second - first, third - second) == (0.5, 0.5) and third <= 3.5
+
+
+def test_most_measures_say_how_long_all_last_but_a_pickup_stays_short():
+    quarters = [[event(4 * k, 1, True) for k in range(3)] for _ in range(4)]
+    short = [event(0, 1, True), event(4, 1, True)]
+    lengths = [timing.length for timing in time_measures([[event(0, 1, True)], *quarters], [True, *[False] * 4])]
+    assert lengths == [1, 3, 3, 3, 3]
+    assert time_measures([quarters[0], short, *quarters[1:]], [True, *[False] * 4])[1].cost > 0
+    assert time_measures([], []) == []
