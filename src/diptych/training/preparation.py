@@ -21,6 +21,7 @@ from diptych.methods import Method
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.training.distributed import World, broadcast, on_first
+from diptych.training.following import follows
 from diptych.training.progress import Progress, Watch
 from diptych.training.records.best import refuse_test
 from diptych.training.same_data import keep_prints, same_images
@@ -77,7 +78,10 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
 def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
     """Add a validation split to a census: the usable images of the val folder, or else images held out from training."""
     if layout.val is None:
-        train, held_out = hold_out(census.split, recipe.data, recipe.train.seed)
+        in_blocks = bool(follows(recipe))
+        train, held_out = hold_out(census.split, recipe.data, recipe.train.seed, blocks=in_blocks)
+        if held_out is not None and in_blocks:
+            log.info("numbered frames are held out in blocks of consecutive ones, since a frame is much like its neighbours")
         if held_out is None and recipe.data.holdout:
             log.info(
                 "no images are held out for validation: data.holdout %g of %s (A) and %s (B) images gives fewer than %s a side; "
