@@ -148,7 +148,9 @@ def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: N
     train = recipe.data.oriented(layout.train)
     some, data = sampled(train), recipe.data
     census = take_census(some, labels=label_domains(some, data.labels, data.classes), fitting=data.fit, reading=data.reading)
-    trained = train if layout.val else hold_out(train, recipe.data, recipe.train.seed, blocks=bool(follows(recipe)))[0]
+    trained = (
+        train if layout.val else hold_out(train, recipe.data, recipe.train.seed, blocks=bool(follows(recipe) or layout.films))[0]
+    )
     reading = seconds_to_read(Crops(census, replace(recipe.data, pairs=0.0), recipe.train.seed))  # a sample may hold no pair
     available = memory_for_training(device)
     watch()
