@@ -45,8 +45,8 @@ def find_images(folder: str | Path, *, films: bool = False) -> list[Path]:
         images = [str(frame) for path in files if is_film(path) for frame in _frames(Path(path))]
     if not images:
         suffixes = Counter(suffix_of(path) or "no suffix" for path in files)
-        if films := [suffix for suffix in suffixes if is_film(f"x{suffix}")]:
-            raise DataError(_films_instead(root, suffixes, films))
+        if of_films := [suffix for suffix in suffixes if is_film(f"x{suffix}")]:
+            raise DataError(_films_instead(root, suffixes, of_films))
         others = suffixes.most_common(3)
         found = f"no images found, but {', '.join(f'{count} x {show(suffix)}' for suffix, count in others)}"
         raise DataError(f"{show(root)}: {found if others else 'holds no files'}; expected {KINDS} files, check the path")
