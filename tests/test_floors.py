@@ -34,6 +34,7 @@ FLOORS = {
         "messages",
         "licences",
         "overlap",
+        "motion",
         "downloads",
     },
     "rooms": {"methods", "data", "metrics"},

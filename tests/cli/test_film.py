@@ -100,7 +100,7 @@ def test_wrong_words_are_refused_in_one_line(snapshot, tmp_path, capsys):
     assert "must be NAME=VALUE, such as preset=slow, found 'fast'" in error_of(capsys, *start, a, *out, "--codec-option", "fast")
 
 
-@pytest.mark.parametrize(("package", "what"), [("av", "films"), ("cv2", "the temporal filter")])
+@pytest.mark.parametrize(("package", "what"), [("av", "films"), ("cv2", "optical flow")])
 def test_a_missing_extra_is_named(snapshot, tmp_path, capsys, monkeypatch, package, what):
     film(tmp_path / "a.mp4")
     monkeypatch.setitem(sys.modules, package, None)

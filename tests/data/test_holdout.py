@@ -121,3 +121,18 @@ def test_groups_larger_than_the_share_stay_in_training(tmp_path):
 def test_pairs_that_nobody_knows_are_refused_before_any_is_held_out():
     with pytest.raises(ConfigError, match="data\\.pairs asks for pairs"):
         hold_out(split_of(300, 300), 0.1, 0, pairs=0.1)
+
+
+def test_frames_are_held_out_in_blocks_of_consecutive_ones():
+    """400 frames of one film and ten films of 12 frames: 26 are to be set aside, so that a film of 12 goes whole."""
+    numbered = [Ref(Path(f"long/{i:04d}.png")) for i in range(400)]
+    numbered += [Ref(Path(f"film{film}/{i:04d}.png")) for film in range(10) for i in range(12)]
+    whole = Split(tuple(numbered), split_of(1, 200).b, False)
+    for seed in range(5):
+        train, val = hold_out_by(whole, DataConfig(holdout=0.05), seed, blocks=True)
+        assert val is not None and MIN_HELD_OUT <= len(val.a) <= 26 and len(train.a) + len(val.a) == 520
+        held = {ref.path for ref in val.a}
+        neighbours = sum((path.parent / f"{int(path.stem) + step:04d}.png") not in held for path in held for step in (-1, 1))
+        assert neighbours <= 2 * len({(path.parent, int(path.stem) // 26) for path in held})
+        for film in {path.parent for path in held} - {Path("long")}:
+            assert len([path for path in held if path.parent == film]) == 12

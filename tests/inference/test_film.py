@@ -22,10 +22,11 @@ from diptych.errors import ConfigError, DataError
 from diptych.inference import film as module
 from diptych.inference.batch import scratch_folder
 from diptych.inference.film import FilmOptions, translate_film
-from diptych.inference.flow_filter import FlowFilter, likeness, moved, places_before
+from diptych.inference.flow_filter import FlowFilter
 from diptych.inference.manifest import Job, Manifest
-from diptych.inference.steady import Cuts, SteadyNorm, SteadyNorms
+from diptych.inference.steady import SteadyNorm, SteadyNorms
 from diptych.inference.translator import Translator
+from diptych.motion import Cuts, likeness, moved, places_before
 from diptych.nets import generator
 from diptych.nets.instance_norm import InstanceNorm
 from diptych.pixels import Domain

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diptych.errors import ConfigError
-from diptych.losses import TemporalLoss
+from diptych.losses import NextFrames, TemporalLoss
 from diptych.losses.temporal import moved_along, random_flow
 from diptych.methods import METHODS, Batch, method_config
 from diptych.pixels import Domain
@@ -71,3 +71,44 @@ def test_what_is_no_source_is_refused():
             recipe.build(Domain(), Domain())
     with pytest.raises(ConfigError, match=r"reach must be greater than 0 and at most 0\.5"):
         TemporalLoss(reach=0.9)
+
+
+def next_frames(x, shift=2):
+    """The next frame of a camera that moves to the right by so many pixels, with its exact places."""
+    n, _, height, width = x.shape
+    places = torch.stack(torch.meshgrid(torch.arange(width) + float(shift), torch.arange(height).float(), indexing="xy"), -1)
+    unit = 2 * places / torch.tensor([width - 1, height - 1]) - 1
+    return NextFrames(torch.roll(x, -shift, 3), unit.expand(n, -1, -1, -1), torch.ones(n, 1, height, width))
+
+
+def test_a_real_next_frame_must_be_translated_alike_where_both_show_the_same():
+    x = image()
+    loss, ramp = TemporalLoss(), torch.linspace(-1, 1, 24)
+    assert loss.with_translator(lambda x: -0.5 * x)(x, next_frames(x)) < 1e-5
+    # G(x) = r with r = 2 i / 23: two columns further it is 4 / 23 more, wherever the place is in view
+    assert loss.with_translator(lambda x: x * 0 + ramp)(x, next_frames(x)).item() == pytest.approx(4 / 23, rel=1e-4)
+
+
+def test_what_cannot_be_trusted_or_has_no_next_frame_weighs_nothing():
+    x, ramp = image(), torch.linspace(-1, 1, 24)
+    frames = next_frames(x)
+    half = frames.likeness.clone()
+    half[:, :, :12] = 0.0
+    loss = TemporalLoss().with_translator(lambda x: x * 0 + ramp)
+    assert loss(x, frames._replace(likeness=half)).item() == pytest.approx(2 / 23, rel=1e-4)  # a mean over all that is in view
+    places = frames.places.clone()
+    places[1] = 2.0
+    assert loss(x, frames._replace(places=places)).item() == pytest.approx(4 / 23, rel=1e-4)  # a mean over the first image alone
+    assert loss(x, frames._replace(places=places * 0 + 2.0)) == 0
+
+
+@pytest.mark.parametrize("name", UNPAIRED)
+def test_next_frames_reach_the_loss_in_every_unpaired_method(name):
+    recipe = Recipe.create(
+        name, {"method": small(name), "data": {"crop_size": 16}, "extra": [{"loss": "temporal", "between": ["real_a"]}]}
+    )
+    method, a, b = recipe.build(Domain(), Domain()), image(2, 16), image(2, 16).flip(0)
+    for frames, expected in ((next_frames(a), True), (next_frames(a)._replace(likeness=torch.zeros(2, 1, 16, 16)), False)):
+        with method.extra.beside(frames, None):
+            found = [terms["temporal_real_a"] for _, terms in method.losses(Batch(a, b)) if "temporal_real_a" in terms]
+        assert bool(found[0] > 0) is expected

@@ -75,8 +75,8 @@ def are_films(args: argparse.Namespace) -> bool:
     Raises ConfigError where films stand beside images, and for options that have no meaning for the one or the other.
     """
     inputs, out = args.inputs, args.out
+    from diptych.data.film_names import is_film
     from diptych.data.film_writing import CONTAINERS
-    from diptych.data.films import is_film
     from diptych.messages import show
 
     films = [given for given in inputs if is_film(given) and not Path(given).is_dir()]

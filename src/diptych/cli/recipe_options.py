@@ -252,7 +252,7 @@ def check_folders(sources: Sequence[str]) -> None:
 
     for source in sources:
         if not is_list(source):
-            open_folder(source)
+            open_folder(source, films=True)
 
 
 def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from diptych.data.film_names import film_of
 from diptych.data.hub import split_hub
 from diptych.data.volumes import volume_of
 from diptych.errors import DataError
@@ -148,13 +149,13 @@ def _is_dir(entry: os.DirEntry[str]) -> bool:
 def changed_at(path: Path) -> tuple[int, int]:
     """The size in bytes of a file, in an archive or not, and when it or its archive was changed last, in ns. Raises OSError.
 
-    Of a slice, they are those of its volume.
+    Of a slice, they are those of its volume, and of a frame those of its film.
     """
     if split_hub(path):  # its rows never change, and have no size that can be known without reading
         return 0, 0
     found = split_archive(path)
     if found is None:
-        status = (volume_of(path) or path).stat()
+        status = (volume_of(path) or film_of(path) or path).stat()
         return status.st_size, status.st_mtime_ns
     archive, inside = found
     changed = archive.stat().st_mtime_ns

@@ -25,7 +25,7 @@ from diptych.data.passed_over import passed_over
 from diptych.data.ranges import stretching
 from diptych.data.registration import Shift, grid_scale
 from diptych.data.sides import exchanged
-from diptych.data.splits import Ref, Split
+from diptych.data.splits import Ref, Split, films_in
 from diptych.data.usage import unused
 from diptych.errors import DataError
 from diptych.messages import show
@@ -124,7 +124,7 @@ def check(
     findings += [Finding("labels", detail="; ".join(_labels(listing)))]
     sides = _looks_by_side(listing, inspection)
     findings += [Finding(rule, detail=detail) for side, looks in sides for rule, detail in unused(side, looks)]
-    findings.append(Finding("not images", detail=passed_over(sources)))
+    findings.append(Finding("not images", detail=passed_over(sources, films_in(listing.splits.values()))))
     notes = tuple(note for side, looks in sides for note in changes(side, looks))
     findings += find_copies(listing, inspection)
     if listing.paired:

@@ -23,6 +23,7 @@ from diptych.data.config import DataConfig
 from diptych.data.formats import read_picture, read_pixels
 from diptych.data.kinds import fit
 from diptych.data.metadata import Picture
+from diptych.data.neighbours import NONE, Neighbour, neighbour, no_neighbour
 from diptych.data.pairing import match
 from diptych.data.splits import Ref, Split, take_half
 from diptych.errors import ConfigError, DataError
@@ -85,7 +86,8 @@ class Draw(NamedTuple):
 class Sample(NamedTuple):
     """Native pixels of one crop of each side, (c, h, w); the files they came from; what could not be read on the way.
 
-    ``known``: whether they are one of the pairs that are known among unpaired images; None where none are.
+    ``known``: whether they are one of the pairs that are known among unpaired images; None where none are. ``next_a`` and
+    ``next_b`` are the frames that follow them, where those are asked for.
     """
 
     a: Tensor
@@ -93,6 +95,8 @@ class Sample(NamedTuple):
     files: tuple[str, str]
     problems: tuple[str, ...]
     known: bool | None = None
+    next_a: Neighbour | None = None
+    next_b: Neighbour | None = None
 
 
 class Crops(Dataset[Sample]):
@@ -102,17 +106,31 @@ class Crops(Dataset[Sample]):
     larger side once and those of the smaller side equally often (see ``epoch_order``), and each is augmented alone;
     ``config.pairs`` of the samples are known pairs in their place, drawn at random, so that an epoch then leaves out about as
     many of the others. Raises ConfigError when none are known.
+
+    ``next_frames``: for each image of a side the index of the frame that follows it (see diptych.data.neighbours), which is then
+    cropped and changed like it; None for a side whose next frames nobody needs.
     """
 
-    def __init__(self, census: Census, config: DataConfig, seed: int, source: Source | None = None) -> None:
-        self.census, self.config, self.seed = census, config, seed
+    def __init__(
+        self,
+        census: Census,
+        config: DataConfig,
+        seed: int,
+        source: Source | None = None,
+        next_frames: tuple[np.ndarray | None, np.ndarray | None] = (None, None),
+    ) -> None:
+        self.census, self.config, self.seed, self.next_frames = census, config, seed, next_frames
         self.source = source or Files(census, config)
         self.known = known_pairs(census.split) if config.pairs and not census.split.paired else ()
         self._orders = [(-1, np.empty(0))] * 2  # by side: the epoch, and its order
 
     def over(self, source: Source) -> Crops:
         """Draw the same sequence of images from another source."""
-        return Crops(self.census, self.config, self.seed, source)
+        return Crops(self.census, self.config, self.seed, source, self.next_frames)
+
+    def beside(self, next_frames: tuple[np.ndarray | None, np.ndarray | None]) -> Crops:
+        """Draw the same sequence of images, and the next frames of those of a side beside them."""
+        return Crops(self.census, self.config, self.seed, self.source, next_frames)
 
     def __len__(self) -> int:
         return max(len(self.census.split.a), len(self.census.split.b))
@@ -177,7 +195,18 @@ class Crops(Dataset[Sample]):
         a, b = (self._crop(self.source.image(side, draw.image, opened), draw, side) for side, draw in enumerate(drawn))
         files = self.census.split.a[drawn[0].image].name, self.census.split.b[drawn[1].image].name
         known = drawn[0].known if self.known else None
-        return Sample(a, b, files, problems, known)
+        following = (self._next(side, draw, crop, opened) for side, (draw, crop) in enumerate(zip(drawn, (a, b), strict=True)))
+        return Sample(a, b, files, problems, known, *following)
+
+    def _next(self, side: int, draw: Draw, frame: Tensor, opened: Opened) -> Neighbour | None:
+        following = self.next_frames[side]
+        if following is None:
+            return None
+        index = int(following[draw.image])
+        if index == NONE:
+            return no_neighbour(frame)
+        after = self._crop(self.source.image(side, index, opened), draw, side)
+        return neighbour(frame, after, self.census.b if side else self.census.a)
 
     def _crop(self, pixels: Tensor, draw: Draw, side: int) -> Tensor:
         domain = self.census.b if side else self.census.a

@@ -23,15 +23,6 @@ from diptych.errors import DataError
 from diptych.extras import extra
 from diptych.messages import show
 
-SUFFIXES = frozenset(
-    "." + name
-    for name in (
-        *("3g2", "3gp", "apng", "asf", "avi", "dv", "f4v", "flv", "gxf", "ivf", "m2ts", "m2v", "m4v", "mj2", "mkv", "mov", "mp4"),
-        *("mpeg", "mpg", "mts", "mxf", "nut", "ogm", "ogv", "rm", "rmvb", "ts", "vob", "webm", "wmv", "wtv", "y4m"),
-    )
-)
-"""The suffixes of films. Animated GIF, WebP and PNG files are images unless the result is to be a film."""
-
 CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,asf_o,flv,kux,live_flv,mpeg,mpegts,mpegvideo,m4v,h261,h263,h264,hevc,vvc,av1,obu,evc,"
     "vc1,dirac,cavsvideo,ivf,ogg,mxf,gxf,nut,rm,dv,wtv,swf,yuv4mpegpipe,gif,apng,webp_anim,jpegxl_anim,flic,smk,bink,roq,vmd,nuv,nsv,mtv,"
@@ -95,11 +86,6 @@ def av_of() -> Any:
     return extra("av", "video", "films")
 
 
-def is_film(path: str | Path) -> bool:
-    """Whether a name is that of a film, by its suffix."""
-    return Path(path).suffix.lower() in SUFFIXES
-
-
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """A film open for reading, by the readers in CONTAINERS alone. Raises DataError for what none of them can read."""
@@ -132,9 +118,9 @@ def survey(path: Path) -> Film:
         raise DataError(f"{where}: is an empty file; copy it again")
     with opened(path) as container:
         _check_whole(path)
-        stream = _pictures_of(container, path)
+        stream = pictures_of(container, path)
         _check_size(path, stream.codec_context.width, stream.codec_context.height)
-        first = next(_decoded(container, stream, path), None)
+        first = next(decoded(container, stream, path), None)
         if first is None:
             raise DataError(f"{where}: holds no frame that can be read; it is empty or damaged")
         _check_size(path, first.width, first.height)
@@ -173,12 +159,10 @@ def read_frames(film: Film, *, deep: bool = False) -> Iterator[Frame]:
     """
     last: int | None = None
     with opened(film.path) as container:
-        stream = _pictures_of(container, film.path)
+        stream = pictures_of(container, film.path)
         stream.thread_type = "AUTO"
-        for number, frame in enumerate(_decoded(container, stream, film.path)):
-            turn = _orientation(frame, film.path)
-            if (frame.height, frame.width)[:: -1 if turn[0] else 1] != (film.height, film.width):
-                raise DataError(f"{show(film.path)}: frame {number} is of another size than the first; cut the film there")
+        for number, frame in enumerate(decoded(container, stream, film.path)):
+            pixels = upright(frame, film, number, deep=deep)
             pts = frame.pts if film.stamped else number
             if pts is None or (last is not None and pts <= last):
                 at = "no time stamp" if pts is None else f"time stamp {pts}, not after {last}"
@@ -186,10 +170,18 @@ def read_frames(film: Film, *, deep: bool = False) -> Iterator[Frame]:
                     f"{show(film.path)}: frame {number} has {at}; repair the film, as by: ffmpeg -i IN -fps_mode vfr OUT"
                 )
             last = pts
-            yield Frame(_upright(_pixels(frame, deep), turn), pts, frame.duration or 0)
+            yield Frame(pixels, pts, frame.duration or 0)
 
 
-def _pictures_of(container: Any, path: Path) -> Any:
+def upright(frame: Any, film: Film, number: int, *, deep: bool = False) -> Shaped[np.ndarray, "h w 3"]:
+    """The pixels of a decoded frame, upright and opaque. Raises DataError for another size than the film's first frame has."""
+    turn = _orientation(frame, film.path)
+    if (frame.height, frame.width)[:: -1 if turn[0] else 1] != (film.height, film.width):
+        raise DataError(f"{show(film.path)}: frame {number} is of another size than the first; cut the film there")
+    return _upright(_pixels(frame, deep), turn)
+
+
+def pictures_of(container: Any, path: Path) -> Any:
     """The stream of moving pictures; covers of music files are none."""
     found = [stream for stream in container.streams.video if not int(stream.disposition) & 0x400]  # AV_DISPOSITION_ATTACHED_PIC
     if not found:
@@ -203,7 +195,8 @@ def _pictures_of(container: Any, path: Path) -> Any:
     return stream
 
 
-def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
+def decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
+    """Decode frames from where a container stands. Raises DataError at damage."""
     av, number = av_of(), 0
     try:
         for packet in container.demux(stream):

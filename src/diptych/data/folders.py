@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from diptych.choices import Axis
 from diptych.data.archives import entries
+from diptych.data.film_names import is_film
 from diptych.data.leftovers import HELPERS, PICTURES, has_images, is_wide, picture_folder, without_results
 from diptych.data.listing import find_images, is_list, open_folder, plain_name
 from diptych.data.lists import check_columns, sides_of
@@ -52,7 +53,7 @@ def _find(sources: Sequence[str | Path], paired: bool, layout: LayoutName) -> La
         raise DataError(f"{len(sources)} sources given; pass one folder that holds both domains, or two folders, A and B")
     if any(map(is_list, sources)):
         return _listed(sources, paired)
-    roots = [open_folder(source) for source in sources]
+    roots = [open_folder(source, films=True) for source in sources]
     if len(roots) == 2:
         a, b = roots
         _refuse_nesting(a, b)
@@ -94,7 +95,7 @@ def _one_side(source: str | Path) -> dict[str, tuple[Ref, ...]]:
         rows = read_rows(source)
         check_columns(source, rows, 1)
         return {name: tuple(row[0] for row in some) for name, some in rows.items()}
-    folder = open_folder(source)
+    folder = open_folder(source, films=True)
     return {name: _refs(found) for name, found in (_splits(_subfolders(folder)) or {"train": folder}).items()}
 
 
@@ -105,7 +106,7 @@ def _with_unused(layout: Layout, roots: Sequence[Path]) -> Layout:
     above = {folder for path in used for folder in path.parents}
     unused: Counter[Path] = Counter()
     for root in roots:
-        for path in find_images(root):
+        for path in find_images(root, films=True):
             inside = [part for part in (*reversed(path.parents), path) if part.is_relative_to(root)]
             if path not in used:
                 unused[next(part for part in inside if part not in above)] += 1
@@ -124,6 +125,8 @@ def _refuse_nesting(a: Path, b: Path) -> None:
 def _subfolders(root: Path) -> dict[str, Path]:
     """Return folders by their names without case and separators. Raises DataError when two of them then have one name."""
     found: dict[str, Path] = {}
+    if is_film(root) and root.is_file():
+        return found
     try:
         inside = sorted(path for path, is_dir in entries(root) if is_dir and not path.name.startswith("."))
     except OSError as error:
@@ -260,8 +263,8 @@ def _two_folders(folders: _Sides, paired: bool) -> Split:
 
 
 def _refs(folder: Path, half: Half = "whole") -> tuple[Ref, ...]:
-    folder = picture_folder(folder)
-    return tuple(Ref(path, half, key_in(folder, path)) for path in without_results(folder, find_images(folder)))
+    folder = folder if is_film(folder) and folder.is_file() else picture_folder(folder)
+    return tuple(Ref(path, half, key_in(folder, path)) for path in without_results(folder, find_images(folder, films=True)))
 
 
 def _paired(a: Path, b: Path, split: Split) -> Split:

@@ -22,6 +22,8 @@ from PIL import Image
 from diptych.data.archives import read_member, split_archive
 from diptych.data.decoders import first_line, native, refuse_foreign
 from diptych.data.encoders import HOLDS, encode, holds, output_suffix
+from diptych.data.film_frames import read_frame
+from diptych.data.film_names import film_of
 from diptych.data.hub import read_row, split_hub
 from diptych.data.metadata import Metadata, Picture
 from diptych.data.pillow_images import FORMATS, TooLargeError
@@ -92,10 +94,13 @@ def read_picture(path: str | Path, reading: Reading | None = None, frame: int = 
     float32 where it holds them exactly; float16 and float64 become float32. NaN marks pixels without data, also those of a
     GeoTIFF's nodata tag or mask, whose integers become float32. ``frame`` chooses a frame of an animation or a page; TIFF pages
     which their file declares to be channels ("CYX") are stacked. A path such as scan.nii.gz/z0012 is a slice of a volume (see
-    diptych.data.volumes).
+    diptych.data.volumes), and film.mp4/f000012 is a frame of a film (see diptych.data.film_frames).
 
     Raises DataError, in one line that begins with the path, when the file is missing, damaged, hostile or of another kind.
     """
+    if film := film_of(path):
+        refuse_untrusted()
+        return Picture(read_frame(film, Path(path).name), Metadata(frames=1))
     try:
         volume = volume_of(path)
         if volume:

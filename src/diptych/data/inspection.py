@@ -110,7 +110,7 @@ def list_data(sources: Sequence[str | Path], paired: bool | None = None, layout:
 
     Raises DataError when there is no such folder, or no image in it; every other problem is in the listing.
     """
-    roots = [open_folder(source) for source in sources if not is_list(source)]
+    roots = [open_folder(source, films=True) for source in sources if not is_list(source)]
     try:
         loose = find_data(sources, paired=False, layout=layout)
     except DataError as error:
@@ -170,7 +170,7 @@ def _salvaged(roots: Sequence[Path]) -> dict[str, Split]:
     words = {word: name for name, words in SPLITS.items() for word in words}
     found: dict[str, tuple[list[Ref], list[Ref]]] = {}
     for root_side, root in enumerate(roots):
-        for path in find_images(root):
+        for path in find_images(root, films=True):
             split, side = "", -1 if len(roots) == 1 else root_side
             for part in map(_plain, path.relative_to(root).parts[:-1]):
                 sided = part in KNOWN and part not in words

@@ -14,7 +14,8 @@ from diptych.data.archives import PACKED, entries, is_folder, named_entries, spl
 from diptych.data.archives import SUFFIXES as ARCHIVES
 from diptych.data.catalogue import EMBEDDED, embedded
 from diptych.data.decoders import first_line
-from diptych.data.films import is_film
+from diptych.data.film_frames import frames_of
+from diptych.data.film_names import is_film
 from diptych.data.formats import SUFFIXES
 from diptych.data.hub import HF
 from diptych.data.published import PUBLISHED, fetched
@@ -29,20 +30,23 @@ LISTS = (".csv", ".tsv", ".txt")
 KINDS = ".jpg, .png, .webp, .tif, .npy ..."
 
 
-def find_images(folder: str | Path) -> list[Path]:
+def find_images(folder: str | Path, *, films: bool = False) -> list[Path]:
     """All images in a folder and the folders inside it, by suffix, in an order that does not depend on the file system.
 
-    Hidden files and folders are left out. Links to folders are followed, except back to where they came from. Raises DataError
-    when there is no image, or a folder cannot be listed.
+    With ``films``, a film is a folder of its frames, and a folder that holds films and no images is one of their frames. Hidden
+    files and folders are left out. Links to folders are followed, except back to where they came from. Raises DataError when
+    there is no image, or a folder cannot be listed.
     """
-    root = open_folder(folder)
+    root = open_folder(folder, films=films)
     files = list(walk(root))
     images = [path for path in files if suffix_of(path) in SUFFIXES]
     images += [str(part) for path in files if is_volume(path) for part in _slices(Path(path))]
+    if films and not images:
+        images = [str(frame) for path in files if is_film(path) for frame in _frames(Path(path))]
     if not images:
         suffixes = Counter(suffix_of(path) or "no suffix" for path in files)
-        if films := [suffix for suffix in suffixes if is_film(f"x{suffix}")]:
-            raise DataError(_films_instead(root, suffixes, films))
+        if of_films := [suffix for suffix in suffixes if is_film(f"x{suffix}")]:
+            raise DataError(_films_instead(root, suffixes, of_films))
         others = suffixes.most_common(3)
         found = f"no images found, but {', '.join(f'{count} x {show(suffix)}' for suffix, count in others)}"
         raise DataError(f"{show(root)}: {found if others else 'holds no files'}; expected {KINDS} files, check the path")
@@ -54,7 +58,7 @@ def _films_instead(root: Path, suffixes: Mapping[str, int], films: list[str]) ->
     counts = ", ".join(f"{suffixes[suffix]} x {suffix}" for suffix in films)
     return (
         f"{show(root)}: holds no images, but films ({counts}); to translate them, name them: {show(root)}/*{films[0]}; "
-        "to train with their frames, make images of them: diptych prepare frames"
+        "to train with their frames, give two films or two folders of films, one for each domain"
     )
 
 
@@ -63,13 +67,19 @@ def walk(root: Path) -> Iterator[str]:
 
     Paths are strings, which take a third of the time that a million Path objects take.
     """
-    return _walk(root, ())
+    return iter([str(root)]) if is_film(root) and root.is_file() else _walk(root, ())
 
 
 def suffix_of(path: str) -> str:
     """The suffix of a path in lower case, as Path.suffix has it."""
     suffix = os.path.splitext(path)[1].lower()
     return suffix if suffix != "." else ""
+
+
+def _frames(film: Path) -> list[Path]:
+    if split_archive(film):
+        raise DataError(f"{show(film)}: is a film in an archive, where its frames cannot be read; unpack it")
+    return frames_of(film)
 
 
 def _slices(volume: Path) -> list[Path]:
@@ -108,10 +118,10 @@ def spelling(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def open_folder(source: str | Path) -> Path:
+def open_folder(source: str | Path, *, films: bool = False) -> Path:
     """The folder of this path, or of this name: embedded data, or a published data set that was fetched.
 
-    Raises DataError that names the near one when there is none.
+    With ``films``, a film is a folder of its frames. Raises DataError that names the near one when there is none.
     """
     if re.match(r"[a-z][a-z0-9+.-]*://", str(source), re.IGNORECASE):
         raise DataError(f"{show(source)}: is an address, expected a folder of images; download them, and pass their folder")
@@ -124,6 +134,8 @@ def open_folder(source: str | Path) -> Path:
             return path
         if path.suffix.lower() in ARCHIVES:
             return _top(path)
+        if films and is_film(path):
+            return path
         raise DataError(f"{show(path)}: {what_a_file_is(path)}")
     except (FileNotFoundError, NotADirectoryError):
         if split_archive(path) and is_folder(path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from diptych.data.foreign_kinds import SUFFIXES as KNOWN
@@ -55,13 +55,17 @@ BESIDE = frozenset(  # what lies beside images and is never taken for one
 )
 
 
-def passed_over(sources: Sequence[str | Path]) -> str:
-    """Name the suffixes that are passed over in folders, with how many files have each; empty where there are none."""
+def passed_over(sources: Sequence[str | Path], films: Collection[Path] = ()) -> str:
+    """Name the suffixes that are passed over in folders, with how many files have each; empty where there are none.
+
+    ``films`` are those whose frames are read.
+    """
     counts: Counter[str] = Counter()
     for source in dict.fromkeys(str(source) for source in sources if not is_list(source)):
-        for path in walk(open_folder(source)):
+        for path in walk(open_folder(source, films=True)):
             suffix = suffix_of(path)
-            if suffix not in SUFFIXES and suffix not in BESIDE and suffix and not is_volume(path):
+            read = suffix in SUFFIXES or is_volume(path) or Path(path) in films
+            if suffix and suffix not in BESIDE and not read:
                 counts[suffix] += 1
     return ", ".join(
         f"{count:,} x {show(suffix)}" + (f" ({KNOWN[suffix]})" if suffix in KNOWN else "")

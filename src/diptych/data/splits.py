@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from diptych.choices import Axis
+from diptych.data.film_names import film_of
 from diptych.data.formats import read_pixels
 from diptych.data.frames import Frame
 from diptych.data.listing import spelling
@@ -86,6 +87,11 @@ class Split:
         return f"{len(self.a)} pairs" if self.paired else f"{len(self.a)} + {len(self.b)} images"
 
 
+def films_in(splits: Iterable[Split]) -> frozenset[Path]:
+    """The films whose frames are images of some splits."""
+    return frozenset(film for split in splits for ref in (*split.a, *split.b) if (film := film_of(ref.path)))
+
+
 def along(split: Split, axis: Axis) -> Split:
     """The same split with the slices of volumes along another axis, in the place of those along z.
 
@@ -135,6 +141,11 @@ class Layout:
     test: Split | None
     unused: Mapping[Path, int] = field(default_factory=dict)
     alone: Split | None = None
+
+    @property
+    def films(self) -> frozenset[Path]:
+        """The films whose frames are among the images."""
+        return films_in(split for split in (self.train, self.val, self.test, self.alone) if split)
 
     @property
     def description(self) -> str:

@@ -20,7 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from diptych.data.datasets import Crops, Sample
+from diptych.data.neighbours import Neighbour
 from diptych.errors import DataError, StorageError, TrainingError
+from diptych.losses import NextFrames
 
 log = logging.getLogger(__name__)
 HANGS = 120.0  # seconds without a batch after which worker processes are ended
@@ -31,7 +33,8 @@ MOST_DEATHS = 3  # in a row
 class NativeBatch(NamedTuple):
     """Native pixels of both sides, (n, c, h, w), with the files they came from and what could not be read on the way.
 
-    ``known``: 1 for each sample that is a pair known among unpaired images, else 0; None where none are known.
+    ``known``: 1 for each sample that is a pair known among unpaired images, else 0; None where none are known. ``next_a`` and
+    ``next_b``: the next frames of the images, native pixels too, where those are asked for.
     """
 
     a: Tensor
@@ -39,6 +42,8 @@ class NativeBatch(NamedTuple):
     files: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
     known: Tensor | None = None
+    next_a: NextFrames | None = None
+    next_b: NextFrames | None = None
 
 
 def collate(samples: list[Sample]) -> NativeBatch:
@@ -46,7 +51,13 @@ def collate(samples: list[Sample]) -> NativeBatch:
     problems = tuple(problem for sample in samples for problem in sample.problems)
     files = tuple(sample.files for sample in samples)
     known = None if samples[0].known is None else torch.tensor([float(bool(sample.known)) for sample in samples])
-    return NativeBatch(_stack([s.a for s in samples]), _stack([s.b for s in samples]), files, problems, known)
+    following = _stack_frames([s.next_a for s in samples]), _stack_frames([s.next_b for s in samples])
+    return NativeBatch(_stack([s.a for s in samples]), _stack([s.b for s in samples]), files, problems, known, *following)
+
+
+def _stack_frames(frames: list[Neighbour | None]) -> NextFrames | None:
+    there = [frame for frame in frames if frame is not None]
+    return NextFrames(*(_stack(list(parts)) for parts in zip(*there, strict=True))) if there else None
 
 
 def _stack(images: list[Tensor]) -> Tensor:
@@ -93,8 +104,8 @@ def _collate_tolerant(samples: list[Sample | Exception]) -> NativeBatch | Except
         return errors[0]
     batch = collate(cast("list[Sample]", samples))
     try:  # here rather than on the way to the parent, where an error would be printed and the batch dropped
-        for side in (batch.a, batch.b):
-            side.share_memory_()
+        for tensor in (batch.a, batch.b, *(batch.next_a or ()), *(batch.next_b or ())):
+            tensor.share_memory_()
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         return StorageError(

@@ -29,11 +29,12 @@ from diptych.data.films import Film, Frame, av_of, read_frames
 from diptych.errors import ConfigError, DataError, SnapshotError, StorageError, out_of_memory
 from diptych.files import sha256_of, sync, write_atomic
 from diptych.inference.batch import scratch_folder
-from diptych.inference.flow_filter import FlowFilter, Places, likeness, opencv, places_before
+from diptych.inference.flow_filter import FlowFilter
 from diptych.inference.manifest import Job, Manifest
-from diptych.inference.steady import Cuts, SteadyNorms
+from diptych.inference.steady import SteadyNorms
 from diptych.inference.translator import Translator
 from diptych.messages import show
+from diptych.motion import Cuts, Places, likeness, opencv, places_before
 from diptych.overlap import ahead
 from diptych.pixels import Domain
 from diptych.trees import read_tree, write_tree

@@ -1,4 +1,4 @@
-"""Norms that do not flicker: their statistics are fixed or smoothed over a shot, and shots end where the film cuts.
+"""Norms that do not flicker: their statistics are fixed or smoothed over a shot.
 
 Instance norms take mean and variance from each image, so that a thing which enters a frame changes the colours of everything in
 it. In a film they are held (``fixed``: those of the shot's first frame) or follow slowly (``smooth``: an exponential moving
@@ -10,18 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from diptych.choices import FilmNorms
 from diptych.errors import ConfigError
 
 HALF_LIFE = 4.0  # seconds after which smoothed statistics have gone half of the way
-CUT = 10.0  # of 100: FFmpeg's threshold for scdet
-THUMBNAIL = 64
 
 
 @final
@@ -105,36 +102,3 @@ def takes_its_own(layer: nn.Module) -> bool:
     if isinstance(layer, nn.BatchNorm2d):
         return layer.training or not layer.track_running_stats
     return isinstance(layer, nn.InstanceNorm2d) and not layer.track_running_stats
-
-
-@final
-class Cuts:
-    """Finds the first frames of shots by FFmpeg's scdet: the mean change of luma, and how much it differs from the change before.
-
-    A pan or a flicker changes every frame alike, and is no cut.
-    """
-
-    def __init__(self) -> None:
-        self.thumbnail: np.ndarray | None = None
-        self.change = 0.0
-
-    def begins(self, frame: Shaped[np.ndarray, "h w 3"]) -> bool:
-        """Whether the next frame, of uint8 or uint16, begins a shot; the first one does."""
-        step = max(1, min(frame.shape[:2]) // THUMBNAIL)
-        luma = frame[::step, ::step].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32) / np.iinfo(frame.dtype).max
-        before, self.thumbnail = self.thumbnail, luma
-        if before is None:
-            return True
-        change, last = 100 * float(np.abs(luma - before).mean()), self.change
-        self.change = change
-        return min(change, abs(change - last)) >= CUT
-
-    def state(self) -> dict[str, Tensor | float]:
-        """What `restore` needs to go on after this frame."""
-        assert self.thumbnail is not None
-        return {"thumbnail": torch.from_numpy(self.thumbnail.copy()), "change": self.change}
-
-    def restore(self, state: dict[str, Tensor | float]) -> None:
-        """Go on from where `state` was taken."""
-        assert isinstance(state["thumbnail"], Tensor)
-        self.thumbnail, self.change = state["thumbnail"].numpy(), float(state["change"])

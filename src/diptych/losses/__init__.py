@@ -40,7 +40,7 @@ from diptych.losses.pixels import (
     l1,
 )
 from diptych.losses.similarity import MSSSIMLoss, SSIMLoss
-from diptych.losses.temporal import NeedsTranslator, TemporalLoss
+from diptych.losses.temporal import NeedsTranslator, NextFrames, TemporalLoss
 
 __all__ = [
     "L1",
@@ -56,6 +56,7 @@ __all__ = [
     "NeedsNetwork",
     "NeedsTranslator",
     "Networks",
+    "NextFrames",
     "PerceptualLoss",
     "PixelLoss",
     "SSIMLoss",

@@ -1,9 +1,11 @@
 """A translator should give a moved image the moved translation; then films of images that move do not flicker.
 
-    L(G, x) = mean over pixels that stay in view of |G(W x) - W G(x)|
+    L(G, x, y) = mean over pixels that stay in view of w |G(y) - W G(x)|
 
-W moves an image along a random smooth flow, which is known exactly: no optical flow has to be found, and every image is a film of
-two frames. Eilertsen et al. 2019 (eq. 3) regularise networks by single images in this way, with rigid transformations.
+W moves x to y. With synthetic motion y is W x and w is 1: W is a random smooth flow, which is known exactly, so that every image
+is a film of two frames. Eilertsen et al. 2019 (eq. 3) regularise networks by single images in this way, with rigid
+transformations. With real neighbours y is the next frame of the film, W its optical flow, and w says where the flow can be
+trusted: it is small at occlusions. Lai et al. 2018 (eq. 3) train a network on films by this loss.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, final
+from typing import Annotated, Literal, NamedTuple, final
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +28,18 @@ Translate = Callable[[Tensor], Tensor]
 Reach = Annotated[float, Rule(lambda share: 0.0 < share <= 0.5, "greater than 0 and at most 0.5 of the image's side")]
 
 
+class NextFrames(NamedTuple):
+    """For each image of a batch the frame after it in its film, floats in [-1, 1], and where that shows the same.
+
+    ``places`` say for each pixel of the next frame where the image shows the same: (x, y) from -1 to 1. ``likeness`` is the
+    trust in that, from 0 to 1. All places of an image without a next frame are out of view.
+    """
+
+    images: Images
+    places: Float[Tensor, "n h w 2"]
+    likeness: Float[Tensor, "n 1 h w"]
+
+
 class NeedsTranslator(ABC):
     """The options of a loss that applies the method's own generator to a source image."""
 
@@ -38,11 +52,15 @@ class NeedsTranslator(ABC):
 class TemporalLoss(NeedsTranslator):
     """The mean distance of the translation of a moved image from the moved translation, over the pixels that stay in view.
 
-    ``reach`` is how far a pixel moves at most, as a share of the image's side; ``knots`` are the points of a side at which the
-    flow is drawn, between which it is cubic: 2 move the image by little more than a shift, turn and zoom, more bend it.
+    ``motion``: the moved image is the next frame of the film (``neighbours``), or is made by moving the image (``synthetic``);
+    ``auto`` takes neighbours where at least half of the images have one. Of synthetic motion, ``reach`` is how far a pixel moves
+    at most, as a share of the image's side; ``knots`` are the points of a side at which the flow is drawn, between which it is
+    cubic: 2 move the image by little more than a shift, turn and zoom, more bend it.
     """
 
     num_images = 1
+
+    motion: Literal["auto", "synthetic", "neighbours"] = "auto"
 
     reach: Reach = 0.05
     knots: Count = 3
@@ -51,7 +69,7 @@ class TemporalLoss(NeedsTranslator):
         check_settings(self, "temporal")
 
     def with_translator(self, translate: Translate) -> Callable[[Images], Float[Tensor, ""]]:
-        """The loss of source images x in [-1, 1]."""
+        """The loss of source images x in [-1, 1], and of their next frames; without these, motion is synthetic."""
         return _Temporal(self, translate)
 
 
@@ -61,11 +79,16 @@ class _Temporal:  # no closure: where a method is copied, the copy of its loss h
     options: TemporalLoss
     translate: Translate
 
-    def __call__(self, x: Images) -> Float[Tensor, ""]:
-        places, inside = random_flow(x, self.options.reach, self.options.knots)
-        moved, after = self.translate(moved_along(x, places)), moved_along(self.translate(x), places)
+    def __call__(self, x: Images, following: NextFrames | None = None) -> Float[Tensor, ""]:
+        if following is None:
+            places, inside = random_flow(x, self.options.reach, self.options.knots)
+            y, weight = moved_along(x, places), inside.float()
+        else:
+            y, places, weight = following
+            inside = in_view(places)
+        moved, after = self.translate(y), moved_along(self.translate(x), places)
         with without_autocast(x.device):
-            distance = (moved.float() - after.float()).abs() * inside
+            distance = (moved.float() - after.float()).abs() * (weight * inside)
             return distance.sum() / (inside.sum() * distance.shape[1]).clamp_min(1)
 
 
@@ -79,7 +102,12 @@ def random_flow(x: Images, reach: float, knots: int) -> tuple[Float[Tensor, "n h
     flow = F.interpolate(drawn, (h, w), mode="bicubic", align_corners=True).clamp(-2 * reach, 2 * reach)
     rows, columns = torch.linspace(-1, 1, h, device=x.device), torch.linspace(-1, 1, w, device=x.device)
     places = torch.stack([columns.expand(h, w), rows[:, None].expand(h, w)], -1) + flow.permute(0, 2, 3, 1)
-    return places, (places.abs() <= 1).all(3)[:, None]
+    return places, in_view(places)
+
+
+def in_view(places: Float[Tensor, "n h w 2"]) -> Bool[Tensor, "n 1 h w"]:
+    """Tell which places lie inside of the image."""
+    return (places.abs() <= 1).all(3)[:, None]
 
 
 def moved_along(x: Images, places: Float[Tensor, "n h w 2"]) -> Images:

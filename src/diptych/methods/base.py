@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.losses import Gan, discriminator_loss, gradient_penalty, r1_penalty
+from diptych.losses import Gan, NextFrames, discriminator_loss, gradient_penalty, r1_penalty
 from diptych.methods.discriminators import PLAIN, EquippedDiscriminator, Pace
 from diptych.methods.extra import ExtraLosses
 from diptych.nets import Norm, apply_each
@@ -30,12 +30,15 @@ class Batch(NamedTuple):
 
     ``known``: 1 where it does also among unpaired data, else 0; None where no pairs are known. ``valid``: where both images
     of a sample have data; elsewhere they hold one value, and so do the generators' images; None where all pixels have.
+    ``next_a`` and ``next_b`` are the frames that follow the images in their films, where an added loss asks for them.
     """
 
     a: Float[Tensor, "n ca h w"]
     b: Float[Tensor, "n cb h w"]
     known: Float[Tensor, " n"] | None = None
     valid: Bool[Tensor, "n 1 h w"] | None = None
+    next_a: NextFrames | None = None
+    next_b: NextFrames | None = None
 
     def filled(self, x: Float[Tensor, "m c h w"], fill: float = FILL) -> Float[Tensor, "m c h w"]:
         """Put one value where the batch has no data into what was made of its samples, once or several times in their order."""

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, final
 
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.losses import LOSSES, Loss, NeedsNetwork, NeedsTranslator, Networks
+from diptych.losses import LOSSES, Loss, NeedsNetwork, NeedsTranslator, Networks, NextFrames
 from diptych.messages import nearest
 from diptych.settings import Weight, check_settings
 
@@ -152,6 +153,7 @@ class ExtraLosses:
         self.losses = [(extra, extra.make(networks)) for extra in wanted]
         self.progress = 0.0
         self.factors: dict[str, Tensor] = {}  # on the device, where a CUDA graph reads them
+        self.following: dict[str, NextFrames | None] = {}  # by source image
 
     def set_progress(self, share: float) -> None:
         """Say which share of the training is over, from 0 to 1, for weights that follow a schedule."""
@@ -159,6 +161,18 @@ class ExtraLosses:
         for extra, _ in self.losses:
             if extra.name in self.factors:
                 self.factors[extra.name].fill_(extra.factor_at(share))
+
+    @contextmanager
+    def beside(self, next_a: NextFrames | None, next_b: NextFrames | None) -> Iterator[None]:
+        """Inside this block, compare the step's images with the frames that follow them, where a term asks for that.
+
+        So a method's step need not know of them.
+        """
+        self.following = {"real_a": next_a, "real_b": next_b}
+        try:
+            yield
+        finally:
+            self.following = {}
 
     def __call__(self, **images: Any) -> dict[str, Tensor]:
         """The terms, weighted, from the images of a step by name; an image that this step does not make may be None.
@@ -176,7 +190,9 @@ class ExtraLosses:
                 compared = [torch.cat([images[extra.beside], image], 1) for image in compared]
             if isinstance(loss, nn.Module):
                 loss.to(compared[0].device)
-            terms[extra.name] = extra.weight * self._factor(extra, compared[0]) * loss(*compared)
+            following = self.following.get(extra.between[0]) if extra.loss == "temporal" else None
+            value = loss(*compared) if following is None else loss(*compared, following)
+            terms[extra.name] = extra.weight * self._factor(extra, compared[0]) * value
         return terms
 
     def _factor(self, extra: Extra, image: Tensor) -> Tensor | float:

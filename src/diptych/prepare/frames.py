@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from diptych.data.films import is_film, read_frames, survey
+from diptych.data.film_names import is_film
+from diptych.data.films import read_frames, survey
 from diptych.data.formats import write_pixels
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show

@@ -26,6 +26,7 @@ from diptych.training.distributed import broadcast, highest_flag, join_processes
 from diptych.training.execution.compiling import wants_compiling
 from diptych.training.execution.cuda_graph import GraphedStep
 from diptych.training.execution.out_of_memory import explain_out_of_memory, step_within_memory
+from diptych.training.following import encode_frames, follow_frames
 from diptych.training.going_on import go_on
 from diptych.training.job import Job, Schedule, evenly_spaced
 from diptych.training.lost_images import LostImages
@@ -122,8 +123,6 @@ def train(
         if before is not None:
             go_on(trainee, before)
         resume(trainee, run, schedule.images)
-        graphed = graph and chosen.type == "cuda" and world.size == 1 and not masked
-        take_step = GraphedStep(trainee) if graphed else partial(train_step, trainee)
 
         # Decode the images into the cache, unless the training is over already.
         def decoded(done: int, images: int) -> None:
@@ -132,6 +131,15 @@ def train(
         cache = cache if trainee.images < schedule.images else "off"
         once = partial(once_per_machine, world=world)
         crops = stack.enter_context(kept(crops, cache, Path(out), chosen, once=once, on_progress=decoded))
+
+        # Find the next frames of the images where a temporal loss compares with them.
+        if trainee.images < schedule.images:
+            crops = crops.beside(follow_frames(crops, recipe, world, interrupts, watch))
+        varied = masked or any(
+            side is not None for side in crops.next_frames
+        )  # batches that are more than tensors at fixed addresses
+        graphed = graph and chosen.type == "cuda" and world.size == 1 and not varied
+        take_step = GraphedStep(trainee) if graphed else partial(train_step, trainee)
 
         # Decide what is drawn and written down, and at which steps.
         preview = Preview(census.val or census.split, census, recipe.data)
@@ -232,4 +240,8 @@ def to_device(native: NativeBatch, census: Census, device: torch.device) -> Batc
     """Move native pixels to the device as they are and scale them to [-1, 1] there."""
     a, b = native.a.to(device, non_blocking=True), native.b.to(device, non_blocking=True)
     known = None if native.known is None else native.known.to(device, non_blocking=True)
-    return encoded(a, b, census, known)
+    batch = encoded(a, b, census, known)
+    if native.next_a is None and native.next_b is None:
+        return batch
+    following = (encode_frames(*side, device) for side in ((native.next_a, census.a), (native.next_b, census.b)))
+    return Batch(*batch[:4], *following)

@@ -21,6 +21,7 @@ from diptych.methods import Method
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.training.distributed import World, broadcast, on_first
+from diptych.training.following import follows
 from diptych.training.progress import Progress, Watch
 from diptych.training.records.best import refuse_test
 from diptych.training.same_data import keep_prints, same_images
@@ -64,7 +65,7 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
     log.info("images: a %s, b %s", census.a, census.b)
     if layout.unused:
         log.warning("not used, as it is not part of the layout: %s", layout.leftovers)
-    if others := passed_over(recipe.data.source):
+    if others := passed_over(recipe.data.source, layout.films):
         log.warning("passed over, as they are no images that can be read: %s", others)
     pictures = [(name, refs) for name, refs, domain in zip("ab", (train.a, train.b), labels, strict=True) if not domain]
     for remark in (*census.remarks(), *label_remarks(pictures)):
@@ -77,7 +78,10 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
 def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
     """Add a validation split to a census: the usable images of the val folder, or else images held out from training."""
     if layout.val is None:
-        train, held_out = hold_out(census.split, recipe.data, recipe.train.seed)
+        in_blocks = bool(follows(recipe) or layout.films)
+        train, held_out = hold_out(census.split, recipe.data, recipe.train.seed, blocks=in_blocks)
+        if held_out is not None and in_blocks:
+            log.info("frames are held out by films, or by blocks of consecutive ones, since a frame is much like its neighbours")
         if held_out is None and recipe.data.holdout:
             log.info(
                 "no images are held out for validation: data.holdout %g of %s (A) and %s (B) images gives fewer than %s a side; "

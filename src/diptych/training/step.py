@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import starmap
 
 import torch
 from torch import Tensor, nn
 
+from diptych.losses import NextFrames
 from diptych.methods import Batch
 from diptych.training.distributed import average_gradients
 from diptych.training.masking import masking
@@ -29,7 +30,8 @@ def train_step(trainee: Trainee, batch: Batch) -> None:
         totals: dict[str, Tensor] = {}
         for losses, part in zip(parts, batches, strict=True):
             autocast = torch.autocast(trainee.device.type, torch.bfloat16, enabled=trainee.bf16)
-            with autocast, masking(generators, part.valid):
+            following = trainee.method.extra.beside(part.next_a, part.next_b)
+            with autocast, masking(generators, part.valid), following:
                 phase, terms = next(losses, (None, {}))
             if phase is None:
                 break
@@ -58,4 +60,12 @@ def split(batch: Batch, parts: int, layout: torch.memory_format) -> Iterator[Bat
     """Divide a batch into equal parts, in the memory layout that the networks compute in."""
     a, b = (side.contiguous(memory_format=layout).chunk(parts) for side in (batch.a, batch.b))
     known, valid = ([None] * parts if x is None else x.chunk(parts) for x in (batch.known, batch.valid))
-    return starmap(Batch, zip(a, b, known, valid, strict=True))
+    following = (_split_frames(frames, parts, layout) for frames in (batch.next_a, batch.next_b))
+    return starmap(Batch, zip(a, b, known, valid, *following, strict=True))
+
+
+def _split_frames(frames: NextFrames | None, parts: int, layout: torch.memory_format) -> Sequence[NextFrames | None]:
+    if frames is None:
+        return [None] * parts
+    images = frames.images.contiguous(memory_format=layout)
+    return list(starmap(NextFrames, zip(*(x.chunk(parts) for x in (images, *frames[1:])), strict=True)))

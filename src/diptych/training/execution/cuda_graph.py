@@ -90,7 +90,7 @@ class GraphedStep:
             self._step_without_graph(kind, batch)
             return
         for recorded, new in zip(kind.batch, batch, strict=True):
-            if recorded is not None and new is not None:
+            if isinstance(recorded, torch.Tensor) and isinstance(new, torch.Tensor):  # batches with next frames are not recorded
                 recorded.copy_(new)
         kind.replay()
         self.trainee.stats.steps += 1

@@ -22,6 +22,7 @@ from diptych.device import describe, pick_precision, workers_for
 from diptych.errors import OutOfMemory
 from diptych.memory import available_memory, in_words, resident_memory
 from diptych.recipe import Recipe
+from diptych.training.following import follows
 from diptych.training.job import Schedule
 from diptych.training.planning.footprint import Bench, Footprint
 from diptych.training.planning.forecast import Forecast
@@ -147,7 +148,9 @@ def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: N
     train = recipe.data.oriented(layout.train)
     some, data = sampled(train), recipe.data
     census = take_census(some, labels=label_domains(some, data.labels, data.classes), fitting=data.fit, reading=data.reading)
-    trained = train if layout.val else hold_out(train, recipe.data, recipe.train.seed)[0]
+    trained = (
+        train if layout.val else hold_out(train, recipe.data, recipe.train.seed, blocks=bool(follows(recipe) or layout.films))[0]
+    )
     reading = seconds_to_read(Crops(census, replace(recipe.data, pairs=0.0), recipe.train.seed))  # a sample may hold no pair
     available = memory_for_training(device)
     watch()
