@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from diptych.errors import ConfigError
 from diptych.nets.blocks import full_precision
 from diptych.nets.pix2pixhd import GlobalGenerator, LocalEnhancer
+from diptych.pixels import INSTANCE_BYTES, Domain
 
 NUM_STYLES = 10  # clusters of looks of each label, as in the authors' code
 CAPACITY = 100  # looks of each label that are kept
@@ -54,7 +55,7 @@ def regions_of_numbers(x: Float[Tensor, "n 2 h w"]) -> Regions:
 
     A number is two bytes in [-1, 1], the high one first, as domains with instance maps encode them (diptych.pixels.Domain).
     """
-    high, low = ((x + 1.0) * 127.5).round().long().unbind(1)
+    high, low = Domain(INSTANCE_BYTES).decode(x).long().unbind(1)
     numbers = high * 256 + low + torch.arange(len(x), device=x.device).view(-1, 1, 1) * MOST_NUMBERS
     places = torch.arange(numbers.numel(), device=x.device)
     first = torch.full((len(x) * MOST_NUMBERS,), numbers.numel(), device=x.device)
@@ -139,7 +140,7 @@ class InstanceGenerator(nn.Module):
 
     def parted(self, x: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n d h w"], Regions]:
         """The labels in what the generator is given, and the regions of their instances."""
-        return (x[:, :-2], regions_of_numbers(x[:, -2:])) if self.mapped else (x, regions(x))
+        return (x[:, :-INSTANCE_BYTES], regions_of_numbers(x[:, -INSTANCE_BYTES:])) if self.mapped else (x, regions(x))
 
     def beside(self, x: Float[Tensor, "n c h w"], numbers: Regions) -> Float[Tensor, "n d h w"]:
         """Labels, and the outlines of their regions as one more channel."""
