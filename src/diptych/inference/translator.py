@@ -152,8 +152,8 @@ class Translator:
         such an array of the target's, a (c, h, w) or (n, c, h, w) tensor of native pixels likewise, and a list of such images as
         a list. Height and width stay as they are. A PIL image is treated like its file: it comes back upright, and with the
         colours that `diptych translate` gives. NaN marks pixels without data for a model that was trained with such, and comes
-        back as NaN, or as the lowest value of integers. A model that was trained with instance maps takes one for each label map,
-        (h, w) of numbers or a picture of colours. Raises ConfigError or DataError for anything that is not such an image.
+        back as NaN, or as the lowest value of integers. A model of label maps may take one of ``instances`` for each, an array
+        (h, w) or a picture. Raises ConfigError or DataError for anything that is not such an image.
         """
         if self.source.instances or instances is not None:
             return translate_labelled(image, instances, self.source, self.pixels, self.target.alpha == "keep")
@@ -162,9 +162,8 @@ class Translator:
         if isinstance(image, np.ndarray | Tensor) and 0 in image.shape:
             raise DataError(f"the shape {tuple(image.shape)} holds no pixels; pass images of at least 1 x 1 pixel")
         if isinstance(image, Image.Image):
-            target = self.target
+            target, pixels = self.target, pixels_of(image, self.source.reading)
             to_pillow(np.zeros((1, 1, target.bands), target.dtype), alpha=target.alpha == "keep")  # before the work is done
-            pixels = pixels_of(image, self.source.reading)
             refuse_nan(pixels, self.source)
             return to_pillow(self.pixels(pixels), alpha=target.alpha == "keep")
         if isinstance(image, np.ndarray) and image.ndim in (2, 3):
@@ -173,8 +172,7 @@ class Translator:
             out = self.pixels(pixels)
             return out[..., 0] if image.ndim == 2 and out.shape[-1] == 1 else out
         if isinstance(image, np.ndarray) and image.ndim == 4:
-            for each in image:
-                refuse_nan(each, self.source)
+            refuse_nan(image, self.source)
             prepared = torch.stack([self.prepare(native(each)) for each in image])
             return np.stack([self.finish(out, *image.shape[1:3]) for out in self.tensors(prepared)])
         if isinstance(image, Tensor) and image.ndim in (3, 4):
