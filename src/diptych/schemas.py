@@ -40,6 +40,7 @@ class DomainValues(TypedDict):
     stored: NotRequired[str]
     nodata: NotRequired[float | None]
     axis: NotRequired[Axis]
+    instances: NotRequired[bool]
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -97,7 +97,8 @@ def snapshot_in(path: Path) -> Path:
 
 def _described(domain: Domain) -> dict[str, Any]:
     """The values of a domain; those of labels only where there are any, so that earlier versions can read all others."""
-    return {name: value for name, value in asdict(domain).items() if value != ()}
+    values = asdict(domain)
+    return {name: value for name, value in values.items() if value != () and (name, value) != ("instances", False)}
 
 
 def _dump(nets: Mapping[str, nn.Module]) -> Tree:

@@ -118,9 +118,7 @@ def test_a_translation_sees_labels_outlines_and_the_looks_of_its_style(tmp_path)
     with torch.no_grad():
         plain = net.G(torch.cat([labels(), outlines(regions(labels())), look], 1))
     assert torch.equal(outs[1], Domain().decode(plain))
-    with pytest.raises(
-        ConfigError, match="its generator looks for the connected regions of labels, which no file can; translate"
-    ):
+    with pytest.raises(ConfigError, match="its generator looks for the objects of label maps, which no file can; translate"):
         export(tmp_path / "x.safetensors", tmp_path / "x.pt", "torchscript")
 
 

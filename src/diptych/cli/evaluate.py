@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--truth", action="store_true", help="pair test images of equal names although training had no pairs")
     p.add_argument("--unpaired", action="store_true", help="take the two sides as two sets, whatever the names of the files")
     p.add_argument("--inputs", type=Path, metavar="DIR", help="the inputs of OUTPUTS, with the same stems")
+    p.add_argument("--instances", type=Path, metavar="DIR", help="the instance maps of label maps in DATA, by the same names")
     p.add_argument(
         "--truth-half",
         default="whole",
@@ -211,6 +212,7 @@ def request_of(args: argparse.Namespace) -> Request:
         size=args.size,
         paired=False if args.unpaired else True if args.truth else None,
         inputs=args.inputs,
+        instances=args.instances,
         truth_half=args.truth_half,
         device=args.device,
         seed=args.seed,

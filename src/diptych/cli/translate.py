@@ -95,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
         help="which look objects get, from 0 (the commonest of each label) to 9, where the generator has several (pix2pixhd with "
         "num_features) (default: 0)",
     )
+    p.add_argument("--instances", type=Path, metavar="DIR", help="the instance maps of label maps, by the same names (pix2pixhd)")
     statistics = p.add_mutually_exclusive_group()
     statistics.add_argument(
         "--norm-from",
@@ -193,12 +194,13 @@ def _memory(text: str) -> int:
 
 def _made_by(args: argparse.Namespace, path: Path, translator: Translator, generator: Any) -> dict[str, Any]:
     """All that determines a translation but its input, as the manifest keeps it."""
-    from diptych.files import sha256_of
+    from diptych.inference.manifest import hash_of
 
-    found: dict[str, Any] = {"snapshot_sha256": sha256_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
+    found: dict[str, Any] = {"snapshot_sha256": hash_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
     found |= {"frames": "all"} if args.frames == "all" else {}
     found |= {"norms": "sampled"} if args.sample_norms else {}
-    found |= {"norm_from_sha256": None if args.norm_from is None else sha256_of(args.norm_from)}
+    for name in ("norm_from", "instances"):
+        found |= {f"{name}_sha256": hash_of(given) if (given := getattr(args, name)) else None}
     if translator.depends_on_batch:
         found |= {"mode": "paper", "dropout": args.dropout, "seed": args.seed}
     usual = {"strength": 1.0, "steps": getattr(generator, "steps", None), "style": 0}
@@ -251,15 +253,14 @@ def _translate(args: argparse.Namespace) -> int:
             f"give --memory {2 * held // 10**6}MB or more"
         )
     if args.norm_from is not None:
-        norms = measure_file(args.norm_from, plain)
-        make = partial(make, norms=norms)
+        make = partial(make, norms=measure_file(args.norm_from, plain))
         plain = make()
     made_by = _made_by(args, path, plain, snapshot.generators[args.direction])
     if are_films(args):
         return translate_films(args, make, plain, made_by)
     own = args.shard or own_shard()
     with many_objects():
-        jobs = plan(args.inputs, args.out, plain, args.names, args.frames)
+        jobs = plan(args.inputs, args.out, plain, args.names, args.frames, args.instances)
         manifest = Manifest(folder_of(args.out), made_by, own)
         if own:
             jobs = share_of(jobs, manifest, own)
@@ -279,9 +280,8 @@ def _translate(args: argparse.Namespace) -> int:
         notes.print("note: the files were not read, so damaged ones are listed too", soft_wrap=True)
         return 0
     sweep(job.target for job in left)
-    stacks = [job for job in left if is_stack(job, args.frames)]
-    apart = set(stacks)
-    singles = [job for job in left if job not in apart] if stacks else left
+    stacks = dict.fromkeys(job for job in left if is_stack(job, args.frames))
+    singles = [job for job in left if job not in stacks] if stacks else left
     norms_of: Norms = "sampled" if args.sample_norms else "whole"
     way = way_of(plain, norms_of)
     with bar("images") as progress:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from diptych.data.census_schema import parse_census
 from diptych.data.findings import Finding
 from diptych.data.frames import Fitting, Frame, common_frames
+from diptych.data.instances import beside
 from diptych.data.kinds import Kind, Look, look_at_sides, mark_unusable
 from diptych.data.labels import LabelDomains, fit_labels
 from diptych.data.ranges import ValueRange, full_range, robust_range, stretching
@@ -120,11 +121,13 @@ def _written(split: Split) -> dict[str, Any]:
 
 
 def _written_ref(ref: Ref) -> list[Any]:
-    return [str(ref.path), ref.half, ref.key, *([list(astuple(ref.frame))] if ref.frame else [])]
+    frame = list(astuple(ref.frame)) if ref.frame else []
+    more = [frame, str(ref.instances)] if ref.instances else [frame] if frame else []
+    return [str(ref.path), ref.half, ref.key, *more]
 
 
-def _understood_ref(path: str, half: Half = "whole", key: str = "", frame: Sequence[Any] = ()) -> Ref:
-    return Ref(Path(path), half, key, Frame(*frame) if frame else None)
+def _understood_ref(path: str, half: Half = "whole", key: str = "", frame: Sequence[Any] = (), instances: str = "") -> Ref:
+    return Ref(Path(path), half, key, Frame(*frame) if frame else None, Path(instances) if instances else None)
 
 
 def _understood(written: dict[str, Any]) -> Split:
@@ -191,7 +194,7 @@ def take_census(
     if isinstance(value_range, tuple) and kinds[0][1] == kinds[1][1] == "uint8":
         raise ConfigError("data.range: both sides hold 8 bits, which always range from 0 to 255; set data.range full")
     (domain_a, outliers_a), (domain_b, outliers_b) = (
-        (replace(given, axis=reading.axis), iter(()))
+        (replace(given, axis=reading.axis, instances=any(ref.instances for ref in refs)), iter(()))
         if given
         else _domain(kind, [looks[ref] for ref in refs], refs, value_range, reading)
         for given, kind, refs in zip(labels, kinds, (kept.a, kept.b), strict=True)
@@ -223,7 +226,7 @@ def _sift(
 
 def _of_labels(domains: LabelDomains) -> LabelDomains:
     """The domains that are of labels, None in place of others."""
-    a, b = (domain if domain and domain.classes else None for domain in domains)
+    a, b = (domain.labels if domain and domain.classes else None for domain in domains)
     return a, b
 
 
@@ -258,16 +261,18 @@ def _without_other_labels(split: Split, looks: Mapping[Ref, Look], labels: Label
 
 
 def _no_label(ref: Ref, domain: Domain) -> str:
-    """Why an image is no label map of a domain; empty where it is one."""
+    """Why an image is no label map of a domain, or its instance map is none of it; empty where all is well."""
     try:
-        fit_labels(ref.read(domain.reading), domain)
+        labels = fit_labels(ref.read(domain.reading), domain)
+        if ref.instances:
+            beside(labels, ref)
     except DataError as error:
         return str(error).removeprefix(f"{show(ref.path)}: ")
     return ""
 
 
 def _kind_of(domain: Domain) -> Kind:
-    return domain.bands, domain.stored or domain.dtype
+    return domain.labels.bands, domain.stored or domain.dtype
 
 
 def changes(side: str, looks: Sequence[Look]) -> Iterator[str]:

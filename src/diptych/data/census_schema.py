@@ -11,7 +11,13 @@ from diptych.data.splits import Half
 from diptych.schemas import MOST, DomainValues, Finite, Pixels, checked, parse_json
 
 OlderDomain = tuple[Annotated[int, Field(ge=1, le=MOST, strict=True)], str, Finite, Finite]
-Side = list[tuple[str] | tuple[str, Half] | tuple[str, Half, str] | tuple[str, Half, str, list[Any]]]
+Side = list[
+    tuple[str]
+    | tuple[str, Half]
+    | tuple[str, Half, str]
+    | tuple[str, Half, str, list[Any]]
+    | tuple[str, Half, str, list[Any], str]
+]
 
 
 class _Split(TypedDict):

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from diptych.choices import Alpha, Axis, Icc
 from diptych.data.folders import LayoutName
 from diptych.data.frames import FITTINGS, Fitting
+from diptych.data.instances import with_instances
 from diptych.data.labels import SIDES, Labelled, parse_classes
 from diptych.data.ranges import parse_range
 from diptych.data.splits import Split
@@ -44,7 +45,9 @@ class DataConfig:
     a class (see diptych.data.labels), and ``classes`` what the classes are: those that the files show (``auto``), a number of
     them, their values (``0,7,11``), or a palette file. Sides are meant as they are trained on, after ``direction``. ``icc`` and
     ``alpha`` say what becomes of ICC profiles and of transparency (see diptych.pixels.Reading); label maps are read without them.
-    ``axis`` is the axis of volumes along which their slices are taken (see diptych.data.volumes).
+    ``instances`` is a folder with an instance map for each label map of A, by the same name, which gives every object a number or
+    a colour of its own (see diptych.data.instances). ``axis`` is the axis of volumes along which their slices are taken (see
+    diptych.data.volumes).
     """
 
     source: tuple[str, ...] = ()
@@ -66,6 +69,7 @@ class DataConfig:
     max_shift: int = 0
     labels: Labelled = "none"
     classes: int | str = "auto"
+    instances: str = ""
     icc: Icc = "srgb"
     alpha: Alpha = "white"
     axis: Axis = "z"
@@ -80,6 +84,8 @@ class DataConfig:
             raise ConfigError(f"data.labels must be one of {', '.join(SIDES)}, found {self.labels!r}")
         if self.classes != "auto" and self.labels == "none":
             raise ConfigError(f"data.classes {self.classes} has no meaning without labels; set data.labels a, b or both")
+        if self.instances and self.labels not in ("a", "both"):
+            raise ConfigError("data.instances are the objects of A's label maps, and A holds pictures; set data.labels a")
         if not 0.0 <= self.holdout <= 0.5:
             raise ConfigError(f"data.holdout must be between 0 and 0.5, found {self.holdout}")
         if not 0.0 <= self.pairs <= 1.0:
@@ -133,5 +139,9 @@ class DataConfig:
         return round(math.sqrt(math.prod(sides(self.crop_size))))
 
     def oriented(self, split: Split) -> Split:
-        """Images as they were found, with the sides as the recipe means them: exchanged where ``direction`` is b2a."""
-        return split.swapped() if self.direction == "b2a" else split
+        """Images as they were found, with the sides as the recipe means them: exchanged where ``direction`` is b2a.
+
+        The label maps of A have their instance maps. Raises DataError where ``instances`` lacks one.
+        """
+        meant = split.swapped() if self.direction == "b2a" else split
+        return with_instances(meant, self.instances) if self.instances else meant

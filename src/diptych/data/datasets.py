@@ -21,6 +21,7 @@ from diptych.data.augment import Change, changed_crop, crop, mirror, mirror_by_o
 from diptych.data.census import Census
 from diptych.data.config import DataConfig
 from diptych.data.formats import read_picture, read_pixels
+from diptych.data.instances import beside
 from diptych.data.kinds import fit
 from diptych.data.metadata import Picture
 from diptych.data.neighbours import NONE, Neighbour, neighbour, no_neighbour
@@ -271,9 +272,10 @@ def read_picture_as(ref: Ref, domain: Domain) -> tuple[Picture, np.ndarray]:
 
 def _fitted(pixels: np.ndarray, ref: Ref, domain: Domain, stored: str = "") -> np.ndarray:
     try:
-        return fit(pixels, domain, stored)
+        fitted = fit(pixels, domain.labels, stored)
     except DataError as error:
         raise DataError(f"{show(ref.path)}: {error}") from error
+    return beside(fitted, ref) if domain.instances else fitted
 
 
 def view(ref: Ref, domain: Domain, config: DataConfig) -> Tensor:

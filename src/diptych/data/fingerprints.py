@@ -77,13 +77,18 @@ def compare(kept: Prints, images: Mapping[str, Ref], known: Sequence[Path] = ())
 def relocated(census: Census, images: Mapping[str, Ref], own_val: bool) -> Census:
     """A census whose images lie where they are found now; images that are gone keep the place that they had."""
     before = _census_images(census, own_val)
-    moved = {ref.path: images[name].path for name, ref in before.items() if name in images}
+    there = [(ref, images[name]) for name, ref in before.items() if name in images]
+    moved = {ref.path: now.path for ref, now in there}
+    maps = {ref.instances: now.instances for ref, now in there}
 
     def at(path: Path) -> Path:
         return moved.get(path, path)
 
+    def relocated_ref(ref: Ref) -> Ref:
+        return replace(ref, path=at(ref.path), instances=maps.get(ref.instances, ref.instances))
+
     def side(refs: Sequence[Ref]) -> tuple[Ref, ...]:
-        return tuple(replace(ref, path=at(ref.path)) for ref in refs)
+        return tuple(map(relocated_ref, refs))
 
     def split(part: Split) -> Split:
         return Split(side(part.a), side(part.b), part.paired)
@@ -95,7 +100,7 @@ def relocated(census: Census, images: Mapping[str, Ref], own_val: bool) -> Censu
         skipped=tuple(Skipped(at(item.path), item.reason) for item in census.skipped),
         flat=tuple(map(at, census.flat)),
         outliers=tuple(map(at, census.outliers)),
-        sizes={replace(ref, path=at(ref.path)): size for ref, size in census.sizes.items()},
+        sizes={relocated_ref(ref): size for ref, size in census.sizes.items()},
     )
 
 

@@ -202,6 +202,8 @@ def fit(pixels: np.ndarray, domain: Domain, stored: str = "") -> np.ndarray:
     become its lowest value in others. ``stored`` is the integer type of the file where nodata made it float32 (see Metadata).
     Labels become values of their classes (see fit_labels). Raises DataError for everything else.
     """
+    if domain.instances:
+        raise DataError("has no instance map, and this model was trained with such; translate label maps one by one")
     if domain.classes:
         return fit_labels(pixels, domain)
     channels, dtype, to_dtype = pixels.shape[2], stored or str(pixels.dtype), domain.stored or domain.dtype

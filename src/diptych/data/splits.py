@@ -27,13 +27,15 @@ class Ref:
     """One image of one domain: a file, or the left or right half of a side-by-side file.
 
     ``key`` is what the two images of a pair have in common (see diptych.data.pairing); it is the file's stem unless given.
-    ``frame`` is what brings it to the size of its partner, where theirs differ (see diptych.data.frames).
+    ``frame`` is what brings it to the size of its partner, where theirs differ (see diptych.data.frames). ``instances`` is the
+    file with the numbers of a label map's objects, where there is one (see diptych.data.instances).
     """
 
     path: Path
     half: Half = "whole"
     key: str = field(default="", compare=False, repr=False)
     frame: Frame | None = None
+    instances: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.key:

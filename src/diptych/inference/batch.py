@@ -18,7 +18,6 @@ from torch import Tensor
 from diptych.choices import Norms
 from diptych.data.carrying import carried
 from diptych.data.datasets import read_picture_as
-from diptych.data.folders import Ref
 from diptych.data.labels import write_as
 from diptych.data.large_files import is_large
 from diptych.data.metadata import Metadata
@@ -140,21 +139,23 @@ def outcomes_of(
 def _load(job: Job, translator: Translator, at: WorkingSize) -> _Loaded | _Large | Outcome:
     try:
         if is_large(job.source) or written_only_in_windows(job.target):
-            return _large_at(job, at)
-        picture, pixels = read_picture_as(Ref(job.source), translator.source)
+            return _large_at(job, at, translator)
+        picture, pixels = read_picture_as(job.ref, translator.source)
         without = np.isnan(picture.pixels).any(2) if picture.pixels.dtype == np.float32 else None
         prepared = translator.prepare(pixels, at)
         height, width = pixels.shape[:2]
         return _Loaded(job, prepared, height, width, metadata=picture.metadata, without=without)
     except TooLargeError as error:
-        return Outcome(job, problem=str(error)) if among_strangers() else _large_at(job, at)
+        return Outcome(job, problem=str(error)) if among_strangers() else _large_at(job, at, translator)
     except DataError as error:
         return Outcome(job, problem=str(error))
     except MemoryError:
         return Outcome(job, problem=f"{show(job.source)}: does not fit into memory; {SMALLER}")
 
 
-def _large_at(job: Job, at: WorkingSize) -> _Large | Outcome:
+def _large_at(job: Job, at: WorkingSize, translator: Translator) -> _Large | Outcome:
+    if translator.source.instances:
+        return Outcome(job, problem=f"{show(job.source)}: is too large to be read together with its instance map; {SMALLER}")
     if at == "native":
         return _Large(job)
     return Outcome(job, problem=f"{show(job.source)}: is too large to be resized as a whole; leave out --at {at}")

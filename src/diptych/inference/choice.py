@@ -14,7 +14,6 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from diptych.data.datasets import read_as
-from diptych.data.folders import Ref
 from diptych.device import pick_precision
 from diptych.errors import ConfigError, DataError, out_of_memory
 from diptych.inference.backends import Backend, ComputingPrecision, installed
@@ -165,7 +164,7 @@ def _images_of_one_size(
     images: list[Tensor] = []
     for job in itertools.islice(jobs, 4 * wanted):
         try:
-            image = translator.prepare(read_as(Ref(job.source), translator.source), at)
+            image = translator.prepare(read_as(job.ref, translator.source), at)
             if not translator.fits(*image.shape[1:]):  # what is translated by stages takes no part in the choice
                 continue
         except (DataError, MemoryError):  # the outcome of this job will say so

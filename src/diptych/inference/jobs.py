@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from diptych.choices import Frames, Names
 from diptych.data.archives import exists, is_folder
-from diptych.data.folders import find_images
+from diptych.data.folders import Ref, Split, find_images
 from diptych.data.formats import SUFFIXES
+from diptych.data.instances import with_instances
 from diptych.data.large_files import only_in_windows
+from diptych.data.listing import spelling
 from diptych.data.volumes import is_volume
 from diptych.data.window_files import written_in_windows, written_only_in_windows
 from diptych.errors import ConfigError, DataError
@@ -19,6 +22,7 @@ from diptych.inference.manifest import Job
 from diptych.inference.names import refuse_clashes, result_of, whole_files
 from diptych.inference.translator import Translator
 from diptych.messages import show
+from diptych.pixels import Domain
 
 
 def plan(
@@ -27,11 +31,13 @@ def plan(
     translator: Translator,
     names: Names = "plain",
     frames: Frames = "first",
+    instances: str | Path | None = None,
 ) -> list[Job]:
     """Make a job of each input file and each image in input folders and archives; their trees are kept below ``out``.
 
     With ``full`` names a result keeps the suffix of its input (a.gif.png) where it has another. With all ``frames``, and for
-    volumes, a file of many images has one result (see diptych.inference.frames). A single image may also be given the file that
+    volumes, a file of many images has one result (see diptych.inference.frames). ``instances`` is a folder with the instance maps
+    of label maps, for a translator that takes them (see with_instance_maps). A single image may also be given the file that
     it becomes: an ``out`` with the suffix of an image that is no folder. Where ``out`` lies inside an input folder, the images in
     it are taken for results and are not translated again. Raises DataError when an input is missing, a folder holds no images,
     or results would overwrite their input or one another, and ConfigError when ``out`` names a file that several images, or
@@ -40,7 +46,7 @@ def plan(
     jobs, root, start = list[Job](), Path(out), f"{Path(out)}{os.sep}"
     same_names = set[str]()  # suffixes whose results have the names of their inputs, which needs to be found out only once
     if names_a_file(out):
-        return [_single_job(inputs, Path(out), translator, frames)]
+        return with_instance_maps([_single_job(inputs, Path(out), translator, frames)], out, instances, translator.source)
     for given in map(Path, inputs):
         if not exists(given):
             raise DataError(f"{show(given)}: no such file or folder; give images, folders of images, or archives of these")
@@ -60,7 +66,31 @@ def plan(
                 raise DataError(f"{show(path)}: would be overwritten by its own translation; choose another --out")
             jobs.append(Job(path, target))
     refuse_clashes(jobs, names)
-    return jobs
+    return with_instance_maps(jobs, out, instances, translator.source)
+
+
+def with_instance_maps(jobs: list[Job], out: str | Path, folder: str | Path | None, source: Domain) -> list[Job]:
+    """The jobs with the instance maps of their label maps: files of the same names, in a folder.
+
+    Raises ConfigError where the images of the domain ``source`` have such maps and no folder is given, or where they have none;
+    DataError as `with_instances` does.
+    """
+    if not source.instances:
+        if folder is not None:
+            raise ConfigError("--instances: this snapshot was trained without instance maps; leave them out")
+        return jobs
+    if folder is None:
+        raise ConfigError("this snapshot was trained with instance maps, and takes them beside label maps; give --instances DIR")
+    root = folder_of(out)
+    keys = [job.source.stem if names_a_file(out) else key_of(job.source, job.target, root) for job in jobs]
+    refs = tuple(Ref(job.source, key=key) for job, key in zip(jobs, keys, strict=True))
+    found = with_instances(Split(refs, (), paired=False), folder).a
+    return [replace(job, instances=ref.instances) for job, ref in zip(jobs, found, strict=True)]
+
+
+def key_of(source: Path, target: Path, root: Path) -> str:
+    """The name of an image in its folder of inputs, which that of results mirrors, without the suffix."""
+    return spelling((target.relative_to(root).parent / source.stem).as_posix())
 
 
 def names_a_file(out: str | Path) -> bool:

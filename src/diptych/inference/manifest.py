@@ -22,6 +22,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from diptych.data.archives import read_member, split_archive
+from diptych.data.splits import Ref
 from diptych.errors import ConfigError, DataError, StorageError
 from diptych.files import name_below, remove_remains, sha256_of
 from diptych.messages import show
@@ -30,7 +31,11 @@ STEM = ".diptych-translations"
 NAME = f"{STEM}.jsonl"
 FINISHED = b'"output_sha256": "'
 Stamp = tuple[int, ...]
-OTHERS = {"snapshot_sha256": "another snapshot", "norm_from_sha256": "another --norm-from"}
+OTHERS = {
+    "snapshot_sha256": "another snapshot",
+    "norm_from_sha256": "another --norm-from",
+    "instances_sha256": "other instance maps",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,13 @@ class Job:
 
     source: Path
     target: Path
+    instances: Path | None = None
+    """The instance map of a label map (see diptych.data.instances)."""
+
+    @property
+    def ref(self) -> Ref:
+        """The image to translate."""
+        return Ref(self.source, instances=self.instances)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class Request:
     name: Path
     """The path of its files below the folder of each kind, without a suffix."""
     truth: Path | None = None
+    instances: Path | None = None
 
 
 def maps_folder(out: str | Path) -> Path:
@@ -60,14 +61,14 @@ def requests(jobs: Sequence[Job], out: str | Path, truth: str | Path | None = No
     counts = Counter(path.with_suffix("") for path in below)
     names = [path.with_suffix("") if counts[path.with_suffix("")] == 1 else path for path in below]
     if truth is None:
-        return [Request(job.source, name) for job, name in zip(jobs, names, strict=True)]
+        return [Request(job.source, name, None, job.instances) for job, name in zip(jobs, names, strict=True)]
     folder = open_folder(truth)
     known = images_by_stem(folder)
     stems = [spelling(str(path.with_suffix(""))) for path in below]
     if missing := [stem for stem in stems if stem not in known]:
         more = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
         raise DataError(f"{show(folder)}: has no image named {show(missing[0])}{more}; the truth of every image is needed")
-    return [Request(job.source, name, known[stem]) for job, name, stem in zip(jobs, names, stems, strict=True)]
+    return [Request(job.source, name, known[stem], job.instances) for job, name, stem in zip(jobs, names, stems, strict=True)]
 
 
 @final
@@ -111,7 +112,7 @@ class MapFiles:
         return None
 
     def _maps(self, request: Request, maps: Maps, at: WorkingSize) -> dict[str, Float[np.ndarray, "h w"]]:
-        _, pixels = read_picture_as(Ref(request.source), maps.source)
+        _, pixels = read_picture_as(Ref(request.source, instances=request.instances), maps.source)
         height, width = pixels.shape[:2]
         try:
             out, computed = maps(maps.prepare(pixels, at))

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from diptych.choices import Dropout, WorkingSize
 from diptych.data.augment import resize, to_tensor
 from diptych.data.decoders import native, pixels_of
-from diptych.data.kinds import fit
 from diptych.data.pillow_images import to_pillow
 from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
 from diptych.inference.backends import Backend, ComputingPrecision, onnx_run, openvino_run, refuse_for_graphs
 from diptych.inference.cuda import EXACT_FLOAT32
+from diptych.inference.instance_maps import fitted, translate_labelled
 from diptych.inference.maps import Source, Target
 from diptych.inference.missing import put_back, put_back_by_rows, refuse_nan
 from diptych.inference.norm_statistics import NormStatistics, fix_norms, measure_norms, set_norms
@@ -145,39 +145,38 @@ class Translator:
         """The modules that torch applies, over the snapshot's weights; other backends have their own form of them."""
         return self._torch().net
 
-    def __call__(self, image: Any) -> Any:
+    def __call__(self, image: Any, instances: Any = None) -> Any:
         """Translate an image, a batch of them, or a list.
 
         A PIL image comes back as a PIL image, an (h, w), (h, w, c) or (n, h, w, c) array of the source domain's pixel type as
         such an array of the target's, a (c, h, w) or (n, c, h, w) tensor of native pixels likewise, and a list of such images as
         a list. Height and width stay as they are. A PIL image is treated like its file: it comes back upright, and with the
         colours that `diptych translate` gives. NaN marks pixels without data for a model that was trained with such, and comes
-        back as NaN, or as the lowest value of integers. Raises ConfigError or DataError for anything that is not such an image.
+        back as NaN, or as the lowest value of integers. A model of label maps may take one of ``instances`` for each, an array
+        (h, w) or a picture. Raises ConfigError or DataError for anything that is not such an image.
         """
+        if self.source.instances or instances is not None:
+            return translate_labelled(image, instances, self.source, self.pixels, self.target.alpha == "keep")
         if isinstance(image, list | tuple):
             return [self(each) for each in image]
         if isinstance(image, np.ndarray | Tensor) and 0 in image.shape:
             raise DataError(f"the shape {tuple(image.shape)} holds no pixels; pass images of at least 1 x 1 pixel")
         if isinstance(image, Image.Image):
-            target = self.target
+            target, pixels = self.target, pixels_of(image, self.source.reading)
             to_pillow(np.zeros((1, 1, target.bands), target.dtype), alpha=target.alpha == "keep")  # before the work is done
-            pixels = pixels_of(image, self.source.reading)
             refuse_nan(pixels, self.source)
             return to_pillow(self.pixels(pixels), alpha=target.alpha == "keep")
         if isinstance(image, np.ndarray) and image.ndim in (2, 3):
-            squeeze = image.ndim == 2
             pixels = native(image)
             refuse_nan(pixels, self.source)
             out = self.pixels(pixels)
-            return out[..., 0] if squeeze and out.shape[-1] == 1 else out
+            return out[..., 0] if image.ndim == 2 and out.shape[-1] == 1 else out
         if isinstance(image, np.ndarray) and image.ndim == 4:
-            for each in image:
-                refuse_nan(each, self.source)
+            refuse_nan(image, self.source)
             prepared = torch.stack([self.prepare(native(each)) for each in image])
             return np.stack([self.finish(out, *image.shape[1:3]) for out in self.tensors(prepared)])
         if isinstance(image, Tensor) and image.ndim in (3, 4):
-            batch = self.tensors(image[None] if image.ndim == 3 else image)
-            return batch[0] if image.ndim == 3 else batch
+            return self.tensors(image) if image.ndim == 4 else self.tensors(image[None])[0]
         expected = "PIL images, (h, w), (h, w, c) or (n, h, w, c) arrays, (c, h, w) or (n, c, h, w) tensors, and lists of these"
         found = f"the shape {tuple(image.shape)}" if isinstance(image, np.ndarray | Tensor) else type(image).__name__
         raise ConfigError(f"a translator takes {expected}, found {found}")
@@ -206,7 +205,7 @@ class Translator:
     def prepare(self, pixels: np.ndarray, at: WorkingSize = "native") -> Shaped[Tensor, "c h w"]:
         """Make of an (h, w, c) array of native pixels what `tensors` takes, at the size at which the network is to work."""
         height, width = pixels.shape[:2]
-        pixels = fit(pixels, self.source)
+        pixels = fitted(pixels, self.source)
         if at == "trained" and self.size:
             trained_high, trained_wide = sides(self.size)
             scale = max(trained_high / height, trained_wide / width)
@@ -240,7 +239,7 @@ class Translator:
         batch = images[None] if images.ndim == 3 else images
         backend, (height, width) = self._torch(), batch.shape[1:3]
         if len(batch) == 1 and not self.fits(height, width):
-            return self.measure_by_stages(fit(batch[0], self.source))
+            return self.measure_by_stages(fitted(batch[0], self.source))
         pixels = torch.stack([self.prepare(native(image)) for image in batch]).to(backend.device)
         pixels = pixels.nan_to_num(self.source.low) if self.source.masked else pixels
         with EXACT_FLOAT32, self._one_by_stages:

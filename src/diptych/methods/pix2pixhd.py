@@ -10,12 +10,12 @@ generator, or with ``enhancers`` the coarse-to-fine one. As published the global
 run with enhancers takes its weights (``global_snapshot``) and lets the enhancers learn alone for the share ``fix_global`` of the
 training, then all together (section 3.1).
 
-With ``instances`` the networks see the outlines of objects beside the labels (section 3.3), and with ``num_features`` (3 as
+With ``instances`` the networks see the outlines of objects beside the labels (section 3.3): of those in instance maps where
+``data.instances`` names them, as published, and else of the connected regions of one label. With ``num_features`` (3 as
 published) G is given features of each object besides, which an encoder E finds in b and averages over the object (section 3.4).
 A translation takes them from clusters of what E found: `diptych translate --style`.
 
-Deliberate differences from the authors' code: an instance is a connected region of one label, where theirs come from an instance
-map, so that objects of one label that touch are one; an outline is 1 among -1, as labels are; looks are kept while training goes
+Deliberate differences from the authors' code: an outline is 1 among -1, as labels are; looks are kept while training goes
 on and clustered when they are asked for, where theirs are found by a program of its own; one style is given to all instances of
 a label, where theirs draws one for each; the perceptual term is a loss that every method may have, so that a recipe adds it as
 ``extra`` with VGG16 (theirs is VGG19); D is updated before G from one pass of G, as in pix2pix; label maps become one channel for
@@ -36,7 +36,7 @@ from diptych.errors import ConfigError
 from diptych.losses import L1, Gan, PixelLoss, feature_matching, generator_loss
 from diptych.methods.base import Batch, Method, Terms, check_critic, discriminator_terms, frozen
 from diptych.nets import GlobalGenerator, Init, InstanceGenerator, LocalEnhancer, MultiscaleDiscriminator, Norm, initialise
-from diptych.nets.instances import means_of_regions, regions, spread
+from diptych.nets.instances import means_of_regions, spread
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 from diptych.settings import Count, Fraction, Positive, Size, Weight, Whole, check_settings
@@ -48,9 +48,10 @@ class Pix2PixHDConfig:
     """Settings of pix2pixHD; the defaults are those of the global generator at 1024x512.
 
     ``ngf`` is the width of the global generator; each of ``enhancers`` has half of the one before. ``lambda_l1`` is the weight of
-    ``pixel_loss``, which the paper does without. ``instances`` are for label maps (data.labels), and ``num_features`` need them;
-    ``nef`` is the width of their encoder. ``lambda_gp`` has an effect only with ``gan: wgan``, ``global_snapshot`` (a snapshot of
-    a run without enhancers, direction a2b) and ``fix_global`` only with enhancers.
+    ``pixel_loss``, which the paper does without. ``instances`` are for label maps (data.labels), those of data.instances where
+    it names a folder; ``num_features`` need them, and ``nef`` is the width of their encoder. ``lambda_gp`` has an effect only
+    with ``gan: wgan``, ``global_snapshot`` (a snapshot of a run without enhancers, direction a2b) and ``fix_global`` only with
+    enhancers.
     """
 
     name: ClassVar[str] = "pix2pixhd"
@@ -104,7 +105,8 @@ class Pix2PixHDConfig:
     def build(self, a: Domain, b: Domain, crop_size: Size) -> Pix2PixHD:
         """G_ab from a to b, and D_b judging a beside b at several scales."""
         shape: dict[str, Any] = {"num_downs": self.num_downs, "num_blocks": self.num_blocks, "norm": self.norm}
-        seen = a.channels + self.instances  # what D sees of a; G sees features besides
+        labels = len(a.classes) or a.channels
+        seen = labels + self.instances  # what D sees of a; G sees features besides
         channels: dict[str, Any] = {"in_channels": seen + self.num_features, "out_channels": b.channels}
         if self.enhancers:
             local: dict[str, Any] = {"num_enhancers": self.enhancers, "num_local_blocks": self.local_blocks}
@@ -113,8 +115,8 @@ class Pix2PixHDConfig:
         else:
             G_ab = GlobalGenerator(width=self.ngf, **channels, **shape)
         if self.instances:
-            labels = {"num_features": self.num_features, "num_labels": a.channels if a.classes else 1}
-            G_ab = InstanceGenerator(a.channels, b.channels, inner=G_ab.spec, **labels)
+            of_labels: dict[str, Any] = {"num_features": self.num_features, "num_labels": labels if a.classes else 1}
+            G_ab = InstanceGenerator(a.channels, b.channels, inner=G_ab.spec, **of_labels, mapped=a.instances)
         D_b = MultiscaleDiscriminator(
             seen + b.channels, width=self.ndf, num_layers=self.num_layers, num_scales=self.num_scales, norm=self.norm
         )
@@ -151,7 +153,7 @@ class Pix2PixHD(Method):
         fixed = [net.coarse] if isinstance(net, LocalEnhancer) and self.pace.progress < c.fix_global else []
         with frozen(*fixed):
             if isinstance(self.G_ab, InstanceGenerator):
-                fake_b, seen = self._of_instances(self.G_ab, batch)
+                fake_b, real_a, seen = self._of_instances(self.G_ab, batch)
             else:
                 fake_b = self.G_ab(real_a)
         real, fake = torch.cat([seen, real_b], 1), torch.cat([seen, fake_b], 1)
@@ -165,15 +167,15 @@ class Pix2PixHD(Method):
             terms[c.pixel_loss.kind] = c.lambda_l1 * c.pixel_loss(fake_b, real_b)
         yield "G", terms | self.extra(real_a=real_a, real_b=real_b, fake_b=fake_b)
 
-    def _of_instances(self, G_ab: InstanceGenerator, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The translation with the looks that E finds in b, and the labels beside the outlines of their instances."""
-        numbers, looks = regions(batch.a), None
+    def _of_instances(self, G_ab: InstanceGenerator, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """The translation with the looks that E finds in b, the labels, and the labels beside the outlines of their instances."""
+        (labels, numbers), looks = G_ab.parted(batch.a), None
         if self.E:
             means = means_of_regions(self.E(batch.b), numbers)
-            G_ab.remember(batch.a, numbers, means)
+            G_ab.remember(labels, numbers, means)
             looks = spread(means, numbers)
-        seen = G_ab.beside(batch.a, numbers)
-        return batch.filled(G_ab.translate(seen, looks)), seen
+        seen = G_ab.beside(labels, numbers)
+        return batch.filled(G_ab.translate(seen, looks)), labels, seen
 
 
 def inside(G_ab: nn.Module) -> nn.Module:

@@ -1,7 +1,7 @@
 """Instances in label maps, for pix2pixHD (Wang et al. 2018, arXiv 1711.11585, sections 3.3 and 3.4).
 
-An instance is a connected region of one label. Its outline is one more input channel of the networks, and what an encoder found
-in it is averaged over it, so that one look belongs to one object.
+An instance is what an instance map numbers, or a connected region of one label where there is no such map. Its outline is one
+more input channel of the networks, and what an encoder found in it is averaged over it, so that one look belongs to one object.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from diptych.errors import ConfigError
 from diptych.nets.blocks import full_precision
 from diptych.nets.pix2pixhd import GlobalGenerator, LocalEnhancer
+from diptych.pixels import INSTANCE_BYTES, Domain
 
 NUM_STYLES = 10  # clusters of looks of each label, as in the authors' code
 CAPACITY = 100  # looks of each label that are kept
 LEAST_AREA = 0.005  # of the image: smaller regions say little of a look, as in the authors' code
+MOST_NUMBERS = 256**2  # of objects in one image
 Regions = Int[Tensor, "n h w"]
 INNER: dict[str, type[nn.Module]] = {"pix2pixhd_global": GlobalGenerator, "pix2pixhd_local": LocalEnhancer}
 
@@ -46,6 +48,18 @@ def regions(labels: Float[Tensor, "n c h w"]) -> Regions:
             roots = roots[roots]
         numbers = roots[numbers]
     return numbers
+
+
+def regions_of_numbers(x: Float[Tensor, "n 2 h w"]) -> Regions:
+    """The pixels of one number in an image: each gets the place of its number's first pixel, counted as in ``regions``.
+
+    A number is two bytes in [-1, 1], the high one first, as domains with instance maps encode them (diptych.pixels.Domain).
+    """
+    high, low = Domain(INSTANCE_BYTES).decode(x).long().unbind(1)
+    numbers = high * 256 + low + torch.arange(len(x), device=x.device).view(-1, 1, 1) * MOST_NUMBERS
+    places = torch.arange(numbers.numel(), device=x.device)
+    first = torch.full((len(x) * MOST_NUMBERS,), numbers.numel(), device=x.device)
+    return first.scatter_reduce(0, numbers.flatten(), places, "amin")[numbers]
 
 
 def _lower(least: Int[Tensor, "n p q"], other: Int[Tensor, "n p q"], alike: Bool[Tensor, "n p q"]) -> None:
@@ -85,16 +99,25 @@ class InstanceGenerator(nn.Module):
 
     While it trains it remembers the looks that the encoder found, by label. As a translator it draws the looks of all
     instances of a label from one of up to ten clusters of them: ``style`` 0 is the commonest, 9 the rarest. ``inner`` is the
-    spec of the generator inside; with ``num_labels`` 1 regions are of equal pixels of images that are no label maps.
+    spec of the generator inside; with ``num_labels`` 1 regions are of equal pixels of images that are no label maps. ``mapped``:
+    the last two of ``in_channels`` are the numbers of an instance map.
     """
 
     adjustable = ("style",)
-    unportable = "looks for the connected regions of labels"
+    unportable = "looks for the objects of label maps"
     looks: Tensor
     seen: Tensor
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, inner: dict[str, Any], num_features: int, num_labels: int, style: int = 0
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        inner: dict[str, Any],
+        num_features: int,
+        num_labels: int,
+        style: int = 0,
+        mapped: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= style < NUM_STYLES:
@@ -103,16 +126,21 @@ class InstanceGenerator(nn.Module):
             raise ConfigError(f"the generator inside must be one of {', '.join(INNER)}, found {inner.get('net')!r}")
         self.spec: dict[str, Any] = {"net": "pix2pixhd_instances", "in_channels": in_channels, "out_channels": out_channels}
         self.spec |= {"inner": inner, "num_features": num_features, "num_labels": num_labels, "style": style}
-        self.num_features, self.num_labels, self.style = num_features, num_labels, style
+        self.spec |= {"mapped": True} if mapped else {}
+        self.num_features, self.num_labels, self.style, self.mapped = num_features, num_labels, style, mapped
         self.G = INNER[inner["net"]](**{key: value for key, value in inner.items() if key != "net"})
         self.multiple, self.smallest = self.G.multiple, self.G.smallest
         self.register_buffer("looks", torch.zeros(num_labels, CAPACITY, num_features))
         self.register_buffer("seen", torch.zeros(num_labels, dtype=torch.long))
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
-        numbers = regions(x)  # first, as this says to whoever translates by windows that it has no form for them
-        looks = spread(self.looks_of_style().to(x), self.labels_of(x)) if self.num_features else None
-        return self.translate(self.beside(x, numbers), looks)
+        labels, numbers = self.parted(x)  # first, as this says to whoever translates by windows that it has no form for them
+        looks = spread(self.looks_of_style().to(x), self.labels_of(labels)) if self.num_features else None
+        return self.translate(self.beside(labels, numbers), looks)
+
+    def parted(self, x: Float[Tensor, "n c h w"]) -> tuple[Float[Tensor, "n d h w"], Regions]:
+        """The labels in what the generator is given, and the regions of their instances."""
+        return (x[:, :-INSTANCE_BYTES], regions_of_numbers(x[:, -INSTANCE_BYTES:])) if self.mapped else (x, regions(x))
 
     def beside(self, x: Float[Tensor, "n c h w"], numbers: Regions) -> Float[Tensor, "n d h w"]:
         """Labels, and the outlines of their regions as one more channel."""

@@ -33,6 +33,7 @@ def evaluate(
     size: int | None = None,
     paired: bool | None = None,
     inputs: str | Path | None = None,
+    instances: str | Path | None = None,
     truth_half: Half = "whole",
     features: str | Extractor | None = None,
     weights: Sequence[str | Path] = (),
@@ -71,9 +72,8 @@ def evaluate(
     device = str(pick_device(device))
     if protocol is not None:
         features, allow_small, allow_seen = features or "inception", True, True
-    request = Request(
-        subject, data, snapshot, split, direction, data_direction, size, paired, inputs, truth_half, device, seed, protocol
-    )
+    words = subject, data, snapshot, split, direction, data_direction, size, paired, inputs, truth_half, device, seed, protocol
+    request = Request(*words, instances)
     task = task_of(request, watch)
     tools = tools_of(
         task.subjects,

@@ -45,6 +45,7 @@ class Request:
     is that of a subject without a recipe. ``paired`` takes images of equal names as pairs, or as two sets (default: as in
     training). ``inputs`` are those of outputs; ``truth_half`` is the half of side-by-side images that holds their truth.
     ``seed`` is that of dropout in mode paper. ``protocol`` resizes images as a publication did (diptych.scoring.published).
+    ``instances`` is a folder with the instance maps of label maps, where they are not those of a run.
     """
 
     subject: str | Path | Mapping[str, Translate]
@@ -60,6 +61,7 @@ class Request:
     device: str = "cpu"
     seed: int = 0
     protocol: ProtocolName | None = None
+    instances: str | Path | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ def task_of(request: Request, watch: Watch = lambda task, done, total: None) -> 
 def run_task(request: Request, folder: Path, reading: Callable[[int, int], None]) -> Task:
     """A run's snapshot on its test or validation images, or on other data."""
     recipe = Recorded.read(folder / "recipe.json")
+    if request.instances:
+        recipe = replace(recipe, data=replace(recipe.data, instances=str(request.instances)))
     path, best = folder / SNAPSHOTS[request.snapshot], request.snapshot == "best"
     if best and not path.exists():
         raise ConfigError(f"{folder}: holds no {path.name}, which a training with validation keeps; use --snapshot last")
@@ -173,10 +177,12 @@ def snapshot_task(request: Request, path: Path, reading: Callable[[int, int], No
     snapshot = Snapshot.load(path)
     recipe = snapshot.about.get("recipe") or {}
     known = {f.name for f in fields(DataConfig)}
-    kept = {key: value for key, value in recipe.get("data", {}).items() if key in known and key != "source"}
+    kept = {key: value for key, value in recipe.get("data", {}).items() if key in known - {"source", "instances"}}
     size = request.size or snapshot.size or 256
     config = DataConfig(**kept) if kept and not request.size else DataConfig(load_size=size, crop_size=size)
     config = replace(config, direction=request.data_direction or kept.get("direction", "a2b"))
+    if request.instances:
+        config = replace(config, labels=kept.get("labels", "none"), instances=str(request.instances))
     method = recipe.get("method", {}).get("name")
     paired = method_config(method).paired if request.paired is None and method in METHODS else request.paired
     layout = _layout(request, paired)

@@ -13,6 +13,7 @@ from diptych.data.census import Census, take_census
 from diptych.data.checkup import quick_check
 from diptych.data.folders import Layout, find_data
 from diptych.data.holdout import MIN_HELD_OUT, hold_out
+from diptych.data.instances import without_maps
 from diptych.data.labels import label_domains, label_remarks
 from diptych.data.passed_over import passed_over
 from diptych.data.ranges import parse_range
@@ -42,6 +43,7 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
     """The census that the run folder keeps, or else a new one, whose findings are logged."""
     assert run is not None, "only the first process takes the census, and it has the run folder"
     layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout, axis=recipe.data.axis)
+    layout = without_maps(layout, recipe.data.instances)
     log.info("data: %s", layout.description)
     kept = run.census()
     if kept is not None:
