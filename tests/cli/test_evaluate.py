@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from diptych.cli import main
-from diptych.evaluation import evaluate as engine
+from diptych.evaluation import passes
 from diptych.snapshot import Snapshot
 from tests.cli.pictures import CYCLEGAN, PIX2PIX, diptych, folder, picture
 
@@ -211,7 +211,7 @@ def test_nothing_at_that_path_is_said(tmp_path, capsys):
 
 
 def test_a_dry_run_computes_and_writes_nothing(run, monkeypatch, capsys):
-    monkeypatch.setattr(engine, "measure", None)
+    monkeypatch.setattr(passes, "show", None)
     assert diptych("evaluate", run, *FAST, "--dry-run") == 0
     out = capsys.readouterr()
     assert (
@@ -278,14 +278,14 @@ def test_weights_are_given_by_name_and_verified(run, tmp_path, capsys):
 
 
 def test_ctrl_c_ends_between_two_images_and_writes_nothing(run, monkeypatch, capsys):
-    measure = engine.measure
+    show = passes.show
 
     def interrupted(*args):
-        for count in measure(*args):
+        for count in show(*args):
             os.kill(os.getpid(), signal.SIGINT)
             yield count
 
-    monkeypatch.setattr(engine, "measure", interrupted)
+    monkeypatch.setattr(passes, "show", interrupted)
     assert diptych("evaluate", run, *CHEAP) == 130
     assert "\nstopped; no result was written" in "\n" + capsys.readouterr().err
     assert not (run / "evaluation.json").exists()

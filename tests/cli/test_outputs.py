@@ -142,7 +142,7 @@ def test_training_in_python_refuses_a_run_inside_its_data_too(tmp_path):
 )
 def test_an_empty_path_is_refused_and_not_taken_for_the_working_folder(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert "or . for the working folder" in refused(capsys, *shlex.split(words))
+    assert "(the working folder is written as .)" in refused(capsys, *shlex.split(words))
     assert not list(tmp_path.iterdir())
 
 
