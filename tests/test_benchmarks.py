@@ -261,12 +261,13 @@ def test_tools_check_gpu_runs_every_part_whichever_fails_and_names_the_failed_on
 
 @pytest.mark.slow
 def test_tools_cut_relief_cuts_aligned_tiles_of_land(run, tmp_path, monkeypatch):
-    """A world of water with three squares of land, one for each split."""
+    """A world of water with three squares of land, one for each split, and ice that is blue in the shaded map alone."""
     tool = import_module("tools.cut_relief")
     world = np.zeros((2700, 5400, 3), np.uint8) + np.array([100, 130, 200], np.uint8)
     for latitude, longitude in ((40, -100), (-25, 130), (40, 60)):  # the Americas, Australia, the rest
         top, left = (90 - latitude) * 15, (180 + longitude) * 15
         world[top : top + 150, left : left + 150] = [150, 140, 110]
+    world[(90 + 65) * 15 : (90 + 72) * 15, (180 + 60) * 15 : (180 + 80) * 15] = [200, 210, 220]
     with zipfile.ZipFile(tmp_path / "wheel", "w") as wheel:
         for name, pixels in (("etopo1", world // 2), ("shadedrelief", world)):
             file = io.BytesIO()
@@ -281,6 +282,7 @@ def test_tools_cut_relief_cuts_aligned_tiles_of_land(run, tmp_path, monkeypatch)
         for name in names[0]:
             a, b = (np.asarray(Image.open(tmp_path / "out" / f"{split}{which}" / name)).astype(float) for which in "AB")
             assert a.shape == (side, side, 3) and np.abs(2 * a - b).mean() < 5
+        assert any(name.startswith("r153_") for name in names[0]) == (split == "train")  # 63 degrees south
 
 
 def test_tools_cut_relief_refuses_missing_and_other_files(run, tmp_path):

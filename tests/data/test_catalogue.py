@@ -35,7 +35,7 @@ def test_an_unknown_name_is_refused_with_the_near_one() -> None:
 
 def test_every_tile_of_relief_is_sound(relief: Layout) -> None:
     assert relief.test is not None
-    for split, number, size in ((relief.train, 230, 144), (relief.val, 15, 128), (relief.test, 58, 128)):
+    for split, number, size in ((relief.train, 249, 144), (relief.val, 15, 128), (relief.test, 58, 128)):
         census = take_census(split, strict=True)
         assert (len(census.split.a), census.a, census.b, census.flat) == (number, Domain(), Domain(), ())
         assert {ref.read().shape for ref in split.a[::20]} == {(size, size, 3)}

@@ -323,6 +323,6 @@ def test_unpaired_sides_need_no_common_names_or_counts(find: Callable[[Path], La
 def test_embedded_data_is_found_by_name_unless_a_folder_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(touch(tmp_path, "elsewhere/1.png"))
     layout = find_data(["relief"], paired=True)
-    assert layout.test is not None and (len(layout.train.a), len(layout.test.a)) == (230, 58)
+    assert layout.test is not None and (len(layout.train.a), len(layout.test.a)) == (249, 58)
     touch(tmp_path, "relief/A/1.png", "relief/B/1.png")
     assert len(find_data(["relief"], paired=True).train.a) == 1

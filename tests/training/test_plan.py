@@ -304,7 +304,7 @@ def test_a_plan_of_embedded_data_is_made_of_all_that(monkeypatch):
     watched = []
     recipe = Recipe.create("pix2pix", {"data": {"source": ["relief"]}, "train": {"epochs": 1, "decay_epochs": 0}})
     found = planning.plan_training(recipe, CPU, lambda: watched.append(1))
-    assert found.images == found.steps == 230 and 0 < found.reading < 10 and len(watched) == 3
+    assert found.images == found.steps == 249 and 0 < found.reading < 10 and len(watched) == 3
     assert found.to_dict()["measured"][0]["batch"] == 1 and found.to_dict()["peak"] == found.peak
 
 
