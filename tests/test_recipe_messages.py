@@ -38,6 +38,10 @@ def said(make, *arguments):
             "recipe: no setting is called method.pool_size in pix2pix; it is one of cyclegan, stegogan and uvcgan2, and "
             "to be left out here",
         ),
+        (
+            {"train": {"steps": 5}},
+            "recipe: no setting is called train.steps; did you mean train.epochs? (method.steps is one of bridge)",
+        ),
         ({"flipp": 5}, "recipe: no setting is called flipp; did you mean data.flip?"),
         (
             {"method": {"pixel_loss": {"knd": 1}}},

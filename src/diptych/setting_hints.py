@@ -18,9 +18,12 @@ def no_such_setting(unknown: str, known: Sequence[str], method: str) -> str:
         return f"recipe: {hint}"
     part, _, leaf = unknown.rpartition(".")
     elsewhere = [key for key in known if key.rpartition(".")[2].casefold() == leaf.casefold()]
+    others = ""
     if not elsewhere and (owners := owners_of(leaf)):
         whose = " and ".join(filter(None, [", ".join(owners[:-1]), owners[-1]]))
-        return f"recipe: no setting is called method.{leaf} in {method}; it is one of {whose}, and to be left out here"
+        if part in ("", "method"):
+            return f"recipe: no setting is called method.{leaf} in {method}; it is one of {whose}, and to be left out here"
+        others = f" (method.{leaf} is one of {whose})"
     near = (
         elsewhere
         or nearest(unknown, [key for key in known if part and key.startswith(f"{part}.")], n=1, cutoff=LIKE)
@@ -28,7 +31,7 @@ def no_such_setting(unknown: str, known: Sequence[str], method: str) -> str:
         or nearest(f"x.{unknown}", [f"x.{key.split('.')[-1]}" for key in known], n=1)
     )
     hint = f"did you mean {near[0].removeprefix('x.')}?" if near else f"known: {', '.join(known)}"
-    return f"recipe: no setting is called {unknown}; {hint}"
+    return f"recipe: no setting is called {unknown}; {hint}{others}"
 
 
 def owners_of(name: str) -> list[str]:

@@ -74,6 +74,8 @@ def test_objects_are_numbered_from_one_by_their_values_or_colours():
     assert (many[..., 0].astype(int) * 256 + many[..., 1]).ravel().tolist() == list(range(1, 601))
     colours = np.array([[[9, 0, 0], [0, 9, 0]], [[0, 9, 0], [9, 0, 0]]], np.uint8)
     assert numbered(colours)[..., 1].tolist() == [[1, 2], [2, 1]]
+    deep = np.array([[[256, 0, 0], [0, 1, 0]]], np.uint16)  # which are one where a band counts as a byte
+    assert numbered(deep)[..., 1].tolist() == [[1, 2]]
     assert numbered(np.array([[2.0**24, 1.0]], np.float32))[..., 1].tolist() == [[2, 1]]
     with pytest.raises(DataError, match="holds values that are not whole numbers"):
         numbered(np.array([[0.5]], np.float32))

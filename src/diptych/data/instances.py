@@ -116,7 +116,7 @@ def numbered(instances: np.ndarray) -> UInt8[np.ndarray, "h w 2"]:
         raise DataError("holds values that are not whole numbers; save a number or a colour for each object")
     if values.shape[1] not in (1, 3):
         raise DataError(f"has {values.shape[1]} channels, expected numbers (1) or colours (3)")
-    packed = values.astype(np.int64) @ (256 ** np.arange(values.shape[1], dtype=np.int64))
+    packed = values.astype(np.int64) @ (65536 ** np.arange(values.shape[1], dtype=np.int64))  # of colours up to 16 bits
     different, numbers = np.unique(packed, return_inverse=True)
     if len(different) > MOST_OBJECTS:
         raise DataError(f"holds {len(different):,} objects, expected at most {MOST_OBJECTS:,}")
