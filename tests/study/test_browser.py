@@ -94,10 +94,12 @@ def test_a_whole_participation(make, serve, folders, visit, name, options, key, 
     shot(page, f"{name}-feedback")
     assert page.locator("#question").inner_text() in ("Correct.", "Not correct.")
     page.locator("#next").click()
+    page.wait_for_selector("#pause:not([hidden])")
     assert "practice is over" in page.locator("#pause-text").inner_text()
     page.locator("#pause-button").click()
     part(page, key)
     page.reload()  # goes on at the same trial
+    page.wait_for_selector("#pause:not([hidden])")  # once the server has said where it stands
     assert "Welcome back" in page.locator("#pause-text").inner_text()
     page.locator("#pause-button").click()
     assert page.locator("#progress").inner_text() == "Trial 2 of 2"
