@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from diptych.data.formats import read_pixels
+from diptych.inference.large import IN_MEMORY
 from diptych.inference.staged import staging_of
 from diptych.inference.translator import Translator
 from diptych.memory import in_words, peak_memory
@@ -87,13 +88,13 @@ def main() -> None:
     translate = Translator(snapshot, **how, memory=args.memory * 10**6)
     height, width = image.shape[:2]
     print(f"{args.snapshot or args.net}, {height} x {width}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    scratch = staging_of(translate._torch(), height, width).scratch
     with tempfile.TemporaryDirectory() as folder:
         began, busy = time.perf_counter(), time.process_time()
-        staged = translate.by_stages(image, scratch=Path(folder, "scratch"))
+        staged = translate.by_stages(image, scratch=Path(folder, "scratch") if scratch > IN_MEMORY else None)
         seconds, busy = time.perf_counter() - began, time.process_time() - busy
-    scratch = staging_of(translate._torch(), height, width).scratch
     peak, allowed = in_words(peak_memory(translate.device)), in_words(args.memory * 10**6)
-    print(f"by stages    {seconds:8.1f} s  peak {peak} of {allowed}  scratch {in_words(scratch)}", flush=True)
+    print(f"by stages    {seconds:8.1f} s  peak {peak} of {allowed}  feature maps {in_words(scratch)}", flush=True)
     translate = Translator(snapshot, **how)
     if args.tiles:
         for overlap in (0, 96):

@@ -211,7 +211,7 @@ def test_benchmarks_large_compares_stages_with_the_whole_image_and_with_tiles(ru
     out = run("benchmarks.large", "--net", "resnet_1", "--width", 4, "--size", 80, 72, "--memory", 64000, "--compare", "--tiles")
     assert float(re.search(r"greatest difference (\S+) of", out)[1]) < 1e-4
     assert float(re.search(r"overlap  0  difference to the stages mean (\S+)/255", out)[1]) > 0.1
-    assert re.search(r"by stages +\S+ s  peak \S+ [MG]B of 64.0 GB  scratch \S+ kB", out)
+    assert re.search(r"by stages +\S+ s  peak \S+ [MG]B of 64.0 GB  feature maps \S+ kB", out)
 
 
 # --- tools ---

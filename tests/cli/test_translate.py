@@ -9,7 +9,7 @@ from PIL import Image
 
 from diptych.cli import main
 from diptych.data.formats import read_pixels
-from diptych.inference import manifest, staged, staging
+from diptych.inference import large, manifest, staged, staging
 from diptych.inference.batch import scratch_folder
 from diptych.inference.staged import StagedRun
 from diptych.inference.translator import Translator
@@ -317,6 +317,7 @@ def test_a_snapshot_needs_nothing_of_its_run(pix2pix_run, tmp_path):
 def too_large(monkeypatch):
     """Let every image seem too large for the memory, and windows be small."""
     monkeypatch.setattr(staging, "SIDES", (24,))
+    monkeypatch.setattr(large, "IN_MEMORY", 0)
     monkeypatch.setattr(Translator, "_count_whole_bytes", lambda self, height, width: 10**15)
 
 

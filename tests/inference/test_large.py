@@ -28,6 +28,7 @@ def small(monkeypatch):
     for module in (pillow_images, large_files):
         monkeypatch.setattr(module, "MAX_PIXELS", 10_000)
     monkeypatch.setattr(large_files, "LARGE_FILE", 1_000)
+    monkeypatch.setattr(large, "IN_MEMORY", 0)
     monkeypatch.setattr(staging, "SIDES", (40,))
     monkeypatch.setattr(sampled, "SIDES", (64,))
 
@@ -315,3 +316,14 @@ def test_too_little_disk_is_said_before_anything_is_computed(small, monkeypatch,
     with pytest.raises(StorageError, match=r"the translation needs 130 kB of disk, found 1\.00 kB free; free some space"):
         translate(tmp_path / "a.tif", tmp_path / "out", translator())
     assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(("memory", "files"), [(10**9, False), (0, True)], ids=["small maps", "large maps"])
+def test_only_feature_maps_that_are_large_lie_in_files(small, monkeypatch, tmp_path, memory, files):
+    monkeypatch.setattr(large, "IN_MEMORY", memory)
+    translate, maps, seen = translator(), tmp_path / "maps", []
+    image = np.random.default_rng(0).integers(0, 256, (50, 60, 3), dtype=np.uint8)
+    out = np.empty_like(image)
+    how = large.in_parts(translate, image, out, "whole", maps, lambda share: seen.append(maps.is_dir()))
+    assert how == "by stages" and set(seen) == {files}
+    assert np.abs(out.astype(int) - translator(whole=True)(image)).max() <= 1

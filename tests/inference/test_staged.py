@@ -10,7 +10,7 @@ from torch import nn
 
 from diptych.data.formats import read_pixels
 from diptych.errors import ConfigError, StorageError
-from diptych.inference import batch, staged, staging
+from diptych.inference import batch, large, staged, staging
 from diptych.inference.dropout import PositionDropout
 from diptych.inference.maps import FeatureMap, Moments
 from diptych.inference.recording import record
@@ -42,6 +42,7 @@ def small_windows(monkeypatch):
     """Windows of at most 12 x 12, and no full-size maps on the disk, so that small images go the way of the largest."""
     monkeypatch.setattr(staging, "SIDES", (12,))
     monkeypatch.setattr(staged, "FULL_SIZE_SCRATCH", 0)
+    monkeypatch.setattr(large, "IN_MEMORY", 0)
 
 
 NETWORKS = {

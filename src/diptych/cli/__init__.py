@@ -52,9 +52,11 @@ OPTION = re.compile(r"--[\w-]+")  # and no setting of a recipe, which has a dot 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, and return its exit code (see diptych.errors)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    # This must be set before torch starts its threads. Waiting threads should sleep: on a machine that also does other work,
-    # spinning made every convolution several times slower.
+    # These must be set before torch starts its threads and takes memory. Waiting threads should sleep: on a machine that also
+    # does other work, spinning made every convolution several times slower. Large tensors should lie in large pages: a third of
+    # the time of a network on a large image went into faults of small ones.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     with standard_streams(), ctrl_c() as came:
         try:
             return run(arguments)

@@ -31,11 +31,13 @@ from diptych.errors import DataError, StorageError
 from diptych.inference.manifest import Job, Manifest, hash_of
 from diptych.inference.maps import PixelFile, Source, Target
 from diptych.inference.norm_statistics import NormStatistics
-from diptych.inference.staged import Watch
+from diptych.inference.staged import Watch, staging_of
 from diptych.inference.translator import Translator
 from diptych.memory import in_words
 from diptych.messages import show
 from diptych.pixels import Domain
+
+IN_MEMORY = 10**9  # bytes of feature maps up to which an interrupted image begins anew
 
 
 def scratch_folder(target: Path) -> Path:
@@ -130,11 +132,13 @@ def way_of(translator: Translator, norms: Norms) -> str:
 def in_parts(translator: Translator, source: Source, out: Target, norms: Norms, scratch: Path, watch: Watch) -> str:
     """Translate an image that does not fit into the memory as a whole, and return how it was done, in words.
 
-    The folder ``scratch`` stays, so that an interrupted translation goes on. Raises what `Translator.by_stages` and
-    `Translator.by_windows` raise.
+    The folder ``scratch`` stays, so that an interrupted translation goes on; it is not made for feature maps that are small and
+    fit into the memory, whose stages take a minute or two. Raises what `Translator.by_stages` and `Translator.by_windows` raise.
     """
     if way_of(translator, norms) == "by stages":
-        translator.by_stages(source, out, scratch=scratch, keep_scratch=True, watch=watch)
+        maps = staging_of(translator._torch(), *source.shape[:2]).scratch
+        files = maps > min(IN_MEMORY, translator.left() // 2)
+        translator.by_stages(source, out, scratch=scratch if files else None, keep_scratch=files, watch=watch)
         return "by stages"
     _, error = translator.by_windows(source, out, state=scratch / "windows.safetensors", watch=watch)
     return f"in windows, with a mean error of at most {upwards(error / 2)} of the range" if error else "in windows"
