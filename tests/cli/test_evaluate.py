@@ -205,7 +205,7 @@ def test_a_folder_of_weights_without_any_is_refused(run, tmp_path, capsys):
 
 
 def test_nothing_at_that_path_is_said(tmp_path, capsys):
-    assert "no such run folder, snapshot or folder of outputs" in refused(capsys, tmp_path / "gone", tmp_path)
+    assert "no such run folder, snapshot, name of the zoo or folder of outputs" in refused(capsys, tmp_path / "gone", tmp_path)
     folder(tmp_path / "out")
     assert "name one folder of real images after it" in refused(capsys, tmp_path / "out")
 

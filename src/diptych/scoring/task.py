@@ -27,6 +27,7 @@ from diptych.scoring.published import ProtocolName, as_published
 from diptych.scoring.real_images import RealImages, SplitName, data_name, find_real_images, readable, split_of, unseen_split
 from diptych.scoring.snapshots import Loaded, about_snapshot
 from diptych.snapshot import Snapshot
+from diptych.zoo import resolve
 
 log = logging.getLogger(__name__)
 SNAPSHOTS = {"last": "snapshot.safetensors", "best": "snapshot-best.safetensors"}
@@ -123,13 +124,13 @@ def task_of(request: Request, watch: Watch = lambda task, done, total: None) -> 
         raise ConfigError(f"--size must be at least 1 pixel, found {request.size}")
     if isinstance(subject, Mapping):
         return functions_task(request, subject, reading)
-    path = Path(subject)
+    path = resolve(subject)
     if (path / "recipe.json").is_file():
         return run_task(request, path, reading)
     if path.is_file() or path.suffix == ".safetensors":
         return snapshot_task(request, path, reading)
     if not path.is_dir():
-        raise DataError(f"{show(path)}: no such run folder, snapshot or folder of outputs; check the path")
+        raise DataError(f"{show(path)}: no such run folder, snapshot, name of the zoo or folder of outputs; check the path")
     return outputs_task(request, path, reading)
 
 
