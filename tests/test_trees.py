@@ -6,6 +6,7 @@ import re
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 
 from diptych.errors import SnapshotError
 from diptych.nets import UNet
@@ -151,8 +152,9 @@ def test_a_tensor_of_another_type_or_shape_is_found(change, tmp_path):
     ("content", "message"),
     [
         (None, "no such file; give a snapshot"),
-        (b"", "damaged or not a safetensors file"),
-        (b"<!DOCTYPE html><html>not found</html>", "damaged or not a safetensors file"),
+        (b"", "is empty"),
+        (b"<!DOCTYPE html><html>not found</html>", "is a web page and not the file behind it"),
+        (b"\x08\0\0\0\0\0\0\0{not json", "damaged or not a safetensors file"),
         (
             safetensors.torch.save({"x": torch.zeros(1)}),
             "not written by diptych; other tools' weights go through `diptych import`",
@@ -167,6 +169,19 @@ def test_other_files_are_refused_in_one_line(content, message, tmp_path):
     with pytest.raises(SnapshotError, match=message) as caught:
         read_tree(path)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.gif", "x.webp", "x.tif", "x.safetensors"])
+def test_a_picture_in_the_place_of_a_snapshot_is_called_one(name, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / name, "PNG" if name == "x.safetensors" else None)
+    with pytest.raises(SnapshotError, match=rf"{name}: is an image; give a snapshot, such as runs/x/snapshot\.safetensors$"):
+        Snapshot.load(tmp_path / name)
+
+
+def test_weights_of_another_tool_are_told_the_way_in(tmp_path):
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "G.pth")
+    with pytest.raises(SnapshotError, match=r"holds weights of another tool; run `diptych import .*G\.pth`"):
+        Snapshot.load(tmp_path / "G.pth")
 
 
 def test_a_folder_is_no_snapshot(tmp_path):

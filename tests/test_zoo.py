@@ -14,6 +14,9 @@ from diptych.data.formats import read_pixels
 from diptych.errors import SnapshotError, WeightsError
 from diptych.nets import PatchGAN, ResNet
 from diptych.pixels import Domain
+from diptych.scoring.systems import find_systems, score_systems
+from diptych.scoring.task import Request
+from diptych.scoring.tools import snapshot_of
 from diptych.snapshot import Snapshot
 from diptych.zoo import models, resolve
 
@@ -92,6 +95,32 @@ def test_the_command_line_takes_a_name_and_a_path_of_that_name_wins(zoo, tmp_pat
     said = capsys.readouterr().err
     assert "gray2rgb: the file or folder of this name is taken, not the network of the zoo" in said
     assert "is a folder without a snapshot.safetensors" in said
+
+
+def test_names_are_scored_and_compared_as_files_are(zoo, tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for side, shape in (("trainA", (16, 16)), ("trainB", (16, 16, 3)), ("testA", (16, 16)), ("testB", (16, 16, 3))):
+        (tmp_path / "data" / side).mkdir(parents=True)
+        for number in range(3):
+            pixels = random.integers(0, 256, shape, dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / side / f"{number}.png")
+    words = ["--metrics", "l1", "--resamples", "40", "--device", "cpu"]
+    scores = []
+    for subject in ("gray2rgb", str(zoo / "gray2rgb.safetensors")):
+        assert main(["evaluate", subject, str(tmp_path / "data"), *words, "--out", str(tmp_path / f"out{len(scores)}")]) == 0
+        scores.append(json.loads((tmp_path / f"out{len(scores)}" / "evaluation.json").read_text())["results"])
+    assert scores[0] == scores[1] and scores[0]
+    assert main(["evaluate", "gray2rbg", str(tmp_path / "data"), *words]) == 2
+    assert "gray2rbg: no such file, and no network of the zoo is called so; did you mean gray2rgb?" in capsys.readouterr().err
+    groups = find_systems(["gray2rgb", str(zoo / "gray2rgb.safetensors")])
+    request = Request("", (tmp_path / "data",), direction="a2b")
+    systems = score_systems(groups, request, metrics=["l1"], words={"resamples": 40, "fetch": False})
+    assert systems[0].evaluations[0].results == systems[1].evaluations[0].results
+
+
+def test_a_name_may_find_classes(zoo, run):
+    assert snapshot_of("rgb2gray") == zoo / "rgb2gray.safetensors" and snapshot_of(run) == run / "snapshot.safetensors"
+    assert snapshot_of("transformers:rgb2gray") is None and snapshot_of("net.onnx") is None
 
 
 def test_a_file_of_other_bytes_is_refused(zoo):

@@ -1,4 +1,4 @@
-"""Names files that people take for PyTorch weights and that are something else, by their first bytes and their suffix."""
+"""Names files that people take for weights or snapshots and that are something else, by their first bytes and their suffix."""
 
 from __future__ import annotations
 
@@ -20,10 +20,24 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"BZh", "is compressed with bzip2; unpack it first"),
     (b"7z\xbc\xaf\x27\x1c", "is a 7z archive; unpack it first"),
     (b"Rar!", "is a RAR archive; unpack it first"),
-    (b"\x89PNG", "is an image; give a .pth or .safetensors file"),
-    (b"\xff\xd8\xff", "is an image; give a .pth or .safetensors file"),
-    (b"%PDF", "is a PDF document; give a .pth or .safetensors file"),
+    (b"%PDF", "is a PDF document; give {wanted}"),
 )
+PICTURES = (
+    (0, b"\x89PNG", "an image"),
+    (0, b"\xff\xd8\xff", "an image"),
+    (0, b"GIF8", "an image"),
+    (8, b"WEBP", "an image"),
+    (0, b"II*\0", "an image"),
+    (0, b"MM\0*", "an image"),
+    (0, b"II+\0", "an image"),
+    (0, b"MM\0+", "an image"),
+    (4, b"ftypavif", "an image"),
+    (4, b"ftyphei", "an image"),
+    (4, b"ftyp", "a film"),
+    (8, b"AVI ", "a film"),
+    (0, b"\x1a\x45\xdf\xa3", "a film"),
+)
+"""Where in a file which bytes say that it holds pictures."""
 SUFFIXES: dict[str, str] = {
     ".onnx": f"is an ONNX program, which does not keep the layers' names; {CONVERT}",
     ".t7": f"is a file of Lua Torch; {CONVERT}",
@@ -37,32 +51,40 @@ SUFFIXES: dict[str, str] = {
     ".npz": f"is an archive of NumPy arrays; {CONVERT}",
     ".mlmodel": f"is a Core ML program; {CONVERT}",
     ".engine": f"is a TensorRT program; {CONVERT}",
-    ".yaml": "is a text file; give the .pth or .safetensors file beside it",
-    ".json": "is a text file; give the .pth or .safetensors file beside it",
-    ".txt": "is a text file; give the .pth or .safetensors file beside it",
+    ".yaml": "is a text file; give {wanted}",
+    ".json": "is a text file; give {wanted}",
+    ".txt": "is a text file; give {wanted}",
 }
 PICKLES = (".pkl", ".pickle")
 TORCH = (b"PK", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # how files of torch.save begin, since 2020 and before
 
 
-def kind_of(path: Path, head: bytes) -> str | None:
-    """What a file is in words, with the next step, by its first ``HEAD`` bytes; None for what may hold PyTorch weights."""
+def kind_of(path: Path, head: bytes, wanted: str = "a .pth or .safetensors file") -> str | None:
+    """What a file is in words, with the next step, by its first ``HEAD`` bytes; None for what may hold PyTorch weights.
+
+    ``wanted`` says what to give in its place.
+    """
     suffix = path.suffix.lower()
+    if suffix == ".safetensors" and head[8:9] == b"{":  # the bytes before it are a length, which may look like anything
+        return None
     if not head:
         return "is empty (0 bytes); download or copy it again"
     if head.lstrip()[:15].lower().startswith((b"<!doctype", b"<html")):
         return f"is a web page and not the file behind it; {AGAIN}"
     for start, kind in MAGIC:
         if head.startswith(start):
-            return kind
+            return kind.format(wanted=wanted)
+    for at, magic, kind in PICTURES:
+        if head.startswith(magic, at):
+            return f"is {kind}; give {wanted}"
     if head[257:262] == b"ustar":
         return "is a tar archive; unpack it first"
     if suffix in SUFFIXES:
-        return SUFFIXES[suffix]
+        return SUFFIXES[suffix].format(wanted=wanted)
     if suffix in PICKLES and not head.startswith(TORCH):
         return "is a pickle of Python objects, which would have to be run; save net.state_dict() as .pth in the tool that made it"
     if _is_text(head):
-        return "is a text file; give a .pth or .safetensors file"
+        return f"is a text file; give {wanted}"
     return None
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from diptych.errors import SnapshotError
+from diptych.file_kinds import HEAD, TORCH, kind_of
 from diptych.files import write_atomic
 from diptych.schemas import parse_json
 
@@ -76,9 +77,20 @@ def _open(path: Path, with_tensors: bool = False) -> tuple[Tree, dict[str, Tenso
     except FileNotFoundError as error:
         raise SnapshotError(f"{path}: no such file; give a snapshot such as runs/x/snapshot.safetensors") from error
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise SnapshotError(
-            f"{path}: damaged or not a safetensors file: {' '.join(str(error).split())}; use another copy"
-        ) from error
+        damaged = f"damaged or not a safetensors file: {' '.join(str(error).split())}; use another copy"
+        raise SnapshotError(f"{path}: {_other_kind(path) or damaged}") from error
+
+
+def _other_kind(path: Path) -> str | None:
+    """What a file is that is no snapshot, in words, with the next step; None for what may be one, damaged."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return None
+    if path.suffix != ".safetensors" and head.startswith(TORCH):
+        return f"holds weights of another tool; run `diptych import {path}`, and give what it writes"
+    return kind_of(path, head, "a snapshot, such as runs/x/snapshot.safetensors")
 
 
 def _digest(header: str, tensors: dict[str, Tensor]) -> str:

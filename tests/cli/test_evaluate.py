@@ -205,9 +205,29 @@ def test_a_folder_of_weights_without_any_is_refused(run, tmp_path, capsys):
 
 
 def test_nothing_at_that_path_is_said(tmp_path, capsys):
-    assert "no such run folder, snapshot or folder of outputs" in refused(capsys, tmp_path / "gone", tmp_path)
+    assert "no such run folder, snapshot, name of the zoo or folder of outputs" in refused(capsys, tmp_path / "gone", tmp_path)
     folder(tmp_path / "out")
     assert "name one folder of real images after it" in refused(capsys, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("subject", "words", "message"),
+    [
+        ("run", ["--size", 64], "--size: makes no difference to a run, as"),
+        ("run", ["--data-direction", "b2a"], "--data-direction: makes no difference to a run, as"),
+        ("run", ["--inputs", "in"], "--inputs: makes no difference to a run, as"),
+        ("x.safetensors", ["--snapshot", "best"], "--snapshot: makes no difference to a snapshot file, as"),
+        ("x.safetensors", ["--truth-half", "left"], "--truth-half: makes no difference to a snapshot file, as"),
+        ("out", ["--split", "val"], "--split: makes no difference to a folder of outputs, as"),
+        ("out", ["--direction", "b2a"], "--direction: makes no difference to a folder of outputs, as"),
+        ("out", ["--truth", "--unpaired"], "argument --unpaired: not allowed with argument --truth"),
+    ],
+)
+def test_what_would_make_no_difference_is_refused(subject, words, message, tmp_path, capsys):
+    folder(tmp_path / "out", 1)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "recipe.json").touch()
+    assert message in refused(capsys, tmp_path / subject, tmp_path / "out", *words)
 
 
 def test_a_dry_run_computes_and_writes_nothing(run, monkeypatch, capsys):

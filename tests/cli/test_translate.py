@@ -16,7 +16,7 @@ from diptych.inference.translator import Translator
 from diptych.nets import AdaINResNet, generator
 from diptych.pixels import Domain
 from diptych.snapshot import Snapshot
-from tests.cli.pictures import diptych, folder, picture, size_of
+from tests.cli.pictures import diptych, folder, picture, pixels, size_of
 
 
 @pytest.fixture(scope="module")
@@ -202,10 +202,14 @@ def test_a_single_image_may_be_given_the_name_of_its_result(snapshot, tmp_path, 
     assert "z.png: names one image, but several are translated; give a folder, --out z" in capsys.readouterr().err
     assert translate(snapshot, given, tmp_path / "y.pgm") == 2
     assert ".pgm cannot hold 3 x uint8 pixels; name it y.png" in capsys.readouterr().err
-    frames = [Image.fromarray(np.full((20, 20, 3), level, np.uint8)) for level in (0, 99)]
+    frames = [Image.fromarray(pixels(seed)) for seed in (0, 1)]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
-    assert translate(snapshot, tmp_path / "x.gif", tmp_path / "y.gif") == 2
-    assert "name it y.png, or translate all frames with --frames all" in capsys.readouterr().err
+    assert translate(snapshot, tmp_path / "x.gif", tmp_path / "y.gif") == 0
+    assert f"note: all frames of {tmp_path}/x.gif are translated, as --out names an animation" in capsys.readouterr().err
+    with Image.open(tmp_path / "y.gif") as made:
+        assert made.n_frames == 2
+    assert translate(snapshot, given, tmp_path / "z.gif") == 2
+    assert ".gif cannot hold 3 x uint8 pixels in its 256 colours; name it z.png" in capsys.readouterr().err
     assert translate(snapshot, given, tmp_path / "z.png", "--norm-from", tmp_path) == 2
     assert "is a folder, expected an image file; give one image of it" in " ".join(capsys.readouterr().err.split())
     assert translate(snapshot, given, tmp_path / "z.png", "--memory", "1MB") == 2

@@ -159,6 +159,12 @@ def harmed(path: Path) -> Path:
     return path
 
 
+def before_index(path: Path) -> Path:
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(b"moov") - 4])
+    return path
+
+
 def y4m(path: Path, size: str) -> Path:
     path.write_bytes(f"YUV4MPEG2 {size} F25:1 C420jpeg\nFRAME\n".encode() + bytes(100))
     return path
@@ -167,7 +173,11 @@ def y4m(path: Path, size: str) -> Path:
 BAD = {
     "empty": (lambda p: text(p / "x.mp4", ""), "is an empty file"),
     "words": (lambda p: text(p / "x.mp4", "no film at all\n" * 99), "is no film that can be read"),
-    "without its index": (lambda p: cut(film(p / "x.mp4"), 0.6), "is no film that can be read"),
+    "without its index": (lambda p: cut(film(p / "x.mp4"), 0.6), "is cut off: it declares .* bytes"),
+    "cut off just before its index": (
+        lambda p: before_index(film(p / "x.mov")),
+        r"is cut off: its index \(moov\), which is written last, is missing",
+    ),
     "cut off behind its index": (
         lambda p: cut(film(p / "x.mp4", moving(40), container={"movflags": "faststart"}), 0.7),
         "is cut off",

@@ -15,6 +15,7 @@ from diptych.data.formats import read_pixels, write_pixels
 from diptych.errors import ConfigError, DataError
 from diptych.inference.batch import plan, translate_files
 from diptych.inference.frames import is_stack, translate_stacks
+from diptych.inference.jobs import frames_named
 from diptych.inference.manifest import Manifest, left_to_do
 from diptych.inference.names import notes_of
 from diptych.inference.translator import Translator
@@ -73,6 +74,20 @@ def test_all_frames_come_back_in_one_file_and_the_first_alone_is_said(tmp_path: 
     (outcome,) = translate_stacks([job], translate)
     assert outcome.problem is None
     np.testing.assert_array_equal(tifffile.imread(job.target), 255 - frames)
+
+
+def test_a_result_named_as_an_animation_takes_all_frames(tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.roll(RGB, k, 0)) for k in range(3)]
+    for name in ("x.gif", "x.apng", "x.webp"):
+        frames[0].save(tmp_path / name, "PNG" if name == "x.apng" else None, save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "still.gif")
+    target = Domain()
+    assert [frames_named([tmp_path / name], tmp_path / f"out{Path(name).suffix}", target, "first") for name in NAMED] == FOUND
+    assert frames_named([tmp_path / "x.gif"], tmp_path / "out", target, "first") == "first"  # a folder takes stills
+    assert frames_named([tmp_path / "x.gif"] * 2, tmp_path / "out.gif", target, "first") == "first"  # which is refused later
+
+
+NAMED, FOUND = ("x.gif", "x.apng", "still.gif", "x.webp"), ["all", "all", "first", "first"]  # WebP holds a still of all colours
 
 
 def test_a_volume_is_translated_as_a_whole(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ USAGE = "diptych evaluate RUN [DATA ...] | SNAPSHOT DATA [DATA] | OUTPUTS TRUTH 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("evaluate", EXAMPLES, USAGE)
-    p.add_argument("subject", metavar="RUN", help="a run folder, a snapshot file, or a folder of outputs")
+    p.add_argument("subject", metavar="RUN", help="a run folder, a snapshot file, its name in the zoo, or a folder of outputs")
     p.add_argument(
         "data", metavar="DATA", nargs="*", help="the real images, as for training; beside OUTPUTS the folder of their truth"
     )
@@ -50,8 +50,11 @@ def parser() -> argparse.ArgumentParser:
         help="b2a: the snapshot's side a is side b of DATA (default: as its recipe says)",
     )
     p.add_argument("--size", type=int, metavar="N", help="resize to N x N, for a snapshot without a recipe (default: 256)")
-    p.add_argument("--truth", action="store_true", help="pair test images of equal names although training had no pairs")
-    p.add_argument("--unpaired", action="store_true", help="take the two sides as two sets, whatever the names of the files")
+    pairing = p.add_mutually_exclusive_group()
+    pairing.add_argument("--truth", action="store_true", help="pair test images of equal names although training had no pairs")
+    pairing.add_argument(
+        "--unpaired", action="store_true", help="take the two sides as two sets, whatever the names of the files"
+    )
     p.add_argument("--inputs", type=Path, metavar="DIR", help="the inputs of OUTPUTS, with the same stems")
     p.add_argument("--instances", type=Path, metavar="DIR", help="the instance maps of label maps in DATA, by the same names")
     p.add_argument(
@@ -141,7 +144,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.pages.evaluation import write_evaluation
     from diptych.run import write_json
     from diptych.scoring.published import PROTOCOLS, beside_published
-    from diptych.scoring.task import task_of
+    from diptych.scoring.task import refuse_unused, task_of
     from diptych.scoring.tools import tools_of
     from diptych.training.signals import catch_interrupts
 
@@ -159,7 +162,9 @@ def main(argv: Sequence[str]) -> int:
     check_names(metrics or ())  # before a probe is trained
     with catch_interrupts() as interrupts, bar("images") as progress:
         watch = watcher(progress, interrupts, "finished parts of the share" if own else "features of images")
-        task = task_of(request_of(args), watch)
+        request = request_of(args)
+        refuse_unused(request)
+        task = task_of(request, watch)
         tools = tools_of(task.subjects, **tool_words(args), watch=partial(watch, "fetching"))
         if args.protocol:
             task = beside_published(args.protocol, task, args.data, args.labels, tools.palette)

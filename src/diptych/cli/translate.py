@@ -160,7 +160,7 @@ def parser() -> argparse.ArgumentParser:
         default="first",
         choices=get_args(Frames),
         help="translate the first frame of animations and files of many pages, or all of them into a file of the same kind "
-        "(default: first)",
+        "(default: first; all where --out names an animation such as .gif)",
     )
     p.add_argument(
         "--shard",
@@ -229,7 +229,7 @@ def _translate(args: argparse.Namespace) -> int:
     from diptych.inference.batch import Outcome, outcomes_of
     from diptych.inference.choice import choose_translator
     from diptych.inference.frames import is_stack, translate_stacks
-    from diptych.inference.jobs import folder_of, plan
+    from diptych.inference.jobs import folder_of, frames_named, plan
     from diptych.inference.large import measure_file, way_of
     from diptych.inference.manifest import Job, Manifest, left_to_do, share_of
     from diptych.inference.names import in_lines, notes_in
@@ -255,6 +255,10 @@ def _translate(args: argparse.Namespace) -> int:
     if args.norm_from is not None:
         make = partial(make, norms=measure_file(args.norm_from, plain))
         plain = make()
+    frames = frames_named(args.inputs, args.out, plain.target, args.frames)
+    if frames != args.frames:
+        notes.print(f"note: all frames of {show(args.inputs[0])} are translated, as --out names an animation", soft_wrap=True)
+        args.frames = frames
     made_by = _made_by(args, path, plain, snapshot.generators[args.direction])
     if are_films(args):
         return translate_films(args, make, plain, made_by)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,6 +65,22 @@ def _riff(file: BinaryIO) -> int | None:
 
 def _boxes(file: BinaryIO) -> int | None:
     """The end of the last box. One of size 0 reaches to the end of the file, whatever that is."""
+    return max((end for _, end in _kinds(file)), default=None)
+
+
+def lacks_index(path: Path) -> bool:
+    """Whether an MP4 or QuickTime file has no index of its pictures (moov), as one that was cut off before it was written.
+
+    Raises OSError.
+    """
+    with open(path, "rb") as file:
+        if file.read(12)[4:8] not in BOXES:
+            return False
+        return not any(kind == b"moov" for kind, _ in _kinds(file))
+
+
+def _kinds(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """The kind of each box, and where it ends, as far as there are boxes; the last one may end behind the file."""
     end, size = 0, os.fstat(file.fileno()).st_size
     while end + 8 <= size:
         file.seek(end)
@@ -75,4 +92,4 @@ def _boxes(file: BinaryIO) -> int | None:
         if length < shortest:
             break
         end += length
-    return end or None
+        yield kind, end

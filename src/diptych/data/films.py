@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from diptych.data.declared_sizes import declared_size
+from diptych.data.declared_sizes import declared_size, lacks_index
 from diptych.data.pillow_images import MAX_PIXELS
 from diptych.data.untrusted import refuse_untrusted
 from diptych.errors import DataError
@@ -99,6 +99,7 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         container = av.open(f"file:{path}", container_options=limits, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
+        _refuse_cut_off(path)
         raise DataError(
             f"{show(path)}: is no film that can be read ({_reason(error)}); give an mp4, mkv, mov or webm file"
         ) from error
@@ -238,6 +239,17 @@ def _check_whole(path: Path) -> None:
     if found < declared:
         raise DataError(
             f"{show(path)}: is cut off: it declares {declared:,} bytes and holds {found:,}; copy it again, or repair it"
+        )
+
+
+def _refuse_cut_off(path: Path) -> None:
+    """Raise DataError for a film that FFmpeg cannot open as its end is missing."""
+    if not path.is_file():
+        return
+    _check_whole(path)
+    if lacks_index(path):
+        raise DataError(
+            f"{show(path)}: is cut off: its index (moov), which is written last, is missing; copy it again, or record it again"
         )
 
 

@@ -105,6 +105,16 @@ def folder_of(out: str | Path) -> Path:
     return Path(out).parent if names_a_file(out) else Path(out)
 
 
+def frames_named(inputs: Sequence[str | Path], out: str | Path, target: Domain, frames: Frames) -> Frames:
+    """All frames where one animation is to become another: a result so named holds these, and no still of a target domain."""
+    source, named = Path(inputs[0]), Path(out)
+    if frames == "all" or len(inputs) > 1 or not names_a_file(out) or written_in_windows(named) or is_folder(source):
+        return frames
+    if result_of(source, Path(named.name), target, "plain", "first").suffix == named.suffix:
+        return frames
+    return "all" if result_of(source, Path(named.name), target, "plain", "all").suffix == named.suffix else frames
+
+
 def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator, frames: Frames) -> Job:
     """The job of one image whose result has a name of its own."""
     if len(inputs) > 1 or (is_folder(Path(inputs[0])) and not only_in_windows(Path(inputs[0]))):
@@ -120,7 +130,6 @@ def _single_job(inputs: Sequence[str | Path], out: Path, translator: Translator,
         return Job(source, out)
     if suffix != out.suffix or is_volume(source) != is_volume(out):
         kind = f"{target} pixels" if not target.classes else "label maps exactly"
-        holds_all = frames == "first" and result_of(source, Path(out.name), target, "plain", "all").suffix == out.suffix
-        all_frames = ", or translate all frames with --frames all" if holds_all else ""
-        raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind}; name it {out.stem}{suffix}{all_frames}")
+        kind += " in its 256 colours" if out.suffix.lower() == ".gif" else ""
+        raise ConfigError(f"--out {show(out)}: {out.suffix} cannot hold {kind}; name it {out.stem}{suffix}")
     return Job(source, out)

@@ -17,7 +17,7 @@ from diptych.metrics.segmentation import Palette, Segmenter
 from diptych.pages.evaluation import write_evaluation
 from diptych.scoring.published import PROTOCOLS, ProtocolName, beside_published
 from diptych.scoring.real_images import SplitName
-from diptych.scoring.task import Direction, Request, Watch, task_of
+from diptych.scoring.task import Direction, Request, Watch, refuse_unused, task_of
 from diptych.scoring.tools import Side, tools_of
 
 
@@ -55,12 +55,13 @@ def evaluate(
 ) -> Evaluation:
     """Score a run, a snapshot, a folder of outputs or functions against real images, with intervals and protocols.
 
-    ``subject`` is a run folder, a snapshot file, a folder of images that any tool made, or functions by direction, such as
-    ``{"a2b": function}``, of native pixels (n, c, h, w). ``data`` are one or two folders of real images, as for training; a run
-    has its own, and beside outputs it is the folder of the truth. ``metrics`` are names as docs/evaluate.md lists them; None
-    computes all that need no fetching. ``out`` is a folder to write ``evaluation.json`` and ``evaluation.html`` into; None
-    writes nothing. The other arguments are the options of ``diptych evaluate``; ``paired`` True is --truth, False --unpaired.
-    ``watch`` gets the task (reading, fetching, evaluating), done and total, and may raise to stop.
+    ``subject`` is a run folder, a snapshot file or its name in the zoo, a folder of images that any tool made, or functions by
+    direction, such as ``{"a2b": function}``, of native pixels (n, c, h, w). ``data`` are one or two folders of real images, as
+    for training; a run has its own, and beside outputs it is the folder of the truth. ``metrics`` are names as docs/evaluate.md
+    lists them; None computes all that need no fetching. ``out`` is a folder to write ``evaluation.json`` and
+    ``evaluation.html`` into; None writes nothing. The other arguments are the options of ``diptych evaluate``; ``paired`` True
+    is --truth, False --unpaired. ``watch`` gets the task (reading, fetching, evaluating), done and total, and may raise to
+    stop.
 
     Raises ConfigError for arguments, DataError for images that must not or cannot be scored, SnapshotError and WeightsError for
     damaged or missing files.
@@ -74,6 +75,7 @@ def evaluate(
         features, allow_small, allow_seen = features or "inception", True, True
     words = subject, data, snapshot, split, direction, data_direction, size, paired, inputs, truth_half, device, seed, protocol
     request = Request(*words, instances)
+    refuse_unused(request)
     task = task_of(request, watch)
     tools = tools_of(
         task.subjects,

@@ -27,6 +27,7 @@ from diptych.scoring.published import ProtocolName, as_published
 from diptych.scoring.real_images import RealImages, SplitName, data_name, find_real_images, readable, split_of, unseen_split
 from diptych.scoring.snapshots import Loaded, about_snapshot
 from diptych.snapshot import Snapshot
+from diptych.zoo import resolve
 
 log = logging.getLogger(__name__)
 SNAPSHOTS = {"last": "snapshot.safetensors", "best": "snapshot-best.safetensors"}
@@ -39,13 +40,14 @@ Watch = Callable[[str, int, int], None]
 class Request:
     """What is to be scored on what.
 
-    ``subject`` is a run folder, a snapshot file, a folder of outputs, or functions by direction. ``data`` are the real images, as
-    for training, or the one folder beside outputs; a run has its own. ``snapshot`` chooses among those of a run. ``direction``
-    scores only that one. ``data_direction`` b2a says that the subject's a is the data's b (default: as its recipe says). ``size``
-    is that of a subject without a recipe. ``paired`` takes images of equal names as pairs, or as two sets (default: as in
-    training). ``inputs`` are those of outputs; ``truth_half`` is the half of side-by-side images that holds their truth.
-    ``seed`` is that of dropout in mode paper. ``protocol`` resizes images as a publication did (diptych.scoring.published).
-    ``instances`` is a folder with the instance maps of label maps, where they are not those of a run.
+    ``subject`` is a run folder, a snapshot file or its name in the zoo, a folder of outputs, or functions by direction.
+    ``data`` are the real images, as for training, or the one folder beside outputs; a run has its own. ``snapshot`` chooses
+    among those of a run. ``direction`` scores only that one. ``data_direction`` b2a says that the subject's a is the data's b
+    (default: as its recipe says). ``size`` is that of a subject without a recipe. ``paired`` takes images of equal names as
+    pairs, or as two sets (default: as in training). ``inputs`` are those of outputs; ``truth_half`` is the half of side-by-side
+    images that holds their truth. ``seed`` is that of dropout in mode paper. ``protocol`` resizes images as a publication did
+    (diptych.scoring.published). ``instances`` is a folder with the instance maps of label maps, where they are not those of a
+    run.
     """
 
     subject: str | Path | Mapping[str, Translate]
@@ -62,6 +64,20 @@ class Request:
     seed: int = 0
     protocol: ProtocolName | None = None
     instances: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise ConfigError(f"--size must be at least 1 pixel, found {self.size}")
+
+
+RUN, SNAPSHOT, OUTPUTS, FUNCTIONS = "a run", "a snapshot file", "a folder of outputs", "functions"
+UNUSED = {
+    RUN: ("data_direction", "size", "inputs", "truth_half"),
+    SNAPSHOT: ("snapshot", "inputs", "truth_half"),
+    OUTPUTS: ("snapshot", "split", "direction", "data_direction", "size", "instances"),
+    FUNCTIONS: ("snapshot", "inputs", "truth_half", "instances"),
+}
+"""What of a request makes no difference to a kind of subject."""
 
 
 @dataclass(frozen=True)
@@ -119,18 +135,30 @@ class Task:
 def task_of(request: Request, watch: Watch = lambda task, done, total: None) -> Task:
     """Find and read what a request names. Raises ConfigError and DataError for what cannot be scored."""
     subject, reading = request.subject, partial(watch, "reading")
-    if request.size is not None and request.size < 1:
-        raise ConfigError(f"--size must be at least 1 pixel, found {request.size}")
     if isinstance(subject, Mapping):
         return functions_task(request, subject, reading)
-    path = Path(subject)
+    path = resolve(subject)
+    return {RUN: run_task, SNAPSHOT: snapshot_task, OUTPUTS: outputs_task}[_kind_of(path)](request, path, reading)
+
+
+def _kind_of(path: Path) -> str:
     if (path / "recipe.json").is_file():
-        return run_task(request, path, reading)
+        return RUN
     if path.is_file() or path.suffix == ".safetensors":
-        return snapshot_task(request, path, reading)
+        return SNAPSHOT
     if not path.is_dir():
-        raise DataError(f"{show(path)}: no such run folder, snapshot or folder of outputs; check the path")
-    return outputs_task(request, path, reading)
+        raise DataError(f"{show(path)}: no such run folder, snapshot, name of the zoo or folder of outputs; check the path")
+    return OUTPUTS
+
+
+def refuse_unused(request: Request) -> None:
+    """Raise ConfigError for a part of a request that makes no difference to its subject, which would be dropped in silence."""
+    subject = request.subject
+    kind = FUNCTIONS if isinstance(subject, Mapping) else _kind_of(resolve(subject))
+    for part in fields(Request):
+        if part.name in UNUSED[kind] and getattr(request, part.name) != part.default:
+            what = "functions" if isinstance(subject, Mapping) else show(subject)
+            raise ConfigError(f"--{part.name.replace('_', '-')}: makes no difference to {kind}, as {what} is; leave it out")
 
 
 def run_task(request: Request, folder: Path, reading: Callable[[int, int], None]) -> Task:

@@ -15,6 +15,7 @@ from diptych.evaluation.cache import FeatureCache
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.subject import Subject, rgb8
 from diptych.files import sha256_of
+from diptych.hub import HF
 from diptych.inference.translator import Translator
 from diptych.metrics.features import Extractor, NetworkExtractor
 from diptych.metrics.judges import Classifier, Judge, load_classifier, load_segmenter
@@ -24,7 +25,7 @@ from diptych.metrics.weights import WEIGHTS, cache_folder
 from diptych.pixels import Domain
 from diptych.scoring.probe import probe_network, probe_of
 from diptych.sheets import spread
-from diptych.snapshot import Snapshot
+from diptych.snapshot import Snapshot, snapshot_in
 
 Side = Literal["a", "b"]
 MAX_FOR_PALETTE = 50  # label images, evenly chosen, in which colours are found
@@ -168,7 +169,7 @@ def refuse_unordered(palette: str | Path | Palette | None, segmenter: str | Path
     """
     if palette is None or isinstance(palette, Palette) or segmenter is None or num_colours(palette) is None:
         return
-    if not (isinstance(segmenter, str | Path) and str(segmenter).endswith(".safetensors")):
+    if not (isinstance(segmenter, str | Path) and snapshot_of(segmenter)):
         name = segmenter if isinstance(segmenter, str | Path) else getattr(segmenter, "__name__", "the segmenter")
         raise ConfigError(
             f"--palette {palette}: finds colours in any order, but {name} numbers its own classes; "
@@ -186,14 +187,22 @@ def segmenter_network(given: str | Path | Segmenter, palette: Palette | None, la
 
     Raises ConfigError for a snapshot without a palette, or one that does not take photos.
     """
-    if not isinstance(given, str | Path) or not str(given).endswith(".safetensors"):
+    file = snapshot_of(given) if isinstance(given, str | Path) else None
+    if not isinstance(given, str | Path) or file is None:
         return load_segmenter(str(given) if isinstance(given, Path) else given, device=device)
     if palette is None:
         raise ConfigError(f"--segmenter {given}: a snapshot gives colours; say with --palette which classes they are")
-    snapshot = Snapshot.load(given)
+    snapshot = Snapshot.load(file)
     wanted = "b2a" if labels == "a" else "a2b"
     direction = wanted if wanted in snapshot.generators else next(iter(snapshot.generators), wanted)
-    return load_segmenter(SnapshotSegmenter(Path(given), Translator(snapshot, direction, device=device), palette))
+    return load_segmenter(SnapshotSegmenter(file, Translator(snapshot, direction, device=device), palette))
+
+
+def snapshot_of(word: str | Path) -> Path | None:
+    """The file of the snapshot that a word means, also of a run folder, of the zoo or of the hub; None for other networks."""
+    named = str(word).startswith(HF) or ":" not in str(word)  # others are such as transformers:NAME
+    found = snapshot_in(Path(word)) if named else Path(word)
+    return found if found.suffix == ".safetensors" else None
 
 
 class SnapshotSegmenter:
