@@ -151,6 +151,20 @@ def test_a_saved_palette_comes_back(tmp_path, suffix, names, ignored):
     assert found.ignored.tolist() == [list(colour) for colour in ignored]
 
 
+@pytest.mark.parametrize("suffix", [".txt", ".json"])
+def test_a_name_comes_back_from_a_file_or_is_refused(tmp_path, suffix):
+    for name in ("Stra\u00dfe 3", "\u9053\u3000\u8def", "# 1", "7", "ignored"):
+        Palette(TWELVE[:2], ("sky", name)).save(tmp_path / f"p{suffix}")
+        assert Palette.load(tmp_path / f"p{suffix}").names == ("sky", name)
+    for name in ("", " road", "road\t", "a\rb", "a\x85b", "a\u2028b", "\x1f", "\x1b[31m", "\ud800", "ignore", "x" * 99 + "\n"):
+        with pytest.raises(ConfigError, match=r"^a class cannot have the name '.*; give a name in one line") as refused:
+            Palette(TWELVE[:2], ("sky", name))
+        assert str(refused.value).isprintable()
+    (tmp_path / "p.json").write_text('[[0, 0, 255, "sky"], [0, 255, 0, "a\\nb"]]')
+    with pytest.raises(DataError, match=r"p\.json: a class cannot have the name 'a\\nb'; give a name in one line"):
+        Palette.load(tmp_path / "p.json")
+
+
 def test_a_json_object_names_its_colours(tmp_path):
     path = tmp_path / "palette.json"
     path.write_text(json.dumps({"sky": [0, 0, 255], "ignore": [0, 0, 0], "wall": [255, 0, 0]}))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
+from unicodedata import category
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from diptych.files import read_bounded, write_atomic
 NO_CLASS = -1  # the class of a pixel that has none
 IGNORED = 255  # the same, in files that hold bytes
 IGNORE = "ignore"  # the name of colours that are no class
+UNWRITTEN = ("Cc", "Cs", "Zl", "Zp")  # Unicode's control characters, halves of pairs, and ends of lines and paragraphs
 MAX_COLOURS = 256
 MAX_BYTES = 2**20  # a palette file may have so many
 MAX_PIXELS = 2**20  # a picture of a palette may have so many
@@ -46,7 +48,8 @@ class Palette:
     """The colour of each class, (k, 3) of RGB from 0 to 255, and the names of the classes where they are known.
 
     ``ignored`` are further colours that stand for no class, such as the black of unlabelled pixels.
-    Raises ConfigError when fewer than two colours are given, two are equal, or one is no colour.
+    Raises ConfigError when fewer than two colours are given, two are equal, or one is no colour; and for a name that would not
+    come back from a file of lines.
     """
 
     colours: np.ndarray
@@ -67,6 +70,12 @@ class Palette:
             raise ConfigError(
                 f"a palette names all of its classes or none, found {len(self.names)} for {self.num_classes} colours"
             )
+        for name in self.names:
+            if name == IGNORE or not name or name != name.strip() or any(category(letter) in UNWRITTEN for letter in name):
+                raise ConfigError(
+                    f"a class cannot have the name {ascii(name)[:60]}; give a name in one line, without control characters or "
+                    f'spaces around it, other than "{IGNORE}"'
+                )
         for kind, entries in (("colour", self._table().tolist()), ("name", self.names)):
             if twice := [entry for index, entry in enumerate(entries) if entry in entries[:index]]:
                 raise ConfigError(f"the {kind} {twice[0]} is there twice; each class has a {kind} of its own")

@@ -21,6 +21,7 @@ from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.snapshot import Snapshot
+from diptych.training.planning.plan import plan_training
 
 SIZE = 32
 LABELS = np.zeros((SIZE, SIZE), np.uint8)
@@ -149,6 +150,16 @@ def test_instance_maps_are_for_label_maps_and_for_a_method_that_looks_at_them(st
         DataConfig(instances="x")
     with pytest.raises(ConfigError, match=r"data\.instances: the method pix2pix does not look at them"):
         Recipe.create("pix2pix", {"data": {"labels": "a", "instances": "x"}})
+
+
+def test_a_training_on_photos_that_is_to_see_objects_is_refused_before_images_are_read(streets):
+    on_photos = recipe(streets, labels="none", instances="")
+    refused = r"method\.instances true looks for the objects of A's label maps, and A holds pictures; set data\.labels a"
+    with pytest.raises(ConfigError, match=refused):
+        diptych.train(on_photos, streets / "run", device="cpu")
+    assert not (streets / "run" / "census.json").exists()
+    with pytest.raises(ConfigError, match=refused):
+        plan_training(on_photos, torch.device("cpu"))
 
 
 def test_each_touching_object_gets_the_mean_of_what_the_encoder_finds_in_it(streets):

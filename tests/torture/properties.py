@@ -4,6 +4,7 @@ import argparse
 import csv
 import io
 import math
+import traceback
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -20,6 +21,7 @@ from diptych.errors import ConfigError, DiptychError
 from diptych.palette import Palette
 from diptych.recipe import Recipe, TrainConfig
 from diptych.recipe_files import read_values
+from tests.torture.fuzz import FOUND
 
 QUIET = settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
 FIELDS = [f"--train.{name}" for name in ("lr", "betas", "epochs", "seed", "ema", "accumulate", "decay", "precision")]
@@ -168,12 +170,24 @@ PROPERTIES = {
 
 
 def held(chance: Random, folder: Path, which: str = "", examples: int = 400) -> str | None:
-    """Try one parser with many examples, which a seed draws; returns the smallest that broke its promise."""
+    """Try one parser with many examples, which a seed draws; the smallest that broke its promise is kept whole in a file."""
     which = which or chance.choice(list(PROPERTIES))
     strategy, check = PROPERTIES[which]
     examples = max(1, examples // 10) if which == "overrides" else examples  # a parser of settings takes long to make
+    number, broke = chance.randrange(2**31), []
+
+    def checked(example) -> None:
+        try:
+            check(example)
+        except Exception:
+            broke.append(example)  # hypothesis tries the smallest last
+            raise
+
     try:
-        seed(chance.randrange(2**31))(settings(QUIET, max_examples=examples)(given(strategy)(check)))()
+        seed(number)(settings(QUIET, max_examples=examples)(given(strategy)(checked)))()
     except Exception as error:
-        return f"{which}: {type(error).__name__}: {str(error)[:300]} {' '.join(getattr(error, '__notes__', ()))[:600]}"
+        FOUND.mkdir(parents=True, exist_ok=True)
+        file, smallest = FOUND / f"P1-{which.replace(' ', '-')}-{number}.txt", repr(broke[-1:])
+        file.write_text(f"{smallest}\n\n{''.join(traceback.format_exception(error))}", errors="replace")
+        return f"{which}: {type(error).__name__}: {str(error)[:300]}: {smallest[:600]} ({file})"
     return None

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from hypothesis import strategies as st
 
 from tests.torture import edits, folders, loading, power, properties, refusals
 
@@ -52,3 +53,15 @@ def test_another_clock_does_not_change_which_state_is_newest(tmp_path):
 @pytest.mark.parametrize("parser", properties.PROPERTIES)
 def test_a_parser_gives_a_value_that_keeps_its_promise_or_one_line(parser, tmp_path):
     assert properties.held(random.Random(1), tmp_path, parser, examples=25) is None
+
+
+def test_the_smallest_example_that_broke_a_parser_is_kept_whole(tmp_path, monkeypatch):
+    def check(text: str) -> None:
+        assert len(text) < 700, "too long"
+
+    monkeypatch.setattr(properties, "FOUND", tmp_path / "found")
+    monkeypatch.setitem(properties.PROPERTIES, "two words", (st.integers(0, 999).map("x".__mul__), check))
+    said = properties.held(random.Random(1), tmp_path, "two words")
+    assert said and said.startswith("two words: AssertionError: too long")
+    (kept,) = (tmp_path / "found").iterdir()
+    assert f"['{'x' * 700}']" in kept.read_text() and str(kept) in said

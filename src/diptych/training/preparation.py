@@ -49,6 +49,8 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
     if kept is not None:
         return same_images(run, kept, layout, recipe, strict)
 
+    check_objects(recipe)
+
     def counted(done: int, total: int) -> None:
         watch(Progress("reading images", done, total))
         if interrupts.signum:
@@ -75,6 +77,18 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
     for finding in quick_check({"train": census.split, "val": census.val, "test": layout.test}):
         log.warning("%s", finding)
     return census
+
+
+def check_objects(recipe: Recipe) -> None:
+    """Raise ConfigError where the networks are to see the objects of label maps, and A holds pictures.
+
+    Runs of earlier versions, which saw regions of equal pixels there, may go on.
+    """
+    if getattr(recipe.method, "instances", False) and recipe.data.labels not in ("a", "both"):
+        raise ConfigError(
+            "method.instances true looks for the objects of A's label maps, and A holds pictures; set data.labels a, or "
+            "method.instances false"
+        )
 
 
 def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:

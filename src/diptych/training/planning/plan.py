@@ -26,6 +26,7 @@ from diptych.training.following import follows
 from diptych.training.job import Schedule
 from diptych.training.planning.footprint import Bench, Footprint
 from diptych.training.planning.forecast import Forecast
+from diptych.training.preparation import check_objects
 
 MARGIN = 0.1  # this share of the available memory stays free for other programs and for errors of the forecast
 IMAGES_SAMPLED = 100  # images per side that are read to learn about the data
@@ -145,6 +146,7 @@ def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: N
     """
     recipe = recipe.replace(**{"train.precision": pick_precision(recipe.train.precision, device)})
     layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout, axis=recipe.data.axis)
+    check_objects(recipe)
     train = recipe.data.oriented(layout.train)
     some, data = sampled(train), recipe.data
     census = take_census(some, labels=label_domains(some, data.labels, data.classes), fitting=data.fit, reading=data.reading)
