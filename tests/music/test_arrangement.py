@@ -150,7 +150,7 @@ def test_a_key_that_no_file_names_is_said_to_be_estimated():
 
 VOICES, HEAD = (
     "a staff has 4 voices at most",
-    "their pitch begins twice at one time in a staff, which has one head for both",
+    "another begins with them on their pitch and staff, and one head stands for both",
 )
 VALUES = "no note values fit their times"
 
@@ -166,6 +166,7 @@ def test_notes_that_no_voice_is_free_for_are_counted(voices, changed):
     [
         ([(k, k + 2) for k in range(8)], {}),  # overlaps of one pitch, never more than two at once
         ([(k // 2 * 4, k // 2 * 4 + 1 + k % 2) for k in range(12)], {HEAD: 6}),  # two begin together, of which one is longer
+        ([(k // 2 * 4, k // 2 * 4 + 1) for k in range(4)], {HEAD: 2}),  # two of one length
         ([(Fraction(k), Fraction(k) + Fraction(1, 5)) for k in range(4)], {VALUES: 4}),
     ],
 )

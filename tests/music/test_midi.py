@@ -288,6 +288,26 @@ def test_tracks_have_names_programs_and_numbers_and_percussion_is_counted(tmp_pa
         choose_tracks(song_, ["1", "Oboe"])
 
 
+@pytest.mark.parametrize(
+    ("tracks", "title", "names"),
+    [
+        ([("Prelude in D", [60])], "Prelude in D", [""]),  # the only track's name is that of the piece
+        ([("Grand Piano", [60])], "", ["Grand Piano"]),  # unless it is an instrument's
+        ([("Prelude", []), ("Oboe", [60])], "Prelude", ["Oboe"]),
+        ([("control track", []), ("Oboe", [60])], "", ["Oboe"]),
+        ([("Oboe", [60]), ("Song", [60])], "", ["Oboe", "Song"]),
+        ([("\u97f3\u8f68", [60])], "\u97f3\u8f68", [""]),  # written as UTF-8
+    ],
+)
+def test_the_first_track_gives_the_title_where_it_names_no_part(tracks, title, names, tmp_path):
+    raw = [
+        [(0, mido.MetaMessage("track_name", name=name.encode().decode("latin-1"))), *((0, on(p)) for p in pitches)]
+        for name, pitches in tracks
+    ]
+    song_ = read_midi(saved(tmp_path / "x.mid", *([*track, (96, mido.MetaMessage("marker", text="end"))] for track in raw)))
+    assert (song_.title, [track.name for track in song_.tracks]) == (title, names)
+
+
 def test_every_key_stands_where_it_begins(tmp_path):
     keys = [(k * 96, mido.MetaMessage("key_signature", key=key)) for k, key in enumerate(("C", "E", "Cm"))]
     song_ = read_midi(saved(tmp_path / "x.mid", keys, [(0, on(A)), (288, off(A))]))

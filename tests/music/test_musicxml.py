@@ -2,6 +2,7 @@
 
 import base64
 import random
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from fractions import Fraction
@@ -14,7 +15,7 @@ from diptych.errors import ConfigError
 from diptych.music.arrangement import arrange
 from diptych.music.mei import plain_xml, verovio_toolkit
 from diptych.music.midi import Key, Meter, PlayedNote, Song, Tempo, Track, read_midi
-from diptych.music.musicxml import to_musicxml
+from diptych.music.musicxml import tempos_of, to_musicxml
 from diptych.music.quantize import quantize
 from diptych.music.score_pages import engrave_pages, write_score
 
@@ -163,6 +164,35 @@ def test_every_tempo_is_printed_and_sounds_where_it_begins():
     assert "".join(engrave_pages(text)).count("\u2669") == 4
 
 
+def test_a_tempo_that_changes_with_every_beat_is_printed_once_it_has_settled():
+    beats = [(0, 100.0), (4, 104.0), (5, 97.0), (8, 90.0), (9, 80.0), (10, 70.0), (11, 60.0), (13, 101.0), (14, 99.0)]
+    tempos = tuple(Tempo(Fraction(onset), bpm) for onset, bpm in beats)
+    song = one_by_one(*[(72, 1)] * 16, bpm=100.0, tempo_changes=tempos[1:])
+    found = tempos_of(arrange(song))
+    assert [tempo for tempo, _ in found] == list(tempos)
+    assert [tempo.onset for tempo, printed in found if printed] == [0, 11, 13]
+
+
+@pytest.mark.parametrize(("tracks", "millimetres"), [(1, 6.5), (3, 5.0), (12, 4.0)])
+def test_staves_are_as_high_as_players_are_used_to(tracks, millimetres):
+    notes = tuple(PlayedNote(Fraction(k), Fraction(k + 1), 72, 64, track) for k in range(8) for track in range(tracks))
+    song = Song(notes, tracks=tuple(Track(k, f"Part {k}", 73) for k in range(tracks)))
+    (page,) = engrave_pages(to_musicxml(arrange(song)))
+    high = int(re.findall(r'viewBox="0 0 \d+ (\d+)"', page)[-1])
+    lines = [int(y) for y in re.findall(r'<path d="M\d+ (\d+) L\d+ \1"', page)]
+    assert abs((lines[4] - lines[0]) * 297 / high - millimetres) < 0.1
+    assert max(lines) < high - 24 * high / 297
+
+
+def test_parts_without_a_name_have_that_of_their_instrument_and_hands_are_one_part():
+    names = [("Piano right", 0), ("Piano left", 0), ("", 73), ("", None)]
+    tracks = tuple(Track(k, *each) for k, each in enumerate(names))
+    notes = tuple(PlayedNote(Fraction(0), Fraction(4), 72 - 12 * (k == 1), 64, k) for k in range(4))
+    root = ET.fromstring(to_musicxml(arrange(Song(notes, tracks=tracks))))
+    assert [each.text for each in root.iter("part-name")] == ["Piano", "Flute", None]
+    assert [each.text for each in root.iter("staves")] == ["2"]
+
+
 def test_pages_are_a4_at_print_resolution(tmp_path):
     text = to_musicxml(arrange(one_by_one(*[(60 + k % 20, "1/2") for k in range(2400)])))
     assert write_score(tmp_path / "x.png", text) == len(list(tmp_path.glob("x*.png"))) > 1
@@ -191,7 +221,7 @@ def test_a_title_stands_in_the_middle_of_its_page(tmp_path):
     song = one_by_one((72, 4), title="A title of some length")
     write_score(tmp_path / "x.png", to_musicxml(arrange(song)))
     with Image.open(tmp_path / "x.png") as page:
-        title = np.asarray(page)[:130] < 128
+        title = np.asarray(page)[:230] < 128
     columns = np.flatnonzero(title.any(0))
     assert abs(columns.min() + columns.max() - page.width) < 40 and columns.max() - columns.min() > 200
 

@@ -64,6 +64,13 @@ def test_a_little_overlap_is_no_chord_and_a_large_one_stays():
     assert spans(found.song) == [(0, sharp), (sharp, 1), (1, 2)]
 
 
+def test_an_end_is_no_finer_than_the_onsets_around_it():
+    bass = [PlayedNote(Fraction(k), k + Fraction(9, 24), 40, 64, 0) for k in range(4)]  # eighths, played short
+    right = [PlayedNote(Fraction(k, 4), Fraction(k, 4) + Fraction(5, 24), 72, 64, 0) for k in range(16)]
+    found = quantize(Song(tuple(sorted([*bass, *right], key=lambda n: (n.onset, n.pitch))))).song
+    assert [note.end - note.onset for note in found.notes if note.pitch == 40] == [Fraction(1, 2)] * 4
+
+
 def test_a_beat_is_divided_no_finer_than_it_must():
     late = song("0.95", 2, [Fraction(1)] * 8)  # every other quarter comes a twelfth late, the others a twelfth early
     assert [n.onset for n in quantize(late).song.notes] == list(range(8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the real import waits until the command runs
@@ -14,7 +15,7 @@ def engrave(args: argparse.Namespace) -> int:
     from diptych.cli.console import console, notes
     from diptych.music.arrangement import MAX_OUT_OF_KEY, arrange, count_changed, count_out_of_key
     from diptych.music.midi import SCORE_GRID
-    from diptych.music.musicxml import to_musicxml
+    from diptych.music.musicxml import tempos_of, to_musicxml
     from diptych.music.quantize import NOTABLE, quantize
     from diptych.music.score_pages import check_suffix, write_score
 
@@ -33,8 +34,15 @@ def engrave(args: argparse.Namespace) -> int:
         text = f"{outside:,} of {len(song.notes):,} notes are outside the key signature, so that it says little of the music"
         notes.print(text, soft_wrap=True)
     for reason, changed in count_changed(score).items():
-        text = f"{changed:,} of {len(song.notes):,} notes have another length in print: {reason}"
+        text = f"{changed:,} of {len(song.notes):,} notes have another length or no head of their own: {reason}"
         notes.print(text, soft_wrap=True)
+    tempos = tempos_of(score)
+    if hidden := sum(not printed for _, printed in tempos):
+        text = f"{hidden:,} of {len(tempos):,} tempos are not printed, since they are short or near the mark before them"
+        notes.print(f"{text}; .musicxml holds them as sound", soft_wrap=True)
+    if not score.title:
+        score = replace(score, title=args.midi.stem.replace("_", " "))
+        notes.print(f"the file names no title; its own name stands above the music: {score.title}", soft_wrap=True)
     pages = write_score(args.out, to_musicxml(score))
     parts = ", ".join(
         f"{part.name or 'unnamed'} ({len(part.staves)} {'staff' if len(part.staves) == 1 else 'staves'})" for part in score.parts

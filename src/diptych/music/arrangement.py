@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Literal
 
 from diptych.music.clefs import KEYBOARDS, USUAL, Placement, choose_clefs, usual_clefs
 from diptych.music.hands import split_hands
+from diptych.music.instruments import NAMES
 from diptych.music.midi import Meter, PlayedNote, Song, Tempo, Track
 from diptych.music.note_values import MAX_VOICES, changed_notes, limit_voices
 from diptych.music.notes import CLEFS, Note, key_alter
@@ -57,8 +59,8 @@ class Score:
     """All parts, which share measures.
 
     ``estimated_key`` says that the key is not the file's but was found from the notes, ``shortened`` counts the notes that end
-    early, since no voice of their staff is free, and ``joined`` those that get the length of another note of their pitch and
-    onset, which has the same head. ``tempo_changes`` are those after the beginning.
+    early, since no voice of their staff is free, and ``joined`` those without a head of their own, since another note of their
+    pitch begins with them on their staff. ``tempo_changes`` are those after the beginning.
     """
 
     parts: tuple[Part, ...]
@@ -75,8 +77,8 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
     """Arrange each track as a part, from the first to the last.
 
     With ``auto``, a keyboard's track has two staves where one would need many ledger lines, and so has a track without a program;
-    two tracks that follow each other are a keyboard's hands where they have one program and one name, or where they are all there
-    is. ``staff`` gives every track one staff, ``grand`` every track two.
+    two tracks that follow each other are a keyboard's hands where they have one program and, but for the hand, one name, or where
+    they are all there is. ``staff`` gives every track one staff, ``grand`` every track two.
     """
     keys = keys_of(song)
     names = dict(zip(song.notes, spell_notes(song.notes, keys, doubles=True), strict=True))
@@ -93,9 +95,8 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
         limited = [limit_voices(notes) for notes in whole]
         for before, after in zip(whole, limited, strict=True):
             heads = Counter((note.onset, note.midi) for note in before)
-            changed = [heads[a.onset, a.midi] for a, b in zip(before, after, strict=True) if a != b]
-            joined += sum(count > 1 for count in changed)
-            shortened += sum(count == 1 for count in changed)
+            joined += len(before) - len(heads)
+            shortened += sum(a != b and heads[a.onset, a.midi] == 1 for a, b in zip(before, after, strict=True))
         inside = [_in_measures(notes, measures) for notes in limited]
         clefs = usual_clefs(group[0].name, group[0].program)
         placements = [
@@ -104,13 +105,13 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
             )
             for k, notes in enumerate(inside)
         ]
-        parts.append(Part(group[0].name, tuple(inside), tuple(placements)))
+        parts.append(Part(_part_name(group), tuple(inside), tuple(placements)))
     estimated = not song.keys and song.fifths is None
     return Score(tuple(parts), measures, song.title, song.bpm, estimated, shortened, joined, song.tempo_changes)
 
 
 def count_changed(score: Score) -> dict[str, int]:
-    """Count the notes that are printed shorter or longer than they are, by the reason for it."""
+    """Count the notes that are printed shorter or longer than they are, or without a head of their own, by the reason for it."""
     changed: set[tuple[int, Note]] = set()
     for number, part in enumerate(score.parts):
         for staff in part.staves:
@@ -118,7 +119,7 @@ def count_changed(score: Score) -> dict[str, int]:
                 changed.update((number, note) for note in changed_notes(notes, measure.start, measure.length, measure.meter.beat))
     found = {
         f"a staff has {MAX_VOICES} voices at most": score.shortened,
-        "their pitch begins twice at one time in a staff, which has one head for both": score.joined,
+        "another begins with them on their pitch and staff, and one head stands for both": score.joined,
         "no note values fit their times": len(changed),
     }
     return {reason: count for reason, count in found.items() if count}
@@ -166,7 +167,24 @@ def _grouped(tracks: Sequence[Track], staves: Staves) -> list[tuple[Track, ...]]
 def _are_hands(first: Track, second: Track, *, alone: bool) -> bool:
     if alone:
         return _may_be_keyboard(first) and _may_be_keyboard(second)
-    return first.program in KEYBOARDS and first.program == second.program and second.name in ("", first.name)
+    if first.program not in KEYBOARDS or first.program != second.program:
+        return False
+    return second.name in ("", first.name) or (HAND.search(first.name) is not None and _stem(first) == _stem(second))
+
+
+HAND = re.compile(r"\W*\b(right|left|upper|lower|high?|low?|[rl]\.?h|treble|bass)\b\.?(\s+(hand|staff))?\W*", re.IGNORECASE)
+"""The part of a track's name that says which hand of a keyboard it is."""
+
+
+def _stem(track: Track) -> str:
+    """Return the name of a track without its hand."""
+    return HAND.sub(" ", track.name).strip()
+
+
+def _part_name(group: Sequence[Track]) -> str:
+    """Return the name of a part: that of its track, or of both hands; without one, that of its instrument."""
+    program = group[0].program
+    return (_stem(group[0]) if len(group) > 1 else group[0].name) or ("" if program is None else NAMES[program])
 
 
 def count_staves(song: Song) -> int:

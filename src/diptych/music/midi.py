@@ -14,6 +14,7 @@ from diptych.errors import ConfigError, DataError
 from diptych.extras import extra
 from diptych.files import read_bounded
 from diptych.music.beams import COMPOUND, COMPOUND_SIXTEENTHS, EIGHTHS, HALF, SIMPLE, SIXTEENTHS, beat_of
+from diptych.music.instruments import title_of, track_name
 
 MAX_TRACKS, MAX_NOTES, MAX_QUARTERS, MAX_BYTES = 256, 200_000, 20_000, 16_000_000
 GRID = 24  # onsets and ends are rounded to 1/24 of a quarter, one pixel of a narrow quarter
@@ -75,7 +76,7 @@ class Song:
     """The notes of a MIDI file by onset, its meters in order, and its first key in fifths where it names one.
 
     ``keys`` are all key signatures in order, ``tracks`` the tracks that have pitched notes, ``percussion`` is the number of notes
-    on the percussion channel, which are left out, ``title`` the name of the file's first track where that has no notes, and
+    on the percussion channel, which are left out, ``title`` the name of the file's first track where that is no part's name, and
     ``bpm`` the tempo at the beginning in quarters per minute, where the file states one; ``tempo_changes`` are the later ones.
     """
 
@@ -130,6 +131,7 @@ def _song(path: Path, file: Any, grid: int) -> Song:
     notes: list[PlayedNote] = []
     tracks: list[Track] = []
     moved = 0
+    title, titled = title_of(file)
     for index, messages in enumerate(file.tracks):
         channels: dict[int, int] = {}  # the number of the track that each channel is read as
         for channel, start, stop, pitch, velocity in _spans(messages):
@@ -139,7 +141,8 @@ def _song(path: Path, file: Any, grid: int) -> Song:
             end = max(_quarters(stop, file, grid), onset + Fraction(1, grid))
             moved += (onset * file.ticks_per_beat, end * file.ticks_per_beat) != (start, stop)
             notes.append(PlayedNote(onset, end, pitch, velocity, number))
-        tracks.extend(Track(number, _name(messages), _program(messages, channel)) for channel, number in channels.items())
+        name = "" if index == 0 and titled else track_name(messages)
+        tracks.extend(Track(number, name, _program(messages, channel)) for channel, number in channels.items())
         if len(notes) > MAX_NOTES:
             raise DataError(f"{path}: has more than {MAX_NOTES:,} notes; split it into shorter files")
     percussion = sum(_strikes(message) for messages in file.tracks for message in messages)
@@ -152,7 +155,6 @@ def _song(path: Path, file: Any, grid: int) -> Song:
             f"{path}: lasts {float(last):,.0f} quarters, at most {MAX_QUARTERS:,} are read; split it into shorter files"
         )
     meters, keys = _signatures(file, grid)
-    title = "" if tracks[0].track == 0 else _name(file.tracks[0])
     tempos = _tempos(file, grid)
     begins = bool(tempos) and not tempos[0].onset
     return Song(
@@ -172,12 +174,6 @@ def _song(path: Path, file: Any, grid: int) -> Song:
 def _strikes(message: Any) -> bool:
     """Return whether a message begins a note of percussion."""
     return bool(message.type == "note_on" and message.channel == DRUM_CHANNEL and message.velocity)
-
-
-def _name(messages: Iterable[Any]) -> str:
-    """Return the name of a track in printable characters, which MusicXML can hold."""
-    name = next((message.name for message in messages if message.type == "track_name"), "")
-    return " ".join("".join(each if each.isprintable() else " " for each in name).split())
 
 
 def _program(messages: Iterable[Any], channel: int) -> int | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from itertools import groupby, pairwise
+from itertools import groupby
 
 from diptych.music.arrangement import Part, Score, ScoreMeasure
 from diptych.music.beams import group_starts
 from diptych.music.clefs import Placement
+from diptych.music.instruments import abbreviated
 from diptych.music.midi import Tempo, signature_of
 from diptych.music.note_values import QUARTER, Event, write_measure
 from diptych.music.notes import LETTERS, Accidental, Note, accidentals_needed
@@ -18,6 +19,8 @@ from diptych.music.notes import LETTERS, Accidental, Note, accidentals_needed
 DIVISIONS = 48  # of a quarter: every time on the grid of MIDI files, and a 64th, is a whole number of them
 TYPES = ("breve", "whole", "half", "quarter", "eighth", "16th", "32nd", "64th")
 ACCIDENTALS: dict[Accidental, str] = {"s": "sharp", "f": "flat", "n": "natural", "ss": "double-sharp", "ff": "flat-flat"}
+MIN_TEMPO_CHANGE = 0.1  # of a tempo, from which it has a mark
+MIN_TEMPO_LENGTH = Fraction(2)  # quarters; what is shorter is a way of playing
 OCTAVE_SIZES = {1: "8", 2: "15"}
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
 DOCTYPE = (
@@ -33,11 +36,16 @@ def to_musicxml(score: Score) -> str:
     _add(_add(_add(root, "identification"), "encoding"), "software", "diptych")
     names = _add(root, "part-list")
     for number, part in enumerate(score.parts, 1):
-        _add(_add(names, "score-part", id=f"P{number}"), "part-name", part.name)
+        listed = _add(names, "score-part", id=f"P{number}")
+        _add(listed, "part-name", part.name)
+        if len(score.parts) > 1 and part.name:
+            _add(listed, "part-abbreviation", abbreviated(part.name))
+    tempos = tempos_of(score)
     for number, part in enumerate(score.parts, 1):
         element = _add(root, "part", id=f"P{number}")
         for index, _ in enumerate(score.measures):
-            _write_measure(_add(element, "measure", **_number(score.measures, index)), score, part, index)
+            measure = _add(element, "measure", **_number(score.measures, index))
+            _write_measure(measure, score, part, index, () if number > 1 else tempos)
     ET.indent(root, " ")
     return HEAD + DOCTYPE + ET.tostring(root, encoding="unicode") + "\n"
 
@@ -54,13 +62,13 @@ def _add(parent: ET.Element, tag: str, text: object = "", **attributes: str) -> 
     return element
 
 
-def _write_measure(element: ET.Element, score: Score, part: Part, index: int) -> None:
+def _write_measure(element: ET.Element, score: Score, part: Part, index: int, tempos: Sequence[tuple[Tempo, bool]] = ()) -> None:
     measure = score.measures[index]
     missing = measure.whole - measure.length
     groups = group_starts(measure.length, measure.meter.beat, measure.whole)
     _write_signatures(element, score, part, index)
-    if part is score.parts[0]:
-        _write_tempos(element, score, measure)
+    if tempos:
+        _write_tempos(element, tempos, measure)
     voice = 0
     for staff, measures in enumerate(part.staves):
         _write_octave_signs(element, part, staff, index, begin=True)
@@ -138,15 +146,36 @@ def _write_octave_signs(element: ET.Element, part: Part, staff: int, index: int,
     _add(direction, "staff", staff + 1)
 
 
-def _write_tempos(element: ET.Element, score: Score, measure: ScoreMeasure) -> None:
-    """Write the tempos of a measure: each sounds, and is printed where its whole number differs from the one before."""
-    tempos = (*([Tempo(Fraction(0), score.bpm)] if score.bpm else []), *score.tempo_changes)
-    for before, tempo in pairwise((None, *tempos)):
-        if tempo is None or not measure.start <= tempo.onset < measure.start + measure.length:
+def tempos_of(score: Score) -> list[tuple[Tempo, bool]]:
+    """Return all tempos of a score, and whether each is printed: the first, and those that differ clearly from the last mark.
+
+    A tempo must also last until one that differs from it as clearly, so that a tempo which changes with every beat, as in a
+    ritardando, is printed once it has settled.
+    """
+    tempos = [*([Tempo(Fraction(0), score.bpm)] if score.bpm else []), *score.tempo_changes]
+    found: list[tuple[Tempo, bool]] = []
+    mark: Tempo | None = None
+    for index, tempo in enumerate(tempos):
+        end = bisect_left(tempos, tempo.onset + MIN_TEMPO_LENGTH, key=lambda each: each.onset)
+        settled = not any(_differ(tempo, later) for later in tempos[index + 1 : end])
+        printed = mark is None or (settled and _differ(mark, tempo))
+        mark = tempo if printed else mark
+        found.append((tempo, printed))
+    return found
+
+
+def _differ(before: Tempo, after: Tempo) -> bool:
+    return abs(after.bpm - before.bpm) >= MIN_TEMPO_CHANGE * before.bpm
+
+
+def _write_tempos(element: ET.Element, tempos: Iterable[tuple[Tempo, bool]], measure: ScoreMeasure) -> None:
+    """Write the tempos of a measure: each sounds, and is printed where a player should notice it (see tempos_of)."""
+    for tempo, printed in tempos:
+        if not measure.start <= tempo.onset < measure.start + measure.length:
             continue
         offset = _ticks(tempo.onset - measure.start)
         place = element
-        if before is None or round(before.bpm) != round(tempo.bpm):
+        if printed:
             place = _add(element, "direction", placement="above")
             metronome = _add(_add(place, "direction-type"), "metronome")
             _add(metronome, "beat-unit", "quarter")

@@ -127,15 +127,20 @@ def _end(note: PlayedNote, onsets: Sequence[Fraction], triplets: Set[int], *, de
     earlier = onsets[index - 1] if index and onsets[index - 1] > note.onset else None
     if earlier is not None and note.end - earlier <= min(MAX_OVERLAP, MAX_GAP * (note.end - note.onset)):
         return earlier
-    if later is not None and later - note.end < (MAX_DETACHED_GAP if detached else MAX_GAP) * (later - note.onset):
+    if later is not None and later - note.end <= (MAX_DETACHED_GAP if detached else MAX_GAP) * (later - note.onset):
         return later
     in_triplets = note.end // 1 in triplets
+    fine = any(onset // 1 == note.end // 1 and not _is_16th(onset) for onset in (earlier, later, note.onset) if onset is not None)
     if detached and not in_triplets:  # the longest simple value of which it sounds for more than half
         for unit in (4 * SIXTEENTH, 2 * SIXTEENTH, SIXTEENTH):
             end = -(-note.end // unit) * unit
             if note.end - note.onset > (end - note.onset) / 2 and (later is None or end <= later):
                 return end
-    if _is_straight(note.end) or (in_triplets and _is_printable(note.end)):
+    if _is_16th(note.end) or (fine and _is_straight(note.end)) or (in_triplets and _is_printable(note.end)):
         return note.end
     unit = TRIPLET if in_triplets else SIXTEENTH
-    return max(round(note.end / unit) * unit, note.onset + unit)
+    return max((note.end / unit + Fraction(1, 2)) // 1 * unit, note.onset + unit)  # halves up, since players end early
+
+
+def _is_16th(time: Fraction) -> bool:
+    return (time / SIXTEENTH).denominator == 1

@@ -16,21 +16,26 @@ from diptych.music.mei import verovio_toolkit
 
 DPI = 300
 A4 = (2100, 2970)  # in tenths of a millimetre, verovio's units
-MARGIN = 150
+MARGIN = 120  # on paper, at any scale
 MUSIC_TEXT = re.compile(r'font-family="[^"]*"([^>]*)>\uECA5<')
 """The quarter of a tempo mark, in a font that only verovio has."""
 TOOLTIP = re.compile(r'<title class="labelAttr">[^<]*</title>')
 """A tooltip inside a text, for which resvg forgets where the text stands."""
+FULL_SCALE = 13.9  # percent of verovio's scale in a millimetre of a staff's height
+SOLO, ENSEMBLE, SMALLEST = 6.5, 5.0, 2.5  # heights of a staff in millimetres: of one or two, of more, and at least
+ROOM = 48.0  # millimetres of the heights of all staves, so that two systems of an ensemble fit on a page
+SHRINK = 0.85  # where a system is still higher than its page
+LINE = re.compile(r'd="M\d+ (\d+) L\d+ \1"')
+"""A staff line, or another horizontal one."""
 SUFFIXES = (".musicxml", ".svg", ".png", ".pdf")
+MARGINS = ("pageMarginLeft", "pageMarginRight", "pageMarginTop", "pageMarginBottom")
 OPTIONS: dict[str, Any] = {
     "pageWidth": A4[0],
     "pageHeight": A4[1],
-    **dict.fromkeys(("pageMarginLeft", "pageMarginRight", "pageMarginTop", "pageMarginBottom"), MARGIN),
     "breaks": "auto",
     "footer": "none",
     "header": "auto",
     "adjustPageHeight": False,
-    "scale": 50,
     "scaleToPageSize": True,
     "svgViewBox": True,
     "justifyVertically": False,
@@ -76,15 +81,31 @@ def check_suffix(path: Path) -> str:
 
 
 def engrave_pages(text: str) -> list[str]:
-    """Engrave a MusicXML score; return its pages as SVG. Raises DataError where verovio cannot read it."""
+    """Engrave a MusicXML score; return its pages as SVG. Raises DataError where verovio cannot read it.
+
+    A staff is as high as is usual for its number of staves, and less where a system would be higher than its page.
+    """
+    parts = re.findall(r"<part id=.*?</part>", text, re.DOTALL)
+    staves = sum(int(found[1]) if (found := re.search(r"<staves>(\d+)<", part)) else 1 for part in parts)
+    height = SOLO if staves <= 2 else max(SMALLEST, min(ENSEMBLE, ROOM / staves))
     engraver = verovio_toolkit()
-    engraver.resetOptions()
-    engraver.setOptions(OPTIONS)
-    if not engraver.loadData(text):
-        raise DataError("verovio cannot engrave the score")
-    pages = [_with_plain_text(engraver.renderToSVG(number)) for number in range(1, engraver.getPageCount() + 1)]
-    engraver.resetOptions()
-    return pages
+    while True:
+        engraver.resetOptions()
+        scale = round(FULL_SCALE * height)
+        engraver.setOptions(OPTIONS | {"scale": scale} | dict.fromkeys(MARGINS, min(500, round(100 * MARGIN / scale))))
+        if not engraver.loadData(text):
+            raise DataError("verovio cannot engrave the score")
+        pages = [_with_plain_text(engraver.renderToSVG(number)) for number in range(1, engraver.getPageCount() + 1)]
+        engraver.resetOptions()
+        if height <= SMALLEST or all(map(_fits, pages)):
+            return pages
+        height = max(SMALLEST, SHRINK * height)
+
+
+def _fits(page: str) -> bool:
+    """Return whether no staff line is below a page."""
+    bottom = float(re.findall(r'viewBox="\S+ \S+ \S+ (\S+)"', page)[-1]) * (1 - 2 * MARGIN / A4[1])
+    return max(map(int, LINE.findall(page)), default=0) <= bottom
 
 
 def _with_plain_text(page: str) -> str:
