@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import re
@@ -69,12 +70,22 @@ def resident_memory() -> int:
     return (_field(Path("/proc/self/status"), "VmRSS:") or 0) * 1024
 
 
+def give_back() -> None:
+    """Return to the system what was freed and lies between what is in use, where the C library can (glibc)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def too_little(what: str, needed: int, device: torch.device) -> str:
     """Say that something needs so many bytes besides what the process holds on a device, and how much --memory is enough."""
     held = resident_memory() if device.type == "cpu" else 0
     besides = f" besides the {in_words(held)} that the process itself holds" if held else ""
-    enough = -(-(held + needed) * 6 // 5 // 10**7) * 10  # a fifth more, as the process grows while it works
-    return f"{what} {in_words(needed)} of memory{besides}; give --memory {enough}MB or more"
+    return f"{what} {in_words(needed)} of memory{besides}; give --memory {enough(held + needed)} or more"
+
+
+def enough(needed: int) -> str:
+    """So many bytes as --memory takes them, and a little more: what a process holds differs from one start to the next."""
+    return f"{-(-needed // 10**6) + 5}MB"
 
 
 def in_words(nbytes: int) -> str:

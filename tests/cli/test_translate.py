@@ -1,6 +1,7 @@
 """`diptych translate`: every image of a tree, under its own name and size; what cannot be translated is said."""
 
 import os
+import re
 import shutil
 
 import numpy as np
@@ -212,9 +213,16 @@ def test_a_single_image_may_be_given_the_name_of_its_result(snapshot, tmp_path, 
     assert ".gif cannot hold 3 x uint8 pixels in its 256 colours; name it z.png" in capsys.readouterr().err
     assert translate(snapshot, given, tmp_path / "z.png", "--norm-from", tmp_path) == 2
     assert "is a folder, expected an image file; give one image of it" in " ".join(capsys.readouterr().err.split())
-    assert translate(snapshot, given, tmp_path / "z.png", "--memory", "1MB") == 2
+
+
+def test_the_least_memory_that_is_advised_is_enough_and_hardly_less_is(snapshot, tmp_path, capsys):
+    given = picture(tmp_path / "x.png", 3)
+    assert translate(snapshot, given, tmp_path / "z.png", "--memory", "1KB") == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert said.count("--memory") == 2 and "that the process itself holds; give --memory" in said
+    assert "--memory 1.00 kB: is too little, as the process itself holds" in said
+    advised = int(re.search(r"give --memory (\d+)MB or more", said)[1])
+    assert translate(snapshot, given, tmp_path / "z.png", "--memory", f"{advised - 20}MB") == 2
+    assert translate(snapshot, given, tmp_path / "z.png", "--memory", f"{advised}MB") == 0
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,19 @@ def test_results_come_in_order_and_no_more_than_depth_are_begun():
     assert results == [item * item for item in range(20)] and 1 < most <= 4
 
 
+def test_items_weigh_no_more_together_than_they_may_and_a_heavier_one_is_alone():
+    weights, held, most = [3, 3, 3, 9, 1, 4, 6, 0, 0, 0], [], []
+
+    def work(item):
+        held.append(weights[item])
+        most.append(sum(held))
+        return item
+
+    for result in ahead(work, range(10), threads=1, depth=4, weight=weights.__getitem__, most=8):
+        held.remove(weights[result])  # it was held until it was asked for
+    assert max(most) == 9 and most[3] == 9 and max(total for i, total in enumerate(most) if i != 3) <= 8
+
+
 def test_work_overlaps():
     both = threading.Barrier(2, timeout=30)
     assert list(ahead(lambda item: both.wait() >= 0, range(4), threads=2, depth=2)) == [True] * 4

@@ -1,5 +1,6 @@
 """Images of more pixels than are read at once go from file to file in windows, and come out as the whole image does."""
 
+import re
 import sys
 from contextlib import closing
 
@@ -12,7 +13,7 @@ from diptych.cli import main
 from diptych.data import large_files, pillow_images
 from diptych.data.formats import read_picture, read_pixels
 from diptych.errors import StorageError
-from diptych.inference import large, maps, sampled, staged, staging, window_state
+from diptych.inference import batch, budget, large, maps, sampled, staged, staging, window_state
 from diptych.inference.batch import plan, translate_files
 from diptych.inference.manifest import Manifest
 from diptych.inference.translator import Translator
@@ -133,8 +134,19 @@ def test_a_png_or_jpeg_of_many_pixels_is_decoded_where_the_memory_has_room(suffi
     pillow_images.MAX_PIXELS = 10_000
     made.memory = 10_000
     (outcome,) = translate_files(plan([tmp_path / f"a{suffix}"], tmp_path / "b", made), made)
-    assert "is 131 x 110, which can only be decoded as a whole and takes 86.5 kB" in outcome.problem
-    assert "give more --memory, or convert it to a tiled TIFF" in outcome.problem
+    assert "has 14,410 pixels, which can only be decoded as a whole and takes 115 kB" in outcome.problem
+    assert re.search(r"give --memory \d+MB or more, or convert it to a tiled TIFF", outcome.problem)
+
+
+def test_an_image_that_the_memory_has_no_room_to_read_is_refused_before_it_is_decoded(monkeypatch, tmp_path):
+    Image.fromarray(picture()).save(tmp_path / "a.png")
+    made, read = translator(), []
+    monkeypatch.setattr(budget, "SMALL_FILE", 0)
+    monkeypatch.setattr(batch, "read_picture_as", lambda *words: read.append(words))
+    monkeypatch.setattr(made, "left", lambda: 2 * 8 * 131 * 110 - 2)  # one byte of the half that is for reading is missing
+    (outcome,) = translate_files(plan([tmp_path / "a.png"], tmp_path / "b", made), made)
+    assert "a.png: has 14,410 pixels, which can only be decoded as a whole and takes 115 kB, found 115 kB" in outcome.problem
+    assert not read
 
 
 def test_deep_zoom_has_all_levels_and_ome_tiff_and_zarr_a_pyramid(small, monkeypatch, tmp_path):

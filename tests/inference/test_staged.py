@@ -258,7 +258,7 @@ def test_too_little_disk_and_too_little_memory_are_said_before_anything_is_compu
         translator("resnet_2").by_stages(image, scratch=tmp_path / "scratch")
     assert not (tmp_path / "scratch").exists()
     with pytest.raises(
-        ConfigError, match=r"need .*B of memory besides the .*B that .* itself holds; give --memory \d+0MB or more"
+        ConfigError, match=r"need .*B of memory besides the .*B that .* itself holds; give --memory \d+MB or more"
     ):
         translator("resnet_2", how={"memory": 1000}).by_stages(image)
 

@@ -224,9 +224,9 @@ def _translate(args: argparse.Namespace) -> int:
     from diptych.data.archives import is_folder
     from diptych.data.passed_over import passed_over
     from diptych.device import pick_device
-    from diptych.errors import ConfigError
     from diptych.files import sweep
     from diptych.inference.batch import Outcome, outcomes_of
+    from diptych.inference.budget import refuse_too_little
     from diptych.inference.choice import choose_translator
     from diptych.inference.frames import is_stack, translate_stacks
     from diptych.inference.jobs import folder_of, frames_named, plan
@@ -246,12 +246,8 @@ def _translate(args: argparse.Namespace) -> int:
     snapshot = Snapshot.load(path)
     make = partial(Translator, snapshot, args.direction, **how)
     plain = make()
-    if args.memory is not None and plain.left() <= 0:
-        held = args.memory - plain.left()
-        raise ConfigError(
-            f"--memory {in_words(args.memory)}: is less than the {in_words(held)} that the process itself holds; "
-            f"give --memory {2 * held // 10**6}MB or more"
-        )
+    if args.memory is not None:
+        refuse_too_little(plain, args.memory)
     if args.norm_from is not None:
         make = partial(make, norms=measure_file(args.norm_from, plain))
         plain = make()

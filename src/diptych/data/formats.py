@@ -126,15 +126,21 @@ def one_large_at_a_time(path: Path) -> Iterator[None]:
 
 def _is_large(path: Path) -> bool:
     """Tell by its header whether an image has many pixels; where Pillow doesn't know the format, by the size of the file."""
+    pixels = declared_pixels(path)
+    try:
+        return (path.stat().st_size if pixels is None else pixels) > LARGE
+    except OSError:
+        return False
+
+
+def declared_pixels(path: Path) -> int | None:
+    """The pixels that an image's header declares; None where Pillow cannot tell, and for files of strangers."""
     try:
         refuse_untrusted()
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
-            return image.width * image.height > LARGE
+            return image.width * image.height
     except Exception:  # whatever is wrong with it is told where it is read
-        try:
-            return path.stat().st_size > LARGE
-        except OSError:
-            return False
+        return None
 
 
 def read_bytes(path: str | Path) -> bytes:

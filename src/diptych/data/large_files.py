@@ -13,7 +13,7 @@ import imagecodecs
 import numpy as np
 import tifffile
 
-from diptych.data.formats import read_picture
+from diptych.data.formats import declared_pixels, read_picture
 from diptych.data.metadata import Metadata
 from diptych.data.pillow_images import MAX_PIXELS, UPRIGHT, TooLargeError
 from diptych.data.tiff_windows import TiffWindows
@@ -21,7 +21,7 @@ from diptych.data.untrusted import refuse_untrusted
 from diptych.data.windows import ADVICE, Windows, rows_of
 from diptych.errors import DataError, MissingExtraError
 from diptych.extras import extra
-from diptych.memory import in_words
+from diptych.memory import enough, in_words, resident_memory
 from diptych.messages import show
 from diptych.reading import Reading
 
@@ -105,6 +105,8 @@ def _decoded(path: Path, head: bytes, reading: Reading, memory: int) -> Windows:
     """Decode an image as a whole, also a JPEG or PNG of more pixels than other commands decode, where the memory has room."""
     from PIL import Image  # only for the header: nothing is decoded by it
 
+    if (pixels := declared_pixels(path)) and 8 * pixels > memory:  # the decoder's 4 bytes, and an array of 3
+        raise DataError(_too_large(f"has {pixels:,} pixels", 8 * pixels, memory))
     try:
         picture = read_picture(path, reading)
         return _Decoded(picture.pixels, picture.metadata)
@@ -123,14 +125,19 @@ def _decoded(path: Path, head: bytes, reading: Reading, memory: int) -> Windows:
         orientation = int(image.getexif().get(274, 1))
         depth = 2 if image.mode.startswith("I") else 1
     if (needed := 2 * width * height * bands * depth) > memory:
-        raise DataError(
-            f"is {width} x {height}, which can only be decoded as a whole and takes {in_words(needed)}, found "
-            f"{in_words(memory)}; give more --memory, or {ADVICE}"
-        )
+        raise DataError(_too_large(f"is {width} x {height}", needed, memory))
     pixels = np.atleast_3d(decoders[head[:3]](path.read_bytes()))
     if pixels.shape[2] in (2, 4) and not head.startswith(b"\xff\xd8"):
         raise DataError(f"is a large PNG with transparency; {ADVICE}")
     return _Decoded(UPRIGHT.get(orientation, np.asarray)(pixels), Metadata())
+
+
+def _too_large(what: str, needed: int, memory: int) -> str:
+    """Say that an image does not fit; ``memory`` is half of what is left, since the other half is for the network."""
+    return (
+        f"{what}, which can only be decoded as a whole and takes {in_words(needed)}, found {in_words(memory)}; "
+        f"give --memory {enough(resident_memory() + 2 * needed)} or more, or {ADVICE}"
+    )
 
 
 def _lazily(kind: str, path: Path) -> Any:

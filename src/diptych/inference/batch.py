@@ -26,6 +26,7 @@ from diptych.data.untrusted import among_strangers
 from diptych.data.window_files import written_only_in_windows
 from diptych.errors import ConfigError, DataError, MissingExtraError, out_of_memory
 from diptych.files import make_folder
+from diptych.inference.budget import COPIES, reading_bytes
 from diptych.inference.jobs import folder_of, names_a_file, plan
 from diptych.inference.large import in_parts, note_on, scratch_folder, translate_large, way_of
 from diptych.inference.manifest import Job, Manifest
@@ -126,19 +127,32 @@ def outcomes_of(
     load = partial(_load, translator=translator, at=at)
     large = partial(_large, translator=translator, norms=norms, manifest=manifest, watch_stages=watch_stages)
     apart = partial(_in_parts, translator=translator, norms=norms, watch_stages=watch_stages)
+    write = partial(_write, translator=translator, manifest=manifest)
+    most = translator.left() // 4  # bytes of images that are read while another is translated, and of those that are written
+    side: dict[str, Any] = {"threads": THREADS, "depth": batch + THREADS, "most": most}
     with (
-        closing(ahead(load, jobs, threads=THREADS, depth=batch + THREADS)) as loaded,
+        closing(ahead(load, jobs, weight=partial(_reading, translator=translator), **side)) as loaded,
         closing(_translated(_grouped(loaded, batch, batch_values), translator, apart, large)) as translated,
-        closing(
-            ahead(partial(_write, translator=translator, manifest=manifest), translated, threads=THREADS, depth=batch + THREADS)
-        ) as written,
+        closing(ahead(write, translated, weight=_writing, **side)) as written,
     ):
         yield from written
+
+
+def _reading(job: Job, translator: Translator) -> int:
+    """The bytes of memory that reading an image takes, where they are limited."""
+    limited = translator.memory is not None and translator.device.type == "cpu"
+    return reading_bytes(job.source, translator.source) if limited else 0
+
+
+def _writing(item: _Loaded | Outcome) -> int:
+    return COPIES * item.pixels.nbytes if isinstance(item, _Loaded) else 0
 
 
 def _load(job: Job, translator: Translator, at: WorkingSize) -> _Loaded | _Large | Outcome:
     try:
         if is_large(job.source) or written_only_in_windows(job.target):
+            return _large_at(job, at, translator)
+        if _reading(job, translator) > max(0, translator.left()) // 2:
             return _large_at(job, at, translator)
         picture, pixels = read_picture_as(job.ref, translator.source)
         without = np.isnan(picture.pixels).any(2) if picture.pixels.dtype == np.float32 else None
@@ -251,7 +265,7 @@ def _in_parts(
     item: _Loaded, translator: Translator, norms: Norms, watch_stages: Callable[[Job, float], None]
 ) -> _Loaded | Outcome:
     job, pixels = item.job, item.pixels.permute(1, 2, 0).numpy()
-    out = np.empty((*pixels.shape[:2], translator.target.bands), translator.target.dtype)
+    out = np.full((*pixels.shape[:2], translator.target.bands), 0, translator.target.dtype)  # filled, so that its memory counts
     try:
         how = in_parts(translator, pixels, out, norms, scratch_folder(job.target), partial(watch_stages, job))
     except ConfigError as error:

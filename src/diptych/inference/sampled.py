@@ -28,13 +28,14 @@ from diptych.inference.recording import record
 from diptych.inference.staging import Staging, whole_bytes, windows
 from diptych.inference.window_state import WindowState
 from diptych.inference.windows import Window
-from diptych.memory import too_little
+from diptych.memory import give_back, resident_memory, too_little
 from diptych.nets.blocks import margins, padding_of
 from diptych.nets.fixed_norm import measuring_norms
 from diptych.nets.modes import SeededDropout
 
 SIDES = (2048, 1536, 1024, 768, 512, 384, 256)  # of windows, of which the largest is taken that fits into the memory
 SAMPLE_SIDE, SAMPLES = 512, 16
+GAPS = 3 / 2  # how much more memory a process takes for windows than one of them takes
 FAR = 2**13  # a map in whose middle a window reaches no border
 
 
@@ -96,6 +97,7 @@ def translate_windows(
     side = _side(backend, around, padded, memory)
     parts = windows((padded[0] // multiple, padded[1] // multiple), side // multiple)
     begun = state.done(side)
+    held = resident_memory()
     seen = SeenNorms(backend.net, state.moments if begun else {})
     for index, part in enumerate(parts[begun:], begun):
         rows, columns = (axis.part(span[0] * multiple, span[1] * multiple, around) for axis, span in zip(axes, part, strict=True))
@@ -105,6 +107,8 @@ def translate_windows(
             x = backend.source.encode(torch.from_numpy(pixels).permute(2, 0, 1)[None].to(backend.device))
             y = backend.target.decode(backend.net(x.to(**backend.input_format)))[0].permute(1, 2, 0).cpu().numpy()
         out[rows.target, columns.target] = y[rows.inside, columns.inside]
+        if backend.device.type == "cpu" and resident_memory() > held + memory // 4:
+            give_back()  # windows of other sizes cannot use all that the ones before have freed
         state.note(side, index + 1, seen.moments, last=index + 1 == len(parts))
         watch((index + 1) / len(parts))
     return seen.moments
@@ -166,7 +170,7 @@ def _side(backend: TorchBackend, around: int, padded: tuple[int, int], memory: i
         needed = whole_bytes(record(backend.net, backend.source.channels, high, wide))
         if needed <= memory:
             return side
-    raise ConfigError(too_little("windows of this network need", needed, backend.device))
+    raise ConfigError(too_little("windows of this network need", round(needed * GAPS), backend.device))
 
 
 def translate_sampled(
@@ -198,7 +202,7 @@ def sampled_windows(backend: TorchBackend, source: Source, memory: int) -> list[
     side = min(SAMPLE_SIDE, *source.shape[:2])
     needed = whole_bytes(record(backend.net, backend.source.channels, side, side))
     if memory < needed:
-        raise ConfigError(too_little(f"windows of {side} pixels need", needed, backend.device))
+        raise ConfigError(too_little(f"windows of {side} pixels need", round(needed * GAPS), backend.device))
     count = min(SAMPLES // 2, memory // needed, max(1, source.shape[0] * source.shape[1] // (2 * side**2)))
     corners = _spread(source.shape[0], source.shape[1], side, 2 * count)
     return [

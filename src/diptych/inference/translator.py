@@ -30,7 +30,7 @@ from diptych.inference.maps import Source, Target
 from diptych.inference.missing import put_back, put_back_by_rows, refuse_nan
 from diptych.inference.norm_statistics import NormStatistics, fix_norms, measure_norms, set_norms
 from diptych.inference.pytorch import TorchBackend
-from diptych.inference.sampled import reach, translate_sampled, translate_windows, windowed
+from diptych.inference.sampled import GAPS, reach, translate_sampled, translate_windows, windowed
 from diptych.inference.staged import StagedRun, Watch, key_of, staging_of
 from diptych.inference.staging import whole_bytes
 from diptych.inference.window_state import WindowState
@@ -313,7 +313,7 @@ class Translator:
         """
         out = self._empty_for(source) if out is None else out
         with self._one_by_stages:
-            backend, memory, error = self._torch(), self.left(), 0.0
+            backend, memory, error = self._torch(), int(self.left() / GAPS), 0.0
             known = WindowState(state, key_of(backend, source, WINDOWS_FORMAT) if state else "", out)
             if measuring_norms(backend.net):
                 error = translate_sampled(
@@ -336,9 +336,9 @@ class Translator:
             return False
 
     def _empty_for(self, source: Source) -> np.ndarray:
-        """An array for the translation of a source, whose pixel type is checked."""
+        """An array for the translation of a source, whose pixel type is checked. It is filled, so that its memory counts."""
         self.source.check(torch.from_numpy(np.array(source[:1, :1])).permute(2, 0, 1)[None])
-        return np.empty((*source.shape[:2], self.target.bands), self.target.dtype)
+        return np.full((*source.shape[:2], self.target.bands), 0, self.target.dtype)
 
     @contextmanager
     def _scratch_if_large(self, run: StagedRun) -> Iterator[Path | None]:
