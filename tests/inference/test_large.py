@@ -229,6 +229,19 @@ def test_sampled_norms_are_near_and_need_no_scratch(small, monkeypatch, tmp_path
     assert 0 < np.abs(found - whole).mean() < np.abs(tiles - whole).mean() / 3
 
 
+def test_where_a_sample_needs_too_much_memory_and_stages_do_not_that_is_said(small, monkeypatch, tmp_path):
+    monkeypatch.setattr(sampled, "SAMPLE_SIDE", 48)
+    tifffile.imwrite(tmp_path / "a.tif", picture(), photometric="rgb", tile=(64, 64))
+    made, left = translator(), [3 * 10**7]
+    monkeypatch.setattr(made, "left", lambda: left[0])
+    (outcome,) = translate_files(plan([tmp_path / "a.tif"], tmp_path / "out", made), made, norms="sampled")
+    assert "; or leave out --sample-norms, as this memory is enough for the exact way" in outcome.problem
+    assert translate(tmp_path / "a.tif", tmp_path / "out", made).by_stages
+    left[0] = 10**5
+    (outcome,) = translate_files(plan([tmp_path / "a.tif"], tmp_path / "b", made), made, norms="sampled")
+    assert "give --memory" in outcome.problem and "--sample-norms" not in outcome.problem
+
+
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_an_interrupted_sampled_file_goes_on_with_its_statistics(in_memory, small, monkeypatch, tmp_path):
     monkeypatch.setattr(sampled, "SAMPLE_SIDE", 48)

@@ -27,7 +27,8 @@ from diptych.data.metadata import Metadata
 from diptych.data.pillow_images import TooLargeError
 from diptych.data.window_files import write_windows, written_in_windows
 from diptych.data.windows import Fitted, Windows
-from diptych.errors import DataError, StorageError
+from diptych.errors import ConfigError, DataError, StorageError
+from diptych.inference.budget import stages_fit
 from diptych.inference.manifest import Job, Manifest, hash_of
 from diptych.inference.maps import PixelFile, Source, Target
 from diptych.inference.norm_statistics import NormStatistics
@@ -140,7 +141,12 @@ def in_parts(translator: Translator, source: Source, out: Target, norms: Norms, 
         files = maps > min(IN_MEMORY, translator.left() // 2)
         translator.by_stages(source, out, scratch=scratch if files else None, keep_scratch=files, watch=watch)
         return "by stages"
-    _, error = translator.by_windows(source, out, state=scratch / "windows.safetensors", watch=watch)
+    try:
+        _, error = translator.by_windows(source, out, state=scratch / "windows.safetensors", watch=watch)
+    except ConfigError as refused:
+        if norms == "sampled" and stages_fit(translator, source):
+            raise ConfigError(f"{refused}; or leave out --sample-norms, as this memory is enough for the exact way") from refused
+        raise
     return f"in windows, with a mean error of at most {upwards(error / 2)} of the range" if error else "in windows"
 
 
