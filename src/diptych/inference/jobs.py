@@ -62,11 +62,35 @@ def plan(
                 target = root / result_of(path, Path(relative), translator.target, names, frames)
                 if target == root / relative and frames == "first":
                     same_names.add(path.suffix)
-            if is_same_file(path, target):
-                raise DataError(f"{show(path)}: would be overwritten by its own translation; choose another --out")
             jobs.append(Job(path, target))
+    refuse_own_inputs(jobs)
     refuse_clashes(jobs, names)
     return with_instance_maps(jobs, out, instances, translator.source)
+
+
+def refuse_own_inputs(jobs: Iterable[Job]) -> None:
+    """Raise DataError where a result would replace its own input, by its path or through a link.
+
+    Folders are compared rather than files, of which there may be millions: a result can only be its input where both lie in one
+    folder, or where there is a link of its name.
+    """
+    near: dict[tuple[str, str], bool | set[str]] = {}
+    for job in jobs:
+        source, target = str(job.source), str(job.target)
+        folders = os.path.dirname(source), os.path.dirname(target)
+        found = near.get(folders)
+        if found is None:
+            found = near[folders] = is_same_file(*(folder or "." for folder in folders)) or _links(folders[1] or ".")
+        if (found is True or (found and os.path.basename(target) in found)) and is_same_file(source, target):
+            raise DataError(f"{show(job.source)}: would be overwritten by its own translation; choose another --out")
+
+
+def _links(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_symlink()}
+    except OSError:  # it is made later
+        return set()
 
 
 def with_instance_maps(jobs: list[Job], out: str | Path, folder: str | Path | None, source: Domain) -> list[Job]:

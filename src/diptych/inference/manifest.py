@@ -81,6 +81,7 @@ class Manifest:
         self.folder, self.path, self.made_by = folder, folder / name, dict(made_by)
         self.entries = read_entries(folder)
         self._one_at_a_time, self._torn = threading.Lock(), _ends_torn(self.path)
+        self._otherwise: dict[int, str] = {}
 
     def begin(self, job: Job) -> None:
         """Record that a result is about to be written, without the remains of a write of it that was killed.
@@ -112,12 +113,21 @@ class Manifest:
             return None
         if _changed(job.target, entry.output, entry.output_stamp, stamp):
             return "was changed after `diptych translate` had made it"
-        for name, value in self.made_by.items():
-            if entry.made_by.get(name) != value:
-                other = OTHERS.get(name) or _difference(name, entry.made_by.get(name), value)
-                return f"was made with {other}"
+        if otherwise := self._made_otherwise(entry.made_by):
+            return otherwise
         changed = _changed(job.source, entry.input, entry.input_stamp, stamp_of(job.source))
         return "was made from an input that has changed since" if changed else ""
+
+    def _made_otherwise(self, made_by: Mapping[str, Any]) -> str:
+        """In which way a translation was made otherwise than this manifest's are, in words; empty if it was made alike."""
+        if (known := self._otherwise.get(id(made_by))) is not None:  # all that were made alike share one value
+            return known
+        found = ""
+        for name, value in self.made_by.items():
+            if made_by.get(name) != value:
+                found = f"was made with {OTHERS.get(name) or _difference(name, made_by.get(name), value)}"
+                break
+        return self._otherwise.setdefault(id(made_by), found)
 
     def key(self, job: Job) -> str:
         """The name of a result in its folder."""
