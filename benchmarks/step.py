@@ -56,7 +56,10 @@ CASES = {  # method, pixels, images: what a CPU does in minutes, and everything
 }
 TIMES = {"unsb": 5}
 """Methods of which a step, as published, costs by a time that it draws first, and how many there are: a round has each once."""
+LARGE_PRODUCT = {"cuda": 8192, "cpu": 2048}  # rows and columns of a matrix product that is fast as can be
+LARGE_COPY = {"cuda": 2**28, "cpu": 2**25}  # numbers of such a copy
 AGREE = 1e-5
+ROUNDS = 5  # at least; the first two warm up
 Clock = Callable[[], float]
 CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "processor": time.process_time}
 PASSED_ON = ("compile", "checkpoint", "no_graph", "no_tf32", "cudnn_benchmark")  # switches for the processes that measure memory
@@ -142,7 +145,7 @@ def fastest(case: Case, seconds: float, clock: Clock = time.perf_counter) -> tup
     seeds = seeds_of_each(TIMES[case.method], case.device) if case.method in TIMES else []
     few = len(seeds) or (1 if case.device.type == "cpu" else max(2, 10 // case.batch))  # steps a round
     rounds, began = 0, clock()
-    while rounds < 5 or clock() - began < seconds:
+    while rounds < ROUNDS or clock() - began < seconds:
         for who, step in enumerate((plain, ours)):
             case.wait()
             start = clock()
@@ -209,14 +212,14 @@ def least_bytes(case: Case) -> int:
 
 def copy_speed(device: torch.device) -> float:
     """Bytes a second, read and written, of a large copy on the device, at best."""
-    x = torch.ones(2**28 if device.type == "cuda" else 2**25, device=device)
+    x = torch.ones(LARGE_COPY["cuda" if device.type == "cuda" else "cpu"], device=device)
     y = torch.empty_like(x)
     return 2 * x.nbytes / quickest(lambda: y.copy_(x), device)
 
 
 def matmul_peak(device: torch.device, precision: str, clock: Clock = time.perf_counter) -> float:
     """Operations a second of a large matrix product, at best."""
-    side = 8192 if device.type == "cuda" else 2048
+    side = LARGE_PRODUCT["cuda" if device.type == "cuda" else "cpu"]
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     x, y = (torch.randn(side, side, device=device).to(dtype) for _ in "xy")
     return 2 * side**3 / quickest(lambda: x @ y, device, clock)

@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from benchmarks import plan, properties, step
 from diptych.cli import COMMANDS
 from diptych.files import sha256_of
 from diptych.nets import generator
@@ -59,6 +60,14 @@ def pairs(tmp_path):
     folder(tmp_path / "pairs" / "A", 4, height=80, width=72)
     folder(tmp_path / "pairs" / "B", 4, seed=50, height=80, width=72)
     return tmp_path / "pairs"
+
+
+@pytest.fixture(autouse=True)
+def quick_floors(monkeypatch):
+    """Measures the speeds of a machine by small sizes and few rounds, which take no time and say less."""
+    monkeypatch.setattr(step, "ROUNDS", 3)
+    monkeypatch.setitem(step.LARGE_PRODUCT, "cpu", 64)
+    monkeypatch.setitem(step.LARGE_COPY, "cpu", 2**12)
 
 
 def numbers(text):
@@ -144,7 +153,10 @@ def test_benchmarks_music_says_what_it_needs(monkeypatch):
 
 
 @pytest.mark.slow
-def test_benchmarks_plan_compares_a_plan_with_a_training(run, tmp_path):
+def test_benchmarks_plan_compares_a_plan_with_a_training(run, tmp_path, monkeypatch):
+    small = {"method": {"ngf": 4, "ndf": 4, "generator": "unet_5"}}
+    monkeypatch.setitem(plan.CASES, "pix2pix-small", ("pix2pix", small, {}, 32, 4))
+    monkeypatch.setattr("diptych.training.planning.plan.SECONDS_TIMED", 0.1)
     run("benchmarks.plan", "pix2pix-small", "--seconds", 0.5, "--device", "cpu", "--json", tmp_path / "found.json")
     (found,) = json.loads((tmp_path / "found.json").read_text())
     assert found["case"] == "pix2pix-small" and found["steps"] >= 1 and found["images_s"] > 0
@@ -320,7 +332,9 @@ def test_tools_write_help_writes_a_text_for_every_command(run, tmp_path, monkeyp
     assert written.keys() == {"diptych", *COMMANDS} and written == tool.help_texts()
 
 
-def test_benchmarks_properties_prints_a_line_for_each_method(run):
+def test_benchmarks_properties_prints_a_line_for_each_method(run, monkeypatch):
+    for settings in properties.SETTINGS.values():
+        monkeypatch.setitem(settings, "ngf", 4)
     lines = run("benchmarks.properties", "--steps", 1).splitlines()
     assert [line.split(":")[0] for line in lines] == ["santa", "unsb", "stegogan", "bridge"]
     assert all(-1.0 <= float(line.rpartition("rank correlation ")[2]) <= 1.0 for line in lines[:2])

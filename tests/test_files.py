@@ -18,6 +18,7 @@ import torch
 from diptych.errors import ConfigError, SnapshotError, StorageError
 from diptych.files import make_folder, name_below, sha256_of, write_atomic
 from diptych.trees import read_tree, write_tree
+from tests.disks import small_disk
 from tests.test_trees import TREE, written
 from tests.training.forks import SAVES, save_when_told, start
 
@@ -106,19 +107,13 @@ def test_the_longest_names_can_be_written(tmp_path):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.name != "posix" or os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("mounting a small disk needs root")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True).returncode:
-        pytest.skip("this machine allows no mount")
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk", "256k") as disk:
+        yield disk
 
 
-def test_a_really_full_disk_leaves_the_old_file_and_no_other(small_disk):
-    path = written(small_disk / "x.safetensors", {"x": torch.zeros(10_000)})
+def test_a_really_full_disk_leaves_the_old_file_and_no_other(disk):
+    path = written(disk / "x.safetensors", {"x": torch.zeros(10_000)})
     refused = []
     for count in range(11_000, 90_000, 4_000):  # 43 to 350 KB into 256 KB that hold 40 KB already
         before = path.read_bytes()
@@ -127,7 +122,7 @@ def test_a_really_full_disk_leaves_the_old_file_and_no_other(small_disk):
         except StorageError as error:
             refused.append(str(error))
         assert path.read_bytes() == before if len(refused) else read_tree(path)["x"].numel() == count
-        assert os.listdir(small_disk) == [path.name]
+        assert os.listdir(disk) == [path.name]
     assert 5 < len(refused) < 20
     for message in refused:
         assert re.search(r"\(No space left on device\); needs [\d,]+ bytes, [\d,]+ free$", message)

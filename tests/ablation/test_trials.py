@@ -2,9 +2,7 @@
 
 import json
 import multiprocessing.process
-import os
 import shutil
-import signal
 import threading
 import time
 
@@ -25,6 +23,7 @@ from diptych.run import Run
 from diptych.scoring.many import train_all
 from diptych.training.distributed import World
 from diptych.training.preparation import build_method
+from tests.training.stopping import ask_to_stop
 
 SIZE = 32
 TINY = {"ngf": 4, "ndf": 4, "norm": "instance"}
@@ -138,16 +137,19 @@ def test_a_score_is_kept_only_while_everything_that_enters_it_stays(images, tmp_
     assert means[0] != means[1] and replaced["images"]["a2b"][0] == before["images"]["a2b"][0]
 
 
-def test_trials_side_by_side_learn_what_they_learn_one_by_one(images, tmp_path):
-    options = {"num_previews": 0, "workers": 0}
-    weights = {}
-    for out, devices in ((tmp_path / "one", ["cpu"]), (tmp_path / "two", ["cpu#0", "cpu#1"])):
-        trials = trials_of(base_of(images), ["l1", "cgan"], 1, out)
-        train_all(trials, devices, options=options, watch=lambda name: lambda step: None)
-        split = find_data([str(images)], paired=True).test
-        weights[out.name] = [score(trial, split, ["psnr"], Instruments())["results"] for trial in trials]
-    for one, two in zip(weights["one"], weights["two"], strict=True):
-        assert [r["estimate"]["value"] for r in one] == pytest.approx([r["estimate"]["value"] for r in two], rel=1e-3)
+def test_side_by_side_a_trial_learns_what_it_learns_alone_and_one_that_fails_is_named_with_its_reason(images, tmp_path):
+    how = {"options": {"num_previews": 0, "workers": 0}, "watch": lambda name: lambda step: None}
+    alone, beside = [trials_of(base_of(images), ["l1", "cgan"], 1, tmp_path / name) for name in ("one", "two")]
+    train_all(alone[:1], ["cpu"], **how)
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / "cgan").write_text("in the way")
+    with pytest.raises(
+        TrainingError, match=r"^ablate: cgan, seed 0: .*cannot be made or written.*; mend it and run the same command"
+    ):
+        train_all(beside, ["cpu#0", "cpu#1"], **how)
+    split = find_data([str(images)], paired=True).test
+    one, two = (score(trials[0], split, ["psnr"], Instruments())["results"] for trials in (alone, beside))
+    assert [r["estimate"]["value"] for r in one] == pytest.approx([r["estimate"]["value"] for r in two], rel=1e-3)
 
 
 def test_trials_side_by_side_are_told_once_to_stop_and_are_saved(images, tmp_path, monkeypatch):
@@ -161,7 +163,7 @@ def test_trials_side_by_side_are_told_once_to_stop_and_are_saved(images, tmp_pat
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and not all((t.folder / "stats.jsonl").exists() for t in trials):
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
+        ask_to_stop()
 
     waiter = threading.Thread(target=stop)
     waiter.start()
@@ -171,12 +173,3 @@ def test_trials_side_by_side_are_told_once_to_stop_and_are_saved(images, tmp_pat
     assert len(told) == len(set(told)) == 2
     for trial in trials:
         assert Run(trial.folder).states(), f"{trial.name} was not saved"
-
-
-def test_a_trial_that_fails_side_by_side_is_named_with_its_reason(images, tmp_path):
-    trials = trials_of(base_of(images), ["l1", "cgan"], 1, tmp_path)
-    (tmp_path / "cgan").write_text("in the way")
-    with pytest.raises(
-        TrainingError, match=r"^ablate: cgan, seed 0: .*cannot be made or written.*; mend it and run the same command"
-    ):
-        train_all(trials, ["cpu#0", "cpu#1"], options={"num_previews": 0}, watch=lambda name: lambda step: None)

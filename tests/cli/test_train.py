@@ -1,7 +1,6 @@
 """`diptych train` from folders of images to a run folder, in one process with tiny networks."""
 
 import json
-import os
 import signal
 
 import yaml
@@ -10,6 +9,7 @@ from diptych.recipe import Recipe
 from diptych.snapshot import Snapshot
 from diptych.training import loop
 from tests.cli.pictures import CYCLEGAN, PIX2PIX, SHORT, SMALL, digest, diptych, folder, picture, size_of
+from tests.training.stopping import ask_to_stop
 
 FILES = {"recipe.json", "census.json", "stats.jsonl", "snapshot.safetensors", "report.html"}
 
@@ -113,7 +113,7 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, monkeypatch
         step(trainee, batch)
         steps.append(trainee.images)
         if len(steps) == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
+            ask_to_stop()
 
     monkeypatch.setattr(loop, "train_step", interrupted_step)
     assert diptych(*words, "--out", tmp_path / "cut") == 128 + signal.SIGTERM

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import signal
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from diptych.recipe import Recipe
 from diptych.training import loop
 from tests.contract.small import small
 from tests.data.films import film, moving
+from tests.training.stopping import ask_to_stop
 
 OPTIONS = {"crf": "10", "g": "12", "bf": "3", "x264-params": "open-gop=1:scenecut=0"}  # B-frames, and keyframes amid their groups
 
@@ -105,7 +105,7 @@ def test_a_training_on_films_compares_next_frames_and_goes_on_to_the_bit(tmp_pat
     def stopped(trainee, batch):
         steps.append(take_step(trainee, batch))
         if len(steps) == 3:
-            signal.raise_signal(signal.SIGTERM)
+            ask_to_stop()
 
     monkeypatch.setattr(loop, "train_step", stopped)
     with pytest.raises(Interrupted):

@@ -1,8 +1,6 @@
 """A training ends bit-equal wherever its images are kept, also one that is stopped, and leaves nothing of them behind."""
 
 import logging
-import os
-import signal
 
 import pytest
 import torch
@@ -14,6 +12,7 @@ from diptych.training.distributed import World, once_per_machine
 from diptych.training.loop import train
 from tests.contract.test_methods import assert_equal_trees
 from tests.data.pictures import two_sides
+from tests.training.stopping import ask_to_stop
 
 METHOD = {"generator": "resnet_1", "ngf": 4, "ndf": 4, "num_layers": 1, "pool_size": 5}
 
@@ -23,7 +22,7 @@ def recipe(tmp_path):
     two_sides(tmp_path / "data", paired=False, counts=(6, 4))
     data = {"source": [str(tmp_path / "data")], "resize": "aspect", "load_size": 36, "crop_size": 32}
     return Recipe.create(
-        "cyclegan", {"method": METHOD, "data": data, "train": {"epochs": 2, "decay_epochs": 1, "precision": "fp32"}}
+        "cyclegan", {"method": METHOD, "data": data, "train": {"epochs": 1, "decay_epochs": 1, "precision": "fp32"}}
     )
 
 
@@ -43,7 +42,7 @@ def test_the_outcome_is_bit_equal_with_every_choice_and_over_a_stop(recipe, tmp_
             assert not kept or progress.task != "training" or list(folder.glob("*.pixels"))
             if progress.task == "training" and progress.done == 5 and not told:
                 told.append(progress.done)
-                os.kill(os.getpid(), signal.SIGTERM)
+                ask_to_stop()
 
         with pytest.raises(Interrupted):
             outcome(recipe, out, cache=cache, workers=workers, log_every=5, watch=stop)

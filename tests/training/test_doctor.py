@@ -242,8 +242,13 @@ def slow_with_cyclegan(*values):
     return pytest.param(*values, marks=[pytest.mark.slow] if values[-1] == "cyclegan" else [])
 
 
+ALIKE = ("constant G", "G copies input", "one-image output", "dead ReLU")
+"""Generators that are broken whatever trains them: tried with pix2pix alone, and with both methods by benchmarks/doctor.py."""
+CASES = [(name, method) for name, failure in FAILURES.items() for method in failure.methods]
+
+
 @pytest.mark.parametrize(
-    ("name", "method"), [slow_with_cyclegan(name, method) for name, failure in FAILURES.items() for method in failure.methods]
+    ("name", "method"), [slow_with_cyclegan(*case) for case in CASES if case[1] == "pix2pix" or case[0] not in ALIKE]
 )
 def test_a_failure_is_found_within_two_epochs_with_its_number_and_what_to_change(name, method, tmp_path):
     course = break_on_purpose(name, method, "shapes", tmp_path)

@@ -31,10 +31,11 @@ CONFIGURATIONS = {  # method, train settings, workers
     "pix2pix": ("pix2pix", {"batch_size": 2}, 0),
     "pix2pix, 2 workers, EMA": ("pix2pix", {"batch_size": 2, "ema": 0.9}, 2),
     "cyclegan": ("cyclegan", {}, 0),
-    "cyclegan, 2 workers": ("cyclegan", {"batch_size": 2}, 2),
+    "cyclegan, 2 workers, EMA": ("cyclegan", {"batch_size": 2, "ema": 0.9}, 2),
     "uvcgan2": ("uvcgan2", {}, 0),  # with queues of features
 }
 """That every other method resumes exactly is proven step by step in tests/contract; what kills interrupt is the same for all."""
+KILLED = ("pix2pix", "cyclegan, 2 workers, EMA", "uvcgan2")
 SEED = 20261122
 
 
@@ -116,12 +117,12 @@ def log_of(out):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@pytest.mark.parametrize("configuration", KILLED)
 def test_killed_at_random_until_done_it_ends_bit_equal(configuration, images, uninterrupted, tmp_path):
     expected, duration = uninterrupted(configuration)
     chance = random.Random(f"{SEED} {configuration}")
     kills, trials = 0, 0
-    while trials < 3 or kills < 8:
+    while trials < 2 or kills < 8:
         assert trials < 60, f"only {kills} of the processes could be killed before they were done"
         out = tmp_path / f"run-{trials}"
         before = kills
@@ -205,7 +206,7 @@ def test_asked_to_stop_it_saves_and_goes_on_bit_equal(signum, configuration, ima
     expected, _ = uninterrupted(configuration)
     chance, out, stops = random.Random(f"{SEED} {signum}"), tmp_path / "run", 0
     settings = options(configuration, save_every=1e9)  # so that only the signal saves
-    for _ in range(6):
+    for _ in range(3):
         process = run_once(recipe(images, configuration), out, **settings)
         deadline = time.monotonic() + 60
         while not (begun(out, process) or process.exitcode is not None) and time.monotonic() < deadline:

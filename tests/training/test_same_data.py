@@ -1,10 +1,8 @@
 """A run goes on where its images lie elsewhere, and what changed about them is named."""
 
 import json
-import os
 import re
 import shutil
-import signal
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ from diptych.recipe import Recipe
 from diptych.run import Run, read_census
 from diptych.training import loop
 from tests.cli.pictures import digest, folder, picture
+from tests.training.stopping import ask_to_stop
 
 SMALL = {"generator": "resnet_1", "ngf": 4, "lambda_gan": 0.0}
 
@@ -42,7 +41,7 @@ def run(recipe, out, stop_at=None, monkeypatch=None, **options):
         step(trainee, batch)
         seen.append(trainee.images)
         if len(seen) == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            ask_to_stop()
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "train_step", stopping)

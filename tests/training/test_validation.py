@@ -1,9 +1,7 @@
 """Validation scores held-out images as training goes on, keeps the best snapshot, and survives any interruption."""
 
 import json
-import os
 import shutil
-import signal
 
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from diptych.training.loop import train
 from diptych.training.records.best import BestScore, Validation
 from diptych.trees import read_header, read_tree
 from tests.contract.test_methods import assert_equal_trees
+from tests.training.stopping import ask_to_stop
 
 SIZE = 16
 METHOD = {"generator": "unet_3", "ngf": 4, "ndf": 4, "num_layers": 1, "lambda_gan": 0.0, "dropout": True}
@@ -104,7 +103,7 @@ def test_a_run_that_is_stopped_while_it_validates_ends_as_if_it_never_was(images
     def score(snapshot, census, poll):
         if snapshot.about["images"] == 12 and not stopped:
             stopped.append(True)
-            os.kill(os.getpid(), signal.SIGTERM)
+            ask_to_stop()
         poll()
         return {"lpips": VALUES[snapshot.about["images"]]}
 
@@ -126,7 +125,7 @@ def test_the_best_is_remembered_over_a_resume(images, tmp_path):
     def score(snapshot, census, poll):
         if snapshot.about["images"] == 18 and not stopped:
             stopped.append(True)
-            os.kill(os.getpid(), signal.SIGTERM)
+            ask_to_stop()
         return {"lpips": values[snapshot.about["images"]]}
 
     with pytest.raises(Interrupted):
