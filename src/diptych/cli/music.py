@@ -179,6 +179,15 @@ def build(args: argparse.Namespace) -> int:
     console.print(f"{manifest['measures']:,} measures, {manifest['notes']:,} notes; left out, by reason:")
     for reason, number in list(manifest["left_out"].items())[:12]:
         console.print(f"{number:>8,}  {reason}", soft_wrap=True)
+    alike = manifest["near_duplicates"]
+    for pair in alike[:12]:
+        text = "{first} ({first_split}) and {second} ({second_split}) share {shared:.0%} of the shorter one's melody".format(
+            **pair
+        )
+        console.print(text, soft_wrap=True)
+    if alike:
+        further = f", {len(alike) - 12:,} further pairs are" if len(alike) > 12 else ""
+        console.print(f"works that are alike across splits make scores too good{further} in manifest.json", soft_wrap=True)
     console.print(f"sheets and rolls in {args.out}", soft_wrap=True)
     return 0
 
