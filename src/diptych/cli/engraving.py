@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the real import waits until the command runs
@@ -20,7 +21,7 @@ def engrave(args: argparse.Namespace) -> int:
     from diptych.music.score_pages import check_suffix, write_score
 
     check_suffix(args.out)
-    song = on_its_beats(read_song(args, SCORE_GRID))
+    song = begun(on_its_beats(read_song(args, SCORE_GRID)), args.pickup)
     quantized = quantize(song)
     for moved, what in ((quantized.onsets_moved, "onsets"), (quantized.ends_moved, "ends")):
         if moved:
@@ -50,6 +51,19 @@ def engrave(args: argparse.Namespace) -> int:
     where = f" on {pages} page{'s' * (pages > 1)}" if pages else ""
     console.print(f"{len(song.notes):,} notes{where}: {parts}", soft_wrap=True)
     return 0
+
+
+def begun(song: Song, pickup: Fraction | None) -> Song:
+    """Begin a song with the pickup that is asked for; without one, say where accents speak for a pickup."""
+    from diptych.cli.console import notes
+    from diptych.music.pickups import likely_pickup, with_pickup
+
+    if pickup is not None:
+        return with_pickup(song, pickup)
+    if (likely := likely_pickup(song)) is not None:
+        text = f"the accents suggest that bars begin elsewhere than in the file; --pickup {likely} begins them there"
+        notes.print(text, soft_wrap=True)
+    return song
 
 
 def on_its_beats(song: Song) -> Song:
