@@ -71,6 +71,14 @@ def test_an_end_is_no_finer_than_the_onsets_around_it():
     assert [note.end - note.onset for note in found.notes if note.pitch == 40] == [Fraction(1, 2)] * 4
 
 
+def test_ends_on_triplets_are_a_way_of_playing_where_no_onset_is_on_one():
+    def ends(*onsets):
+        return spans(quantize(Song(tuple(PlayedNote(Fraction(k), k + Fraction(1, 3), 60, 64, 0) for k in onsets))).song)
+
+    assert ends(0, 2) == [(0, Fraction(1, 2)), (2, Fraction(5, 2))]
+    assert ends(0, Fraction(1, 3), 2) == [(0, Fraction(1, 3)), (Fraction(1, 3), Fraction(2, 3)), (2, Fraction(5, 2))]
+
+
 def test_a_beat_is_divided_no_finer_than_it_must():
     late = song("0.95", 2, [Fraction(1)] * 8)  # every other quarter comes a twelfth late, the others a twelfth early
     assert [n.onset for n in quantize(late).song.notes] == list(range(8))

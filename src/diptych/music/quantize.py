@@ -40,11 +40,16 @@ def quantize(song: Song) -> Quantized:
     """Move onsets to simple divisions of the beat, track by track, and ends to the next onset or the nearest note value.
 
     Onsets of a song that all lie on 64ths or on triplets of sixteenths stay where they are, and so do ends that all do; ends on
-    64ths stay only in a song that has onsets there, since elsewhere they are a way of playing.
+    64ths stay only in a song that has onsets there, and ends on triplets in quarters that have, since elsewhere they are a way of
+    playing.
     """
     exact = all(_is_printable(note.onset) or _is_64th(note.onset) for note in song.notes)
     fine = any(_is_64th(note.onset) and not _is_straight(note.onset) for note in song.notes)
-    if exact and all(_is_printable(note.end) or (fine and _is_64th(note.end)) for note in song.notes):
+    thirds = {note.onset // 1 for note in song.notes if not _is_64th(note.onset)}  # the quarters that have triplets
+    ends = {note.end for note in song.notes}
+    if exact and all(
+        _is_straight(end) or (fine and _is_64th(end)) or (end // 1 in thirds and _is_printable(end)) for end in ends
+    ):
         return Quantized(song, 0, 0)
     beats = _beats(song)
     before: list[PlayedNote] = []
