@@ -17,12 +17,15 @@ def engrave(args: argparse.Namespace) -> int:
     from diptych.music.arrangement import MAX_OUT_OF_KEY, arrange, count_changed, count_out_of_key
     from diptych.music.midi import SCORE_GRID
     from diptych.music.musicxml import tempos_of, to_musicxml
+    from diptych.music.performances import is_performance
     from diptych.music.quantize import NOTABLE, quantize
     from diptych.music.score_pages import check_suffix, write_score
 
     check_suffix(args.out)
-    song = begun(on_its_beats(read_song(args, SCORE_GRID)), args.pickup)
-    quantized = quantize(song)
+    song = read_song(args, SCORE_GRID)
+    performed = is_performance(song)
+    song = begun(on_its_beats(song) if performed else song, args.pickup)
+    quantized = quantize(song, performed=performed)
     for moved, what in ((quantized.onsets_moved, "onsets"), (quantized.ends_moved, "ends")):
         if moved:
             text = f"{what} of {moved:,} of {len(song.notes):,} notes moved by more than {NOTABLE} of a quarter to note values"
@@ -67,13 +70,11 @@ def begun(song: Song, pickup: Fraction | None) -> Song:
 
 
 def on_its_beats(song: Song) -> Song:
-    """Set a performance on the beats and bars that its notes have, and say so; leave a score as it is."""
+    """Set a performance on the beats and bars that its notes have, and say so."""
     from diptych.cli.console import notes
     from diptych.music.midi import signature_of
-    from diptych.music.performances import bar_performance, is_performance
+    from diptych.music.performances import bar_performance
 
-    if not is_performance(song):
-        return song
     barred = bar_performance(song)
     if barred is None:
         text = "a performance in which no steady beat was found; bars and note values follow the file's clock, not the music"
