@@ -128,7 +128,7 @@ def judge(song: Song, bars: list[float], seed: int) -> dict[str, object]:
     beats, downbeats = (inside(clock(each)) for each in true_beats(song, bars))
     times = np.array(found.times)
     at_bars = times[(np.arange(len(times)) + found.first) % found.per_bar == 0]
-    in_bar, in_place = compare(quantize(barred.song).song if barred else played, written, bars)
+    in_bar, in_place = compare(quantize(barred.song, performed=True).song if barred else played, written, bars)
     return {
         "notes": len(song.notes),
         "meter": f"{found.per_bar}{' compound' if found.compound else ''}",

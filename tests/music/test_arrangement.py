@@ -5,14 +5,17 @@ from fractions import Fraction
 
 import pytest
 
+from diptych.errors import ConfigError
 from diptych.music.arrangement import arrange, count_changed, count_out_of_key
 from diptych.music.clefs import Placement, choose_clefs
 from diptych.music.hands import split_hands
 from diptych.music.mei import plain_xml
-from diptych.music.midi import Key, PlayedNote, Song, Track
+from diptych.music.midi import Key, Meter, PlayedNote, Song, Track
 from diptych.music.musicxml import to_musicxml
 from diptych.music.notes import Note
+from diptych.music.pickups import likely_pickup, with_pickup
 from diptych.music.spelling import spell
+from diptych.music.staves import measures_of
 
 
 def chord(onset, *pitches, track=0, length=1):
@@ -188,3 +191,37 @@ def test_notes_that_no_voice_is_free_for_end_once_and_are_not_struck_again(tmp_p
     assert heads == [(note.onset, note.pitch) for note in held] and score.shortened == 2
     played = plain_xml(to_musicxml(score))
     assert sum(note.find("pitch") is not None and note.find("tie[@type='stop']") is None for note in played.iter("note")) == 6
+
+
+# --- pickups ---
+
+
+def waltz(shift, bars=16):
+    """A low long note and two chords a bar, which begins so many quarters after the file's."""
+    bass = [chord(3 * k + shift, 40 + k % 5, length=3) for k in range(bars)]
+    return replace(song(*bass, *(chord(3 * k + j + shift, 60, 64, 67) for k in range(bars) for j in (1, 2))), meters=(WALTZ,))
+
+
+WALTZ = Meter(length=Fraction(3), unit=4)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 2])
+def test_accents_say_where_bars_begin(shift):
+    assert likely_pickup(waltz(shift)) == (shift or None)
+    assert likely_pickup(waltz(shift, 6)) is None  # too few bars
+    even = replace(song(*(chord(k, 60) for k in range(48))), meters=(WALTZ,))
+    assert likely_pickup(even) is None
+
+
+def test_a_song_begins_with_the_pickup_that_is_asked_for():
+    measures = measures_of(with_pickup(waltz(1), Fraction(1)))
+    assert [start for start, *_ in measures][:3] == [0, 1, 4]
+    assert [m.whole for m in arrange(with_pickup(waltz(1), Fraction(1))).measures][:2] == [3, 3]
+    eighths = replace(waltz(0), meters=(Meter(length=Fraction(3), beat=Fraction(3, 2), unit=8),))
+    assert [start for start, *_ in measures_of(with_pickup(eighths, Fraction(1)))][:2] == [0, Fraction(1, 2)]
+    for wrong in (Fraction(0), Fraction(3)):
+        with pytest.raises(ConfigError, match=f"--pickup must be more than 0 and less than 3, .* of 3/4, found {wrong}"):
+            with_pickup(waltz(0), wrong)
+    changing = replace(waltz(0), meters=(WALTZ, Meter(Fraction(1), unit=4)))
+    with pytest.raises(ConfigError, match="--pickup 2: the meter changes at quarter 1, within the pickup; leave it out"):
+        with_pickup(changing, Fraction(2))

@@ -7,6 +7,10 @@ import pytest
 from diptych.errors import ConfigError
 from diptych.music.build import BuildConfig, assign_splits, build
 from diptych.music.composers import composer_key, group_by_composer
+from diptych.music.dataset import to_json
+from diptych.music.excerpts import excerpts
+from diptych.music.layout import Layout
+from diptych.music.near_duplicates import near_duplicates
 from tests.music.songs import melody, mxl, score
 
 CONFIG = BuildConfig(test=0, val=0)
@@ -29,6 +33,26 @@ def test_a_score_that_verovio_crashes_on_is_left_out_and_all_others_are_built(tm
     manifest = build([str(tmp_path)], tmp_path / "out", CONFIG, jobs=1)
     assert manifest["works"] == {"train": 3} and manifest["works_used"] == {"train": 2}
     assert lines(tmp_path / "out" / "works.jsonl")[2]["left_out"] == {"verovio crashed on it": 1}
+
+
+def test_works_of_different_splits_that_share_their_melody_are_named(tmp_path):
+    tune = "CEDF EGFA GcBd cBAG FDEC GAFE DCEG FDGE AFcG BAdc BGAF EDCG FEDC ECGE"
+    letters = "CDEFGABcde"
+    works = {
+        "able": ("4/4", "1/4", "C", tune),
+        "baker": ("2/4", "1/8", "D", tune.translate(str.maketrans(letters[:-1], letters[1:]))),  # a tone higher, twice as fast
+        "cook": ("4/4", "1/4", "C", tune[::-1]),
+    }
+    records = []
+    for name, (meter, length, key, notes) in works.items():
+        path = tmp_path / f"{name}.abc"
+        path.write_text(f"X:1\nM:{meter}\nL:{length}\nK:{key}\n{'|'.join(notes.split())}|\n")
+        found, _ = excerpts(path, Layout())
+        split = {"able": "train", "baker": "test"}.get(name, "val")
+        records += [{"work": name, "split": split, "part": each.part} | to_json(each.system) for each in found]
+    (pair,) = near_duplicates(records)
+    assert (pair.first, pair.second) == ("able", "baker") and pair.shared > 0.9
+    assert near_duplicates([record | {"split": "train"} for record in records]) == []
 
 
 def test_a_build_of_few_systems_a_work_goes_on_as_it_began(tmp_path):

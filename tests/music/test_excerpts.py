@@ -281,3 +281,19 @@ def test_sources_that_hold_no_scores_are_refused(tmp_path):
         find_scores([str(tmp_path / "empty")])
     with pytest.raises(DataError, match="no such file or folder"):
         find_scores([str(tmp_path / "missing")])
+
+
+def test_a_measure_must_be_as_long_as_its_meter_or_a_part_of_one(tmp_path):
+    def bar(*lengths):
+        return "".join(note("g4" if k % 2 else "a4", length) for k, length in enumerate(lengths))
+
+    whole, half = bar(1, 1, 1, 1), bar(1, 1)
+    pickup = [attributes() + bar(1), whole, bar(3)]  # the last measure completes the first
+    repeat = [attributes() + whole, bar(1, 2), bar(1), whole]  # two parts of one measure
+    for good in (pickup, repeat):
+        found, left_out = made(tmp_path, good)
+        assert not left_out and sum(len(each.system.measures) for each in found) == len(good)
+    long = bar(1, 1, 1, 1, 1)
+    for wrong in (half, long):
+        found, left_out = made(tmp_path, [attributes() + whole, wrong, whole])
+        assert left_out == {"longer or shorter than its meter": 1} and sum(len(each.system.measures) for each in found) == 2

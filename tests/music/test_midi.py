@@ -213,6 +213,15 @@ def test_every_tempo_stands_where_it_begins(tmp_path):
     assert (late.bpm, late.tempo_changes) == (None, (Tempo(Fraction(8), 50),))
 
 
+def test_meters_keys_and_tempos_of_a_file_come_back_from_it(tmp_path):
+    meters = Meter(beat=Fraction(2), unit=2), Meter(Fraction(8), Fraction(3, 2), Fraction(3, 4), 16), Meter(Fraction(11), unit=4)
+    changes = Tempo(Fraction(3), 60.0), Tempo(Fraction(8), 125.0)
+    before = replace(song(), meters=meters, keys=(Key(Fraction(0), 2, minor=True),), fifths=2, bpm=100.0, tempo_changes=changes)
+    after = read_midi(file(tmp_path / "x.mid", before))
+    assert [(m.onset, *signature_of(m)) for m in after.meters] == [(0, 2, 2), (8, 6, 16), (11, 4, 4)]
+    assert (after.bpm, after.tempo_changes, after.keys) == (100, changes, before.keys)
+
+
 def test_a_tempo_is_written_where_one_is_known():
     def tempos(data):
         return [m.tempo for m in mido.MidiFile(file=io.BytesIO(data)).tracks[0] if m.type == "set_tempo"]

@@ -3,7 +3,8 @@
     python experiments/music/any_midi/run.py FILES... --out results.jsonl
 
 verovio, which is no part of what writes the MusicXML, plays it back. Its notes are compared with those that mido reads from the
-file, percussion aside, each as often as it is there: a pair has one pitch, and onsets within a tenth of a quarter. The
+file, percussion aside: a pair has one pitch, and onsets within a tenth of a quarter. In a performance that follows no beat of its
+file, whose onsets are moved to the beats that are found, notes are compared in their order instead. The
 printed pages are then read by templates of note heads (heads.py): what stands out in the picture as a head is compared with the
 places where verovio put heads. A page is right where F1 of the notes is at least 0.98, verovio draws a head for every note, and
 F1 of the heads that templates read is at least 0.95. Each file has a process of its own, so that a crash or a long run costs one
@@ -18,6 +19,7 @@ import json
 import subprocess
 import sys
 import time
+from bisect import bisect_right
 from collections import defaultdict
 from pathlib import Path
 
@@ -65,6 +67,8 @@ def judge(path: Path, out: Path) -> dict[str, object]:
     """Engrave one file as MusicXML with the command, and compare."""
     from diptych.cli import main as diptych
     from diptych.music.mei import verovio_toolkit
+    from diptych.music.midi import SCORE_GRID, read_midi
+    from diptych.music.performances import is_performance
     from diptych.music.score_pages import engrave_pages
 
     started = time.process_time()
@@ -80,7 +84,8 @@ def judge(path: Path, out: Path) -> dict[str, object]:
     back = out.with_suffix(".mid")
     back.write_bytes(base64.b64decode(engraver.renderToMIDI()))
     true, found = notes_of(path), notes_of(back, percussion=())  # verovio gives the tenth part the channel of percussion
-    matched = count_matches(true, found)
+    performed = is_performance(read_midi(path, SCORE_GRID))
+    matched = count_in_order(true, found) if performed else count_matches(true, found)
     chosen = [pages[k * len(pages) // min(PAGES, len(pages))] for k in range(min(PAGES, len(pages)))]
     legible = read_heads(chosen)
     heads = sum(page.count('class="notehead"') for page in pages)
@@ -88,6 +93,7 @@ def judge(path: Path, out: Path) -> dict[str, object]:
     return {
         "notes": sum(map(len, true.values())),
         "printed": sum(map(len, found.values())),
+        "performed": performed,
         "f1": round(2 * matched / max(1, sum(map(len, true.values())) + sum(map(len, found.values()))), 4),
         "heads": round(heads / max(1, written), 4),
         "read": round(legible, 4),
@@ -103,11 +109,13 @@ def notes_of(path: Path, percussion: tuple[int, ...] = (9,)) -> dict[int, list[f
     file = mido.MidiFile(path, clip=True)
     found: dict[int, list[float]] = defaultdict(list)
     for track in file.tracks:
-        ticks = 0
+        ticks, once = 0, set()
         for message in track:
             ticks += message.time
             if message.type == "note_on" and message.velocity and message.channel not in percussion:
-                found[message.note].append(round(ticks / file.ticks_per_beat, 3))
+                if (ticks, message.channel, message.note) not in once:  # struck twice at once, it has one head
+                    found[message.note].append(round(ticks / file.ticks_per_beat, 3))
+                once.add((ticks, message.channel, message.note))
     return {pitch: sorted(onsets) for pitch, onsets in found.items()}
 
 
@@ -123,6 +131,19 @@ def count_matches(true: dict[int, list[float]], found: dict[int, list[float]]) -
                 total += 1
                 k += 1
     return total
+
+
+def count_in_order(true: dict[int, list[float]], found: dict[int, list[float]]) -> int:
+    """The number of notes that are printed in the order of a performance, whose beats are found and so have no true place.
+
+    The k-th notes of each pitch are one pair; the longest sequence of pairs that is in order in both counts.
+    """
+    pairs = sorted(pair for pitch, onsets in true.items() for pair in zip(onsets, found.get(pitch, []), strict=False))
+    ends: list[float] = []  # of the sequences of each length, the earliest
+    for _, place in pairs:
+        k = bisect_right(ends, place)
+        ends[k : k + 1] = [place]
+    return len(ends)
 
 
 def table(rows: list[dict[str, object]]) -> str:

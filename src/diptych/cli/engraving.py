@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the real import waits until the command runs
@@ -16,12 +17,15 @@ def engrave(args: argparse.Namespace) -> int:
     from diptych.music.arrangement import MAX_OUT_OF_KEY, arrange, count_changed, count_out_of_key
     from diptych.music.midi import SCORE_GRID
     from diptych.music.musicxml import tempos_of, to_musicxml
+    from diptych.music.performances import is_performance
     from diptych.music.quantize import NOTABLE, quantize
     from diptych.music.score_pages import check_suffix, write_score
 
     check_suffix(args.out)
-    song = on_its_beats(read_song(args, SCORE_GRID))
-    quantized = quantize(song)
+    song = read_song(args, SCORE_GRID)
+    performed = is_performance(song)
+    song = begun(on_its_beats(song) if performed else song, args.pickup)
+    quantized = quantize(song, performed=performed)
     for moved, what in ((quantized.onsets_moved, "onsets"), (quantized.ends_moved, "ends")):
         if moved:
             text = f"{what} of {moved:,} of {len(song.notes):,} notes moved by more than {NOTABLE} of a quarter to note values"
@@ -52,14 +56,25 @@ def engrave(args: argparse.Namespace) -> int:
     return 0
 
 
+def begun(song: Song, pickup: Fraction | None) -> Song:
+    """Begin a song with the pickup that is asked for; without one, say where accents speak for a pickup."""
+    from diptych.cli.console import notes
+    from diptych.music.pickups import likely_pickup, with_pickup
+
+    if pickup is not None:
+        return with_pickup(song, pickup)
+    if (likely := likely_pickup(song)) is not None:
+        text = f"the accents suggest that bars begin elsewhere than in the file; --pickup {likely} begins them there"
+        notes.print(text, soft_wrap=True)
+    return song
+
+
 def on_its_beats(song: Song) -> Song:
-    """Set a performance on the beats and bars that its notes have, and say so; leave a score as it is."""
+    """Set a performance on the beats and bars that its notes have, and say so."""
     from diptych.cli.console import notes
     from diptych.music.midi import signature_of
-    from diptych.music.performances import bar_performance, is_performance
+    from diptych.music.performances import bar_performance
 
-    if not is_performance(song):
-        return song
     barred = bar_performance(song)
     if barred is None:
         text = "a performance in which no steady beat was found; bars and note values follow the file's clock, not the music"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +39,14 @@ def bpm(text: str) -> float:
     if not 1 <= value <= 1000:
         raise argparse.ArgumentTypeError(f"must be a number of quarters per minute from 1 to 1000, found {text!r}")
     return value
+
+
+def units(text: str) -> Fraction:
+    """A number of units of a meter from the command line, such as 1, 1.5 or 3/2."""
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"must be a number of units of the meter, such as 1 or 3/2, found {text!r}") from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,6 +114,12 @@ def parser() -> argparse.ArgumentParser:
         "--engine",
         choices=("verovio", "network"),
         help="engrave a score, or let a translator draw the page (default: verovio, or network with --snapshot)",
+    )
+    s.add_argument(
+        "--pickup",
+        type=units,
+        metavar="UNITS",
+        help="begin with a pickup of so many units of the meter, such as 1 for a quarter in 4/4 (default: that of the file)",
     )
     for a in (m, s):
         a.add_argument("--tracks", default="", metavar="LIST", help="numbers or names, such as 1,3 or Flute (default: all)")
@@ -179,6 +194,15 @@ def build(args: argparse.Namespace) -> int:
     console.print(f"{manifest['measures']:,} measures, {manifest['notes']:,} notes; left out, by reason:")
     for reason, number in list(manifest["left_out"].items())[:12]:
         console.print(f"{number:>8,}  {reason}", soft_wrap=True)
+    alike = manifest["near_duplicates"]
+    for pair in alike[:12]:
+        text = "{first} ({first_split}) and {second} ({second_split}) share {shared:.0%} of the shorter one's melody".format(
+            **pair
+        )
+        console.print(text, soft_wrap=True)
+    if alike:
+        further = f", {len(alike) - 12:,} further pairs are" if len(alike) > 12 else ""
+        console.print(f"works that are alike across splits make scores too good{further} in manifest.json", soft_wrap=True)
     console.print(f"sheets and rolls in {args.out}", soft_wrap=True)
     return 0
 
@@ -213,6 +237,8 @@ def sheet(args: argparse.Namespace) -> int:
     from diptych.music.pages import by_page, stacked, write_pdf
     from diptych.music.translators import builtin
 
+    if args.pickup is not None:
+        raise ConfigError("--pickup is for engraved scores; leave out --engine network and --snapshot")
     if args.out.suffix.lower() not in (".png", ".pdf"):
         raise ConfigError(f"{args.out}: a sheet is written as .png or .pdf")
     layout = layout_of(args)

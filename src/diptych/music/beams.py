@@ -55,11 +55,28 @@ def _irregular_groups(count: int) -> tuple[int, ...]:
 
 def beat_in(element: ET.Element) -> Fraction | None:
     """Return the beat of the meter that a scoreDef or staffDef of MEI sets, or None where it sets no meter."""
+    count, unit = _meter_in(element)
+    return beat_of(int(count), int(unit)) if count.isdecimal() and unit.isdecimal() else None
+
+
+def length_in(element: ET.Element, before: Fraction | None) -> Fraction | None:
+    """Return the length of a measure in the meter that a scoreDef or staffDef of MEI sets, ``before`` where it sets none.
+
+    Counts may be sums, such as 3+2. Of a meter that is no fraction the length is unknown, None.
+    """
+    count, unit = _meter_in(element)
+    if not (count or unit):
+        return before
+    counts = count.split("+")
+    known = all(each.isdecimal() for each in counts) and unit.isdecimal() and int(unit) > 0
+    return Fraction(4 * sum(map(int, counts)), int(unit)) if known else None
+
+
+def _meter_in(element: ET.Element) -> tuple[str, str]:
     signature = element.find("meterSig")
     found = signature if signature is not None else element
     prefix = "" if signature is not None else "meter."
-    count, unit = found.get(f"{prefix}count", ""), found.get(f"{prefix}unit", "")
-    return beat_of(int(count), int(unit)) if count.isdecimal() and unit.isdecimal() else None
+    return found.get(f"{prefix}count", ""), found.get(f"{prefix}unit", "")
 
 
 def rebeam(mei: ET.Element) -> ET.Element:

@@ -86,6 +86,12 @@ def find_beats(notes: Sequence[PlayedNote], seconds_per_quarter: float) -> Beats
     return best[1]
 
 
+def downbeat_odds(notes: Sequence[PlayedNote], seconds_per_quarter: float) -> tuple[Floats, Floats]:
+    """Return the onsets of a song in quarters and the log odds that each is a downbeat, if it is on a beat."""
+    onsets, _, long = _clusters(notes, seconds_per_quarter)
+    return onsets / seconds_per_quarter, long @ DOWNBEAT + DOWNBEAT_ODDS
+
+
 def _sigmoid(x: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-x)))
 

@@ -28,6 +28,7 @@ from diptych.music.composers import composer_of, group_by_composer
 from diptych.music.dataset import read_build_file, to_json
 from diptych.music.excerpts import Excerpt, excerpts
 from diptych.music.layout import Layout
+from diptych.music.near_duplicates import near_duplicates
 from diptych.music.notes import CLEFS
 from diptych.music.processes import map_in_processes
 from diptych.music.score_files import find_scores, tunes
@@ -136,6 +137,7 @@ def build(
         if watch:
             watch(place, len(works), work.name)
     manifest = settings | summary(_lines(out / "works.jsonl"), _lines(out / "notes.jsonl"))
+    manifest["near_duplicates"] = [asdict(pair) for pair in near_duplicates(_lines(out / "notes.jsonl"))]
     write_atomic(out / "manifest.json", json.dumps(manifest, indent=1).encode())
     needed = "test" if config.test == 1 else "train"
     if not manifest["systems"].get(needed):

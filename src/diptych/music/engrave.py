@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import statistics
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from diptych.errors import DataError
-from diptych.music.beams import SIMPLE, beat_in
+from diptych.music.beams import SIMPLE, beat_in, length_in
 from diptych.music.mei import ID, LOST, plain_xml, verovio_toolkit
 from diptych.music.notes import ALTERS, CLEFS, Accidental, Note, step_of
 from diptych.music.print_styles import PLAIN, PrintStyle
@@ -96,8 +96,13 @@ def engrave(mei: ET.Element, quarter_width: int, style: PrintStyle = PLAIN) -> E
     if not walked:
         raise DataError("it has no measures")
     measures = [
-        _measure(element, signatures, groups[element.get(ID, "")], times, held, quarter_width) for element, signatures in walked
+        _measure(element, signatures, groups[element.get(ID, "")], times, held, quarter_width)
+        for element, signatures, _ in walked
     ]
+    lengths, whole = [measure.length for measure in measures], [length for *_, length in walked]
+    for index, measure in enumerate(measures):
+        if not measure.reject_reason and not _fits_meter(lengths, whole, index):
+            measure.reject_reason = "longer or shorter than its meter"
     return Engraving(measures, [*root.iter("defs"), *header_glyphs(style.font)])
 
 
@@ -160,12 +165,27 @@ Signatures = tuple[Fraction, tuple[str, ...], int]
 """The beat, clefs and key that apply."""
 
 
-def _measures_with_signatures(mei: ET.Element) -> Iterator[tuple[ET.Element, Signatures]]:
-    """Yield every measure with the signatures that apply at its beginning; changes inside it apply after it."""
+def _fits_meter(lengths: Sequence[Fraction], whole: Sequence[Fraction | None], index: int) -> bool:
+    """Return whether a measure is as long as its meter says, or is a part of such a measure.
+
+    Parts are the first measure and the last one, and two that follow each other and are together as long as one, as at repeats.
+    """
+    length, meant = lengths[index], whole[index]
+    if meant is None or length == meant:
+        return True
+    beside = [lengths[k] for k in (index - 1, index + 1) if 0 <= k < len(lengths)]
+    return length < meant and (index in (0, len(lengths) - 1) or any(length + other == meant for other in beside))
+
+
+def _measures_with_signatures(mei: ET.Element) -> Iterator[tuple[ET.Element, Signatures, Fraction | None]]:
+    """Yield every measure with the signatures that apply at its beginning, and the length that its meter gives, None if unknown.
+
+    Changes inside a measure apply after it.
+    """
     numbers = [staff.get("n", "") for staff in mei.iter("staffDef")]
     numbers = list(dict.fromkeys(numbers))
     clefs: dict[str, str] = dict.fromkeys(numbers, "G2")
-    beat, fifths = SIMPLE, 0
+    beat, fifths, whole = SIMPLE, 0, None
     for element in mei.iter():
         tag = element.tag if isinstance(element.tag, str) else ""
         if tag in ("scoreDef", "staffDef"):
@@ -178,8 +198,9 @@ def _measures_with_signatures(mei: ET.Element) -> Iterator[tuple[ET.Element, Sig
             signature = element.get("keysig") or element.get("key.sig") or (key.get("sig") if key is not None else None)
             fifths = _fifths(signature) if signature else fifths
             beat = beat_in(element) or beat
+            whole = length_in(element, whole)
         elif tag == "measure":
-            yield element, (beat, tuple(clefs[n] for n in numbers), fifths)
+            yield element, (beat, tuple(clefs[n] for n in numbers), fifths), whole
             for staff in element.iter("staff"):
                 for clef in staff.iter("clef"):
                     if clef.get("shape"):  # otherwise it repeats the clef of another layer

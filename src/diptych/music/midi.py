@@ -267,14 +267,19 @@ def _quarters(ticks: int, file: Any, grid: int) -> Fraction:
 
 
 def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
-    """Encode a song as a MIDI file with a track for each staff, and a tempo where ``bpm`` (quarters per minute) is given."""
+    """Encode a song as a MIDI file with a track for each staff, its keys, meters and tempos.
+
+    ``bpm``, in quarters per minute, takes the place of the song's tempos.
+    """
     mido = extra("mido", "music", "MIDI files")
     file = mido.MidiFile(ticks_per_beat=TICKS_PER_QUARTER)
     first = mido.MidiTrack()
-    if bpm is not None:
-        first.append(mido.MetaMessage("set_tempo", tempo=round(60e6 / bpm)))
     names = {fifths: name for name, fifths in _KEYS.items()}
-    signs: list[tuple[Fraction, Any]] = []
+    begin = song.bpm if bpm is None else bpm
+    tempos = (*([Tempo(Fraction(0), begin)] if begin else []), *(song.tempo_changes if bpm is None else ()))
+    signs: list[tuple[Fraction, Any]] = [
+        (tempo.onset, mido.MetaMessage("set_tempo", tempo=round(60e6 / tempo.bpm))) for tempo in tempos
+    ]
     for key in song.keys or (Key(Fraction(0), song.fifths),) if song.fifths is not None else ():
         name = names[key.fifths + 3 * key.minor] + "m" * key.minor
         signs.append((key.onset, mido.MetaMessage("key_signature", key=name)))

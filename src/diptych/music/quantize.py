@@ -19,6 +19,8 @@ DIVISIONS = {
     COMPOUND: {1: 0.0, 3: 0.5, 6: 1.0, 2: 1.2, 12: 2.5, 4: 2.5, 24: 4.0},
 }
 """Equal parts of a beat, and what each costs, in ticks of error, beside a simpler one."""
+WRITTEN, PERFORMED = (1.0, 24), (3.0, 8)
+"""A factor of the costs, and the finest division: for files that follow a beat, and for performances on beats that were found."""
 SIXTEENTH, TRIPLET, THIRTY_SECOND, SIXTY_FOURTH = Fraction(1, 4), Fraction(1, 3), Fraction(1, 8), Fraction(1, 16)
 MAX_GAP = Fraction(1, 4)  # of the time to the next onset: a shorter gap before it is articulation, not a rest
 MAX_DETACHED_GAP = Fraction(1, 2)  # the same in a track that is played detached
@@ -36,22 +38,27 @@ class Quantized:
     ends_moved: int
 
 
-def quantize(song: Song) -> Quantized:
+def quantize(song: Song, *, performed: bool = False) -> Quantized:
     """Move onsets to simple divisions of the beat, track by track, and ends to the next onset or the nearest note value.
 
     Onsets of a song that all lie on 64ths or on triplets of sixteenths stay where they are, and so do ends that all do; ends on
-    64ths stay only in a song that has onsets there, since elsewhere they are a way of playing.
+    64ths stay only in a song that has onsets there, and ends on triplets in quarters that have, since elsewhere they are a way of
+    playing. In a song that was ``performed`` without a click, onsets scatter, and finer divisions cost more.
     """
     exact = all(_is_printable(note.onset) or _is_64th(note.onset) for note in song.notes)
     fine = any(_is_64th(note.onset) and not _is_straight(note.onset) for note in song.notes)
-    if exact and all(_is_printable(note.end) or (fine and _is_64th(note.end)) for note in song.notes):
+    thirds = {note.onset // 1 for note in song.notes if not _is_64th(note.onset)}  # the quarters that have triplets
+    ends = {note.end for note in song.notes}
+    if exact and all(
+        _is_straight(end) or (fine and _is_64th(end)) or (end // 1 in thirds and _is_printable(end)) for end in ends
+    ):
         return Quantized(song, 0, 0)
     beats = _beats(song)
     before: list[PlayedNote] = []
     after: list[PlayedNote] = []
     for track in sorted({note.track for note in song.notes}):
         notes = [note for note in song.notes if note.track == track]
-        moved = notes if exact else _on_divisions(notes, beats)
+        moved = notes if exact else _on_divisions(notes, beats, PERFORMED if performed else WRITTEN)
         onsets = sorted({note.onset for note in moved})
         triplets = {onset // 1 for onset in onsets if not _is_straight(onset)}
         detached = _is_detached(moved, onsets)
@@ -87,14 +94,16 @@ def _beats(song: Song) -> list[tuple[Fraction, Fraction]]:
     ]
 
 
-def _on_divisions(notes: Sequence[PlayedNote], beats: Sequence[tuple[Fraction, Fraction]]) -> list[PlayedNote]:
-    """Move the onsets in each beat to the division with the least error and cost."""
+def _on_divisions(
+    notes: Sequence[PlayedNote], beats: Sequence[tuple[Fraction, Fraction]], strictness: tuple[float, int] = WRITTEN
+) -> list[PlayedNote]:
+    """Move the onsets in each beat to the division with the least error and cost; ``strictness`` is as for PERFORMED."""
     found: list[PlayedNote] = []
     for index, group in groupby(notes, lambda note: bisect_right(beats, note.onset, key=lambda beat: beat[0]) - 1):
         inside = list(group)
         start, length = beats[index]
         shares = [(note.onset - start) / length for note in inside]
-        costs = DIVISIONS[length]
+        costs = {parts: strictness[0] * cost for parts, cost in DIVISIONS[length].items() if parts <= strictness[1]}
 
         def cost(parts: int, shares: Set[Fraction] = frozenset(shares), costs: dict[int, float] = costs) -> float:
             return costs[parts] + float(sum(abs(share - _nearest(share, parts)) for share in shares) / TICK)
