@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from diptych.music.page_geometry import SPACE, Staff
-from diptych.music.page_symbols import Map, Symbol, count_beams, join_stems
+from diptych.music.page_stems import count_beams, join_stems
+from diptych.music.page_symbols import Map, Symbol
 from diptych.music.symbols import CLASS
 
 WHOLE_NOTE, HALF_NOTE, QUARTER_NOTE = Fraction(4), Fraction(2), Fraction(1)
@@ -15,6 +16,7 @@ RESTS = {"quarter rest": Fraction(1), "eighth rest": Fraction(1, 2), "16th rest"
 MAX_BEAMS = 5
 TWO_FLAGS = 0.35  # the share of the flags of a stem that is seen as two
 SAME_PLACE = {"head": 0.9, "hollow head": 2.0}  # staff spaces between heads without stems that are one chord
+OTHER_SIDE = 0.3  # staff spaces: a stem right of a head goes up, one left of it down; others are as if farther by so much
 CHORD_REACH = 2.1  # staff spaces between heads of a chord that may hide all of the stem between them
 WIDEST_HALF = 1.5  # staff spaces: wider hollow heads are whole notes
 DOT_REACH = (0.2, 2.6)  # staff spaces from the right of a head to the middle of its dots
@@ -92,7 +94,10 @@ def _stems_of(head: Symbol, stems: Sequence[Symbol]) -> list[int]:
         right = stem.x > head.x
         edge = head.right if right else head.left
         off = abs(stem.x - edge)
-        if off <= 0.5 * SPACE and off < near.get(right, (99.0, 0))[0]:
+        if off > 0.5 * SPACE:
+            continue
+        off += OTHER_SIDE * SPACE * (right != (head.y - stem.top > stem.bottom - head.y))
+        if off < near.get(right, (99.0, 0))[0]:
             near[right] = off, index
     if len(near) == 2:
         up, down = stems[near[True][1]], stems[near[False][1]]
@@ -134,6 +139,8 @@ def _chord(stem: Symbol, heads: Sequence[Symbol], flags: Sequence[Symbol], seen:
     near = [
         f for f in flags if stem.x - 0.4 * SPACE <= f.left <= stem.x + 0.7 * SPACE and f.top - SPACE <= tip <= f.bottom + SPACE
     ]
+    # A hollow head under a beam is that of a filled one that stands beside a half note of another voice.
+    hollow = hollow and not count_beams(seen, stem, up=up, limit=tip + SPACE if up else tip - SPACE)
     beams = 0 if hollow else count_beams(seen, stem, up=up, limit=top if up else bottom)
     number = min(beams or (0 if hollow else _count_flags(near)), MAX_BEAMS)
     duration = HALF_NOTE if hollow else QUARTER_NOTE / 2**number
@@ -206,15 +213,42 @@ def _with_dots(events: Sequence[Event], dots: Sequence[Symbol]) -> list[Event]:
 
 
 def _with_tuplets(events: list[Event], symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[Event]:
-    """Shorten the events of each tuplet, which is a group under one beam or some events around the digit."""
+    """Shorten the events of each tuplet, which is a group under one beam or some events around its number."""
+    taken: set[int] = set()
+    for number in _tuplet_numbers(symbols, staves):
+        near = [k for k, event in enumerate(events) if event.staff == number.staff and k not in taken]
+        beamed = _beamed_group(number, events, near)
+        group = beamed if _is_tuplet([events[k] for k in beamed]) else _centred_group(number, events, near) or beamed
+        shorter = TUPLETS.get(len(group), Fraction(2, 3))
+        for k in group:
+            events[k] = replace(events[k], duration=events[k].duration * shorter)
+        taken.update(group)
+    return events
+
+
+def _tuplet_numbers(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[Symbol]:
+    """Return the numbers of tuplets from left to right; one of two digits is a single symbol."""
+    found: list[Symbol] = []
     for digit in symbols:
         if digit.kind != "digit" or _in_staff(digit, staves[digit.staff]):
             continue
-        near = [k for k, event in enumerate(events) if event.staff == digit.staff]
-        group = _beamed_group(digit, events, near) or _centred_group(digit, events, near)
-        for k in group:
-            events[k] = replace(events[k], duration=events[k].duration * TUPLETS.get(len(group), Fraction(2, 3)))
-    return events
+        last = next((k for k, other in enumerate(found) if _is_next_digit(other, digit)), None)
+        if last is None:
+            found.append(digit)
+        else:
+            found[last] = replace(found[last], right=digit.right, x=(found[last].left + digit.right) / 2)
+    return found
+
+
+def _is_next_digit(before: Symbol, digit: Symbol) -> bool:
+    near = -0.2 * SPACE <= digit.left - before.right <= 0.5 * SPACE and abs(digit.y - before.y) <= 0.5 * SPACE
+    return before.staff == digit.staff and near
+
+
+def _is_tuplet(events: Sequence[Event]) -> bool:
+    """Whether events may be a tuplet: by their number, or since they last three times a plain value together."""
+    third = sum((event.duration for event in events), Fraction(0)) / 3
+    return len(events) in TUPLETS or (third.numerator == 1 and third.denominator in (1, 2, 4, 8))
 
 
 def _in_staff(digit: Symbol, staff: Staff) -> bool:

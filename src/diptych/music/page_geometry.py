@@ -15,17 +15,21 @@ from diptych.music.scans import levelled
 
 SPACE = 6  # pixels of a staff space on a straightened page
 INK = 160  # gray below which a pixel counts as ink
+PALEST = 0.15  # what is less dark than this share of ink is paper
 SPACES = (4, 80)  # pixels of a staff space on the pages that are read
+NEAR_SPACES = (0.86, 1.14)  # of a first estimate of the staff space, within which the exact one is searched
 MAX_SKEW = 3.0  # degrees
 SKEW_STEP = 0.04
 BLOCKS = 32  # parts of a page's width whose rows are shifted against each other to find its skew
 SMOOTHED = 31  # pixels over which a line is averaged along its length
 MIN_LINE = 14.0  # of 255: contrast of a staff line with the spaces beside it
 FAINT = 0.45  # of the contrast of a page's best staff: what has less is none
+BESIDE = 9  # staff spaces between the middle lines of staves so near that a short and faint one may be none
 MIN_STAFF = 60  # pixels that a staff is long at least
 MAX_GAP = 200  # pixels of a staff that other ink may cover
 BLOCK = 24  # pixels along a staff at which the height of its lines is measured
 Gray = UInt8[np.ndarray, "h w"]
+Darkness = Float[np.ndarray, "h w"]  # 0 for paper and 1 for ink; thin lines are between, and count
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def staff_space(ink: Bool[np.ndarray, "h w"]) -> float:
     return float((np.arange(len(counts))[near] * counts[near]).sum() / counts[near].sum())
 
 
-def skew(ink: Bool[np.ndarray, "h w"]) -> float:
+def skew(ink: Darkness) -> float:
     """Return the angle in degrees by which rows descend to the right: the one at which rows of ink are most uneven."""
     edges = np.linspace(0, ink.shape[1], BLOCKS + 1).astype(int)
     rows = np.stack([ink[:, a:b].sum(1) for a, b in pairwise(edges)]).astype(np.float32)
@@ -98,16 +102,26 @@ def skew(ink: Bool[np.ndarray, "h w"]) -> float:
     return float(max(angles, key=unevenness))
 
 
-def _refined(ink: Bool[np.ndarray, "h w"], space: float) -> float:
-    """Return the distance of staff lines of a straight page more exactly: where its rows are most alike four spaces apart."""
+def _refined(ink: Darkness, space: float) -> float:
+    """Return the distance of staff lines of a straight page more exactly: where five rows at this distance have most ink.
+
+    The palest of the five counts, so that text, beams and ledger lines do not.
+    """
     rows = ink.mean(1) - ndimage.uniform_filter1d(ink.mean(1), max(3, round(space)))
-    lags = np.arange(max(2, int(space * 3.4)), int(space * 4.6) + 2)
-    alike = np.array([float((rows[:-lag] * rows[lag:]).sum()) if lag < len(rows) else 0.0 for lag in lags])
-    best = int(np.argmax(alike))
-    if not 0 < best < len(lags) - 1:
-        return space
-    a, b, c = alike[best - 1 : best + 2]
-    return float(lags[best] + (0.5 * (a - c) / (a - 2 * b + c) if a - 2 * b + c else 0.0)) / 4
+    places = np.arange(len(rows))
+
+    def evidence(distance: float) -> float:
+        lines = [np.interp(places + distance * line, places, rows, right=0.0) for line in range(5)]
+        return float(np.square(np.clip(np.min(lines, axis=0), 0, None)).sum())
+
+    distances = space * np.arange(*NEAR_SPACES, 0.0025)
+    found = np.array([evidence(distance) for distance in distances])
+    return float(distances[found >= 0.98 * found.max()].mean()) if found.max() else space
+
+
+def _darkness(level: Gray) -> Darkness:
+    dark = (255 - level.astype(np.float32)) / 255
+    return np.where(dark < PALEST, np.float32(0), dark)
 
 
 def straighten(page: Gray) -> UInt8[np.ndarray, "p q"] | None:
@@ -116,13 +130,13 @@ def straighten(page: Gray) -> UInt8[np.ndarray, "p q"] | None:
     found = staff_space(level < INK)
     if not found:
         return None
-    angle = skew(level < INK)
+    angle = skew(_darkness(level))
     image = Image.fromarray(page)
     if abs(angle) >= SKEW_STEP:
         image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=int(np.median(page)))
         level = levelled(np.array(image))
         found = staff_space(level < INK) or found
-    found = _refined(level < INK, found)
+    found = _refined(_darkness(level), found)
     scale = SPACE / found
     size = max(1, round(page.shape[1] * scale)), max(1, round(page.shape[0] * scale))
     return levelled(np.array(image.resize(size, Image.Resampling.BILINEAR if scale < 1 else Image.Resampling.BICUBIC)))
@@ -146,8 +160,18 @@ def find_staves(gray: Gray) -> list[Staff]:
             staves.append(_followed(lines, row, left, right))
     usual = float(np.median([staff.space for staff in staves])) if staves else 0.0  # a page is engraved in one size
     darkest = max((staff.contrast for staff in staves), default=0.0)  # ledger lines of many notes may look like a faint staff
-    same = [replace(staff, space=usual) for staff in staves if staff.contrast >= FAINT * darkest]
+    real = [
+        staff for staff in staves if staff.contrast >= FAINT * darkest and not any(_belongs(staff, other) for other in staves)
+    ]
+    same = [replace(staff, space=usual) for staff in real]
     return sorted(same, key=lambda staff: (round(staff.middle_at(staff.left) / SPACE), staff.left))
+
+
+def _belongs(staff: Staff, other: Staff) -> bool:
+    """Whether what looks like a staff consists of ledger lines and beams of a real one, which is longer and darker."""
+    x = (staff.left + staff.right) // 2
+    within = other.left < x < other.right and abs(staff.middle_at(x) - other.middle_at(x)) < BESIDE * SPACE
+    return within and staff.right - staff.left < (other.right - other.left) / 2 and staff.contrast < 0.7 * other.contrast
 
 
 def _stretches(seen: Bool[np.ndarray, " w"]) -> list[tuple[int, int]]:

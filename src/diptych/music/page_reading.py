@@ -9,9 +9,10 @@ from fractions import Fraction
 from diptych.music.notes import CLEFS, Accidental, Note, key_alter
 from diptych.music.page_clefs import Clefs, clef_at, clefs_of
 from diptych.music.page_events import Event, find_events
+from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Staff
 from diptych.music.page_rhythm import Timing, time_measures
-from diptych.music.page_symbols import Map, Symbol, find_symbols
+from diptych.music.page_symbols import Map, Symbol
 from diptych.music.roll import key_position
 
 MARKS: dict[str, Accidental] = {"sharp": "s", "flat": "f", "natural": "n"}
@@ -21,7 +22,7 @@ KEY_PLACE = (1.2, 0.8)  # steps between an accidental and its place in a key sig
 STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
 DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
 SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
-TIE_REACH = 2.5  # staff spaces from the middle of a head to the end of its tie
+TIE_REACH = (1.0, 3.3)  # staff spaces from the middle of a head inwards and outwards to the end of its tie
 
 
 @dataclass(frozen=True)
@@ -265,8 +266,9 @@ def _tie(measures: Sequence[Measure], curves: Sequence[Symbol]) -> list[Measure]
     last = max((head.right for _, _, head in places), default=0.0)
     for curve in curves:
         near = [place for place in places if place[2].staff == curve.staff and _beside(curve, place[2])]
-        begins = [place for place in near if abs(curve.left - place[2].x) <= TIE_REACH * SPACE]
-        ends = [place for place in near if abs(curve.right - place[2].x) <= TIE_REACH * SPACE]
+        low, high = (-TIE_REACH[0] * SPACE, TIE_REACH[1] * SPACE)  # a dot or the head of a second may stand between
+        begins = [place for place in near if low <= curve.left - place[2].x <= high]
+        ends = [place for place in near if low <= place[2].x - curve.right <= high]
         pairs = [(a, b) for a in begins for b in ends if _follow(measures, found, a, b)]
         if pairs:
             a, b = min(pairs, key=lambda pair: _apart(curve, pair[0][2]) + _apart(curve, pair[1][2]))
@@ -290,8 +292,9 @@ def _beside(curve: Symbol, head: Symbol) -> bool:
 
 
 def _apart(curve: Symbol, head: Symbol) -> float:
-    """Return how far a head is above or below the nearer edge of a curve."""
-    return min(abs(curve.top - head.y), abs(curve.bottom - head.y))
+    """Return how far a head is above or below the ends of a curve, which are below a curve that bends upwards."""
+    ends = curve.bottom if curve.y < (curve.top + curve.bottom) / 2 else curve.top
+    return abs(ends - head.y)
 
 
 def _follow(

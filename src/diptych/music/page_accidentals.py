@@ -1,0 +1,115 @@
+"""Find single accidentals in what a map shows as accidentals: those of a key or of a chord may touch each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from diptych.music.page_geometry import SPACE, Staff
+from diptych.music.page_symbols import Part, Symbol, symbol_of
+
+WIDTHS = {"sharp": 1.0, "flat": 0.85, "natural": 0.72}
+"""The usual width of accidentals in staff spaces; what is much wider is several that touch each other."""
+WIDTH_RANGE, WIDEST = (0.75, 2.0), 1.4  # of the usual width: for all of a row, and for one alone
+HEIGHTS = {"sharp": 2.8, "flat": 2.4, "natural": 2.75}  # the usual height of accidentals in staff spaces
+USUAL_HEIGHT = (2.0, 3.3)  # staff spaces of a single accidental; what is higher is several
+SAME_SIGN, OVERLAPPED, LEFT_OVER = 0.85, 0.6, 0.3
+"""The share of an accidental's area that must lie within several that touch, the same for one that others overlap, and the
+share of it that may remain of them in the end."""
+FLAT_ANCHOR = 0.7  # staff spaces from the bottom of a flat to the step that it alters
+
+
+def single_accidentals(found: Sequence[tuple[Symbol, Part]], staves: Sequence[Staff]) -> Iterator[Symbol]:
+    """Yield the single accidentals of a page, given its connected parts; ``y`` is the height of the step that each alters."""
+    shapes: dict[str, Part] = {}  # the single accidental of median area
+    for kind in WIDTHS:
+        single = sorted((part for s, part in found if s.kind == kind and _is_single(s)), key=np.count_nonzero)
+        shapes |= {kind: single[len(single) // 2]} if single else {}
+    for symbol, part in found:
+        shape = None if _is_single(symbol) or symbol.height < USUAL_HEIGHT[0] * SPACE else shapes.get(symbol.kind)
+        if shape is not None:
+            yield from _stacked(symbol, part, shape, staves)
+        elif symbol.height > USUAL_HEIGHT[1] * SPACE and symbol.width <= WIDEST * WIDTHS[symbol.kind] * SPACE:
+            yield from _two_stacked(symbol)
+        else:
+            yield from _accidentals(symbol, part, staves)
+
+
+def _is_single(symbol: Symbol) -> bool:
+    """Whether an accidental has the size of a single one."""
+    low, high = (share * WIDTHS[symbol.kind] * SPACE for share in (WIDTH_RANGE[0], WIDEST))
+    return low <= symbol.width <= high and USUAL_HEIGHT[0] * SPACE <= symbol.height <= USUAL_HEIGHT[1] * SPACE
+
+
+def _accidentals(symbol: Symbol, part: Part, staves: Sequence[Staff]) -> Iterator[Symbol]:
+    """Yield one accidental, or those that touch each other; ``y`` is the height of the step that each alters."""
+    edges = min((_equal_parts(part, number) for number in _possible_numbers(symbol)), key=lambda edges: _unevenness(part, edges))
+    for a, b in pairwise(edges):
+        piece = part[:, a:b]
+        rows = np.flatnonzero(piece.any(1))
+        if not len(rows):
+            continue
+        kept = piece[rows[0] : rows[-1] + 1]
+        found = symbol_of(symbol.kind, kept, int(symbol.left) + a, int(symbol.top) + int(rows[0]), staves)
+        if found is not None:
+            yield found if len(edges) > 2 and found.kind != "flat" else _anchored(found)
+
+
+def _stacked(symbol: Symbol, part: Part, shape: Bool[np.ndarray, "m n"], staves: Sequence[Staff]) -> Iterator[Symbol]:
+    """Yield the accidentals of a chord that touch each other: where the shape of a single one of the page covers them best."""
+    high, wide = shape.shape
+    area = np.pad(part, ((2, high), (2, wide))).astype(np.float32)
+    inside = shape.astype(np.float32)
+    total, least, found = float(inside.sum()), SAME_SIGN, 0
+    while area.sum() > LEFT_OVER * total:
+        cover = _covers(area, inside)
+        row, column = np.unravel_index(int(cover.argmax()), cover.shape)
+        if cover[row, column] < least * total:
+            break
+        least, found = OVERLAPPED, found + 1
+        area[row : row + high, column : column + wide] *= ~shape
+        one = symbol_of(symbol.kind, shape, int(symbol.left) + int(column) - 2, int(symbol.top) + int(row) - 2, staves)
+        if one is not None:
+            yield _anchored(one)
+    if not found:
+        yield from _accidentals(symbol, part, staves)
+
+
+def _two_stacked(symbol: Symbol) -> Iterator[Symbol]:
+    """Yield the upper and the lower one of two accidentals that touch each other, on a page without a single one."""
+    height = HEIGHTS[symbol.kind] * SPACE
+    for top in (symbol.top, symbol.bottom + 1 - height):
+        yield _anchored(replace(symbol, top=top, bottom=top + height - 1))
+
+
+def _covers(area: Float[np.ndarray, "a b"], shape: Float[np.ndarray, "m n"]) -> Float[np.ndarray, "c d"]:
+    """Return how much of an area lies within a shape at each place of its upper left corner."""
+    windows = np.lib.stride_tricks.sliding_window_view(area, shape.shape)
+    return np.einsum("abmn,mn->ab", windows, shape)
+
+
+def _anchored(symbol: Symbol) -> Symbol:
+    """Set the height of an accidental to that of the step that it alters."""
+    flat = symbol.bottom + 0.5 - FLAT_ANCHOR * SPACE
+    return replace(symbol, y=flat if symbol.kind == "flat" else (symbol.top + symbol.bottom) / 2)
+
+
+def _possible_numbers(symbol: Symbol) -> list[int]:
+    """Return how many accidentals may stand in a box, by the width of the widest and the narrowest of all fonts."""
+    usual = WIDTHS[symbol.kind] * SPACE
+    least = 2 if symbol.height > USUAL_HEIGHT[1] * SPACE and symbol.width > WIDEST * usual else 1
+    return [n for n in range(least, 8) if WIDTH_RANGE[0] * usual <= symbol.width / n <= WIDTH_RANGE[1] * usual] or [1]
+
+
+def _equal_parts(part: Part, number: int) -> np.ndarray:
+    return np.linspace(0, part.shape[1], number + 1).round().astype(int)
+
+
+def _unevenness(part: Part, edges: np.ndarray) -> float:
+    """Return how much the areas of the parts differ, relative to their mean: signs of one kind have equal areas."""
+    areas = np.add.reduceat(part.sum(0), edges[:-1]).astype(float)
+    return float(areas.std() / areas.mean()) + 0.02 * len(areas)

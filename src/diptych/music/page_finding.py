@@ -1,0 +1,102 @@
+"""Take the map of a page apart: settle what a translator sees as a mixture of classes, and find the symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from diptych.music.page_accidentals import WIDTHS, single_accidentals
+from diptych.music.page_geometry import SPACE, Staff
+from diptych.music.page_heads import heads_of
+from diptych.music.page_symbols import Map, Part, Symbol, symbol_of
+from diptych.music.symbols import CLASS, SYMBOLS
+
+MIN_AREAS = {"head": 0.35, "hollow head": 0.35, "dot": 0.05, "stem": 0.05, "curve": 0.25, "flag": 0.15, "two flags": 0.2}
+"""The least area of a symbol in squares of a staff space; smaller ones are noise."""
+MIN_AREA = 0.15  # of all other symbols
+SIGNS = (
+    "digit",
+    "long rest",
+    "quarter rest",
+    "eighth rest",
+    "16th rest",
+    "clef G",
+    "clef F",
+    "clef C",
+    "sharp",
+    "flat",
+    "natural",
+)
+"""Signs that touch no other kind of sign."""
+CLEF_WIDTH, MIN_CLEF = 2.9, 0.2  # staff spaces of the narrowest clef, and squares of one that are surely a clef
+WHOLE_SIGN = (2.0, 0.6)  # height in staff spaces and area in squares of one of what is a sign of its own
+
+
+def find_symbols(seen: Map, staves: Sequence[Staff]) -> list[Symbol]:
+    """Find the symbols of a page near its staves, from left to right."""
+    found: list[Symbol] = []
+    accidentals: list[tuple[Symbol, Part]] = []
+    seen = _with_clefs(_settled(seen), staves) if staves else np.zeros_like(seen)
+    for number, kind in enumerate(SYMBOLS):
+        if not number or kind == "beam":
+            continue
+        mask = seen == number
+        labels, count = ndimage.label(mask, np.ones((3, 3)))
+        boxes = ndimage.find_objects(labels)
+        for index in range(count):
+            part = labels[boxes[index]] == index + 1
+            symbol = symbol_of(kind, part, boxes[index][1].start, boxes[index][0].start, staves)
+            if symbol is None or symbol.area < MIN_AREAS.get(kind, MIN_AREA) * SPACE**2:
+                continue
+            if kind in ("head", "hollow head"):
+                found += heads_of(symbol, part, seen, staves[symbol.staff])
+            elif kind in WIDTHS:
+                accidentals.append((symbol, part))
+            else:
+                found.append(symbol)
+    found += single_accidentals(accidentals, staves)
+    return sorted(found, key=lambda symbol: symbol.x)
+
+
+def _settled(seen: Map) -> Map:
+    """Give each connected sign that a translator sees as a mixture of classes the most frequent one of them.
+
+    Two signs that touch each other stay what they are: each is as large as a sign.
+    """
+    numbers = [CLASS[name] for name in SIGNS]
+    labels, count = ndimage.label(np.isin(seen, numbers), np.ones((3, 3)))
+    if not count:
+        return seen
+    places = np.nonzero(labels)
+    votes = np.zeros((count + 1, len(SYMBOLS)), np.int64)
+    np.add.at(votes, (labels[places], seen[places]), 1)
+    settled = seen.copy()
+    settled[places] = votes.argmax(1)[labels[places]]
+    boxes = ndimage.find_objects(labels)
+    for label in np.flatnonzero((votes > 0).sum(1) > 1):
+        box = boxes[label - 1]
+        for number in np.flatnonzero(votes[label] >= WHOLE_SIGN[1] * SPACE**2):
+            part = (labels[box] == label) & (seen[box] == number)
+            if np.ptp(np.flatnonzero(part.any(1))) + 1 >= WHOLE_SIGN[0] * SPACE:
+                settled[box][part] = number
+    return settled
+
+
+def _with_clefs(seen: Map, staves: Sequence[Staff]) -> Map:
+    """Make one clef of all that stands at the beginning of a staff, where some of it is seen as a clef."""
+    settled = seen.copy()
+    numbers = [CLASS[name] for name in ("clef G", "clef F", "clef C")]
+    for staff in staves:
+        top, bottom = max(0, round(staff.row(staff.left, 9))), max(0, round(staff.row(staff.left, -10)))
+        begin = max(0, staff.left - SPACE)
+        columns = np.flatnonzero((seen[top:bottom, begin : begin + 6 * SPACE] > 0).sum(0) >= 3)
+        if not len(columns):
+            continue
+        left = begin + int(columns[0])
+        place = settled[top:bottom, left : left + round(CLEF_WIDTH * SPACE)]
+        counts = [int((place == number).sum()) for number in numbers]
+        if max(counts) >= MIN_CLEF * SPACE**2:
+            place[place > 0] = numbers[int(np.argmax(counts))]
+    return settled

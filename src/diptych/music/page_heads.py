@@ -1,0 +1,68 @@
+"""Find single heads in what a map shows as heads: those of a chord touch each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+from scipy import ndimage
+
+from diptych.music.page_geometry import SPACE, Staff
+from diptych.music.page_symbols import Map, Part, Symbol
+from diptych.music.symbols import CLASS
+
+HEAD = (0.59, 0.5)  # half the width and half the height of a head, in staff spaces
+WHOLE = 0.8  # half the width of the head of a whole note
+SURE = 0.72  # the share of a head's ellipse that must be of its class
+OFF_STEP = 0.06  # a head is a pixel off its step where so much more of its ellipse is of its class there
+
+
+def heads_of(symbol: Symbol, part: Part, seen: Map, staff: Staff) -> Iterator[Symbol]:
+    """Yield one head, or those that touch each other in a chord: ellipses on steps of the staff that its area covers best."""
+    wide = WHOLE if symbol.kind == "hollow head" and not _beside_stem(symbol, seen) else HEAD[0]
+    if symbol.height <= 1.5 * SPACE and symbol.width <= (2 * wide + 0.55) * SPACE:
+        yield symbol
+        return
+    half_width, half_height = wide * SPACE, HEAD[1] * SPACE
+    y, x = np.mgrid[-round(half_height) : round(half_height) + 1, -round(half_width) : round(half_width) + 1]
+    ellipse = ((x / (half_width + 0.3)) ** 2 + (y / (half_height + 0.3)) ** 2 <= 1).astype(np.float32)
+    margin = max(ellipse.shape)
+    area = np.pad(part, margin).astype(np.float32)
+    lowest, highest = (round(staff.position(symbol.x, edge)) for edge in (symbol.bottom, symbol.top))
+    for position in range(highest + 1, lowest - 2, -1):  # from the top, since what lies between two heads is as black
+        for _ in range(2):  # the two heads of a second beside a stem
+            row, column, cover = _best_cover(area, ellipse, staff, symbol, position, margin)
+            lower = _best_cover(area, ellipse, staff, symbol, position - 1, margin)
+            if cover < SURE or (lower[2] > cover + 0.05 and abs(lower[1] - column) < half_width):
+                break
+            x = symbol.left + column - margin
+            y = (staff.row(x, position) + symbol.top + row - margin) / 2
+            edges = {"left": x - half_width, "right": x + half_width, "top": y - half_height, "bottom": y + half_height}
+            yield replace(symbol, x=x, y=y, **edges)
+            high, wide = ellipse.shape[0] // 2, ellipse.shape[1] // 2
+            area[row - high : row + high + 1, column - wide : column + wide + 1] *= 1 - ellipse
+
+
+def _best_cover(
+    area: Float[np.ndarray, "a b"], ellipse: Float[np.ndarray, "c d"], staff: Staff, symbol: Symbol, position: int, margin: int
+) -> tuple[int, int, float]:
+    """Return the row and the column at which an ellipse on a staff step lies best within an area, and the share that does."""
+    row = round(staff.row(symbol.x, position) - symbol.top) + margin
+    high = ellipse.shape[0] // 2
+    best = (row, 0, 0.0)
+    for near in (row, row - 1, row + 1):
+        if high <= near < len(area) - high:
+            cover = ndimage.correlate(area[near - high : near + high + 1], ellipse, mode="constant")[high] / ellipse.sum()
+            if cover.max() > best[2] + (0.0 if near == row else OFF_STEP):
+                first = np.flatnonzero(cover >= cover.max() - 1e-6)
+                first = first[first - first[0] < high]  # another head beside it may be covered as well
+                best = near, int(first.mean()), float(cover.max())
+    return best
+
+
+def _beside_stem(symbol: Symbol, seen: Map) -> bool:
+    top, bottom = max(0, int(symbol.top) - 2), int(symbol.bottom) + 3
+    left, right = max(0, int(symbol.left) - 2), int(symbol.right) + 3
+    return bool((seen[top:bottom, left:right] == CLASS["stem"]).sum() >= 2)
