@@ -168,6 +168,9 @@ BAD_LISTS = {
     "x/1.png,x/1.png\nx/1.png\n": "row 2: has 1 paths, and the rows above have 2",
     "x/1.png\n": "has 1 path a row; pass a second list or folder for the other side",
     "a,b\n": "names no images; expected one path a row",
+    "x/1.png,\n": "row 1: '' names no image; expected one path a row",
+    "x/1.png\n,train\n": "row 2: '' names no image; expected one path a row",
+    "x/1.png\n.\n": "row 2: '.' names no image; expected one path a row",
     "x/1.png,x/1.png,test\n": "names only test images, none for training",
 }
 

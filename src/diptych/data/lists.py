@@ -82,6 +82,8 @@ def _is_image(name: str) -> bool:
 def _ref(folder: Path, name: str, where: str, number: int, columns: int) -> Ref:
     """The image that a cell names. The two of a pair share the number of their row, others are known by their names."""
     path = folder / os.path.expanduser(name)
+    if not Path(name).name:  # an empty cell, or the folder itself
+        raise DataError(f"{where}: {name!a} names no image; {FORM}")
     if "\0" in name or not is_there(path):
         raise DataError(f"{where}: {show(name)} is not there; paths are relative to {show(folder)}")
     return Ref(path, key=f"row {number}" if columns == 2 else spelling(str(Path(name).with_suffix(""))))
