@@ -56,22 +56,31 @@ def composer(work):
     return work.path.parts[-4]
 
 
-def within_measures(notes, measures):
-    """Count notes by measure, place in it, staff and pitch. Only measures in which notes begin are counted: some engravers
-    print one sign for several that rest."""
-    starts = np.cumsum([0, *measures])
-    numbers = [int(np.searchsorted(starts, note.onset, side="right")) - 1 for note in notes]
-    order = {number: place for place, number in enumerate(sorted(set(numbers)))}
-    places = [(order[k], Fraction(note.onset) - starts[k]) for note, k in zip(notes, numbers, strict=True)]
-    return Counter((*place, note.staff, note.midi) for place, note in zip(places, notes, strict=True))
+def within_measures(true, lengths, read, read_lengths):
+    """Return how many notes have their pitch and place in their measure, where measures are aligned in their order."""
+    true, read = by_measure(true, lengths), by_measure(read, read_lengths)
+    best = np.zeros((len(true) + 1, len(read) + 1), int)
+    for i, a in enumerate(true, 1):
+        for j, b in enumerate(read, 1):
+            best[i, j] = max(best[i - 1, j], best[i, j - 1], best[i - 1, j - 1] + sum((a & b).values()))
+    return int(best[-1, -1])
+
+
+def by_measure(notes, lengths):
+    starts = np.cumsum([0, *lengths])
+    found = [Counter() for _ in starts]
+    for note in notes:
+        number = int(np.searchsorted(starts, note.onset, side="right")) - 1
+        found[number][Fraction(note.onset) - starts[number], note.staff, note.midi] += 1
+    return found
 
 
 def compare(true, measures, reading):
     """Return the counts of the whole page, and those where each note is compared within its measure."""
     matched = len(_matches(list(true), list(reading.notes), offsets=False))
-    inside = within_measures(true, measures) & within_measures(reading.notes, reading.measures)
+    inside = within_measures(true, measures, reading.notes, reading.measures)
     sizes = len(true), len(reading.notes)
-    return NoteCounts(*sizes, matched), NoteCounts(*sizes, sum(inside.values()))
+    return NoteCounts(*sizes, matched), NoteCounts(*sizes, inside)
 
 
 def exact_reading(page):
