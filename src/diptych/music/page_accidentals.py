@@ -101,8 +101,7 @@ def _anchored(symbol: Symbol) -> Symbol:
 def _possible_numbers(symbol: Symbol) -> list[int]:
     """Return how many accidentals may stand in a box, by the width of the widest and the narrowest of all fonts."""
     usual = WIDTHS[symbol.kind] * SPACE
-    least = 2 if symbol.height > USUAL_HEIGHT[1] * SPACE and symbol.width > WIDEST * usual else 1
-    return [n for n in range(least, 8) if WIDTH_RANGE[0] * usual <= symbol.width / n <= WIDTH_RANGE[1] * usual] or [1]
+    return [n for n in range(1, 8) if WIDTH_RANGE[0] * usual <= symbol.width / n <= WIDTH_RANGE[1] * usual] or [1]
 
 
 def _equal_parts(part: Part, number: int) -> np.ndarray:

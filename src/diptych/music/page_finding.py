@@ -91,11 +91,14 @@ def _with_clefs(seen: Map, staves: Sequence[Staff]) -> Map:
     for staff in staves:
         top, bottom = max(0, round(staff.row(staff.left, 9))), max(0, round(staff.row(staff.left, -10)))
         begin = max(0, staff.left - SPACE)
-        columns = np.flatnonzero((seen[top:bottom, begin : begin + 6 * SPACE] > 0).sum(0) >= 3)
+        start = settled[top:bottom, begin : begin + 6 * SPACE]
+        columns = np.flatnonzero(np.isin(start, numbers).sum(0) >= 2)
         if not len(columns):
             continue
-        left = begin + int(columns[0])
-        place = settled[top:bottom, left : left + round(CLEF_WIDTH * SPACE)]
+        left = int(columns[0])
+        while left and left > columns[0] - SPACE and (start[:, left - 1] > 0).sum() >= 2:  # some of it may look like other signs
+            left -= 1
+        place = start[:, left : left + round(CLEF_WIDTH * SPACE)]
         counts = [int((place == number).sum()) for number in numbers]
         if max(counts) >= MIN_CLEF * SPACE**2:
             place[place > 0] = numbers[int(np.argmax(counts))]

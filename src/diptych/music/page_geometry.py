@@ -15,6 +15,7 @@ from diptych.music.scans import levelled
 
 SPACE = 6  # pixels of a staff space on a straightened page
 INK = 160  # gray below which a pixel counts as ink
+INKS = (INK, 215)  # the same where lines are searched; thin ones may be pale
 PALEST = 0.15  # what is less dark than this share of ink is paper
 SPACES = (4, 80)  # pixels of a staff space on the pages that are read
 NEAR_SPACES = (0.86, 1.14)  # of a first estimate of the staff space, within which the exact one is searched
@@ -102,8 +103,10 @@ def skew(ink: Darkness) -> float:
     return float(max(angles, key=unevenness))
 
 
-def _refined(ink: Darkness, space: float) -> float:
-    """Return the distance of staff lines of a straight page more exactly: where five rows at this distance have most ink.
+def _refined(ink: Darkness, space: float) -> tuple[float, float]:
+    """Return the distance of staff lines of a straight page more exactly, and how much speaks for it.
+
+    Five rows at this distance have most ink.
 
     The palest of the five counts, so that text, beams and ledger lines do not.
     """
@@ -116,7 +119,7 @@ def _refined(ink: Darkness, space: float) -> float:
 
     distances = space * np.arange(*NEAR_SPACES, 0.0025)
     found = np.array([evidence(distance) for distance in distances])
-    return float(distances[found >= 0.98 * found.max()].mean()) if found.max() else space
+    return (float(distances[found >= 0.98 * found.max()].mean()) if found.max() else space), float(found.max())
 
 
 def _darkness(level: Gray) -> Darkness:
@@ -127,17 +130,18 @@ def _darkness(level: Gray) -> Darkness:
 def straighten(page: Gray) -> UInt8[np.ndarray, "p q"] | None:
     """Level the gray of a page, straighten it and bring its staff space to SPACE pixels; None where no staff lines are seen."""
     level = levelled(page)
-    found = staff_space(level < INK)
-    if not found:
+    if not any(staff_space(level < ink) for ink in INKS):
         return None
     angle = skew(_darkness(level))
     image = Image.fromarray(page)
     if abs(angle) >= SKEW_STEP:
         image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=int(np.median(page)))
         level = levelled(np.array(image))
-        found = staff_space(level < INK) or found
-    found = _refined(_darkness(level), found)
-    scale = SPACE / found
+    spaces = {space for ink in INKS if (space := staff_space(level < ink))}
+    if not spaces:
+        return None
+    found = max((_refined(_darkness(level), space) for space in spaces), key=lambda pair: pair[1])
+    scale = SPACE / found[0]
     size = max(1, round(page.shape[1] * scale)), max(1, round(page.shape[0] * scale))
     return levelled(np.array(image.resize(size, Image.Resampling.BILINEAR if scale < 1 else Image.Resampling.BICUBIC)))
 

@@ -1,0 +1,125 @@
+"""Single faults of reading pages: each symbol map or tune shows one cause of a misread note."""
+
+from fractions import Fraction
+
+import numpy as np
+
+from diptych.music.free_pages import FreeStyle, free_pages
+from diptych.music.free_reading import joined
+from diptych.music.mei import load_mei
+from diptych.music.page_accidentals import single_accidentals
+from diptych.music.page_events import find_events
+from diptych.music.page_finding import find_symbols
+from diptych.music.page_geometry import SPACE, Staff, find_staves, read_geometry
+from diptych.music.page_reading import read_systems
+from diptych.music.page_symbols import symbol_of
+from diptych.music.symbols import CLASS, draw_page, draw_symbols
+
+STAFF = Staff(0, 200, np.full(220, 60.0), SPACE, 1.0)
+TUPLETS = """X:1
+L:1/8
+M:4/4
+K:F
+(3:2:2A2F c2 (3:2:2A2F c2 | (3fcA (3cAB c4 | (12:8:12A/B/c/d/e/f/g/f/e/d/c/B/ A4 |]
+"""
+
+
+def blank():
+    return np.zeros((120, 220), np.uint8)
+
+
+def put_head(seen, x, position, kind="head"):
+    """Draw a head of the usual size on a staff position."""
+    y = STAFF.row(x, position)
+    rows, columns = np.mgrid[: seen.shape[0], : seen.shape[1]]
+    seen[((columns - x) / 3.8) ** 2 + ((rows - y) / 3.2) ** 2 <= 1] = CLASS[kind]
+
+
+def tied_chords(*chords):
+    """Return a score of one measure in MEI: half notes as chords, whose notes are all tied to those of the next."""
+    half, ties = [], []
+    for number, chord in enumerate(chords):
+        notes = "".join(f'<note xml:id="n{number}{name}" pname="{name[0]}" oct="{name[1]}"/>' for name in chord.split())
+        half.append(f'<chord dur="2">{notes}</chord>')
+        ties += [f'<tie startid="#n{number}{n}" endid="#n{number + 1}{n}"/>' for n in chord.split() if number + 1 < len(chords)]
+    staff = f'<staff n="1"><layer n="1">{"".join(half)}</layer></staff>{"".join(ties)}'
+    head = '<staffGrp><staffDef n="1" lines="5" clef.shape="G" clef.line="2"/></staffGrp>'
+    meter = f'<scoreDef meter.count="{len(chords)}" meter.unit="2">{head}</scoreDef>'
+    score = f'{meter}<section><measure n="1">{staff}</measure></section>'
+    mei = '<mei xmlns="http://www.music-encoding.org/ns/mei" meiversion="5.0">'
+    mei += f"<music><body><mdiv><score>{score}</score></mdiv></body>"
+    return f'<?xml version="1.0"?>{mei}</music></mei>'
+
+
+def read_exactly(tmp_path, text, name="tune.abc"):
+    (tmp_path / name).write_text(text)
+    page = next(free_pages(load_mei(tmp_path / name), FreeStyle(width=90.0)))
+    found = read_geometry(draw_page(page.drawing, round(page.width * 12)))
+    seen = draw_symbols(page.drawing, found.gray.shape[1])[: len(found.gray)]
+    return page, joined(read_systems(seen, found.systems))
+
+
+def places(notes):
+    return sorted((n.onset, n.duration, n.midi) for n in notes)
+
+
+def test_each_tie_of_a_chord_joins_its_own_heads(tmp_path):
+    for chord in ("e4 g4 b4 e5", "c4 e4 g4 a4 c5"):  # thirds, whose ties lie between two heads, and a second
+        page, reading = read_exactly(tmp_path, tied_chords(chord, chord), "tied.mei")
+        assert len(page.notes) == len(chord.split()) and places(reading.notes) == places(page.notes)
+
+
+def test_tuplets_of_unequal_values_rests_and_two_digits_fill_their_measures(tmp_path):
+    page, reading = read_exactly(tmp_path, TUPLETS)
+    assert reading.measures == (4, 4, 4) and places(reading.notes) == places(page.notes)
+    assert sum(note.duration == Fraction(1, 6) for note in reading.notes) == 12
+
+
+def test_two_heads_side_by_side_are_two():
+    seen = blank()
+    put_head(seen, 60, 1)
+    put_head(seen, 67, 1)
+    seen[54:60, 60:67] = CLASS["head"]  # what is between them is as black
+    xs = [s.x for s in find_symbols(seen, [STAFF])]
+    assert len(xs) == 2 and abs(xs[0] - 60) <= 1.5 and abs(xs[1] - 67) <= 1.5
+
+
+def test_a_hollow_head_under_a_beam_lasts_as_long_as_its_beam_says():
+    seen = blank()
+    for x, kind in ((60, "hollow head"), (90, "head"), (130, "hollow head")):
+        put_head(seen, x, 0, kind)
+        seen[34:60, x + 4] = CLASS["stem"]
+    seen[34:37, 64:95] = CLASS["beam"]
+    events = find_events(find_symbols(seen, [STAFF]), seen, [STAFF])
+    assert [event.duration for event in events] == [Fraction(1, 2), Fraction(1, 2), 2]
+
+
+def test_two_sharps_that_touch_on_a_page_without_a_single_one_stand_on_their_steps():
+    part = np.ones((26, 6), bool)
+    symbol = symbol_of("sharp", part, 50, 40, [STAFF])
+    heights = sorted(s.y for s in single_accidentals([(symbol, part)], [STAFF]))
+    assert np.allclose(heights, [48, 57], atol=1)
+
+
+def page_of_lines(space, gray, count=2):
+    page = np.full((110 * count, 700), 255, np.uint8)
+    for staff in range(count):
+        for line in range(5):
+            page[30 + 110 * staff + line * space, 40:660] = gray
+    return page
+
+
+def test_pale_lines_between_beams_of_another_distance_give_the_staff_space():
+    page = page_of_lines(12, 185)
+    for x in range(60, 640, 40):
+        page[30 + 3 : 80 : 10, x : x + 12] = 0
+    found = read_geometry(page)
+    assert abs(found.gray.shape[1] / page.shape[1] - SPACE / 12) < 0.01
+    assert [round(staff.middle_at(100) / SPACE * 12) // 110 for (staff,) in found.systems] == [0, 1]
+
+
+def test_ledger_lines_beside_a_staff_are_no_staff():
+    page = page_of_lines(SPACE, 0)
+    for row in range(5):
+        page[30 + (6 + row) * SPACE, 300:380] = 185
+    assert [round(staff.middle_at(100)) for staff in find_staves(page)] == [42, 152]
