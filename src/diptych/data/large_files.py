@@ -105,8 +105,8 @@ def _decoded(path: Path, head: bytes, reading: Reading, memory: int) -> Windows:
     """Decode an image as a whole, also a JPEG or PNG of more pixels than other commands decode, where the memory has room."""
     from PIL import Image  # only for the header: nothing is decoded by it
 
-    if (pixels := declared_pixels(path)) and 8 * pixels > memory:  # the decoder's 4 bytes, and an array of 3
-        raise DataError(_too_large(f"has {pixels:,} pixels", 8 * pixels, memory))
+    if (declared := declared_pixels(path)) and 8 * declared > memory:  # the decoder's 4 bytes, and an array of 3
+        raise DataError(_too_large(f"has {declared:,} pixels", 8 * declared, memory))
     try:
         picture = read_picture(path, reading)
         return _Decoded(picture.pixels, picture.metadata)
