@@ -72,3 +72,14 @@ def test_a_limit_of_address_space_is_seen():
 def test_bytes_in_words():
     found = [in_words(n) for n in (7, 999, 1234, 98_400_000, 1_200_000_000, 38 * 10**9, 4 * 10**13)]
     assert found == ["7 bytes", "999 bytes", "1.23 kB", "98.4 MB", "1.20 GB", "38.0 GB", "40.0 TB"]
+
+
+def test_work_in_parts_gives_memory_back_where_it_holds_most_of_what_it_may(monkeypatch):
+    held, seen = [0], []
+    monkeypatch.setattr(memory, "resident_memory", lambda: held[0])
+    monkeypatch.setattr(memory, "give_back", lambda: seen.append("given back"))
+    for memory_given in (1000, None):
+        watch = memory.giving_back(seen.append, memory_given)
+        for held[0] in (750, 751):
+            watch(held[0] / 1000)
+    assert seen == [0.75, "given back", 0.751, 0.75, 0.751]

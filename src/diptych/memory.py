@@ -7,7 +7,7 @@ import gc
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -74,6 +74,17 @@ def give_back() -> None:
     """Return to the system what was freed and lies between what is in use, where the C library can (glibc)."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def giving_back(watch: Callable[[float], None], memory: int | None) -> Callable[[float], None]:
+    """The same callback of work that goes on in parts; where the process holds most of its ``memory``, it gives back first."""
+
+    def watched(share: float) -> None:
+        if memory is not None and resident_memory() > memory * 3 // 4:
+            give_back()
+        watch(share)
+
+    return watched
 
 
 def too_little(what: str, needed: int, device: torch.device) -> str:

@@ -14,6 +14,7 @@ from diptych.inference import batch, large, staged, staging
 from diptych.inference.dropout import PositionDropout
 from diptych.inference.maps import FeatureMap, Moments
 from diptych.inference.recording import record
+from diptych.inference.staged import StagedRun
 from diptych.inference.staging import Staging, windows
 from diptych.inference.translator import Translator
 from diptych.nets import generator, initialise
@@ -307,3 +308,17 @@ def test_images_mapped_from_files_go_through(small_windows, tmp_path):
     translate.by_stages(source, out, scratch=tmp_path / "scratch")
     out.flush()
     assert np.abs(np.load(tmp_path / "out.npy") - translate(image)).max() < 2e-5
+
+
+def test_maps_that_lie_in_memory_take_their_part_from_the_windows(monkeypatch):
+    """Half of what is left is for windows; maps and windows together take no more than that and half of the maps."""
+    made, image, given, left = translator("resnet_1", how={"memory": 10**12}), picture(64, 64), [], 10**8
+
+    def run(self, out, scratch, watch):
+        given.append((scratch, self.memory, self.staging.scratch))
+
+    monkeypatch.setattr(made, "left", lambda: left)
+    monkeypatch.setattr(StagedRun, "__call__", run)
+    made.by_stages(image)
+    ((scratch, memory, maps),) = given
+    assert scratch is None and 0 < maps < left // 2 and memory == left // 2 - maps // 2

@@ -34,7 +34,7 @@ from diptych.inference.sampled import GAPS, reach, translate_sampled, translate_
 from diptych.inference.staged import StagedRun, Watch, key_of, staging_of
 from diptych.inference.staging import whole_bytes
 from diptych.inference.window_state import WindowState
-from diptych.memory import default_memory, resident_memory
+from diptych.memory import default_memory, giving_back, resident_memory
 from diptych.nets import adjusted
 from diptych.nets.fixed_norm import measuring_norms
 from diptych.nets.modes import Mode, depends_on_batch
@@ -294,7 +294,7 @@ class Translator:
         out = self._empty_for(source) if out is None else out
         with self._one_by_stages, ExitStack() as stack:
             run = StagedRun(self._torch(), source, self.left() // 2)
-            run(out, scratch or stack.enter_context(self._scratch_if_large(run)), watch)
+            run(out, scratch or stack.enter_context(self._scratch_if_large(run)), giving_back(watch, self.memory))
             if self.source.masked and not self.target.classes:
                 put_back_by_rows(source, out, self.target)
             if scratch is not None and not keep_scratch:
@@ -328,10 +328,9 @@ class Translator:
     @property
     def fits_windows(self) -> bool:
         """Whether windows give what the whole image gives: norms are fixed, and the network looks at few pixels around one."""
-        backend = self._torch()
         try:
-            windowed(backend)
-            return reach(backend) <= FEW
+            windowed(self._torch())
+            return reach(self._torch()) <= FEW
         except ConfigError:
             return False
 
@@ -343,8 +342,9 @@ class Translator:
     @contextmanager
     def _scratch_if_large(self, run: StagedRun) -> Iterator[Path | None]:
         """A temporary folder for feature maps that take more memory than windows; None where they may lie in memory."""
-        if self.memory is None or run.staging.scratch <= run.memory:
+        if self.memory is not None and run.staging.scratch > run.memory:
+            with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
+                yield Path(folder, "stages")
+        else:
+            run.memory -= min(run.memory, run.staging.scratch) // 2  # half of what is left for windows beside the maps
             yield None
-            return
-        with tempfile.TemporaryDirectory(prefix="diptych-") as folder:
-            yield Path(folder, "stages")
