@@ -38,7 +38,7 @@ from diptych.memory import in_words
 from diptych.messages import show
 from diptych.pixels import Domain
 
-IN_MEMORY = 10**9  # bytes of feature maps up to which an interrupted image begins anew
+IN_MEMORY = 2 * 10**9  # bytes of feature maps up to which an interrupted image begins anew
 
 
 def scratch_folder(target: Path) -> Path:
