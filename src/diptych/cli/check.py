@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         "--paired",
         action="store_true",
         default=None,
-        help="treat images of the same name as pairs (default: layout and names decide)",
+        help="treat images of the same name as pairs (default: layout and names decide, and films are no pairs)",
     )
     pairs.add_argument("--unpaired", dest="paired", action="store_false", help="treat the images as two sets without pairs")
     p.add_argument(

@@ -70,13 +70,15 @@ RULES: dict[str, Rule] = {  # the gravest first
     "unused range": Rule("half of 0..255 or more is unused", "spread the values over it, or check how the images were made"),
     "gray as RGB": Rule("gray images are stored as RGB", "store them as gray: the network then has one channel to predict"),
     "empty channel": Rule("a channel says nothing", "leave it out, or check how the images were made"),
-    "not images": Rule("files of other kinds are passed over", "convert them to PNG, TIFF or .npy where they are images"),
+    "not images": Rule("files of other kinds are passed over", "convert to PNG, TIFF or .npy what is an image"),
     "flat": Rule(
         "{n} of one flat colour", "remove those that mean nothing; instance norm divides by their deviation, which is 0"
     ),
     "duplicate": Rule("{n} of equal images within a split", "keep one of each; the others only weigh it more"),
     "near duplicate": Rule("{n} of nearly equal images within a split", "look at them; copies weigh their image more"),
 }
+
+MAX_NAMED = 4  # images of a case that are named one by one
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,14 @@ class Case:
     measured: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __str__(self) -> str:
-        return " and ".join(map(str, self.places)) + (f" ({self.note})" if self.note else "")
+        """Name the images, or the first of each split and side where there are many, such as the frames of a film."""
+        named = list(map(str, self.places))
+        if len(named) > MAX_NAMED:
+            groups: dict[tuple[str, str], list[Place]] = {}
+            for place in self.places:
+                groups.setdefault((place.split, place.side), []).append(place)
+            named = [f"{some[0]}{f' and {len(some) - 1:,} more' if some[1:] else ''}" for some in groups.values()]
+        return (", " if len(self.places) > MAX_NAMED else " and ").join(named) + (f" ({self.note})" if self.note else "")
 
 
 @dataclass(frozen=True)

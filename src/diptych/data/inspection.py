@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from diptych.data.decoders import first_line
+from diptych.data.film_names import film_of
 from diptych.data.folders import KNOWN, SPLITS, Layout, LayoutName, find_data
 from diptych.data.formats import one_large_at_a_time, read_bytes, read_picture
 from diptych.data.kinds import BUG, Look, look_over
@@ -57,7 +58,13 @@ class Place:
 
     def __str__(self) -> str:
         where = f"{self.split} {self.side}".strip()
-        return f"{where}{': ' if where else ''}{show(self.ref.path.name)}"
+        return f"{where}{': ' if where else ''}{self.file}"
+
+    @property
+    def file(self) -> str:
+        """The name of the file; of a frame, that of its film and the frame's own."""
+        film = film_of(self.ref.path)
+        return show(self.ref.path.relative_to(film.parent) if film else self.ref.path.name)
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,7 @@ class Inspection:
 def list_data(sources: Sequence[str | Path], paired: bool | None = None, layout: LayoutName = "auto") -> Listing:
     """List the images of one folder (or catalogue name) or two, as pairs or not; None decides by the layout and the names.
 
+    Frames of films are pairs only where ``paired`` says so: their numbers are the same in films with nothing in common.
     Raises DataError when there is no such folder, or no image in it; every other problem is in the listing.
     """
     roots = [open_folder(source, films=True) for source in sources if not is_list(source)]
@@ -131,6 +139,10 @@ def _listed(sources: Sequence[str | Path], paired: bool | None, loose: Layout, l
         return Listing(description, kept, how, {name: Split(side.a, side.b, kept) for name, side in splits.items()})
     if paired is False:
         return Listing(loose.description, False, "as told", splits)
+    if paired is None and loose.films:
+        return Listing(
+            loose.description, False, "as frames of films have numbers for names (--paired takes them for pairs)", splits
+        )
     matched = {name: _matched(name, split) for name, split in splits.items()}
     same, most = sum(len(pairs.a) for pairs, *_ in matched.values()), sum(min(len(s.a), len(s.b)) for s in splits.values())
     how = "as told" if paired else f"as {same:,} of {most:,} names are the same on both sides"

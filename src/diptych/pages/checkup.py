@@ -59,7 +59,7 @@ def _pictures(case: Case) -> dict[str, Any]:
 
 def _name(place: Place) -> dict[str, str]:
     where = f"{place.split} {place.side}".strip()
-    return {"where": where + SIDES[place.ref.half], "file": show(place.ref.path.name), "path": show(place.ref.path)}
+    return {"where": where + SIDES[place.ref.half], "file": place.file, "path": show(place.ref.path)}
 
 
 def _picture(place: Place) -> dict[str, Any] | None:
