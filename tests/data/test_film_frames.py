@@ -11,8 +11,10 @@ from diptych.data.census import take_census
 from diptych.data.checkup import check
 from diptych.data.datasets import Crops, DataConfig
 from diptych.data.films import read_frames, survey
+from diptych.data.findings import Case
 from diptych.data.folders import find_data, find_images
 from diptych.data.formats import read_pixels, write_pixels
+from diptych.data.inspection import Place
 from diptych.data.neighbours import series
 from diptych.data.passed_over import passed_over
 from diptych.data.stream import batches
@@ -64,7 +66,24 @@ def test_films_are_data_by_themselves_or_in_folders_without_images(tmp_path):
     assert list(map(len, series(layout.train.b))) == [4, 3]
     write_pixels(tmp_path / "B" / "1.png", moving(1)[0])
     assert len(find_data([a, tmp_path / "B"], paired=False).train.b) == 1  # as before films were data
-    assert "1 x .mkv" in passed_over([a, tmp_path / "B"], {a})
+    left_out = passed_over([a, tmp_path / "B"], {a})
+    said = f"films beside images are left out; to train with a film, give the film itself: {tmp_path}/B/b1.mkv"
+    assert f"1 x .mkv ({said})" in left_out and "b2.avi" in left_out
+    (tmp_path / "B" / "c.MP4").touch()
+    named = passed_over([tmp_path / "B"], use="translating")
+    assert all(f"name them: {tmp_path}/B/*{suffix})" in named for suffix in (".mkv", ".avi", ".MP4"))
+
+
+def test_frames_of_films_are_pairs_only_where_that_is_said(tmp_path):
+    a, b = short(tmp_path / "a.mp4", 6), short(tmp_path / "b.mp4", 6, seed=1)
+    found = check([a, b])
+    assert "no pairs, as frames of films have numbers for names" in f"{found.pairing}" and not found.listing.paired
+    assert check([a, b], paired=True).listing.paired
+    split = found.listing.splits["train"]
+    places = [Place("train", side, ref) for side, refs in zip("AB", (split.a, split.b), strict=True) for ref in refs]
+    assert str(Case(tuple(places[:2]))) == "train A: a.mp4/f000000 and train A: a.mp4/f000001"
+    said = "train A: a.mp4/f000000 and 5 more, train B: b.mp4/f000000 and 5 more (95% alike)"
+    assert str(Case(tuple(places), "95% alike")) == said
 
 
 def test_frames_are_counted_and_cut_like_images_and_are_the_same_from_worker_processes(tmp_path):

@@ -59,7 +59,10 @@ def test_they_are_findings_of_check_and_lines_of_a_training(tmp_path: Path) -> N
     (tmp_path / "trainA" / "notes.txt").write_text("text is no image")
     found = {finding.rule: str(finding) for finding in check([tmp_path]).findings}
     assert "channel 3 of B is 0 everywhere" in found["empty channel"]
-    assert "1 x .nef (a camera's raw file)" in found["not images"] and "1 x .mp4 (a video" in found["not images"]
+    assert (
+        "1 x .nef (a camera's raw file)" in found["not images"]
+        and "1 x .mp4 (films beside images are left out" in found["not images"]
+    )
     assert "txt" not in passed_over([tmp_path])
     a, b = (tuple(Ref(tmp_path / f"train{side}" / f"{i}.png") for i in range(3)) for side in "AB")
     assert any("channel 3 of B is 0 everywhere" in line for line in take_census(Split(a, b, True)).remarks())

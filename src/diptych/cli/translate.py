@@ -268,7 +268,7 @@ def _translate(args: argparse.Namespace) -> int:
         left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     already = len(jobs) - len(left)
     maps = planned_maps(args, snapshot, jobs, made_by, how)
-    if others := passed_over([given for given in args.inputs if is_folder(Path(given))]):
+    if others := passed_over([given for given in args.inputs if is_folder(Path(given))], use="translating"):
         notes.print(f"note: passed over, as they are no images that can be read: {others}", soft_wrap=True)
     for folder in args.inputs:
         if Path(folder).is_dir() and args.out.resolve().is_relative_to(Path(folder).resolve()):

@@ -40,7 +40,6 @@ SUFFIXES: dict[str, str] = {
     ".svg": "a drawing, not pixels; render it to PNG",
     ".psd": "a Photoshop document; export it as PNG or TIFF",
     ".pdf": "a document; export its pages as PNG",
-    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), "a video; extract its frames as PNG"),
     **dict.fromkeys(
         (".jxr", ".wdp", ".sgi", ".tga", ".dds", ".pcx", ".ico", ".xcf", ".fits", ".qoi", ".mha", ".nrrd"),
         "a format that is not read",

@@ -116,7 +116,7 @@ def passed_over_in(folders: Mapping[str, Path]) -> Iterator[str]:
         if concealed:
             example = show(concealed[0])
             yield f"{source}: {len(concealed):,} hidden pictures are passed over, such as {example}; rename them to use them"
-        if others := passed_over([folder]):
+        if others := passed_over([folder], use="study"):
             yield f"{source}: passed over, as they are no images that can be read: {others}"
 
 
