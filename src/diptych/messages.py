@@ -18,6 +18,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things in words, such as "1 film" and "2 films"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def were_there(number: int) -> str:
+    """How many results were there already, as the end of a sentence; nothing where there were none."""
+    return f", {number:,} {'was' if number == 1 else 'were'} there" if number else ""
+
+
 def nearest(word: str, known: Iterable[str], n: int = 3, cutoff: float = 0.6) -> list[str]:
     """The known words that are most like one that is not known, whatever the case of its letters; the nearest first.
 

@@ -37,7 +37,7 @@ def test_a_film_becomes_a_film_once(snapshot, tmp_path, capsys):
     assert f"{tmp_path}/in.mp4: 6 of 12 frames, 0:0" in said.err and len(said.err.splitlines()) == 9
     assert seconds_of(tmp_path / "out.mp4") == seconds_of(tmp_path / "in.mp4")
     assert diptych(*words) == 0
-    assert capsys.readouterr().out == f"0 films of 0 frames translated into {tmp_path}/out.mp4, 1 were there; torch fp32\n"
+    assert capsys.readouterr().out == f"0 films translated into {tmp_path}/out.mp4, 1 was there; torch fp32\n"
     line = error_of(capsys, *words, "--norms", "frame")
     assert line.endswith(
         "was made with norms smooth instead of frame; make it anew with --overwrite, or keep what is there with --skip-existing"
@@ -81,6 +81,9 @@ def test_wrong_words_are_refused_in_one_line(snapshot, tmp_path, capsys):
     start = ("translate", snapshot)
     assert "names one film, but several are translated" in error_of(capsys, *start, a, tmp_path / "b.mp4", *out)
     assert "is no film, and" in error_of(capsys, *start, tmp_path / "p" / "x.png", a, "--out", tmp_path / "o")
+    assert "--frames first is for images, and films are translated whole" in error_of(
+        capsys, *start, a, *out, "--frames", "first"
+    )
     assert "names a film, and" in error_of(capsys, *start, tmp_path / "p", *out)
     assert "films are written as .mp4" in error_of(capsys, *start, a, "--out", tmp_path / "o.wmv")
     line = error_of(capsys, *start, films, "--out", tmp_path / "o")

@@ -47,7 +47,7 @@ def test_maps_are_written_beside_the_translations_and_again_only_where_they_are_
 
     (tmp_path / "out-maps" / "edges" / "1.tiff").unlink()
     assert diptych(*command) == 0
-    assert f"maps of 1 images (cycle, edges) in {tmp_path}/out-maps, 2 were there\n" in capsys.readouterr().out
+    assert f"maps of 1 image (cycle, edges) in {tmp_path}/out-maps, 2 were there\n" in capsys.readouterr().out
     assert diptych(*command[:-1], "--maps", "cycle", "--direction", "b2a", "--skip-existing", "--dry-run") == 0
     assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "new", "--maps", "edges", "--dry-run") == 0
     assert f"{tmp_path}/in/0.png -> {tmp_path}/new-maps/edges/0.tiff\n" in capsys.readouterr().out

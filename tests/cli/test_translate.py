@@ -77,7 +77,7 @@ def test_an_image_of_another_kind_is_reported(snapshot, tmp_path, capsys):
     Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20)).save(tmp_path / "deep.png")
     assert diptych("translate", snapshot, tmp_path / "deep.png", "--out", tmp_path / "out") == 1
     captured = capsys.readouterr()
-    assert f"skipped: {tmp_path}/deep.png: is 1 x uint16 among images of 3 x uint8; convert it" in captured.err
+    assert f"skipped: {tmp_path}/deep.png: is 1 x uint16, but the model takes images of 3 x uint8; convert it" in captured.err
 
 
 def test_gray_and_transparent_images_enter_as_training_reads_them(snapshot, tmp_path):
@@ -96,7 +96,7 @@ def test_skip_existing_goes_on_where_a_job_stopped(snapshot, tmp_path, capsys):
     (tmp_path / "out" / "1.png").write_bytes(b"mine")
     assert diptych("translate", snapshot, tmp_path / "in", "--out", tmp_path / "out", "--skip-existing") == 0
     assert (tmp_path / "out" / "1.png").read_bytes() == b"mine"
-    assert capsys.readouterr().out == f"2 translated into {tmp_path}/out, 1 were there; torch fp32, batch 1\n"
+    assert capsys.readouterr().out == f"2 translated into {tmp_path}/out, 1 was there; torch fp32, batch 1\n"
     assert translate(snapshot, tmp_path / "in", tmp_path / "out", "--overwrite", "--skip-existing") == 2
     assert "--skip-existing: not allowed with argument --overwrite" in " ".join(capsys.readouterr().err.split())
 
@@ -398,4 +398,4 @@ def test_results_of_another_strength_are_not_taken_for_those_that_are_asked_for(
     assert main(command) == 2  # the default is 1
     assert "strength 0.5 instead of 1" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 0 and main([*command, "--strength", "1"]) == 0
-    assert "1 were there" in capsys.readouterr().out
+    assert "1 was there" in capsys.readouterr().out

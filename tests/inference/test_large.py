@@ -314,7 +314,7 @@ def test_the_command_writes_a_pyramid_of_a_small_file(tmp_path, capsys):
     Image.fromarray(picture(size=(20, 30))).save(tmp_path / "a.png")
     words = ["translate", str(tmp_path / "s.safetensors"), str(tmp_path / "a.png"), "--out", str(tmp_path / "a.dzi")]
     assert main(words) == 0 and (tmp_path / "a_files" / "5" / "0_0.jpg").is_file()
-    assert main(words) == 0 and "1 were there" in capsys.readouterr().out
+    assert main(words) == 0 and "1 was there" in capsys.readouterr().out
 
 
 def test_a_whole_slide_is_read_through_openslide(small, tmp_path):

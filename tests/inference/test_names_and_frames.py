@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from diptych.data.formats import read_pixels, write_pixels
+from diptych.data.untrusted import untrusted_files
 from diptych.errors import ConfigError, DataError
 from diptych.inference.batch import plan, translate_files
 from diptych.inference.frames import is_stack, translate_stacks
@@ -81,13 +82,31 @@ def test_a_result_named_as_an_animation_takes_all_frames(tmp_path: Path) -> None
     for name in ("x.gif", "x.apng", "x.webp"):
         frames[0].save(tmp_path / name, "PNG" if name == "x.apng" else None, save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / "still.gif")
+    frames[0].save(tmp_path / "still.webp")
     target = Domain()
     assert [frames_named([tmp_path / name], tmp_path / f"out{Path(name).suffix}", target, "first") for name in NAMED] == FOUND
     assert frames_named([tmp_path / "x.gif"], tmp_path / "out", target, "first") == "first"  # a folder takes stills
     assert frames_named([tmp_path / "x.gif"] * 2, tmp_path / "out.gif", target, "first") == "first"  # which is refused later
 
 
-NAMED, FOUND = ("x.gif", "x.apng", "still.gif", "x.webp"), ["all", "all", "first", "first"]  # WebP holds a still of all colours
+NAMED, FOUND = ("x.gif", "x.apng", "x.webp", "still.gif", "still.webp"), ["all", "all", "all", "first", "first"]
+
+
+def test_pages_become_an_animation_of_ten_frames_a_second(tmp_path: Path) -> None:
+    pages = np.stack([np.roll(RGB, k, 0) for k in range(3)])
+    tifffile.imwrite(tmp_path / "x.tif", pages, photometric="rgb")
+    translate, out = negative(), tmp_path / "y.webp"
+    assert frames_named([tmp_path / "x.tif"], out, Domain(), "first") == "all"
+    assert frames_named([tmp_path / "x.tif"], tmp_path / "y.png", Domain(), "first") == "first"
+    (outcome,) = translate_stacks(plan([tmp_path / "x.tif"], out, translate, frames="all"), translate)
+    assert outcome.problem is None
+    with Image.open(out) as made:
+        for k in range(3):
+            made.seek(k)
+            np.testing.assert_array_equal(np.asarray(made.convert("RGB")), 255 - pages[k])
+            assert made.info["duration"] == 100
+    with untrusted_files():  # whose frames are not counted, as nothing but the first is ever opened
+        assert frames_named([tmp_path / "x.tif"], out, Domain(), "first") == "first"
 
 
 def test_a_volume_is_translated_as_a_whole(tmp_path: Path) -> None:

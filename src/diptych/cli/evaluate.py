@@ -140,7 +140,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.evaluation.passes import num_images
     from diptych.evaluation.shards import measure_shard, merge_shards
     from diptych.files import refuse_overwrite
-    from diptych.messages import show
+    from diptych.messages import counted, show, were_there
     from diptych.pages.evaluation import write_evaluation
     from diptych.run import write_json
     from diptych.scoring.published import PROTOCOLS, beside_published
@@ -186,8 +186,10 @@ def main(argv: Sequence[str]) -> int:
         if own:
             number, count = own
             measured, earlier = measure_shard(plan, shares, own, evaluating)
-            tail = f", {earlier:,} were there" if earlier else ""
-            console.print(f"share {number} of {count}: {measured:,} images measured into {show(shares)}{tail}", soft_wrap=True)
+            console.print(
+                f"share {number} of {count}: {counted(measured, 'image')} measured into {show(shares)}{were_there(earlier)}",
+                soft_wrap=True,
+            )
             notes.print(f"note: with --merge, the same command makes the report of all {count:,} shares", soft_wrap=True)
             return 0
         evaluation = merge_shards(plan, shares, evaluating) if args.merge else carry_out(plan, evaluating)

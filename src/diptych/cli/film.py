@@ -91,6 +91,10 @@ def are_films(args: argparse.Namespace) -> bool:
             f"--out {show(out)}: names a film, and {show(inputs[0])} is a folder; give a film, or a folder for the results"
         )
     found = bool(films) or named
+    if found and args.frames == "first":
+        raise ConfigError(
+            "--frames first is for images, and films are translated whole; leave it out, or see `diptych prepare frames`"
+        )
     _refuse_options(args, IMAGES_ALONE if found else FILMS_ALONE, "images" if found else "films")
     if found and int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ConfigError("a film is translated by one process, as its frames depend on each other; start it without torchrun")
@@ -138,7 +142,7 @@ def translate_films(
     from diptych.inference.film import FilmOptions, check_domains, translate_film
     from diptych.inference.jobs import folder_of
     from diptych.inference.manifest import Manifest, left_to_do
-    from diptych.messages import show
+    from diptych.messages import counted, show, were_there
 
     check_domains(plain)
     backend = "torch" if args.backend == "auto" else args.backend
@@ -179,9 +183,9 @@ def translate_films(
             problems += 1
             notes.print(f"skipped: {error}", soft_wrap=True)
     done, already = len(left) - problems, len(jobs) - len(left)
-    films = "1 film" if done == 1 else f"{done} films"
-    tail = (f", {already} were there" if already else "") + (f", {problems} of {len(jobs)} skipped" if problems else "")
-    console.print(f"{films} of {frames:,} frames translated into {show(args.out)}{tail}; {backend} {precision}", soft_wrap=True)
+    films = counted(done, "film") + (f" of {counted(frames, 'frame')}" if done else "")
+    tail = were_there(already) + (f", {problems} of {len(jobs)} skipped" if problems else "")
+    console.print(f"{films} translated into {show(args.out)}{tail}; {backend} {precision}", soft_wrap=True)
     return 1 if problems else 0
 
 

@@ -91,7 +91,7 @@ class PlannedMaps:
         if self.maps is None or self.files is None:
             return 0
         from diptych.cli.console import bar, console, notes
-        from diptych.messages import show
+        from diptych.messages import counted, show, were_there
 
         problems = []
         with bar("images") as progress:
@@ -105,9 +105,10 @@ class PlannedMaps:
         for problem in problems:
             notes.print(f"no maps: {problem}", soft_wrap=True)
         done, there = len(self.todo) - len(problems), len(self.files.wanted) - len(self.todo)
-        already = f", {there} were there" if there else ""
         kinds = ", ".join(self.files.kinds)
-        console.print(f"maps of {done} images ({kinds}) in {show(self.files.folder)}{already}", soft_wrap=True)
+        console.print(
+            f"maps of {counted(done, 'image')} ({kinds}) in {show(self.files.folder)}{were_there(there)}", soft_wrap=True
+        )
         for kind, each in found.items():
             console.print(f"rank correlation of {kind} with the true error: {each}", soft_wrap=True)
         return len(problems)

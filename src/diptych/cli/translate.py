@@ -157,10 +157,9 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--frames",
-        default="first",
         choices=get_args(Frames),
-        help="translate the first frame of animations and files of many pages, or all of them into a file of the same kind "
-        "(default: first; all where --out names an animation such as .gif)",
+        help="translate the first frame of animations and files of many pages, or all of them into a file of the same kind; "
+        "films are always translated whole (default: all where --out names a .gif, .webp or .apng file, otherwise first)",
     )
     p.add_argument(
         "--shard",
@@ -235,7 +234,7 @@ def _translate(args: argparse.Namespace) -> int:
     from diptych.inference.names import in_lines, notes_in
     from diptych.inference.translator import Translator
     from diptych.memory import default_memory, in_words, many_objects
-    from diptych.messages import show
+    from diptych.messages import show, were_there
     from diptych.snapshot import Snapshot
 
     show_notes()
@@ -251,12 +250,13 @@ def _translate(args: argparse.Namespace) -> int:
     if args.norm_from is not None:
         make = partial(make, norms=measure_file(args.norm_from, plain))
         plain = make()
-    frames = frames_named(args.inputs, args.out, plain.target, args.frames)
-    if frames != args.frames:
-        notes.print(f"note: all frames of {show(args.inputs[0])} are translated, as --out names an animation", soft_wrap=True)
-        args.frames = frames
+    films = are_films(args)
+    if not args.frames:
+        args.frames = "first" if films else frames_named(args.inputs, args.out, plain.target, "first")
+        if args.frames == "all":
+            notes.print(f"note: all frames of {show(args.inputs[0])} are translated, as --out names an animation", soft_wrap=True)
     made_by = _made_by(args, path, plain, snapshot.generators[args.direction])
-    if are_films(args):
+    if films:
         return translate_films(args, make, plain, made_by)
     own = args.shard or own_shard()
     with many_objects():
@@ -333,6 +333,6 @@ def _translate(args: argparse.Namespace) -> int:
     for problem in problems:
         notes.print(f"skipped: {problem}", soft_wrap=True)
     how_large = f"; {large} {way}, too large to be translated whole in {in_words(memory)}" if large else ""
-    tail = (f", {already} were there" if already else "") + (f", {len(problems)} of {len(jobs)} skipped" if problems else "")
+    tail = were_there(already) + (f", {len(problems)} of {len(jobs)} skipped" if problems else "")
     console.print(f"{done} translated into {show(args.out)}{tail}; {choice}{how_large}", soft_wrap=True)
     return 1 if maps.write() + len(problems) else 0

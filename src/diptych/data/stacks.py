@@ -26,7 +26,9 @@ from diptych.messages import show
 from diptych.reading import Reading
 
 ANIMATED = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PNG"}
+ANIMATIONS = frozenset(ANIMATED) - {".png"}  # who names one of these wants all frames
 STACKED = (".tif", ".tiff")
+USUAL_DURATION = 100.0  # milliseconds of a frame whose file says nothing
 
 
 def count_frames(path: Path) -> int:
@@ -119,13 +121,15 @@ def _pages(frames: Sequence[np.ndarray], metadata: Metadata, alpha: bool) -> byt
 
 
 def _animation(kind: str, frames: list[Image.Image], source: Path) -> bytes:
-    durations, loop = [], 0
-    with Image.open(_opened(source), formats=("GIF", "WEBP", "PNG")) as image:
-        loop = int(image.info.get("loop", 1 if kind == "GIF" else 0))
-        for frame in range(getattr(image, "n_frames", 1)):
-            image.seek(frame)
-            image.load()
-            durations.append(float(image.info.get("duration", 100)))
+    durations, loop = [USUAL_DURATION] * len(frames), 0
+    if source.suffix.lower() in ANIMATED:  # pages of other files have no durations
+        durations = []
+        with Image.open(_opened(source), formats=("GIF", "WEBP", "PNG")) as image:
+            loop = int(image.info.get("loop", 1 if kind == "GIF" else 0))
+            for frame in range(getattr(image, "n_frames", 1)):
+                image.seek(frame)
+                image.load()
+                durations.append(float(image.info.get("duration", USUAL_DURATION)))
     file = io.BytesIO()
     how: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {"disposal": 2 if kind == "GIF" else 0}
     how |= {"duration": [round(value) for value in durations[: len(frames)]], "loop": loop}

@@ -14,6 +14,8 @@ from diptych.data.formats import SUFFIXES
 from diptych.data.instances import with_instances
 from diptych.data.large_files import only_in_windows
 from diptych.data.listing import spelling
+from diptych.data.stacks import ANIMATIONS, count_frames
+from diptych.data.untrusted import among_strangers
 from diptych.data.volumes import is_volume
 from diptych.data.window_files import written_in_windows, written_only_in_windows
 from diptych.errors import ConfigError, DataError
@@ -130,11 +132,16 @@ def folder_of(out: str | Path) -> Path:
 
 
 def frames_named(inputs: Sequence[str | Path], out: str | Path, target: Domain, frames: Frames) -> Frames:
-    """All frames where one animation is to become another: a result so named holds these, and no still of a target domain."""
+    """All frames where a file of several is to become an animation by its name (.gif, .webp or .apng), else ``frames``.
+
+    A PNG file may hold an animation too, but whoever names one wants a still. With other suffixes, all frames are taken where a
+    result of that name cannot be a still of the target domain.
+    """
     source, named = Path(inputs[0]), Path(out)
     if frames == "all" or len(inputs) > 1 or not names_a_file(out) or written_in_windows(named) or is_folder(source):
         return frames
-    if result_of(source, Path(named.name), target, "plain", "first").suffix == named.suffix:
+    still = result_of(source, Path(named.name), target, "plain", "first").suffix == named.suffix
+    if still and (named.suffix.lower() not in ANIMATIONS or among_strangers() or count_frames(source) == 1):
         return frames
     return "all" if result_of(source, Path(named.name), target, "plain", "all").suffix == named.suffix else frames
 
