@@ -156,7 +156,7 @@ def test_an_image_that_changed_its_kind_names_the_file(tmp_path):
     np.save(path, np.zeros((40, 44, 5), np.float32))
     with pytest.raises(DataError) as error:
         Files(census, CONFIGS[0]).image(0, 0, {})
-    assert str(error.value).startswith(f"{path}: is 5 x float32 among images of 3 x uint8")
+    assert str(error.value).startswith(f"{path}: is 5 x float32, but the model takes images of 3 x uint8")
 
 
 CHANGED = {"resize": "none", "crop_size": (20, 28), "turns": True, "angle": 30.0, "zoom": 1.5}

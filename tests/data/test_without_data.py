@@ -102,5 +102,5 @@ def test_pixels_without_data_are_put_back_with_the_value_that_the_type_holds(
 def test_files_with_nodata_are_read_for_a_model_that_knows_none() -> None:
     pixels = np.array([[[np.nan], [7]]], np.float32)
     assert fit(pixels, Domain(1, "uint16", 5, 100), "uint16").ravel().tolist() == [5, 7]
-    with pytest.raises(DataError, match="is 1 x float32 among images of 1 x uint16"):
+    with pytest.raises(DataError, match="is 1 x float32, but the model takes images of 1 x uint16"):
         fit(pixels, Domain(1, "uint16", 5, 100))

@@ -153,8 +153,8 @@ def test_at_trained_works_at_that_size_and_comes_back():
 @pytest.mark.parametrize(
     ("image", "error", "message"),
     [
-        (pixels(channels=4), DataError, "is 4 x uint8 among images of 3 x uint8"),
-        (pixels(dtype="float32"), DataError, "is 3 x float32 among images of 3 x uint8"),
+        (pixels(channels=4), DataError, "is 4 x uint8, but the model takes images of 3 x uint8"),
+        (pixels(dtype="float32"), DataError, "is 3 x float32, but the model takes images of 3 x uint8"),
         (torch.zeros(3, 8, 8), ConfigError, "takes images of 3 x uint8, found 3 x float32; convert them first"),
         (torch.zeros(1, 8, 8, dtype=torch.uint8), ConfigError, "takes images of 3 x uint8, found 1 x uint8"),
         (
@@ -162,7 +162,7 @@ def test_at_trained_works_at_that_size_and_comes_back():
             ConfigError,
             r"\(c, h, w\) or \(n, c, h, w\) tensors, .* found the shape \(8, 8\)",
         ),
-        (np.zeros((1, 2, 3, 4), np.uint8), DataError, "is 4 x uint8 among images of 3 x uint8"),
+        (np.zeros((1, 2, 3, 4), np.uint8), DataError, "is 4 x uint8, but the model takes images of 3 x uint8"),
         (np.zeros((1, 1, 2, 3, 4), np.uint8), ConfigError, r"or \(n, h, w, c\) arrays, .* found the shape \(1, 1, 2, 3, 4\)"),
         ("photo.jpg", ConfigError, "takes PIL images, .* found str"),
     ],

@@ -181,7 +181,9 @@ def _majority(looks: Sequence[Look], refs: Sequence[Ref]) -> Kind:
 
 
 def _checked(look: Look, kind: Kind) -> Look:
-    return look if look.reason else replace(look, reason=_misfit(look.channels, look.dtype, look.high, look.gray, *kind))
+    if look.reason or not (reason := _misfit(look.channels, look.dtype, look.high, look.gray, *kind)):
+        return look
+    return replace(look, reason=f"{reason} among images of {kind[0]} x {kind[1]}; convert it, or remove it")
 
 
 def _match(a: Look, b: Look, ref: Ref, fitting: Fitting) -> Look:
@@ -212,7 +214,7 @@ def fit(pixels: np.ndarray, domain: Domain, stored: str = "") -> np.ndarray:
     gray = channels == 3 and domain.channels == 1 and _is_gray(pixels)
     high = float(np.nanmax(pixels)) if (dtype, to_dtype) == ("uint16", "int16") else 0.0
     if reason := _misfit(channels, dtype, high, gray, domain.channels, to_dtype):
-        raise DataError(reason)
+        raise DataError(f"{reason}, but the model takes images of {domain.channels} x {to_dtype}; convert it, or leave it out")
     if (dtype, to_dtype) == ("uint8", "uint16"):
         levels = np.round(domain.low + np.arange(256) * ((domain.high - domain.low) / 255)).astype(np.uint16)
         without = np.isnan(pixels) if stored else None
@@ -235,13 +237,13 @@ def _whole(pixels: np.ndarray, dtype: PixelType) -> bool:
 
 
 def _misfit(channels: int, dtype: str, high: float, gray: bool, to_channels: int, to_dtype: str) -> str:
-    """Why ``fit`` cannot bring one kind of image to another, or nothing when it can."""
+    """What an image is that ``fit`` cannot bring to another kind, or nothing when it can."""
     same_type = dtype == to_dtype or (dtype, to_dtype) == ("uint8", "uint16")
     same_type = same_type or ((dtype, to_dtype) == ("uint16", "int16") and high <= 32767)
     same_channels = channels == to_channels or (channels, to_channels) == (1, 3) or (gray and to_channels == 1)
     if same_type and same_channels:
         return ""
-    return f"is {channels} x {dtype} among images of {to_channels} x {to_dtype}; convert it, or remove it"
+    return f"is {channels} x {dtype}"
 
 
 def _is_gray(pixels: np.ndarray) -> bool:
