@@ -61,7 +61,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     [
         (["trian"], "no command is called 'trian'; did you mean train?"),
         (["xyz"], "no command is called 'xyz'; see `diptych --help`"),
-        (["--colour"], "the following arguments are required: COMMAND; see `diptych --help`"),
+        (["--colour"], "no option is called --colour; see `diptych --help`"),
         (["translate", "x.safetensors", "in"], "the following arguments are required: --out"),
         (["translate", "x", "in", "--out", "out", "--at", "best"], "argument --at: invalid choice: 'best'"),
         (["translate", "x", "in", "--out", "out", "--sharper"], "no option is called --sharper"),
@@ -91,6 +91,12 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
             "extra: not valid YAML, found [{loss: pixel; look for",
         ),
         (["train", "pix2pix", "relief", "--train.lr", "nan"], "train.lr must be a finite number, found nan"),
+        (
+            ["translate", "x", "in", "--ot", "out"],
+            "no option is called --ot; did you mean --out?; see `diptych translate --help`",
+        ),
+        (["export", "x", "--otu=y.onnx", "--format"], "no option is called --otu; did you mean --out?"),
+        (["music", "sheet", "--spce", "4", "--out", "x.pdf"], "no option is called --spce; did you mean --space?"),
         (["check", "photos", "--jsn"], "no option is called --jsn; did you mean --json?; see `diptych check --help`"),
         (["music", "sheet", "x.mid", "--out", "x.pdf", "--spce", "4"], "no option is called --spce; did you mean --space?"),
         (["music", "shet", "x.mid"], "did you mean sheet?; see `diptych music --help`"),

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
@@ -47,6 +47,7 @@ COMMANDS: dict[str, str] = {
 }
 UNRECOGNIZED = "unrecognized arguments: "  # how argparse begins this message
 OPTION = re.compile(r"--[\w-]+")  # and no setting of a recipe, which has a dot in its name and may be empty
+LIKE_OPTION = re.compile(r"--?[A-Za-z]\S*$")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -193,18 +194,30 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._negative_number_matcher = re.compile(r"-\.?\d")  # -1GB and -3,4 are values too, which their types refuse
+        self._words: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, and keep the words for what `error` says."""
+        self._words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Raise ConfigError instead of printing the usage; it names the nearest option or choice."""
+        """Raise ConfigError instead of printing the usage; it names an unknown option first, and the nearest option or choice."""
         near: list[str] = []
-        if message.startswith(f"{UNRECOGNIZED}-"):
-            name = message.removeprefix(UNRECOGNIZED).split()[0].partition("=")[0]
+        unknown = message.removeprefix(UNRECOGNIZED).split()[0] if message.startswith(f"{UNRECOGNIZED}-") else ""
+        if name := (unknown or self._unknown_option()).partition("=")[0]:
             near = nearest(name, [each for each in self.options() if each != name], n=1)  # another action may have it
             message = f"no option is called {name}"
         elif found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
             near = nearest(found[1], re.findall(r"[\w-]+", found[2]), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"{message}{hint}; see `{self.prog} --help`")
+
+    def _unknown_option(self) -> str:
+        """The first of the words that looks like an option and is none; argparse tells of it only where nothing else is wrong."""
+        known = set(self.options())
+        words = takewhile(lambda word: word != "--", self._words)
+        return next((word for word in words if LIKE_OPTION.match(word) and word.partition("=")[0] not in known), "")
 
     def options(self) -> list[str]:
         """The options of this parser and of its subcommands."""
