@@ -174,7 +174,7 @@ def test_a_minority_is_kept_only_where_nothing_is_lost(kind: str, tmp_path: Path
     if expected is None:
         (item,) = found.skipped
         assert f"is {minor.shape[2]} x {minor.dtype} among images of {major.shape[2]} x {major.dtype}; convert it" in item.reason
-        with pytest.raises(DataError, match=f"is {minor.shape[2]} x {minor.dtype} among"):
+        with pytest.raises(DataError, match=f"is {minor.shape[2]} x {minor.dtype}, but the model takes"):
             fit(minor, found.a)
     else:
         assert found.skipped == ()
