@@ -234,14 +234,15 @@ def _translate(args: argparse.Namespace) -> int:
     from diptych.inference.manifest import Job, Manifest, left_to_do, share_of
     from diptych.inference.names import in_lines, notes_in
     from diptych.inference.translator import Translator
-    from diptych.memory import default_memory, in_words, many_objects
+    from diptych.memory import RESERVE, default_memory, in_words, many_objects
     from diptych.messages import show
     from diptych.snapshot import Snapshot
 
     show_notes()
     path = chosen_snapshot(args.snapshot, "translate", args.inputs, f" --out {args.out}")
     memory = args.memory or default_memory(pick_device(args.device))
-    how = {"device": args.device, "mode": args.mode, "seed": args.seed, "dropout": args.dropout, "memory": memory}
+    planned = memory - RESERVE if args.memory else memory
+    how = {"device": args.device, "mode": args.mode, "seed": args.seed, "dropout": args.dropout, "memory": planned}
     how |= {"strength": args.strength, "steps": args.steps, "style": args.style}
     snapshot = Snapshot.load(path)
     make = partial(Translator, snapshot, args.direction, **how)

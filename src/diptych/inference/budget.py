@@ -12,7 +12,7 @@ from diptych.errors import ConfigError
 from diptych.inference.maps import Source
 from diptych.inference.staged import StagedRun, staging_of
 from diptych.inference.translator import Translator
-from diptych.memory import enough, in_words
+from diptych.memory import RESERVE, enough, in_words
 from diptych.pixels import Domain
 
 STARTING = 4 * 10**7  # bytes that torch and oneDNN take when they first compute
@@ -21,13 +21,16 @@ COPIES = 3  # of the pixels of an image, while it is read or written: the decode
 
 
 def refuse_too_little(translator: Translator, memory: int) -> None:
-    """Raise ConfigError, with the smallest figure that is enough, for a memory in which not even the smallest image fits."""
+    """Raise ConfigError, with the smallest figure that is enough, for a --memory in which not even the smallest image fits.
+
+    The translator was made with what `RESERVE` leaves of it.
+    """
     left, needed = translator.left(), least(translator)
     if left < needed:
-        held = memory - left
+        held = memory - RESERVE - left
         raise ConfigError(
             f"--memory {in_words(memory)}: is too little, as the process itself holds {in_words(held)}, and the smallest image "
-            f"takes {in_words(needed)}; give --memory {enough(held + needed)} or more"
+            f"takes {in_words(needed)}, and {in_words(RESERVE)} are a reserve; give --memory {enough(held + needed)} or more"
         )
 
 
