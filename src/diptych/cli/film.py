@@ -179,9 +179,10 @@ def translate_films(
             problems += 1
             notes.print(f"skipped: {error}", soft_wrap=True)
     done, already = len(left) - problems, len(jobs) - len(left)
+    computed = f"; {backend} {precision}" if done else ""
     films = "1 film" if done == 1 else f"{done} films"
     tail = (f", {already} were there" if already else "") + (f", {problems} of {len(jobs)} skipped" if problems else "")
-    console.print(f"{films} of {frames:,} frames translated into {show(args.out)}{tail}; {backend} {precision}", soft_wrap=True)
+    console.print(f"{films} of {frames:,} frames translated into {show(args.out)}{tail}{computed}", soft_wrap=True)
     return 1 if problems else 0
 
 
