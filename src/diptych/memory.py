@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+RESERVE = 64 * 10**6  # bytes of --memory that are not planned with, as allocators and libraries take more than is asked of them
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -95,8 +96,8 @@ def too_little(what: str, needed: int, device: torch.device) -> str:
 
 
 def enough(needed: int) -> str:
-    """So many bytes as --memory takes them, and a little more: what a process holds differs from one start to the next."""
-    return f"{-(-needed // 10**6) + 5}MB"
+    """So many bytes and the reserve, as --memory takes them, and a little more: what a process holds differs between starts."""
+    return f"{-(-(needed + RESERVE) // 10**6) + 5}MB"
 
 
 def in_words(nbytes: int) -> str:

@@ -10,8 +10,10 @@ import tifffile
 from PIL import Image
 
 from diptych.cli import main
-from diptych.data import large_files, pillow_images
+from diptych.data import large_files, pillow_images, window_files
 from diptych.data.formats import read_picture, read_pixels
+from diptych.data.metadata import Metadata
+from diptych.data.windows import Windows
 from diptych.errors import StorageError
 from diptych.inference import batch, budget, large, maps, sampled, staged, staging, window_state
 from diptych.inference.batch import plan, translate_files
@@ -352,3 +354,21 @@ def test_only_feature_maps_that_are_large_lie_in_files(small, monkeypatch, tmp_p
     how = large.in_parts(translate, image, out, "whole", maps, lambda share: seen.append(maps.is_dir()))
     assert how == "by stages" and set(seen) == {files}
     assert np.abs(out.astype(int) - translator(whole=True)(image)).max() <= 1
+
+
+def test_a_tiff_is_written_while_its_tiles_are_made(tmp_path, monkeypatch):
+    """Its tiles are not collected first, which took up to 512 MB beside what the memory is planned for."""
+    written = []
+
+    class Noise(Windows):
+        shape, metadata = (2048, 1024, 1), Metadata()
+
+        def read(self, top, bottom, left, right):
+            result = tmp_path / "scratch" / "result"
+            written.append(result.stat().st_size if result.exists() else 0)
+            return np.random.default_rng(top).integers(0, 256, (bottom - top, right - left, 1), np.uint8)
+
+    monkeypatch.setattr(window_files, "TILE", 256)
+    monkeypatch.setattr(window_files, "BUFFER", 4 * 256**2)
+    window_files.write_windows(tmp_path / "x.tif", Noise(), Metadata(), tmp_path / "scratch", alpha=False, averaged=True)
+    assert written[-1] > 2048 * 1024 // 2  # when the last strip of tiles is made, most others are in the file

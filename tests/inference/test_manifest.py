@@ -5,9 +5,11 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from diptych.cli import main
+from diptych.inference import choice
 from diptych.inference import manifest as module
 from diptych.inference.manifest import NAME, Job, Manifest, left_to_do, share_of
 from diptych.pixels import Domain
@@ -135,6 +137,46 @@ def test_the_command_takes_a_share_by_option_or_from_torchrun(tmp_path, capsys, 
     assert f"share 2 of 2, {6 - len(first)} images" in capsys.readouterr().err
     monkeypatch.delenv("RANK")
     assert 0 < len(first) < 6 and main(words) == 0
-    assert "0 translated" in capsys.readouterr().out and len(list((tmp_path / "out").glob("*.png"))) == 6
+    assert (
+        capsys.readouterr().out.endswith(f"0 translated into {tmp_path}/out, 6 were there\n")
+        and len(list((tmp_path / "out").glob("*.png"))) == 6
+    )
     assert main([*words, "--shard", "3/2"]) == 2
     assert "must be a share such as 3/16, from 1/16 to 16/16, found '3/2'" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_all_results_of_a_folder_are_computed_alike_or_it_is_said(tmp_path, capsys, monkeypatch):
+    """Also where each share would measure another backend to be the fastest."""
+    monkeypatch.setattr(choice, "SMALL_JOB", 1)
+    monkeypatch.setattr(choice, "SHORT_JOB", 0.0)
+    monkeypatch.setattr(choice, "installed", lambda backend: backend == "onnx")
+    monkeypatch.setattr(choice, "pick_precision", lambda wanted, device: "fp32")
+    monkeypatch.setattr(choice, "_timed", lambda by, images, size: (by.tensors(torch.stack(images)), by.backend == "torch"))
+    snapshot("resnet_1", domain=Domain()).save(tmp_path / "s.safetensors")
+    for number in range(6):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(tmp_path / "in" / f"{number}.png")
+
+    def translate(out, *options):
+        code = main(
+            ["translate", *map(str, (tmp_path / "s.safetensors", tmp_path / "in")), "--out", str(tmp_path / out), *options]
+        )
+        written = [json.loads(line) for path in (tmp_path / out).glob(".*.jsonl") for line in path.read_text().splitlines()]
+        return code, {(line["backend"], line["precision"]) for line in written}, " ".join(capsys.readouterr().err.split())
+
+    assert translate("alone")[:2] == (0, {("onnx", "fp32")})  # as measured
+    for share in ("1/2", "2/2"):
+        code, made, said = translate(f"shared {share[0]}", "--shard", share)  # begun at once: none sees the other
+        assert (code, made) == (0, {("torch", "fp32")}) and "note: torch fp32 is taken, so that all shares" in said
+    assert translate("named", "--shard", "1/1", "--backend", "onnx")[:2] == (0, {("onnx", "fp32")})
+    monkeypatch.undo()
+    (tmp_path / "alone" / "0.png").unlink()
+    code, made, said = translate("alone")
+    assert (code, made) == (0, {("onnx", "fp32")}) and "note: onnx fp32 is taken, as for the earlier results in this" in said
+    code, _, said = translate("alone", "--backend", "torch")
+    assert code == 2 and "was made with backend onnx instead of torch (and 5 more such files); make it anew with --over" in said
+    assert translate("alone", "--backend", "torch", "--skip-existing")[0] == 0
+    for path in (tmp_path / "alone").glob(".*.jsonl"):  # of a version that did not record it
+        path.write_text(path.read_text().replace('"backend": "onnx", "precision": "fp32", ', ""))
+    assert main(["translate", str(tmp_path / "s.safetensors"), str(tmp_path / "in"), "--out", str(tmp_path / "alone")]) == 0
+    assert "note: what computed 6 earlier results in this folder was not recorded" in capsys.readouterr().err

@@ -185,7 +185,8 @@ def translate_films(
     done, already = len(left) - problems, len(jobs) - len(left)
     films = counted(done, "film") + (f" of {counted(frames, 'frame')}" if done else "")
     tail = were_there(already) + (f", {problems} of {len(jobs)} skipped" if problems else "")
-    console.print(f"{films} translated into {show(args.out)}{tail}; {backend} {precision}", soft_wrap=True)
+    computed = f"; {backend} {precision}" if done else ""
+    console.print(f"{films} translated into {show(args.out)}{tail}{computed}", soft_wrap=True)
     return 1 if problems else 0
 
 

@@ -226,21 +226,22 @@ def _translate(args: argparse.Namespace) -> int:
     from diptych.files import sweep
     from diptych.inference.batch import Outcome, outcomes_of
     from diptych.inference.budget import refuse_too_little
-    from diptych.inference.choice import choose_translator
+    from diptych.inference.choice import agreed, choose_translator
     from diptych.inference.frames import is_stack, translate_stacks
     from diptych.inference.jobs import folder_of, frames_named, plan
     from diptych.inference.large import measure_file, way_of
-    from diptych.inference.manifest import Job, Manifest, left_to_do, share_of
+    from diptych.inference.manifest import COMPUTING, Job, Manifest, left_to_do, share_of
     from diptych.inference.names import in_lines, notes_in
     from diptych.inference.translator import Translator
-    from diptych.memory import default_memory, in_words, many_objects
+    from diptych.memory import RESERVE, default_memory, in_words, many_objects
     from diptych.messages import show, were_there
     from diptych.snapshot import Snapshot
 
     show_notes()
     path = chosen_snapshot(args.snapshot, "translate", args.inputs, f" --out {args.out}")
     memory = args.memory or default_memory(pick_device(args.device))
-    how = {"device": args.device, "mode": args.mode, "seed": args.seed, "dropout": args.dropout, "memory": memory}
+    planned = memory - RESERVE if args.memory else memory
+    how = {"device": args.device, "mode": args.mode, "seed": args.seed, "dropout": args.dropout, "memory": planned}
     how |= {"strength": args.strength, "steps": args.steps, "style": args.style}
     snapshot = Snapshot.load(path)
     make = partial(Translator, snapshot, args.direction, **how)
@@ -262,11 +263,19 @@ def _translate(args: argparse.Namespace) -> int:
     with many_objects():
         jobs = plan(args.inputs, args.out, plain, args.names, args.frames, args.instances)
         manifest = Manifest(folder_of(args.out), made_by, own)
+        computed_by = manifest.computed_by()
+        backend, precision = agreed(computed_by, args.backend, args.precision, shared=own is not None)
+        manifest.settle(**{name: value for name, value in zip(COMPUTING, (backend, precision), strict=True) if value != "auto"})
         if own:
             jobs = share_of(jobs, manifest, own)
             notes.print(f"note: share {own[0]} of {own[1]}, {len(jobs):,} images", soft_wrap=True)
         left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     already = len(jobs) - len(left)
+    if left and (backend, precision) != (args.backend, args.precision):
+        why = "as for the earlier results in this folder" if (backend, precision) in computed_by else "so that all shares agree"
+        notes.print(f"note: {backend} {precision} is taken, {why}; --backend and --precision choose others", soft_wrap=True)
+    if computed_by[None]:
+        notes.print(f"note: what computed {computed_by[None]:,} earlier results in this folder was not recorded", soft_wrap=True)
     maps = planned_maps(args, snapshot, jobs, made_by, how)
     if others := passed_over([given for given in args.inputs if is_folder(Path(given))], use="translating"):
         notes.print(f"note: passed over, as they are no images that can be read: {others}", soft_wrap=True)
@@ -300,11 +309,12 @@ def _translate(args: argparse.Namespace) -> int:
             lambda backend, precision: make(backend=backend, precision=precision),
             left,
             at=args.at,
-            backend=args.backend,
-            precision=args.precision,
+            backend=backend,
+            precision=precision,
             batch=args.batch,
             max_error=args.max_error,
         )
+        manifest.settle(backend=choice.translator.backend, precision=choice.translator.precision)
 
         counts, problems, done, large = Counter[str](), list[str](), 0, 0
 
@@ -333,6 +343,7 @@ def _translate(args: argparse.Namespace) -> int:
     for problem in problems:
         notes.print(f"skipped: {problem}", soft_wrap=True)
     how_large = f"; {large} {way}, too large to be translated whole in {in_words(memory)}" if large else ""
+    computed = f"; {choice}" if done else ""
     tail = were_there(already) + (f", {len(problems)} of {len(jobs)} skipped" if problems else "")
-    console.print(f"{done} translated into {show(args.out)}{tail}; {choice}{how_large}", soft_wrap=True)
+    console.print(f"{done} translated into {show(args.out)}{tail}{computed}{how_large}", soft_wrap=True)
     return 1 if maps.write() + len(problems) else 0

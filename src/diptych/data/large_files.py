@@ -107,8 +107,6 @@ def _decoded(path: Path, head: bytes, reading: Reading, memory: int) -> Windows:
 
     if (count := declared_pixels(path)) and 8 * count > memory:  # the decoder's 4 bytes, and an array of 3
         raise DataError(_too_large(f"has {count:,} pixels", 8 * count, memory))
-    if (declared := declared_pixels(path)) and 8 * declared > memory:  # the decoder's 4 bytes, and an array of 3
-        raise DataError(_too_large(f"has {declared:,} pixels", 8 * declared, memory))
     try:
         picture = read_picture(path, reading)
         return _Decoded(picture.pixels, picture.metadata)

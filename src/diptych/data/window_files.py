@@ -25,6 +25,7 @@ from diptych.messages import show
 TILE = 512
 SMALLEST = 512  # no smaller copy is made of an image that fits into a square of so many pixels
 STRIP = 512  # rows that are read at a time
+BUFFER = 2**23  # bytes of tiles that are encoded at a time, since tifffile collects 512 MB of them if not told
 QUALITY = 90  # of the JPEGs of Deep Zoom
 WRITTEN = (".tif", ".tiff", ".zarr", ".dzi", ".npy")
 
@@ -116,7 +117,7 @@ def _write_tiff(path: Path, levels: list[Windows], metadata: Metadata, *, alpha:
             height, width, channels = level.shape
             how = page_options(channels, metadata if place == 0 else Metadata(icc=metadata.icc, nodata=metadata.nodata), alpha)
             how |= {"shape": (height, width) if channels == 1 else level.shape, "dtype": dtype, "tile": (TILE, TILE)}
-            how |= {"predictor": dtype.kind != "f", "maxworkers": 2}
+            how |= {"predictor": dtype.kind != "f", "maxworkers": 2, "buffersize": BUFFER}
             if ome:
                 how |= {"subifds": len(levels) - 1} if place == 0 else {}
                 how["metadata"] = {"axes": "YX" if channels == 1 else "YXS"} if place == 0 else None

@@ -26,7 +26,7 @@ from diptych.data.untrusted import among_strangers
 from diptych.data.window_files import written_only_in_windows
 from diptych.errors import ConfigError, DataError, MissingExtraError, out_of_memory
 from diptych.files import make_folder
-from diptych.inference.budget import COPIES, reading_bytes
+from diptych.inference.budget import COPIES, host_left, reading_bytes
 from diptych.inference.jobs import folder_of, names_a_file, plan
 from diptych.inference.large import in_parts, note_on, scratch_folder, translate_large, way_of
 from diptych.inference.manifest import Job, Manifest
@@ -128,7 +128,7 @@ def outcomes_of(
     large = partial(_large, translator=translator, norms=norms, manifest=manifest, watch_stages=watch_stages)
     apart = partial(_in_parts, translator=translator, norms=norms, watch_stages=watch_stages)
     write = partial(_write, translator=translator, manifest=manifest)
-    most = translator.left() // 4  # bytes of images that are read while another is translated, and of those that are written
+    most = host_left(translator) // 4  # bytes of images that are read while another is translated, and of those that are written
     side: dict[str, Any] = {"threads": THREADS, "depth": batch + THREADS, "most": most}
     with (
         closing(ahead(load, jobs, weight=partial(_reading, translator=translator), **side)) as loaded,
@@ -152,7 +152,7 @@ def _load(job: Job, translator: Translator, at: WorkingSize) -> _Loaded | _Large
     try:
         if is_large(job.source) or written_only_in_windows(job.target):
             return _large_at(job, at, translator)
-        if _reading(job, translator) > max(0, translator.left()) // 2:
+        if _reading(job, translator) > max(0, host_left(translator)) // 2:
             return _large_at(job, at, translator)
         picture, pixels = read_picture_as(job.ref, translator.source)
         without = np.isnan(picture.pixels).any(2) if picture.pixels.dtype == np.float32 else None

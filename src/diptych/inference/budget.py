@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from diptych.data.formats import declared_pixels
 from diptych.errors import ConfigError
 from diptych.inference.maps import Source
 from diptych.inference.staged import StagedRun, staging_of
 from diptych.inference.translator import Translator
-from diptych.memory import enough, in_words
+from diptych.memory import RESERVE, default_memory, enough, in_words, resident_memory
 from diptych.pixels import Domain
 
 STARTING = 4 * 10**7  # bytes that torch and oneDNN take when they first compute
@@ -21,13 +22,16 @@ COPIES = 3  # of the pixels of an image, while it is read or written: the decode
 
 
 def refuse_too_little(translator: Translator, memory: int) -> None:
-    """Raise ConfigError, with the smallest figure that is enough, for a memory in which not even the smallest image fits."""
+    """Raise ConfigError, with the smallest figure that is enough, for a --memory in which not even the smallest image fits.
+
+    The translator was made with what `RESERVE` leaves of it.
+    """
     left, needed = translator.left(), least(translator)
     if left < needed:
-        held = memory - left
+        held = memory - RESERVE - left
         raise ConfigError(
             f"--memory {in_words(memory)}: is too little, as the process itself holds {in_words(held)}, and the smallest image "
-            f"takes {in_words(needed)}; give --memory {enough(held + needed)} or more"
+            f"takes {in_words(needed)}, and {in_words(RESERVE)} are a reserve; give --memory {enough(held + needed)} or more"
         )
 
 
@@ -46,6 +50,13 @@ def stages_fit(translator: Translator, source: Source) -> bool:
     except ConfigError:
         return False
     return True
+
+
+def host_left(translator: Translator) -> int:
+    """The bytes of main memory that images may still take beside the network, wherever that computes."""
+    if translator.device.type == "cpu":
+        return translator.left()
+    return default_memory(torch.device("cpu")) - resident_memory()
 
 
 def reading_bytes(path: Path, domain: Domain) -> int:

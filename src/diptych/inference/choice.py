@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -48,7 +49,7 @@ class ChosenTranslator:
 
     def __str__(self) -> str:
         chosen = f"{self.translator.backend} {self.translator.precision}, batch {self.batch}"
-        if self.error is None:
+        if self.error is None or (self.translator.backend, self.translator.precision) == ("torch", "fp32"):
             return chosen
         images = "1 image" if self.judged == 1 else f"the first {self.judged} images"
         above = "" if self.allowed is None or self.error <= self.allowed else f", above --max-error {self.allowed:g}"
@@ -74,6 +75,8 @@ def choose_translator(
     if not max_error >= 0:
         raise ConfigError(f"--max-error must be at least 0, found {max_error:g}; the default is 1, of 255 levels")
     plain = make("torch", "fp32")
+    if not jobs:
+        return ChosenTranslator(plain)
     batch = 1 if plain.depends_on_batch else batch  # so that no image changes another
     values = None if batch else BATCH_VALUES
     tiers = candidates(plain, backend, precision)
@@ -96,6 +99,27 @@ def choose_translator(
         if found:
             return min(found, key=lambda timed: timed[0])[1]
     return min(refused, key=lambda judged: judged[0])[1]
+
+
+def agreed(
+    computed_by: Counter[Pair | None],
+    backend: Backend | Literal["auto"],
+    precision: ComputingPrecision | Literal["auto"],
+    *,
+    shared: bool,
+) -> tuple[Backend | Literal["auto"], ComputingPrecision | Literal["auto"]]:
+    """Decide what is ``auto`` where a measurement could give another answer than it gave for other results of the same folder.
+
+    What made most of the earlier results (see `Manifest.computed_by`) is taken, if it agrees with what is told. Where there are
+    none, the processes that have a share each, and cannot know of each other's measurements, take torch and fp32. Otherwise
+    ``auto`` stays.
+    """
+    for pair, _ in computed_by.most_common():
+        if pair and backend in ("auto", pair[0]) and precision in ("auto", pair[1]):
+            return pair
+    if not shared:
+        return backend, precision
+    return "torch" if backend == "auto" else backend, "fp32" if precision == "auto" else precision
 
 
 def candidates(

@@ -14,6 +14,7 @@ import os
 import stat
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from diptych.choices import Backend, ComputingPrecision
 from diptych.data.archives import read_member, split_archive
 from diptych.data.splits import Ref
 from diptych.errors import ConfigError, DataError, StorageError
@@ -36,6 +38,7 @@ OTHERS = {
     "norm_from_sha256": "another --norm-from",
     "instances_sha256": "other instance maps",
 }
+COMPUTING = ("backend", "precision")  # facts that are decided after a manifest was opened; records before them lack both
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,20 @@ class Manifest:
         self._one_at_a_time, self._torn = threading.Lock(), _ends_torn(self.path)
         self._otherwise: dict[int, str] = {}
 
+    def settle(self, **facts: Any) -> None:
+        """Add facts that determine the results, and that were decided after this manifest was opened."""
+        self.made_by |= facts
+        self._otherwise.clear()
+
+    def computed_by(self) -> Counter[tuple[Backend, ComputingPrecision] | None]:
+        """Count the backend and precision of the results that are there and were made alike; None where it was not recorded."""
+        found: Counter[tuple[Backend, ComputingPrecision] | None] = Counter()
+        for name, entry in self.entries.items():
+            if entry.output and not self._made_otherwise(entry.made_by) and os.path.lexists(os.path.join(self.folder, name)):
+                backend, precision = map(entry.made_by.get, COMPUTING)
+                found[(backend, precision) if backend and precision else None] += 1
+        return found
+
     def begin(self, job: Job) -> None:
         """Record that a result is about to be written, without the remains of a write of it that was killed.
 
@@ -124,7 +141,7 @@ class Manifest:
             return known
         found = ""
         for name, value in self.made_by.items():
-            if made_by.get(name) != value:
+            if made_by.get(name) != value and (name in made_by or name not in COMPUTING):
                 found = f"was made with {OTHERS.get(name) or _difference(name, made_by.get(name), value)}"
                 break
         return self._otherwise.setdefault(id(made_by), found)
