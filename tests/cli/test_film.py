@@ -37,8 +37,7 @@ def test_a_film_becomes_a_film_once(snapshot, tmp_path, capsys):
     assert f"{tmp_path}/in.mp4: 6 of 12 frames, 0:0" in said.err and len(said.err.splitlines()) == 9
     assert seconds_of(tmp_path / "out.mp4") == seconds_of(tmp_path / "in.mp4")
     assert diptych(*words) == 0
-    assert capsys.readouterr().out == f"0 films translated into {tmp_path}/out.mp4, 1 was there
-"
+    assert capsys.readouterr().out == f"0 films translated into {tmp_path}/out.mp4, 1 was there\n"
     line = error_of(capsys, *words, "--norms", "frame")
     assert line.endswith(
         "was made with norms smooth instead of frame; make it anew with --overwrite, or keep what is there with --skip-existing"
