@@ -274,8 +274,9 @@ def _translate(args: argparse.Namespace) -> int:
     if left and (backend, precision) != (args.backend, args.precision):
         why = "as for the earlier results in this folder" if (backend, precision) in computed_by else "so that all shares agree"
         notes.print(f"note: {backend} {precision} is taken, {why}; --backend and --precision choose others", soft_wrap=True)
-    if computed_by[None]:
-        notes.print(f"note: what computed {computed_by[None]:,} earlier results in this folder was not recorded", soft_wrap=True)
+    if not args.overwrite and (unlike := sum(n for pair, n in computed_by.items() if pair != (backend, precision))):
+        how_made = "were made by another backend or precision, or do not record it"
+        notes.print(f"note: {unlike:,} earlier results in this folder {how_made}", soft_wrap=True)
     maps = planned_maps(args, snapshot, jobs, made_by, how)
     if others := passed_over([given for given in args.inputs if is_folder(Path(given))], use="translating"):
         notes.print(f"note: passed over, as they are no images that can be read: {others}", soft_wrap=True)
