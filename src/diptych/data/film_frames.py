@@ -53,6 +53,8 @@ def _reader(film: Path, size: int, changed: int, process: int) -> _Reader:
 
 
 atexit.register(_reader.cache_clear)  # before PyAV's own parts are gone
+if hasattr(os, "register_at_fork"):  # decoders have threads, which a forked process lacks: it crashed when it closed them
+    os.register_at_fork(before=_reader.cache_clear)
 
 
 @final
