@@ -1,6 +1,7 @@
 """Translate an image that is too large for the memory from file to file: it is read, translated and written in windows.
 
-What is done lies in a hidden folder beside the result until the result is there, so that an interrupted image goes on.
+What is done lies in a hidden folder beside the result until the result is there, so that an interrupted image goes on; feature
+maps that are small stay in memory (see `in_parts`).
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Manifest:
         self.folder, self.path, self.made_by = folder, folder / name, dict(made_by)
         self.entries = read_entries(folder)
         self._one_at_a_time, self._torn = threading.Lock(), _ends_torn(self.path)
-        self._otherwise: dict[int, str] = {}
+        self._otherwise: dict[int, str] = {}  # by the identity of the facts, which entries that were made alike share
 
     def settle(self, **facts: Any) -> None:
         """Add facts that determine the results, and that were decided after this manifest was opened."""

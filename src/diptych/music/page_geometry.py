@@ -106,9 +106,7 @@ def skew(ink: Darkness) -> float:
 def _refined(ink: Darkness, space: float) -> tuple[float, float]:
     """Return the distance of staff lines of a straight page more exactly, and how much speaks for it.
 
-    Five rows at this distance have most ink.
-
-    The palest of the five counts, so that text, beams and ledger lines do not.
+    Five rows at this distance have most ink; the palest of them counts, so that text, beams and ledger lines do not.
     """
     rows = ink.mean(1) - ndimage.uniform_filter1d(ink.mean(1), max(3, round(space)))
     places = np.arange(len(rows))

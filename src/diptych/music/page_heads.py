@@ -41,8 +41,8 @@ def heads_of(symbol: Symbol, part: Part, seen: Map, staff: Staff) -> Iterator[Sy
             y = (staff.row(x, position) + symbol.top + row - margin) / 2
             edges = {"left": x - half_width, "right": x + half_width, "top": y - half_height, "bottom": y + half_height}
             yield replace(symbol, x=x, y=y, **edges)
-            high, wide = ellipse.shape[0] // 2, ellipse.shape[1] // 2
-            area[row - high : row + high + 1, column - wide : column + wide + 1] *= 1 - ellipse
+            above, beside = ellipse.shape[0] // 2, ellipse.shape[1] // 2
+            area[row - above : row + above + 1, column - beside : column + beside + 1] *= 1 - ellipse
 
 
 def _best_cover(

@@ -12,6 +12,7 @@ from diptych.music.beat_tracking import downbeat_odds
 from diptych.music.midi import Meter, Song, signature_of
 
 MIN_BARS = 12  # fewer bars show no accents
+NO_ONSET = -0.5  # log odds of a downbeat without an onset
 MIN_ADVANTAGE = 0.5  # of the log odds of a downbeat, of the bars' best beginning over the file's, on average
 
 
@@ -52,6 +53,3 @@ def likely_pickup(song: Song) -> Fraction | None:
         means.append(float(odds[at].sum()) / bars + NO_ONSET * max(0.0, 1 - at.sum() / bars))
     best = int(np.argmax(means))
     return best * meter.beat * signature[1] / 4 if means[best] - means[0] >= MIN_ADVANTAGE else None
-
-
-NO_ONSET = -0.5  # log odds of a downbeat without an onset
