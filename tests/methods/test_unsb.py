@@ -41,6 +41,19 @@ def test_the_state_at_time_0_is_the_image_and_later_ones_move_away_from_it():
     assert means == sorted(means) and means[4] > 0.85  # as much of the translation as 1 - 0.06 / 1 of the time
 
 
+def test_a_cpu_walks_the_chain_only_as_far_as_the_time_and_draws_what_the_whole_chain_draws():
+    method, x, passes = built(), images(2), []
+    method.G_ab.G.register_forward_hook(lambda net, args, out: passes.append(int(args[1][0])))
+    drawn = []
+    for index in range(5):
+        torch.manual_seed(7)
+        method._state_at(torch.tensor(index), x)
+        assert passes == list(range(index))
+        drawn.append(torch.rand(()).item())
+        passes.clear()
+    assert len(set(drawn)) == 1
+
+
 def test_without_its_terms_the_method_has_no_critic_and_no_projector():
     method = built(lambda_sb=0.0, lambda_nce=0.0)
     assert list(method.phases()) == ["D", "G"] and method.H is None

@@ -14,9 +14,9 @@ D is updated first, then E, then G and H together. A translation runs the chain:
 layer of a residual block is given the block's input, so that G is not told the time. The published scores are of that.
 
 Deliberate differences from the authors' code: the time is added after norms, as an instance norm after it takes it away; the
-chain is computed to its last time and x_t is taken from it, so that a step has one form; the other source image is the one before
-in the batch, or the last of the batch before; passes of a step that do not wait for each other are joined; PatchNCE's terms of
-a and b share places.
+chain is computed to its last time on a GPU and x_t is taken from it, so that every step can be replayed; the other source image
+is the one before in the batch, or the last of the batch before; passes of a step that do not wait for each other are joined;
+PatchNCE's terms of a and b share places.
 """
 
 from __future__ import annotations
@@ -180,12 +180,19 @@ class UNSB(Method):
 
     @torch.no_grad()
     def _state_at(self, index: Tensor, x: Tensor) -> Tensor:
-        """x_t at a time whose index is on the device: the whole chain is computed, so that nothing waits for it."""
+        """x_t at a time whose index is on the device.
+
+        A CPU walks the chain as far as that time. Any other device walks all of it, because reading the index would make it wait.
+        The noise of the whole chain is drawn on both, so that they draw alike.
+        """
+        walked = int(index.numpy()) if x.device.type == "cpu" else self.config.num_times - 1
         times, states = self.G_ab.times, [x]
         for k in range(self.config.num_times - 1):
-            fake = self.G_ab.G(states[-1], torch.full((len(x),), k, device=x.device), self._noise_vector(x, len(x)))
-            share, deviation = bridge_step(times, k, self.config.tau)
-            states.append((1 - share) * states[-1] + share * fake + deviation * torch.randn_like(x))
+            z, noise = self._noise_vector(x, len(x)), torch.randn_like(x)
+            if k < walked:
+                fake = self.G_ab.G(states[-1], torch.full((len(x),), k, device=x.device), z)
+                share, deviation = bridge_step(times, k, self.config.tau)
+                states.append((1 - share) * states[-1] + share * fake + deviation * noise)
         return torch.stack(states).index_select(0, index[None])[0]
 
     def _noise_vector(self, like: Tensor, n: int) -> Tensor:
