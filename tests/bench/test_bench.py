@@ -9,6 +9,7 @@ from PIL import Image
 
 from diptych.bench.bench import bench
 from diptych.bench.entries import Cost
+from diptych.bench.published import reported
 from diptych.bench.table import BenchRow, _trained, markdown
 from diptych.cli import main
 from diptych.metrics.two_level import Variance
@@ -103,3 +104,35 @@ def test_marks_say_how_a_method_compares_with_the_first():
     assert "| 0.500 [0.400, 0.600] + |" in lines["good"] and "7 test images" in text
     assert "] - |" in lines["bad"] and "] |" in lines["same"] and "] |" in lines["base"]
     assert "| 1,000 | 0.50 | 2.50 GB |" in lines["base"]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "turned", "direction", "fid"),
+    [
+        ("cut", "data/horse2zebra", "a2b", "a2b", 45.5),
+        ("horse2zebra", "horse2zebra/", "a2b", "a2b", 77.2),
+        ("horse2zebra-fastcut", "horse2zebra", "a2b", "a2b", 73.4),
+        ("unsb", "cityscapes", "b2a", "a2b", 53.2),  # labels are b of the data set
+        ("unsb", "cityscapes", "a2b", "a2b", None),
+        ("cut", "horse2zebra", "a2b", "b2a", None),
+        ("santa", "horse2zebra", "a2b", "a2b", None),
+        ("cut", "flowers", "a2b", "a2b", None),
+    ],
+)
+def test_a_papers_number_is_of_the_same_method_data_set_and_direction(name, folder, turned, direction, fid):
+    method = {"horse2zebra": "cyclegan", "horse2zebra-fastcut": "cut"}.get(name, name)
+    found = reported(name, Recipe.create(method, {"data": {"source": [folder], "direction": turned}}), direction)
+    assert (found and found.fid) == fid
+
+
+def test_papers_numbers_stand_in_brackets_with_how_they_were_chosen():
+    recipe = Recipe.create("unsb", {"data": {"source": ["horse2zebra"]}})
+    of_none = Variance(0.0, 0)
+    scores = {"kid": Cell(1.0, 0.9, 1.1, (1.0,), of_none, of_none)}
+    papers = {"own": None, "unsb": reported("unsb", recipe, "a2b")}
+    rows = [BenchRow(name, "a2b", scores, {}, 1000, 0.5, 2_500_000_000, paper) for name, paper in papers.items()]
+    system = SimpleNamespace(name="own", trainings=[SimpleNamespace(subjects={"a2b": SimpleNamespace(names=["x"])})])
+    text = markdown(rows, SimpleNamespace(systems=[system]), "a budget", 1)
+    lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
+    assert lines["unsb"].endswith("| 2.50 GB | (35.7) |") and lines["own"].endswith("| 2.50 GB |  |")
+    assert "unsb: Kim et al. 2024, the best epoch by the test images; others measured 67 at the last." in text

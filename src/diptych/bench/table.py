@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.bench.entries import Cost
+from diptych.bench.published import Report, footnotes, reported
 from diptych.evaluation.results import METRICS
 from diptych.evaluation.tables import DIRECTIONS
+from diptych.recipe import Recipe
 from diptych.scoring.cells import Cell, cell
 from diptych.scoring.compare import ComparisonOfSystems
 
@@ -19,7 +21,8 @@ class BenchRow:
     """One method in one direction.
 
     ``scores`` are means over seeds by metric. ``against`` says by metric whether the method is better or worse than the first
-    one of the bench, or whether that is undecided; it is empty for the first. ``images`` are those seen in training.
+    one of the bench, or whether that is undecided; it is empty for the first. ``images`` are those seen in training. ``paper`` is
+    what a paper reports of the method on this data set, where one does.
     """
 
     method: str
@@ -29,6 +32,7 @@ class BenchRow:
     images: int
     hours: float
     memory: int
+    paper: Report | None = None
 
 
 def rows_of(found: ComparisonOfSystems, costs: Mapping[str, Cost], folders: Sequence[Path]) -> list[BenchRow]:
@@ -37,16 +41,14 @@ def rows_of(found: ComparisonOfSystems, costs: Mapping[str, Cost], folders: Sequ
     for index, (system, folder) in enumerate(zip(found.systems, folders, strict=True)):
         evaluations = [evaluation.to_json() for evaluation in system.evaluations]
         images, hours = _trained(folder)
+        recipe = Recipe.load(folder / "recipe.json")
         for direction in sorted({result["direction"] for result in evaluations[0]["results"]}):
             names = dict.fromkeys(
                 r["metric"] for r in evaluations[0]["results"] if (r["direction"], r["of"]) == (direction, "model")
             )
             cells = {name: found_cell for name in names if (found_cell := cell(evaluations, name, direction))}
-            rows.append(
-                BenchRow(
-                    system.name, direction, cells, _against(found, index, direction), images, hours, costs[system.name].memory
-                )
-            )
+            against, paper = _against(found, index, direction), reported(system.name, recipe, direction)
+            rows.append(BenchRow(system.name, direction, cells, against, images, hours, costs[system.name].memory, paper))
     return rows
 
 
@@ -80,15 +82,16 @@ def markdown(rows: Sequence[BenchRow], found: ComparisonOfSystems, budget: str, 
         metrics = dict.fromkeys(name for row in of_direction for name in row.scores)
         parts.append(f"### {DIRECTIONS.get(direction, direction)}\n")
         titles = [f"{METRICS[name].title} {'↑' if METRICS[name].better == 'higher' else '↓'}" for name in metrics]
-        parts.append("| | " + " | ".join([*titles, "images seen", "hours", "memory"]) + " |\n|" + "---|" * (len(titles) + 4))
+        titles += ["images seen", "hours", "memory"]
+        papers = {row.method: row.paper for row in of_direction if row.paper}
+        titles += ["paper's FID"] if papers else []
+        parts.append("| | " + " | ".join(titles) + " |\n|" + "---|" * (len(titles) + 1))
         for row in of_direction:
             cells = [_text(row, name) for name in metrics]
-            parts.append(
-                f"| {row.method} | "
-                + " | ".join([*cells, f"{row.images:,}", f"{row.hours:.2f}", f"{row.memory / 1e9:.2f} GB"])
-                + " |"
-            )
-        parts.append("")
+            cells += [f"{row.images:,}", f"{row.hours:.2f}", f"{row.memory / 1e9:.2f} GB"]
+            cells += [f"({row.paper.fid:g})" if row.paper else ""] if papers else []
+            parts.append(f"| {row.method} | " + " | ".join(cells) + " |")
+        parts += ["", footnotes(papers), ""] if papers else [""]
     first = found.systems[0].name
     parts.append(f"+ better than {first}, - worse, at p <= .05 adjusted for all pairs; no mark: undecided, or not tested")
     return "\n".join(parts) + "\n"

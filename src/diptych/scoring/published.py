@@ -89,11 +89,10 @@ def published_numbers(
     images is another than that of the published data set.
     """
     protocol, found = PROTOCOLS[name], list[dict[str, Any]]()
-    folders = " ".join(part for source in sources for part in Path(source).resolve().parts[-2:]).lower()
+    folders = folder_words(sources)
     data = next((known for known in TEST_IMAGES | {"cat2dog": ()} if known in folders), "")
     for subject in subjects:
-        turned = subject.config is not None and subject.config.direction == "b2a"
-        way = {"a2b": "b2a", "b2a": "a2b"}[subject.direction] if turned else subject.direction
+        way = way_of(subject.direction, subject.config.direction if subject.config else "a2b")
         expected = TEST_IMAGES.get(data)
         counts = (len(subject.names), len(subject.targets))
         if expected and counts != (expected if way == "a2b" else expected[::-1]):
@@ -108,6 +107,16 @@ def published_numbers(
     if not found:
         log.warning("--protocol %s: printed no number of this task on data of this name; ours are scored its way", name)
     return found
+
+
+def folder_words(sources: Sequence[str | Path]) -> str:
+    """The names of the folders and of those that they lie in, by which a published data set is known."""
+    return " ".join(part for source in sources for part in Path(source).resolve().parts[-2:]).lower()
+
+
+def way_of(direction: str, of_data: str) -> str:
+    """A translator's direction in terms of its data set, whose sides ``data.direction`` b2a exchanges."""
+    return {"a2b": "b2a", "b2a": "a2b"}[direction] if of_data == "b2a" else direction
 
 
 def beside_published(
