@@ -9,8 +9,9 @@ Adam's first steps turn the rounding of gradients near zero into whole steps, th
 A step can be no faster than its floating-point operations at the speed of a large matrix product, nor than the fewest bytes that
 it must move at the speed of a large copy. Both are printed for each row (``--floor``), with the two speeds measured here.
 
-On a machine that others use, ``--clock processor`` counts the time that the process computed, user and system, instead of the
-time on the wall: give it one thread (OMP_NUM_THREADS=1), since the times of threads add up.
+The ratio stands there by two clocks, that on the wall and that of the process: the time that it computed, user and system, which
+other programs on the machine change less. ``--clock processor`` takes speeds and shares from the second: give it one thread
+(OMP_NUM_THREADS=1), since the times of threads add up.
 
 Switches choose how diptych's step runs, so that a default can follow a measurement: ``--layout``, ``--compile``, ``--no-graph``,
 ``--cudnn-benchmark``, ``--no-tf32``, ``--checkpoint``. Several batches per step are several ``--case``s.
@@ -138,26 +139,30 @@ def disagreement(case: Case, steps: int) -> float:
     return max(abs(found[name] - value) / abs(value) for name, value in expected.items())
 
 
-def fastest(case: Case, seconds: float, clock: Clock = time.perf_counter) -> tuple[float, float]:
-    """Seconds of a plain and of diptych's step, in turns until the time is over, three rounds at least after two to warm up."""
+def fastest(case: Case, seconds: float) -> dict[str, tuple[float, float]]:
+    """Seconds of a plain and of diptych's step by each clock, in turns until the time on the wall is over.
+
+    Three rounds at least count, after two to warm up.
+    """
     plain, (_, ours) = case.plain(), case.ours()
-    best, batch = [float("inf"), float("inf")], case.images()
+    times: dict[str, list[list[float]]] = {name: [[], []] for name in CLOCKS}
+    batch = case.images()
     seeds = seeds_of_each(TIMES[case.method], case.device) if case.method in TIMES else []
     few = len(seeds) or (1 if case.device.type == "cpu" else max(2, 10 // case.batch))  # steps a round
-    rounds, began = 0, clock()
-    while rounds < ROUNDS or clock() - began < seconds:
+    rounds, end = 0, time.perf_counter() + seconds
+    while rounds < ROUNDS or time.perf_counter() < end:
         for who, step in enumerate((plain, ours)):
             case.wait()
-            start = clock()
+            starts = {name: clock() for name, clock in CLOCKS.items()}
             for k in range(few):
                 if seeds:
                     torch.manual_seed(seeds[k])
                 step(batch)
             case.wait()
-            if rounds > 1:
-                best[who] = min(best[who], (clock() - start) / few)
+            for name, clock in CLOCKS.items():
+                times[name][who].append((clock() - starts[name]) / few)
         rounds += 1
-    return best[0], best[1]
+    return {name: (min(of_plain[2:]), min(of_ours[2:])) for name, (of_plain, of_ours) in times.items()}
 
 
 def seeds_of_each(count: int, device: torch.device) -> list[int]:
@@ -307,29 +312,37 @@ def main() -> None:
     switches = " ".join(sys.argv[1:])
     print(f"{device}, {name}, torch {torch.__version__}; a large {precision} product reaches {ceiling / 1e9:,.0f} GFLOP/s")
     print(f"switches: {switches}\n")
-    print("| method | px | batch | plain images/s | diptych | ratio | peak memory, plain | diptych | ratio | share of peak |")
-    print("| --- " * 10 + "|")
+    titles = ["method", "px", "batch", "plain images/s", "diptych", "ratio, wall", "ratio, processor"]
+    titles += ["peak memory, plain", "diptych", "ratio", "share of peak"]
+    print("| " + " | ".join(titles) + " |\n" + "| --- " * len(titles) + "|")
     rows = []
     for case in cases:
         plain_bytes, our_bytes = (0, 0) if args.no_peak else peaks(case, words)
-        plain, ours = fastest(case, args.seconds, clock)
+        times = fastest(case, args.seconds)
+        ratios = {name: before / after for name, (before, after) in times.items()}
+        plain, ours = times[args.clock]
         flops = operations(case)
         share = flops / ours / max(ceiling, matmul_peak(device, precision, clock))
         row = {"method": case.method, "device": name, "size": case.size, "batch": case.batch, "precision": precision}
-        row |= {"plain_images_s": case.batch / plain, "diptych_images_s": case.batch / ours, "ratio": plain / ours}
+        row |= {
+            "plain_images_s": case.batch / plain,
+            "diptych_images_s": case.batch / ours,
+            "ratio": plain / ours,
+            "ratios": ratios,
+        }
         row |= {"plain_peak": plain_bytes, "diptych_peak": our_bytes, "peak_share": share, "flops": flops, "switches": switches}
         memory = f"{plain_bytes / 1e9:.2f} GB | {our_bytes / 1e9:.2f} GB | {our_bytes / plain_bytes:.2f}" if our_bytes else "| |"
         print(
             f"| {case.method} | {case.size} | {case.batch} | {case.batch / plain:.3g} | {case.batch / ours:.3g} "
-            f"| {plain / ours:.2f} | {memory} | {share:.0%} |",
+            f"| {ratios['wall']:.2f} | {ratios['processor']:.2f} | {memory} | {share:.0%} |",
             flush=True,
         )
         if args.floor:
             row["least_bytes"] = least_bytes(case)
             row["copy_bytes_s"] = copy_speed(device)
-            times = flops / ceiling, row["least_bytes"] / row["copy_bytes_s"]
-            arithmetic = f"{flops / 1e12:.2f} TFLOP take {times[0] * 1e3:.2f} ms at least"
-            traffic = f"{row['least_bytes'] / 1e9:.2f} GB take {times[1] * 1e3:.2f} ms"
+            least = flops / ceiling, row["least_bytes"] / row["copy_bytes_s"]
+            arithmetic = f"{flops / 1e12:.2f} TFLOP take {least[0] * 1e3:.2f} ms at least"
+            traffic = f"{row['least_bytes'] / 1e9:.2f} GB take {least[1] * 1e3:.2f} ms"
             print(f"  {arithmetic}, {traffic}; the step took {ours * 1e3:.2f} ms, plain {plain * 1e3:.2f} ms", flush=True)
         rows.append(row)
     if args.json:

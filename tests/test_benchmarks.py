@@ -199,6 +199,7 @@ def test_benchmarks_step_compares_the_plain_step_with_ours(case, run, tmp_path):
     assert f"{row['method']},{row['size']},{row['batch']}" == case
     assert row["plain_images_s"] > 0 and row["ratio"] == pytest.approx(row["diptych_images_s"] / row["plain_images_s"])
     assert row["flops"] > 0 and row["least_bytes"] > 0
+    assert row["ratios"]["wall"] == row["ratio"] and row["ratios"]["processor"] > 0
 
 
 def test_benchmarks_step_measures_memory_in_processes_of_their_own(run, tmp_path):

@@ -49,14 +49,15 @@ def test_a_bench_trains_scores_and_prints_and_goes_on_where_it_was(images, tmp_p
         return Cost(1.0, 3_000_000, 4)
 
     def once():
-        return bench(recipes_of(images), tmp_path / "out", measure, epochs=2, num_seeds=2, metrics=["kid", "cycle"])
+        return bench(recipes_of(images), tmp_path / "out", measure, epochs=2, num_seeds=2, metrics=["kid", "mind", "cycle"])
 
     text, found = once()
     assert asked == ["identity-off", "unet"]
     assert "2 epochs a training, 2 seeds, last snapshots, 6 test images" in text
-    for part in ("| identity-off |", "| unet |", "| 8 |", "0.00 GB"):
+    for part in ("| identity-off |", "| unet |", "| 8 |", "0.00 GB", "| MIND ↓ |"):
         assert part in text
     assert [len(system.trainings) for system in found.systems] == [2, 2]
+    assert {pair.found.metric for pair in found.pairs} == {"kid", "cycle"}  # nothing tests a difference of MIND
     assert (tmp_path / "out" / "bench.md").read_text() == text
     states = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("state-*")}
     assert once()[0] == text and asked == ["identity-off", "unet"]
@@ -80,6 +81,10 @@ def test_hours_are_those_of_the_logged_speeds(tmp_path):
         (["cyclegan", "cut", "--hours", "-1"], "--hours must be a number of at least 0, found -1"),
         (["cyclegan", "cut", "--hours", "nan"], "--hours must be a number of at least 0, found nan"),
         (["cyclegan", "--epochs", "1"], "bench: compares two methods or more, found cyclegan"),
+        (
+            ["cyclegan", "--weights", "judges"],
+            "bench: compares two methods or more, found cyclegan",
+        ),  # not what training begins with
         (["cyclegan", "cut", "--hours", "1", "--epochs", "2"], "not allowed with argument"),
     ],
 )

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from diptych.cli import load, recipe_options
+from diptych.cli import load, main, recipe_options
 from diptych.cli.recipe_options import choose_recipe, parse, split_settings
 from diptych.errors import ConfigError, DataError
 from diptych.recipe import Recipe
@@ -139,3 +139,9 @@ def test_a_wrong_word_is_found_before_torch_is_imported(words, tmp_path):
 def test_the_parts_that_settings_may_name_are_those_of_a_recipe():
     start = {"start": {"freeze": ["G_ab"]}}  # without it, a recipe says nothing of a start
     assert set(Recipe.create("pix2pix", start).to_dict()) == {*recipe_options.PARTS, "extra"}
+
+
+def test_weights_of_the_metrics_of_an_ablation_are_not_what_training_begins_with(capsys):
+    words = ["ablate", "pix2pix", "relief", "--weights", "judges", "--variants", "l3", "--dry-run", "--device", "cpu"]
+    assert main(words) == 2
+    assert "ablate: pix2pix has no variant 'l3'; choose among l1" in capsys.readouterr().err

@@ -18,10 +18,12 @@ from diptych.recipe import Recipe
 from diptych.run import write_json
 from diptych.scoring.compare import ComparisonOfSystems, compare_systems
 from diptych.scoring.many import train_all
-from diptych.scoring.systems import score_systems
+from diptych.scoring.systems import COMPARABLE, score_systems
 from diptych.scoring.task import Request
 from diptych.training.progress import Watch
 
+METRICS = (*COMPARABLE, "mind")
+"""The metrics of the table. MIND of a method is a column of it, though nothing tests differences of MIND."""
 Measure = Callable[[str, Recipe], Cost]
 
 
@@ -65,6 +67,7 @@ def bench(
         groups,
         Request(groups[0][0], device=device),
         metrics=metrics,
+        offered=METRICS,
         words=dict(words or {}) | {"device": device},
         watch=watch_scoring,
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diptych.cli import command_parser, count, find_own_modules, names, positive
 from diptych.cli.own_files import refuse_file
-from diptych.cli.recipe_options import choose_recipe, parse
+from diptych.cli.recipe_options import choose_recipe, parse, recipe_words
 
 EXAMPLES = """\
   diptych ablate pix2pix facades/ --preset laptop --seeds 3
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     args = parse(parser(), argv)
     refuse_file(args.out)
     find_own_modules(args.segmenter)
-    base = choose_recipe(args)
+    base = choose_recipe(recipe_words(args, args.recipe, args.data))
     from diptych.ablation.ablate import ablate, comparable_images
     from diptych.ablation.trials import trials_of
     from diptych.cli.console import console, notes, show_notes, watching

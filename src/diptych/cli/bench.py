@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser, find_own_modules, names, positive
 from diptych.cli.own_files import refuse_file
-from diptych.cli.recipe_options import choose_recipe, parse
+from diptych.cli.recipe_options import choose_recipe, parse, recipe_words
 from diptych.errors import ConfigError
 
 if TYPE_CHECKING:  # the real import waits until everything that needs no torch is checked
@@ -59,10 +59,7 @@ def main(argv: Sequence[str]) -> int:
     stems = [Path(word).stem.replace(":", "-") for word in args.methods]
     if twice := [name for name in stems if stems.count(name) > 1]:
         raise ConfigError(f"bench: {twice[0]} is named twice; name different methods")
-    recipes = {
-        name: choose_recipe(argparse.Namespace(**vars(args) | {"recipe": word, "data": args.on}))
-        for name, word in zip(stems, args.methods, strict=True)
-    }
+    recipes = {name: choose_recipe(recipe_words(args, word, args.on)) for name, word in zip(stems, args.methods, strict=True)}
     from diptych.bench.bench import bench
     from diptych.bench.entries import Cost
     from diptych.cli.console import bar, console, show_notes, watching

@@ -138,6 +138,11 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
     return recipe
 
 
+def recipe_words(args: argparse.Namespace, recipe: str, data: Sequence[str]) -> argparse.Namespace:
+    """The words of choose_recipe, for a command whose own --weights are those of metrics and not what networks begin with."""
+    return argparse.Namespace(recipe=recipe, data=data, preset=args.preset, method=args.method, settings=args.settings)
+
+
 def fetch_agreed(sources: Sequence[str], args: argparse.Namespace) -> None:
     """Bring the published data sets among the sources, for a command that has --yes and trains in one process."""
     if getattr(args, "yes", None) is None or args.dry_run or "WORLD_SIZE" in os.environ:

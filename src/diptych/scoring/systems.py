@@ -97,6 +97,7 @@ def score_systems(
     request: Request,
     *,
     metrics: Sequence[str] | None = None,
+    offered: Sequence[str] = COMPARABLE,
     words: Mapping[str, Any] | None = None,
     dropout_seeds: int = 1,
     allow_seen: bool = False,
@@ -105,11 +106,12 @@ def score_systems(
 ) -> list[System]:
     """Score every training of every system alike, on the images that none of them has seen.
 
-    ``request`` says on which images (diptych.scoring.task); its subject is replaced by each word. ``words`` are arguments of
-    tools_of. Translators that draw dropout are applied with ``dropout_seeds`` seeds, and each image's score is their mean.
+    ``metrics`` are computed; without them all of ``offered`` that can be. ``request`` says on which images
+    (diptych.scoring.task); its subject is replaced by each word. ``words`` are arguments of tools_of. Translators that draw
+    dropout are applied with ``dropout_seeds`` seeds, and each image's score is their mean.
     Raises ConfigError for metrics that cannot be compared, and what diptych.evaluate raises.
     """
-    if wrong := [name for name in metrics or () if name in METRICS and name not in COMPARABLE]:
+    if wrong := [name for name in metrics or () if name in METRICS and name not in offered]:
         raise ConfigError(f"compare: {wrong[0]} is a distance of sets, which has no test here; kid compares sets")
     tasks = {path: task_of(replace(request, subject=path), watch) for group in groups for path in group}
     seen = _seen_by_any(tasks.values())
@@ -120,7 +122,9 @@ def score_systems(
         for path in group:
             task = replace(tasks[path], seen=seen)
             tools = tools or tools_of(task.subjects, **dict(words or {}), watch=partial(watch, "fetching"))
-            score = partial(_score, metrics=metrics, tools=tools, allow_seen=allow_seen, allow_doubles=allow_doubles)
+            score = partial(
+                _score, metrics=metrics, offered=offered, tools=tools, allow_seen=allow_seen, allow_doubles=allow_doubles
+            )
             trainings.append(_training(path, task, request, dropout_seeds, score, watch))
         systems.append(System(_name(group), tuple(trainings)))
     return systems
@@ -135,9 +139,15 @@ Score = Callable[..., tuple[Evaluation, dict[str, Subject]]]
 
 
 def _score(
-    task: Task, watch: Callable[[int, int], None], *, metrics: Sequence[str] | None, tools: Instruments, **allowed: bool
+    task: Task,
+    watch: Callable[[int, int], None],
+    *,
+    metrics: Sequence[str] | None,
+    offered: Sequence[str],
+    tools: Instruments,
+    **allowed: bool,
 ) -> tuple[Evaluation, dict[str, Subject]]:
-    plan = task.plan(metrics, tools, offered=COMPARABLE, **allowed)
+    plan = task.plan(metrics, tools, offered=offered, **allowed)
     return carry_out(plan, watch), {part.subject.direction: part.subject for part in plan.parts}
 
 
