@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from diptych.data.folders import Split
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.compare import compare
 from diptych.evaluation.evaluate import score_translators
 from diptych.evaluation.instruments import Instruments
 from diptych.metrics.estimate import sign_flip_p_value
-from tests.evaluation.images import CONFIG, RGB, Features, negative, pairs
+from tests.evaluation.images import CONFIG, RGB, Features, negative, noise, pairs
 
 
 def scored(split, translate, metrics=("l1", "psnr", "kid"), **options):
@@ -54,3 +55,12 @@ def test_what_was_not_measured_alike_is_refused(tmp_path):
         compare(scored(split, nearly), scored(more, nearly), "l1")
     with pytest.raises(ConfigError, match="compare: lab_l a2b has no scores of images in both evaluations"):
         compare(scored(split, nearly, ["lab_l"]), scored(split, nearly, ["lab_l"]), "lab_l")
+
+
+def test_seeds_that_hold_out_other_images_are_compared_with_those_of_the_same_seeds(tmp_path):
+    split, held = pairs(tmp_path / "test", 8), [noise(tmp_path / str(k), 9, seed=k) for k in (2, 3)]
+    one, other = ([scored(split, f, ["nearest"], train=Split(seen, seen, False)) for seen in held] for f in (nearly, lambda x: x))
+    found = compare(one, other, "nearest")
+    assert found.trainings == (2, 2) and found.values[0] == pytest.approx(np.mean([e.value("nearest").value for e in one]))
+    with pytest.raises(DataError, match="nearest was not measured alike, trained differs"):
+        compare(one[0], other[1], "nearest")

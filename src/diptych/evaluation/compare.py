@@ -66,7 +66,7 @@ def compare(
             f"compare: {metric} {direction} has no scores of images in both evaluations, nor of sets kept in memory; "
             "choose another metric"
         )
-    _refuse_unlike([_entries(found, metric, direction) for found in every], metric)
+    _refuse_unlike([[_entries(found, metric, direction) for found in side] for side in sides], metric)
     counts = len(sides[0]), len(sides[1])
     if metric in every[0].sets.get(direction, {}):
         first, second = ([found.sets[direction][metric] for found in side] for side in sides)
@@ -100,12 +100,19 @@ def image_scores(found: Evaluation, metric: str, direction: str) -> list[float]:
     return [float(row[metric]) for row in found.images.get(direction, ()) if metric in row]
 
 
-def _refuse_unlike(entries: Sequence[Mapping[str, Any]], metric: str) -> None:
-    """Raise DataError where protocols differ in anything but how outputs were made, which _entries leaves out."""
-    first = entries[0]
-    for other in entries[1:]:
+def _refuse_unlike(sides: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> None:
+    """Raise DataError where protocols differ in anything but how outputs were made, which _entries leaves out.
+
+    Trainings with several seeds hold out other images each, so that those which they were trained on need only be, side by side,
+    those of the same seeds.
+    """
+    first, *others = [entry for side in sides for entry in side]
+    trained = [{str(entry.get("trained")) for entry in side} for side in sides]
+    seeds_agree = trained[0] <= trained[1] or trained[1] <= trained[0]
+    for other in others:
         for key in dict.fromkeys([*first, *other]):
             unknown = key in ("inputs", "source_domain") and not (key in first and key in other)  # beside finished outputs
+            unknown = unknown or (key == "trained" and seeds_agree)
             if not unknown and first.get(key) != other.get(key):
                 raise DataError(
                     f"compare: {metric} was not measured alike, {key} differs; score both on the same images in one way"
