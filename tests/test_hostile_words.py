@@ -56,6 +56,9 @@ def test_numbers_beyond_all_bounds_are_refused(tmp_path):
     for words in (NINES, f"auto:{NINES}", f"1,{NINES}"):
         with pytest.raises(ConfigError, match=r"data\.classes must be"):
             Recipe.create("pix2pix", {"data": {"labels": "a", "classes": words}})
+    for field in ("train.lr", "train.epochs", "data.zoom"):
+        with pytest.raises(ConfigError, match=rf"{field} must be a (finite|whole) number, found (9+|a whole number above)"):
+            Recipe.create("pix2pix", None, [f"--{field}={'9' * 400}"])
     for parse, words in (
         (_memory, f"{NINES}GB"),
         (_memory, "0GB"),

@@ -73,4 +73,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
 
 def _is_number(value: Any, kind: type) -> bool:
     allowed = int if kind is int else (int, float)
-    return isinstance(value, allowed) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, allowed) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
