@@ -17,6 +17,7 @@ import torch
 
 from diptych.errors import ConfigError, SnapshotError, StorageError
 from diptych.files import make_folder, name_below, sha256_of, write_atomic
+from diptych.run import Run
 from diptych.trees import read_tree, write_tree
 from tests.disks import small_disk
 from tests.test_trees import TREE, written
@@ -168,6 +169,22 @@ def test_a_link_stays_a_link_and_its_target_is_written(tmp_path):
         write_atomic(link, data)
         assert link.is_symlink() and target.read_bytes() == data
     assert os.listdir(tmp_path / "there") == ["x"] and set(os.listdir(tmp_path)) == {"there", "link"}
+
+
+@pytest.mark.parametrize("name", ["report.html", "stats.jsonl"])
+def test_a_link_out_of_its_folder_is_refused_and_what_it_names_is_kept(name, tmp_path):
+    """As a stranger's run folder may hold it: nobody named the file that would be changed."""
+    (tmp_path / "mine").write_text("kept")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to("../mine")
+    message = f"{name}: .*is a link to .*mine, outside of its folder; name that file, or remove the link"
+    if name == "report.html":
+        with pytest.raises(StorageError, match=message):
+            write_atomic(tmp_path / "run" / name, b"x")
+    else:
+        with pytest.raises(StorageError, match=message):
+            Run(tmp_path / "run").add_stats({"step": 1})
+    assert (tmp_path / "mine").read_text() == "kept" and len(os.listdir(tmp_path)) == 2
 
 
 def test_a_link_that_leads_to_itself_is_a_storage_error(tmp_path):

@@ -56,6 +56,9 @@ def test_numbers_beyond_all_bounds_are_refused(tmp_path):
     for words in (NINES, f"auto:{NINES}", f"1,{NINES}"):
         with pytest.raises(ConfigError, match=r"data\.classes must be"):
             Recipe.create("pix2pix", {"data": {"labels": "a", "classes": words}})
+    for field in ("train.lr", "train.epochs", "data.zoom"):
+        with pytest.raises(ConfigError, match=rf"{field} must be a (finite|whole) number, found (9+|a whole number above)"):
+            Recipe.create("pix2pix", None, [f"--{field}={'9' * 400}"])
     for parse, words in (
         (_memory, f"{NINES}GB"),
         (_memory, "0GB"),
@@ -77,11 +80,22 @@ EMPTY = "where a value was expected; a shell variable may not be set (the workin
     [
         (["reproduce", "horse2zebra", "--only", "Author"], "horse2zebra: no weights are called 'Author'; did you mean authors?"),
         (["reproduce", "zebra2horse", "--only", "x,authors"], "no weights are called 'x'; there are authors, authors-id0"),
+        (["reproduce", "horse2zebra", "--weights", "authors=words.txt", "--weights", "authors=words.txt"], "give each name once"),
         (["translate", "s", "p.png", "--out", "o", "--maps", "edges,"], "argument --maps: must be names with commas between"),
         ([*TRANSLATE, "--norm-from", "p.png", "--sample-norms"], "--sample-norms: not allowed with argument --norm-from"),
         (["train", "cut", "relief", "--out", "words.txt"], "words.txt: is there already and is no folder; choose another"),
         (["bench", "cut", "santa", "--on", "relief", "--out", "words.txt"], "is there already and is no folder"),
         (["study", "token", "words.txt"], "words.txt: holds no study; make one with diptych study new words.txt"),
+        (
+            ["prepare", "lowres", "photos", "--out", "o", "--strength", "0"],
+            "--strength must be greater than 0, found 0",
+        ),
+        (
+            ["prepare", "frames", "f.mp4", "--out", "o", "--test", "0"],
+            "--test is for pairs of photos, not for frames",
+        ),
+        (["prepare", "gray", "photos", "--out", "o", "--every", "2"], "--every is for frames, not for gray; leave it out"),
+        (["music", "sheet", "m.mid", "--out", "o.pdf", "--tracks", ","], "argument --tracks: must be names with commas between"),
         (["study", "erase", "s", ""], f"found '' after s, {EMPTY}"),
         (["study", "erase", "s", " \t"], f"after s, {EMPTY}"),
         (["compare", "runs/x", "runs/y", "--device", ""], f"found '' after --device, {EMPTY}"),

@@ -137,3 +137,12 @@ def test_a_method_that_names_no_images_takes_no_added_losses():
     with pytest.raises(ConfigError) as caught:
         Recipe(Silent(), extra=(Extra("pixel", ("x", "y")),))
     assert str(caught.value) == f"extra: {place} names no images of its step, so that no loss can be added to it"
+
+
+@pytest.mark.parametrize("setting", ["data.angle", "data.max_shift", "data.holdout", "data.source", "train.lr", "method.ngf"])
+def test_a_setting_whose_value_was_taken_out_is_named(setting):
+    part, name = setting.split(".")
+    values = RECIPE.to_dict()
+    values[part][name] = None
+    with pytest.raises(ConfigError, match=setting):
+        Recipe.from_dict(values)

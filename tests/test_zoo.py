@@ -194,11 +194,13 @@ def test_discriminators_are_files_of_their_own(tmp_path, run, monkeypatch):
         (["--name", "a/b"], "--name 'a/b': must be"),
         (["--name", "a", "--back", "../b"], "--back '../b': must be"),
         (["--name", "gray2rgb"], "gray2rgb.safetensors: is there already"),
+        (["--name", "notes"], "notes.md: is there already"),
     ],
 )
 def test_bad_names_are_refused(words, message, zoo, run, capsys):
+    (zoo / "notes.md").write_text("the user's own")
     assert main(["zoo", "pack", str(run), "--out", str(zoo), "--shows", "x", "--licence", "MIT", *words]) == 2
-    assert message in capsys.readouterr().err
+    assert message in capsys.readouterr().err and (zoo / "notes.md").read_text() == "the user's own"
 
 
 def test_a_name_for_a_way_back_that_there_is_not_is_refused(run, tmp_path, capsys):

@@ -73,7 +73,10 @@ def user_cache(tool: str) -> str:
 
 def allowed(url: str) -> bool:
     """Tell whether nobody on the way can listen or change anything: https, files, and http to this very machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an address in brackets
+        return False
     if parts.scheme == "http":
         return _is_here(parts.hostname or "")
     return (parts.scheme == "https" and bool(parts.hostname)) or (parts.scheme == "file" and parts.netloc in ("", "localhost"))

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import IO, BinaryIO
 
 from diptych.errors import ConfigError, StorageError
 from diptych.messages import show
@@ -29,12 +30,14 @@ UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errn
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a whole file or leave the old one as it was: temporary file, fsync, rename, fsync of the folder.
 
-    The folder is made where it is missing. Links are followed, so the file that a link points to is written. A replaced file
-    keeps its mode. Devices such as /dev/null and pipes are written to directly. Raises StorageError when the disk refuses, with
-    the bytes needed and free, and leaves no temporary file.
+    The folder is made where it is missing. A link to a file below its own folder is followed; one that leads elsewhere is
+    refused, since a stranger's folder could lead to any file. A replaced file keeps its mode. Devices such as /dev/null and
+    pipes are written to directly. Raises StorageError when the disk refuses, with the bytes needed and free, and leaves no
+    temporary file.
     """
     temporary = None
     try:
+        refuse_way_out(path)
         before = _status(path)
         if before is not None and not stat.S_ISREG(before.st_mode):
             with open(path, "wb") as file:
@@ -79,22 +82,52 @@ def make_folder(folder: Path) -> None:
         raise StorageError(f"{show(folder)}: cannot be made ({error.strerror}); choose another --out") from error
 
 
-def read_bounded(path: Path, most: int) -> bytes:
-    """The bytes of a file. Raises OSError for pipes and devices, which might never end, and for more than ``most`` bytes."""
-    try:
-        descriptor = os.open(
-            path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
-        )  # a pipe without a writer would hold open() for ever
+def refuse_way_out(path: Path) -> None:
+    """Raise OSError for a link that leads out of its folder, where writing would change a file that nobody named.
+
+    Links of the system, such as /dev/stdout, are no such links.
+    """
+    if path.is_symlink() and not os.path.abspath(path).startswith(("/dev/", "/proc/")):
+        target, folder = os.path.realpath(path), os.path.realpath(path.parent)
+        if os.path.commonpath([target, folder]) != folder:
+            raise OSError(errno.EPERM, f"is a link to {show(target)}, outside of its folder; name that file, or remove the link")
+
+
+def open_to_append(path: Path) -> IO[str]:
+    """Open a text file to read and to append to it, made where it is missing.
+
+    Raises OSError for pipes, devices, and links out of its folder.
+    """
+    refuse_way_out(path)
+    return open(_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), "a+")
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read its bytes. Raises OSError for pipes and devices, which might never end."""
+    return open(_regular(path, os.O_RDONLY), "rb")
+
+
+def _regular(path: Path, flags: int) -> int:
+    """The descriptor of a file. Raises OSError for a folder, pipe, socket or device."""
+    try:  # a pipe without a writer would hold open() for ever
+        descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
     except ValueError as error:
         raise OSError(errno.EINVAL, "has a zero byte in its name", str(path)) from error
-    with open(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", str(path))
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "is a pipe, socket or device, not a file", str(path))
-        if status.st_size > most:
-            raise OSError(errno.EFBIG, f"has {status.st_size:,} bytes, more than {most:,}", str(path))
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder, not a file", str(path))
+    raise OSError(errno.EINVAL, "is a pipe, socket or device, not a file", str(path))
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """The bytes of a file. Raises OSError for pipes and devices, which might never end, and for more than ``most`` bytes."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(errno.EFBIG, f"has {size:,} bytes, more than {most:,}", str(path))
         return file.read(most)
 
 

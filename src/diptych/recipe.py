@@ -198,6 +198,9 @@ class Recipe:
             chosen = parser.instantiate(parser.parse_args(list(overrides)))
         except ArgumentError as error:
             raise ConfigError(_explain(str(error), parser, method)) from error
+        except OverflowError as error:  # the library turns whole numbers into floats
+            where = next((word.partition("=")[0].removeprefix("--") for word in overrides if len(word) > 308), "a setting")
+            raise ConfigError(f"{where} must be a finite number, found a whole number above 1e308") from error
         added = tuple(Extra.from_dict(term) for term in chosen.extra)
         return cls(chosen.method, chosen.data, chosen.train, added, chosen.start)
 

@@ -27,7 +27,7 @@ from diptych.data.census import Census
 from diptych.data.fingerprints import Prints, read_prints, write_prints
 from diptych.data.listing import refuse_out_in_data
 from diptych.errors import ConfigError, DataError, DiptychError, SnapshotError, StorageError
-from diptych.files import read_bounded, remove_remains, sha256_of, sync, write_atomic
+from diptych.files import open_to_append, read_bounded, remove_remains, sha256_of, sync, write_atomic
 from diptych.locks import take_lock
 from diptych.messages import show
 from diptych.recipe import Recipe, first_difference
@@ -69,7 +69,7 @@ class Run:
         refuse_other_files(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = open(folder / ".lock", "a+")  # noqa: SIM115 - held until the run ends
+            lock = open_to_append(folder / ".lock")  # held until the run ends
         except OSError as error:
             raise StorageError(f"{folder}: cannot be made or written ({error.strerror}); choose another --out") from error
         with lock:
@@ -161,7 +161,7 @@ class Run:
         """Append one line of statistics."""
         self.refuse_removed()
         try:
-            with open(self.stats, "a") as file:
+            with open_to_append(self.stats) as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise StorageError(

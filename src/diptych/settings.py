@@ -46,7 +46,8 @@ def sides(size: Size) -> tuple[int, int]:
 def check_settings(settings: Any, part: str) -> None:
     """Raise ConfigError unless every field of a dataclass has a value of its type that follows the rules of its annotation.
 
-    Checked are numbers (finite, and whole where the type is int), Literals, tuples of numbers, and Rules in Annotated.
+    Checked are None (which only a type that names it may have), numbers (finite, and whole where the type is int), Literals,
+    tuples of numbers, and Rules in Annotated.
     ``part`` is the settings' place in a recipe, such as ``method``; messages begin with ``method.ngf``.
     """
     hints = get_type_hints(type(settings), include_extras=True)
@@ -56,6 +57,8 @@ def check_settings(settings: Any, part: str) -> None:
 
 def _check(name: str, value: Any, hint: Any) -> None:
     kind, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if value is None and kind is not Any and not {None, type(None)} & set(get_args(kind)):
+        raise ConfigError(f"{name} must have a value, found None")
     if get_origin(kind) is tuple and Ellipsis not in get_args(kind):
         for index, (item, item_hint) in enumerate(zip(value, get_args(kind), strict=False)):
             _check(f"{name}[{index}]", item, item_hint)
@@ -70,4 +73,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
 
 def _is_number(value: Any, kind: type) -> bool:
     allowed = int if kind is int else (int, float)
-    return isinstance(value, allowed) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, allowed) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from diptych.cli import main
+from diptych.errors import StorageError
 from diptych.inference import choice
 from diptych.inference import manifest as module
 from diptych.inference.manifest import NAME, Job, Manifest, left_to_do, share_of
@@ -181,3 +182,20 @@ def test_all_results_of_a_folder_are_computed_alike_or_it_is_said(tmp_path, caps
         path.write_text(path.read_text().replace('"backend": "onnx", "precision": "fp32", ', ""))
     assert main(["translate", str(tmp_path / "s.safetensors"), str(tmp_path / "in"), "--out", str(tmp_path / "alone")]) == 0
     assert "note: 6 earlier results in this folder were made by another backend" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_record_that_leads_elsewhere_is_refused_and_nothing_is_written_there(kind, folder):
+    """As a folder may hold it that a stranger packed: the lines were appended to any file of the user's."""
+    (folder / "mine").write_text("kept")
+    (folder / "in").mkdir()
+    (folder / "in" / "0.png").write_text("0")
+    if kind == "link":
+        (folder / "out" / NAME).symlink_to("../mine")
+        with pytest.raises(StorageError, match=r"cannot be written \(is a link to .*mine, outside of its folder"):
+            Manifest(folder / "out", MADE_BY).begin(Job(folder / "in" / "0.png", folder / "out" / "0.png"))
+    else:
+        os.mkfifo(folder / "out" / NAME)
+        with pytest.raises(OSError, match="is a pipe, socket or device"):
+            Manifest(folder / "out", MADE_BY)
+    assert (folder / "mine").read_text() == "kept"

@@ -376,7 +376,16 @@ def test_a_folder_serves_as_a_mirror(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "mirror", ["http://example.org", "http://10.0.0.1/x", "ftp://localhost", "/srv/weights", "https://", "file://server/share"]
+    "mirror",
+    [
+        "http://example.org",
+        "http://10.0.0.1/x",
+        "ftp://localhost",
+        "/srv/weights",
+        "https://",
+        "file://server/share",
+        "https://[::1",
+    ],
 )
 def test_a_mirror_that_others_could_change_is_refused(mirror, monkeypatch):
     monkeypatch.setenv("DIPTYCH_WEIGHTS_URL", mirror)

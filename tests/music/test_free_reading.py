@@ -181,6 +181,25 @@ def test_the_pages_of_a_pdf_are_loaded(tmp_path):
         load_pages(tmp_path / "bad.pdf")
 
 
+def pdf(path, pages, box="0 0 612 792"):
+    """A PDF by hand, whose list of pages names these objects; object 3 is an empty page, and 2 is the list itself."""
+    kids = " ".join(f"{number} 0 R" for number in pages)
+    path.write_text(
+        f"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>endobj\n"
+        f"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[{box}]>>endobj\ntrailer<</Root 1 0 R>>"
+    )
+    return path
+
+
+def test_a_pdf_whose_pages_go_round_or_would_fill_the_memory_is_refused_in_one_line(tmp_path):
+    pytest.importorskip("pypdfium2")
+    assert [page.shape for page in load_pages(pdf(tmp_path / "x.pdf", [3, 3]))] == [(2200, 1700)] * 2
+    with pytest.raises(DataError, match=r"round.pdf: is damaged or locked \(.*\); export it again"):
+        load_pages(pdf(tmp_path / "round.pdf", [2]))
+    with pytest.raises(DataError, match=r"large.pdf: its pages have 2,560,000,000 pixels, and at most 1,000,000,000 are drawn"):
+        load_pages(pdf(tmp_path / "large.pdf", [3] * 40, box="0 0 2880 2880"))
+
+
 def test_the_picture_of_what_was_understood_frames_each_head(tmp_path):
     page = page_of(tmp_path)
     gray = draw_page(page.drawing, round(page.width * 12))

@@ -354,6 +354,7 @@ def test_a_crashed_postgres_loses_no_answer_and_is_found_again(postgres, tmp_pat
     ("url", "message"),
     [
         ("mysql://host/name", "--database must be like postgresql://user@host/name"),
+        ("postgresql://[::1", "--database must be like postgresql://user@host/name"),
         ("postgresql://me:secret@host/name", "--database: leave the password out"),
         ("postgresql://host/name?password=secret", "--database: leave the password out"),
     ],

@@ -89,7 +89,7 @@ def assert_same_outcome(found, expected):
 
 @pytest.fixture(scope="module")
 def uninterrupted(images, tmp_path_factory):
-    """The outcome and the duration of each configuration when nothing happens, trained when first asked for."""
+    """The outcome, the duration and the run of each configuration when nothing happens, trained when first asked for."""
     known = {}
 
     def of(configuration):
@@ -101,10 +101,29 @@ def uninterrupted(images, tmp_path_factory):
             process = run_once(recipe(images, configuration), out, **options(configuration))
             process.join(120)
             assert process.exitcode == 0, out.with_suffix(".log").read_text()
-            known[configuration] = outcome(out), time.monotonic() - began
+            known[configuration] = outcome(out), time.monotonic() - began, out
         return known[configuration]
 
     return of
+
+
+@pytest.fixture
+def finished(uninterrupted, tmp_path):
+    """The outcome of a configuration, and a copy of its finished run to change and to go on with."""
+
+    def of(configuration):
+        expected, _, run = uninterrupted(configuration)
+        return expected, shutil.copytree(run, tmp_path / "run")
+
+    return of
+
+
+def go_on(images, configuration, out, **changes):
+    """Train to the end in a process of its own; returns what it said."""
+    process = run_once(recipe(images, configuration), out, **options(configuration, **changes))
+    process.join(120)
+    assert process.exitcode == 0, log_of(out)
+    return log_of(out)
 
 
 def test_pix2pix_drops_out_so_that_its_random_state_matters():
@@ -119,7 +138,7 @@ def log_of(out):
 @pytest.mark.slow
 @pytest.mark.parametrize("configuration", KILLED)
 def test_killed_at_random_until_done_it_ends_bit_equal(configuration, images, uninterrupted, tmp_path):
-    expected, duration = uninterrupted(configuration)
+    expected, duration, _ = uninterrupted(configuration)
     chance = random.Random(f"{SEED} {configuration}")
     kills, trials = 0, 0
     while trials < 2 or kills < 8:
@@ -133,11 +152,8 @@ def test_killed_at_random_until_done_it_ends_bit_equal(configuration, images, un
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()
                 kills += process.exitcode == -signal.SIGKILL
-        process = run_once(recipe(images, configuration), out, **options(configuration))
-        process.join(120)
-        assert process.exitcode == 0, log_of(out)
+        assert "damaged" not in go_on(images, configuration, out)
         assert_same_outcome(outcome(out), expected)
-        assert "damaged" not in log_of(out)
         shutil.rmtree(out)
         trials += 1
         duration *= 1.0 if kills - before >= 2 else 0.8  # the machine became faster: kill sooner
@@ -146,64 +162,48 @@ def test_killed_at_random_until_done_it_ends_bit_equal(configuration, images, un
 
 
 @pytest.mark.parametrize("configuration", ["pix2pix", "cyclegan"])
-def test_killed_between_the_two_files_of_the_last_save_it_still_ends_whole(configuration, images, uninterrupted, tmp_path):
+def test_killed_between_the_two_files_of_the_last_save_it_still_ends_whole(configuration, images, finished):
     """The snapshot is written first, so that a run which has nothing left to do has it."""
-    expected, _ = uninterrupted(configuration)
-    out = tmp_path / "run"
-    process = run_once(recipe(images, configuration), out, **options(configuration))
-    process.join(120)
-    assert process.exitcode == 0, log_of(out)
+    expected, out = finished(configuration)
     last = Run(out).states()[0]
     assert (out / "snapshot.safetensors").stat().st_mtime_ns <= last.stat().st_mtime_ns
     last.unlink()
-    process = run_once(recipe(images, configuration), out, **options(configuration))
-    process.join(120)
-    assert process.exitcode == 0, log_of(out)
+    go_on(images, configuration, out)
     assert_same_outcome(outcome(out), expected)
 
 
-def test_a_finished_run_is_left_as_it_is(images, uninterrupted, tmp_path):
-    expected, _ = uninterrupted("pix2pix")
-    out = tmp_path / "run"
-    for _ in range(2):
-        process = run_once(recipe(images, "pix2pix"), out, **options("pix2pix"))
-        process.join(120)
-        assert process.exitcode == 0, log_of(out)
-        assert_same_outcome(outcome(out), expected)
+def test_a_finished_run_is_left_as_it_is(images, finished):
+    expected, out = finished("pix2pix")
+    go_on(images, "pix2pix", out)
+    assert_same_outcome(outcome(out), expected)
 
 
-def test_a_damaged_newest_state_costs_one_save_and_is_said(images, uninterrupted, tmp_path):
-    expected, _ = uninterrupted("cyclegan")
-    out = tmp_path / "run"
-    process = run_once(recipe(images, "cyclegan"), out, **options("cyclegan"))
-    process.join(120)
+def test_a_damaged_newest_state_costs_one_save_and_is_said(images, finished):
+    expected, out = finished("cyclegan")
     newest = Run(out).states()[0]
     newest.write_bytes(newest.read_bytes()[:-1] + b"!")
-    process = run_once(recipe(images, "cyclegan"), out, **options("cyclegan"))
-    process.join(120)
-    assert process.exitcode == 0, log_of(out)
-    assert f"{newest}: damaged: expected SHA-256" in log_of(out) and "using the state before it" in log_of(out)
-    assert f"resumed at {STEPS - 1} images" in log_of(out)
+    said = go_on(images, "cyclegan", out)
+    assert f"{newest}: damaged: expected SHA-256" in said and "using the state before it" in said
+    assert f"resumed at {STEPS - 1} images" in said
     assert_same_outcome(outcome(out), expected)
 
 
 def test_the_number_of_workers_does_not_change_the_outcome(images, uninterrupted, tmp_path):
-    expected, _ = uninterrupted("pix2pix")
-    out = tmp_path / "run"
-    process = run_once(recipe(images, "pix2pix"), out, **options("pix2pix", workers=2, save_every=1e9))
-    process.join(120)
-    assert process.exitcode == 0, log_of(out)
-    assert_same_outcome(outcome(out), expected)
+    expected, *_ = uninterrupted("pix2pix")
+    go_on(images, "pix2pix", tmp_path / "run", workers=2, save_every=1e9)
+    assert_same_outcome(outcome(tmp_path / "run"), expected)
 
 
 # --- asked to stop ---
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("configuration", ["pix2pix, 2 workers, EMA", "cyclegan"])
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("signum", "configuration"),
+    [(signal.SIGTERM, "cyclegan"), (signal.SIGINT, "pix2pix, 2 workers, EMA"), (signal.SIGHUP, "pix2pix, 2 workers, EMA")],
+)
 def test_asked_to_stop_it_saves_and_goes_on_bit_equal(signum, configuration, images, uninterrupted, tmp_path):
-    expected, _ = uninterrupted(configuration)
+    expected, *_ = uninterrupted(configuration)
     chance, out, stops = random.Random(f"{SEED} {signum}"), tmp_path / "run", 0
     settings = options(configuration, save_every=1e9)  # so that only the signal saves
     for _ in range(3):
@@ -227,9 +227,7 @@ def test_asked_to_stop_it_saves_and_goes_on_bit_equal(signum, configuration, ima
         assert "stopped at step" in log_of(out) and "run the same command to go on" in log_of(out)
         assert {path.name for path in Run(out).states()} - before, "nothing was saved"
         stops += 1
-    process = run_once(recipe(images, configuration), out, **settings)
-    process.join(120)
-    assert process.exitcode == 0, log_of(out)
+    go_on(images, configuration, out, save_every=1e9)
     print(f"{configuration}, signal {signum}: seed {SEED}, {stops} stops")
     assert stops >= 1
     assert_same_outcome(outcome(out), expected)
@@ -243,7 +241,7 @@ def begun(out, process):
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_stops_at_once_without_damage(signum, images, uninterrupted, tmp_path):
-    expected, _ = uninterrupted("cyclegan")
+    expected, *_ = uninterrupted("cyclegan")
     out = tmp_path / "run"
     process = run_once(recipe(images, "cyclegan"), out, **options("cyclegan"))
     while not Run(out).states() and process.exitcode is None:
@@ -257,9 +255,7 @@ def test_a_second_signal_stops_at_once_without_damage(signum, images, uninterrup
         os.kill(process.pid, signum)
     process.join(10)
     assert process.exitcode in (-signum, 128 + signum) and time.monotonic() - began < 5
-    process = run_once(recipe(images, "cyclegan"), out, **options("cyclegan"))
-    process.join(120)
-    assert process.exitcode == 0, log_of(out)
+    go_on(images, "cyclegan", out)
     assert_same_outcome(outcome(out), expected)
 
 
@@ -281,10 +277,8 @@ def test_a_second_training_in_the_folder_exits_4_and_a_changed_recipe_2(images, 
     assert changed.exitcode == 2 and "train.lr: 0.0002 -> 0.5" in log_of(out)
 
 
-def test_states_of_which_none_is_whole_exit_6_and_are_left_alone(images, tmp_path):
-    out = tmp_path / "run"
-    process = run_once(recipe(images, "cyclegan"), out, **options("cyclegan", num_previews=0))
-    process.join(120)
+def test_states_of_which_none_is_whole_exit_6_and_are_left_alone(images, finished):
+    _, out = finished("cyclegan")
     for path in Run(out).states():
         path.write_bytes(path.read_bytes()[:-7])
     kept = {path.name: path.read_bytes() for path in out.iterdir() if path.name != ".lock"}
@@ -308,7 +302,7 @@ def test_weights_that_are_no_longer_finite_are_never_saved(images, tmp_path):
 
 
 def test_the_seed_matters_so_that_bit_equality_says_something(images, uninterrupted, tmp_path):
-    expected, _ = uninterrupted("pix2pix")
+    expected, *_ = uninterrupted("pix2pix")
     process = run_once(recipe(images, "pix2pix", seed=4), tmp_path / "run", **options("pix2pix"))
     process.join(120)
     found = outcome(tmp_path / "run")

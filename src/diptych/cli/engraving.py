@@ -105,5 +105,5 @@ def read_song(args: argparse.Namespace, grid: int | None = None) -> Song:
     if song.moved and not grid:
         notes.print(f"{song.moved:,} of {len(song.notes):,} notes moved to the nearest 1/{GRID} of a quarter", soft_wrap=True)
     if args.tracks:
-        song = choose_tracks(song, [each.strip() for each in args.tracks.split(",")])
+        song = choose_tracks(song, args.tracks)
     return song

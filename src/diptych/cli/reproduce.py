@@ -96,13 +96,15 @@ def refuse_unknown(task: str, known: Sequence[str], named: Sequence[str]) -> Non
 
 def files(words: Sequence[str]) -> dict[str, Path]:
     """The files of --weights by the names of weights. Raises ConfigError for other words and files that are not there."""
-    found = {}
+    found: dict[str, Path] = {}
     for word in words:
         name, _, path = word.partition("=")
         if not path:
             raise ConfigError(f"--weights {word}: must be NAME=FILE, such as authors-id0=latest_net_G.pth")
         if not Path(path).is_file():
             raise ConfigError(f"--weights {word}: no such file; check the path")
+        if name in found:
+            raise ConfigError(f"--weights {word}: {name} has the file {found[name]} already; give each name once")
         found[name] = Path(path)
     return found
 

@@ -15,7 +15,7 @@ from diptych.data.ranges import parse_range
 from diptych.data.splits import Split
 from diptych.errors import ConfigError
 from diptych.reading import Reading
-from diptych.settings import Size, sides
+from diptych.settings import Size, check_settings, sides
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class DataConfig:
     axis: Axis = "z"
 
     def __post_init__(self) -> None:
+        check_settings(self, "data")
         parse_range(self.range)
         parse_classes(self.classes)
         for name, words in (("icc", get_args(Icc)), ("alpha", get_args(Alpha)), ("axis", get_args(Axis))):

@@ -26,7 +26,7 @@ from diptych.choices import Backend, ComputingPrecision
 from diptych.data.archives import read_member, split_archive
 from diptych.data.splits import Ref
 from diptych.errors import ConfigError, DataError, StorageError
-from diptych.files import name_below, remove_remains, sha256_of
+from diptych.files import name_below, open_regular, open_to_append, remove_remains, sha256_of
 from diptych.messages import show
 
 STEM = ".diptych-translations"
@@ -154,7 +154,7 @@ class Manifest:
         known = {"output": self.key(job), "input": str(job.source), "time": time.time_ns()}
         known |= {"input_sha256": hash_of(job.source), "input_stamp": stamp_of(job.source)}
         try:
-            with self._one_at_a_time, open(self.path, "a") as file:
+            with self._one_at_a_time, open_to_append(self.path) as file:
                 file.write("\n" * self._torn + json.dumps({**known, **self.made_by, **result}) + "\n")
                 self._torn = False
         except OSError as error:
@@ -166,7 +166,7 @@ def read_entries(folder: Path) -> dict[str, Entry]:
     found: dict[str, Entry] = {}
     made: list[Mapping[str, Any]] = []
     for path in sorted(folder.glob(f"{STEM}*.jsonl")):
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             for line in _telling(file):
                 try:
                     name, entry = _read_entry(_parsed(line), made)
@@ -216,7 +216,7 @@ def _ends_torn(path: Path) -> bool:
     """Whether the last line of a file was cut, as when a process is killed."""
     if not path.exists() or not path.stat().st_size:
         return False
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         file.seek(-1, os.SEEK_END)
         return file.read() != b"\n"
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from diptych.data.formats import write_pixels
 from diptych.errors import ConfigError, DataError, StorageError
-from diptych.files import write_atomic
+from diptych.files import open_to_append, write_atomic
 from diptych.music.composers import composer_of, group_by_composer
 from diptych.music.dataset import read_build_file, to_json
 from diptych.music.excerpts import Excerpt, excerpts
@@ -305,7 +305,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def _append(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     text = "".join(json.dumps(line) + "\n" for line in lines)
     try:
-        with open(path, "a") as file:
+        with open_to_append(path) as file:
             file.write(text)
     except OSError as error:
         raise StorageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,7 +15,7 @@ from diptych.extras import extra
 from diptych.files import read_bounded
 
 DPI = 200  # at which pages of PDFs are drawn: about 14 pixels a staff space
-MAX_BYTES, MAX_PAGES, MAX_SIDE = 256_000_000, 200, 8_000
+MAX_BYTES, MAX_PAGES, MAX_SIDE, MAX_PIXELS = 256_000_000, 200, 8_000, 1_000_000_000
 Gray = UInt8[np.ndarray, "_ _"]  # pages of one document may differ in size
 
 
@@ -35,16 +36,20 @@ def to_gray(pixels: UInt8[np.ndarray, "h w c"], path: Path) -> Gray:
 def _pdf_pages(path: Path) -> list[Gray]:
     pdfium = extra("pypdfium2", "music", "PDF files")
     try:
-        document = pdfium.PdfDocument(read_bounded(path, MAX_BYTES))
+        with pdfium.PdfDocument(read_bounded(path, MAX_BYTES)) as document:
+            if len(document) > MAX_PAGES:
+                raise DataError(f"{path}: has {len(document):,} pages, and at most {MAX_PAGES} are read; split it")
+            sizes = [document.get_page_size(number) for number in range(len(document))]
+            scales = [min(DPI / 72, MAX_SIDE / max(*size, 1)) for size in sizes]
+            pixels = sum(w * h * scale**2 for (w, h), scale in zip(sizes, scales, strict=True))
+            if pixels > MAX_PIXELS:
+                raise DataError(f"{path}: its pages have {pixels:,.0f} pixels, and at most {MAX_PIXELS:,} are drawn; split it")
+            return [_drawn(page, scale) for page, scale in zip(document, scales, strict=True)]
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); give a PDF or a picture") from error
     except pdfium.PdfiumError as error:
         raise DataError(f"{path}: is damaged or locked ({error}); export it again") from error
-    with document:
-        if len(document) > MAX_PAGES:
-            raise DataError(f"{path}: has {len(document):,} pages, and at most {MAX_PAGES} are read; split it")
-        found = []
-        for page in document:
-            scale = min(DPI / 72, MAX_SIDE / max(page.get_size()))
-            found.append(np.array(page.render(scale=scale, grayscale=True).to_pil().convert("L")))
-        return found
+
+
+def _drawn(page: Any, scale: float) -> Gray:
+    return np.array(page.render(scale=scale, grayscale=True).to_pil().convert("L"))

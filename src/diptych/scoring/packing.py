@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -57,9 +58,9 @@ def pack_snapshot(
         alone[part] = replace(sides, generators={"a2b": net}, discriminators={})
     for judge, net in snapshot.discriminators.items() if discriminators else ():
         alone[f"{name}-{judge}"] = replace(snapshot, generators={}, discriminators={judge: net})
-    for part in alone:
-        if (folder / f"{part}.safetensors").exists():
-            raise ConfigError(f"{show(folder / f'{part}.safetensors')}: is there already; remove it, or take another --name")
+    for path in [folder / f"{part}{suffix}" for part in alone for suffix in (".safetensors", ".md")]:
+        if os.path.lexists(path):
+            raise ConfigError(f"{show(path)}: is there already; remove it, or take another --name")
     card, scores = _card(source), _scores(source)
     for part, one in alone.items():
         path = folder / f"{part}.safetensors"

@@ -223,7 +223,10 @@ def choose_postgres(folder: Path, url: str) -> None:
 
     Raises ConfigError for a URL of something else, or one with a password, which every list of processes would show.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an address in brackets
+        parts = urlsplit("")
     if parts.scheme not in ("postgresql", "postgres"):
         raise ConfigError(f"--database must be like postgresql://user@host/name, found {show(url.partition('@')[2] or url)}")
     if parts.password or "password=" in parts.query:
