@@ -1,0 +1,141 @@
+"""Read the digits of meters and of rests of several measures, by comparison with those of the fonts that verovio brings."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+from PIL import Image
+from scipy import ndimage
+
+from diptych.extras import extra
+from diptych.music.page_geometry import SPACE, Gray
+from diptych.music.print_styles import FONTS
+
+SIZE = (24, 28)  # height and width in pixels at which shapes are compared
+HEIGHTS = (1.2, 2.6)  # staff spaces of a digit
+WIDTHS = (0.3, 2.0)
+ALIKE = 0.72  # correlation with the digit of some font from which on a shape is one
+NEXT = 0.9  # staff spaces between the digits of one number
+DIGIT_INK = 190  # gray below which a pixel belongs to a digit
+COMMON_TIME, CUT_TIME = 10, 11  # stand for these two signs
+GLYPHS = (*(f"E08{digit}" for digit in range(10)), "E08A", "E08B")
+CUT_HEIGHT = 2.9  # staff spaces of the C with a stroke
+UNITS = 500  # of a glyph in a staff space and a half, as SMuFL has it: 250 are a space
+
+Ink = Bool[np.ndarray, "_ _"]
+Shape = Float[np.ndarray, "24 28"]
+
+
+def numbers_in(gray: Gray) -> list[tuple[float, int]]:
+    """Return the numbers in a part of a page, each with the column of its middle, from left to right.
+
+    A digit touches no other ink. Digits beside each other, of one height, are one number.
+    """
+    labels, _ = ndimage.label(gray < DIGIT_INK, np.ones((3, 3)))
+    found: list[tuple[int, int, int, int, int]] = []  # left, right, top, bottom, digit
+    for index, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+        high, wide = (rows.stop - rows.start) / SPACE, (columns.stop - columns.start) / SPACE
+        if HEIGHTS[0] <= high <= HEIGHTS[1] and WIDTHS[0] <= wide <= 2 * WIDTHS[1]:
+            part = np.where(labels[rows, columns] == index, 255 - gray[rows, columns], 0)
+            for left, right, digit in _digits_in(part):
+                found.append((columns.start + left, columns.start + right, rows.start, rows.stop, digit))
+    groups: list[list[tuple[int, int, int, int, int]]] = []
+    for each in sorted(found):
+        last = groups[-1][-1] if groups else None
+        if last and each[0] - last[1] <= NEXT * SPACE and abs(each[2] - last[2]) <= 2 and abs(each[3] - last[3]) <= 2:
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+    return [((group[0][0] + group[-1][1]) / 2, int("".join(str(each[4]) for each in group))) for group in groups]
+
+
+def counts_tuplet(gray: Gray, left: float, right: float, top: float, bottom: float) -> bool:
+    """Whether what a map shows as a digit may count a tuplet, and not a verse: 1, 2 and 4 do not, what is not legible may."""
+    rows = slice(max(0, round(top - SPACE)), round(bottom + SPACE) + 1)
+    part = gray[rows, max(0, round(left - SPACE)) : round(right + SPACE) + 1]
+    return not {number for _, number in numbers_in(part)} & {1, 2, 4}
+
+
+def _digits_in(darkness: np.ndarray) -> list[tuple[int, int, int]]:
+    """Return the ends and the digit of a shape, or of two digits that touch each other; nothing where it shows none."""
+    wide = darkness.shape[1]
+    one = _likeness(darkness)
+    best = (one[0], [(0, wide, one[1])]) if wide <= WIDTHS[1] * SPACE else (0.0, [])
+    for cut in range(round(0.6 * SPACE), wide - round(0.6 * SPACE) + 1) if wide >= WIDTHS[1] * SPACE * 0.7 else ():
+        first, second = _likeness(darkness[:, :cut]), _likeness(darkness[:, cut:])
+        if min(first[0], second[0]) > best[0]:
+            best = min(first[0], second[0]), [(0, cut, first[1]), (cut, wide, second[1])]
+    return best[1] if best[0] >= ALIKE and all(digit < COMMON_TIME for *_, digit in best[1]) else []
+
+
+def _likeness(darkness: np.ndarray) -> tuple[float, int]:
+    """Return how much a shape is like the digit that it is most like, and this digit."""
+    shape = _normalised(darkness)
+    return max((float((shape * other).sum()), digit) for digit, others in enumerate(_digits()) for other in others)
+
+
+def _normalised(darkness: np.ndarray) -> Shape:
+    """Bring a shape to one height, centre it, and give it mean 0 and norm 1."""
+    high, wide = darkness.shape
+    width = max(1, min(SIZE[1], round(wide * SIZE[0] / high)))
+    small = np.asarray(Image.fromarray(darkness.astype(np.float32)).resize((width, SIZE[0]), Image.Resampling.BILINEAR))
+    shape = np.zeros(SIZE, np.float32)
+    left = (SIZE[1] - width) // 2
+    shape[:, left : left + width] = small
+    shape -= shape.mean()
+    return shape / max(float(np.linalg.norm(shape)), 1e-6)
+
+
+@cache
+def _digits() -> tuple[tuple[Shape, ...], ...]:
+    """Return for each digit, and for the two signs of common time, its shapes in verovio's fonts."""
+    drawn = [_drawn(font) for font in FONTS]
+    return tuple(tuple(_normalised(font[digit]) for font in drawn) for digit in range(len(GLYPHS)))
+
+
+@cache
+def printed_signs() -> tuple[tuple[np.ndarray, ...], ...]:
+    """Return how dark the pixels of each digit are in a staff, and those of the two signs of common time, in verovio's fonts.
+
+    A digit has 13 rows, from line to line, and a column of paper on both sides.
+    """
+    return tuple(tuple(_at_size(font[sign], sign) for font in map(_drawn, FONTS)) for sign in range(len(GLYPHS)))
+
+
+def _at_size(darkness: np.ndarray, sign: int) -> np.ndarray:
+    high = round(SPACE * (CUT_HEIGHT if sign == CUT_TIME else 2)) + 1
+    width = max(3, round(darkness.shape[1] * high / darkness.shape[0]))
+    shape = np.asarray(Image.fromarray(darkness.astype(np.float32)).resize((width, high), Image.Resampling.BILINEAR))
+    rows = 2 * SPACE + 1
+    top = (high - rows) // 2
+    return np.pad(shape[top : top + rows], ((0, 0), (1, 1)))
+
+
+@cache
+def _drawn(font: str) -> list[np.ndarray]:
+    """Draw the signs of meters of a font, each cut to its box, at the resolution of a page that is read."""
+    resvg, verovio = extra("resvg_py", "music", "music"), extra("verovio", "music", "music")
+    folder = Path(verovio.__file__).parent / "data" / font
+    wide = 2 * UNITS
+    glyphs = "".join(
+        f'<g transform="translate({wide * place + UNITS // 4} 0)">{(folder / f"{glyph}.xml").read_text()}</g>'
+        for place, glyph in enumerate(GLYPHS)
+    )
+    across, down = len(GLYPHS) * wide, 2 * UNITS
+    size = f'width="{across // 250 * SPACE}" height="{down // 250 * SPACE}"'
+    box = f'viewBox="0 {-UNITS} {across} {down}" {size}'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{glyphs}</svg>'
+    image = Image.open(io.BytesIO(bytes(resvg.svg_to_bytes(svg_string=svg, background="white")))).convert("L")
+    dark = 255 - np.array(image).astype(np.float32)
+    edges = np.linspace(0, dark.shape[1], len(GLYPHS) + 1).astype(int)
+    found = []
+    for left, right in pairwise(edges):
+        part = dark[:, left:right]
+        rows, columns = (np.flatnonzero((part > 255 - DIGIT_INK).any(axis)) for axis in (1, 0))
+        found.append(part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    return found
