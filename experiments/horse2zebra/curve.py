@@ -2,10 +2,10 @@
 
     PYTHONPATH=. python experiments/horse2zebra/curve.py runs/horse2zebra out/ [--weights FOLDER]
 
-Snapshots are those of `--keep-every` and the last. The rate is the share of test images whose output EfficientNet-
-Lite0, trained on ImageNet, takes for a zebra (class 340); the structure distance says how much of a picture was
-changed besides. It needs the packages of examples/own_judge.py. OUT gets curve.json, curve.svg and test.png: test
-images, evenly chosen by the evaluation and not by hand, each beside its output by the last snapshot, at 256 pixels.
+Snapshots are those of `--keep-every` and the last. The rate is the share of held-out horses whose output
+EfficientNet-Lite0, trained on ImageNet, takes for a zebra (class 340); the structure distance says how much of a picture was
+changed besides. It needs the packages of examples/own_judge.py. OUT gets curve.json, curve.svg and test.png: held-out
+horses, evenly chosen by the evaluation and not by hand, each beside its output by the last snapshot, at 256 pixels.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import io
 import json
 from pathlib import Path
+from shutil import copy
 
 import matplotlib
 from PIL import Image
@@ -35,6 +36,15 @@ def snapshots(run: Path) -> list[tuple[str, Path]]:
     return [(path.stem.split("-")[-1].lstrip("0"), path) for path in kept] + [("last", run / "snapshot.safetensors")]
 
 
+def as_a_run(run: Path, snapshot: Path, folder: Path) -> Path:
+    """Make a folder that says what the run's says and holds this snapshot as its last, to score it on the held-out images."""
+    folder.mkdir(exist_ok=True)
+    for path in run.glob("*.json"):
+        copy(path, folder / path.name)
+    copy(snapshot, folder / "snapshot.safetensors")
+    return folder
+
+
 def sheet(examples: tuple[Example, ...]) -> Image.Image:
     """Inputs beside their outputs, pair after pair."""
     pairs = [[example.images[name] for name in ("input", "output")] for example in examples if example.direction == "a2b"]
@@ -50,18 +60,17 @@ def sheet(examples: tuple[Example, ...]) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a run folder of diptych train")
+    parser.add_argument("run", type=Path, help="a run folder of diptych train, which held images out")
     parser.add_argument("out", type=Path)
     parser.add_argument("--weights", action="append", default=[], help="of VGG16, as for diptych evaluate")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     rows = []
     print("| epochs | taken for zebras | structure distance |\n| --- | --- | --- |")
-    source = json.loads((options.run / "recipe.json").read_text())["data"]["source"]
     for name, path in snapshots(options.run):
         found = diptych.evaluate(
-            path,
-            *source,
+            as_a_run(options.run, path, options.out / f"epochs-{name}"),
+            split="val",
             direction="a2b",
             metrics=["target_rate", "structure"],
             classifier=JUDGE,
