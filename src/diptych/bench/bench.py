@@ -13,6 +13,7 @@ from diptych.bench.table import markdown, rows_of
 from diptych.data.listing import refuse_out_in_data
 from diptych.device import pick_device
 from diptych.errors import ConfigError
+from diptych.evaluation.offers import check_names
 from diptych.files import write_atomic
 from diptych.recipe import Recipe
 from diptych.run import write_json
@@ -22,8 +23,10 @@ from diptych.scoring.systems import COMPARABLE, score_systems
 from diptych.scoring.task import Request
 from diptych.training.progress import Watch
 
-METRICS = (*COMPARABLE, "mind")
-"""The metrics of the table. MIND of a method is a column of it, though nothing tests differences of MIND."""
+METRICS = (*(name for name in COMPARABLE if name != "nearest"), "mind")
+"""The metrics of the table. ``nearest`` looks for the images that a training saw, which its seed chooses, so that two seeds are
+not measured alike; MIND is a column, though nothing tests its differences.
+"""
 Measure = Callable[[str, Recipe], Cost]
 
 
@@ -53,6 +56,9 @@ def bench(
     """
     if len(recipes) < 2:
         raise ConfigError(f"bench: compares two methods or more, found {', '.join(recipes) or 'none'}; name another one")
+    check_names(metrics or ())
+    if wrong := [name for name in metrics or () if name not in METRICS]:
+        raise ConfigError(f"bench: {wrong[0]} cannot be compared between trainings; choose among {', '.join(METRICS)}")
     first = next(iter(recipes.values()))
     refuse_out_in_data(out, first.data.source)
     costs = _costs(recipes, out, measure)
