@@ -81,8 +81,7 @@ def test_hours_are_those_of_the_logged_speeds(tmp_path):
         (["cyclegan", "cut", "--hours", "-1"], "--hours must be a number of at least 0, found -1"),
         (["cyclegan", "cut", "--hours", "nan"], "--hours must be a number of at least 0, found nan"),
         (["cyclegan", "--epochs", "1"], "bench: compares two methods or more, found cyclegan"),
-        # A seed chooses which images a training sees, and nearest looks for those.
-        (["cyclegan", "cut", "--metrics", "nearest"], "bench: nearest cannot be compared between trainings"),
+        (["cyclegan", "cut", "--metrics", "fid"], "bench: fid is no metric of a bench; choose among"),
         (["cyclegan", "cut", "--metrics", "kdi"], "no metric is called 'kdi'; did you mean"),
         # These are weights of metrics, not what training begins with.
         (["cyclegan", "--weights", "judges"], "bench: compares two methods or more, found cyclegan"),

@@ -23,10 +23,8 @@ from diptych.scoring.systems import COMPARABLE, score_systems
 from diptych.scoring.task import Request
 from diptych.training.progress import Watch
 
-METRICS = (*(name for name in COMPARABLE if name != "nearest"), "mind")
-"""The metrics of the table. ``nearest`` looks for the images that a training saw, which its seed chooses, so that two seeds are
-not measured alike; MIND is a column, though nothing tests its differences.
-"""
+METRICS = (*COMPARABLE, "mind")
+"""The metrics of the table. MIND is a column, though nothing tests its differences."""
 Measure = Callable[[str, Recipe], Cost]
 
 
@@ -58,7 +56,7 @@ def bench(
         raise ConfigError(f"bench: compares two methods or more, found {', '.join(recipes) or 'none'}; name another one")
     check_names(metrics or ())
     if wrong := [name for name in metrics or () if name not in METRICS]:
-        raise ConfigError(f"bench: {wrong[0]} cannot be compared between trainings; choose among {', '.join(METRICS)}")
+        raise ConfigError(f"bench: {wrong[0]} is no metric of a bench; choose among {', '.join(METRICS)}")
     first = next(iter(recipes.values()))
     refuse_out_in_data(out, first.data.source)
     costs = _costs(recipes, out, measure)
