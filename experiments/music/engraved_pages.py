@@ -89,7 +89,7 @@ def exact_reading(page):
     found = read_geometry(gray)
     symbols = draw_symbols(page.drawing, found.gray.shape[1])
     high = found.gray.shape[0]
-    return joined(read_systems(np.pad(symbols, ((0, max(0, high - len(symbols))), (0, 0)))[:high], found.systems))
+    return joined(read_systems(np.pad(symbols, ((0, max(0, high - len(symbols))), (0, 0)))[:high], found))
 
 
 def voice_of(path, out):
@@ -117,11 +117,40 @@ def voice_of(path, out):
     return True
 
 
+def lengths_in(path):
+    """Return the lengths of the measures of a score's first part in quarters, as MusicXML has them."""
+    lengths, divisions = [], 1
+    for measure in ET.parse(path).getroot().find("part"):
+        divisions = int(measure.findtext("attributes/divisions", divisions))
+        now = last = 0
+        for child in measure:
+            lasts = int(child.findtext("duration", 0)) if child.find("chord") is None else 0
+            now += -lasts if child.tag == "backup" else lasts
+            last = max(last, now)
+        lengths.append(Fraction(last, divisions))
+    return lengths
+
+
+def fill_short_rests(mei, lengths):
+    """Write the rests of incomplete measures out, since verovio gives a measure's rest there no time."""
+    for measure, length in zip(mei.iter("measure"), lengths, strict=True):
+        if measure.get("metcon") != "false":
+            continue
+        for layer in measure.iter("layer"):
+            if [child.tag for child in layer] == ["mRest"]:
+                layer.clear()
+                for duration in (1, 2, 4, 8, 16, 32):
+                    while length >= Fraction(4, duration):
+                        ET.SubElement(layer, "rest", {"dur": f"{duration}"})
+                        length -= Fraction(4, duration)
+
+
 def truth_of(path):
     """Return the notes of a score of one staff, and the lengths of its measures."""
     from diptych.music.mei import select_staves
 
     mei = load_mei(path)
+    fill_short_rests(mei, lengths_in(path))
     start, notes, measures = Fraction(0), [], []
     for page in free_pages(select_staves(mei, [mei.find(".//staffDef").get("n")]), FreeStyle(height=400.0)):
         notes += [replace(note, onset=note.onset + start) for note in page.notes if not (note.continued and measures)]

@@ -63,7 +63,7 @@ def read_pages(path: Path, pages: Sequence[Gray], translate: Translate) -> FreeP
             empty.append(number)
             continue
         found.append(page)
-        systems.append(tuple(read_systems(translate(page.gray), page.systems)))
+        systems.append(tuple(read_systems(translate(page.gray), page)))
     if not found:
         raise DataError(f"{path}: shows no staff of five lines; give a page of printed music, upright and at 100 dpi or more")
     return FreePages(tuple(found), tuple(systems), tuple(empty))

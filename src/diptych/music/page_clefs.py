@@ -13,6 +13,7 @@ from diptych.music.page_symbols import Symbol
 OCTAVE_CLEF = 0.7  # height below the line of a treble clef by that above it: more shows an 8 below
 C_HEIGHTS = {-4: "C1", 0: "C3", 2: "C4"}
 SMALLEST = 1.5  # staff spaces: what is lower is no clef, but a spot that looks like part of one
+MOST = 2  # staves of a place that begin with one clef, and are most, correct the others
 START = 8.0  # staff spaces from the left end of a staff within which its clef stands
 
 Clefs = list[tuple[float, str]]
@@ -32,6 +33,7 @@ def clefs_of(symbols: Sequence[Symbol], systems: Sequence[Sequence[Staff]]) -> t
         clefs[0][1] if clefs and clefs[0][0] <= staff.left + START * SPACE else ""
         for staff, clefs in zip(staves, found, strict=True)
     ]
+    _agree(found, begins, places)
     guessed = set()
     for number, (staff, clefs) in enumerate(zip(staves, found, strict=True)):
         if begins[number]:
@@ -41,6 +43,21 @@ def clefs_of(symbols: Sequence[Symbol], systems: Sequence[Sequence[Staff]]) -> t
         if not others:
             guessed.add(number)
     return found, guessed
+
+
+def _agree(found: Sequence[Clefs], begins: list[str], places: Sequence[tuple[int, int]]) -> None:
+    """Correct clefs with which few of the staves of a place begin, where none changes to them: a change would be printed."""
+    for place in set(places):
+        here = [number for number, other in enumerate(places) if other == place]
+        within = {clef for number in here for _, clef in (found[number][1:] if begins[number] else found[number])}
+        counts = Counter(begins[number] for number in here if begins[number])
+        usual, count = counts.most_common(1)[0] if counts else ("", 0)
+        if count * 2 <= counts.total() or count < MOST:
+            continue
+        for number in here:
+            if begins[number] not in ("", usual) and begins[number] not in within and usual not in within:
+                begins[number] = usual
+                found[number][0] = found[number][0][0], usual
 
 
 def clef_at(clefs: Sequence[tuple[float, str]], x: float) -> str:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 
 from diptych.music.notes import CLEFS, Accidental, Note, key_alter
 from diptych.music.page_clefs import Clefs, clef_at, clefs_of
 from diptych.music.page_events import Event, find_events
 from diptych.music.page_finding import find_symbols
-from diptych.music.page_geometry import SPACE, Staff
+from diptych.music.page_geometry import SPACE, Page, Staff
+from diptych.music.page_keys import DOUBLE_SHARP, MARKS, agreed_keys, bars_of, keys_of
+from diptych.music.page_rests import LongRest, find_long_rests, without_signs
 from diptych.music.page_rhythm import Timing, time_measures
 from diptych.music.page_symbols import Map, Symbol
-from diptych.music.roll import key_position
 
-MARKS: dict[str, Accidental] = {"sharp": "s", "flat": "f", "natural": "n"}
 ALTER = {"s": 1, "f": -1, "n": 0, "ss": 2, "ff": -2}
 ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its right
-KEY_PLACE = (1.2, 0.8)  # steps between an accidental and its place in a key signature, at the beginning of a system and within
 STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
-DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
-SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
 TIE_REACH = (1.0, 3.3)  # staff spaces from the middle of a head inwards and outwards to the end of its tie
 
 
@@ -58,15 +56,26 @@ class ReadSystem:
     """Whether some staff shows no clef, here and in the other systems of the page."""
 
 
-def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSystem]:
-    """Read all systems of a straightened page from the map of its symbols (see diptych.music.symbols)."""
+def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
+    """Read all systems of a straightened page from the map of its symbols (see diptych.music.symbols).
+
+    Rests of several measures, and their numbers, are read from the page itself.
+    """
+    systems = page.systems
     staves = [staff for system in systems for staff in system]
     symbols = find_symbols(seen, staves)
-    events = find_events(symbols, seen, staves)
     clefs, guessed = clefs_of(symbols, systems)
-    parted, first = [], 0
-    for system in systems:
-        numbers = range(first, first + len(system))
+    rests: list[list[LongRest]] = []
+    kept: list[Symbol] = []
+    for system, numbers in _numbered(systems):
+        here = [replace(s, staff=s.staff - numbers[0]) for s in symbols if s.staff in numbers]
+        rests.append(find_long_rests(page.gray, here, system, _edges(here, system)))
+        kept += [replace(s, staff=s.staff + numbers[0]) for s in without_signs(here, system, rests[-1])]
+    symbols = sorted(kept, key=lambda symbol: symbol.x)
+    events = find_events(symbols, seen, staves)
+    parted = []
+    for _, numbers in _numbered(systems):
+        first = numbers[0]
         here = [replace(s, staff=s.staff - first) for s in symbols if s.staff in numbers]
         inside = [
             replace(e, staff=e.staff - first, heads=tuple(replace(h, staff=h.staff - first) for h in e.heads))
@@ -74,11 +83,11 @@ def read_systems(seen: Map, systems: Sequence[Sequence[Staff]]) -> list[ReadSyst
             if e.staff in numbers
         ]
         parted.append((here, inside, [clefs[number] for number in numbers]))
-        first += len(system)
-    headers = [_keys(*part, system)[0][0] for part, system in zip(parted, systems, strict=True)]
+    headers = [keys_of(*part, system)[0][0] for part, system in zip(parted, systems, strict=True)]
+    keys = agreed_keys(headers, [_changes(*part, system) for part, system in zip(parted, systems, strict=True)])
     printed = [
-        (part[0], _measures(*part, system, following))
-        for part, system, following in zip(parted, systems, [*headers[1:], None], strict=True)
+        (part[0], _measures(*part, system, key, following, long))
+        for part, system, key, following, long in zip(parted, systems, keys, [*keys[1:], None], rests, strict=True)
     ]
     every = [measure for _, measures in printed for measure in measures]
     timings = iter(time_measures([measure.events for measure in every], [measure.meter for measure in every]))
@@ -98,115 +107,53 @@ def _measures(
     events: Sequence[Event],
     clefs: Sequence[Clefs],
     staves: Sequence[Staff],
+    fifths: int,
     following: int | None,
+    rests: Sequence[LongRest],
 ) -> list[Printed]:
     """Part a system at its bar lines; what is printed nowhere between two of them is no measure.
 
-    A key that changes within a system must be that with which the ``following`` one begins.
+    It begins in the key of so many ``fifths``. One that changes within it must be that with which the ``following`` one begins.
     """
-    edges = [*_bars(symbols, staves), float(max(staff.right for staff in staves)) + SPACE]
     measures: list[Printed] = []
-    fifths = 0
     left = start = float(min(staff.left for staff in staves))
-    for right in edges:
+    for right in _edges(symbols, staves):
         inside = [event for event in events if left < event.x <= right]
-        keys = _keys(symbols, events, clefs, staves, left, right, fifths)
+        keys = keys_of(symbols, events, clefs, staves, left, right, fifths)
         if left > start and following is not None and keys[0][0] != following:
             keys = [(fifths, [])]
-        fifths, taken = keys[0][0], {id(s) for _, used in keys for s in used}
+        fifths, taken = keys[0][0] if left > start else fifths, {id(s) for _, used in keys for s in used}
         begin = min((event.x - SPACE for event in inside), default=right)
         meter = any(s.kind == "digit" and left < s.x < begin and abs(staves[s.staff].position(s.x, s.y)) < 5 for s in symbols)
-        if inside:
+        long = next((rest.measures for rest in rests if rest.left == left), 0)
+        measures += [Printed((), (), fifths, meter and not number) for number in range(long)]
+        if inside and not long:
             own = [s for s in symbols if s.kind in MARKS and left - SPACE < s.x <= right and id(s) not in taken]
             measures.append(Printed(tuple(inside), tuple(own), fifths, meter))
         left = right
     return measures
 
 
-def _keys(
-    symbols: Sequence[Symbol],
-    events: Sequence[Event],
-    clefs: Sequence[Clefs],
-    staves: Sequence[Staff],
-    left: float | None = None,
-    right: float | None = None,
-    fifths: int = 0,
-) -> list[tuple[int, list[Symbol]]]:
-    """Return the key of each staff between two bar lines, or at the beginning of a system, and the accidentals that print it."""
-    left = float(min(staff.left for staff in staves)) if left is None else left
-    right = (_bars(symbols, staves) or [float(max(staff.right for staff in staves))])[0] if right is None else right
-    inside = [event for event in events if left < event.x <= right]
-    begin = min((event.x - SPACE for event in inside), default=right)
-    accidentals = [s for s in symbols if s.kind in MARKS]
-    return [
-        _key(accidentals, number, staff, left, right, begin, inside, clefs[number], fifths) for number, staff in enumerate(staves)
-    ]
+def _changes(
+    symbols: Sequence[Symbol], events: Sequence[Event], clefs: Sequence[Clefs], staves: Sequence[Staff]
+) -> set[int]:
+    """Return the keys that seem to be printed within a system, after its first bar line."""
+    edges = _edges(symbols, staves)
+    found = (keys_of(symbols, events, clefs, staves, left, right, 0) for left, right in pairwise(edges))
+    return {keys[0][0] for keys in found if keys[0][1]}
 
 
-def _bars(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
-    """Return the x of the bar lines: strokes over the height of a staff; those of double bars are one."""
-    xs = []
-    for s in symbols:
-        staff = staves[s.staff]
-        whole = s.height >= 3 * SPACE and s.top <= staff.row(s.x, 3) and s.bottom >= staff.row(s.x, -3)
-        if s.kind == "bar line" and whole and s.x > staff.left + 2 * SPACE:
-            xs.append(s.x)
-    xs.sort()
-    return [x for k, x in enumerate(xs) if k + 1 == len(xs) or xs[k + 1] - x > SAME_BAR * SPACE]
+def _numbered(systems: Sequence[Sequence[Staff]]) -> Iterator[tuple[Sequence[Staff], range]]:
+    """Yield each system with the numbers of its staves on the page."""
+    first = 0
+    for system in systems:
+        yield system, range(first, first + len(system))
+        first += len(system)
 
 
-def _key(
-    accidentals: Sequence[Symbol],
-    number: int,
-    staff: Staff,
-    left: float,
-    right: float,
-    begin: float,
-    events: Sequence[Event],
-    clefs: Sequence[tuple[float, str]],
-    fifths: int,
-) -> tuple[int, list[Symbol]]:
-    """Return the key signature from a bar line on, with the accidentals that print it; ``fifths`` where there is none."""
-    row = [s for s in accidentals if s.staff == number and left < s.x < begin + 2 * SPACE]
-    heads = [head for event in events for head in event.heads if head.staff == number]
-    clef = clef_at(clefs, min(begin, right))
-    for kind, sign in (("sharp", 1), ("flat", -1)):
-        mark = MARKS[kind]
-        printed = [s for s in row if s.kind == kind and s.height >= DOUBLE_SHARP * SPACE]
-        number_of = 0
-        for index, symbol in enumerate(printed[:7]):
-            expected = key_position(mark, index, clef)
-            if abs(staff.position(symbol.x, symbol.y) - expected) > KEY_PLACE[left > staff.left + SPACE]:
-                break
-            number_of += 1
-        while (
-            number_of
-            and _alters(printed[number_of - 1], heads, staff)
-            and not (number_of > 1 and printed[number_of - 1].x - printed[number_of - 2].x < 1.25 * SPACE)
-        ):
-            number_of -= 1
-        if number_of:
-            cancelled = [s for s in row if s.kind == "natural" and s.x < printed[0].x]
-            return sign * number_of, printed[:number_of] + cancelled
-    naturals = [s for s in row if s.kind == "natural"]
-    first = min((event.x for event in events if event.heads), default=right)
-    if (
-        naturals
-        and fifths
-        and len(naturals) == abs(fifths)
-        and all(first - s.x > 2.2 * SPACE or len(naturals) > 2 for s in naturals)
-    ):
-        return 0, naturals
-    return fifths, []
-
-
-def _alters(symbol: Symbol, heads: Sequence[Symbol], staff: Staff) -> bool:
-    """Whether an accidental stands right before a head on its step."""
-    return any(
-        0 < head.left - symbol.right <= 1.3 * SPACE
-        and abs(staff.position(head.x, head.y) - staff.position(symbol.x, symbol.y)) <= 1.0
-        for head in heads
-    )
+def _edges(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
+    """Return where the measures of a system end."""
+    return [*bars_of(symbols, staves), float(max(staff.right for staff in staves)) + SPACE]
 
 
 def _notes(printed: Printed, timing: Timing, staves: Sequence[Staff], clefs: Sequence[Sequence[tuple[float, str]]]) -> Measure:

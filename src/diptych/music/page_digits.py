@@ -1,0 +1,101 @@
+"""Read the digits of meters and of rests of several measures, by comparison with those of the fonts that verovio brings."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+from PIL import Image
+from scipy import ndimage
+
+from diptych.extras import extra
+from diptych.music.page_geometry import SPACE, Gray
+from diptych.music.print_styles import FONTS
+
+SIZE = (24, 28)  # height and width in pixels at which shapes are compared
+HEIGHTS = (1.2, 2.6)  # staff spaces of a digit
+WIDTHS = (0.3, 2.0)
+ALIKE = 0.72  # correlation with the digit of some font from which on a shape is one
+NEXT = 0.9  # staff spaces between the digits of one number
+DIGIT_INK = 150  # gray below which a pixel belongs to a digit
+UNITS = 500  # of a glyph in a staff space and a half, as SMuFL has it: 250 are a space
+
+Ink = Bool[np.ndarray, "_ _"]
+Shape = Float[np.ndarray, "24 28"]
+
+
+def numbers_in(gray: Gray) -> list[tuple[float, int]]:
+    """Return the numbers in a part of a page, each with the column of its middle, from left to right.
+
+    A digit touches no other ink. Digits beside each other, of one height, are one number.
+    """
+    labels, _ = ndimage.label(gray < DIGIT_INK, np.ones((3, 3)))
+    found: list[tuple[int, int, int, int, int]] = []  # left, right, top, bottom, digit
+    for index, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
+        high, wide = (rows.stop - rows.start) / SPACE, (columns.stop - columns.start) / SPACE
+        if HEIGHTS[0] <= high <= HEIGHTS[1] and WIDTHS[0] <= wide <= WIDTHS[1]:
+            part = np.where(labels[rows, columns] == index, 255 - gray[rows, columns], 0)
+            digit = digit_of(part)
+            if digit is not None:
+                found.append((columns.start, columns.stop, rows.start, rows.stop, digit))
+    groups: list[list[tuple[int, int, int, int, int]]] = []
+    for each in sorted(found):
+        last = groups[-1][-1] if groups else None
+        if last and each[0] - last[1] <= NEXT * SPACE and abs(each[2] - last[2]) <= 2 and abs(each[3] - last[3]) <= 2:
+            groups[-1].append(each)
+        else:
+            groups.append([each])
+    return [((group[0][0] + group[-1][1]) / 2, int("".join(str(each[4]) for each in group))) for group in groups]
+
+
+def digit_of(darkness: np.ndarray) -> int | None:
+    """Return the digit that a shape shows, given how dark each pixel of its box is; None where it is like none."""
+    shape = _normalised(darkness)
+    alike = [(float((shape * other).sum()), digit) for digit, others in enumerate(_digits()) for other in others]
+    best = max(alike)
+    return best[1] if best[0] >= ALIKE else None
+
+
+def _normalised(darkness: np.ndarray) -> Shape:
+    """Bring a shape to one height, centre it, and give it mean 0 and norm 1."""
+    high, wide = darkness.shape
+    width = max(1, min(SIZE[1], round(wide * SIZE[0] / high)))
+    small = np.asarray(Image.fromarray(darkness.astype(np.float32)).resize((width, SIZE[0]), Image.Resampling.BILINEAR))
+    shape = np.zeros(SIZE, np.float32)
+    left = (SIZE[1] - width) // 2
+    shape[:, left : left + width] = small
+    shape -= shape.mean()
+    return shape / max(float(np.linalg.norm(shape)), 1e-6)
+
+
+@cache
+def _digits() -> tuple[tuple[Shape, ...], ...]:
+    """Return for each digit its shapes in verovio's fonts."""
+    drawn = [_drawn(font) for font in FONTS]
+    return tuple(tuple(_normalised(font[digit]) for font in drawn) for digit in range(10))
+
+
+def _drawn(font: str) -> list[np.ndarray]:
+    """Draw the ten digits of meters of a font, each cut to its box, at the resolution of a page that is read."""
+    resvg, verovio = extra("resvg_py", "music", "music"), extra("verovio", "music", "music")
+    folder = Path(verovio.__file__).parent / "data" / font
+    wide = 2 * UNITS
+    glyphs = "".join(
+        f'<g transform="translate({wide * digit + UNITS // 4} 0)">{(folder / f"E08{digit}.xml").read_text()}</g>'
+        for digit in range(10)
+    )
+    box = f'viewBox="0 {-UNITS} {10 * wide} {2 * UNITS}" width="{10 * wide // 250 * SPACE}" height="{2 * UNITS // 250 * SPACE}"'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{glyphs}</svg>'
+    image = Image.open(io.BytesIO(bytes(resvg.svg_to_bytes(svg_string=svg, background="white")))).convert("L")
+    dark = 255 - np.array(image).astype(np.float32)
+    edges = np.linspace(0, dark.shape[1], 11).astype(int)
+    found = []
+    for left, right in pairwise(edges):
+        part = dark[:, left:right]
+        rows, columns = (np.flatnonzero((part > 255 - DIGIT_INK).any(axis)) for axis in (1, 0))
+        found.append(part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1])
+    return found

@@ -1,0 +1,120 @@
+"""The key signatures of a page's systems, and the bar lines between which they stand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from diptych.music.notes import Accidental
+from diptych.music.page_clefs import Clefs, clef_at
+from diptych.music.page_events import Event
+from diptych.music.page_geometry import SPACE, Staff
+from diptych.music.page_symbols import Symbol
+from diptych.music.roll import key_position
+
+MARKS: dict[str, Accidental] = {"sharp": "s", "flat": "f", "natural": "n"}
+KEY_PLACE = (1.2, 0.8)  # steps between an accidental and its place in a key signature, at the beginning of a system and within
+DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
+SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
+
+
+def bars_of(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
+    """Return the x of the bar lines: strokes over the height of a staff; those of double bars are one."""
+    xs = []
+    for s in symbols:
+        staff = staves[s.staff]
+        whole = s.height >= 3 * SPACE and s.top <= staff.row(s.x, 3) and s.bottom >= staff.row(s.x, -3)
+        if s.kind == "bar line" and whole and s.x > staff.left + 2 * SPACE:
+            xs.append(s.x)
+    xs.sort()
+    return [x for k, x in enumerate(xs) if k + 1 == len(xs) or xs[k + 1] - x > SAME_BAR * SPACE]
+
+
+def keys_of(
+    symbols: Sequence[Symbol],
+    events: Sequence[Event],
+    clefs: Sequence[Clefs],
+    staves: Sequence[Staff],
+    left: float | None = None,
+    right: float | None = None,
+    fifths: int = 0,
+) -> list[tuple[int, list[Symbol]]]:
+    """Return the key of each staff between two bar lines, or at the beginning of a system, and the accidentals that print it."""
+    left = float(min(staff.left for staff in staves)) if left is None else left
+    right = (bars_of(symbols, staves) or [float(max(staff.right for staff in staves))])[0] if right is None else right
+    inside = [event for event in events if left < event.x <= right]
+    begin = min((event.x - SPACE for event in inside), default=right)
+    accidentals = [s for s in symbols if s.kind in MARKS]
+    return [
+        _key(accidentals, number, staff, left, right, begin, inside, clefs[number], fifths) for number, staff in enumerate(staves)
+    ]
+
+
+def _key(
+    accidentals: Sequence[Symbol],
+    number: int,
+    staff: Staff,
+    left: float,
+    right: float,
+    begin: float,
+    events: Sequence[Event],
+    clefs: Sequence[tuple[float, str]],
+    fifths: int,
+) -> tuple[int, list[Symbol]]:
+    """Return the key signature from a bar line on, with the accidentals that print it; ``fifths`` where there is none."""
+    row = [s for s in accidentals if s.staff == number and left < s.x < begin + 2 * SPACE]
+    heads = [head for event in events for head in event.heads if head.staff == number]
+    clef = clef_at(clefs, min(begin, right))
+    for kind, sign in (("sharp", 1), ("flat", -1)):
+        mark = MARKS[kind]
+        printed = [s for s in row if s.kind == kind and s.height >= DOUBLE_SHARP * SPACE]
+        number_of = 0
+        for index, symbol in enumerate(printed[:7]):
+            expected = key_position(mark, index, clef)
+            if abs(staff.position(symbol.x, symbol.y) - expected) > KEY_PLACE[left > staff.left + SPACE]:
+                break
+            number_of += 1
+        while (
+            number_of
+            and _alters(printed[number_of - 1], heads, staff)
+            and not (number_of > 1 and printed[number_of - 1].x - printed[number_of - 2].x < 1.25 * SPACE)
+        ):
+            number_of -= 1
+        if number_of:
+            cancelled = [s for s in row if s.kind == "natural" and s.x < printed[0].x]
+            return sign * number_of, printed[:number_of] + cancelled
+    naturals = [s for s in row if s.kind == "natural"]
+    first = min((event.x for event in events if event.heads), default=right)
+    if (
+        naturals
+        and fifths
+        and len(naturals) == abs(fifths)
+        and all(first - s.x > 2.2 * SPACE or len(naturals) > 2 for s in naturals)
+    ):
+        return 0, naturals
+    return fifths, []
+
+
+def _alters(symbol: Symbol, heads: Sequence[Symbol], staff: Staff) -> bool:
+    """Whether an accidental stands right before a head on its step."""
+    return any(
+        0 < head.left - symbol.right <= 1.3 * SPACE
+        and abs(staff.position(head.x, head.y) - staff.position(symbol.x, symbol.y)) <= 1.0
+        for head in heads
+    )
+
+
+def agreed_keys(headers: Sequence[int], changes: Sequence[set[int]]) -> list[int]:
+    """Return the keys with which systems begin, given those that were read, and the keys to which each system seems to change.
+
+    Systems among which no change is printed have one key: that of most of them, or the one with more signs.
+    """
+    agreed: list[int] = []
+    first = 0
+    for k in range(1, len(headers) + 1):
+        if k < len(headers) and headers[k] not in changes[k - 1]:
+            continue
+        counts = Counter(headers[first:k])
+        agreed += [max(counts, key=lambda fifths: (counts[fifths], abs(fifths)))] * (k - first)
+        first = k
+    return agreed
