@@ -17,7 +17,7 @@ from diptych.music.mei import load_mei
 from diptych.music.notes import midi_pitch, step_of
 from diptych.music.page_clefs import clef_at, clefs_of
 from diptych.music.page_files import load_pages
-from diptych.music.page_geometry import SPACE, Staff, find_staves, read_geometry, skew, staff_space
+from diptych.music.page_geometry import SPACE, Page, Staff, find_staves, read_geometry, skew, staff_space
 from diptych.music.page_reading import read_systems
 from diptych.music.page_symbols import Symbol
 from diptych.music.scans import CLEAN, Scan, levelled, scanned
@@ -51,7 +51,7 @@ def read_exactly(page):
     drawn = Image.fromarray(draw_page(page.drawing, 2 * width))
     seen = draw_symbols(page.drawing, width)
     gray = levelled(np.array(drawn.resize(seen.shape[::-1], Image.Resampling.BILINEAR)))
-    return read_systems(seen, [(staff,) for staff in find_staves(gray)])
+    return read_systems(seen, Page(gray, tuple((staff,) for staff in find_staves(gray))))
 
 
 def heard(notes):

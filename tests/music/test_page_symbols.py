@@ -56,7 +56,7 @@ def read_exactly(tmp_path, text, name="tune.abc"):
     page = next(free_pages(load_mei(tmp_path / name), FreeStyle(width=90.0)))
     found = read_geometry(draw_page(page.drawing, round(page.width * 12)))
     seen = draw_symbols(page.drawing, found.gray.shape[1])[: len(found.gray)]
-    return page, joined(read_systems(seen, found.systems))
+    return page, joined(read_systems(seen, found))
 
 
 def places(notes):

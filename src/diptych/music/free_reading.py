@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -12,11 +11,12 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diptych.errors import DataError
-from diptych.music.beams import COMPOUND, SIMPLE
+from diptych.music.beams import COMPOUND, SIMPLE, beat_of
 from diptych.music.midi import Key, Meter, PlayedNote, Song, Track
 from diptych.music.notes import Note
 from diptych.music.page_geometry import Page, read_geometry
 from diptych.music.page_reading import Measure, ReadSystem, read_systems
+from diptych.music.page_rhythm import rest_beside, usual_lengths
 
 MIN_CONFIDENCE = 0.3  # the share of measures that add up; on other pictures it is less
 COMPOUND_LENGTHS = (Fraction(9, 2), Fraction(3, 2))  # quarters of 9/8 and 3/8; what lasts three quarters is taken for 3/4
@@ -34,6 +34,8 @@ class FreeReading:
     measures: tuple[Fraction, ...]
     fifths: tuple[int, ...]
     confidences: tuple[float, ...]
+    meters: tuple[tuple[int, int] | None, ...] = ()
+    """The beats and the unit of the meter that holds in each measure, None where it is not legible."""
 
     @property
     def confidence(self) -> float:
@@ -106,9 +108,13 @@ def to_song(reading: FreeReading) -> Song:
     meters: list[Meter] = []
     keys: list[Key] = []
     start = Fraction(0)
-    for length, fifths in zip(reading.measures, reading.fifths, strict=True):
-        if not meters or meters[-1].length != length:
-            meters.append(Meter(start, length, COMPOUND if length in COMPOUND_LENGTHS else SIMPLE))
+    printed = reading.meters or (None,) * len(reading.measures)
+    for length, fifths, meter in zip(reading.measures, reading.fifths, printed, strict=True):
+        new = Meter(start, length, COMPOUND if length in COMPOUND_LENGTHS else SIMPLE)
+        if meter and Fraction(4 * meter[0], meter[1]) == length:
+            new = Meter(start, length, beat_of(*meter), meter[1])
+        if not meters or (meters[-1].length, meters[-1].beat, meters[-1].unit) != (new.length, new.beat, new.unit):
+            meters.append(new)
         if not keys or keys[-1].fifths != fifths:
             keys.append(Key(start, fifths))
         start += length
@@ -122,7 +128,7 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
     """Join the systems of pages to one piece. A measure lasts as long as most measures since the last meter that is printed.
 
     One that seems to be shorter or longer was misread and keeps the others in time, but for a pickup, the last measure, and
-    two that are one measure together, as at a repeat sign.
+    two that are one measure together, as at a repeat sign; one of them may be a rest, at a double bar line.
     """
     measures = [measure for system in systems for measure in system.measures]
     usual = _usual_lengths(measures)
@@ -132,6 +138,11 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
         beside = measures[max(0, index - 1) : index] + measures[index + 1 : index + 2]
         halves = any(other.printed > 0 and other.printed + measure.printed == length for other in beside)
         lengths.append(measure.printed if (outer or halves) and 0 < measure.printed < length else length)
+    doubles = [measure.ends_double for measure in measures]
+    for index, (measure, length) in enumerate(zip(measures, usual, strict=True)):
+        rest = rest_beside(index, [other.printed for other in measures], doubles) if 0 < measure.printed < length else None
+        if rest is not None:
+            lengths[index], lengths[rest] = measure.printed, length - measure.printed
     start = Fraction(0)
     timed: list[Note] = []
     for measure, length in zip(measures, lengths, strict=True):
@@ -143,9 +154,13 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
         right = sum(measures[k].printed in (0, lengths[k], usual[k]) for k in here)
         confidences.append(right / len(here) if here and not system.guessed else 0.0)
         first += len(here)
-    return FreeReading(
-        tuple(_without_ties(timed)), tuple(lengths), tuple(measure.fifths for measure in measures), tuple(confidences)
-    )
+    meters: list[tuple[int, int] | None] = []
+    for measure in measures:
+        signature = measure.signature
+        held = meters[-1] if meters and not measure.meter else None
+        meters.append((signature.beats, signature.unit) if signature else held)
+    keys = tuple(measure.fifths for measure in measures)
+    return FreeReading(tuple(_without_ties(timed)), tuple(lengths), keys, tuple(confidences), tuple(meters))
 
 
 def _usual_lengths(measures: Sequence[Measure]) -> list[Fraction]:
@@ -157,9 +172,10 @@ def _usual_lengths(measures: Sequence[Measure]) -> list[Fraction]:
         groups[-1].append(measure)
     usual: list[Fraction] = []
     for group in groups:
-        counts = Counter(measure.printed for measure in group if measure.printed > 0)
-        best = max(counts, key=lambda length: (counts[length], length)) if counts else Fraction(4)
-        usual += [best] * len(group)
+        signature = group[0].signature
+        known = signature.length if signature else None
+        likely = usual_lengths([measure.printed for measure in group if measure.printed > 0], known)
+        usual += [likely[0] if likely else known or Fraction(4)] * len(group)
     return usual
 
 

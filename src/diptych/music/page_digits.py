@@ -22,6 +22,9 @@ WIDTHS = (0.3, 2.0)
 ALIKE = 0.72  # correlation with the digit of some font from which on a shape is one
 NEXT = 0.9  # staff spaces between the digits of one number
 DIGIT_INK = 150  # gray below which a pixel belongs to a digit
+COMMON_TIME, CUT_TIME = 10, 11  # stand for these two signs
+GLYPHS = (*(f"E08{digit}" for digit in range(10)), "E08A", "E08B")
+CUT_HEIGHT = 2.9  # staff spaces of the C with a stroke
 UNITS = 500  # of a glyph in a staff space and a half, as SMuFL has it: 250 are a space
 
 Ink = Bool[np.ndarray, "_ _"]
@@ -40,7 +43,7 @@ def numbers_in(gray: Gray) -> list[tuple[float, int]]:
         if HEIGHTS[0] <= high <= HEIGHTS[1] and WIDTHS[0] <= wide <= WIDTHS[1]:
             part = np.where(labels[rows, columns] == index, 255 - gray[rows, columns], 0)
             digit = digit_of(part)
-            if digit is not None:
+            if digit is not None and digit < COMMON_TIME:
                 found.append((columns.start, columns.stop, rows.start, rows.stop, digit))
     groups: list[list[tuple[int, int, int, int, int]]] = []
     for each in sorted(found):
@@ -53,7 +56,10 @@ def numbers_in(gray: Gray) -> list[tuple[float, int]]:
 
 
 def digit_of(darkness: np.ndarray) -> int | None:
-    """Return the digit that a shape shows, given how dark each pixel of its box is; None where it is like none."""
+    """Return the digit that a shape shows, given how dark each pixel of its box is; None where it is like none.
+
+    10 stands for the C of common time, 11 for one with a stroke.
+    """
     shape = _normalised(darkness)
     alike = [(float((shape * other).sum()), digit) for digit, others in enumerate(_digits()) for other in others]
     best = max(alike)
@@ -74,25 +80,44 @@ def _normalised(darkness: np.ndarray) -> Shape:
 
 @cache
 def _digits() -> tuple[tuple[Shape, ...], ...]:
-    """Return for each digit its shapes in verovio's fonts."""
+    """Return for each digit, and for the two signs of common time, its shapes in verovio's fonts."""
     drawn = [_drawn(font) for font in FONTS]
-    return tuple(tuple(_normalised(font[digit]) for font in drawn) for digit in range(10))
+    return tuple(tuple(_normalised(font[digit]) for font in drawn) for digit in range(len(GLYPHS)))
 
 
+@cache
+def printed_signs() -> tuple[tuple[np.ndarray, ...], ...]:
+    """Return for each digit, and for the two signs of common time, how dark its pixels are in a staff, in verovio's fonts.
+
+    A digit has 13 rows, from line to line, and a column of paper on both sides.
+    """
+    return tuple(tuple(_at_size(font[sign], sign) for font in map(_drawn, FONTS)) for sign in range(len(GLYPHS)))
+
+
+def _at_size(darkness: np.ndarray, sign: int) -> np.ndarray:
+    high = round(SPACE * (CUT_HEIGHT if sign == CUT_TIME else 2)) + 1
+    width = max(3, round(darkness.shape[1] * high / darkness.shape[0]))
+    shape = np.asarray(Image.fromarray(darkness.astype(np.float32)).resize((width, high), Image.Resampling.BILINEAR))
+    rows = 2 * SPACE + 1
+    top = (high - rows) // 2
+    return np.pad(shape[top : top + rows], ((0, 0), (1, 1)))
+
+
+@cache
 def _drawn(font: str) -> list[np.ndarray]:
-    """Draw the ten digits of meters of a font, each cut to its box, at the resolution of a page that is read."""
+    """Draw the signs of meters of a font, each cut to its box, at the resolution of a page that is read."""
     resvg, verovio = extra("resvg_py", "music", "music"), extra("verovio", "music", "music")
     folder = Path(verovio.__file__).parent / "data" / font
     wide = 2 * UNITS
     glyphs = "".join(
-        f'<g transform="translate({wide * digit + UNITS // 4} 0)">{(folder / f"E08{digit}.xml").read_text()}</g>'
-        for digit in range(10)
+        f'<g transform="translate({wide * place + UNITS // 4} 0)">{(folder / f"{glyph}.xml").read_text()}</g>'
+        for place, glyph in enumerate(GLYPHS)
     )
-    box = f'viewBox="0 {-UNITS} {10 * wide} {2 * UNITS}" width="{10 * wide // 250 * SPACE}" height="{2 * UNITS // 250 * SPACE}"'
+    box = f'viewBox="0 {-UNITS} {len(GLYPHS) * wide} {2 * UNITS}" width="{len(GLYPHS) * wide // 250 * SPACE}" height="{2 * UNITS // 250 * SPACE}"'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{glyphs}</svg>'
     image = Image.open(io.BytesIO(bytes(resvg.svg_to_bytes(svg_string=svg, background="white")))).convert("L")
     dark = 255 - np.array(image).astype(np.float32)
-    edges = np.linspace(0, dark.shape[1], 11).astype(int)
+    edges = np.linspace(0, dark.shape[1], len(GLYPHS) + 1).astype(int)
     found = []
     for left, right in pairwise(edges):
         part = dark[:, left:right]

@@ -16,6 +16,8 @@ from diptych.music.symbols import CLASS, SYMBOLS
 MIN_AREAS = {"head": 0.35, "hollow head": 0.35, "dot": 0.05, "stem": 0.05, "curve": 0.25, "flag": 0.15, "two flags": 0.2}
 """The least area of a symbol in squares of a staff space; smaller ones are noise."""
 MIN_AREA = 0.15  # of all other symbols
+LEAST = {"quarter rest": 1.9, "eighth rest": 1.3, "16th rest": 1.9}
+"""The least height of rests in staff spaces; a breath mark looks like a small one."""
 SIGNS = (
     "digit",
     "long rest",
@@ -48,7 +50,11 @@ def find_symbols(seen: Map, staves: Sequence[Staff]) -> list[Symbol]:
         for index in range(count):
             part = labels[boxes[index]] == index + 1
             symbol = symbol_of(kind, part, boxes[index][1].start, boxes[index][0].start, staves)
-            if symbol is None or symbol.area < MIN_AREAS.get(kind, MIN_AREA) * SPACE**2:
+            if (
+                symbol is None
+                or symbol.area < MIN_AREAS.get(kind, MIN_AREA) * SPACE**2
+                or symbol.height < LEAST.get(kind, 0) * SPACE
+            ):
                 continue
             if kind in ("head", "hollow head"):
                 found += heads_of(symbol, part, seen, staves[symbol.staff])

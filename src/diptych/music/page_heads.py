@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
-from diptych.music.page_geometry import SPACE, Staff
+from diptych.music.page_geometry import SPACE, Gray, Staff
 from diptych.music.page_symbols import Map, Part, Symbol
 from diptych.music.symbols import CLASS
 
 HEAD = (0.59, 0.5)  # half the width and half the height of a head, in staff spaces
 WHOLE = 0.8  # half the width of the head of a whole note
 SURE = 0.72  # the share of a head's ellipse that must be of its class
+LEDGER, LEDGER_CONTRAST = 6, 25  # staff steps from the middle to the first ledger line; gray levels from it to the paper
 OFF_STEP = 0.06  # a head is a pixel off its step where so much more of its ellipse is of its class there
 
 
@@ -43,6 +44,25 @@ def heads_of(symbol: Symbol, part: Part, seen: Map, staff: Staff) -> Iterator[Sy
             yield replace(symbol, x=x, y=y, **edges)
             above, beside = ellipse.shape[0] // 2, ellipse.shape[1] // 2
             area[row - above : row + above + 1, column - beside : column + beside + 1] *= 1 - ellipse
+
+
+def on_ledgers(symbol: Symbol, gray: Gray, staff: Staff) -> bool:
+    """Whether a symbol is no head, or one that may be printed where it is: far from its staff there are ledger lines.
+
+    The note of a tempo mark has none, nor have the letters that may look like heads.
+    """
+    position = staff.position(symbol.x, symbol.y)
+    if symbol.kind not in ("head", "hollow head") or abs(position) < LEDGER + 0.5:
+        return True
+    row = round(staff.row(symbol.x, LEDGER if position > 0 else -LEDGER))
+    left, right = round(symbol.left), round(symbol.right)
+    if not SPACE <= row < len(gray) - SPACE or left < 3 or right + 3 > gray.shape[1]:
+        return True
+    beside = [left - 2, left - 1, right + 1, right + 2]  # a head on its ledger line leaves the ends of the line free
+    columns = beside if abs(position) < LEDGER + 2 else list(range(left, right + 1))
+    darkness = 255.0 - gray[row - SPACE // 2 : row + SPACE // 2 + 1, columns].astype(np.float32).mean(1)
+    line = darkness[SPACE // 2 - 1 : SPACE // 2 + 2].max()
+    return bool(line - min(darkness[0], darkness[-1]) >= LEDGER_CONTRAST)
 
 
 def _best_cover(

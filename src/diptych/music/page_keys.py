@@ -19,15 +19,27 @@ SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
 
 
 def bars_of(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
-    """Return the x of the bar lines: strokes over the height of a staff; those of double bars are one."""
+    """Return the x of the bar lines; the strokes of a double one count as its last one."""
+    xs = _strokes(symbols, staves)
+    return [x for k, x in enumerate(xs) if k + 1 == len(xs) or xs[k + 1] - x > SAME_BAR * SPACE]
+
+
+def _strokes(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
+    """Return the x of the strokes over the height of a staff."""
     xs = []
     for s in symbols:
         staff = staves[s.staff]
         whole = s.height >= 3 * SPACE and s.top <= staff.row(s.x, 3) and s.bottom >= staff.row(s.x, -3)
         if s.kind == "bar line" and whole and s.x > staff.left + 2 * SPACE:
             xs.append(s.x)
-    xs.sort()
-    return [x for k, x in enumerate(xs) if k + 1 == len(xs) or xs[k + 1] - x > SAME_BAR * SPACE]
+    return sorted(xs)
+
+
+def double_bars(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
+    """Return the x of those bar lines that have two strokes."""
+    strokes = _strokes(symbols, staves)
+    single = {x for k, x in enumerate(strokes) if not k or x - strokes[k - 1] > SAME_BAR * SPACE}
+    return [x for x in bars_of(symbols, staves) if x not in single]
 
 
 def keys_of(

@@ -11,15 +11,19 @@ from diptych.music.notes import CLEFS, Accidental, Note, key_alter
 from diptych.music.page_clefs import Clefs, clef_at, clefs_of
 from diptych.music.page_events import Event, find_events
 from diptych.music.page_finding import find_symbols
-from diptych.music.page_geometry import SPACE, Page, Staff
-from diptych.music.page_keys import DOUBLE_SHARP, MARKS, agreed_keys, bars_of, keys_of
-from diptych.music.page_rests import LongRest, find_long_rests, without_signs
+from diptych.music.page_geometry import SPACE, Gray, Page, Staff
+from diptych.music.page_heads import on_ledgers
+from diptych.music.page_keys import DOUBLE_SHARP, MARKS, agreed_keys, bars_of, double_bars, keys_of
+from diptych.music.page_meters import PrintedMeter, find_meters, find_strokes
+from diptych.music.page_rests import HEADER, LongRest, find_long_rests, without_signs
 from diptych.music.page_rhythm import Timing, time_measures
 from diptych.music.page_symbols import Map, Symbol
 
 ALTER = {"s": 1, "f": -1, "n": 0, "ss": 2, "ff": -2}
 ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its right
 STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
+SIGNATURE = ("clef G", "clef F", "clef C", "sharp", "flat", "natural", "bar line")  # what is no part of a meter
+EMPTY = 4.0  # staff spaces between two bar lines from which on there is a measure between them
 TIE_REACH = (1.0, 3.3)  # staff spaces from the middle of a head inwards and outwards to the end of its tie
 
 
@@ -34,16 +38,23 @@ class Measure:
     """The head of each note on the page."""
     meter: bool = False
     """Whether a meter is printed at its beginning."""
+    signature: PrintedMeter | None = None
+    """This meter, where it is legible."""
+    ends_double: bool = False
+    """Whether a double bar line ends it."""
 
 
 @dataclass(frozen=True)
 class Printed:
-    """What is printed between two bar lines: chords and rests, the accidentals before notes, the key, and whether a meter is."""
+    """What is printed between two bar lines: chords and rests, the accidentals before notes, the key, whether a meter is, and
+    whether the second one is double."""
 
     events: tuple[Event, ...]
     accidentals: tuple[Symbol, ...]
     fifths: int
     meter: bool
+    ends_double: bool = False
+    signature: PrintedMeter | None = None
 
 
 @dataclass(frozen=True)
@@ -63,12 +74,17 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
     """
     systems = page.systems
     staves = [staff for system in systems for staff in system]
-    symbols = find_symbols(seen, staves)
+    symbols = [s for s in find_symbols(seen, staves) if on_ledgers(s, page.gray, staves[s.staff])]
     clefs, guessed = clefs_of(symbols, systems)
     rests: list[list[LongRest]] = []
+    meters: list[list[PrintedMeter]] = []
     kept: list[Symbol] = []
     for system, numbers in _numbered(systems):
         here = [replace(s, staff=s.staff - numbers[0]) for s in symbols if s.staff in numbers]
+        if len(system) == 1:
+            here += _more_bars(page.gray, here, system[0])
+        meters.append(find_meters(page.gray, system[0], bars_of(here, system)))
+        here = [s for s in here if s.kind in SIGNATURE or not any(m.left <= s.x <= m.right for m in meters[-1])]
         rests.append(find_long_rests(page.gray, here, system, _edges(here, system)))
         kept += [replace(s, staff=s.staff + numbers[0]) for s in without_signs(here, system, rests[-1])]
     symbols = sorted(kept, key=lambda symbol: symbol.x)
@@ -86,11 +102,12 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
     headers = [keys_of(*part, system)[0][0] for part, system in zip(parted, systems, strict=True)]
     keys = agreed_keys(headers, [_changes(*part, system) for part, system in zip(parted, systems, strict=True)])
     printed = [
-        (part[0], _measures(*part, system, key, following, long))
-        for part, system, key, following, long in zip(parted, systems, keys, [*keys[1:], None], rests, strict=True)
+        (part[0], _measures(*part, system, key, following, long, own))
+        for part, system, key, following, long, own in zip(parted, systems, keys, [*keys[1:], None], rests, meters, strict=True)
     ]
     every = [measure for _, measures in printed for measure in measures]
-    timings = iter(time_measures([measure.events for measure in every], [measure.meter for measure in every]))
+    known = [m.signature.length if m.signature else None for m in every]
+    timings = iter(time_measures([m.events for m in every], [m.meter for m in every], [m.ends_double for m in every], known))
     found, first = [], 0
     for system, (here, measures) in zip(systems, printed, strict=True):
         own = clefs[first : first + len(system)]
@@ -110,12 +127,14 @@ def _measures(
     fifths: int,
     following: int | None,
     rests: Sequence[LongRest],
+    signatures: Sequence[PrintedMeter],
 ) -> list[Printed]:
     """Part a system at its bar lines; what is printed nowhere between two of them is no measure.
 
-    It begins in the key of so many ``fifths``. One that changes within it must be that with which the ``following`` one begins.
+    A wide one between two bar lines is a rest. It begins in the key of so many ``fifths``. One that changes within it must be that with which the ``following`` one begins.
     """
     measures: list[Printed] = []
+    double, end = double_bars(symbols, staves), float(max(staff.right for staff in staves))
     left = start = float(min(staff.left for staff in staves))
     for right in _edges(symbols, staves):
         inside = [event for event in events if left < event.x <= right]
@@ -124,19 +143,21 @@ def _measures(
             keys = [(fifths, [])]
         fifths, taken = keys[0][0] if left > start else fifths, {id(s) for _, used in keys for s in used}
         begin = min((event.x - SPACE for event in inside), default=right)
-        meter = any(s.kind == "digit" and left < s.x < begin and abs(staves[s.staff].position(s.x, s.y)) < 5 for s in symbols)
+        signature = next((m for m in signatures if left <= m.left and m.right < right), None)
+        meter = signature is not None or any(
+            s.kind == "digit" and left < s.x < begin and abs(staves[s.staff].position(s.x, s.y)) < 5 for s in symbols
+        )
         long = next((rest.measures for rest in rests if rest.left == left), 0)
-        measures += [Printed((), (), fifths, meter and not number) for number in range(long)]
-        if inside and not long:
+        measures += [Printed((), (), fifths, meter and not k, signature=None if k else signature) for k in range(long)]
+        empty = right < end and right - left >= (EMPTY + HEADER * (left == start)) * SPACE  # its rest was not seen
+        if (inside or empty) and not long:
             own = [s for s in symbols if s.kind in MARKS and left - SPACE < s.x <= right and id(s) not in taken]
-            measures.append(Printed(tuple(inside), tuple(own), fifths, meter))
+            measures.append(Printed(tuple(inside), tuple(own), fifths, meter, right in double, signature))
         left = right
     return measures
 
 
-def _changes(
-    symbols: Sequence[Symbol], events: Sequence[Event], clefs: Sequence[Clefs], staves: Sequence[Staff]
-) -> set[int]:
+def _changes(symbols: Sequence[Symbol], events: Sequence[Event], clefs: Sequence[Clefs], staves: Sequence[Staff]) -> set[int]:
     """Return the keys that seem to be printed within a system, after its first bar line."""
     edges = _edges(symbols, staves)
     found = (keys_of(symbols, events, clefs, staves, left, right, 0) for left, right in pairwise(edges))
@@ -149,6 +170,15 @@ def _numbered(systems: Sequence[Sequence[Staff]]) -> Iterator[tuple[Sequence[Sta
     for system in systems:
         yield system, range(first, first + len(system))
         first += len(system)
+
+
+def _more_bars(gray: Gray, symbols: Sequence[Symbol], staff: Staff) -> list[Symbol]:
+    """Return the bar lines of a staff that its map does not show, but the page does."""
+    heads = [s.x for s in symbols if s.kind in ("head", "hollow head")]
+    seen = [s.x for s in symbols if s.kind == "bar line" and s.height >= 3 * SPACE]
+    top, end = staff.row(staff.left, 4), staff.row(staff.left, -4)
+    found = [x for x in find_strokes(gray, staff, heads) if all(abs(x - other) > 2 for other in seen)]
+    return [Symbol("bar line", 0, x, x, top, end, x, (top + end) / 2, round(end - top)) for x in found]
 
 
 def _edges(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
@@ -176,7 +206,15 @@ def _notes(printed: Printed, timing: Timing, staves: Sequence[Staff], clefs: Seq
             if place not in notes or notes[place][0].duration < note.duration:
                 notes[place] = note, head
     heads = tuple(head for _, head in notes.values())
-    return Measure(timing.length, fifths, tuple(note for note, _ in notes.values()), heads, printed.meter)
+    return Measure(
+        timing.length,
+        fifths,
+        tuple(note for note, _ in notes.values()),
+        heads,
+        printed.meter,
+        printed.signature,
+        printed.ends_double,
+    )
 
 
 def _marks(events: Sequence[Event], accidentals: Sequence[Symbol], staves: Sequence[Staff]) -> dict[int, Accidental]:

@@ -23,6 +23,7 @@ ends late."""
 SHIFTED = 0.35  # cost for each staff space between what begins together
 UNEVEN = 0.35  # cost of spacing that does not follow the time; engravers space notes by about the power 0.6 of their time
 OTHER_BEAM = 1.5  # cost of a beam whose notes are in two voices
+AGREE = 0.3  # the share of measures that must last as long as the meter says
 CLEAN = 1.5  # what is read at a lower cost needs no other explanation
 
 
@@ -158,22 +159,31 @@ def _ending(partial: _Partial, total: int | None) -> float:
     return short + sum(OPEN_END * (end < last) + TOO_LONG * (end > last) for end in ends)
 
 
-def time_measures(measures: Sequence[Sequence[Event]], meters: Sequence[bool]) -> list[Timing]:
-    """Time all measures of a page; ``meters`` says before which of them a meter is printed.
+def time_measures(
+    measures: Sequence[Sequence[Event]],
+    meters: Sequence[bool],
+    doubles: Sequence[bool] | None = None,
+    known: Sequence[Fraction | None] | None = None,
+) -> list[Timing]:
+    """Time all measures of a page; ``meters`` says before which of them a meter is printed, and ``doubles`` after
+    which a double bar line is.
 
-    Those that follow a meter up to the next one last as long as explains most of them. One whose printed values are another time
-    is read once more to fit, but for a first or last one that is shorter, and two that complement each other.
+    Those that follow a meter up to the next one last as long as explains most of them, or as the meter says (``known``). One whose printed values are another time
+    is read once more to fit, but for a first or last one that is shorter, two that complement each other, and one that a double bar
+    line parts from a rest.
     """
     timings = [time_events(events) for events in measures]
+    doubles = [False] * len(measures) if doubles is None else doubles
+    known = [None] * len(measures) if known is None else known
     starts = [k for k in range(len(measures)) if k == 0 or meters[k]]
     if not measures:
         return []
     for first, end in zip(starts, [*starts[1:], len(measures)], strict=True):
         group = [k for k in range(first, end) if timings[k].length]
-        counts = Counter(timings[k].length for k in group)
         best: tuple[float, dict[int, Timing]] | None = None
-        for length, _ in counts.most_common(3):
-            fitted = {k: time_events(measures[k], length) for k in group if not _stands(k, timings, length, pickup=meters[0])}
+        for length in usual_lengths([timings[k].length for k in group], known[first]):
+            others = [k for k in group if not _stands(k, timings, length, doubles, pickup=meters[0])]
+            fitted = {k: time_events(measures[k], length) for k in others}
             cost = sum((fitted.get(k, timings[k])).cost for k in group)
             if best is None or cost < best[0]:
                 best = cost, fitted
@@ -182,7 +192,7 @@ def time_measures(measures: Sequence[Sequence[Event]], meters: Sequence[bool]) -
     return timings
 
 
-def _stands(k: int, timings: Sequence[Timing], length: Fraction, *, pickup: bool) -> bool:
+def _stands(k: int, timings: Sequence[Timing], length: Fraction, doubles: Sequence[bool], *, pickup: bool) -> bool:
     """Whether a measure needs no other reading if measures last so long; a ``pickup`` may be where a meter is printed first."""
     timing = timings[k]
     if timing.length == length:
@@ -191,5 +201,23 @@ def _stands(k: int, timings: Sequence[Timing], length: Fraction, *, pickup: bool
         return False
     if (k == 0 and pickup) or k == len(timings) - 1:
         return True
+    if rest_beside(k, [timing.length for timing in timings], doubles) is not None:
+        return True
     beside = [timings[other] for other in (k - 1, k + 1) if 0 <= other < len(timings)]
     return any(other.cost <= CLEAN and other.length + timing.length == length for other in beside)
+
+
+def rest_beside(k: int, lengths: Sequence[Fraction], doubles: Sequence[bool]) -> int | None:
+    """Return the number of a measure of rest, of length 0, that a double bar line parts from a measure: both may be one."""
+    if k and doubles[k - 1] and lengths[k - 1] == 0:
+        return k - 1
+    return k + 1 if k + 1 < len(lengths) and doubles[k] and lengths[k + 1] == 0 else None
+
+
+def usual_lengths(lengths: Sequence[Fraction], known: Fraction | None) -> list[Fraction]:
+    """Return how long measures may usually last, the most likely length first: as long as the meter says that was read, if a
+    good part of them do, else as long as most do; no length where there are no measures."""
+    counts = Counter(lengths)
+    if known and counts[known] >= AGREE * counts.total():
+        return [known]
+    return sorted(counts, key=lambda length: (counts[length], length), reverse=True)[:3]

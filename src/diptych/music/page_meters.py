@@ -1,0 +1,142 @@
+"""Find meters in the staves of a page, such as 3/4 or C, and bar lines, from the page itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from diptych.music.page_digits import COMMON_TIME, CUT_TIME, printed_signs
+from diptych.music.page_geometry import SPACE, Gray, Staff
+
+UNITS_OF_TIME = (2, 4, 8)  # that stand below in a meter
+MOST_BEATS = 16
+SURE = 0.8  # correlation of both halves of a meter with digits
+COMMON_SURE = 0.85  # the same for C, which is one sign
+SAME_COLUMN = 2.5  # pixels between the middles of the digits of a meter
+TWO_DIGITS = 0.85  # staff spaces from the middle of a number of two digits to those of its digits
+ROWS = 13  # of a digit, which is two staff spaces high
+BEGIN, HEADER = 2.0, 24.0  # staff spaces from the beginning of a staff between which a meter may stand
+AFTER_BAR = 5.0  # staff spaces from a bar line to a meter that changes
+STROKE = 0.93  # the share of a bar line's rows that are ink
+STROKE_INK = 170  # gray below which a pixel belongs to a bar line
+STROKE_WIDTH = 0.75  # staff spaces at most
+BEYOND = (0.5, 0.9)  # staff spaces beyond the outer lines that are white, so that a stroke is no stem
+FIRST_STROKE = 13.0  # staff spaces from the beginning of a staff to its first bar line; before it, clefs and meters have strokes
+BESIDE_STROKE = 1.3  # staff spaces beside a stroke in which no head may be
+
+
+@dataclass(frozen=True)
+class PrintedMeter:
+    """A meter, its number of beats over its unit, and where it begins and ends on its staff."""
+
+    beats: int
+    unit: int
+    left: float
+    right: float
+
+    @property
+    def length(self) -> Fraction:
+        """The length of a measure in quarters."""
+        return Fraction(4 * self.beats, self.unit)
+
+
+def find_meters(gray: Gray, staff: Staff, bars: Sequence[float]) -> list[PrintedMeter]:
+    """Find the meters of a staff: behind its clef and key, and behind bar lines."""
+    places = [(staff.left + BEGIN * SPACE, staff.left + HEADER * SPACE)]
+    places += [(bar + 2, bar + AFTER_BAR * SPACE) for bar in bars if bar > places[0][1]]
+    found = []
+    for left, right in places:
+        first = next((bar for bar in bars if bar > left), float(staff.right))
+        meter = _meter(gray, staff, round(left), round(min(right, first - 1)))
+        if meter is not None:
+            found.append(meter)
+    return found
+
+
+def _meter(gray: Gray, staff: Staff, left: int, right: int) -> PrintedMeter | None:
+    """Return the meter between two columns of a staff that is most like digits, None where nothing is."""
+    if right - left < 3 * SPACE or staff.row(left, 6) < 0 or staff.row(left, -6) >= len(gray):
+        return None
+    above, below, within = (_scores(gray, staff, left, right, at) for at in (2, -2, 0))
+    found: list[tuple[float, int, int, int]] = []  # how sure, beats, unit, column
+    for unit in UNITS_OF_TIME:
+        for x in np.flatnonzero(below[unit] >= SURE):
+            found += [(float(min(below[unit][x], sure)), beats, unit, int(x)) for sure, beats in _beats(above, int(x))]
+    for sign, beats in ((COMMON_TIME, 4), (CUT_TIME, 2)):
+        x = int(within[sign].argmax())
+        if within[sign][x] >= COMMON_SURE:
+            found.append((float(within[sign][x]), beats, beats, x))
+    if not found:
+        return None
+    _, beats, unit, x = max(found)
+    wide = (2 if beats > 9 else 1) * SPACE
+    return PrintedMeter(beats, unit, left + x - wide, left + x + wide)
+
+
+def _beats(above: np.ndarray, x: int) -> Iterator[tuple[float, int]]:
+    """Yield the number of beats above the middle of a meter's unit, of one digit or two, and how sure each is."""
+    near = round(SAME_COLUMN)
+    for beats in range(2, 10):
+        sure = float(above[beats][max(0, x - near) : x + near + 1].max())
+        if sure >= SURE:
+            yield sure, beats
+    far = round(TWO_DIGITS * SPACE)
+    for beats in range(10, MOST_BEATS + 1):
+        parts = [above[beats // 10][max(0, x - far - 1) : x - far + 2], above[beats % 10][x + far - 1 : x + far + 2]]
+        if all(len(part) for part in parts) and min(part.max() for part in parts) >= SURE:
+            yield float(min(part.max() for part in parts)), beats
+
+
+def _scores(gray: Gray, staff: Staff, left: int, right: int, centre: int) -> np.ndarray:
+    """Return how much each column is like the middle of each sign at a staff position, but for the rows of the lines."""
+    best = np.zeros((CUT_TIME + 1, right - left), np.float32)
+    middle = round(staff.row(left, centre))
+    used = np.array([abs(abs(row) % SPACE - SPACE / 2) < SPACE / 2 - 1 for row in range(-(ROWS // 2), ROWS // 2 + 1)])
+    for shift in (-1, 0, 1):
+        rows = slice(middle + shift - ROWS // 2, middle + shift + ROWS // 2 + 1)
+        part = (255.0 - gray[rows, left:right].astype(np.float32))[used]
+        for sign, shapes in enumerate(printed_signs()):
+            for shape in shapes:
+                if shape.shape[1] >= right - left:
+                    continue
+                windows = np.lib.stride_tricks.sliding_window_view(part, (len(part), shape.shape[1]))[0]
+                pattern = shape[used] - shape[used].mean()
+                flat = windows.reshape(len(windows), -1)
+                flat = flat - flat.mean(1, keepdims=True)
+                norm = np.linalg.norm(flat, axis=1) * np.linalg.norm(pattern)
+                score = (flat @ pattern.ravel()) / np.maximum(norm, 1e-3)
+                begin = shape.shape[1] // 2
+                place = best[sign, begin : begin + len(score)]
+                np.maximum(place, score, out=place)
+    return best
+
+
+def find_strokes(gray: Gray, staff: Staff, heads: Sequence[float]) -> list[float]:
+    """Find the strokes of bar lines: as high as a staff, not higher, and with no head, given their columns, beside them."""
+    ink = gray < STROKE_INK
+    columns = np.arange(staff.left + round(FIRST_STROKE * SPACE), staff.right + 1)
+    if len(columns) < SPACE:
+        return []
+    lines = {at: np.array([round(staff.row(x, at)) for x in columns]) for at in (4, -4)}
+    top, end = int(lines[4].min()), int(lines[-4].max())
+    if top < SPACE or end + SPACE >= len(gray):
+        return []
+    full = np.array([ink[a : b + 1, x].mean() >= STROKE for x, a, b in zip(columns, lines[4], lines[-4], strict=True)])
+    near, far = (round(share * SPACE) for share in BEYOND)
+    clear = np.array(
+        [
+            not ink[a - far : a - near + 1, x].all() and not ink[b + near : b + far + 1, x].all()
+            for x, a, b in zip(columns, lines[4], lines[-4], strict=True)
+        ]
+    )
+    steps = np.diff(np.pad(full, 1).astype(np.int8))
+    found = []
+    for begin, stop in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True):
+        x = columns[0] + (begin + stop - 1) / 2
+        alone = all(abs(x - head) > BESIDE_STROKE * SPACE for head in heads)
+        if stop - begin <= STROKE_WIDTH * SPACE and clear[begin:stop].all() and alone:
+            found.append(float(x))
+    return found
