@@ -20,6 +20,7 @@ OTHER_SIDE = 0.3  # staff spaces: a stem right of a head goes up, one left of it
 CHORD_REACH = 2.1  # staff spaces between heads of a chord that may hide all of the stem between them
 WIDEST_HALF = 1.5  # staff spaces: wider hollow heads are whole notes
 DOT_REACH = (0.2, 2.6)  # staff spaces from the right of a head to the middle of its dots
+ABOVE = 4.4  # staff steps above the middle line: what stands higher does not touch the staff
 TUPLETS = {5: Fraction(4, 5), 7: Fraction(4, 7)}
 """What the notes of a tuplet of so many last, in place of what is printed; in all others, three stand for two."""
 
@@ -61,7 +62,8 @@ def find_events(symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -
     alone = _joined_to_chords(alone, held, stems)
     events = [_chord(stems[index], chord, flags, seen) for index, chord in held.items()]
     events += _without_stems(alone, flags)
-    events += [_rest(s, staves[s.staff]) for s in symbols if s.kind in RESTS or s.kind == "long rest"]
+    rests = [s for s in symbols if s.kind in RESTS or s.kind == "long rest"]
+    events += [_rest(s, staves[s.staff]) for s in rests if not _is_breath(s, staves[s.staff])]
     dots = [s for s in symbols if s.kind == "dot"]
     ordered = _in_groups(sorted(_with_dots(events, dots), key=lambda event: event.x), seen)
     return _with_tuplets(ordered, symbols, staves)
@@ -178,6 +180,11 @@ def _chord_without_stem(heads: Sequence[Symbol], flags: Sequence[Symbol]) -> Eve
     number = _count_flags(near)
     up = near[0].y < heads[0].y if near else None
     return Event(staff, x, QUARTER_NOTE / 2**number, tuple(heads), up, near[0].y if near else 0.0, number)
+
+
+def _is_breath(symbol: Symbol, staff: Staff) -> bool:
+    """Whether what looks like an eighth rest is a breath mark: it stands above the staff and does not touch it."""
+    return symbol.kind == "eighth rest" and staff.position(symbol.x, symbol.bottom) > ABOVE
 
 
 def _rest(symbol: Symbol, staff: Staff) -> Event:

@@ -20,11 +20,11 @@ SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
 
 def bars_of(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
     """Return the x of the bar lines; the strokes of a double one count as its last one."""
-    xs = _strokes(symbols, staves)
+    xs = strokes_of(symbols, staves)
     return [x for k, x in enumerate(xs) if k + 1 == len(xs) or xs[k + 1] - x > SAME_BAR * SPACE]
 
 
-def _strokes(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
+def strokes_of(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
     """Return the x of the strokes over the height of a staff."""
     xs = []
     for s in symbols:
@@ -37,7 +37,7 @@ def _strokes(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
 
 def double_bars(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
     """Return the x of those bar lines that have two strokes."""
-    strokes = _strokes(symbols, staves)
+    strokes = strokes_of(symbols, staves)
     single = {x for k, x in enumerate(strokes) if not k or x - strokes[k - 1] > SAME_BAR * SPACE}
     return [x for x in bars_of(symbols, staves) if x not in single]
 

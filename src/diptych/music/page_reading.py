@@ -9,11 +9,11 @@ from itertools import pairwise
 
 from diptych.music.notes import CLEFS, Accidental, Note, key_alter
 from diptych.music.page_clefs import Clefs, clef_at, clefs_of
-from diptych.music.page_events import Event, find_events
+from diptych.music.page_events import RESTS, Event, find_events
 from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Gray, Page, Staff
 from diptych.music.page_heads import on_ledgers
-from diptych.music.page_keys import DOUBLE_SHARP, MARKS, agreed_keys, bars_of, double_bars, keys_of
+from diptych.music.page_keys import DOUBLE_SHARP, MARKS, agreed_keys, bars_of, double_bars, keys_of, strokes_of
 from diptych.music.page_meters import PrintedMeter, find_meters, find_strokes
 from diptych.music.page_rests import HEADER, LongRest, find_long_rests, without_signs
 from diptych.music.page_rhythm import Timing, time_measures
@@ -83,8 +83,10 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
         here = [replace(s, staff=s.staff - numbers[0]) for s in symbols if s.staff in numbers]
         if len(system) == 1:
             here += _more_bars(page.gray, here, system[0])
-        meters.append(find_meters(page.gray, system[0], bars_of(here, system)))
+        bars = bars_of(here, system)
+        meters.append(find_meters(page.gray, system[0], bars))
         here = [s for s in here if s.kind in SIGNATURE or not any(m.left <= s.x <= m.right for m in meters[-1])]
+        here = [s for s in here if s.kind not in RESTS or all(abs(s.x - bar) > SPACE for bar in bars)]
         rests.append(find_long_rests(page.gray, here, system, _edges(here, system)))
         kept += [replace(s, staff=s.staff + numbers[0]) for s in without_signs(here, system, rests[-1])]
     symbols = sorted(kept, key=lambda symbol: symbol.x)
@@ -175,7 +177,7 @@ def _numbered(systems: Sequence[Sequence[Staff]]) -> Iterator[tuple[Sequence[Sta
 def _more_bars(gray: Gray, symbols: Sequence[Symbol], staff: Staff) -> list[Symbol]:
     """Return the bar lines of a staff that its map does not show, but the page does."""
     heads = [s.x for s in symbols if s.kind in ("head", "hollow head")]
-    seen = [s.x for s in symbols if s.kind == "bar line" and s.height >= 3 * SPACE]
+    seen = strokes_of(symbols, (staff,))
     top, end = staff.row(staff.left, 4), staff.row(staff.left, -4)
     found = [x for x in find_strokes(gray, staff, heads) if all(abs(x - other) > 2 for other in seen)]
     return [Symbol("bar line", 0, x, x, top, end, x, (top + end) / 2, round(end - top)) for x in found]
