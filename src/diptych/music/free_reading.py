@@ -140,7 +140,7 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
         lengths.append(measure.printed if (outer or halves) and 0 < measure.printed < length else length)
     doubles = [measure.ends_double for measure in measures]
     for index, (measure, length) in enumerate(zip(measures, usual, strict=True)):
-        rest = rest_beside(index, [other.printed for other in measures], doubles) if 0 < measure.printed < length else None
+        rest = rest_beside(index, [other.printed for other in measures], doubles) if 0 < measure.printed * 2 <= length else None
         if rest is not None:
             lengths[index], lengths[rest] = measure.printed, length - measure.printed
     start = Fraction(0)

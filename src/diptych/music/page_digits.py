@@ -21,7 +21,7 @@ HEIGHTS = (1.2, 2.6)  # staff spaces of a digit
 WIDTHS = (0.3, 2.0)
 ALIKE = 0.72  # correlation with the digit of some font from which on a shape is one
 NEXT = 0.9  # staff spaces between the digits of one number
-DIGIT_INK = 150  # gray below which a pixel belongs to a digit
+DIGIT_INK = 190  # gray below which a pixel belongs to a digit
 COMMON_TIME, CUT_TIME = 10, 11  # stand for these two signs
 GLYPHS = (*(f"E08{digit}" for digit in range(10)), "E08A", "E08B")
 CUT_HEIGHT = 2.9  # staff spaces of the C with a stroke
@@ -40,11 +40,10 @@ def numbers_in(gray: Gray) -> list[tuple[float, int]]:
     found: list[tuple[int, int, int, int, int]] = []  # left, right, top, bottom, digit
     for index, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         high, wide = (rows.stop - rows.start) / SPACE, (columns.stop - columns.start) / SPACE
-        if HEIGHTS[0] <= high <= HEIGHTS[1] and WIDTHS[0] <= wide <= WIDTHS[1]:
+        if HEIGHTS[0] <= high <= HEIGHTS[1] and WIDTHS[0] <= wide <= 2 * WIDTHS[1]:
             part = np.where(labels[rows, columns] == index, 255 - gray[rows, columns], 0)
-            digit = digit_of(part)
-            if digit is not None and digit < COMMON_TIME:
-                found.append((columns.start, columns.stop, rows.start, rows.stop, digit))
+            for left, right, digit in _digits_in(part):
+                found.append((columns.start + left, columns.start + right, rows.start, rows.stop, digit))
     groups: list[list[tuple[int, int, int, int, int]]] = []
     for each in sorted(found):
         last = groups[-1][-1] if groups else None
@@ -55,15 +54,29 @@ def numbers_in(gray: Gray) -> list[tuple[float, int]]:
     return [((group[0][0] + group[-1][1]) / 2, int("".join(str(each[4]) for each in group))) for group in groups]
 
 
-def digit_of(darkness: np.ndarray) -> int | None:
-    """Return the digit that a shape shows, given how dark each pixel of its box is; None where it is like none.
+def counts_tuplet(gray: Gray, left: float, right: float, top: float, bottom: float) -> bool:
+    """Whether what a map shows as a digit may count a tuplet, and not a verse: 1, 2 and 4 do not, what is not legible may."""
+    rows = slice(max(0, round(top - SPACE)), round(bottom + SPACE) + 1)
+    part = gray[rows, max(0, round(left - SPACE)) : round(right + SPACE) + 1]
+    return not {number for _, number in numbers_in(part)} & {1, 2, 4}
 
-    10 stands for the C of common time, 11 for one with a stroke.
-    """
+
+def _digits_in(darkness: np.ndarray) -> list[tuple[int, int, int]]:
+    """Return the ends and the digit of a shape, or of two digits that touch each other; nothing where it shows none."""
+    wide = darkness.shape[1]
+    one = _likeness(darkness)
+    best = (one[0], [(0, wide, one[1])]) if wide <= WIDTHS[1] * SPACE else (0.0, [])
+    for cut in range(round(0.6 * SPACE), wide - round(0.6 * SPACE) + 1) if wide >= WIDTHS[1] * SPACE * 0.7 else ():
+        first, second = _likeness(darkness[:, :cut]), _likeness(darkness[:, cut:])
+        if min(first[0], second[0]) > best[0]:
+            best = min(first[0], second[0]), [(0, cut, first[1]), (cut, wide, second[1])]
+    return best[1] if best[0] >= ALIKE and all(digit < COMMON_TIME for *_, digit in best[1]) else []
+
+
+def _likeness(darkness: np.ndarray) -> tuple[float, int]:
+    """Return how much a shape is like the digit that it is most like, and this digit."""
     shape = _normalised(darkness)
-    alike = [(float((shape * other).sum()), digit) for digit, others in enumerate(_digits()) for other in others]
-    best = max(alike)
-    return best[1] if best[0] >= ALIKE else None
+    return max((float((shape * other).sum()), digit) for digit, others in enumerate(_digits()) for other in others)
 
 
 def _normalised(darkness: np.ndarray) -> Shape:
@@ -87,7 +100,7 @@ def _digits() -> tuple[tuple[Shape, ...], ...]:
 
 @cache
 def printed_signs() -> tuple[tuple[np.ndarray, ...], ...]:
-    """Return for each digit, and for the two signs of common time, how dark its pixels are in a staff, in verovio's fonts.
+    """Return how dark the pixels of each digit are in a staff, and those of the two signs of common time, in verovio's fonts.
 
     A digit has 13 rows, from line to line, and a column of paper on both sides.
     """
@@ -113,7 +126,9 @@ def _drawn(font: str) -> list[np.ndarray]:
         f'<g transform="translate({wide * place + UNITS // 4} 0)">{(folder / f"{glyph}.xml").read_text()}</g>'
         for place, glyph in enumerate(GLYPHS)
     )
-    box = f'viewBox="0 {-UNITS} {len(GLYPHS) * wide} {2 * UNITS}" width="{len(GLYPHS) * wide // 250 * SPACE}" height="{2 * UNITS // 250 * SPACE}"'
+    across, down = len(GLYPHS) * wide, 2 * UNITS
+    size = f'width="{across // 250 * SPACE}" height="{down // 250 * SPACE}"'
+    box = f'viewBox="0 {-UNITS} {across} {down}" {size}'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{glyphs}</svg>'
     image = Image.open(io.BytesIO(bytes(resvg.svg_to_bytes(svg_string=svg, background="white")))).convert("L")
     dark = 255 - np.array(image).astype(np.float32)

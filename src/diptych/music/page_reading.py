@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from diptych.music.notes import CLEFS, Accidental, Note, key_alter
 from diptych.music.page_clefs import Clefs, clef_at, clefs_of
+from diptych.music.page_digits import counts_tuplet
 from diptych.music.page_events import RESTS, Event, find_events
 from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Gray, Page, Staff
@@ -87,6 +88,7 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
         meters.append(find_meters(page.gray, system[0], bars))
         here = [s for s in here if s.kind in SIGNATURE or not any(m.left <= s.x <= m.right for m in meters[-1])]
         here = [s for s in here if s.kind not in RESTS or all(abs(s.x - bar) > SPACE for bar in bars)]
+        here = [s for s in here if s.kind != "digit" or counts_tuplet(page.gray, s.left, s.right, s.top, s.bottom)]
         rests.append(find_long_rests(page.gray, here, system, _edges(here, system)))
         kept += [replace(s, staff=s.staff + numbers[0]) for s in without_signs(here, system, rests[-1])]
     symbols = sorted(kept, key=lambda symbol: symbol.x)
@@ -133,7 +135,8 @@ def _measures(
 ) -> list[Printed]:
     """Part a system at its bar lines; what is printed nowhere between two of them is no measure.
 
-    A wide one between two bar lines is a rest. It begins in the key of so many ``fifths``. One that changes within it must be that with which the ``following`` one begins.
+    A wide one between two bar lines is a rest. The system begins in the key of so many ``fifths``. A key that changes within it
+    must be that with which the ``following`` one begins.
     """
     measures: list[Printed] = []
     double, end = double_bars(symbols, staves), float(max(staff.right for staff in staves))

@@ -16,7 +16,7 @@ SOLID = 140  # gray below which a pixel belongs to a block
 BLOCK = {2: (0.75, 1.35), 4: (1.75, 2.5)}
 """Measures that a block stands for, and its least and greatest height in staff spaces: a breve and a long."""
 BLOCK_WIDTH = (0.4, 0.9)  # staff spaces; heads are wider, stems thinner
-BAR_WIDTH, BAR_HEIGHT = 3.0, (0.4, 1.3)  # staff spaces: the least width of a thick bar, and its height
+BAR_WIDTH, BAR_HEIGHT = 3.0, (0.4, 1.7)  # staff spaces: the least width of a thick bar, and its height
 FILLED = 0.9  # the share of a block's box that is ink
 AROUND = 8  # staff steps from the middle line within which a sign stands
 NUMBER_AT = (4.6, 13.0)  # staff steps above the middle line between which its number stands

@@ -168,9 +168,10 @@ def time_measures(
     """Time all measures of a page; ``meters`` says before which of them a meter is printed, and ``doubles`` after
     which a double bar line is.
 
-    Those that follow a meter up to the next one last as long as explains most of them, or as the meter says (``known``). One whose printed values are another time
-    is read once more to fit, but for a first or last one that is shorter, two that complement each other, and one that a double bar
-    line parts from a rest.
+    Those that follow a meter up to the next one last as long as explains most of them, or as the meter says (``known``).
+    One whose printed values are another time
+    is read once more to fit, but for a first or last one that is shorter, two that complement each other, and half of one or less
+    that a double bar line parts from a rest.
     """
     timings = [time_events(events) for events in measures]
     doubles = [False] * len(measures) if doubles is None else doubles
@@ -201,7 +202,7 @@ def _stands(k: int, timings: Sequence[Timing], length: Fraction, doubles: Sequen
         return False
     if (k == 0 and pickup) or k == len(timings) - 1:
         return True
-    if rest_beside(k, [timing.length for timing in timings], doubles) is not None:
+    if timing.length * 2 <= length and rest_beside(k, [each.length for each in timings], doubles) is not None:
         return True
     beside = [timings[other] for other in (k - 1, k + 1) if 0 <= other < len(timings)]
     return any(other.cost <= CLEAN and other.length + timing.length == length for other in beside)
@@ -218,6 +219,6 @@ def usual_lengths(lengths: Sequence[Fraction], known: Fraction | None) -> list[F
     """Return how long measures may usually last, the most likely length first: as long as the meter says that was read, if a
     good part of them do, else as long as most do; no length where there are no measures."""
     counts = Counter(lengths)
-    if known and counts[known] >= AGREE * counts.total():
+    if known and counts and counts[known] >= AGREE * counts.total():
         return [known]
     return sorted(counts, key=lambda length: (counts[length], length), reverse=True)[:3]

@@ -1,0 +1,161 @@
+"""Signs of a page that its symbol map does not show, such as rests of several measures and meters, and what systems share."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from diptych.music.free_pages import FreeStyle, free_pages
+from diptych.music.free_reading import joined, to_song
+from diptych.music.mei import load_mei
+from diptych.music.notes import Note
+from diptych.music.page_clefs import clefs_of
+from diptych.music.page_digits import numbers_in, printed_signs
+from diptych.music.page_events import find_events
+from diptych.music.page_finding import find_symbols
+from diptych.music.page_geometry import SPACE, Staff, read_geometry
+from diptych.music.page_heads import on_ledgers
+from diptych.music.page_keys import agreed_keys
+from diptych.music.page_meters import find_strokes
+from diptych.music.page_reading import Measure, ReadSystem, read_systems
+from diptych.music.page_rests import find_long_rests
+from diptych.music.page_rhythm import rest_beside, usual_lengths
+from diptych.music.page_symbols import Symbol
+from diptych.music.symbols import CLASS, draw_page, draw_symbols
+
+STAFF = Staff(0, 400, np.full(420, 60.0), SPACE, 1.0)
+RESTS = """X:1
+L:1/4
+M:{meter}
+K:G
+{bar} | Z{count} | {bar} |]
+"""
+
+
+def paper():
+    """Return an empty page with the lines of one staff, around row 60."""
+    gray = np.full((120, 420), 255, np.uint8)
+    gray[[round(STAFF.row(0, at)) for at in (-4, -2, 0, 2, 4)]] = 0
+    return gray
+
+
+def put_number(gray, x, y, number, font=0):
+    """Draw a number of a font of verovio's, with its first digit at a column and its top at a row."""
+    for digit in str(number):
+        shape = printed_signs()[int(digit)][font]
+        part = gray[y : y + shape.shape[0], x : x + shape.shape[1]]
+        np.minimum(part, 255 - shape.astype(np.uint8), out=part)
+        x += shape.shape[1]
+
+
+def symbol(kind, x, y, half=3):
+    return Symbol(kind, 0, x - half, x + half, y - half, y + half, x, y, 30)
+
+
+def read_exactly(tmp_path, text):
+    (tmp_path / "tune.abc").write_text(text)
+    page = next(free_pages(load_mei(tmp_path / "tune.abc"), FreeStyle(width=90.0)))
+    found = read_geometry(draw_page(page.drawing, round(page.width * 12)))
+    seen = draw_symbols(page.drawing, found.gray.shape[1])[: len(found.gray)]
+    return joined(read_systems(seen, found))
+
+
+@pytest.mark.parametrize(("meter", "bar", "count", "unit"), [("3/4", "GAB", 12, 4), ("6/8", "G3", 7, 8), ("4/4", "GABc", 24, 4)])
+def test_one_sign_of_rest_lasts_as_many_measures_as_its_number_says(tmp_path, meter, bar, count, unit):
+    reading = read_exactly(tmp_path, RESTS.format(meter=meter, bar=bar, count=count))
+    length = Fraction(4) if meter == "4/4" else Fraction(3)
+    assert reading.measures == (length,) * (count + 2) and reading.confidence == 1
+    assert {note.onset // length for note in reading.notes} == {0, count + 1}
+    song = to_song(reading)
+    assert (song.meters[0].length, song.meters[0].unit) == (length, unit) and len(song.meters) == 1
+    assert song.meters[0].beat == (Fraction(3, 2) if meter == "6/8" else 1)
+
+
+def test_blocks_of_rest_count_with_or_without_a_number():
+    edges = [200.0, 399.0]
+    for x, number, expected in ((60, 9, 9), (260, 0, 6), (260, 6, 6), (260, 31, 6)):
+        gray = paper()
+        gray[48:61, x : x + 4] = 0  # a long, of four measures
+        if number != 9:
+            gray[54:61, x + 8 : x + 12] = 0  # a breve, of two
+        else:
+            gray[48:61, x + 8 : x + 12] = 0
+        if number:
+            put_number(gray, x, 26, number)
+        seen = [symbol("clef G", 12, 60, 9)]
+        assert [rest.measures for rest in find_long_rests(gray, seen, (STAFF,), edges)] == [expected]
+        heads = [symbol("head", x + 22, 60)]  # in a header, what looks like a head may be part of a clef
+        assert bool(find_long_rests(gray, heads, (STAFF,), edges)) == (x < 100)
+
+
+@pytest.mark.parametrize("font", range(5))
+def test_numbers_of_every_font_are_read(font):
+    gray = np.full((40, 300), 255, np.uint8)
+    for k, number in enumerate((2, 3, 15, 68, 79)):
+        put_number(gray, 10 + 45 * k, 12, number, font)
+    assert [number for _, number in numbers_in(gray)] == [2, 3, 15, 68, 79]
+
+
+def test_strokes_as_high_as_the_staff_are_bar_lines_and_stems_are_none():
+    gray = paper()
+    gray[48:73, 150] = gray[48:73, [230, 234]] = gray[40:73, 300] = gray[48:73, 350] = 0
+    assert find_strokes(gray, STAFF, [344.0]) == [150, 230, 234]
+
+
+def test_a_head_far_from_the_staff_needs_ledger_lines():
+    gray = paper()
+    y = round(STAFF.row(0, 8))
+    gray[y - 2 : y + 3, 100:107] = gray[y - 2 : y + 3, 200:207] = 0
+    gray[[y, y + SPACE], 197:210] = 0
+    heads = [symbol("head", x, y) for x in (103, 203)]
+    assert [on_ledgers(head, gray, STAFF) for head in heads] == [False, True]
+    assert on_ledgers(symbol("head", 103, 60), gray, STAFF) and on_ledgers(symbol("flat", 103, y), gray, STAFF)
+
+
+def test_a_breath_mark_above_the_staff_is_no_rest():
+    breath, rest = symbol("eighth rest", 100, STAFF.row(0, 7), 5), symbol("eighth rest", 200, STAFF.row(0, 4), 5)
+    assert [event.x for event in find_events([breath, rest], np.zeros((120, 420), np.uint8), [STAFF])] == [200]
+
+
+def test_a_clef_that_is_partly_seen_as_other_signs_is_one_clef():
+    seen = np.zeros((120, 420), np.uint8)
+    seen[36:84, 8:20] = CLASS["flat"]
+    seen[50:70, 10:18] = CLASS["clef G"]
+    seen[48:66, 60:66] = CLASS["flat"]
+    found = find_symbols(seen, [STAFF])
+    assert [(s.kind, s.left, s.top, s.bottom) for s in found if s.kind.startswith("clef")] == [("clef G", 8, 36, 83)]
+    assert [round(s.x) for s in found if s.kind == "flat"] == [62]
+
+
+def test_systems_share_the_key_that_most_show_unless_a_change_is_printed():
+    nothing = [set() for _ in range(5)]
+    assert agreed_keys([3, 3, 2, 3, 0], nothing) == [3] * 5
+    assert agreed_keys([3, 3, -1, -1, 0], [set(), {-1}, set(), set(), set()]) == [3, 3, -1, -1, -1]
+    assert agreed_keys([0, 2], nothing) == [2, 2] and agreed_keys([], []) == []
+
+
+def test_systems_share_the_clef_that_most_show_unless_another_is_printed():
+    staves = [Staff(0, 400, np.full(420, 60.0 + 120 * k), SPACE, 1.0) for k in range(4)]
+    clefs = [Symbol("clef G" if k != 2 else "clef F", k, 4, 16, 40, 80, 10, 60, 200) for k in range(4)]
+    systems = [(staff,) for staff in staves]
+    assert [found[0][1] for found in clefs_of(clefs, systems)[0]] == ["G2"] * 4
+    change = Symbol("clef F", 1, 300, 312, 160, 200, 306, 180, 200)
+    assert [found[0][1] for found in clefs_of([*clefs, change], systems)[0]] == ["G2", "G2", "F4", "G2"]
+
+
+def test_a_rest_and_an_upbeat_that_a_double_bar_line_parts_are_one_measure():
+    def measure(printed, double=False):
+        notes = (Note(Fraction(0), 0, 34, 0, Fraction(printed)),) if printed else ()
+        return Measure(Fraction(printed), 0, notes, (), ends_double=double)
+
+    bars = [measure(4), measure(4), measure(0, double=True), measure(1), measure(4), measure(0), measure(1), measure(4)]
+    found = joined([ReadSystem(("G2",), tuple(bars))])
+    assert found.measures == (4, 4, 3, 1, 4, 4, 4, 4)  # the second measure of one quarter was misread
+    assert rest_beside(3, [m.printed for m in bars], [m.ends_double for m in bars]) == 2
+    assert rest_beside(6, [m.printed for m in bars], [m.ends_double for m in bars]) is None
+
+
+def test_measures_last_as_the_meter_says_where_a_good_part_of_them_do():
+    three, four = Fraction(3), Fraction(4)
+    assert usual_lengths([four] * 3 + [three] * 2, three) == [three]
+    assert usual_lengths([four] * 5 + [three], three) == [four, three]
