@@ -63,8 +63,8 @@ def _meter(gray: Gray, staff: Staff, left: int, right: int) -> PrintedMeter | No
     above, below, within = (_scores(gray, staff, left, right, at) for at in (2, -2, 0))
     found: list[tuple[float, int, int, int]] = []  # how sure, beats, unit, column
     for unit in UNITS_OF_TIME:
-        for x in np.flatnonzero(below[unit] >= SURE):
-            found += [(float(min(below[unit][x], sure)), beats, unit, int(x)) for sure, beats in _beats(above, int(x))]
+        for x in np.flatnonzero(below[unit] >= SURE).tolist():
+            found += [(float(min(below[unit][x], sure)), beats, unit, x) for sure, beats in _beats(above, x)]
     for sign, beats in ((COMMON_TIME, 4), (CUT_TIME, 2)):
         x = int(within[sign].argmax())
         if within[sign][x] >= COMMON_SURE:
@@ -120,16 +120,16 @@ def find_strokes(gray: Gray, staff: Staff, heads: Sequence[float]) -> list[float
     columns = np.arange(staff.left + round(FIRST_STROKE * SPACE), staff.right + 1)
     if len(columns) < SPACE:
         return []
-    lines = {at: np.array([round(staff.row(x, at)) for x in columns]) for at in (4, -4)}
+    lines = {at: np.array([round(staff.row(x, at)) for x in columns.tolist()]) for at in (4, -4)}
     top, end = int(lines[4].min()), int(lines[-4].max())
     if top < SPACE or end + SPACE >= len(gray):
         return []
-    full = np.array([ink[a : b + 1, x].mean() >= STROKE for x, a, b in zip(columns, lines[4], lines[-4], strict=True)])
+    full = np.array([ink[a : b + 1, x].mean() >= STROKE for x, a, b in zip(columns.tolist(), lines[4], lines[-4], strict=True)])
     near, far = (round(share * SPACE) for share in BEYOND)
     clear = np.array(
         [
             not ink[a - far : a - near + 1, x].all() and not ink[b + near : b + far + 1, x].all()
-            for x, a, b in zip(columns, lines[4], lines[-4], strict=True)
+            for x, a, b in zip(columns.tolist(), lines[4], lines[-4], strict=True)
         ]
     )
     steps = np.diff(np.pad(full, 1).astype(np.int8))

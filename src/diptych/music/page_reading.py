@@ -105,13 +105,13 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
         parted.append((here, inside, [clefs[number] for number in numbers]))
     headers = [keys_of(*part, system)[0][0] for part, system in zip(parted, systems, strict=True)]
     keys = agreed_keys(headers, [_changes(*part, system) for part, system in zip(parted, systems, strict=True)])
-    printed = [
-        (part[0], _measures(*part, system, key, following, long, own))
-        for part, system, key, following, long, own in zip(parted, systems, keys, [*keys[1:], None], rests, meters, strict=True)
-    ]
+    printed = []
+    for k, ((here, inside, own), system) in enumerate(zip(parted, systems, strict=True)):
+        following = keys[k + 1] if k + 1 < len(keys) else None
+        printed.append((here, _measures(here, inside, own, system, keys[k], following, rests[k], meters[k])))
     every = [measure for _, measures in printed for measure in measures]
-    known = [m.signature.length if m.signature else None for m in every]
-    timings = iter(time_measures([m.events for m in every], [m.meter for m in every], [m.ends_double for m in every], known))
+    lengths = [m.signature.length if m.signature else None for m in every]
+    timings = iter(time_measures([m.events for m in every], [m.meter for m in every], [m.ends_double for m in every], lengths))
     found, first = [], 0
     for system, (here, measures) in zip(systems, printed, strict=True):
         own = clefs[first : first + len(system)]
