@@ -265,10 +265,10 @@ def relief() -> Recipe:
     Not mirrored: both maps are lit from the north-west. Without norms, which take away how bright an image is as a whole: ice
     came out gray with them.
     """
-    method = {"generator": "unet_5", "ngf": 32, "ndf": 32, "norm": "none", "dropout": False, "upsample": "pixelshuffle"}
-    method |= {"init": "kaiming", "lambda_l1": 400.0}
+    method = {"generator": "unet_5", "ngf": 32, "ndf": 16, "norm": "none", "dropout": False, "upsample": "pixelshuffle"}
+    method |= {"init": "kaiming", "lambda_l1": 1000.0}
     data = {"source": ["relief"], "resize": "none", "crop_size": 128, "flip": False}
-    train = {"epochs": 10, "decay_epochs": 10, "decay": "step", "batch_size": 4, "lr": 1e-3, "ema": 0.995}
+    train = {"epochs": 17, "decay_epochs": 17, "decay": "step", "batch_size": 4, "lr": 1e-3, "ema": 0.999, "ema_warm_up": True}
     return create("pix2pix", {"method": method, "data": data, "train": train})
 
 
