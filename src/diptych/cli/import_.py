@@ -82,6 +82,7 @@ def networks_of(a2b: Path, b2a: Path | None, said: Said, take: dict[str, str]) -
     from diptych.foreign import load_networks
     from diptych.foreign.layers import STATISTICS
     from diptych.messages import show
+    from diptych.nets.latent import LatentUNet
 
     if b2a is None:
         loaded = load_networks(a2b, said, take)
@@ -109,8 +110,8 @@ def networks_of(a2b: Path, b2a: Path | None, said: Said, take: dict[str, str]) -
         if foreign.stale:
             what = "running statistics" if all(key.endswith(STATISTICS) for key in foreign.stale) else "tensors"
             lines.append(f"{name}: {len(foreign.stale):,} {what} in the file are not used")
-        if "latent" in foreign.net.spec:
-            lines.append(f"{name}: draws a code of {foreign.net.spec['latent']} numbers (translate --seed gives another answer)")
+        if isinstance(foreign.net, LatentUNet):
+            lines.append(f"{name}: draws a code of {foreign.net.latent} numbers (translate --seed gives another answer)")
         elif foreign.role == "generator" and foreign.mode == "paper":
             lines.append(f"{name}: is applied as in training, as its makers' test script does (translate --mode eval changes it)")
     return found, lines + notes

@@ -16,7 +16,7 @@ def vit_modnet(state: State, root: str, said: Said) -> Found:
     while f"{levels[-1]}inner_module.conv.block.block.1.weight" in state:
         levels.append(f"{levels[-1]}inner_module.")
     bottom = f"{levels[-1]}inner_module."
-    blocks = []
+    blocks: list[str] = []
     while f"{bottom}encoder.encoder.{len(blocks)}.norm1.weight" in state:
         blocks.append(f"{bottom}encoder.encoder.{len(blocks)}.")
     stem, style = Layer(f"{root}layer_input.0"), state.get(f"{bottom}extra_tokens")
