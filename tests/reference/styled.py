@@ -3,8 +3,8 @@
 All are residual generators with instance norm. SANTA (Xie et al. 2023): an encoder of half the blocks, and a decoder whose norms
 are scaled and shifted by a linear function of a style between two learnt ones. UNSB (Kim et al. 2024), as its released code
 computes: a block normalises its input, scales and shifts it by a linear function of mapped noise, and convolves once; the file
-has more layers, but no image depends on them. StegoGAN (Wu et al. 2024): before the last block one generator keeps of its features
-what a mask says, and the other adds a block of what it is given.
+has more layers, but no image depends on them. StegoGAN (Wu et al. 2024): before the last block one generator keeps of its
+features what a mask says, and the other adds a block of what it is given.
 """
 
 from __future__ import annotations
