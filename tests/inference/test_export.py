@@ -317,6 +317,7 @@ def test_a_file_for_labels_names_the_value_of_each_class(tmp_path):
 
 PAPERS = {
     "vit_modnet": lambda: VitModnet(3, 3, width=4, num_downs=2, num_blocks=2, num_heads=2),
+    "vit_modnet as released": lambda: VitModnet(3, 3, width=4, num_downs=2, num_blocks=1, num_heads=2, released=True),
     "colorizer": lambda: Colorizer(3, width=4, num_downs=3),
     "colorizer of gray images": lambda: Colorizer(1, width=4, num_downs=3),
     "pix2pixhd": lambda: GlobalGenerator(3, 3, width=4, num_downs=2, num_blocks=1),

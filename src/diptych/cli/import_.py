@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("instance", "batch", "none"),
         help="the norm that has no parameters in the file; batch uses its running statistics (default: instance)",
     )
+    p.add_argument("--heads", type=int, metavar="N", help="how many heads a transformer has (default: 6, as published)")
     p.add_argument("--dropout", action=argparse.BooleanOptionalAction, help="whether a U-Net had dropout (default: as published)")
     return p
 
@@ -64,7 +65,7 @@ def main(argv: Sequence[str]) -> int:
     refuse_overwrite(args.out or args.a2b.with_suffix(".safetensors"), args.a2b, args.b2a)
     out = out_or_default(args.out, args.a2b.with_suffix(".safetensors"))
     refuse_foreign(out, (b"diptych", b'\\"origin\\":'))
-    said = Said(args.padding, args.edge_padding, args.norm, args.dropout)
+    said = Said(args.padding, args.edge_padding, args.norm, args.dropout, args.heads)
     found, lines = networks_of(args.a2b, args.b2a, said, taken(args.take))
     for line in lines:
         console.print(line, soft_wrap=True)
@@ -79,7 +80,9 @@ def networks_of(a2b: Path, b2a: Path | None, said: Said, take: dict[str, str]) -
     Raises ConfigError when two files are given and one of them holds both directions already, or none.
     """
     from diptych.foreign import load_networks
+    from diptych.foreign.layers import STATISTICS
     from diptych.messages import show
+    from diptych.nets.latent import LatentUNet
 
     if b2a is None:
         loaded = load_networks(a2b, said, take)
@@ -105,8 +108,11 @@ def networks_of(a2b: Path, b2a: Path | None, said: Said, take: dict[str, str]) -
             guesses = "; ".join(f"{guess.what} (to change it: {guess.option})" for guess in foreign.assumed.values())
             lines.append(f"{name}: assumed: {guesses}")
         if foreign.stale:
-            lines.append(f"{name}: {len(foreign.stale):,} running statistics in the file are not used")
-        if foreign.role == "generator" and foreign.mode == "paper":
+            what = "running statistics" if all(key.endswith(STATISTICS) for key in foreign.stale) else "tensors"
+            lines.append(f"{name}: {len(foreign.stale):,} {what} in the file are not used")
+        if isinstance(foreign.net, LatentUNet):
+            lines.append(f"{name}: draws a code of {foreign.net.latent} numbers (translate --seed gives another answer)")
+        elif foreign.role == "generator" and foreign.mode == "paper":
             lines.append(f"{name}: is applied as in training, as its makers' test script does (translate --mode eval changes it)")
     return found, lines + notes
 

@@ -36,13 +36,15 @@ class Said:
     """What the user says about a network where its file cannot; None where nothing is said.
 
     ``padding`` is that of the residual blocks, ``edge_padding`` that of the first and the last convolution and of
-    resize-convolutions. ``norm`` says which norm has no parameters in the file, and ``dropout`` whether there was dropout.
+    resize-convolutions. ``norm`` says which norm has no parameters in the file, ``dropout`` whether there was dropout, and
+    ``heads`` in how many heads a transformer attends.
     """
 
     padding: Padding | None = None
     edge_padding: Padding | None = None
     norm: SaidNorm | None = None
     dropout: bool | None = None
+    heads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class Found:
 
     ``assumed`` has a row for every setting of Said that the file leaves open, by the setting's name. ``mode`` is how the makers'
     own test script applies the network; None leaves that to batch norm and dropout.
+
+    ``layers`` are the convolutions with their norms and ``linears`` the linear layers; ``names`` says for further modules and
+    tensors of ours which is theirs. ``state`` has the file's tensors where the network writes some of them in another way than
+    ours. ``known`` are tensors that hold no weights, and ``unused`` those that the makers' network never uses. ``size`` is that
+    of the images in training, in pixels.
     """
 
     spec: dict[str, Any]
@@ -66,6 +73,12 @@ class Found:
     origin: str
     assumed: dict[str, Assumed] = field(default_factory=dict)
     mode: Mode | None = None
+    linears: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    state: State | None = None
+    known: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    size: int = 256
 
 
 def shape_of(state: State, conv: str) -> Size:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from diptych.errors import ConfigError, WeightsError
-from diptych.foreign.families import SUPPORTED, Foreign, family_of
+from diptych.foreign.families import SUPPORTED, Foreign, family_of, stranger
 from diptych.foreign.families import recognise as recognise_network
 from diptych.foreign.layers import Said, State
 from diptych.foreign.spectral import without_spectral_norm
@@ -109,19 +109,24 @@ def to_snapshot(found: Mapping[str, Foreign]) -> Snapshot:
     channels_a, channels_b = shapes.pop() if shapes else (3, 3)
     about = {"origin": {name: foreign.origin for name, foreign in found.items()}}
     mode: Mode = "paper" if any(found[name].mode == "paper" for name in generators) else "eval"
-    return Snapshot(generators, Domain(channels_a), Domain(channels_b), 256, mode, about, judges)
+    size = max((found[name].size for name in generators), default=256)
+    return Snapshot(generators, Domain(channels_a), Domain(channels_b), size, mode, about, judges)
 
 
 def _roots(state: State) -> dict[str, dict[str, Tensor]]:
     """The networks of known families in a state_dict, by the prefix that all names of a network share."""
     prefixes = dict.fromkeys(key[: m.end()] for key in state for m in re.finditer(r"^|\.", key))  # in the order of the file
     found: dict[str, dict[str, Tensor]] = {}
+    translates = False
     for root in prefixes:
         if any(root.startswith(outer) for outer in found):
             continue
         part = {key: tensor for key, tensor in state.items() if key.startswith(root)}
-        if family_of({key.removeprefix(root): tensor for key, tensor in part.items()}):
+        if family := family_of({key.removeprefix(root): tensor for key, tensor in part.items()}):
             found[root] = part
+            translates = translates or not family.judges
+    if not translates and (what := stranger(state)):
+        raise WeightsError(f"holds {what}; {SUPPORTED}")
     if not found:
         raise WeightsError(f"the keys {first_keys(state)} belong to no known network; {SUPPORTED}")
     return found

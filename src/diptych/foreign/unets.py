@@ -1,10 +1,13 @@
-"""Readers of U-Nets: pix2pix's and mmagic's, which nest their levels, and PyTorch-GAN's, which numbers them."""
+"""Readers of U-Nets: pix2pix's, mmagic's and BicycleGAN's, which nest their levels, and PyTorch-GAN's, which numbers them."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+import torch
+
+from diptych.errors import WeightsError
 from diptych.foreign.layers import NORM_NAMES, Assumed, Found, Layer, Said, State, has, norm_of, not_as_published, shape_of
 from diptych.nets.modes import Mode
 
@@ -81,3 +84,34 @@ def activated_unet(state: State, root: str, said: Said) -> Found:
         f"PyTorch-GAN U-Net of {num_downs} halvings, ngf {width}, {NORM_NAMES[norm]}, {in_channels} to {out_channels} channels"
     )
     return Found(spec, (*downs, *ups, head), words, assumed)
+
+
+def latent_unet(state: State, root: str, said: Said) -> Found:
+    """BicycleGAN's U-Net that is given its code at every level: each level lies inside ``submodule`` of the one around it.
+
+    Its doublings see what comes from inside before the skip, ours behind it, so that the halves of their weights change places.
+    """
+    levels = [root]
+    while f"{levels[-1]}submodule.down.1.weight" in state:
+        levels.append(f"{levels[-1]}submodule.")
+    downs = [Layer(f"{level}down.{int(place > 0)}", f"{level}down.2") for place, level in enumerate(levels)]
+    ups = [Layer(f"{level}up.1", f"{level}up.2") for level in levels]
+    if f"{root}up.3.weight" in state:
+        raise WeightsError("looks like BicycleGAN's U-Net with bilinear doublings; the one with transposed convolutions is read")
+    (width, inputs, *_), (_, out_channels, *_) = shape_of(state, downs[0].conv), shape_of(state, ups[0].conv)
+    latent = shape_of(state, downs[1].conv)[1] - width
+    if not 0 < latent < inputs:
+        raise not_as_published("BicycleGAN's U-Net", state)
+    swapped = dict(state)
+    for up in ups[:-1]:
+        inside, skip = shape_of(state, up.conv)[0] // 2, swapped[f"{up.conv}.weight"]
+        swapped[f"{up.conv}.weight"] = torch.cat([skip[inside:], skip[:inside]])
+    norm, bias, assumed = norm_of(state, downs[0].conv, said)
+    dropout = bool(said.dropout)
+    if len(levels) > 5:
+        assumed["dropout"] = Assumed(f"{has(dropout)} dropout", "--no-dropout" if dropout else "--dropout")
+    spec: dict[str, Any] = {"net": "latent_unet", "latent": latent, "in_channels": inputs - latent, "out_channels": out_channels}
+    spec |= {"width": width, "num_downs": len(levels), "norm": norm, "dropout": dropout, "bias": bias}
+    words = f"BicycleGAN U-Net of {len(levels)} halvings, ngf {width}, a code of {latent} numbers, {NORM_NAMES[norm]}"
+    words = f"{words}, {inputs - latent} to {out_channels} channels"
+    return Found(spec, (*downs, *reversed(ups)), words, assumed, state=swapped)

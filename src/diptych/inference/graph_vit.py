@@ -13,6 +13,9 @@ from diptych.nets.vit_modnet import SLOPE, DecoderLevel, ModulatedConv, Transfor
 def vit_modnet(add: Nodes, net: VitModnet, x: str) -> str:
     """Add the generator, from images whose sides are multiples of its downsampling."""
     skips = []
+    if net.released:  # from [-1, 1] to [0, 1]
+        half = add.constant(0.5, np.float32)
+        x = layer(add, net.stem, add("Add", add("Mul", x, half), half))
     for level, down in zip(net.levels, net.downs, strict=True):
         skips.append(layer(add, level, x))
         x = layer(add, down, skips[-1])
@@ -72,7 +75,9 @@ def _modulated(add: Nodes, module: ModulatedConv, x: str, style: str) -> str:
     scale = add("Add", change, add.constant(1.0, np.float32))  # (n, c)
     power = add.constant(weight.square().sum((2, 3)).T)
     norm = add("Sqrt", add("Add", add("MatMul", add("Mul", scale, scale), power), add.constant(1e-6, np.float32)))
-    y = add("Conv", add("Mul", x, add("Unsqueeze", scale, axes)), add.constant(weight), pads=[1, 1, 1, 1])
-    y = add("Div", y, add("Unsqueeze", norm, axes))
+    modulated, norm = add("Mul", x, add("Unsqueeze", scale, axes)), add("Unsqueeze", norm, axes)
+    if module.scale_bias:
+        return add("Div", layer(add, module.conv, modulated), norm)
+    y = add("Div", add("Conv", modulated, add.constant(weight), pads=[1, 1, 1, 1]), norm)
     assert module.conv.bias is not None
     return add("Add", y, add.constant(module.conv.bias[:, None, None]))

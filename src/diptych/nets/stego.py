@@ -21,7 +21,8 @@ class StegoResNet(nn.Module):
 
     A generator that ``hides`` has a mask there: M = sigmoid(conv(ReLU(IN(conv(f))))) for every number of the features f. It goes
     on with f (1 - M), and u = f M is what it has left out. One that ``restores`` adds a residual block of such u to its own
-    features. Called with images alone, both translate what the two domains have in common.
+    features. Called with images alone, both translate what the two domains have in common. With ``mask_layers`` 3 the mask has
+    one more convolution and norm and is padded with zeros, as in the authors' code.
     """
 
     multiple, smallest = ResNet.multiple, ResNet.smallest
@@ -35,16 +36,21 @@ class StegoResNet(nn.Module):
         width: int = 64,
         num_blocks: int = 9,
         upsample: Upsample = "transposed",
+        mask_layers: Literal[2, 3] = 2,
     ) -> None:
         super().__init__()
         self.spec = {"net": "stego_resnet", "in_channels": in_channels, "out_channels": out_channels, "role": role}
-        self.spec |= {"width": width, "num_blocks": num_blocks, "upsample": upsample}
+        self.spec |= {"width": width, "num_blocks": num_blocks, "upsample": upsample, "mask_layers": mask_layers}
         self.net = ResNet(in_channels, out_channels, width=width, num_blocks=num_blocks, upsample=upsample)
         self.seam = 2 + max(0, num_blocks - 1)
         deep = 4 * width
-        conv = [nn.Sequential(ReflectionPad2d(1), nn.Conv2d(deep, deep, 3)) for _ in range(2)]
+        if mask_layers == 2:
+            convs: list[nn.Module] = [nn.Sequential(ReflectionPad2d(1), nn.Conv2d(deep, deep, 3)) for _ in range(2)]
+        else:
+            convs = [nn.Conv2d(deep, deep, 3, padding=1) for _ in range(3)]
         hides = role == "hides"
-        self.mask = nn.Sequential(conv[0], norm_layer("instance", deep), nn.ReLU(), conv[1]) if hides else None
+        normed = [layer for conv in convs[:-1] for layer in (conv, norm_layer("instance", deep), nn.ReLU())]
+        self.mask = nn.Sequential(*normed, convs[-1]) if hides else None
         self.fusion = None if hides else ResidualBlock(deep, "instance", False, True)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:

@@ -35,10 +35,14 @@ class TransformerBlock(nn.Module):
 
 
 class ModulatedConv(nn.Module):
-    """A 3x3 convolution whose inputs are scaled by the style and whose outputs are normalised by what that did to its weights."""
+    """A 3x3 convolution whose inputs are scaled by the style and whose outputs are normalised by what that did to its weights.
 
-    def __init__(self, in_channels: int, out_channels: int, style: int) -> None:
+    The bias is added after that, or with ``scale_bias`` before it.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, style: int, scale_bias: bool = False) -> None:
         super().__init__()
+        self.scale_bias = scale_bias
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.to_scale = nn.Linear(style, in_channels)
         self.strength = nn.Parameter(torch.zeros(()))
@@ -48,19 +52,26 @@ class ModulatedConv(nn.Module):
         weight = self.conv.weight
         power = weight.float().square().sum((2, 3))  # (d, c)
         norm = torch.rsqrt(scale.float().square() @ power.t() + 1e-6)[..., None, None]
-        y = F.conv2d((x * scale[..., None, None]).to(x.dtype), weight, padding=1) * norm.to(x.dtype)
+        modulated = (x * scale[..., None, None]).to(x.dtype)
+        if self.scale_bias:
+            return self.conv(modulated) * norm.to(x.dtype)
+        y = F.conv2d(modulated, weight, padding=1) * norm.to(x.dtype)
         return y + self.conv.bias[None, :, None, None] if self.conv.bias is not None else y
 
 
 class DecoderLevel(nn.Module):
-    """Nearest-neighbour doubling and a convolution, the skip beside it, and two modulated convolutions."""
+    """Nearest-neighbour doubling and a convolution, the skip beside it, and two modulated convolutions.
 
-    def __init__(self, in_channels: int, channels: int, style: int) -> None:
+    As ``released``, the last convolution goes to ``out_channels`` and scales its bias too.
+    """
+
+    def __init__(self, in_channels: int, channels: int, style: int, out_channels: int, released: bool) -> None:
         super().__init__()
         self.up = nn.Sequential(nn.Upsample(scale_factor=2.0, mode="nearest"), nn.Conv2d(in_channels, channels, 3, padding=1))
-        self.first, self.second = ModulatedConv(2 * channels, channels, style), ModulatedConv(channels, channels, style)
+        self.first = ModulatedConv(2 * channels, channels, style, released)
+        self.second = ModulatedConv(channels, out_channels, style, released)
 
-    def forward(self, x: Tensor, skip: Float[Tensor, "n c h w"], style: Float[Tensor, "n s"]) -> Float[Tensor, "n c h w"]:
+    def forward(self, x: Tensor, skip: Float[Tensor, "n c h w"], style: Float[Tensor, "n s"]) -> Float[Tensor, "n d h w"]:
         y = F.leaky_relu(self.first(torch.cat([self.up(x), skip], 1), style), SLOPE)
         return F.leaky_relu(self.second(y, style), SLOPE)
 
@@ -84,35 +95,42 @@ class VitModnet(nn.Module):
         num_blocks: int = 12,
         features: int = 0,
         num_heads: int = 6,
+        released: bool = False,
     ) -> None:
         super().__init__()
         if num_downs < 1:
             raise ConfigError(f"vit_modnet needs at least 1 downsampling, found {num_downs}")
         self.spec = {"net": "vit_modnet", "in_channels": in_channels, "out_channels": out_channels, "width": width}
         self.spec |= {"num_downs": num_downs, "num_blocks": num_blocks, "features": features, "num_heads": num_heads}
+        self.spec |= {"released": released}
+        self.released = released
         self.multiple = 2**num_downs
         channels = [width * 2**level for level in range(num_downs)]
         features = features or channels[-1]  # 384 as published
         num_heads = num_heads if features % num_heads == 0 else 1
+        stem = [nn.Conv2d(in_channels, width, 3, padding=1), nn.LeakyReLU(SLOPE)] if released else []
+        self.stem = nn.Sequential(*stem)
         self.levels, self.downs = nn.ModuleList(), nn.ModuleList()
-        inputs = in_channels
+        inputs = width if released else in_channels
         for level, outputs in enumerate(channels):
             convs = (nn.Conv2d(inputs, outputs, 3, padding=1), nn.Conv2d(outputs, outputs, 3, padding=1))
             self.levels.append(nn.Sequential(convs[0], nn.LeakyReLU(SLOPE), convs[1], nn.LeakyReLU(SLOPE)))
-            inputs = channels[min(level + 1, num_downs - 1)]
+            inputs = outputs if released else channels[min(level + 1, num_downs - 1)]
             self.downs.append(nn.Conv2d(outputs, inputs, 2, stride=2))
         self.to_position = nn.Linear(2, features)
         self.to_tokens, self.from_tokens = nn.Linear(features + inputs, features), nn.Linear(features, inputs)
         self.style = nn.Parameter(torch.randn(1, 1, features) * 0.02)
         self.blocks = nn.ModuleList(TransformerBlock(features, num_heads) for _ in range(num_blocks))
         self.ups = nn.ModuleList()
-        for outputs in reversed(channels):
-            self.ups.append(DecoderLevel(inputs, outputs, features))
-            inputs = outputs
+        for level, outputs in reversed(list(enumerate(channels))):
+            narrowed = channels[max(level - 1, 0)] if released else outputs
+            self.ups.append(DecoderLevel(inputs, outputs, features, narrowed, released))
+            inputs = narrowed
         self.head = nn.Conv2d(inputs, out_channels, 1)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
         y, skips = pad_to_multiple(x, self.multiple), []
+        y = self.stem((y + 1) / 2 if self.released else y)
         for level, down in zip(self.levels, self.downs, strict=True):
             y = level(y)
             skips.append(y)
