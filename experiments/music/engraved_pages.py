@@ -111,8 +111,8 @@ def voice_of(path, out):
     for measure in first.findall("measure")[MEASURES:]:
         first.remove(measure)
     for measure in first:
-        for child in measure.findall("print"):
-            measure.remove(child)
+        for child in [*measure.findall("print"), *measure.findall("direction[direction-type/dynamics/other-dynamics]")]:
+            measure.remove(child)  # musicxml2ly writes these dynamics as syntax errors, and LilyPond drops notes beside them
     ET.ElementTree(root).write(out, encoding="UTF-8", xml_declaration=True)
     return True
 
@@ -168,11 +168,28 @@ def engrave_elsewhere(options, paths):
         for path in paths:  # a second score in one process ends it
             subprocess.run([*command, path.name], cwd=folder)
         return
+    command = [f"{options.lilypond}/lilypond", "-dno-point-and-click", "-l", "WARN", "--png", "-dresolution=200"]
     for path in paths:
         subprocess.run([f"{options.lilypond}/musicxml2ly", "-o", path.stem, path.name], cwd=folder, capture_output=True)
-    names = [f"{path.stem}.ly" for path in paths if path.with_suffix(".ly").exists()]
-    command = [f"{options.lilypond}/lilypond", "-dno-point-and-click", "-s", "--png", "-dresolution=200", *names]
-    subprocess.run(command, cwd=folder)
+        said = subprocess.run([*command, f"{path.stem}.ly"], cwd=folder, capture_output=True, text=True).stderr
+        (folder / f"{path.stem}.log").write_text(said)
+
+
+def misprinted(log):
+    """Whether LilyPond said that it left music out, or that bar lines are not where the score has them."""
+    return log.exists() and any(word in log.read_text() for word in ("error:", "check failed"))
+
+
+def other_meter(path):
+    """Whether measures last longer than the meter that a part prints, as where another part has another meter."""
+    meter = None
+    for measure, length in zip(ET.parse(path).getroot().find("part"), lengths_in(path), strict=True):  # noqa: S314 - it was written here
+        time = measure.find("attributes/time")
+        if time is not None and time.findtext("beats", "").isdigit():
+            meter = Fraction(4 * int(time.findtext("beats")), int(time.findtext("beat-type")))
+        if meter is not None and length > meter:
+            return True
+    return False
 
 
 def on_white(path):
@@ -204,8 +221,11 @@ def other_pages(works, options):
         engrave_elsewhere(options, [folder / f"{work.name}.musicxml" for work in chosen])
     for work in chosen:
         pages = sorted([*folder.glob(f"{work.name}.png"), *folder.glob(f"{work.name}[.-]*.png")])
-        if not pages:
-            print(f"{work.name}: left out, not engraved")
+        if not pages or misprinted(folder / f"{work.name}.log"):
+            print(f"{work.name}: left out, {'its music was not all engraved' if pages else 'not engraved'}")
+            continue
+        if other_meter(folder / f"{work.name}.musicxml"):
+            print(f"{work.name}: left out, its measures are longer than its meter")
             continue
         yield work, None, [on_white(page) for page in pages], *truth_of(folder / f"{work.name}.musicxml")
 

@@ -11,12 +11,12 @@ from diptych.music.mei import load_mei
 from diptych.music.notes import Note
 from diptych.music.page_clefs import clefs_of
 from diptych.music.page_digits import numbers_in, printed_signs
-from diptych.music.page_events import find_events
+from diptych.music.page_events import Event, _with_tuplets, find_events
 from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Staff, read_geometry
 from diptych.music.page_heads import on_ledgers
 from diptych.music.page_keys import agreed_keys
-from diptych.music.page_meters import find_strokes
+from diptych.music.page_meters import find_strokes, shows_meter
 from diptych.music.page_reading import Measure, ReadSystem, read_systems
 from diptych.music.page_rests import find_long_rests
 from diptych.music.page_rhythm import rest_beside, usual_lengths
@@ -125,6 +125,50 @@ def test_a_clef_that_is_partly_seen_as_other_signs_is_one_clef():
     found = find_symbols(seen, [STAFF])
     assert [(s.kind, s.left, s.top, s.bottom) for s in found if s.kind.startswith("clef")] == [("clef G", 8, 36, 83)]
     assert [round(s.x) for s in found if s.kind == "flat"] == [62]
+
+
+def test_what_looks_like_blocks_in_meters_and_clefs_is_no_rest():
+    gray = paper()
+    gray[54:61, 100:104] = 0
+    assert [rest.measures for rest in find_long_rests(gray, [], (STAFF,), [200.0, 399.0])] == [2]
+    assert not find_long_rests(gray, [], (STAFF,), [200.0, 399.0], [(92.0, 108.0)])
+    for kind in ("clef C", "digit"):
+        assert not find_long_rests(gray, [symbol(kind, 102, 60)], (STAFF,), [200.0, 399.0])
+
+
+def test_only_digits_above_and_below_the_middle_line_may_be_a_meter():
+    def digit(x, top, bottom):
+        return Symbol("digit", 0, x - 4, x + 4, top, bottom, x, (top + bottom) / 2, 60)
+
+    assert shows_meter([digit(60, 49, 59), digit(61, 61, 71)], (STAFF,))
+    assert shows_meter([digit(60, 53, 67)], (STAFF,))  # a C
+    assert not shows_meter([digit(60, 49, 58)], (STAFF,))
+    assert not shows_meter([digit(60, 49, 59), digit(90, 61, 71)], (STAFF,))
+    assert not shows_meter([digit(60, 18, 30), digit(60, 61, 71)], (STAFF,))  # the number of a measure
+
+
+def test_no_tuplet_crosses_a_bar_line():
+    def event(x, duration):
+        return Event(0, x, Fraction(duration), ())
+
+    events = [event(90, "1"), event(110, "1/2"), event(130, "1/2")]
+    number = Symbol("digit", 0, 97, 103, 20, 30, 100, 25, 40)
+    bar = Symbol("bar line", 0, 104, 105, 48, 72, 104.5, 60, 50)
+    assert [e.duration for e in _with_tuplets(list(events), [number], (STAFF,))] == [
+        Fraction(2, 3),
+        Fraction(1, 3),
+        Fraction(1, 2),
+    ]
+    assert [e.duration for e in _with_tuplets(list(events), [number, bar], (STAFF,))] == [1, Fraction(1, 2), Fraction(1, 2)]
+
+
+def test_half_of_the_treble_clefs_may_seem_to_have_an_8():
+    staves = [Staff(0, 400, np.full(420, 60.0 + 120 * k), SPACE, 1.0) for k in range(4)]
+    clefs = [Symbol("clef G", k, 4, 16, 40 + 120 * k, 120 * k + (84 if k < 2 else 96), 10, 60 + 120 * k, 200) for k in range(4)]
+    found = clefs_of(clefs, [(staff,) for staff in staves])[0]
+    assert [each[0][1] for each in found] == ["G2"] * 4
+    alone = [clefs_of([clef], [(staves[k],) for k in range(4)])[0][k][0][1] for k, clef in enumerate(clefs)]
+    assert alone == ["G2", "G2", "G2_8", "G2_8"]
 
 
 def test_systems_share_the_key_that_most_show_unless_a_change_is_printed():

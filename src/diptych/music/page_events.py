@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -223,7 +224,8 @@ def _with_tuplets(events: list[Event], symbols: Sequence[Symbol], staves: Sequen
     """Shorten the events of each tuplet, which is a group under one beam or some events around its number."""
     taken: set[int] = set()
     for number in _tuplet_numbers(symbols, staves):
-        near = [k for k, event in enumerate(events) if event.staff == number.staff and k not in taken]
+        left, right = _measure_around(number, symbols)
+        near = [k for k, e in enumerate(events) if e.staff == number.staff and left < e.x < right and k not in taken]
         beamed = _beamed_group(number, events, near)
         group = beamed if _is_tuplet([events[k] for k in beamed]) else _centred_group(number, events, near) or beamed
         shorter = TUPLETS.get(len(group), Fraction(2, 3))
@@ -231,6 +233,12 @@ def _with_tuplets(events: list[Event], symbols: Sequence[Symbol], staves: Sequen
             events[k] = replace(events[k], duration=events[k].duration * shorter)
         taken.update(group)
     return events
+
+
+def _measure_around(digit: Symbol, symbols: Sequence[Symbol]) -> tuple[float, float]:
+    """Return the bar lines around a digit, which no tuplet crosses."""
+    bars = [s.x for s in symbols if s.kind == "bar line" and s.staff == digit.staff and s.height >= 3 * SPACE]
+    return max((x for x in bars if x < digit.x), default=-math.inf), min((x for x in bars if x > digit.x), default=math.inf)
 
 
 def _tuplet_numbers(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[Symbol]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from diptych.music.page_digits import COMMON_TIME, CUT_TIME, printed_signs
 from diptych.music.page_geometry import SPACE, Gray, Staff
+from diptych.music.page_symbols import Symbol
 
 UNITS_OF_TIME = (2, 4, 8)  # that stand below in a meter
 MOST_BEATS = 16
@@ -23,6 +24,7 @@ AFTER_BAR = 5.0  # staff spaces from a bar line to a meter that changes
 STROKE = 0.93  # the share of a bar line's rows that are ink
 STROKE_INK = 170  # gray below which a pixel belongs to a bar line
 STROKE_WIDTH = 1.1  # staff spaces at most; the thick one of a repeat is the widest
+METER_PART, METER_REACH = 1.5, 6.0  # staff steps from the middle line that a meter reaches at least and at most
 BEYOND = (0.5, 0.9)  # staff spaces beyond the outer lines that are white, so that a stroke is no stem
 FIRST_STROKE = 13.0  # staff spaces from the beginning of a staff to its first bar line; before it, clefs and meters have strokes
 BESIDE_STROKE = 1.3  # staff spaces beside a stroke in which no head may be
@@ -41,6 +43,18 @@ class PrintedMeter:
     def length(self) -> Fraction:
         """The length of a measure in quarters."""
         return Fraction(4 * self.beats, self.unit)
+
+
+def shows_meter(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> bool:
+    """Whether digits that a map shows in a staff may be a meter, legible or not: ink above and below the middle line."""
+    digits = [(s, staves[s.staff]) for s in symbols if s.kind == "digit"]
+    inside = [(s, staff.position(s.x, s.top), staff.position(s.x, s.bottom)) for s, staff in digits]
+    inside = [each for each in inside if each[1] <= METER_REACH and each[2] >= -METER_REACH]
+    return any(
+        a[1] >= METER_PART and b[2] <= -METER_PART and a[0].staff == b[0].staff and abs(a[0].x - b[0].x) <= SPACE
+        for a in inside
+        for b in inside
+    )
 
 
 def find_meters(gray: Gray, staff: Staff, bars: Sequence[float]) -> list[PrintedMeter]:

@@ -15,7 +15,7 @@ from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Gray, Page, Staff
 from diptych.music.page_heads import on_ledgers
 from diptych.music.page_keys import DOUBLE_SHARP, MARKS, agreed_keys, bars_of, double_bars, keys_of, strokes_of
-from diptych.music.page_meters import PrintedMeter, find_meters, find_strokes
+from diptych.music.page_meters import PrintedMeter, find_meters, find_strokes, shows_meter
 from diptych.music.page_rests import HEADER, LongRest, find_long_rests, without_signs
 from diptych.music.page_rhythm import Timing, time_measures
 from diptych.music.page_symbols import Map, Symbol
@@ -89,7 +89,7 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
         here = [s for s in here if s.kind in SIGNATURE or not any(m.left <= s.x <= m.right for m in meters[-1])]
         here = [s for s in here if s.kind not in RESTS or all(abs(s.x - bar) > SPACE for bar in bars)]
         here = [s for s in here if s.kind != "digit" or counts_tuplet(page.gray, s.left, s.right, s.top, s.bottom)]
-        rests.append(find_long_rests(page.gray, here, system, _edges(here, system)))
+        rests.append(find_long_rests(page.gray, here, system, _edges(here, system), [(m.left, m.right) for m in meters[-1]]))
         kept += [replace(s, staff=s.staff + numbers[0]) for s in without_signs(here, system, rests[-1])]
     symbols = sorted(kept, key=lambda symbol: symbol.x)
     events = find_events(symbols, seen, staves)
@@ -149,9 +149,7 @@ def _measures(
         fifths, taken = keys[0][0] if left > start else fifths, {id(s) for _, used in keys for s in used}
         begin = min((event.x - SPACE for event in inside), default=right)
         signature = next((m for m in signatures if left <= m.left and m.right < right), None)
-        meter = signature is not None or any(
-            s.kind == "digit" and left < s.x < begin and abs(staves[s.staff].position(s.x, s.y)) < 5 for s in symbols
-        )
+        meter = signature is not None or shows_meter([s for s in symbols if left < s.x < begin], staves)
         long = next((rest.measures for rest in rests if rest.left == left), 0)
         measures += [Printed((), (), fifths, meter and not k, signature=None if k else signature) for k in range(long)]
         empty = right < end and right - left >= (EMPTY + HEADER * (left == start)) * SPACE  # its rest was not seen

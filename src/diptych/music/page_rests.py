@@ -23,7 +23,9 @@ NUMBER_AT = (4.6, 13.0)  # staff steps above the middle line between which its n
 NUMBER_REACH = 0.15  # of the width of a measure, from the middle of a sign to that of its number, besides two staff spaces
 HEADER = 14  # staff spaces from the beginning of a staff within which clef, key and meter stand
 OWN_HEAD = 1.2  # staff spaces from a block to what may be a part of it that looks like a head
-KEPT = ("clef G", "clef F", "clef C", "sharp", "flat", "natural", "bar line")
+IN_HEADER = ("clef G", "clef F", "clef C", "sharp", "flat", "natural")
+"""What consists of parts that look like blocks, as the digits of a meter do."""
+KEPT = (*IN_HEADER, "bar line")
 """What may stand in a measure beside a sign of rest."""
 
 
@@ -40,14 +42,23 @@ class LongRest:
     measures: int
 
 
-def find_long_rests(gray: Gray, symbols: Sequence[Symbol], staves: Sequence[Staff], edges: Sequence[float]) -> list[LongRest]:
-    """Find the rests of several measures of a system, given the ends of its measures; all staves show them."""
+def find_long_rests(
+    gray: Gray,
+    symbols: Sequence[Symbol],
+    staves: Sequence[Staff],
+    edges: Sequence[float],
+    meters: Sequence[tuple[float, float]] = (),
+) -> list[LongRest]:
+    """Find the rests of several measures of a system, given the ends of its measures and those of its meters.
+
+    All staves show them.
+    """
     found = []
     for left, right in zip([float(min(staff.left for staff in staves)), *edges], edges, strict=False):
         counts = set()
         for number, staff in enumerate(staves):
             own = [s for s in symbols if s.staff == number and left < s.x < right]
-            counts.add(_measures(gray, staff, left, right, own))
+            counts.add(_measures(gray, staff, max([left, *(end for _, end in meters if left < end < right)]), right, own))
         if len(counts) == 1 and (measures := counts.pop()) > 1:
             found.append(LongRest(left, right, measures))
     return found
@@ -73,6 +84,7 @@ def _measures(gray: Gray, staff: Staff, left: float, right: float, symbols: Sequ
     if end - begin < 2 * SPACE or bottom - top < SPACE:
         return 1
     blocks, bar = _signs(gray[top:bottom, begin:end])
+    blocks = [block for block in blocks if not any(_covers(s, begin + block[0], staff) for s in symbols)]
     signs = [begin + x for x, _ in blocks] + ([] if bar is None else [begin + bar])
     heads = [s for s in symbols if s.kind in ("head", "hollow head")]
     if not signs or any(min(abs(s.x - x) for x in signs) > OWN_HEAD * SPACE for s in heads if s.x > staff.left + HEADER * SPACE):
@@ -92,6 +104,12 @@ def _measures(gray: Gray, staff: Staff, left: float, right: float, symbols: Sequ
         return max(found, 1)
     sure = [measures for x, measures in blocks if begin + x > staff.left + HEADER * SPACE]
     return sum(sure) + any(s.kind == "long rest" for s in symbols) if sure else 1
+
+
+def _covers(symbol: Symbol, x: float, staff: Staff) -> bool:
+    """Whether a block at a column is part of a clef, a key, or a meter's digit."""
+    meter = symbol.kind == "digit" and abs(staff.position(symbol.x, symbol.y)) < 5
+    return (meter or symbol.kind in IN_HEADER) and symbol.left - SPACE / 2 <= x <= symbol.right + SPACE / 2
 
 
 def _ends(blocks: Sequence[Block], first: int) -> list[tuple[int, int]]:
