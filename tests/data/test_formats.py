@@ -83,6 +83,13 @@ def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path) -> None
     assert "null" in refusal(str(tmp_path) + "/a\0b.jpg")
 
 
+def test_a_refusal_does_not_show_what_is_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_bytes(b"root:x:0:0:root:/root:/bin/sh\n")
+    (tmp_path / "link.png").symlink_to("passwd")
+    said = refusal(tmp_path / "link.png")
+    assert "is no image of a known format" in said and "root" not in said.replace(str(tmp_path), "")
+
+
 def test_a_file_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "secret.png"
     path.write_bytes(PNG)

@@ -49,7 +49,8 @@ def refuse_foreign(head: bytes) -> None:
         raise DataError("is empty (0 bytes); copy or download it again")
     if _decoder(head) is None:
         found = name_foreign(head)
-        raise DataError(found or f"is no image of a known format (begins with {head[:8]!r}); {COMMON}, or remove it")
+        # The bytes stay unsaid: a link may lead to a file whose content is nobody else's to read.
+        raise DataError(found or f"is no image of a known format; {COMMON}, or remove it")
 
 
 def decode(data: bytes, reading: Reading, frame: int = 0) -> Picture:
