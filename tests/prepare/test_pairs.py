@@ -73,6 +73,20 @@ def test_the_same_command_again_makes_only_what_is_missing(photos, tmp_path, cap
     assert {name: (out / name).read_bytes() for name in tree(out)} == made and len(lost) == 2
 
 
+def test_what_a_killed_call_left_half_written_is_removed_by_the_next(photos, tmp_path):
+    out = tmp_path / "pairs"
+    torn = f"{'0123456789abcdef'}.tmp"
+    out.mkdir()
+    (out / f".prepare.json.{torn}").write_bytes(b"{")  # killed before anything was there
+    prepare(photos, out, Preparation("gray", test=0.4))
+    for place in ("trainA/inside/.3.png", "testB/.4.jpg", ".prepare.png"):
+        (out / f"{place}.{torn}").parent.mkdir(parents=True, exist_ok=True)
+        (out / f"{place}.{torn}").write_bytes(b"half")
+    (out / "trainA" / ".mine").write_bytes(b"kept")
+    prepare(photos, out, Preparation("gray", test=0.4))
+    assert not list(out.rglob("*.tmp")) and (out / "trainA" / ".mine").exists()
+
+
 def test_photos_that_cannot_be_used_are_named_and_counted(photos, tmp_path, capsys):
     (photos / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
     np.save(photos / "five.npy", np.zeros((20, 20, 5), np.uint8))

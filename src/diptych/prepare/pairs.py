@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,9 @@ from torch.nn import functional
 
 from diptych.data.formats import output_suffix, read_pixels, write_pixels
 from diptych.data.listing import images_by_stem, open_folder, refuse_out_in_data
-from diptych.errors import ConfigError, DataError
-from diptych.files import sha256_of, write_atomic
+from diptych.errors import ConfigError, DataError, LockedError
+from diptych.files import TEMPORARY, open_to_append, remove_remains, sha256_of, write_atomic
+from diptych.locks import take_lock
 from diptych.messages import show
 from diptych.overlap import ahead
 from diptych.pixels import Domain
@@ -27,6 +29,7 @@ from diptych.sheets import contact_sheet
 Convert = Callable[[Tensor, str], Tensor]
 
 NOTE = "prepare.json"
+SIDES = ("trainA", "trainB", "testA", "testB")
 SHOWN = 6  # pairs on the contact sheet
 SMALLEST = 8  # pixels a side of a photo; filters mirror up to four at the borders
 THREADS = 2
@@ -107,7 +110,8 @@ def prepare(
 
     Writes OUT/trainA, trainB, testA and testB with the photos' own tree and names, prepare.json and the contact sheet
     prepare.png. Side B holds copies of the files. A photo belongs to the test pairs by its name alone, so that it stays there
-    when photos are added. Photos that cannot be read are named in what is returned, and left out.
+    when photos are added. Photos that cannot be read are named in what is returned, and left out. Files that a killed call left
+    half-written are removed.
 
     Raises ConfigError where OUT holds anything else, and DataError where there are no photos.
     """
@@ -118,7 +122,11 @@ def prepare(
     claim(out, wanted)
     make = partial(_make, convert=convert, wanted=wanted, folder=folder, out=out)
     made: list[Made] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), open_to_append(out / ".lock") as lock:
+        with suppress(LockedError):  # another process makes these pairs too, and what it has begun to write is no remains
+            take_lock(lock, out)
+            for inside in [out, *(path for side in SIDES for path in (out / side, *(out / side).rglob("*")) if path.is_dir())]:
+                remove_remains(inside, "*")
         for one in ahead(make, files.items(), threads=THREADS, depth=2 * THREADS):
             made.append(one)
             on_progress(len(made), len(files))
@@ -134,7 +142,7 @@ def claim(out: Path, wanted: Preparation) -> None:
     try:
         before = json.loads(note.read_text())
     except (OSError, ValueError):
-        if out.is_dir() and any(out.iterdir()):
+        if out.is_dir() and any(not TEMPORARY.fullmatch(path.name) for path in out.iterdir()):
             raise ConfigError(f"{show(out)}: is not empty and was not made by `diptych prepare`; choose another --out") from None
         write_atomic(note, json.dumps(identity, indent=1).encode())
         return
