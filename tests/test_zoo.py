@@ -254,3 +254,21 @@ def test_every_file_of_diptychs_own_zoo_is_what_the_index_says():
         path = CHECKOUT / model.file
         assert path.stat().st_size == model.size <= 6 * 2**20 and sha256_of(path) == model.sha256
     assert sum(model.size for model in rows.values()) <= 16 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"step": 1e400}', "about: field required"),
+        ("9" * 6000, "4300 digits"),
+        ("[" * 100_000, "is nested too deeply"),
+        ('{"about": {}, "protocols": {}, "results": [{"direction": "a2b", "metric": "none"}]}', "KeyError"),
+    ],
+)
+def test_an_evaluation_that_is_damaged_is_refused_in_one_line(run, tmp_path, content, reason, capsys):
+    (run / "evaluation.json").write_text(content)
+    words = ["--name", "x", "--licence", "other: none", "--shows", "a test", "--out", str(tmp_path / "zoo")]
+    assert main(["zoo", "pack", str(run), *words]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"{run / 'evaluation.json'}: is damaged (" in said and reason in said and "`diptych evaluate` writes it anew" in said
+    assert not (tmp_path / "zoo").exists()

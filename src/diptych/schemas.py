@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from diptych.choices import Alpha, Axis, Icc
+from diptych.errors import DataError, DiptychError
+from diptych.files import read_bounded
+from diptych.messages import show
 
 T = TypeVar("T")
 MOST_PIXELS = 1_000_000  # of one side of an image
+MOST_BYTES = 2**30  # of a JSON file
 MOST = 8192  # channels, layers or anything else that a network counts
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Whole = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 """A count that every program can read back from JSON."""
 Pixels = Annotated[int, Field(ge=1, le=MOST_PIXELS, strict=True)]
 """The height or width of an image."""
+MAPPING: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
 class DomainValues(TypedDict):
@@ -49,6 +55,24 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("is nested too deeply") from None
+
+
+def read_json(
+    path: Path, schema: TypeAdapter[T], advice: str = "restore it from a copy", kind: type[DiptychError] = DataError
+) -> T:
+    """What a JSON file of a user's folder holds, as the schema's type.
+
+    Raises FileNotFoundError or NotADirectoryError where there is none, and an error of this kind, with what to do as ``advice``,
+    where it cannot be read or is not what the schema says.
+    """
+    try:
+        return checked(parse_json(read_bounded(path, MOST_BYTES)), schema)
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise kind(f"{show(path)}: cannot be read ({error.strerror}); {advice}") from error
+    except ValueError as error:
+        raise kind(f"{show(path)}: is damaged ({error}); {advice}") from error
 
 
 def checked(value: Any, schema: TypeAdapter[T]) -> T:

@@ -81,3 +81,21 @@ def test_a_folder_without_a_run_is_refused(tmp_path, capsys):
 def test_damaged_statistics_are_refused_in_one_line(run, damage, capsys):
     assert diptych("doctor", run(line(100), tail=damage)) == 2
     assert "stats.jsonl: damaged (" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("garbage\nmore\n", "2 of 2"), ("\0\0\0", "1 of 1"), ("[" * 100_000 + "\n", "1 of 1")]
+)
+def test_statistics_of_garbage_alone_are_counted(run, text, count, capsys):
+    assert diptych("doctor", run(tail=text)) == 2
+    assert f"stats.jsonl: damaged ({count} lines cannot be read); " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["doctor", "report"])
+@pytest.mark.parametrize("content", ["{}", "7", "null", "[" * 100_000, '{"method": {"name": 3}}'])
+def test_a_recipe_that_says_nothing_is_refused_by_its_name(run, command, content, capsys):
+    folder = run(line(100), line(200))
+    (folder / "recipe.json").write_text(content)
+    assert diptych(command, folder) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"{folder / 'recipe.json'}: " in said

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from diptych.errors import ConfigError, DataError, StorageError
-from diptych.study.folder import Study, new_token
+from diptych.study.database import database_of
+from diptych.study.folder import Secrets, Study, new_token
 from diptych.study.make import new_study, scrambled
 from diptych.study.protocol import Protocol
 
@@ -250,3 +251,13 @@ def test_transparency_and_heavy_pictures_are_warned_of(folders, tmp_path):
     ids = study.named("clear")
     assert (np.asarray(Image.open(study.file(ids["p00"]))) == 255).all()
     assert study.file(ids["p00"]).stat().st_size > 3 * 1300 * 1100
+
+
+@pytest.mark.parametrize("content", ["null", "[" * 100_000, "9" * 6000, "{}", '{"format": "x"}', '{"format": 1, "title": 3}'])
+@pytest.mark.parametrize("name", ["study.json", "secrets.json", "database.json"])
+def test_a_damaged_file_of_a_study_is_refused_in_one_line(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    read = {"study.json": Study.load, "secrets.json": Secrets.load, "database.json": database_of}[name]
+    with pytest.raises((ConfigError, DataError, StorageError)) as error:
+        read(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(error.value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from diptych.errors import ConfigError
 from diptych.evaluation.evaluate import carry_out
 from diptych.evaluation.instruments import Instruments
 from diptych.evaluation.seen import HELD_OUT, SeenBefore
+from diptych.evaluation.tables import read_evaluation
 from diptych.recipe import Recipe
 from diptych.run import read_census, write_json
 from diptych.scoring.snapshots import Loaded, about_snapshot
@@ -73,8 +73,8 @@ def score(trial: Trial, split: Split, metrics: Sequence[str] | None, tools: Inst
     task = Task(subjects, "test", about, seen, loaded.applied, loaded.batch_size)
     plan = task.plan(metrics, tools)
     if path.exists():
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if plan.about["identity"] and kept.get("about", {}).get("identity") == plan.about["identity"]:
+        kept = read_evaluation(path, "remove it, and the trial is scored again")
+        if plan.about["identity"] and kept["about"].get("identity") == plan.about["identity"]:
             return kept
     found = carry_out(plan).to_json()
     write_json(path, found)

@@ -8,6 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
 from diptych.bench.entries import Cost, as_long_as, entries_of, groups_of, within
 from diptych.bench.table import markdown, rows_of
 from diptych.data.listing import refuse_out_in_data
@@ -17,6 +20,7 @@ from diptych.evaluation.offers import check_names
 from diptych.files import write_atomic
 from diptych.recipe import Recipe
 from diptych.run import write_json
+from diptych.schemas import read_json
 from diptych.scoring.compare import ComparisonOfSystems, compare_systems
 from diptych.scoring.many import train_all
 from diptych.scoring.systems import COMPARABLE, score_systems
@@ -26,6 +30,24 @@ from diptych.training.progress import Watch
 METRICS = (*COMPARABLE, "mind")
 """The metrics of the table. MIND is a column, though nothing tests its differences."""
 Measure = Callable[[str, Recipe], Cost]
+
+
+class _Cost(TypedDict):
+    """The fields of a Cost."""
+
+    seconds: float
+    memory: int
+    steps_per_epoch: int
+
+
+class _Kept(TypedDict):
+    """What costs.json says of a method: the recipe, as JSON, and what it was found to cost."""
+
+    recipe: str
+    cost: _Cost
+
+
+COSTS: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, _Kept])
 
 
 def bench(
@@ -87,7 +109,7 @@ def bench(
 def _costs(recipes: Mapping[str, Recipe], out: Path, measure: Measure) -> dict[str, Cost]:
     """What each recipe costs, measured now or kept from an earlier call with the same recipe."""
     path = out / "costs.json"
-    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    kept: dict[str, Any] = read_json(path, COSTS, "remove it, and they are measured again") if path.exists() else {}
     costs = {}
     for name, recipe in recipes.items():
         asked = json.dumps(recipe.to_dict(), sort_keys=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from diptych.bench.entries import Cost
 from diptych.bench.published import Report, footnotes, reported
+from diptych.errors import DataError
 from diptych.evaluation.results import METRICS
 from diptych.evaluation.tables import DIRECTIONS
+from diptych.messages import show
 from diptych.recipe import Recipe
+from diptych.run import read_stats
 from diptych.scoring.cells import Cell, cell
 from diptych.scoring.compare import ComparisonOfSystems
 
@@ -64,7 +66,10 @@ def _against(found: ComparisonOfSystems, index: int, direction: str) -> dict[str
 def _trained(folder: Path) -> tuple[int, float]:
     """The images that a run has seen, and the hours of its steps by their logged speeds."""
     images, hours = 0, 0.0
-    for line in map(json.loads, (folder / "stats.jsonl").read_text().splitlines()):
+    lines, damaged = read_stats(folder / "stats.jsonl")
+    if damaged:
+        raise DataError(f"{show(folder / 'stats.jsonl')}: {damaged:,} lines are damaged; restore it, or train into another --out")
+    for line in lines:
         if line.get("images_s"):
             hours += (line["images"] - images) / line["images_s"] / 3600
         images = line["images"]

@@ -89,7 +89,8 @@ def default_folder(sources: Sequence[str]) -> Path:
     """runs/check-DATA. Raises ConfigError where the check of other data of this name is there."""
     from diptych.data.archives import split_archive
     from diptych.data.formats import show
-    from diptych.errors import ConfigError
+    from diptych.errors import ConfigError, DataError
+    from diptych.schemas import MAPPING, read_json
 
     inside = [split_archive(Path(source).resolve()) for source in sources]
     named = [
@@ -99,10 +100,10 @@ def default_folder(sources: Sequence[str]) -> Path:
     names = [re.sub(r"[^\w.-]+", "-", show(name)) for name in named]
     folder = Path("runs") / f"check-{'-'.join(names)}"
     try:
-        checked = json.loads((folder / "check.json").read_text())["sources"]
+        checked = [*map(str, read_json(folder / "check.json", MAPPING)["sources"])]
     except FileNotFoundError:
         return folder
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, DataError, LookupError, TypeError):
         checked = []
     if [os.path.realpath(source) for source in checked] != [os.path.realpath(source) for source in sources]:
         other = f"the check of {show(' and '.join(checked))}" if checked else "a check.json that cannot be read"

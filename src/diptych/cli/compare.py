@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -119,17 +118,18 @@ def main(argv: Sequence[str]) -> int:
 
 def refuse_other_comparison(folder: Path, groups: Sequence[Sequence[str]]) -> None:
     """Raise ConfigError where a folder holds the comparison of other systems, or files but no comparison."""
-    from diptych.errors import ConfigError
+    from diptych.errors import ConfigError, DataError
     from diptych.messages import show
+    from diptych.schemas import MAPPING, read_json
 
     try:
-        kept = json.loads((folder / "compare.json").read_text(encoding="utf-8"))["systems"]
-        before = [path for system in kept for path in system["trainings"]]
+        kept = read_json(folder / "compare.json", MAPPING)["systems"]
+        before = [str(path) for system in kept for path in system["trainings"]]
     except FileNotFoundError:
         if folder.is_dir() and any(folder.iterdir()):
             raise ConfigError(f"{show(folder)}: is not empty and holds no comparison; choose another --out") from None
         return
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, DataError, LookupError, TypeError):
         before = []
     if before != [path for group in groups for path in group]:
         raise ConfigError(f"{show(folder)}: holds the comparison of {show(', '.join(before) or 'others')}; choose another --out")

@@ -27,7 +27,6 @@ def main(argv: Sequence[str]) -> int:
     """Print every verdict; the exit code is 3 when there is one."""
     args = parser().parse_args(argv)
     import dataclasses
-    import json
 
     from diptych.cli.console import console
     from diptych.cli.own_files import refuse_foreign
@@ -35,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.files import refuse_overwrite
     from diptych.messages import show
     from diptych.recorded import Recorded
-    from diptych.run import write_json
+    from diptych.run import read_stats, write_json
     from diptych.training.health.diagnosis import MIN_LOOKS, diagnose, num_looks
 
     stats = args.run / "stats.jsonl"
@@ -43,10 +42,13 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"{show(args.run)}: holds no statistics of a training; give a run folder, with stats.jsonl in it")
     refuse_overwrite(args.json, stats, args.run / "recipe.json")
     refuse_foreign(args.json, (b'"looks"', b'"verdicts"'))
+    lines, damaged = read_stats(stats)
     # While a training writes the file, its last line may be incomplete.
-    whole = [line for line in stats.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+    damaged -= stats.read_bytes().rpartition(b"\n")[2].startswith(b"{")
+    if damaged > 0:
+        counted = f"{damaged:,} of {len(lines) + damaged:,} lines cannot be read"
+        raise ConfigError(f"{show(stats)}: damaged ({counted}); go on with the training, which repairs it, or restore it")
     try:
-        lines = [json.loads(line) for line in whole]
         verdicts, looks = diagnose(lines, Recorded.read(args.run / "recipe.json").values), num_looks(lines)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{show(stats)}: damaged ({type(error).__name__}: {error}); train again, or restore it") from error

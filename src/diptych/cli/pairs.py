@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +25,13 @@ def on_pairs(kind: str, recipe: Recipe, *, dry_run: bool = False, strict: bool =
     from diptych.data.listing import open_folder
     from diptych.messages import show
     from diptych.prepare.pairs import NOTE
+    from diptych.schemas import MAPPING, read_json
 
     if len(recipe.data.source) == 2:
         return recipe
     photos = open_folder(recipe.data.source[0])
     if (photos / NOTE).is_file():
-        made = json.loads((photos / NOTE).read_text()).get("kind")
+        made = read_json(photos / NOTE, MAPPING, "restore it, or prepare the photos into another folder").get("kind")
         if made != kind:
             raise ConfigError(f"{show(photos)}: holds pairs of the kind {made}; train {made}2photo on them, or pass the photos")
         return recipe

@@ -24,6 +24,9 @@ def main(argv: Sequence[str]) -> int:
     """Write the report and print its path."""
     args = parser().parse_args(argv)
     from diptych.pages.report import write_report
+    from diptych.recorded import named_in
 
+    if (args.run / "recipe.json").exists():  # a page beside a recipe of nothing would pass for a report
+        named_in(args.run / "recipe.json")
     print(write_report(args.run))
     return 0

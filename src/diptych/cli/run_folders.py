@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,10 +54,11 @@ def holds(folder: Path, recipe: Recipe) -> bool:
     """Whether a folder holds a run of this recipe on these data."""
     from diptych.errors import ConfigError
     from diptych.recipe import Recipe, first_difference
+    from diptych.recipe_files import read_values
     from diptych.training.start import with_hashes
 
     try:
-        kept = Recipe.from_dict(json.loads((folder / "recipe.json").read_text()))
+        kept = Recipe.from_dict(read_values(folder / "recipe.json"))
     except (OSError, ValueError, ConfigError, AttributeError):
         return False
     same_data = [*map(real, kept.data.source)] == [*map(real, recipe.data.source)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from diptych.data.formats import SUFFIXES, read_pixels
 from diptych.data.listing import hidden, plain_name
 from diptych.data.pairing import key_in
 from diptych.errors import DataError
+from diptych.schemas import parse_json
 
 PICTURES = {"img", "imgs", "image", "images", "photo", "photos", "picture", "pictures", "jpegimages", "rgb"}
 HELPERS = {
@@ -62,7 +62,7 @@ def _recorded(folders: Iterable[Path]) -> set[Path]:
         record = folder / RECORD
         for line in record.read_text(errors="replace").splitlines() if record.is_file() else ():
             with suppress(ValueError, LookupError, TypeError):
-                found.add(folder / json.loads(line)["output"])
+                found.add(folder / parse_json(line)["output"])
     return found
 
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict
+
+from diptych.errors import DataError
 from diptych.evaluation.results import METRICS
+from diptych.messages import show
 from diptych.metrics.estimate import decimals
+from diptych.schemas import read_json
 
 DIRECTIONS = {"a2b": "a to b", "b2a": "b to a"}
 COLUMNS = {"model": "Translator", "truth": "Real images", "copy": "Copied input", "mean": "Mean colour"}
@@ -42,6 +49,18 @@ MEANING = {
 DIGITS = {"psnr": 2, "fid": 1, "kid": 4, "style": 4}  # after the point at least; 3 for other metrics
 
 
+class _Document(TypedDict):
+    """What readers of evaluation.json rely on; the fields of results are looked up by `tables`."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    about: dict[str, Any]
+    results: list[dict[str, Any]]
+    protocols: dict[str, dict[str, Any]]
+
+
+EVALUATION: TypeAdapter[Any] = TypeAdapter(_Document)
+
+
 @dataclass(frozen=True)
 class Cell:
     """A number and its interval as texts, and a remark such as ``biased, N=106``."""
@@ -73,6 +92,21 @@ class Table:
     title: str
     columns: Mapping[str, str]
     rows: tuple[Row, ...]
+
+
+def read_evaluation(path: Path, advice: str = "remove it, and `diptych evaluate` writes it anew") -> dict[str, Any]:
+    """The document in an evaluation.json. Raises DataError where it is damaged, and FileNotFoundError where there is none."""
+    return dict(read_json(path, EVALUATION, advice))
+
+
+def read_tables(path: Path) -> list[Table]:
+    """The tables of an evaluation.json. Raises DataError where it is damaged, and FileNotFoundError where there is none."""
+    document = read_evaluation(path)
+    try:
+        return tables(document)
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{show(path)}: is damaged ({reason}); remove it, and `diptych evaluate` writes it anew") from error
 
 
 def tables(document: Mapping[str, Any]) -> list[Table]:

@@ -28,6 +28,7 @@ from diptych.data.splits import Ref
 from diptych.errors import ConfigError, DataError, StorageError
 from diptych.files import name_below, open_regular, open_to_append, remove_remains, sha256_of
 from diptych.messages import show
+from diptych.schemas import parse_json
 
 STEM = ".diptych-translations"
 NAME = f"{STEM}.jsonl"
@@ -196,7 +197,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
     try:
         found = from_json(line)
     except ValueError:  # a file name of bytes that are no text, for which only the standard library has a form; or a damaged line
-        found = json.loads(line)
+        found = parse_json(line)
     return dict(found)
 
 

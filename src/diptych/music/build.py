@@ -25,13 +25,14 @@ from diptych.data.formats import write_pixels
 from diptych.errors import ConfigError, DataError, StorageError
 from diptych.files import open_to_append, write_atomic
 from diptych.music.composers import composer_of, group_by_composer
-from diptych.music.dataset import read_build_file, to_json
+from diptych.music.dataset import read_lines, to_json
 from diptych.music.excerpts import Excerpt, excerpts
 from diptych.music.layout import Layout
 from diptych.music.near_duplicates import near_duplicates
 from diptych.music.notes import CLEFS
 from diptych.music.processes import map_in_processes
 from diptych.music.score_files import find_scores, tunes
+from diptych.schemas import MAPPING, read_json
 
 BACKGROUNDS = {"sheet": 255, "roll": 0}
 KINDS = tuple(BACKGROUNDS)
@@ -286,7 +287,7 @@ def _digest(works: Sequence[Work]) -> str:
 def _check_same_build(path: Path, settings: dict[str, Any]) -> None:
     """Write the settings of a build. Raises ConfigError where the file holds other settings or scores."""
     asked = json.loads(json.dumps(settings))
-    held = json.loads(read_build_file(path)) if path.exists() else asked
+    held = read_json(path, MAPPING, "build into another --out") if path.exists() else asked
     other = " and ".join(name for name in asked if held.get(name) != asked[name])
     if other:
         raise ConfigError(
@@ -297,9 +298,7 @@ def _check_same_build(path: Path, settings: dict[str, Any]) -> None:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     """Read the complete lines of a file of JSON lines; a missing file has none."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in read_build_file(path).splitlines(keepends=True) if line.endswith("\n")]
+    return read_lines(path, torn=True) if path.exists() else []
 
 
 def _append(path: Path, lines: Iterable[dict[str, Any]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from diptych.files import read_bounded
 from diptych.music.layout import Layout
 from diptych.music.noteheads import Places
 from diptych.music.notes import Note, System
+from diptych.schemas import MAPPING, checked, parse_json
 
 Page = UInt8[np.ndarray, "h w c"]
 Row = UInt8[np.ndarray, "row w c"]
@@ -46,13 +46,13 @@ class MusicDataset:
     def load(cls, folder: Path) -> MusicDataset:
         """Load the records of a folder. Raises DataError where `diptych music build` did not write it."""
         try:
-            config = json.loads(read_build_file(folder / "manifest.json"))["config"]
-            records = tuple(json.loads(line) for line in read_build_file(folder / "notes.jsonl").splitlines())
-        except (DataError, ValueError, KeyError) as error:
+            config = checked(checked(parse_json(read_build_file(folder / "manifest.json")), MAPPING)["config"], MAPPING)
+            records = tuple(read_lines(folder / "notes.jsonl"))
+            layout = Layout(config["staves"], config["space"])
+        except (DataError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{folder}: is not what `diptych music build` writes ({error}); give the folder of its --out"
             ) from error
-        layout = Layout(config["staves"], config["space"])
         return cls(folder, layout, records, config.get("free", False), config.get("clef", ""), config.get("font", "Leipzig"))
 
     def pages(self, split: str, most: int = 0) -> dict[str, list[dict[str, Any]]]:
@@ -89,6 +89,21 @@ def read_build_file(path: Path) -> str:
         return read_bounded(path, MAX_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({first_line(error)})") from error
+
+
+def read_lines(path: Path, *, torn: bool = False) -> list[dict[str, Any]]:
+    """The lines of a file of JSON lines; with ``torn``, an incomplete last one is passed over.
+
+    Raises DataError, in one line that begins with the path.
+    """
+    lines = []
+    for number, text in enumerate(read_build_file(path).splitlines(keepends=True), 1):
+        if text.endswith("\n") or not torn:
+            try:
+                lines.append(checked(parse_json(text), MAPPING))
+            except ValueError as error:
+                raise DataError(f"{path}: line {number:,} is damaged ({error}); build into another --out") from error
+    return lines
 
 
 def tied_heads(record: Mapping[str, Any]) -> list[tuple[Fraction, int, int]]:

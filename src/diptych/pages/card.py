@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from diptych.data.census import Census
-from diptych.evaluation.tables import tables
+from diptych.evaluation.tables import read_tables
 from diptych.files import sha256_of, write_atomic
 from diptych.messages import show
-from diptych.recipe_files import without_paths
+from diptych.recipe_files import method_named, without_paths
+from diptych.recorded import Recorded
 from diptych.run import read_census
 from diptych.trees import read_header
 
@@ -47,8 +48,8 @@ def is_own(path: Path) -> bool:
 
 def lines(folder: Path) -> Iterator[str]:
     """The card, line by line."""
-    recipe = without_paths(json.loads((folder / "recipe.json").read_text()))
-    method, data, train = recipe["method"]["name"], recipe["data"], recipe["train"]
+    recipe = without_paths(Recorded.read(folder / "recipe.json").values)
+    method, data, train = method_named(recipe), recipe["data"], recipe["train"]
     names = " and ".join(show(source) for source in data["source"])
     about = read_header(folder / "snapshot.safetensors")
     yield from ("---", "license: unknown # choose one that the licences of your images allow", "library_name: diptych")
@@ -96,7 +97,7 @@ def _of_scores(path: Path) -> Iterator[str]:
     if not path.exists():
         yield "Not scored yet: `diptych evaluate` does it."
         return
-    for table in tables(json.loads(path.read_text())):
+    for table in read_tables(path):
         if table.title:
             yield from (f"### {table.title}", "")
         yield "| | " + " | ".join(table.columns.values()) + " | images | protocol |"

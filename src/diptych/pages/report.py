@@ -23,13 +23,15 @@ import yaml
 from PIL import Image
 
 from diptych.errors import ConfigError, DiptychError
-from diptych.evaluation.tables import DIRECTIONS, Table, tables
+from diptych.evaluation.tables import DIRECTIONS, Table, read_tables
 from diptych.messages import show
 from diptych.methods import METHODS
 from diptych.pages.charts import Line, charts
 from diptych.pages.frame import counted, embedded, render, write_page
 from diptych.recipe import Recipe, flat
+from diptych.recipe_files import read_values
 from diptych.run import read_census
+from diptych.schemas import parse_json
 from diptych.sheets import spread
 from diptych.trees import read_header
 
@@ -99,7 +101,7 @@ def read_stats(path: Path, problems: list[str]) -> list[Line]:
     texts = path.read_text(errors="replace").splitlines()
     for place, text in enumerate(texts, 1):
         try:
-            line = json.loads(text)
+            line = parse_json(text)
             losses = {name: float(value) for name, value in line["losses"].items()}
             rates = {name: float(line[name]) for name in ("lr", "images_s")}
             scores = {name: float(value) for name, value in line.get("validation", {}).items()}
@@ -160,8 +162,7 @@ def health(stats: Sequence[Line]) -> dict[str, Any] | None:
 
 def about_scores(path: Path) -> list[tuple[Table, str]]:
     """evaluation.json as a table for each direction, with a sentence that sums it up."""
-    document = json.loads(path.read_text())
-    return [(table, verdict(table)) for table in tables(document)]
+    return [(table, verdict(table)) for table in read_tables(path)]
 
 
 def verdict(table: Table) -> str:
@@ -216,7 +217,7 @@ def as_jpeg(path: Path) -> bytes:
 
 def about_recipe(path: Path) -> dict[str, Any]:
     """recipe.json as rows beside the method's defaults, and the values that other sections need."""
-    values = json.loads(path.read_text())
+    values = read_values(path)
     name, source, train = values["method"]["name"], values["data"]["source"], values["train"]
     known = name in METHODS or name.partition(":")[0] in sys.modules  # a report runs no code that a recipe names
     usual = flat(Recipe.create(name).to_dict()) if known else {}

@@ -24,6 +24,7 @@ from diptych.overlap import ahead
 from diptych.pixels import Domain
 from diptych.prepare.conversions import CONVERSIONS, Conversion, generator_for
 from diptych.prepare.hed import load_hed, thin
+from diptych.schemas import MAPPING, read_json
 from diptych.sheets import contact_sheet
 
 Convert = Callable[[Tensor, str], Tensor]
@@ -140,14 +141,14 @@ def claim(out: Path, wanted: Preparation) -> None:
     identity = asdict(wanted) | {"weights": sha256_of(Path(wanted.weights)) if wanted.weights else ""}
     note = out / NOTE
     try:
-        before = json.loads(note.read_text())
-    except (OSError, ValueError):
+        before = read_json(note, MAPPING)
+    except (OSError, DataError):
         if out.is_dir() and any(not TEMPORARY.fullmatch(path.name) for path in out.iterdir()):
             raise ConfigError(f"{show(out)}: is not empty and was not made by `diptych prepare`; choose another --out") from None
         write_atomic(note, json.dumps(identity, indent=1).encode())
         return
     if before != identity:
-        other = next((key for key in identity if not isinstance(before, dict) or before.get(key) != identity[key]), "more")
+        other = next((key for key in identity if before.get(key) != identity[key]), "more")
         raise ConfigError(f"{show(out)}: was prepared with another {other}; choose another --out, or remove the folder")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 
 from diptych.errors import ConfigError, WeightsError
-from diptych.evaluation.tables import tables
+from diptych.evaluation.tables import read_tables
 from diptych.files import sha256_of
 from diptych.messages import show
 from diptych.pages.card import NAME as CARD
@@ -109,7 +108,7 @@ def _scores(source: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     found: dict[str, str] = {}
-    for table in tables(json.loads(path.read_text())):
+    for table in read_tables(path):
         for row in table.rows:
             if cell := next((row.cells[of] for of in table.columns if row.cells.get(of)), None):
                 found.setdefault(row.title, f"{cell.value} ({cell.interval})" if cell.interval else cell.value)

@@ -16,14 +16,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, final
 from urllib.parse import urlsplit
+
+from pydantic import TypeAdapter
 
 from diptych.errors import ConfigError, StorageError
 from diptych.extras import extra
 from diptych.messages import show
+from diptych.schemas import read_json
 
 ANSWERS = "answers.sqlite"
+PLACE = TypeAdapter(dict[Literal["url", "schema"], str])
 ADDRESS = "database.json"  # of a study whose answers are in PostgreSQL
 Rows = list[Mapping[str, Any]]
 Run = Callable[..., Rows]
@@ -243,9 +247,9 @@ def database_of(folder: Path) -> Database:
     if not path.exists():
         return Sqlite(folder / ANSWERS)
     try:
-        value = json.loads(path.read_text())
+        value = read_json(path, PLACE, "restore it from a backup", StorageError)
         return Postgres(value["url"], value["schema"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise StorageError(f"{show(path)}: cannot be read ({error}); restore it from a backup") from error
 
 

@@ -18,13 +18,41 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
 from diptych.errors import ConfigError, DataError, LockedError
 from diptych.files import write_atomic
 from diptych.messages import show
+from diptych.schemas import MAPPING, Whole, checked, read_json
 from diptych.study.protocol import Cards, Protocol
 
 FORMAT = 1
 REAL, CATCH, INPUT = "real", "catch", "input"  # what a picture is, when no method made it
+
+
+class _Study(TypedDict):
+    """The types in study.json; Protocol and Study check the rest."""
+
+    format: int
+    title: str
+    protocol: dict[str, Any]
+    methods: list[str]
+    pictures: dict[str, dict[str, str]]
+    consent: dict[str, str]
+    invited_only: bool
+    width: int
+    height: int
+
+
+class _Secrets(TypedDict):
+    key: str
+    owner: str
+
+
+NUMBER = TypeAdapter(Whole)
+STUDY: TypeAdapter[dict[str, Any]] = TypeAdapter(_Study)
+SECRETS = TypeAdapter(_Secrets)
 
 
 @dataclass(frozen=True)
@@ -87,9 +115,11 @@ class Study:
         """Read a study. Raises ConfigError when the folder holds none, or one of a newer version."""
         path = folder / "study.json"
         try:
-            value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            if value.pop("format") > FORMAT:
+            value = read_json(path, MAPPING, "restore the folder from a backup", ConfigError)
+            if checked(value.get("format"), NUMBER) > FORMAT:
                 raise ConfigError(f"{show(path)}: was written by a newer diptych; update diptych to read it")
+            value = checked(value, STUDY)
+            del value["format"]
             value["protocol"] = Protocol(**value["protocol"])
             value["pictures"] = {id: Picture(**picture) for id, picture in value["pictures"].items()}
             return cls(folder, **value | {"methods": tuple(value["methods"])})
@@ -115,7 +145,7 @@ class Secrets:
     def load(cls, folder: Path) -> Secrets:
         """Read secrets.json. Raises DataError when it is damaged."""
         try:
-            value = json.loads((folder / "secrets.json").read_text())
+            value = read_json(folder / "secrets.json", SECRETS, "restore it from a backup")
             return cls(bytes.fromhex(value["key"]), value["owner"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{show(folder / 'secrets.json')}: cannot be read ({error}); restore it from a backup") from error

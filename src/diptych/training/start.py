@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from diptych.errors import ConfigError, SnapshotError
+from diptych.errors import ConfigError, DataError, SnapshotError
 from diptych.files import sha256_of
 from diptych.foreign import load_networks, to_snapshot
 from diptych.messages import nearest, show
@@ -19,6 +18,7 @@ from diptych.methods import Method
 from diptych.methods.discriminators import EquippedDiscriminator
 from diptych.recipe import Recipe, StartConfig
 from diptych.run import Run
+from diptych.schemas import MAPPING, read_json
 from diptych.snapshot import Snapshot, snapshot_in
 from diptych.training.distributed import World, broadcast, on_first
 from diptych.training.state_files import read_state
@@ -76,9 +76,9 @@ def with_hashes(recipe: Recipe, out: Path | None = None) -> Recipe:
 def _hash_in(out: Path, name: str, path: str) -> str:
     """The hash that a run's recipe has beside the same setting of its start; empty where there is none."""
     try:
-        start = json.loads((out / "recipe.json").read_text())["start"]
+        start = read_json(out / "recipe.json", MAPPING)["start"]
         return str(start[f"{name}_sha256"]) if start[name] == path else ""
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, DataError, LookupError, TypeError):
         return ""
 
 
