@@ -16,10 +16,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, final
 from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from diptych.errors import ConfigError, StorageError
 from diptych.extras import extra
@@ -27,7 +28,7 @@ from diptych.messages import show
 from diptych.schemas import read_json
 
 ANSWERS = "answers.sqlite"
-PLACE = TypeAdapter(dict[Literal["url", "schema"], str])
+PLACE: TypeAdapter[dict[str, str]] = TypeAdapter(TypedDict("_Place", {"url": str, "schema": str}))
 ADDRESS = "database.json"  # of a study whose answers are in PostgreSQL
 Rows = list[Mapping[str, Any]]
 Run = Callable[..., Rows]
