@@ -34,7 +34,9 @@ def test_there_is_no_help_text_without_a_command():
 def commands(text: str) -> list[list[str]]:
     """The words of every diptych command that a page shows, in blocks and in tables."""
     lines = [
-        line for block in re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE) for line in block.splitlines()
+        line
+        for block in re.findall(r"^```[a-z]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        for line in block.replace("\\\n", " ").splitlines()
     ]
     lines += re.findall(r"`(diptych [^`\n]*)`", text)
     found = [shlex.split(line.split(" > ")[0], comments=True) for line in lines if "diptych " in line and ":" not in line[:7]]
