@@ -28,8 +28,17 @@ from diptych.messages import show
 from diptych.schemas import read_json
 
 ANSWERS = "answers.sqlite"
-PLACE: TypeAdapter[dict[str, str]] = TypeAdapter(TypedDict("_Place", {"url": str, "schema": str}))
 ADDRESS = "database.json"  # of a study whose answers are in PostgreSQL
+
+
+class _Place(TypedDict):
+    """What database.json says."""
+
+    url: str
+    schema: str
+
+
+PLACE = TypeAdapter(_Place)
 Rows = list[Mapping[str, Any]]
 Run = Callable[..., Rows]
 """Runs one statement, whose values stand for its question marks, and returns the rows that it yields."""

@@ -51,7 +51,7 @@ class _Secrets(TypedDict):
 
 
 NUMBER = TypeAdapter(Whole)
-STUDY: TypeAdapter[dict[str, Any]] = TypeAdapter(_Study)
+STUDY: TypeAdapter[Any] = TypeAdapter(_Study)
 SECRETS = TypeAdapter(_Secrets)
 
 
