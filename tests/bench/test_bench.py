@@ -68,7 +68,8 @@ def test_a_bench_trains_scores_and_prints_and_goes_on_where_it_was(images, tmp_p
 
 def test_hours_are_those_of_the_logged_speeds(tmp_path):
     lines = [{"images": 100, "images_s": 2.0}, {"images": 200, "images_s": 4.0}, {"images": 210, "images_s": 0.0}]
-    (tmp_path / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    texts = [json.dumps({"step": number} | line) + "\n" for number, line in enumerate(lines)]
+    (tmp_path / "stats.jsonl").write_text(texts[0] + '{"step": 1, "ima\n' + texts[1] + texts[2])  # a line was torn
     images, hours = _trained(tmp_path)  # 100 images at 2 a second and 100 at 4 are 75 seconds
     assert images == 210 and hours == pytest.approx(75 / 3600)
 

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from diptych.bench.entries import Cost
 from diptych.bench.published import Report, footnotes, reported
-from diptych.errors import DataError
 from diptych.evaluation.results import METRICS
 from diptych.evaluation.tables import DIRECTIONS
-from diptych.messages import show
 from diptych.recipe import Recipe
 from diptych.run import read_stats
 from diptych.scoring.cells import Cell, cell
@@ -66,13 +64,12 @@ def _against(found: ComparisonOfSystems, index: int, direction: str) -> dict[str
 def _trained(folder: Path) -> tuple[int, float]:
     """The images that a run has seen, and the hours of its steps by their logged speeds."""
     images, hours = 0, 0.0
-    lines, damaged = read_stats(folder / "stats.jsonl")
-    if damaged:
-        raise DataError(f"{show(folder / 'stats.jsonl')}: {damaged:,} lines are damaged; restore it, or train into another --out")
+    lines, _ = read_stats(folder / "stats.jsonl")  # the line after a damaged one counts its images too
     for line in lines:
+        seen = line.get("images", images)
         if line.get("images_s"):
-            hours += (line["images"] - images) / line["images_s"] / 3600
-        images = line["images"]
+            hours += (seen - images) / line["images_s"] / 3600
+        images = seen
     return images, hours
 
 
