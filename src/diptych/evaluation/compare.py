@@ -103,8 +103,8 @@ def image_scores(found: Evaluation, metric: str, direction: str) -> list[float]:
 def _refuse_unlike(sides: Sequence[Sequence[Mapping[str, Any]]], metric: str) -> None:
     """Raise DataError where protocols differ in anything but how outputs were made, which _entries leaves out.
 
-    Trainings with several seeds hold out other images each, so that those which they were trained on need only be, side by side,
-    those of the same seeds.
+    Trainings with other seeds hold out other images. The training images may differ among them, if those of one side are found on
+    the other side too.
     """
     first, *others = [entry for side in sides for entry in side]
     trained = [{str(entry.get("trained")) for entry in side} for side in sides]
@@ -112,8 +112,7 @@ def _refuse_unlike(sides: Sequence[Sequence[Mapping[str, Any]]], metric: str) ->
     for other in others:
         for key in dict.fromkeys([*first, *other]):
             unknown = key in ("inputs", "source_domain") and not (key in first and key in other)  # beside finished outputs
-            unknown = unknown or (key == "trained" and seeds_agree)
-            if not unknown and first.get(key) != other.get(key):
+            if not unknown and not (key == "trained" and seeds_agree) and first.get(key) != other.get(key):
                 raise DataError(
                     f"compare: {metric} was not measured alike, {key} differs; score both on the same images in one way"
                 )

@@ -52,9 +52,8 @@ def _agree(found: Sequence[Clefs], begins: list[str], places: Sequence[tuple[int
         within = {clef for number in here for _, clef in (found[number][1:] if begins[number] else found[number])}
         counts = Counter(begins[number] for number in here if begins[number])
         usual, count = max(counts.items(), key=lambda pair: (pair[1], pair[0] == "G2"), default=("", 0))
-        if (
-            count * 2 < counts.total() + (set(counts) != {"G2", "G2_8"}) or count < MOST
-        ):  # what is below a clef may look like its 8
+        enough = counts.total() + (set(counts) != {"G2", "G2_8"})  # half will do here: what is below a clef may look like its 8
+        if count < MOST or count * 2 < enough:
             continue
         for number in here:
             if begins[number] not in ("", usual) and begins[number] not in within and usual not in within:
