@@ -11,7 +11,7 @@ from typing import Any
 
 from diptych.errors import DataError
 from diptych.music.engrave import UNITS_PER_SPACE, merge_ties, note_of, times_of
-from diptych.music.mei import ID, plain_xml, verovio_toolkit
+from diptych.music.mei import ID, drawing_of_page, verovio_toolkit, without_graces
 from diptych.music.notes import CLEFS, Note
 from diptych.music.print_styles import FONTS, set_clef
 
@@ -100,28 +100,34 @@ class FreePage:
 def free_pages(mei: ET.Element, style: FreeStyle = FreeStyle(), most: int = 0) -> Iterator[FreePage]:
     """Engrave a score (see select_staves), and yield its pages, or the first ``most`` of them.
 
-    The score is changed in place where the style has a clef. Raises DataError where verovio cannot engrave it.
+    Grace notes are engraved and take no time. The score is changed in place where the style has a clef. Raises DataError
+    where verovio cannot engrave it.
     """
     if style.clef:
         set_clef(mei, style.clef)
     engraver = verovio_toolkit()
     engraver.resetOptions()
     engraver.setOptions(style.options)
-    if not engraver.loadData(ET.tostring(mei, encoding="unicode")):
-        raise DataError("verovio cannot engrave it")
-    times = times_of(engraver.renderToTimemap({"includeMeasures": True}))
+    plain = without_graces(mei)
+    times = times_of(_loaded(engraver, plain).renderToTimemap({"includeMeasures": True}))
     single = dict(times)
     held = merge_ties(times, mei)
     staves = list(dict.fromkeys(staff.get("n", "") for staff in mei.iter("staffDef")))
     known: dict[str, tuple[ET.Element, int]] = {}
-    for holder in mei.iter("staff"):
+    for holder in plain.iter("staff"):
         for note in holder.iter("note"):
             known[note.get(ID, "")] = note, staves.index(holder.get("n", ""))
-    pages = engraver.getPageCount()
+    pages = _loaded(engraver, mei).getPageCount()
     for number in range(1, (min(pages, most) if most else pages) + 1):
-        drawing = plain_xml(engraver.renderToSVG(number))
+        drawing = drawing_of_page(engraver.renderToSVG(number))
         yield _page(drawing, style.width, times, single, held, known)
     engraver.resetOptions()
+
+
+def _loaded(engraver: Any, mei: ET.Element) -> Any:
+    if not engraver.loadData(ET.tostring(mei, encoding="unicode")):
+        raise DataError("verovio cannot engrave it")
+    return engraver
 
 
 def _page(

@@ -68,6 +68,14 @@ def plain_xml(text: str) -> ET.Element:
     return ET.fromstring(re.sub(r' xmlns="[^"]*"', "", text, count=1))  # noqa: S314 - verovio wrote it
 
 
+def drawing_of_page(text: str) -> ET.Element:
+    """Parse a page of verovio's SVG without the dots that mark places in the code and that its style sheet hides."""
+    page = plain_xml(text)
+    for parent in list(page.iter("g")):
+        parent[:] = [child for child in parent if "placeholder" not in child.get("class", "").split()]
+    return page
+
+
 def parts(mei: ET.Element) -> list[list[str]]:
     """Return the staff numbers of each part. Staves joined by a brace are one part."""
     grouped: list[list[str]] = []
@@ -92,7 +100,7 @@ def parts(mei: ET.Element) -> list[list[str]]:
 
 
 def select_staves(mei: ET.Element, staves: list[str], more: Collection[str] = ()) -> ET.Element:
-    """Copy a score with only these staves, and of them only what KEPT_ELEMENTS names, and ``more`` elements."""
+    """Copy a score with only these staves, and of them only what KEPT_ELEMENTS names, and ``more`` elements and attributes."""
     root = copy.deepcopy(mei)
     _reduce(root, set(staves), KEPT_ELEMENTS.union(more))
     return root
@@ -101,7 +109,7 @@ def select_staves(mei: ET.Element, staves: list[str], more: Collection[str] = ()
 def _reduce(element: ET.Element, staves: set[str], names: Set[str]) -> str:
     """Reduce an element in place; return the name of something that took time in it and was removed, or an empty string."""
     lost = ""
-    for name in DROPPED_ATTRIBUTES & element.attrib.keys():
+    for name in (DROPPED_ATTRIBUTES - names) & element.attrib.keys():
         del element.attrib[name]
     if element.tag in INVISIBLE_RESTS and element.get("visible") == "false":
         element.tag = INVISIBLE_RESTS[element.tag]
@@ -125,10 +133,18 @@ def _reduce(element: ET.Element, staves: set[str], names: Set[str]) -> str:
 
 
 def _stays(child: ET.Element, tag: str, staves: set[str], names: Set[str]) -> bool:
-    if tag not in names or child.get("grace"):
+    if tag not in names or (child.get("grace") and "grace" not in names):
         return False
     if tag not in KEPT_ELEMENTS and not staves.issuperset((child.get("staff") or "").split()):
         return False  # a sign beside other staves
     if tag in ("staff", "staffDef"):
         return child.get("n") in staves
     return tag != "staffGrp" or any(staff.get("n") in staves for staff in child.iter("staffDef"))
+
+
+def without_graces(mei: ET.Element) -> ET.Element:
+    """Copy a score without its grace notes; those of its other notes have the same ids."""
+    root = copy.deepcopy(mei)
+    for parent in list(root.iter()):
+        parent[:] = [child for child in parent if child.tag != "graceGrp" and not child.get("grace")]
+    return root

@@ -29,8 +29,11 @@ PAGES_PER_STYLE = 3
 ROOM = 4  # staff spaces above and below the symbols of a page that are kept
 SMALLEST = (256, 512)  # height and width of a page in pixels, that of the crops of a training
 SCANS = 0.5  # the share of pages that are scanned
-DECORATIONS = ("slur", "dynam", "hairpin", "verse", "syl", "fermata", "dir", "tempo", "artic", "trill", "mordent", "pedal")
-"""Elements of MEI that a page shows beside its notes."""
+DECORATIONS = (
+    *("slur", "dynam", "hairpin", "verse", "syl", "fermata", "dir", "tempo", "artic", "trill", "mordent", "pedal", "octave"),
+    *("graceGrp", "grace", "left", "right"),
+)
+"""Elements and attributes of MEI that a page shows beside its notes; the last two are repeats."""
 Picture = UInt8[np.ndarray, "h w"]
 
 

@@ -7,6 +7,7 @@ ledger lines, text, and all that is not named here are background.
 from __future__ import annotations
 
 import io
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
@@ -26,10 +27,13 @@ SYMBOLS = (
     "beam",
     "flag",
     "two flags",
+    "three flags",
+    "octave sign",  # 8va, 8vb, 15ma and their lines
     "long rest",  # of a whole or a half: where it stands decides
     "quarter rest",
     "eighth rest",
     "16th rest",
+    "32nd rest",  # also a shorter one
     "clef G",
     "clef F",
     "clef C",
@@ -46,11 +50,13 @@ GLYPHS = {  # SMuFL codes
     **dict.fromkeys(("E0A0", "E0A1", "E0A2", "E0A3"), "hollow head"),
     "E0A4": "head",
     **dict.fromkeys(("E240", "E241"), "flag"),
-    **dict.fromkeys((f"E2{n:02X}" for n in range(0x42, 0x50)), "two flags"),
+    **dict.fromkeys(("E242", "E243"), "two flags"),
+    **dict.fromkeys((f"E2{n:02X}" for n in range(0x44, 0x50)), "three flags"),
     **dict.fromkeys(("E4E2", "E4E3", "E4E4", "E4F4", "E4F5"), "long rest"),
     "E4E5": "quarter rest",
     "E4E6": "eighth rest",
-    **dict.fromkeys(("E4E7", "E4E8", "E4E9", "E4EA"), "16th rest"),
+    "E4E7": "16th rest",
+    **dict.fromkeys(("E4E8", "E4E9", "E4EA"), "32nd rest"),
     **dict.fromkeys((*(f"E05{n}" for n in range(5)), "E07A"), "clef G"),
     **dict.fromkeys((*(f"E06{n}" for n in range(2, 7)), "E07C"), "clef F"),
     **dict.fromkeys(("E05C", "E05D", "E07B"), "clef C"),
@@ -58,29 +64,50 @@ GLYPHS = {  # SMuFL codes
     "E261": "natural",
     **dict.fromkeys(("E262", "E263"), "sharp"),
 }
-STROKES = {"stem": "stem", "beam": "beam", "barLine": "bar line", "tie": "curve", "slur": "curve", "dots": "dot"}
+STROKES = {
+    "stem": "stem",
+    "beam": "beam",
+    "barLine": "bar line",
+    "tie": "curve",
+    "slur": "curve",
+    "dots": "dot",
+    "octave": "octave sign",
+}
 """Classes of what verovio draws without glyphs, by the class of its group."""
-SIGNS = {"meterSig": "digit", "tupletNum": "digit"}
+SIGNS = {"meterSig": "digit", "tupletNum": "digit", "octave": "octave sign"}
 """Classes of all glyphs in a group, such as digits."""
+GRACES = ("note", "chord", "graceGrp")  # groups that are left out where all of their heads are small
 SVG = "http://www.w3.org/2000/svg"
 HREF = "{http://www.w3.org/1999/xlink}href"
-LEAVES = {"path", "use", "polygon", "rect", "ellipse"}
+LEAVES = {"path", "use", "polygon", "polyline", "rect", "ellipse"}
+SMALL = 0.9  # of the usual size of a head: the greatest of a grace note's
 SYMBOL_SCALE = 3  # a map is drawn at so many times its size, so that no stroke is thinner than one of its pixels
 
 
 def classes_of(page: ET.Element) -> Iterator[tuple[int, ET.Element]]:
-    """Yield every drawn element of a page in verovio's SVG that shows a symbol, with its class."""
+    """Yield every drawn element of a page in verovio's SVG that shows a symbol, with its class. Grace notes show none."""
+    usual = max((_head_size(group) for group in page.iter("g")), default=0.0)
 
     def walk(element: ET.Element, group: str) -> Iterator[tuple[int, ET.Element]]:
         for child in element:
             if child.tag == "g":
-                yield from walk(child, child.get("class", "").split(" ")[0] or group)
+                name = child.get("class", "").split(" ")[0]
+                sizes = [_head_size(inner) for inner in child.iter("g")] if name in GRACES else []
+                if not 0 < max(sizes, default=0.0) < SMALL * usual:
+                    yield from walk(child, name or group)
             elif child.tag in LEAVES and (name := _class_of(child, group)):
                 yield CLASS[name], child
 
     for child in page:
         if child.tag != "defs":
             yield from walk(child, "")
+
+
+def _head_size(group: ET.Element) -> float:
+    """Return the scale at which a group draws its head, 0 where it is not the group of a head."""
+    use = group.find("use") if group.get("class") == "notehead" else None
+    found = re.search(r"scale\(([\d.]+)", use.get("transform", "")) if use is not None else None
+    return float(found[1]) if found else 0.0
 
 
 def _class_of(leaf: ET.Element, group: str) -> str:
@@ -111,6 +138,8 @@ def draw_symbols(page: ET.Element, width: int, turn: float = 0.0) -> UInt8[np.nd
         copied = ET.SubElement(ink, leaf.tag, leaf.attrib | {"fill": colour, "color": colour, "stroke": colour})
         if leaf.tag in ("use", "polygon", "ellipse", "rect"):
             copied.set("stroke", "none")
+        elif leaf.tag == "polyline":
+            copied.set("fill", "none")
     seen = rasterise(ink, page, box, width * SYMBOL_SCALE, turn)
     seen[seen == 255] = 0
     high, wide = seen.shape[0] // SYMBOL_SCALE, seen.shape[1] // SYMBOL_SCALE
