@@ -171,7 +171,7 @@ def measure_steps(recipe: Recipe, domains: tuple[Domain, Domain], device: torch.
     # Measured is the step in which generators learn too; where they learn rarely, the others need less.
     trainee.images = (recipe.train.discriminator.updates - 1) * recipe.train.batch_size
     for buffer in method.buffers():
-        buffer.mul_(1)  # pages of zeros take no memory until they are written to, as when pools fill
+        buffer.mul_(True)  # pages of zeros take no memory until they are written to, as when pools fill
     weights = sum(p.nbytes for p in method.parameters())
     fixed = peak_memory(device) + 3 * weights  # gradients and Adam's two moments are still to be allocated
     batch_size, crop = recipe.train.batch_size, recipe.data.crop_side
