@@ -1,5 +1,7 @@
 """Batches are the samples in their order: from any position, shared out over ranks, by any number of worker processes."""
 
+import multiprocessing
+import threading
 import tracemalloc
 
 import pytest
@@ -69,3 +71,13 @@ def test_a_training_of_any_length_takes_no_memory_for_its_batches(workers, crops
     grown = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert grown < 10e6  # a list of them takes 4.7 GB
+
+
+def test_closing_ends_all_processes_and_threads(crops):
+    """Those that still run when Python ends can crash it, after all was saved."""
+    threads = set(threading.enumerate())
+    found = batches(crops, 0, 40_000, 1, workers=2)
+    next(found)
+    assert len(multiprocessing.active_children()) >= 2 and set(threading.enumerate()) > threads
+    found.close()
+    assert not multiprocessing.active_children() and set(threading.enumerate()) == threads

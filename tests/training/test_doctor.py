@@ -58,8 +58,8 @@ class Plain(nn.Module):
         yield "G", {"l1": (self.nets["a2b"](batch.a) - batch.b).abs().mean()}
 
 
-def look(method, a, b, paired=True, held_out=None):
-    return measure(method, Recipe.create("pix2pix" if paired else "cyclegan"), Batch(a, b), held_out)
+def look(method, a, b, paired=True, held_out=None, **data):
+    return measure(method, Recipe.create("pix2pix" if paired else "cyclegan", {"data": data}), Batch(a, b), held_out)
 
 
 # --- a look changes nothing
@@ -168,6 +168,12 @@ def test_the_numbers_of_a_perfect_translator():
     }.items():
         assert found[f"a2b/{name}"] == pytest.approx(value, abs=1e-6), name
     assert found["a2b/checker"] == found["a2b/checker_real"]
+
+
+def test_classes_have_no_luminance_that_could_be_inverted():
+    a = pictures()
+    assert "a2b/luma" not in look(Plain(lambda x: -x), a, a, labels="b", classes=3)
+    assert look(Plain(lambda x: -x), a, a)["a2b/luma"] == pytest.approx(-1)
 
 
 def test_the_numbers_of_bad_translators():

@@ -6,10 +6,9 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any, NamedTuple, cast
@@ -116,20 +115,21 @@ def _collate_tolerant(samples: list[Sample | Exception]) -> NativeBatch | Except
 
 def batches(
     crops: Crops, start: int, stop: int, batch_size: int, *, rank: int = 0, world: int = 1, workers: int = 0, pin: bool = False
-) -> Iterator[NativeBatch]:
+) -> Generator[NativeBatch, None, None]:
     """Samples start, start + 1, ... below stop, batch_size at a time over all ranks together; this rank gets its share of each.
 
     Epochs follow one another without a seam, so no sample is dropped; a last incomplete batch is. Images that lie on the device
     are cropped there, without worker processes. Without workers a batch is read when it is due: beside a training that uses
-    all cores, a thread that reads ahead gets in its way. Raises DataError where a sample cannot be had.
+    all cores, a thread that reads ahead gets in its way. Closing it ends the workers. Raises DataError where a sample cannot be
+    had.
     """
     shares = Shares(start, stop, batch_size, rank, world)
     if crops.source.resident or not workers:
-        return map(partial(_load, crops, pin and not crops.source.resident), shares)
+        return (_load(crops, pin and not crops.source.resident, share) for share in shares)
     return _by_workers(crops, shares, workers, pin)
 
 
-def _by_workers(crops: Crops, shares: Shares, workers: int, pin: bool) -> Iterator[NativeBatch]:
+def _by_workers(crops: Crops, shares: Shares, workers: int, pin: bool) -> Generator[NativeBatch, None, None]:
     """The batches from worker processes, which are started again at the next batch when one of them dies or hangs.
 
     Samples depend on their numbers alone, so that the batches are the same. Raises TrainingError when no batch came between
@@ -191,6 +191,8 @@ class _Workers:
         self._over.set()
         if self._failed:
             self._end()
+        self._watchdog.join()
+        self._loaded = iter(())  # torch ends its processes and threads now, beside which Python may crash at its own end
 
     def __iter__(self) -> Iterator[NativeBatch]:
         while True:

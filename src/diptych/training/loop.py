@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -178,7 +178,8 @@ def train(
         observer.tick(step)
         workers = workers_for(chosen) if workers is None else workers
         loading = {"rank": world.rank, "world": world.size, "workers": workers}
-        for native in batches(crops, trainee.images, schedule.images, batch_size, pin=chosen.type == "cuda", **loading):
+        loaded = batches(crops, trainee.images, schedule.images, batch_size, pin=chosen.type == "cuda", **loading)
+        for native in stack.enter_context(closing(loaded)):
             # Take one step.
             trainee.set_lr(schedule.lr_at(trainee.images), schedule.lr_d_at(trainee.images))
             trainee.set_progress(trainee.images / schedule.images)

@@ -94,6 +94,8 @@ def measure(method: Method, recipe: Recipe, sample: Batch, held_out: Batch | Non
             with applied(net, mode) as translate, _dead_layers(translate) as dead:
                 outputs[name] = _apply(translate, x, size)
                 measured = _translations(x, y, outputs[name], recipe.method.paired) | {"dead": dead()}
+            if recipe.data.labels != "none":  # classes have no luminance
+                del measured["luma"]
             found |= {f"{name}/{key}": value for key, value in measured.items()}
         if nets.keys() == {"a2b", "b2a"}:
             for name, back, x in (("a2b", "b2a", shown.a), ("b2a", "a2b", shown.b)):
