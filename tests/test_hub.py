@@ -4,7 +4,9 @@ import base64
 import hashlib
 import http.server
 import json
+import socket
 import threading
+import time
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -178,6 +180,41 @@ def test_who_may_not_write_or_asks_for_nothing_gets_one_line(hub, run, monkeypat
     assert "hf:user/x: cannot be written (" in error and "check network, name, and $HF_TOKEN" in error and error.count("\n") == 1
     with pytest.raises(WeightsError, match=r"hf:user/none: snapshot.safetensors cannot be fetched \(.*check network, name"):
         pull("hf:user/none")
+
+
+def test_a_hub_that_cannot_be_reached_is_said_at_once_and_what_was_fetched_is_used(hub, run, monkeypatch, caplog, capsys):
+    """huggingface_hub retries a refused connection for 27 seconds, with ten lines of its own."""
+    from huggingface_hub import constants
+
+    assert main(["push", str(run), "user/x", "--licence", "mit"]) == 0
+    fetched = pull("user/x")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
+    capsys.readouterr()
+    began = time.monotonic()
+    assert pull("user/x") == fetched and "the hub cannot be reached (127.0.0.1: Connection refused)" in caplog.text
+    for words in (["pull", "user/y"], ["push", str(run), "user/y", "--licence", "mit"], ["translate", "hf:user/y", "x.png"]):
+        assert main([*words, "--out", "y"] if words[0] == "translate" else words) in (2, 6)
+        said = [line for line in capsys.readouterr().err.splitlines() if "hf:user/x" not in line]
+        assert len(said) == 1 and "hf:user/y: " in said[0] and "(127.0.0.1: Connection refused)" in said[0]
+    assert time.monotonic() - began < 10
+
+
+def test_a_busy_hub_is_asked_again(hub, run, monkeypatch):
+    assert main(["push", str(run), "user/x", "--licence", "mit"]) == 0
+    answers = []
+
+    def busy_once(self):
+        answers.append(self.path)
+        if len(answers) > 1:
+            return Hub.do_HEAD(self)
+        self.send_response(503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    monkeypatch.setattr(hub, "do_HEAD", busy_once, raising=False)
+    assert pull("user/x").read_bytes() == (run / "snapshot.safetensors").read_bytes() and len(answers) > 1
 
 
 def test_a_file_that_is_no_snapshot_is_neither_pushed_nor_written(hub, run, tmp_path):

@@ -1,7 +1,9 @@
 """Networks by name: packed in 16 bits, found in a folder or fetched, verified, and used as a snapshot is."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -160,8 +162,11 @@ def test_a_zoo_that_cannot_be_reached_hides_no_file(zoo, monkeypatch, tmp_path):
 
 def test_an_index_that_cannot_be_reached_is_one_line(zoo, monkeypatch):
     monkeypatch.setenv("DIPTYCH_ZOO", (zoo / "nowhere").as_uri())
-    with pytest.raises(WeightsError, match=r"the index of the zoo: cannot be fetched from file:///"):
+    with pytest.raises(WeightsError, match=r"the index of the zoo: cannot be fetched from file:///") as error:
         models()
+    advised = Path(re.search(r"put the file at (\S+)$", str(error.value))[1])
+    advised.write_bytes((zoo / "zoo.json").read_bytes())
+    assert set(models()) == {"gray2rgb", "rgb2gray"}
 
 
 def test_other_words_stay_what_they_are(zoo):

@@ -10,6 +10,8 @@ import ipaddress
 import logging
 import os
 import re
+import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -30,6 +32,7 @@ Watch = Callable[[int, int], None]
 
 TIMEOUT = 30.0  # seconds of silence after which a connection counts as cut
 PAUSE = 0.5  # seconds before a cut connection is opened again
+PATIENCE = 8.0  # seconds in which a server must take a connection
 BLOCK = 1 << 16
 
 
@@ -87,6 +90,39 @@ def _is_here(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def unreachable(url: str) -> str:
+    """Say in words why no connection to the server of an address, or to its proxy, can be opened now; '' where one can.
+
+    An unknown name or a refused connection takes a moment, silence PATIENCE seconds. Libraries retry for half a minute or more
+    before they say as much, so ask this before them.
+    """
+    parts, proxies = urlsplit(url), urllib.request.getproxies()
+    host = parts.hostname or ""
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not host:
+        return ""
+    if proxy and not _is_here(host) and not urllib.request.proxy_bypass(host):
+        parts = urlsplit(proxy if "://" in proxy else f"//{proxy}")
+    try:
+        place = parts.hostname or host, parts.port or {"http": 80, "socks5": 1080, "socks5h": 1080}.get(parts.scheme, 443)
+    except ValueError:  # a port that is none: the library says so
+        return ""
+    reasons = ["no answer"]
+
+    def connect() -> None:
+        try:
+            socket.create_connection(place, timeout=PATIENCE).close()
+            reasons.append("")
+        except OSError as error:
+            reasons.append(_reason(error))
+
+    # In a thread, since looking up a name has no limit of time of its own.
+    attempt = threading.Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(PATIENCE)
+    return reasons[-1] and f"{place[0]}: {reasons[-1]}"
 
 
 class _Cut(Exception):

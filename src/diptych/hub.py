@@ -6,14 +6,18 @@ $HF_TOKEN who writes, and $HF_HUB_CACHE the folder for files that were fetched.
 
 from __future__ import annotations
 
+import logging
 import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from diptych.downloads import unreachable
 from diptych.errors import ConfigError, WeightsError
 from diptych.extras import extra
 from diptych.messages import show
+
+log = logging.getLogger(__name__)
 
 HF = "hf:"
 FILE = "snapshot.safetensors"
@@ -35,18 +39,23 @@ def repository(word: str) -> tuple[str, str | None]:
 def pull(word: str) -> Path:
     """The snapshot of a repository in the hub's cache, fetched where it is not there; its card lies beside it, if there is one.
 
-    Raises WeightsError where it cannot be had, and MissingExtraError without the package.
+    Where the hub cannot be reached, the one that was fetched before is used, and a warning says so. Raises WeightsError where it
+    cannot be had, and MissingExtraError without the package.
     """
     name, revision = repository(word)
-    api = _package(f"{HF}{name}").HfApi()
+    hub = _package(f"{HF}{name}")
+    api = hub.HfApi()
+    cut_off = "" if hub.constants.HF_HUB_OFFLINE else unreachable(api.endpoint)
     try:
-        path = Path(api.hf_hub_download(name, FILE, revision=revision))
+        path = Path(api.hf_hub_download(name, FILE, revision=revision, local_files_only=bool(cut_off)))
     except Exception as error:  # of the network, the server and the disk: the package raises many kinds
         raise WeightsError(
-            f"{HF}{name}: {FILE} cannot be fetched ({_reason(error)}); check network, name, and $HF_TOKEN"
+            f"{HF}{name}: {FILE} cannot be fetched ({cut_off or _reason(error)}); check network, name, and $HF_TOKEN"
         ) from error
+    if cut_off:
+        log.warning("%s%s: the hub cannot be reached (%s); what was fetched before is used", HF, name, cut_off)
     with suppress(Exception):  # a card is welcome, and nothing fails without one
-        api.hf_hub_download(name, CARD, revision=revision)
+        api.hf_hub_download(name, CARD, revision=revision, local_files_only=bool(cut_off))
     return path
 
 
@@ -59,8 +68,10 @@ def push(snapshot: Path, card: str, word: str, *, private: bool = False, message
     if revision:
         raise ConfigError(f"{show(word)}: a snapshot is pushed to the main branch; leave @{revision} out")
     hub = _package(f"{HF}{name}")
+    api = hub.HfApi()
+    if cut_off := unreachable(api.endpoint):
+        raise ConfigError(f"{HF}{name}: the hub cannot be reached ({cut_off}); check the network, and run the same command again")
     try:
-        api = hub.HfApi()
         address = api.create_repo(name, private=private, exist_ok=True)
         files = ((FILE, snapshot), (CARD, card.encode()))
         operations = [hub.CommitOperationAdd(path_in_repo=path, path_or_fileobj=content) for path, content in files]

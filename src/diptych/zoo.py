@@ -96,8 +96,8 @@ def _index() -> Path:
         download(Download("the index of the zoo", mirrored("", INDEX, "DIPTYCH_ZOO")), new)
         new.replace(kept)
     except WeightsError as error:
-        if not kept.exists():
-            raise
+        if not kept.exists():  # a file put at new, as the error advises, would be removed: the next call looks at kept
+            raise WeightsError(str(error).replace(str(new), str(kept))) from error
         log.warning("%s; the index that was fetched before is used", error)
     return kept
 

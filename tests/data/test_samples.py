@@ -4,6 +4,7 @@ import io
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -182,3 +183,18 @@ def test_without_the_package_a_table_says_what_to_install(tmp_path, monkeypatch)
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingExtraError, match=r"hf:some/set: needs datasets, .*pip install 'diptych\[hf\]'"):
         find_data(["hf:some/set"], paired=True)
+
+
+def test_a_hub_that_cannot_be_reached_is_asked_for_nothing(monkeypatch):
+    """The package datasets would retry for half a minute; it is told to be offline, and only meanwhile."""
+    asked = []
+    config = SimpleNamespace(HF_HUB_OFFLINE=False, HF_ENDPOINT="http://127.0.0.1:9")
+
+    def load(name):
+        asked.append((name, config.HF_HUB_OFFLINE))
+        raise FileNotFoundError("not in the cache")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(config=config, load_dataset=load, load_from_disk=load))
+    with pytest.raises(DataError, match=r"^hf:some/set: cannot be loaded \(127.0.0.1: Connection refused\); check the network, "):
+        find_data(["hf:some/set"], paired=True)
+    assert asked == [("some/set", True)] and not config.HF_HUB_OFFLINE

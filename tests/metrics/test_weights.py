@@ -303,6 +303,25 @@ def test_without_a_network_one_line_says_what_to_put_where(monkeypatch):
     )
 
 
+def test_what_cannot_be_reached_is_known_in_a_moment(monkeypatch):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False), monkeypatch.delenv(name.lower(), raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert downloads.unreachable(there) == ""
+        monkeypatch.setenv("HTTPS_PROXY", there)
+        assert downloads.unreachable("https://nowhere.invalid") == ""  # the proxy would ask for it
+    assert downloads.unreachable("https://nowhere.invalid") == "127.0.0.1: Connection refused"
+    monkeypatch.setenv("NO_PROXY", "nowhere.invalid")
+    assert downloads.unreachable("https://nowhere.invalid").startswith("nowhere.invalid: ")
+    assert downloads.unreachable(there) == "127.0.0.1: Connection refused"
+    answered = threading.Event()
+    monkeypatch.setattr(downloads.socket, "create_connection", lambda place, timeout: answered.wait() and server)
+    monkeypatch.setattr(downloads, "PATIENCE", 0.05)
+    assert downloads.unreachable("http://127.0.0.1") == "127.0.0.1: no answer"  # such as a name that is looked up for ever
+    answered.set()
+
+
 def test_put_there_by_hand_it_is_found():
     target().parent.mkdir()
     target().write_bytes(CONTENT)

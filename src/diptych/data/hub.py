@@ -7,13 +7,17 @@ is the path ``hf:NAME/split/column/number``.
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from diptych.downloads import unreachable
 from diptych.errors import DataError
 from diptych.extras import extra
+
+log = logging.getLogger(__name__)
 
 HF = "hf:"
 
@@ -54,12 +58,20 @@ def tables_of(name: str) -> dict[str, Any]:
 @lru_cache(maxsize=8)
 def _tables(name: str, process: int) -> dict[str, Any]:
     datasets = extra("datasets", "hf", f"{HF}{name}")
+    offline, cut_off = datasets.config.HF_HUB_OFFLINE, ""
     try:
         path = Path(name).expanduser()
         load = datasets.load_from_disk if _saved(path) else datasets.load_dataset
+        cut_off = "" if path.is_dir() or offline else unreachable(datasets.config.HF_ENDPOINT)
+        datasets.config.HF_HUB_OFFLINE = offline or bool(cut_off)  # or the package would retry for half a minute
         loaded = load(str(path) if path.is_dir() else name)
     except Exception as error:  # of the network, of the hub, of files: the package raises many kinds
-        raise DataError(f"{HF}{name}: cannot be loaded ({' '.join(str(error).split())[:200]}); check its name") from error
+        reason, advice = (cut_off, "the network, and its name") if cut_off else (" ".join(str(error).split())[:200], "its name")
+        raise DataError(f"{HF}{name}: cannot be loaded ({reason}); check {advice}") from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
+    if cut_off:
+        log.warning("%s%s: the hub cannot be reached (%s); what was fetched before is used", HF, name, cut_off)
     splits = loaded if isinstance(loaded, dict) else {"train": loaded}
     return {str(split): table for split, table in splits.items()}
 

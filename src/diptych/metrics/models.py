@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor
 
+from diptych.downloads import unreachable
 from diptych.errors import DataError, WeightsError
 from diptych.extras import extra
 from diptych.files import sha256_of
@@ -26,6 +28,7 @@ from diptych.files import sha256_of
 Task = Literal["segmenter", "classifier"]
 AUTO = {"segmenter": "AutoModelForSemanticSegmentation", "classifier": "AutoModelForImageClassification"}
 INPUT_TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16}
+HUB = "https://huggingface.co"  # unless $HF_ENDPOINT names another server
 HUB_FILES = "config.json, preprocessor_config.json and model.safetensors"
 
 
@@ -159,16 +162,18 @@ def transformers_network(name: str, task: Task, device: torch.device) -> Network
     spec = f"transformers:{name}"
     library, folder = extra("transformers", "transformers", spec), Path(name)
     local = folder.is_dir()
+    cut_off = "" if local or library.utils.hub.is_offline_mode() else unreachable(os.environ.get("HF_ENDPOINT") or HUB)
+    here = local or bool(cut_off)  # the library would retry for half a minute before it looks into its cache
     try:
-        with _quiet(library) if local else nullcontext():
-            kwargs = {"local_files_only": local, "trust_remote_code": False}
+        with _quiet(library) if here else nullcontext():
+            kwargs = {"local_files_only": here, "trust_remote_code": False}
             processor = library.AutoImageProcessor.from_pretrained(name, backend="pil", **kwargs)
             loader = getattr(library, AUTO[task])
             model, report = loader.from_pretrained(name, use_safetensors=True, output_loading_info=True, **kwargs)
             home = folder if local else Path(library.utils.cached_file(name, "config.json", local_files_only=True)).parent
     except Exception as error:  # the library lets pass what safetensors, the Hub and its own models raise
         hint = f"give a folder with {HUB_FILES}, or the name of a model on the Hub where there is a network"
-        raise WeightsError(f"{spec}: is no {task} that can be loaded ({_line(error)}); {hint}") from error
+        raise WeightsError(f"{spec}: is no {task} that can be loaded ({cut_off or _line(error)}); {hint}") from error
     if missing := sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}):
         first = f"{', '.join(missing[:2])}{' ...' if len(missing) > 2 else ''}"
         raise WeightsError(f"{spec}: has no trained weights for {first}; give a model that was trained as a {task}")
