@@ -36,6 +36,7 @@ FLOORS = {
         "overlap",
         "motion",
         "downloads",
+        "walking",
     },
     "rooms": {"methods", "data", "metrics"},
     "contracts": {

@@ -29,13 +29,14 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     from dataclasses import asdict
 
-    from diptych.cli.console import console
+    from diptych.cli.console import console, show_notes
     from diptych.cli.own_files import refuse_foreign
     from diptych.errors import DataError
     from diptych.messages import show
     from diptych.run import write_json
     from diptych.training.status import RunStatus, find_runs
 
+    show_notes()
     refuse_foreign(args.json, (b'"folder"', b'"state"'))
     if not args.folder.is_dir():
         raise DataError(f"{show(args.folder)}: no such folder; train something, or name the folder of your runs")

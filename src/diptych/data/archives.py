@@ -124,18 +124,13 @@ def is_folder(path: Path) -> bool:
 
 def entries(folder: Path) -> list[tuple[Path, bool]]:
     """What lies directly in a folder or archive, and whether it is a folder. Raises OSError, and DataError for archives."""
-    return [(Path(path), is_folder) for path, is_folder in named_entries(folder)]
-
-
-def named_entries(folder: Path) -> list[tuple[str, bool]]:
-    """What `entries` gives, with paths as strings."""
     found = split_archive(folder)
     if found is None:
-        return [(entry.path, _is_dir(entry)) for entry in list(os.scandir(folder))]
+        return [(Path(entry.path), _is_dir(entry)) for entry in list(os.scandir(folder))]
     archive, inside = found
     start = f"{inside}/" if inside else ""
     below = dict.fromkeys(name.removeprefix(start).partition("/")[:2] for name in members(archive) if name.startswith(start))
-    return [(str(folder / name), bool(slash)) for name, slash in below]
+    return [(folder / name, bool(slash)) for name, slash in below]
 
 
 def _is_dir(entry: os.DirEntry[str]) -> bool:

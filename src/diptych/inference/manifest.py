@@ -29,6 +29,7 @@ from diptych.errors import ConfigError, DataError, StorageError
 from diptych.files import name_below, open_regular, open_to_append, remove_remains, sha256_of
 from diptych.messages import show
 from diptych.schemas import parse_json
+from diptych.walking import files_below
 
 STEM = ".diptych-translations"
 NAME = f"{STEM}.jsonl"
@@ -294,7 +295,7 @@ def hash_of(path: Path) -> str:
         if inside := split_archive(path):
             return hashlib.sha256(read_member(*inside)).hexdigest()
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file())
+            files = sorted(file for file in files_below(path) if file.is_file())
             known = [(file.relative_to(path).as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
             return hashlib.sha256(json.dumps(known).encode()).hexdigest()
         return sha256_of(path)

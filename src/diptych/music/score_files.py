@@ -14,6 +14,7 @@ from xml.parsers import expat
 from diptych.errors import DataError
 from diptych.extras import extra
 from diptych.files import read_bounded
+from diptych.walking import files_below
 
 SUFFIXES = (".mxl", ".musicxml", ".xml", ".abc", ".mei")
 MAX_BYTES = 64_000_000  # of an unpacked score; the longest operas are smaller
@@ -47,8 +48,7 @@ def find_scores(sources: list[str]) -> list[Path]:
             raise DataError(f"{source}: no such file or folder; give scores ({' '.join(SUFFIXES)}) or folders of them")
         if not (root.is_file() or root.is_dir()):
             raise DataError(f"{source}: is a pipe, socket or device, not a file; give scores or folders of them")
-        inside = (path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
-        files = [root] if root.is_file() else sorted(inside)
+        files = [root] if root.is_file() else sorted(path for path in files_below(root) if path.suffix.lower() in SUFFIXES)
         if not files:
             raise DataError(f"{source}: holds no scores ({' '.join(SUFFIXES)})")
         found += files

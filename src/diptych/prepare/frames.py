@@ -10,6 +10,7 @@ from diptych.data.films import read_frames, survey
 from diptych.data.formats import write_pixels
 from diptych.errors import ConfigError, DataError
 from diptych.messages import show
+from diptych.walking import files_below
 
 Watch = Callable[[int, int], None]
 """Called with the number of frames that were read of a film, and how many it has."""
@@ -21,7 +22,8 @@ def take_frames(source: Path, out: Path, every: int, watch: Watch = lambda done,
     Frames are upright and of 8 bits. Returns how many were written, how many were there already, and what was left out and why.
     Files that are there are kept. Raises DataError where there is no film, ConfigError where two have one name.
     """
-    films = sorted(path for path in source.rglob("*") if is_film(path) and path.is_file()) if source.is_dir() else [source]
+    inside = files_below(source) if source.is_dir() else ()
+    films = sorted(path for path in inside if is_film(path) and path.is_file()) if source.is_dir() else [source]
     if not films:
         raise DataError(f"{show(source)}: holds no films; give a film such as film.mp4, or a folder of them")
     if len({path.stem for path in films}) < len(films):

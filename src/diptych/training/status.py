@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from diptych.recorded import Recorded
 from diptych.run import CENSUS, Run, read_census
 from diptych.training.job import Schedule
 from diptych.trees import read_header
+from diptych.walking import walk
 
 State = Literal["not begun", "training", "stopped", "stopped early", "finished", "damaged"]
 
@@ -62,11 +64,17 @@ def status_of(folder: Path) -> RunStatus | None:
 
 
 def find_runs(folder: Path) -> list[RunStatus]:
-    """The runs in a folder and in the folders inside it, in the order of their names; runs are not searched for other runs."""
-    if found := status_of(folder):
-        return [found]
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return [run for path in inside for run in find_runs(path)]
+    """The runs in a folder and in the folders inside it, in the order of their names; runs are not searched for other runs.
+
+    Raises DataError as `walk` does.
+    """
+    runs: list[RunStatus] = []
+    for path, folders, _ in walk(folder):
+        if found := status_of(Path(path)):
+            runs.append(found)
+            folders.clear()
+        folders[:] = [inside for inside in folders if not os.path.basename(inside).startswith(".")]
+    return sorted(runs, key=lambda run: run.folder)
 
 
 def _steps(folder: Path) -> int:
