@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from diptych import memory
+from diptych.inference import budget
 from diptych.memory import available_memory, in_words
 
 
@@ -83,3 +85,15 @@ def test_work_in_parts_gives_memory_back_where_it_holds_most_of_what_it_may(monk
         for held[0] in (750, 751):
             watch(held[0] / 1000)
     assert seen == [0.75, "given back", 0.751, 0.75, 0.751]
+
+
+@pytest.mark.parametrize("number", [-1, -12_000_000, -(10**15)])
+def test_less_than_nothing_is_said_as_nothing(number):
+    """A process under `ulimit -v` may hold more than the limit leaves, of which messages said that -12 MB are free."""
+    assert in_words(number) == in_words(0) == "0 bytes"
+
+
+def test_what_images_may_still_take_is_never_less_than_nothing(monkeypatch):
+    monkeypatch.setattr(budget, "default_memory", lambda device: 50)
+    monkeypatch.setattr(budget, "resident_memory", lambda: 60)
+    assert budget.host_left(SimpleNamespace(device=torch.device("cuda"))) == 0

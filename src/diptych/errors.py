@@ -22,7 +22,7 @@ import re
 # What libraries say when memory ran out: torch's allocators, C++, the system, oneDNN, cuDNN, cuBLAS and ONNX Runtime.
 OUT_OF_MEMORY = re.compile(
     r"out of memory|can(?:'|no)t allocate memory|bad_alloc|could not create a (?:primitive|memory)|failed to allocate memory"
-    r"|CU(?:DNN|BLAS)_STATUS_ALLOC_FAILED|Unable to find an engine to execute",
+    r"|CU(?:DNN|BLAS)_STATUS_ALLOC_FAILED|Unable to find an engine to execute|failed to map segment from shared object",
     re.IGNORECASE,
 )
 
@@ -93,5 +93,5 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on any device and in whichever library."""
     if isinstance(error, MemoryError):
         return True
-    by_library = isinstance(error, RuntimeError | OSError) or type(error).__module__.startswith("onnxruntime.")
+    by_library = isinstance(error, RuntimeError | OSError | ImportError) or type(error).__module__.startswith("onnxruntime.")
     return by_library and bool(OUT_OF_MEMORY.search(str(error)))

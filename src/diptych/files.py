@@ -93,6 +93,21 @@ def refuse_way_out(path: Path) -> None:
             raise OSError(errno.EPERM, f"is a link to {show(target)}, outside of its folder; name that file, or remove the link")
 
 
+def refuse_links_out(folders: Iterable[Path], root: Path) -> None:
+    """Raise ConfigError where a folder below a folder of results lies elsewhere, through a link.
+
+    What is written there, or removed, would be files that nobody named. The root itself may be a link, and a folder that is
+    missing is made later.
+    """
+    top = os.path.realpath(root)
+    for folder in dict.fromkeys(map(str, folders)):
+        if os.path.commonpath([found := os.path.realpath(folder), top]) != top:
+            raise ConfigError(
+                f"{show(folder)}: leads through a link to {show(found)}, outside of {show(root)}, where nothing is written or "
+                "removed; remove the link, or give that folder itself"
+            )
+
+
 def open_to_append(path: Path) -> IO[str]:
     """Open a text file to read and to append to it, made where it is missing.
 

@@ -101,7 +101,11 @@ def enough(needed: int) -> str:
 
 
 def in_words(nbytes: int) -> str:
-    """A number of bytes in words, such as ``1.24 GB``, where a GB is 10^9 bytes."""
+    """A number of bytes in words, such as ``1.24 GB``, where a GB is 10^9 bytes.
+
+    What is less than 0, such as what limits leave to a process that holds more than they allow, is 0 bytes.
+    """
+    nbytes = max(0, nbytes)
     power = min(4, (len(str(nbytes)) - 1) // 3)
     digits = max(0, 3 - (len(str(nbytes)) - 3 * power)) if power else 0
     return f"{nbytes / 1000**power:.{digits}f} {UNITS[power]}"

@@ -16,24 +16,10 @@ log = logging.getLogger(__name__)
 
 DEEPEST = 100  # folders inside one another
 MOST_WAYS = 1000  # that lead through links to one folder: links that multiply (two to a folder with two ...) have no end
-SPECIAL = frozenset(
-    [
-        *(
-            "autofs",
-            "binfmt_misc",
-            "bpf",
-            "cgroup",
-            "cgroup2",
-            "configfs",
-            "debugfs",
-            "devpts",
-            "devtmpfs",
-            "efivarfs",
-            "fusectl",
-        ),
-        *("hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs"),
-    ]
-)
+SPECIAL = {
+    *("autofs", "binfmt_misc", "bpf", "cgroup", "cgroup2", "configfs", "debugfs", "devpts", "devtmpfs", "efivarfs"),
+    *("fusectl", "hugetlbfs", "mqueue", "nsfs", "proc", "pstore", "rpc_pipefs", "securityfs", "selinuxfs", "sysfs", "tracefs"),
+}
 """File systems by which Linux shows itself. Their folders hold no files of people, change all the time, and may have no end."""
 
 

@@ -47,6 +47,29 @@ def test_every_error_of_the_family_is_one_line_with_its_exit_code(kind, monkeypa
     assert capsys.readouterr() == ("", f"{word}it broke\n")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        OSError(12, "Cannot allocate memory"),
+        ImportError("libx.so: failed to map segment from shared object"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_memory_that_runs_out_anywhere_is_one_line(error, monkeypatch, capsys):
+    """Under `ulimit -v` any command could end in a traceback of MemoryError."""
+
+    def fail(argv):
+        raise error
+
+    monkeypatch.setattr(report, "main", fail)
+    assert main(["report", "x"]) == 3
+    said = the_line(capsys)
+    assert said.startswith(f"memory ran out ({str(error) or 'no more could be taken'}); ") and "(ulimit -v)" in said
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch):
     def fail(argv):
         raise ZeroDivisionError

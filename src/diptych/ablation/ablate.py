@@ -15,7 +15,7 @@ from diptych.data.census import Census
 from diptych.data.listing import refuse_out_in_data
 from diptych.errors import DataError
 from diptych.evaluation.results import METRICS
-from diptych.files import write_atomic
+from diptych.files import refuse_links_out, write_atomic
 from diptych.recipe import Recipe
 from diptych.run import write_json
 from diptych.scoring.many import prefixed, train_all
@@ -52,6 +52,7 @@ def ablate(
     census = comparable_images(base, out, paired)
     test = census.split
     out.mkdir(parents=True, exist_ok=True)
+    refuse_links_out([out / "segmenter", *(trial.folder for trial in trials)], out)
     tools = ablation_tools(
         base,
         out,

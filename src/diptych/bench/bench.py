@@ -17,7 +17,7 @@ from diptych.data.listing import refuse_out_in_data
 from diptych.device import pick_device
 from diptych.errors import ConfigError
 from diptych.evaluation.offers import check_names
-from diptych.files import write_atomic
+from diptych.files import refuse_links_out, write_atomic
 from diptych.recipe import Recipe
 from diptych.run import write_json
 from diptych.schemas import read_json
@@ -86,6 +86,7 @@ def bench(
         raise ConfigError("bench: hours and epochs exclude each other; give one of them")
     chosen = within(recipes, costs, hours) if hours else as_long_as(recipes, costs, epochs) if epochs else dict(recipes)
     entries = entries_of(chosen, num_seeds, out)
+    refuse_links_out((entry.folder for entry in entries), out)
     train_all(entries, devices, watch=watch, command="bench")
     groups = groups_of(entries)
     device = str(pick_device(devices[0].partition("#")[0]))

@@ -18,7 +18,7 @@ from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 from diptych.cli.streams import standard_streams
-from diptych.errors import ConfigError, DiptychError, Interrupted, StorageError
+from diptych.errors import ConfigError, DiptychError, Interrupted, OutOfMemory, StorageError, out_of_memory
 from diptych.messages import nearest, printable, show
 
 COMMANDS: dict[str, str] = {
@@ -66,13 +66,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(text if isinstance(error, Interrupted) else f"error: {text}", file=sys.stderr)
             return error.exit_code
         except OSError as error:
+            if out_of_memory(error) and not came:
+                print(f"error: {ran_out(error)}", file=sys.stderr)
+                return OutOfMemory.exit_code
             if error.errno is None or came:  # what libraries raise is their own
                 raise
             print(f"error: {refused(error)}", file=sys.stderr)
             return StorageError.exit_code
         except (Exception, KeyboardInterrupt) as error:
             if not came and not isinstance(error, KeyboardInterrupt):
-                raise
+                if not (out_of_memory(error) or "can't start new thread" in str(error)):
+                    raise
+                print(f"error: {ran_out(error)}", file=sys.stderr)
+                return OutOfMemory.exit_code
             print("interrupted; run the same command again", file=sys.stderr)
             return 130
 
@@ -83,6 +89,15 @@ def refused(error: OSError) -> str:
     return (
         f"{where}the system refused it ({error.strerror}); files that were written before are whole; "
         "look at the disk, its space and its permissions, and run the same command"
+    )
+
+
+def ran_out(error: Exception) -> str:
+    """One line for memory that ran out where no part of a command was prepared for it."""
+    reason = printable(" ".join(str(error).split())[:200]) or "no more could be taken"
+    return (
+        f"memory ran out ({reason}); files that were written before are whole; close other programs, raise the limit of this "
+        "process (ulimit -v) or choose smaller sizes, and run the same command"
     )
 
 

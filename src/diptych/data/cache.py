@@ -24,6 +24,7 @@ from diptych.data.archives import changed_at
 from diptych.data.datasets import Crops
 from diptych.data.slots import Mapped, Resident, Slots
 from diptych.errors import ConfigError, DataError, StorageError
+from diptych.files import refuse_links_out
 from diptych.memory import available_memory, in_words
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,10 @@ def kept(
     one machine share what is kept: ``once`` gives all of them what one of them made. ``on_progress`` gets (done, total) where
     all images are read before the first sample, for a device.
 
-    Raises ConfigError when images do not fit where they were asked to be, StorageError when the disk refuses.
+    Raises ConfigError when images do not fit where they were asked to be, or ``folder``/cache leads elsewhere through a link, and
+    StorageError when the disk refuses.
     """
+    refuse_links_out([folder / "cache"], folder)
     if cache not in CACHES:
         raise ConfigError(f"cache {cache!r}: no such choice; choose {', '.join(CACHES)}")
     slots = Slots.of(crops.census, crops.config)

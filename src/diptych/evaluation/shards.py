@@ -26,7 +26,7 @@ from diptych.evaluation.passes import Pass, metric_of, part_passes, show
 from diptych.evaluation.plan import Part, Plan
 from diptych.evaluation.results import Evaluation
 from diptych.evaluation.setups import MeterSetup
-from diptych.files import sweep
+from diptych.files import refuse_links_out, sweep
 from diptych.messages import show as shown
 from diptych.trees import read_header, read_tree, write_tree
 
@@ -68,6 +68,7 @@ def measure_shard(plan: Plan, folder: Path, shard: Shard, watch: Watch = lambda 
     Raises ConfigError where the share's folder holds another evaluation, and DataError where a file in it is damaged.
     """
     pieces = pieces_of(plan, shard, folder)
+    refuse_links_out((piece.file.parent for piece in pieces), folder.parent)
     facts, made = facts_of(plan), _made(plan)
     for file in sorted((folder / f"{shard[0]}-of-{shard[1]}").glob("*.safetensors")):
         _check(file, facts, made)

@@ -56,7 +56,7 @@ def host_left(translator: Translator) -> int:
     """The bytes of main memory that images may still take beside the network, wherever that computes."""
     if translator.device.type == "cpu":
         return translator.left()
-    return default_memory(torch.device("cpu")) - resident_memory()
+    return max(0, default_memory(torch.device("cpu")) - resident_memory())
 
 
 def reading_bytes(path: Path, domain: Domain) -> int:

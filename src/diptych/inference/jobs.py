@@ -19,7 +19,7 @@ from diptych.data.untrusted import among_strangers
 from diptych.data.volumes import is_volume
 from diptych.data.window_files import written_in_windows, written_only_in_windows
 from diptych.errors import ConfigError, DataError
-from diptych.files import is_same_file, name_below
+from diptych.files import is_same_file, name_below, refuse_links_out
 from diptych.inference.manifest import Job
 from diptych.inference.names import refuse_clashes, result_of, whole_files
 from diptych.inference.translator import Translator
@@ -43,7 +43,7 @@ def plan(
     it becomes: an ``out`` with the suffix of an image that is no folder. Where ``out`` lies inside an input folder, the images in
     it are taken for results and are not translated again. Raises DataError when an input is missing, a folder holds no images,
     or results would overwrite their input or one another, and ConfigError when ``out`` names a file that several images, or
-    pixels of this kind, cannot become.
+    pixels of this kind, cannot become, or when a folder in it leads elsewhere through a link.
     """
     jobs, root, start = list[Job](), Path(out), f"{Path(out)}{os.sep}"
     same_names = set[str]()  # suffixes whose results have the names of their inputs, which needs to be found out only once
@@ -67,6 +67,7 @@ def plan(
             jobs.append(Job(path, target))
     refuse_own_inputs(jobs)
     refuse_clashes(jobs, names)
+    refuse_links_out((job.target.parent for job in jobs), root)
     return with_instance_maps(jobs, out, instances, translator.source)
 
 

@@ -29,6 +29,7 @@ from diptych.data.pillow_images import TooLargeError
 from diptych.data.window_files import write_windows, written_in_windows
 from diptych.data.windows import Fitted, Windows
 from diptych.errors import ConfigError, DataError, StorageError
+from diptych.files import refuse_links_out
 from diptych.inference.budget import stages_fit
 from diptych.inference.manifest import Job, Manifest, hash_of
 from diptych.inference.maps import PixelFile, Source, Target
@@ -43,9 +44,14 @@ IN_MEMORY = 2 * 10**9  # bytes of feature maps up to which an interrupted image 
 
 
 def scratch_folder(target: Path) -> Path:
-    """The hidden folder beside a result in which its translation by stages lies until it is done."""
+    """The hidden folder beside a result in which its translation by stages lies until it is done.
+
+    Raises ConfigError where it is a link that leads elsewhere.
+    """
     digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:8]  # since long names are cut
-    return target.with_name(f".{target.name[:40]}.{digest}.stages")
+    folder = target.with_name(f".{target.name[:40]}.{digest}.stages")
+    refuse_links_out([folder], target.parent)
+    return folder
 
 
 def translate_large(

@@ -23,7 +23,7 @@ from diptych.data.folders import Ref
 from diptych.data.formats import read_pixels, write_pixels, write_whole
 from diptych.data.listing import images_by_stem, open_folder, spelling
 from diptych.errors import ConfigError, DataError, out_of_memory
-from diptych.files import make_folder
+from diptych.files import make_folder, refuse_links_out
 from diptych.inference.calibration import Calibration, calibration
 from diptych.inference.jobs import folder_of, names_a_file
 from diptych.inference.manifest import Job, Manifest
@@ -79,6 +79,7 @@ class MapFiles:
         self.folder, self.manifest, self.wanted = folder, manifest, list(wanted)
         self.resized = 0  # truths of another size than their inputs
         self.kinds = [*kinds, "error"] if any(request.truth for request in wanted) else list(kinds)
+        refuse_links_out((self.place(kind, request, "").parent for request in wanted for kind in self.kinds), folder)
 
     def jobs(self, request: Request) -> list[Job]:
         """What is written for an image: for each kind a file of float32 and one to look at."""

@@ -23,7 +23,7 @@ import numpy as np
 
 from diptych.data.formats import write_pixels
 from diptych.errors import ConfigError, DataError, StorageError
-from diptych.files import open_to_append, write_atomic
+from diptych.files import open_to_append, refuse_links_out, write_atomic
 from diptych.music.composers import composer_of, group_by_composer
 from diptych.music.dataset import read_lines, to_json
 from diptych.music.excerpts import Excerpt, excerpts
@@ -117,6 +117,7 @@ def build(
     """
     works = assign_splits(find_scores(list(sources)), config)
     out.mkdir(parents=True, exist_ok=True)
+    refuse_links_out((out / kind / work.split for work in works for kind in work.kinds), out)
     asked = {
         name: value for name, value in asdict(config).items() if name != "varied" or value
     }  # builds before it had no variety

@@ -13,6 +13,7 @@ from PIL import Image
 
 from diptych.data.formats import write_pixels
 from diptych.errors import ConfigError, DataError
+from diptych.files import refuse_links_out
 from diptych.music.build import BuildConfig, Work, assign_splits
 from diptych.music.free_pages import FreePage, free_pages, free_style
 from diptych.music.mei import load_mei, parts, select_staves
@@ -52,6 +53,7 @@ def build_symbols(
     works come in turn, at most ``most``. Raises DataError for sources without scores, ConfigError where ``out`` holds pages.
     """
     works = [work for work in assign_splits(find_scores(list(sources)), BuildConfig(seed=seed)) if work.split == "train"]
+    refuse_links_out((out / "page", out / "symbols"), out)
     if any((out / "page").glob("*.png")):
         raise ConfigError(f"{out}: holds pages already; give another folder")
     random.Random(seed).shuffle(works)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional
 from diptych.data.formats import output_suffix, read_pixels, write_pixels
 from diptych.data.listing import images_by_stem, open_folder, refuse_out_in_data
 from diptych.errors import ConfigError, DataError, LockedError
-from diptych.files import TEMPORARY, open_to_append, remove_remains, sha256_of, write_atomic
+from diptych.files import TEMPORARY, open_to_append, refuse_links_out, remove_remains, sha256_of, write_atomic
 from diptych.locks import take_lock
 from diptych.messages import show
 from diptych.overlap import ahead
@@ -26,6 +27,7 @@ from diptych.prepare.conversions import CONVERSIONS, Conversion, generator_for
 from diptych.prepare.hed import load_hed, thin
 from diptych.schemas import MAPPING, read_json
 from diptych.sheets import contact_sheet
+from diptych.walking import walk
 
 Convert = Callable[[Tensor, str], Tensor]
 
@@ -114,20 +116,23 @@ def prepare(
     when photos are added. Photos that cannot be read are named in what is returned, and left out. Files that a killed call left
     half-written are removed.
 
-    Raises ConfigError where OUT holds anything else, and DataError where there are no photos.
+    Raises ConfigError where OUT holds anything else or links that lead out of it, and DataError where there are no photos.
     """
     refuse_out_in_data(out, [photos])
     folder = open_folder(photos)
     files = images_by_stem(folder)
     convert = wanted.converter()
     claim(out, wanted)
+    refuse_links_out((out / side / path.relative_to(folder).parent for side in SIDES for path in files.values()), out)
     make = partial(_make, convert=convert, wanted=wanted, folder=folder, out=out)
     made: list[Made] = []
     with torch.inference_mode(), open_to_append(out / ".lock") as lock:
         with suppress(LockedError):  # another process makes these pairs too, and what it has begun to write is no remains
             take_lock(lock, out)
-            for inside in [out, *(path for side in SIDES for path in (out / side, *(out / side).rglob("*")) if path.is_dir())]:
-                remove_remains(inside, "*")
+            remove_remains(out, "*")
+            for inside, _, _ in chain.from_iterable(walk(out / side) for side in SIDES if (out / side).is_dir()):
+                refuse_links_out([Path(inside)], out)
+                remove_remains(Path(inside), "*")
         for one in ahead(make, files.items(), threads=THREADS, depth=2 * THREADS):
             made.append(one)
             on_progress(len(made), len(files))
