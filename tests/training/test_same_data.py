@@ -174,3 +174,46 @@ def test_a_run_folder_that_was_removed_is_not_made_again(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="run: was removed or moved while the training wrote it; the training ends"):
         run(recipe(a, b), tmp_path / "run", save_every=0.0)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("damage", ["renamed", "one of a pair removed", "all removed"])
+def test_a_pair_that_changes_during_a_training_is_skipped_by_name_and_what_changed_is_said_by_the_next(
+    damage, tmp_path, monkeypatch, caplog
+):
+    a, b = images(tmp_path)
+    step = loop.train_step
+
+    def damaging(trainee, batch):
+        step(trainee, batch)
+        if trainee.images == 3 and damage == "renamed":
+            (a / "5.png").rename(a / "new.png")
+        elif trainee.images == 3 and damage == "one of a pair removed":
+            (b / "5.png").unlink()
+        elif trainee.images == 3:
+            shutil.rmtree(a)
+
+    small = {"generator": "unet_4", "ngf": 4, "ndf": 4, "num_layers": 1}
+    data = {"source": [str(a), str(b)], "load_size": 16, "crop_size": 16, "holdout": 0.0}
+    given = {"method": small, "data": data, "train": {"epochs": 3, "decay_epochs": 0, "precision": "fp32"}}
+    given = Recipe.create("pix2pix", given)
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "train_step", damaging)
+        if damage == "all removed":
+            with pytest.raises(DataError, match=r"^10 images in a row .*; the training is saved: restore them, and run the same"):
+                run(given, tmp_path / "run")
+        else:
+            run(given, tmp_path / "run")
+    gone = a if damage == "renamed" else b
+    if damage == "all removed":
+        assert len(Run(tmp_path / "run").states()) == 1  # what was read ahead is still trained on
+    else:
+        said = [line for line in caplog.messages if line.startswith("skipped from now on: ")]
+        assert said == [f"skipped from now on: {gone}/5.png: does not exist; check the path, or whether it was removed meanwhile"]
+        assert len(json.loads((tmp_path / "run" / "stats.jsonl").read_text().splitlines()[-1])["losses"]) > 1
+    changed = {
+        "renamed": rf"; since this run began {a}/5.png went, and came {a}/new.png; restore the files as they were to go on",
+        "one of a pair removed": rf"; since this run began {b}/5.png went; restore the files as they were to go on with it$",
+        "all removed": rf"; since this run began {a}/0.png, {a}/1.png, {a}/10.png and 10 more went; restore the files",
+    }
+    with pytest.raises(DataError, match=changed[damage]):
+        run(given, tmp_path / "run")

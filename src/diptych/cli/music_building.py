@@ -28,6 +28,8 @@ def build(args: argparse.Namespace) -> int:
             jobs=args.jobs,
             watch=lambda done, total, name: progress.update(task, completed=done, total=total, note=name),
         )
+    for name, reasons in manifest["without_systems"].items():
+        console.print(f"skipped: {name}: {', '.join(reasons) or 'no measures'}", soft_wrap=True)
     for split in ("train", "val", "test"):
         works, systems = (manifest[key].get(split, 0) for key in ("works_used", "systems"))
         console.print(f"{split:<6}{systems:>7,} systems of {works:,} works")

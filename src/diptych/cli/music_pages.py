@@ -80,11 +80,12 @@ def symbols_of(path: Path, device: str) -> Any:
 def symbols(args: argparse.Namespace) -> int:
     """Build pages and the maps of their symbols."""
     from diptych.cli.console import bar, console
+    from diptych.messages import counted
     from diptych.music.symbol_pages import build_symbols
 
     with bar("works") as progress:
         task = progress.add_task("engraving", total=None, note="")
-        number = build_symbols(
+        number, problems = build_symbols(
             args.sources,
             args.out,
             most=args.pages,
@@ -92,5 +93,8 @@ def symbols(args: argparse.Namespace) -> int:
             jobs=args.jobs,
             watch=lambda done, total, name: progress.update(task, completed=done, total=total, note=name),
         )
-    console.print(f"{number:,} pages and their symbols in {args.out}", soft_wrap=True)
+    for problem in problems:
+        console.print(f"skipped: {problem}", soft_wrap=True)
+    failed = f", {counted(len(problems), 'score')} skipped" if problems else ""
+    console.print(f"{number:,} pages and their symbols in {args.out}{failed}", soft_wrap=True)
     return 0

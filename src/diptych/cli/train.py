@@ -193,7 +193,7 @@ def main(argv: Sequence[str]) -> int:
         "save_every": args.save_every,
         "log_every": args.log_every,
         "num_previews": args.previews,
-        "validation": validation_of(recipe, args.device) if args.validations else None,
+        "validation": validation_of(recipe, args.device, out) if args.validations else None,
         "num_validations": args.validations,
         "patience": args.patience,
         "keep_every": args.keep_every,

@@ -144,7 +144,8 @@ def build(
     needed = "test" if config.test == 1 else "train"
     if not manifest["systems"].get(needed):
         what = "testing" if needed == "test" else "training"
-        raise DataError(f"{out}: no system for {what} could be built; works.jsonl in it counts the reasons")
+        first = next((f" ({name}: {', '.join(why) or 'no measures'})" for name, why in manifest["without_systems"].items()), "")
+        raise DataError(f"{out}: no system for {what} could be built{first}; works.jsonl in it counts the reasons")
     return manifest
 
 
@@ -276,6 +277,7 @@ def summary(works: Sequence[dict[str, Any]], records: Sequence[dict[str, Any]]) 
         "measures": sum(len(record["measures"]) for record in records),
         "notes": sum(len(record["notes"]) for record in records),
         "left_out": dict(left_out.most_common()),
+        "without_systems": {work["work"]: work["left_out"] for work in works if not work["systems"]},
     }
 
 

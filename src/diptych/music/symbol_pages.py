@@ -46,8 +46,10 @@ def build_symbols(
     seed: int = 0,
     jobs: int = 1,
     watch: Callable[[int, int, str], None] | None = None,
-) -> int:
-    """Write pages to ``out/page`` and their maps to ``out/symbols``, PNGs of one name; return how many there are.
+) -> tuple[int, list[str]]:
+    """Write pages to ``out/page`` and their maps to ``out/symbols``, PNGs of one name.
+
+    Returns how many there are, and for each score that failed, wholly or from some page on, its path and the reason.
 
     Works are split by composer as `diptych music build` does with this seed, and those for testing are left out. Pages of all
     works come in turn, at most ``most``. Raises DataError for sources without scores, ConfigError where ``out`` holds pages.
@@ -58,9 +60,11 @@ def build_symbols(
         raise ConfigError(f"{out}: holds pages already; give another folder")
     random.Random(seed).shuffle(works)
     each = max(1, -(-most // max(1, len(works))))
-    number = 0
-    for place, (work, found) in enumerate(map_in_processes(partial(_pairs_of, each, seed), works, jobs), 1):
-        for index, (page, symbols) in enumerate(found or ()):
+    number, problems = 0, list[str]()
+    for place, (work, result) in enumerate(map_in_processes(partial(_pairs_of, each, seed), works, jobs), 1):
+        found, problem = result or ([], f"{work.path}: verovio crashed on it")
+        problems += [problem] if problem else []
+        for index, (page, symbols) in enumerate(found):
             name = f"{work.name}-{index}.png"
             write_pixels(out / "page" / name, page[..., None])
             write_pixels(out / "symbols" / name, symbols[..., None])
@@ -70,22 +74,28 @@ def build_symbols(
         if number >= most:
             break
     if not number:
-        raise DataError(f"{out}: no page could be engraved from these scores")
-    return number
+        raise DataError(f"{out}: no page could be engraved from these scores; {problems[0] if problems else 'all are for testing'}")
+    return number, problems
 
 
-def _pairs_of(most: int, seed: int, work: Work) -> list[tuple[Picture, Picture]]:
+def _pairs_of(most: int, seed: int, work: Work) -> tuple[list[tuple[Picture, Picture]], str]:
+    """Draw the pages of a work; the reason, with its path, says why there are no more of them."""
+    drawn: list[tuple[Picture, Picture]] = []
     try:
-        return [drawn for page, name in pages_of(work, most, seed) for drawn in (draw_pair(page, name),)]
-    except DataError:
-        return []
+        for page, name in pages_of(work, most, seed):
+            drawn.append(draw_pair(page, name))
+    except DataError as error:
+        reason = str(error).removeprefix(f"{work.path}: ")
+        return drawn, f"{work.path}: {reason}"
+    return drawn, "" if drawn else f"{work.path}: has no pages"
 
 
 def pages_of(work: Work, most: int, seed: int) -> Iterator[tuple[FreePage, str]]:
     """Engrave pages of a work, of a part and in a style that chance decides; yield each with a name of its own."""
     mei = load_mei(work.path, work.tune)
     dice = random.Random(f"{seed} {work.name}")
-    groups = parts(mei)
+    if not (groups := parts(mei)):
+        raise DataError(f"{work.path}: has no parts")
     for turn in range(-(-most // PAGES_PER_STYLE)):
         group = dice.choice(groups)
         if len(group) > 1 and dice.random() < 0.5:

@@ -42,11 +42,11 @@ def score_test_images(
     total) images. Returns None where there are no test images, and where they must not or cannot be scored; the log says why.
     """
     recipe = Recipe.load(folder / "recipe.json")
-    real = find_real_images(recipe, paired=paired)
-    if real is None:
-        show_one_side(folder, recipe, device)
-        return None
     try:
+        real = find_real_images(recipe, paired=paired)
+        if real is None:
+            show_one_side(folder, recipe, device)
+            return None
         path = folder / "snapshot.safetensors"
         device = str(pick_device(device))
         loaded = Loaded.on(Snapshot.load(path), device)

@@ -47,7 +47,7 @@ def train(
         return loop.train(recipe, out, **options)
     made = recipe_in_words(recipe, data, preset, weights, settings or {})
     if "validation" not in options:
-        options["validation"] = validation_of(made, options.get("device", "auto"))
+        options["validation"] = validation_of(made, options.get("device", "auto"), Path(out))
     return loop.train(made, out, **options)
 
 

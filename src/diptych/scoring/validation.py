@@ -5,28 +5,31 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from diptych.data.census import Census
-from diptych.data.folders import find_data
 from diptych.data.splits import Ref
 from diptych.device import pick_device
 from diptych.errors import DataError
 from diptych.evaluation.validator import Validator
 from diptych.recipe import Recipe
+from diptych.run import Run
 from diptych.scoring.snapshots import Loaded
 from diptych.snapshot import Snapshot
 from diptych.training.records.best import Poll, Validation
+from diptych.training.same_data import find_again
 
 log = logging.getLogger(__name__)
 
 
-def validation_of(recipe: Recipe, device: str) -> Validation:
+def validation_of(recipe: Recipe, device: str, run: Path | None = None) -> Validation:
     """How snapshots of a recipe are scored on the images that are held out, for ``diptych.train(..., validation=...)``.
 
-    The log says so at once when no score can choose the best snapshot. Raises DataError where there is no data.
+    The log says so at once when no score can choose the best snapshot. Raises DataError where there is no data; where the folder
+    ``run`` holds a run that goes on, it says what changed since it began.
     """
     device = str(pick_device(device))
-    layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout, axis=recipe.data.axis)
+    layout = find_again(recipe, Run(run).census() if run else None)
     train = recipe.data.oriented(layout.train)
     validator = Validator(recipe.method.paired, device, (channels_of(train.a), channels_of(train.b)))
     if validator.select is None:

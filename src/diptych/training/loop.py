@@ -29,7 +29,7 @@ from diptych.training.execution.out_of_memory import explain_out_of_memory, step
 from diptych.training.following import encode_frames, follow_frames
 from diptych.training.going_on import go_on
 from diptych.training.job import Job, Schedule, evenly_spaced
-from diptych.training.lost_images import LostImages
+from diptych.training.lost_images import LostImages, saved_when_lost
 from diptych.training.masking import encoded
 from diptych.training.preparation import build_method, read_data
 from diptych.training.progress import Progress, Watch
@@ -177,9 +177,11 @@ def train(
         lost = LostImages(census)
         observer.tick(step)
         workers = workers_for(chosen) if workers is None else workers
-        loading = {"rank": world.rank, "world": world.size, "workers": workers}
-        loaded = batches(crops, trainee.images, schedule.images, batch_size, pin=chosen.type == "cuda", **loading)
-        for native in stack.enter_context(closing(loaded)):
+        loading = {"rank": world.rank, "world": world.size, "workers": workers, "pin": chosen.type == "cuda"}
+        loaded = stack.enter_context(closing(batches(crops, trainee.images, schedule.images, batch_size, **loading)))
+        # Saving takes all processes, and an error of one is not known to the others.
+        rescue = None if world.size > 1 else lambda: save(trainee, job, trainee.images // batch_size)
+        for native in saved_when_lost(loaded, rescue):
             # Take one step.
             trainee.set_lr(schedule.lr_at(trainee.images), schedule.lr_d_at(trainee.images))
             trainee.set_progress(trainee.images / schedule.images)

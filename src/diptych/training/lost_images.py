@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from diptych.data.census import TOLERATED_SHARE, Census
+from diptych.data.stream import NativeBatch
+from diptych.errors import DataError
 
 log = logging.getLogger(__name__)
+
+
+def saved_when_lost(found: Iterator[NativeBatch], save: Callable[[], None] | None) -> Iterator[NativeBatch]:
+    """The same batches; where so many images are gone that none can be made, the training is saved before the error goes on."""
+    try:
+        yield from found
+    except DataError as error:
+        if save is None:
+            raise
+        save()
+        raise DataError(f"{error}; the training is saved: restore them, and run the same command to go on") from error
 
 
 class LostImages:

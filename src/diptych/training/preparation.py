@@ -11,7 +11,7 @@ import torch
 from diptych.data.alignment import registered
 from diptych.data.census import Census, take_census
 from diptych.data.checkup import quick_check
-from diptych.data.folders import Layout, find_data
+from diptych.data.folders import Layout
 from diptych.data.holdout import MIN_HELD_OUT, hold_out
 from diptych.data.instances import without_maps
 from diptych.data.labels import label_domains, label_remarks
@@ -25,7 +25,7 @@ from diptych.training.distributed import World, broadcast, on_first
 from diptych.training.following import follows
 from diptych.training.progress import Progress, Watch
 from diptych.training.records.best import refuse_test
-from diptych.training.same_data import keep_prints, same_images
+from diptych.training.same_data import find_again, keep_prints, same_images
 from diptych.training.signals import Interrupts
 
 log = logging.getLogger(__name__)
@@ -42,10 +42,9 @@ def read_data(recipe: Recipe, run: Run | None, world: World, strict: bool, inter
 def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Interrupts, watch: Watch) -> Census:
     """The census that the run folder keeps, or else a new one, whose findings are logged."""
     assert run is not None, "only the first process takes the census, and it has the run folder"
-    layout = find_data(recipe.data.source, paired=recipe.method.paired, layout=recipe.data.layout, axis=recipe.data.axis)
-    layout = without_maps(layout, recipe.data.instances)
-    log.info("data: %s", layout.description)
     kept = run.census()
+    layout = without_maps(find_again(recipe, kept), recipe.data.instances)
+    log.info("data: %s", layout.description)
     if kept is not None:
         return same_images(run, kept, layout, recipe, strict)
 
