@@ -144,7 +144,13 @@ def test_pages_for_training_are_pairs_of_one_size_and_test_composers_stay_out(tm
     scores.mkdir()
     for name in "abcd":
         (scores / f"{name}.abc").write_text(TUNE.replace("X:1", f"X:1\nT:{name}\nC:{name * 5} {name * 6}"))
-    number = build_symbols([str(scores)], tmp_path / "data", most=4)
+    (scores / "e.abc").write_text("")
+    (scores / "f.musicxml").write_text("<score-partwise><part>")
+    (scores / "g.mei").write_text('<mei xmlns="http://www.music-encoding.org/ns/mei"><music><body/></music></mei>')
+    number, problems = build_symbols([str(scores)], tmp_path / "data", most=99, seed=3)
+    failed = {line.partition(": ")[0].rpartition("/")[2] for line in problems}
+    assert failed <= {"e.abc", "f.musicxml", "g.mei"} and len(problems) == len(failed) >= 2  # one may be kept for testing
+    assert all(line.partition(": ")[2] for line in problems)
     names = sorted(path.name for path in (tmp_path / "data" / "page").iterdir())
     assert len(names) == number and names == sorted(path.name for path in (tmp_path / "data" / "symbols").iterdir())
     assert len({name[0] for name in names}) < 4  # a composer was kept for testing
