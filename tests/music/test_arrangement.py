@@ -225,3 +225,15 @@ def test_a_song_begins_with_the_pickup_that_is_asked_for():
     changing = replace(waltz(0), meters=(WALTZ, Meter(Fraction(1), unit=4)))
     with pytest.raises(ConfigError, match="--pickup 2: the meter changes at quarter 1, within the pickup; leave it out"):
         with_pickup(changing, Fraction(2))
+
+
+def test_of_more_notes_than_a_staff_can_show_an_even_choice_is_kept_and_the_others_are_counted():
+    """98 notes at once, 40 times, took minutes to engrave, whose time grows with the square of a chord."""
+    found = arrange(song(chord(0, *range(16, 114)), chord(1, *range(60, 76))), "staff")
+    (staff,) = found.parts[0].staves
+    assert sorted(note.midi for note in staff[0] if note.onset == 0) == [
+        *(16, 22, 29, 35, 42, 48, 55, 61, 68, 74, 81, 87, 94, 100, 107, 113)  # every 97 / 15 semitones
+    ]
+    assert sorted(note.midi for note in staff[0] if note.onset == 1) == list(range(60, 76))
+    assert found.thinned == 82
+    assert count_changed(found)["more than 16 begin together on a staff, and so many of them are shown"] == 82

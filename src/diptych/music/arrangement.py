@@ -25,6 +25,7 @@ Staves = Literal["auto", "staff", "grand"]
 COMFORTABLE = 9  # steps from the middle line: two ledger lines
 MAX_FAR = 0.05  # share of the notes of one staff that may be farther away
 MAX_OUT_OF_KEY = 0.25  # share of notes outside the key signature, above which this is said; in tonal songs it is about 0.1
+MAX_HEADS = 16  # notes that begin together on a staff; the time of engraving grows with their square, and two hands play ten
 MAX_SPAN, MAX_WIDE = 16, 0.02  # semitones from the lowest to the highest note that sound, and the share of onsets with more
 
 
@@ -60,7 +61,8 @@ class Score:
 
     ``estimated_key`` says that the key is not the file's but was found from the notes, ``shortened`` counts the notes that end
     early, since no voice of their staff is free, and ``joined`` those without a head of their own, since another note of their
-    pitch begins with them on their staff. ``tempo_changes`` are those after the beginning.
+    pitch begins with them on their staff. ``thinned`` counts the notes that are left out of chords of more than MAX_HEADS notes,
+    of which the lowest, the highest and an even choice between them are printed. ``tempo_changes`` are those after the beginning.
     """
 
     parts: tuple[Part, ...]
@@ -70,6 +72,7 @@ class Score:
     estimated_key: bool = False
     shortened: int = 0
     joined: int = 0
+    thinned: int = 0
     tempo_changes: tuple[Tempo, ...] = ()
 
 
@@ -88,9 +91,11 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
     )
     tracks = song.tracks or tuple(Track(number) for number in sorted({note.track for note in song.notes}))
     parts: list[Part] = []
-    shortened = joined = 0
+    shortened = joined = thinned = 0
     for group in _grouped(tracks, staves):
-        found = _on_staves(group, song, staves)
+        given = _on_staves(group, song, staves)
+        found = [_thinned(notes) for notes in given]
+        thinned += sum(map(len, given)) - sum(map(len, found))
         whole = [[_spelled(note, k, names) for note in notes] for k, notes in enumerate(found)]
         limited = [limit_voices(notes) for notes in whole]
         for before, after in zip(whole, limited, strict=True):
@@ -107,7 +112,7 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
         ]
         parts.append(Part(_part_name(group), tuple(inside), tuple(placements)))
     estimated = not song.keys and song.fifths is None
-    return Score(tuple(parts), measures, song.title, song.bpm, estimated, shortened, joined, song.tempo_changes)
+    return Score(tuple(parts), measures, song.title, song.bpm, estimated, shortened, joined, thinned, song.tempo_changes)
 
 
 def count_changed(score: Score) -> dict[str, int]:
@@ -121,6 +126,7 @@ def count_changed(score: Score) -> dict[str, int]:
         f"a staff has {MAX_VOICES} voices at most": score.shortened,
         "another begins with them on their pitch and staff, and one head stands for both": score.joined,
         "no note values fit their times": len(changed),
+        f"more than {MAX_HEADS} begin together on a staff, and so many of them are shown": score.thinned,
     }
     return {reason: count for reason, count in found.items() if count}
 
@@ -135,6 +141,18 @@ def count_out_of_key(score: Score) -> int:
         for note in notes
         if note.onset >= measure.start
     )
+
+
+def _thinned(notes: Sequence[PlayedNote]) -> list[PlayedNote]:
+    """Keep of the notes that begin together at most MAX_HEADS pitches: the lowest, the highest, and an even choice between."""
+    kept: list[PlayedNote] = []
+    for _, together in groupby(notes, lambda note: note.onset):
+        chord = list(together)
+        if len(pitches := sorted({note.pitch for note in chord})) > MAX_HEADS:
+            shown = {pitches[round(k * (len(pitches) - 1) / (MAX_HEADS - 1))] for k in range(MAX_HEADS)}
+            chord = [note for note in chord if note.pitch in shown]
+        kept += chord
+    return kept
 
 
 def _spelled(note: PlayedNote, staff: int, names: Mapping[PlayedNote, tuple[int, int]]) -> Note:

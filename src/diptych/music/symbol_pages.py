@@ -74,7 +74,9 @@ def build_symbols(
         if number >= most:
             break
     if not number:
-        raise DataError(f"{out}: no page could be engraved from these scores; {problems[0] if problems else 'all are for testing'}")
+        raise DataError(
+            f"{out}: no page could be engraved from these scores; {problems[0] if problems else 'all are for testing'}"
+        )
     return number, problems
 
 
