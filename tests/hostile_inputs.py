@@ -272,6 +272,12 @@ def fifo(name: str, *given: str) -> Attack:
     return make
 
 
+PACKED = ("--out", "out", "--shows", "x", "--licence", "mit")
+STUDY = ("study", "new", "out", "--real", "photos", "--model", "m=photos", "--practice", "0", "--trials", "1")
+LAUGHS = "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9 if a else ['x'] * 9)}]\n" for a, b in zip(["", *"abcdefgh"], "abcdefghi", strict=True)
+)
+
 ATTACKS: dict[str, Attack] = {
     "zip that climbs": zipped("../../escape.png"),
     "zip that climbs later": zipped("a/../../../escape.png"),
@@ -438,6 +444,43 @@ ATTACKS: dict[str, Attack] = {
     "runs with a stranger's code": run_folder(recipe_DOT_json='{"method": {"name": "evil:X"}}'),
     "runs with a pipe": fifo("r/stats.jsonl", "runs", "."),
     "runs that are a file": words("runs", "x", x="x"),
+    "runs of the system": words("runs", "/proc/self"),
+    "doctor of a pipe": fifo("r/stats.jsonl", "doctor", "r"),
+    "doctor of a device": words("doctor", "/dev/zero"),
+    "doctor of deep statistics": words("doctor", "r", r__stats_DOT_jsonl=DEEP),
+    "doctor of statistics of texts": words("doctor", "r", r__stats_DOT_jsonl='{"step": "x", "losses": {"G": "y"}}\n' * 3),
+    "doctor of zero bytes": words("doctor", "r", r__stats_DOT_jsonl=bytes(1000)),
+    "doctor of a number of 5,000 digits": words("doctor", "r", r__stats_DOT_jsonl='{"step": ' + "9" * 5000 + "}\n"),
+    "doctor that would replace a recipe": words(
+        "doctor", "r", "--json", "r/recipe.json", r__stats_DOT_jsonl="", r__recipe_DOT_json="{}"
+    ),
+    "import of a pipe": fifo("x.pth", "import", "x.pth"),
+    "import of a device": words("import", "/dev/zero"),
+    "import of a pickle": words("import", "x.pth", x_DOT_pth=MARK),
+    "import onto itself": words("import", "x.pth", "--out", "x.pth", x_DOT_pth=b"PK\3\4"),
+    "export of a pipe": fifo("x.safetensors", "export", "x.safetensors", "--to", "onnx"),
+    "export with norms from a pipe": fifo("x.png", "export", "S", "--to", "onnx", "--norm-from", "x.png"),
+    "export onto a photo": with_photos("export", "S", "--to", "torchscript", "--out", "photos/a.png"),
+    "zoo packed by a name that climbs": words("zoo", "pack", "S", "--name", "../x", *PACKED),
+    "zoo packed into a pipe": fifo("out/zoo.json", "zoo", "pack", "S", "--name", "x", *PACKED),
+    "zoo packed into a deep index": words("zoo", "pack", "S", "--name", "x", *PACKED, out__zoo_DOT_json=DEEP),
+    "push under a licence that steers": words("push", "S", "a/b", "--licence", "\x1b[31m"),
+    "prepare of a pipe": fifo("photos/x.png", "prepare", "gray", "photos", "--out", "out"),
+    "prepare with a note that is a pipe": fifo("out/prepare.json", "prepare", "gray", "photos", "--out", "out"),
+    "prepare with weights that are a pipe": fifo("w.h5", "prepare", "edges", "photos", "--out", "out", "--weights", "w.h5"),
+    "study with a consent that is a pipe": fifo("c.txt", *STUDY, "--consent", "en=c.txt"),
+    "study with a consent that is no text": with_photos(*STUDY, "--consent", "en=c.txt", c_DOT_txt=b"\xff\xfe\0"),
+    "study of a pipe": fifo("s/study.json", "study", "results", "s"),
+    "study that is deep": words("study", "results", "s", s__study_DOT_json=DEEP),
+    "reproduce with weights that are a pipe": fifo(
+        "x.pth", "reproduce", "horse2zebra", "p", "--weights", "authors=x.pth", "--no-fetch"
+    ),
+    "plan of a device": words("plan", "/dev/zero"),
+    "plan of a recipe that grows": words("plan", "r.yaml", r_DOT_yaml=LAUGHS),
+    "plan of a crop of a million": with_photos("plan", "cyclegan", "photos", "photos", "--data.crop_size", "1000000"),
+    "ablate with a palette that is a pipe": fifo(
+        "p.json", "ablate", "cyclegan", "p", "--labels", "a", "--palette", "p.json", "--out", "out"
+    ),
     "palette of huge numbers": with_palette("p.json", '{"a": [1e999, -1, 99999999999999999999]}'),
     "palette that is deep": with_palette("p.json", DEEP),
     "palette of text": with_palette("p.txt", "0 999999999999999999999 0 0\n" * 9),

@@ -146,6 +146,12 @@ def read_bounded(path: Path, most: int) -> bytes:
         return file.read(most)
 
 
+def read_text(path: Path) -> str:
+    """The text of a file, whatever bytes it holds, with plain line ends. Raises OSError for pipes and devices."""
+    with open_regular(path) as file:
+        return file.read().decode(errors="replace").replace("\r\n", "\n")
+
+
 def remove_remains(folder: Path, name: str) -> None:
     """Remove the temporary files that killed writes of files of this name (a glob) left.
 

@@ -27,7 +27,7 @@ from diptych.data.census import Census
 from diptych.data.fingerprints import Prints, read_prints, write_prints
 from diptych.data.listing import refuse_out_in_data
 from diptych.errors import ConfigError, DataError, DiptychError, SnapshotError, StorageError
-from diptych.files import open_to_append, read_bounded, remove_remains, sha256_of, sync, write_atomic
+from diptych.files import open_to_append, read_bounded, read_text, remove_remains, sha256_of, sync, write_atomic
 from diptych.locks import take_lock
 from diptych.messages import show
 from diptych.recipe import Recipe, first_difference
@@ -133,7 +133,7 @@ class Run:
     def prints(self) -> Prints | None:
         """The names, sizes and some hashes of the image files that this run began with; None for a run of an earlier version."""
         path = self.folder / PRINTS
-        return read_prints(path.read_text()) if path.exists() else None
+        return read_prints(read_text(path)) if path.exists() else None
 
     def keep_prints(self, prints: Prints) -> None:
         """Write down which image files this run begins with."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from diptych.errors import WeightsError
 from diptych.file_kinds import HEAD, kind_of
+from diptych.files import open_regular
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64)  # number types of weights that are accepted
 
@@ -83,7 +84,7 @@ def _plain(tensors: Iterable[tuple[str, Any]], path: str | Path) -> dict[str, Te
 def _open_foreign(path: Path) -> Any:
     """What a file holds. This is the only place that calls torch.load, with ``weights_only=True``, which never runs its code."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(HEAD)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); check the path") from None

@@ -8,6 +8,7 @@ from typing import Any, NotRequired
 from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict
 
+from diptych.files import read_text
 from diptych.schemas import Whole, checked, parse_json
 
 
@@ -35,7 +36,7 @@ def read_stats(path: Path) -> tuple[list[dict[str, Any]], int]:
     line that follows NUL bytes is kept.
     """
     lines, damaged = [], 0
-    *texts, torn = path.read_text(errors="replace").split("\n") if path.exists() else [""]
+    *texts, torn = read_text(path).split("\n") if path.exists() else [""]
     for text in texts:
         try:
             line = checked(parse_json(text.lstrip("\0")), LINE)

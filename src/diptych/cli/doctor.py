@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     from diptych.cli.console import console
     from diptych.cli.own_files import refuse_foreign
     from diptych.errors import ConfigError
-    from diptych.files import refuse_overwrite
+    from diptych.files import read_text, refuse_overwrite
     from diptych.messages import show
     from diptych.recorded import Recorded
     from diptych.run import read_stats, write_json
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     refuse_foreign(args.json, (b'"looks"', b'"verdicts"'))
     lines, damaged = read_stats(stats)
     # While a training writes the file, its last line may be incomplete.
-    damaged -= stats.read_bytes().rpartition(b"\n")[2].startswith(b"{")
+    damaged -= read_text(stats).rpartition("\n")[2].startswith("{")
     if damaged > 0:
         counted = f"{damaged:,} of {len(lines) + damaged:,} lines cannot be read"
         raise ConfigError(f"{show(stats)}: damaged ({counted}); go on with the training, which repairs it, or restore it")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from diptych.cli import command_parser
 from diptych.errors import ConfigError
+from diptych.files import read_text
 from diptych.licences import licence_on_the_hub
 
 EXAMPLES = """\
@@ -54,7 +55,7 @@ def licensed(path: Path, name: str, licence: str | None) -> str:
     Raises ConfigError where neither the card nor ``licence`` says one.
     """
     short = f"---\nlicense: unknown\nlibrary_name: diptych\ntags: [image-to-image]\n---\n\n# {name}\n\n## Licence\n\n{UNCHOSEN}\n"
-    text = path.read_text(encoding="utf-8") if path.is_file() else short
+    text = read_text(path) if path.is_file() else short
     if licence is None and not OPEN.search(text):
         return text
     if licence is None:

@@ -34,6 +34,7 @@ def once(given: Sequence[tuple[str, T]], flag: str) -> dict[str, T]:
 def new(args: argparse.Namespace) -> int:
     """Make a study."""
     from diptych.cli.console import console, notes
+    from diptych.files import read_bounded
     from diptych.study.make import check_words, new_study
     from diptych.study.protocol import Protocol
 
@@ -42,7 +43,7 @@ def new(args: argparse.Namespace) -> int:
     if args.show_inputs and not args.inputs:
         raise ConfigError("--show-inputs: needs the inputs; give --inputs DIR")
     try:
-        consent = {language: path.read_text(encoding="utf-8") for language, path in once(args.consent, "--consent").items()}
+        consent = {language: read_bounded(path, 10**6).decode() for language, path in once(args.consent, "--consent").items()}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--consent: cannot be read ({error})") from error
     models = once(args.model, "--model")

@@ -27,7 +27,7 @@ from diptych.choices import Audio, FilmNorms, WorkingSize
 from diptych.data.film_writing import SILENT, Encoder, Encoding, Packet, check_container, header_apart, join
 from diptych.data.films import Film, Frame, av_of, read_frames
 from diptych.errors import ConfigError, DataError, SnapshotError, StorageError, out_of_memory
-from diptych.files import sha256_of, sync, write_atomic
+from diptych.files import read_text, sha256_of, sync, write_atomic
 from diptych.inference.batch import scratch_folder
 from diptych.inference.flow_filter import FlowFilter
 from diptych.inference.manifest import Job, Manifest
@@ -325,7 +325,7 @@ def _identity(job: Job, film: Film, options: FilmOptions, manifest: Manifest) ->
 def _open_scratch(scratch: Path, identity: dict[str, Any]) -> None:
     record = scratch / "film.json"
     wanted = json.dumps(identity, sort_keys=True)
-    if scratch.exists() and not (record.exists() and record.read_text(errors="replace") == wanted):
+    if scratch.exists() and not (record.exists() and read_text(record) == wanted):
         shutil.rmtree(scratch)
     write_atomic(record, wanted.encode())
 

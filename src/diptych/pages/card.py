@@ -12,7 +12,7 @@ from typing import Any
 
 from diptych.data.census import Census
 from diptych.evaluation.tables import read_tables
-from diptych.files import sha256_of, write_atomic
+from diptych.files import read_text, sha256_of, write_atomic
 from diptych.messages import show
 from diptych.recipe_files import method_named, without_paths
 from diptych.recorded import Recorded
@@ -35,14 +35,14 @@ def write_card(folder: Path) -> Path | None:
         return None
     text = "\n".join(lines(folder)) + "\n"
     data = (text + SIGNATURE.format(_hash(text))).encode("utf-8", "replace")
-    if not path.exists() or path.read_bytes() != data:
+    if not path.exists() or read_text(path).encode() != data:
         write_atomic(path, data)
     return path
 
 
 def is_own(path: Path) -> bool:
     """Whether a card is as diptych wrote it."""
-    text, _, signature = path.read_text(encoding="utf-8", errors="replace").rpartition("<!-- written by diptych;")
+    text, _, signature = read_text(path).rpartition("<!-- written by diptych;")
     return bool(text) and f"<!-- written by diptych;{signature}" == SIGNATURE.format(_hash(text))
 
 

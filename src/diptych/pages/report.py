@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from PIL import Image
 
 from diptych.errors import ConfigError, DiptychError
 from diptych.evaluation.tables import DIRECTIONS, Table, read_tables
+from diptych.files import open_regular, read_text
 from diptych.messages import show
 from diptych.methods import METHODS
 from diptych.pages.charts import Line, charts
@@ -98,7 +99,7 @@ def read_stats(path: Path, problems: list[str]) -> list[Line]:
     """The lines of stats.jsonl. An incomplete last line, as a crash leaves it, is ignored; other broken lines are problems."""
     stats: list[Line] = []
     broken: list[int] = []
-    texts = path.read_text(errors="replace").splitlines()
+    texts = read_text(path).splitlines()
     for place, text in enumerate(texts, 1):
         try:
             line = parse_json(text)
@@ -193,7 +194,8 @@ def album(paths: Iterable[Path], epoch_size: int, problems: list[str]) -> dict[s
 def picture(path: Path, small: bool, epoch_size: int, problems: list[str]) -> dict[str, Any] | None:
     """An image file, embedded, with its caption and alternative text; None, and a problem, when it is no image."""
     try:
-        image = embedded(path.read_bytes() if small else as_jpeg(path))
+        with open_regular(path) as file:
+            image = embedded(file.read() if small else as_jpeg(file))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         problems.append(f"{show(path.name)}: not an image ({type(error).__name__})")
         return None
@@ -207,10 +209,10 @@ def picture(path: Path, small: bool, epoch_size: int, problems: list[str]) -> di
     return image | {"caption": caption, "alt": alt}
 
 
-def as_jpeg(path: Path) -> bytes:
+def as_jpeg(opened: BinaryIO) -> bytes:
     """An image file as a JPEG with colour at full resolution, which the edges of label maps need."""
     file = io.BytesIO()
-    with Image.open(path) as image:
+    with Image.open(opened) as image:
         image.convert("RGB").save(file, "JPEG", quality=90, subsampling=0, optimize=True)
     return file.getvalue()
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from diptych.errors import ConfigError, WeightsError
 from diptych.evaluation.tables import read_tables
-from diptych.files import sha256_of
+from diptych.files import read_text, sha256_of
 from diptych.messages import show
 from diptych.pages.card import NAME as CARD
 from diptych.pages.card import lines
@@ -95,7 +95,7 @@ def _card(source: Path) -> str:
     path = snapshot_in(source).with_name(CARD)
     text = "No card was written beside this snapshot.\n"
     if path.is_file():
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     elif path.with_name("recipe.json").is_file():
         text = "\n".join(lines(path.parent)) + "\n"
     text = text.partition("\n---\n")[2].strip() + "\n" if text.startswith("---\n") else text
