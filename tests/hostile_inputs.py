@@ -423,6 +423,9 @@ ATTACKS: dict[str, Attack] = {
     "bench of a stranger's code": with_photos(
         "bench", "r.json", "--on", "photos", r_DOT_json='{"method": {"name": "evil:X"}}', evil_DOT_py="open('taken', 'w')"
     ),
+    "bench without test images": with_photos(
+        "bench", "cyclegan", "cut", "--on", "photos", "more", "--epochs", "1", more__c_DOT_png=PNG
+    ),
     "bench of nothing": words("bench", "pix2pix", "--on", "nowhere"),
     "compare of stranger's runs": words(
         "compare",

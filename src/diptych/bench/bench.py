@@ -15,7 +15,7 @@ from diptych.bench.entries import Cost, as_long_as, entries_of, groups_of, withi
 from diptych.bench.table import markdown, rows_of
 from diptych.data.listing import refuse_out_in_data
 from diptych.device import pick_device
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, DataError
 from diptych.evaluation.offers import check_names
 from diptych.files import refuse_links_out, write_atomic
 from diptych.recipe import Recipe
@@ -23,6 +23,7 @@ from diptych.run import write_json
 from diptych.schemas import read_json
 from diptych.scoring.compare import ComparisonOfSystems, compare_systems
 from diptych.scoring.many import train_all
+from diptych.scoring.real_images import find_real_images
 from diptych.scoring.systems import COMPARABLE, score_systems
 from diptych.scoring.task import Request
 from diptych.training.progress import Watch
@@ -72,7 +73,8 @@ def bench(
     ``words`` are those of diptych.scoring.systems.score_systems.
 
     Writes run folders, ``bench.md`` and ``bench.json`` into ``out``. The last snapshot of each run is scored, never the best.
-    Raises ConfigError for recipes that cannot be compared or do not fit, and what a training or an evaluation raises.
+    Raises DataError without test images, ConfigError for recipes that cannot be compared or do not fit, and what a training or an
+    evaluation raises.
     """
     if len(recipes) < 2:
         raise ConfigError(f"bench: compares two methods or more, found {', '.join(recipes) or 'none'}; name another one")
@@ -81,6 +83,8 @@ def bench(
         raise ConfigError(f"bench: {wrong[0]} is no metric of a bench; choose among {', '.join(METRICS)}")
     first = next(iter(recipes.values()))
     refuse_out_in_data(out, first.data.source)
+    if find_real_images(first) is None:  # or the trainings, of hours, would come before this is seen
+        raise DataError(f"{', '.join(first.data.source)}: no test images to compare methods on; add testA and testB")
     costs = _costs(recipes, out, measure)
     if hours and epochs:
         raise ConfigError("bench: hours and epochs exclude each other; give one of them")
