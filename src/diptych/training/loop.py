@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -177,7 +178,7 @@ def train(
         lost = LostImages(census)
         observer.tick(step)
         workers = workers_for(chosen) if workers is None else workers
-        loading = {"rank": world.rank, "world": world.size, "workers": workers, "pin": chosen.type == "cuda"}
+        loading: dict[str, Any] = {"rank": world.rank, "world": world.size, "workers": workers, "pin": chosen.type == "cuda"}
         loaded = stack.enter_context(closing(batches(crops, trainee.images, schedule.images, batch_size, **loading)))
         # Saving takes all processes, and an error of one is not known to the others.
         rescue = None if world.size > 1 else lambda: save(trainee, job, trainee.images // batch_size)
