@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +14,7 @@ from scipy import ndimage
 from diptych.extras import extra
 from diptych.music.page_geometry import SPACE, Gray
 from diptych.music.print_styles import FONTS
+from diptych.music.rasters import draw_svg
 
 SIZE = (24, 28)  # height and width in pixels at which shapes are compared
 HEIGHTS = (1.2, 2.6)  # staff spaces of a digit
@@ -119,7 +119,7 @@ def _at_size(darkness: np.ndarray, sign: int) -> np.ndarray:
 @cache
 def _drawn(font: str) -> list[np.ndarray]:
     """Draw the signs of meters of a font, each cut to its box, at the resolution of a page that is read."""
-    resvg, verovio = extra("resvg_py", "music", "music"), extra("verovio", "music", "music")
+    verovio = extra("verovio", "music", "music")
     folder = Path(verovio.__file__).parent / "data" / font
     wide = 2 * UNITS
     glyphs = "".join(
@@ -130,8 +130,7 @@ def _drawn(font: str) -> list[np.ndarray]:
     size = f'width="{across // 250 * SPACE}" height="{down // 250 * SPACE}"'
     box = f'viewBox="0 {-UNITS} {across} {down}" {size}'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{glyphs}</svg>'
-    image = Image.open(io.BytesIO(bytes(resvg.svg_to_bytes(svg_string=svg, background="white")))).convert("L")
-    dark = 255 - np.array(image).astype(np.float32)
+    dark = 255 - np.array(draw_svg(svg)).astype(np.float32)
     edges = np.linspace(0, dark.shape[1], len(GLYPHS) + 1).astype(int)
     found = []
     for left, right in pairwise(edges):

@@ -10,9 +10,9 @@ from typing import Any
 from PIL import Image
 
 from diptych.errors import ConfigError, DataError
-from diptych.extras import extra
 from diptych.files import write_atomic
 from diptych.music.mei import verovio_toolkit
+from diptych.music.rasters import draw_svg
 
 DPI = 300
 A4 = (2100, 2970)  # in tenths of a millimetre, verovio's units
@@ -114,7 +114,4 @@ def _with_plain_text(page: str) -> str:
 
 
 def _raster(page: str) -> Image.Image:
-    resvg = extra("resvg_py", "music", "music")
-    width = round(A4[0] / 254 * DPI)
-    png = bytes(resvg.svg_to_bytes(svg_string=page, background="white", width=width))
-    return Image.open(io.BytesIO(png)).convert("L")
+    return draw_svg(page, round(A4[0] / 254 * DPI))

@@ -6,17 +6,15 @@ ledger lines, text, and all that is not named here are background.
 
 from __future__ import annotations
 
-import io
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 from scipy import ndimage
 
-from diptych.extras import extra
+from diptych.music.rasters import draw_svg
 
 SYMBOLS = (
     "background",
@@ -159,7 +157,6 @@ def rasterise(
     ink: ET.Element, page: ET.Element, box: tuple[float, float, float, float], width: int, turn: float
 ) -> UInt8[np.ndarray, "h w"]:
     """Draw a group with the glyphs of a page as gray pixels on white."""
-    resvg = extra("resvg_py", "music", "music")
     left, top, wide, high = box
     svg = ET.Element("svg", {"xmlns": SVG, "viewBox": f"{left:g} {top:g} {wide:g} {high:g}"})
     svg.extend(page.iter("defs"))
@@ -167,8 +164,7 @@ def rasterise(
     around.append(ink)
     svg.set("width", f"{width}")
     svg.set("height", f"{round(width * high / wide)}")
-    png = bytes(resvg.svg_to_bytes(svg_string=ET.tostring(svg, encoding="unicode"), background="white"))
-    return np.array(Image.open(io.BytesIO(png)).convert("L"))
+    return np.array(draw_svg(ET.tostring(svg, encoding="unicode")))
 
 
 def _filled(seen: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
