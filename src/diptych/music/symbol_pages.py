@@ -18,6 +18,7 @@ from diptych.music.build import BuildConfig, Work, assign_splits
 from diptych.music.free_pages import FreePage, free_pages, free_style
 from diptych.music.mei import load_mei, parts, select_staves
 from diptych.music.processes import map_in_processes
+from diptych.music.rasters import SERIFS
 from diptych.music.scans import CLEAN, levelled, random_scan, scanned
 from diptych.music.score_files import find_scores
 from diptych.music.symbols import draw_page, draw_symbols
@@ -111,14 +112,15 @@ def pages_of(work: Work, most: int, seed: int) -> Iterator[tuple[FreePage, str]]
 
 
 def draw_pair(page: FreePage, name: str) -> tuple[Picture, Picture]:
-    """Draw a page and its map; its name decides resolution, size, turn and scan."""
+    """Draw a page and its map; its name decides resolution, size, turn, scan and typeface."""
     dice = random.Random(name)
     turn = dice.uniform(-MAX_TURN, MAX_TURN) if dice.random() < 0.5 else 0.0
     width = round(page.width * SPACE * dice.uniform(*SIZES))
     space = dice.uniform(*RESOLUTIONS)
     symbols = draw_symbols(page.drawing, width, turn)
     scan = random_scan(dice) if dice.random() < SCANS else CLEAN
-    drawn = scanned(draw_page(page.drawing, round(page.width * space), turn), space, scan, dice.randrange(2**31))
+    serif = random.Random(f"{name} letters").choice(list(SERIFS))
+    drawn = scanned(draw_page(page.drawing, round(page.width * space), turn, serif), space, scan, dice.randrange(2**31))
     way = dice.choice((Image.Resampling.BILINEAR, Image.Resampling.BOX, Image.Resampling.LANCZOS))
     small = np.array(Image.fromarray(drawn).resize(symbols.shape[::-1], way))
     rows = np.flatnonzero(symbols.any(1))

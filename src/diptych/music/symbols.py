@@ -145,16 +145,24 @@ def draw_symbols(page: ET.Element, width: int, turn: float = 0.0) -> UInt8[np.nd
     return _filled(blocks.max((1, 3)))
 
 
-def draw_page(page: ET.Element, width: int, turn: float = 0.0) -> UInt8[np.ndarray, "h w"]:
-    """Draw a page in black on white, ``width`` pixels wide, turned by an angle in degrees around its middle."""
+def draw_page(page: ET.Element, width: int, turn: float = 0.0, serif: str = "DejaVu Serif") -> UInt8[np.ndarray, "h w"]:
+    """Draw a page in black on white, ``width`` pixels wide, turned by an angle in degrees around its middle.
+
+    Letters are of the typeface ``serif`` (see draw_svg).
+    """
     drawing, box = drawing_of(page)
     ink = ET.Element("g", {"color": "black", "stroke": "black"})
     ink.extend(child for child in drawing if child.tag != "defs")
-    return rasterise(ink, page, box, width, turn)
+    return rasterise(ink, page, box, width, turn, serif)
 
 
 def rasterise(
-    ink: ET.Element, page: ET.Element, box: tuple[float, float, float, float], width: int, turn: float
+    ink: ET.Element,
+    page: ET.Element,
+    box: tuple[float, float, float, float],
+    width: int,
+    turn: float,
+    serif: str = "DejaVu Serif",
 ) -> UInt8[np.ndarray, "h w"]:
     """Draw a group with the glyphs of a page as gray pixels on white."""
     left, top, wide, high = box
@@ -164,7 +172,7 @@ def rasterise(
     around.append(ink)
     svg.set("width", f"{width}")
     svg.set("height", f"{round(width * high / wide)}")
-    return np.array(draw_svg(ET.tostring(svg, encoding="unicode")))
+    return np.array(draw_svg(ET.tostring(svg, encoding="unicode"), serif=serif))
 
 
 def _filled(seen: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
