@@ -41,7 +41,7 @@ class _Spread(torch.autograd.Function):
 
 
 def _halved(x: Tensor, dim: int) -> Tensor:
-    """y_i = (x_(2i-1) + 2 x_2i + x_(2i+1)) / 4 along one dimension; x_-1 is x_1, and what follows the last is the one before it."""
+    """y_i = (x_(2i-1) + 2 x_2i + x_(2i+1)) / 4 along one dimension, mirrored at both ends: x_-1 is x_1."""
     even, odd = _every_second(x, dim, 0), _every_second(x, dim, 1)
     y, count = even * 0.5, even.shape[dim]
     y.narrow(dim, 0, odd.shape[dim]).add_(odd, alpha=0.25)
