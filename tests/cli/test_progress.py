@@ -78,6 +78,12 @@ def test_other_long_tasks_are_said_too(clock):
     assert found == ["reading images 40/100  30 s left"]
 
 
+def test_a_task_of_a_bar_has_the_note_that_the_bar_ends_with():
+    with bar("images") as progress:
+        progress.add_task("maps", total=1)
+    assert progress.tasks[0].fields == {"note": ""}
+
+
 def test_bars_are_lines_where_there_is_no_terminal(clock, capsys):
     with bar("images") as progress:
         task = progress.add_task("x: evaluating", total=4, note="")
