@@ -69,9 +69,17 @@ class Bars(Progress):
         super().__init__(*columns, console=notes, disable=not notes.is_terminal)
         self.lines = Lines(lambda text: notes.print(text, soft_wrap=True))
 
-    def add_task(self, description: str, start: bool = True, total: float | None = 100.0, **fields: Any) -> TaskID:
+    def add_task(
+        self,
+        description: str,
+        start: bool = True,
+        total: float | None = 100.0,
+        completed: int = 0,
+        visible: bool = True,
+        **fields: Any,
+    ) -> TaskID:
         """Add a task as Progress does, whose bar ends with a note."""
-        return super().add_task(description, start, total, **({"note": ""} | fields))
+        return super().add_task(description, start, total, completed, visible, **({"note": ""} | fields))
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
         """Change a task as Progress does."""
