@@ -61,10 +61,10 @@ def drawn_pairs(n: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
     return a, torch.where(places > 0, gray, a.flip(1))
 
 
-def trained(method: str, steps: int) -> Trainee:
-    """A method trained with small networks, on new images in each step."""
+def trained(method: str, steps: int, **settings: Any) -> Trainee:
+    """A method trained with small networks and these settings of its own, on new images in each step."""
     train = {"batch_size": 4, "precision": "fp32", "lr": RATES.get(method, 5e-4)}
-    recipe = Recipe.create(method, {"method": SETTINGS[method], "train": train})
+    recipe = Recipe.create(method, {"method": SETTINGS[method] | settings, "train": train})
     torch.manual_seed(0)
     trainee = Trainee(recipe.method.build(Domain(), Domain(), SIZE), recipe, torch.device("cpu"), World())
     random = torch.Generator().manual_seed(1)
@@ -79,11 +79,14 @@ def trained(method: str, steps: int) -> Trainee:
 
 
 @torch.no_grad()
-def distances(trainee: Trainee, option: str, values: list[float]) -> Tensor:
-    """The mean distance of each of 32 translations from its source, (values, 32), for each value of an option."""
+def distances(trainee: Trainee, option: str, values: list[float], *, of_target: bool = False) -> Tensor:
+    """The mean distance of each of 32 translations from its source, (values, 32), for each value of an option.
+
+    ``of_target``: from the source in red instead, which is what a translation should be.
+    """
     images, _ = drawn(32, torch.Generator().manual_seed(2), red=False)
-    net = trainee.method.generators()["a2b"].eval()
-    return torch.stack([(adjusted(net, **{option: value})(images) - images).abs().mean((1, 2, 3)) for value in values])
+    net, like = trainee.method.generators()["a2b"].eval(), images.flip(1) if of_target else images
+    return torch.stack([(adjusted(net, **{option: value})(images) - like).abs().mean((1, 2, 3)) for value in values])
 
 
 @torch.no_grad()
@@ -102,6 +105,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--steps", type=int, default=400, help="training steps of each method (default: 400)")
     p.add_argument("--method", action="append", choices=SETTINGS, help="only these")
+    p.add_argument("--time", choices=("on", "off"), default="on", help="whether UNSB's generator is told the time (default: on)")
     args = p.parse_args()
     for method in args.method or SETTINGS:
         if method == "stegogan":
@@ -112,7 +116,8 @@ def main() -> None:
             )
         else:
             option, values = ("strength", [k / 10 for k in range(11)]) if method == "santa" else ("steps", list(range(1, 6)))
-            of_images = distances(trained(method, args.steps), option, values)
+            trainee = trained(method, args.steps, **({"time": args.time} if method == "unsb" else {}))
+            of_images = distances(trainee, option, values)
             found, growth = of_images.mean(1), of_images[-1] - of_images[0]
             row = ", ".join(f"{value:g}: {distance:.4f}" for value, distance in zip(values, found.tolist(), strict=True))
             error = growth.std() / len(growth) ** 0.5
@@ -122,6 +127,11 @@ def main() -> None:
                 f"rank correlation {correlation:.3f}",
                 flush=True,
             )
+            if method == "unsb":
+                left = distances(trainee, option, values, of_target=True).mean(1).tolist()
+                row = ", ".join(f"{value:g}: {distance:.4f}" for value, distance in zip(values, left, strict=True))
+                weights = sum(p.numel() for p in trainee.method.generators()["a2b"].parameters())
+                print(f"unsb: distance from the source in red: {row}; {weights:,} weights of the generator", flush=True)
 
 
 def spread_ranks(trainee: Trainee, n: int = 16) -> str:

@@ -142,7 +142,7 @@ class Recipe:
     >>> Recipe.create("pix2pix", {"train": {"epochs": 5}}, ["--method.ngf", "32"])
 
     Raises ConfigError where a setting of the method breaks the rule of its type, and where ``extra`` names images that the
-    method's step does not have, or one term twice.
+    method's step does not have, a loss that crops are too small for, or one term twice.
     """
 
     method: MethodConfig
@@ -166,6 +166,7 @@ class Recipe:
         names = [term.name for term in self.extra]
         for term in self.extra:
             term.check_names(method_name(type(self.method)), self.method.images)
+            term.check_crop(self.data.crop_size)
             if names.count(term.name) > 1:
                 raise ConfigError(f"extra: {term.loss} between {' and '.join(term.between)} stands there twice; keep one of them")
 

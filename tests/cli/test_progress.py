@@ -4,6 +4,7 @@ import pytest
 
 from diptych.cli import estimate as estimate_module
 from diptych.cli import progress as module
+from diptych.cli.console import bar
 from diptych.cli.estimate import Estimate, advice
 from diptych.cli.progress import Lines, duration
 from diptych.data.census import Census
@@ -75,6 +76,25 @@ def test_other_long_tasks_are_said_too(clock):
         lines.see(Progress("reading images", done, 100))
         clock[0] += 5.0
     assert found == ["reading images 40/100  30 s left"]
+
+
+def test_a_task_of_a_bar_has_the_note_that_the_bar_ends_with():
+    with bar("images") as progress:
+        progress.add_task("maps", total=1)
+    assert progress.tasks[0].fields == {"note": ""}
+
+
+def test_bars_are_lines_where_there_is_no_terminal(clock, capsys):
+    with bar("images") as progress:
+        task = progress.add_task("x: evaluating", total=4, note="")
+        for done in range(5):
+            progress.update(task, completed=done)
+            clock[0] += 15.0
+        task = progress.add_task("measuring", total=3, note="")
+        for _ in range(3):
+            progress.advance(task)
+            clock[0] += 30.0
+    assert capsys.readouterr().err == "x: evaluating 2/4  30 s left\nmeasuring 2/3  30 s left\n"
 
 
 @pytest.mark.parametrize(

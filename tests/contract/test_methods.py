@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from diptych.errors import ConfigError
+from diptych.inference.translator import Translator
 from diptych.losses import PixelLoss, generator_loss
 from diptych.methods import METHODS, Batch, Method, method_config
 from diptych.methods.base import discriminator_terms, frozen
@@ -237,6 +238,7 @@ def test_a_snapshot_translates_as_the_trained_generators_do(case, tmp_path):
                 with applied(translator, mode, seed=3) as translate:
                     images.append(translate(batch_of().a))
             assert torch.equal(*images)
+        assert Translator.load(path, direction, device="cpu").fits_windows in (True, False)  # every translation asks it
 
 
 @pytest.mark.parametrize("case", KEEPING)

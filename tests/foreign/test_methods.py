@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from diptych.__main__ import main
-from diptych.errors import WeightsError
+from diptych.errors import ConfigError, WeightsError
 from diptych.foreign import Said, load_foreign, load_networks, recognise, to_snapshot
 from diptych.nets import adjusted, build_net
 from diptych.nets.modes import applied
 from diptych.nets.stego import spread
 from diptych.snapshot import Snapshot
 from tests.foreign.weights import image, saved, scrambled
-from tests.reference import bicyclegan, styled, uvcgan2
+from tests.reference import bicyclegan, junyanz, styled, uvcgan2
 
 
 def alike(one, other):
@@ -110,6 +110,34 @@ def test_an_imported_bicyclegan_draws_another_answer_for_each_seed(tmp_path):
         assert (one(x) - two(x)).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("norm", [nn.InstanceNorm2d, nn.BatchNorm2d])
+@pytest.mark.parametrize("num_downs", [5, 6])
+def test_bicyclegan_with_its_code_at_the_input_gives_the_same_images_once_it_is_said(norm, num_downs, tmp_path):
+    theirs = calm(bicyclegan.UNetOfInput(norm=norm, num_downs=num_downs))
+    ours = load_foreign(saved(theirs, tmp_path / "latest_net_G.pth"), Said(code=8))
+    x, z = image(2, 3, 64, 64), torch.randn(2, 8)
+    alike(ours.net.translate(x, z), theirs(x, z))
+    assert "BicycleGAN U-Net" in ours.origin and "a code of 8 numbers, 3 to 2 channels" in ours.origin
+
+
+def test_a_unet_of_many_input_channels_is_refused_until_it_is_said_whether_some_are_a_code():
+    state = bicyclegan.UNetOfInput().state_dict()
+    with pytest.raises(
+        WeightsError, match=r"has 11 input channels: a pix2pix U-Net of such images \(import it with --code 0\), or BicycleGAN"
+    ):
+        recognise(state)
+    assert recognise(state, Said(code=0)).net.spec["in_channels"] == 11
+    with pytest.raises(WeightsError, match=r"--code must be from 0 to 10, as the network takes 11 channels; found 11"):
+        recognise(state, Said(code=11))
+    with pytest.raises(ConfigError, match=r"--code changes nothing"):
+        recognise(bicyclegan.UNetOfAll().state_dict(), Said(code=8))
+
+
+def test_a_pix2pix_unet_without_biases_may_have_any_number_of_input_channels():
+    state = junyanz.UnetGenerator(7, num_downs=5, ngf=4).state_dict()
+    assert recognise(state).net.spec["in_channels"] == 7
+
+
 def test_bicyclegan_with_bilinear_doublings_is_refused():
     state = bicyclegan.UNetOfAll().state_dict()
     state |= {"model.up.3.weight": torch.ones(2, 8, 3, 3), "model.up.3.bias": torch.ones(2)}
@@ -152,8 +180,8 @@ def _with_gradient(net, x, z):
 
 
 def test_the_chain_of_an_imported_unsb_is_the_one_of_its_test_script(tmp_path):
-    theirs, x = calm(styled.Unsb()), image(1, 3, 16, 16)
-    net = recognise(theirs.state_dict()).net
+    theirs, x = calm(styled.Unsb()).double(), image(1, 3, 16, 16).double()  # five passes in a row amplify rounding
+    net = recognise(theirs.state_dict()).net.double()
     random, times = (
         torch.Generator().manual_seed(0),
         [0.0, 0.5, 0.5 + 0.5 * 12 / 25, 0.5 + 0.5 * 18 / 25, 0.5 + 0.5 * 22 / 25, 1.0],
@@ -164,7 +192,7 @@ def test_the_chain_of_an_imported_unsb_is_the_one_of_its_test_script(tmp_path):
             delta, left = times[t] - times[t - 1], 1 - times[t - 1]
             noise = torch.randn(1, 3, 16, 16, generator=random)
             state = (1 - delta / left) * state + delta / left * fake + (delta * (1 - delta / left) * 0.01) ** 0.5 * noise
-        fake = theirs(state, torch.randn(1, 16, generator=random))
+        fake = theirs(state, torch.randn(1, 16, generator=random).double())
     alike(net(x), fake)
 
 

@@ -130,6 +130,28 @@ class Judging(nn.Module):
         return self.strength * (self.conv(x - self.mean) - self.conv(y - self.mean)).abs().mean()
 
 
+@pytest.mark.parametrize(
+    ("term", "crop", "message"),
+    [
+        (
+            {"loss": "ms_ssim"},
+            64,
+            r"ms_ssim: 5 scales need images of 161 pixels a side, found 64x64; set scales to 3, or train on",
+        ),
+        (
+            {"loss": "ms_ssim", "scales": 2},
+            16,
+            r"ms_ssim: 2 scales need images of 21 .* found 16x16; set scales to 1, or train on",
+        ),
+        ({"loss": "ssim"}, [8, 32], r"ssim: the window needs images of 11 pixels a side, found 32x8; train on larger crops"),
+    ],
+)
+def test_a_loss_that_needs_larger_crops_is_refused_with_the_recipe(term, crop, message):
+    settings = {"data": {"crop_size": crop, "load_size": crop}, "extra": [term | {"between": ["fake_b", "real_a"]}]}
+    with pytest.raises(ConfigError, match=message):
+        Recipe.create("cyclegan", settings)
+
+
 def test_a_loss_that_is_a_network_is_neither_trained_nor_saved_and_moves_to_the_images(monkeypatch):
     monkeypatch.setitem(LOSSES, "judging", Judging)
     plain, method = built("cyclegan"), built("cyclegan", TERM | {"loss": "judging", "strength": 2.0})

@@ -118,11 +118,18 @@ def depthwise(row, channels, gain=1.0):
     return (gain * kernel / kernel.sum()).expand(channels, 1, len(row), len(row))
 
 
-@pytest.mark.parametrize("size", [(2, 2), (5, 8), (16, 9)])
+@pytest.mark.parametrize("size", [(2, 2), (3, 2), (5, 8), (16, 9)])
 def test_a_blur_down_is_the_published_convolution(size):
     x = torch.rand(2, 3, *size, dtype=torch.float64)
     published = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), depthwise([1, 2, 1], 3), stride=2, groups=3)
     assert torch.allclose(BlurDown()(x), published, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("size", [(2, 3), (5, 8)])
+def test_gradients_of_a_blur_down_are_those_of_small_differences(size):
+    x = torch.rand(1, 2, *size, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(BlurDown(), x)
+    assert torch.autograd.gradgradcheck(BlurDown(), x)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (5, 8), (16, 9)])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from diptych.data.formats import write_pixels
+from diptych.errors import ConfigError
 from diptych.recipe import Recipe
 from diptych.training import loop
 
@@ -50,3 +51,12 @@ def test_a_step_sees_the_sides_as_the_direction_means_them(direction, tmp_path, 
     seen = [batch for batch, _ in steps_of(tmp_path, monkeypatch, direction, epochs=1, decay_epochs=0)]
     dark, white = ([batch[side].unique().tolist() for batch in seen] for side in ((0, 1) if direction == "a2b" else (1, 0)))
     assert sorted(dark) == [[-1.0], [pytest.approx(-0.6)]] and white == [[1.0], [1.0]]
+
+
+def test_known_pairs_that_there_are_not_are_refused_before_any_image_is_read(tmp_path):
+    for side in "AB":
+        (tmp_path / side).mkdir()
+        (tmp_path / side / f"{side}.png").write_bytes(b"no image")
+    data = {"source": [str(tmp_path / "A"), str(tmp_path / "B")], "pairs": 0.5}
+    with pytest.raises(ConfigError, match=r"data.pairs asks for pairs, but of 1 \+ 1 images none has a name of the other side"):
+        loop.train(Recipe.create("cyclegan", {"data": data}), tmp_path / "run", device="cpu")

@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     devices = devices_of(args.device, args.jobs)
 
     def measure(name: str, recipe: Recipe) -> Cost:
-        plan = planned(recipe, pick_device(args.device))
+        plan = planned(recipe, pick_device(args.device), f"{name}: measuring")
         epochs = recipe.train.epochs + recipe.train.decay_epochs
         return Cost(plan.seconds, plan.peak, max(1, round(plan.steps / epochs)))
 

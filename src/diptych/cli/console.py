@@ -9,9 +9,18 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-from diptych.cli.progress import Lines
+from diptych.cli.progress import Count, Lines
 
 if TYPE_CHECKING:  # at run time this would import torch, before wrong words are refused
     from diptych.training.progress import Progress as Step
@@ -53,9 +62,43 @@ def show_notes() -> None:
     logger.setLevel(logging.INFO)
 
 
+class Bars(Progress):
+    """Progress bars that become lines by time on an output that is no terminal (see diptych.cli.progress)."""
+
+    def __init__(self, *columns: ProgressColumn) -> None:
+        super().__init__(*columns, console=notes, disable=not notes.is_terminal)
+        self.lines = Lines(lambda text: notes.print(text, soft_wrap=True))
+
+    def add_task(
+        self,
+        description: str,
+        start: bool = True,
+        total: float | None = 100.0,
+        completed: int = 0,
+        visible: bool = True,
+        **fields: Any,
+    ) -> TaskID:
+        """Add a task as Progress does, whose bar ends with a note."""
+        return super().add_task(description, start, total, completed, visible, **({"note": ""} | fields))
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        """Change a task as Progress does."""
+        super().update(task_id, **changes)
+        if self.disable:
+            task = next(task for task in self.tasks if task.id == task_id)
+            self.lines.see(Count(task.description, int(task.completed), int(task.total or 0)))
+
+    def advance(self, task_id: TaskID, advance: float = 1) -> None:
+        """Say that more of a task is done."""
+        self.update(task_id, advance=advance)
+
+
 @contextmanager
 def bar(unit: str) -> Iterator[Progress]:
-    """A progress bar on stderr with count, elapsed and remaining time. It is silent when stderr is not a terminal."""
+    """A progress bar on stderr with count, elapsed and remaining time.
+
+    When stderr is not a terminal, it prints lines by time instead.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
     times = (
         TimeElapsedColumn(),
@@ -63,7 +106,7 @@ def bar(unit: str) -> Iterator[Progress]:
         TimeRemainingColumn(elapsed_when_finished=False),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, *times, console=notes, disable=not notes.is_terminal) as progress:
+    with Bars(*columns, *times) as progress:
         yield progress
 
 

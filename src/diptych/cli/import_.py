@@ -50,6 +50,12 @@ def parser() -> argparse.ArgumentParser:
         help="the norm that has no parameters in the file; batch uses its running statistics (default: instance)",
     )
     p.add_argument("--heads", type=int, metavar="N", help="how many heads a transformer has (default: 6, as published)")
+    p.add_argument(
+        "--code",
+        type=int,
+        metavar="N",
+        help="how many of a U-Net's input channels are a code beside the image: 8 for BicycleGAN given it there, or 0",
+    )
     p.add_argument("--dropout", action=argparse.BooleanOptionalAction, help="whether a U-Net had dropout (default: as published)")
     return p
 
@@ -65,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
     refuse_overwrite(args.out or args.a2b.with_suffix(".safetensors"), args.a2b, args.b2a)
     out = out_or_default(args.out, args.a2b.with_suffix(".safetensors"))
     refuse_foreign(out, (b"diptych", b'\\"origin\\":'))
-    said = Said(args.padding, args.edge_padding, args.norm, args.dropout, args.heads)
+    said = Said(args.padding, args.edge_padding, args.norm, args.dropout, args.heads, args.code)
     found, lines = networks_of(args.a2b, args.b2a, said, taken(args.take))
     for line in lines:
         console.print(line, soft_wrap=True)

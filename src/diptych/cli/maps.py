@@ -95,7 +95,7 @@ class PlannedMaps:
 
         problems = []
         with bar("images") as progress:
-            task = progress.add_task("maps", total=len(self.todo))
+            task = progress.add_task("maps", total=len(self.todo), note="")
             for request in self.todo:
                 problems += [problem] if (problem := self.files.write(request, self.maps, self.at)) else []
                 progress.advance(task)

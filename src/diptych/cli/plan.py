@@ -80,15 +80,16 @@ def main(argv: Sequence[str]) -> int:
     return 0 if found.fits else 3
 
 
-def planned(recipe: Recipe, device: torch.device) -> Plan:
+def planned(recipe: Recipe, device: torch.device, task: str = "measuring") -> Plan:
     """Make a plan, with a progress bar."""
     from diptych.cli.console import bar
     from diptych.training.planning.plan import NUM_TASKS, plan_training
 
     with bar("") as progress:
-        task = progress.add_task("measuring", total=NUM_TASKS, note="")
-        found = plan_training(recipe, device, lambda: progress.advance(task))
-        progress.update(task, completed=NUM_TASKS)
+        number = progress.add_task(task, total=NUM_TASKS, note="")
+        progress.update(number, completed=0)
+        found = plan_training(recipe, device, lambda: progress.advance(number))
+        progress.update(number, completed=NUM_TASKS)
     return found
 
 

@@ -15,6 +15,18 @@ PAUSES = (40.0, 60.0, 180.0, 300.0)  # seconds between the next lines
 LATER = 600.0  # and between all others
 
 
+@dataclass(frozen=True)
+class Count:
+    """How much of a task is done, where there is no more to say: a Progress of diptych.training that needs no torch."""
+
+    task: str
+    done: int
+    total: int
+    epoch: int = 0
+    images_s: float = 0.0
+    losses: None = None
+
+
 @dataclass
 class Pace:
     """When a task began, how much of it was done then, and when its next line is due."""
@@ -24,7 +36,7 @@ class Pace:
     due: float
     lines: int = 0
 
-    def seconds_left(self, step: Step, now: float) -> float | None:
+    def seconds_left(self, step: Step | Count, now: float) -> float | None:
         """The seconds that the rest takes at the pace so far; None before anything was done."""
         done = step.done - self.before
         return (now - self.began) / done * (step.total - step.done) if done > 0 else None
@@ -37,7 +49,7 @@ class Lines:
     say: Callable[[str], None]
     paces: dict[str, Pace] = field(default_factory=dict)
 
-    def see(self, step: Step) -> None:
+    def see(self, step: Step | Count) -> None:
         """Take note of progress, and print a line where one is due."""
         now = time.monotonic()
         if step.task not in self.paces:
@@ -56,7 +68,7 @@ class Lines:
         )
 
 
-def words(step: Step) -> list[str]:
+def words(step: Step | Count) -> list[str]:
     """Epoch, speed and losses of a step, where they are known."""
     found = [f"epoch {step.epoch}", f"{step.images_s:.3g} images/s"] if step.epoch and step.images_s else []
     return [*found, *(f"{name} {value:.3f}" for name, value in (step.losses or {}).items())]

@@ -37,7 +37,7 @@ class Said:
 
     ``padding`` is that of the residual blocks, ``edge_padding`` that of the first and the last convolution and of
     resize-convolutions. ``norm`` says which norm has no parameters in the file, ``dropout`` whether there was dropout, and
-    ``heads`` in how many heads a transformer attends.
+    ``heads`` in how many heads a transformer attends. ``code`` is how many channels of a U-Net's input are a code.
     """
 
     padding: Padding | None = None
@@ -45,6 +45,7 @@ class Said:
     norm: SaidNorm | None = None
     dropout: bool | None = None
     heads: int | None = None
+    code: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
-
-import torch
 
 from diptych.errors import WeightsError
 from diptych.foreign.layers import NORM_NAMES, Assumed, Found, Layer, Said, State, has, norm_of, not_as_published, shape_of
 from diptych.nets.modes import Mode
+
+COLOURS = 4  # channels that images of one picture have at most; a U-Net that takes more may be given a code beside them
 
 
 def unet(state: State, root: str, said: Said) -> Found:
@@ -23,7 +25,41 @@ def unet(state: State, root: str, said: Said) -> Found:
         place = 1 if down else 3 if level == num_downs - 1 else 5
         return Layer(f"{inside}{place}", f"{inside}{place + 1}")
 
-    return _nested("pix2pix", layers, num_downs, state, said, None)
+    inputs, biased = shape_of(state, f"{root}0")[1], f"{layers(1, True).conv}.bias" in state
+    if inputs <= COLOURS or not biased:  # BicycleGAN's convolutions all have biases
+        return _nested("pix2pix", layers, num_downs, state, said, None)
+    if said.code is None:
+        raise WeightsError(
+            f"has {inputs} input channels: a pix2pix U-Net of such images (import it with --code 0), or BicycleGAN's with a code "
+            "beside its images (--where_add input; with --code 8, as published)"
+        )
+    if not 0 <= said.code < inputs:
+        raise WeightsError(f"--code must be from 0 to {inputs - 1}, as the network takes {inputs} channels; found {said.code}")
+    if not said.code:
+        found = _nested("pix2pix", layers, num_downs, state, said, None)
+        return replace(found, assumed=found.assumed | {"code": Assumed("no code beside the images", "--code 8")})
+    return _with_code(layers, num_downs, state, said, said.code)
+
+
+def _with_code(layers: Any, num_downs: int, state: State, said: Said, latent: int) -> Found:
+    """BicycleGAN's U-Net that is given its code beside the image alone. Its doublings are those of `latent_unet`."""
+    said = replace(said, dropout=bool(said.dropout))
+    found = _nested("BicycleGAN", layers, num_downs, state, said, None)
+    downs, ups = found.layers[:num_downs], found.layers[num_downs:]
+    images = found.spec["in_channels"] - latent
+    spec = found.spec | {"net": "latent_unet", "latent": latent, "everywhere": False, "in_channels": images}
+    words = f"{found.origin.rpartition(', ')[0]}, a code of {latent} numbers, {images} to {spec['out_channels']} channels"
+    assumed = found.assumed | {"code": Assumed(f"a code of {latent} numbers beside the images", "--code 0")}
+    return Found(spec, (*downs, *ups), words, assumed, state=_swapped(state, ups[1:]))
+
+
+def _swapped(state: State, ups: Sequence[Layer]) -> State:
+    """Let doublings see the skip before what comes from inside, as ours do; BicycleGAN's see it behind."""
+    swapped = dict(state)
+    for up in ups:
+        weight = state[f"{up.conv}.weight"]
+        swapped[f"{up.conv}.weight"] = weight.roll(len(weight) // 2, 0)
+    return swapped
 
 
 def mmagic_unet(state: State, root: str, said: Said) -> Found:
@@ -102,10 +138,6 @@ def latent_unet(state: State, root: str, said: Said) -> Found:
     latent = shape_of(state, downs[1].conv)[1] - width
     if not 0 < latent < inputs:
         raise not_as_published("BicycleGAN's U-Net", state)
-    swapped = dict(state)
-    for up in ups[:-1]:
-        inside, skip = shape_of(state, up.conv)[0] // 2, swapped[f"{up.conv}.weight"]
-        swapped[f"{up.conv}.weight"] = torch.cat([skip[inside:], skip[:inside]])
     norm, bias, assumed = norm_of(state, downs[0].conv, said)
     dropout = bool(said.dropout)
     if len(levels) > 5:
@@ -114,4 +146,4 @@ def latent_unet(state: State, root: str, said: Said) -> Found:
     spec |= {"width": width, "num_downs": len(levels), "norm": norm, "dropout": dropout, "bias": bias}
     words = f"BicycleGAN U-Net of {len(levels)} halvings, ngf {width}, a code of {latent} numbers, {NORM_NAMES[norm]}"
     words = f"{words}, {inputs - latent} to {out_channels} channels"
-    return Found(spec, (*downs, *reversed(ups)), words, assumed, state=swapped)
+    return Found(spec, (*downs, *reversed(ups)), words, assumed, state=_swapped(state, ups[:-1]))

@@ -31,9 +31,7 @@ def installed(backend: Backend) -> bool:
 def refuse_for_graphs(backend: Backend, device: str, *, draws_noise: bool, depends_on_batch: bool) -> None:
     """Raise ConfigError for what a graph does not have: noise and images that depend on their batch, and a device but the CPU."""
     if draws_noise:
-        raise ConfigError(
-            f"backend {backend} has no form for a generator that draws noise between its steps; choose --backend torch"
-        )
+        raise ConfigError(f"backend {backend} has no form for a generator that draws random numbers; choose --backend torch")
     if depends_on_batch:
         raise ConfigError(
             f"backend {backend} has no mode paper (dropout, batch statistics), which this snapshot asks for; "

@@ -69,7 +69,7 @@ def export(
     source, target = loaded.domains(direction)
     net = adjusted(loaded.generators[direction], strength=strength).eval()
     if getattr(net, "draws_noise", False) or any(isinstance(module, Noise) for module in net.modules()):
-        raise ConfigError(f"{snapshot}: its generator draws noise between its steps, which no file can; translate with diptych")
+        raise ConfigError(f"{snapshot}: its generator draws random numbers, which no file can; translate with diptych")
     if does := getattr(net, "unportable", ""):
         raise ConfigError(f"{snapshot}: its generator {does}, which no file can; translate with diptych")
     facts = {"direction": direction, "source": str(source), "target": str(target), "mode": "eval"}

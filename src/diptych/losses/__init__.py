@@ -39,7 +39,7 @@ from diptych.losses.pixels import (
     TotalVariation,
     l1,
 )
-from diptych.losses.similarity import MSSSIMLoss, SSIMLoss
+from diptych.losses.similarity import MSSSIMLoss, NeedsSize, SSIMLoss
 from diptych.losses.temporal import NeedsTranslator, NextFrames, TemporalLoss
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "Loss",
     "MSSSIMLoss",
     "NeedsNetwork",
+    "NeedsSize",
     "NeedsTranslator",
     "Networks",
     "NextFrames",

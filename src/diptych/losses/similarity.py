@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +20,26 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the five scales, fine t
 Scales = Annotated[int, Rule(lambda n: 1 <= n <= len(WEIGHTS), "from 1 to 5")]
 
 
+@runtime_checkable
+class NeedsSize(Protocol):
+    """A loss that small images are no use to."""
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ConfigError where images are too small."""
+        ...
+
+
 @dataclass(frozen=True)
 class SSIMLoss:
     """1 - SSIM: 0 for equal images, at most 2. The window has 11 pixels and sigma 1.5 and stays inside the image."""
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ConfigError for images under 11 pixels a side."""
+        _refuse_smaller(height, width, WINDOW, "ssim: the window needs")
+
     def __call__(self, x: Images, y: Images) -> Float[Tensor, ""]:
-        """Raises ConfigError for images under 11 pixels a side."""
-        _refuse_smaller(x, WINDOW, "ssim: the window needs")
+        """Raises ConfigError as check_size does."""
+        self.check_size(*x.shape[-2:])
         return 1.0 - _similarity(*_as_probabilities(x, y))[0].mean()
 
 
@@ -42,10 +55,15 @@ class MSSSIMLoss:
     def __post_init__(self) -> None:
         check_settings(self, "ms_ssim")
 
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ConfigError for images that are too small for so many scales, naming how many fit."""
+        fitting = [n for n in range(1, self.scales) if min(height, width) >= _smallest(n)]
+        hint = f"set scales to {max(fitting)}, or " if fitting else ""
+        _refuse_smaller(height, width, _smallest(self.scales), f"ms_ssim: {self.scales} scales need", hint)
+
     def __call__(self, x: Images, y: Images) -> Float[Tensor, ""]:
-        """Raises ConfigError for images that are too small for so many scales."""
-        smallest = (WINDOW - 1) * 2 ** (self.scales - 1) + 1
-        _refuse_smaller(x, smallest, f"ms_ssim: {self.scales} scales need", "set scales lower, or ")
+        """Raises ConfigError as check_size does."""
+        self.check_size(*x.shape[-2:])
         x, y = _as_probabilities(x, y)
         used = WEIGHTS[: self.scales]
         total = sum(used) if self.scales < len(WEIGHTS) else 1.0  # the published exponents add up to 1.0001
@@ -84,9 +102,14 @@ def _blur(x: Images) -> Float[Tensor, "n c p q"]:
     return blurred.view(n, c, *blurred.shape[-2:])
 
 
-def _refuse_smaller(x: Images, smallest: int, what: str, hint: str = "") -> None:
-    height, width = x.shape[-2:]
+def _smallest(scales: int) -> int:
+    """The pixels a side that so many scales need: the window fits at the coarsest of them."""
+    return (WINDOW - 1) * 2 ** (scales - 1) + 1
+
+
+def _refuse_smaller(height: int, width: int, smallest: int, what: str, hint: str = "") -> None:
     if min(height, width) < smallest:
         raise ConfigError(
-            f"extra: {what} images of {smallest} pixels a side, found {width}x{height}; {hint}train on larger crops"
+            f"extra: {what} images of {smallest} pixels a side, found {width}x{height}; "
+            f"{hint}train on larger crops (data.crop_size)"
         )

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
-from diptych.losses import LOSSES, Loss, NeedsNetwork, NeedsTranslator, Networks, NextFrames
+from diptych.losses import LOSSES, Loss, NeedsNetwork, NeedsSize, NeedsTranslator, Networks, NextFrames
 from diptych.messages import nearest
-from diptych.settings import Weight, check_settings
+from diptych.settings import Size, Weight, check_settings, sides
 
 SETTINGS = ("loss", "between", "weight", "schedule", "beside")
 
@@ -99,6 +99,12 @@ class Extra:
         for name in (*self.between, *filter(None, [self.beside])):
             if name not in images:
                 raise ConfigError(f"extra: {self.loss}: {method} has no image called {name!r}; {hint(name, images)}")
+
+    def check_crop(self, crop_size: Size) -> None:
+        """Raise ConfigError where training crops are too small for the loss."""
+        made = self._configured() if is_dataclass(LOSSES[self.loss]) else None
+        if isinstance(made, NeedsSize):
+            made.check_size(*sides(crop_size))
 
     def make(self, networks: Networks | None = None) -> Loss:
         """The loss with its options; one that compares by a network asks ``networks`` for it."""

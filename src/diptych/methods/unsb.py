@@ -143,30 +143,33 @@ class UNSB(Method):
         state, time = batch.filled(self._state_at(index, sources)), index.expand(len(sources))
         fake = batch.filled(self.G_ab.G(state, time, self._noise_vector(sources, len(sources))))
         (x, x_other, _), (fake_b, fake_other, idt_b) = state.split(n), fake.split(n)
-        D, E = (lambda y: self.D_b(y, time[:n])), (lambda p, q: self.E(torch.cat([*p, *q], 1), time[:n]))  # type: ignore[misc]
-        on_fake, on_real = D(fake_b.detach()), D(real_b)
+        on_fake, on_real = self.D_b(torch.cat([fake_b.detach(), real_b]), time[: 2 * n]).split(n)
         observe_real(self.D_b, on_real, c.gan)
         on_both = discriminator_loss(on_fake, False, c.gan), discriminator_loss(on_real, True, c.gan)
         yield "D", {"fake": 0.5 * on_both[0], "real": 0.5 * on_both[1]}
         if self.E:
-            pair, other = (x, fake_b.detach()), (x_other, fake_other.detach())
-            free = E(pair, other).flatten().logsumexp(0)
-            yield "E", {"own": -E(pair, pair).mean(), "other": free, "other_squared": free.square()}
+            own, free = self._energies(torch.cat([x, fake_b.detach()], 1), torch.cat([x_other, fake_other.detach()], 1), time)
+            yield "E", {"own": -own, "other": free, "other_squared": free.square()}
 
         with frozen(self.D_b):
-            terms: Terms = {"gan": c.lambda_gan * generator_loss(D(fake_b), c.gan)}
+            terms: Terms = {"gan": c.lambda_gan * generator_loss(self.D_b(fake_b, time[:n]), c.gan)}
         if self.E:
-            pair, other = (x, fake_b), (x_other, fake_other)
             with frozen(self.E):
-                entropy = E(pair, pair).mean() - E(pair, other).flatten().logsumexp(0)
+                own, free = self._energies(torch.cat([x, fake_b], 1), torch.cat([x_other, fake_other], 1), time)
             left = (c.num_times - index) / c.num_times
-            terms["entropy"] = -c.lambda_sb * c.tau * left * entropy
+            terms["entropy"] = -c.lambda_sb * c.tau * left * (own - free)
             terms["transport"] = c.lambda_sb * c.tau * (x - fake_b).square().mean()
         if self.H:
             terms["nce"] = c.lambda_nce * self._nce(torch.cat([fake_b, idt_b]), torch.cat([real_a, real_b]))
         if batch.known is not None:
             terms["pair_ab"] = c.lambda_pair * c.pixel_loss(fake_b, real_b, batch.known)
         yield "G", terms | self.extra(real_a=real_a, real_b=real_b, fake_b=fake_b, idt_b=idt_b)
+
+    def _energies(self, pair: Tensor, other: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        """E E(p, p) and log sum exp E(p, p') of pairs p and p' of a state and its translation, in one joined call."""
+        assert self.E
+        own, across = self.E(torch.cat([torch.cat([pair, pair], 1), torch.cat([pair, other], 1)]), time[: 2 * len(pair)]).chunk(2)
+        return own.mean(), across.flatten().logsumexp(0)
 
     def _others(self, real_a: Tensor) -> Tensor:
         """Another source image for each: the one before, and for the first the last of the batch before."""

@@ -99,6 +99,7 @@ class BridgeSampler(nn.Module):
         channels = self.unet.spec["out_channels"]
         self.spec = {"net": "bridge", "kind": kind, "steps": steps, "unet": self.unet.spec}
         self.in_channels = self.out_channels = channels
+        self.multiple = self.unet.multiple
 
     @property
     def has_many_answers(self) -> bool:

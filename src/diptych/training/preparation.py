@@ -11,6 +11,7 @@ import torch
 from diptych.data.alignment import registered
 from diptych.data.census import Census, take_census
 from diptych.data.checkup import quick_check
+from diptych.data.datasets import known_pairs
 from diptych.data.folders import Layout
 from diptych.data.holdout import MIN_HELD_OUT, hold_out
 from diptych.data.instances import without_maps
@@ -56,6 +57,8 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
             raise Interrupted("stopped before training began; run the same command to begin", interrupts.signum)
 
     train = recipe.data.oriented(layout.train)
+    if recipe.data.pairs and not train.paired:
+        known_pairs(train)  # refuses names without pairs before any image is read
     labels = label_domains(train, recipe.data.labels, recipe.data.classes)
     how: dict[str, Any] = {"value_range": parse_range(recipe.data.range), "labels": labels, "fitting": recipe.data.fit}
     whole = take_census(train, strict=strict, on_progress=counted, reading=recipe.data.reading, **how)
