@@ -56,7 +56,7 @@ def quantized(weight: Float[Tensor, "n c *taps"], axis: int) -> tuple[Int8[Tenso
 
 def restored(name: str, entry: Mapping[str, Any]) -> dict[str, Tensor]:
     """The weights of what `stored` gave, floats again where they are in 8 bits. Raises ValueError for scales that do not fit."""
-    weights, scales = dict(entry["weights"]), entry.get("scales", {})
+    weights, scales = dict(entry.get("weights", {})), entry.get("scales", {})
     for key in scales.keys() | {key for key, weight in weights.items() if weight.dtype == torch.int8}:
         weight, scale = weights.get(key), scales.get(key)
         if scale is None or weight is None or weight.dtype != torch.int8:

@@ -194,7 +194,7 @@ def load_global(G_ab: nn.Module, snapshot: str) -> None:
     found = generators.get("a2b", {})
     wanted = {key: value.shape for key, value in G_ab.coarse.state_dict().items()}
     try:
-        given = restored("a2b", found) if found else {}
+        given = restored("a2b", found)
     except ValueError as error:
         raise SnapshotError(f"{snapshot}: no whole snapshot: {error}; use another copy") from error
     named = {key.removeprefix("G."): value for key, value in given.items() if key not in ("looks", "seen")}
