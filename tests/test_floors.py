@@ -27,6 +27,7 @@ FLOORS = {
         "trees",
         "schemas",
         "state_dicts",
+        "stored_weights",
         "file_kinds",
         "memory",
         "choices",

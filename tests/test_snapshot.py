@@ -91,7 +91,7 @@ def test_a_direction_says_which_domain_goes_in_and_which_comes_out(tmp_path):
     [
         ({"kind": "state", "format": 1}, "is a state, expected a snapshot; give a snapshot file"),
         ({"format": 1}, "is not a diptych snapshot, expected a snapshot; give a snapshot file"),
-        ({"kind": "snapshot", "format": 3}, r"format 3 is newer than this version of diptych understands \(2\); upgrade diptych"),
+        ({"kind": "snapshot", "format": 4}, r"format 4 is newer than this version of diptych understands \(3\); upgrade diptych"),
     ],
 )
 def test_other_kinds_and_newer_formats_are_refused_in_one_line(header, message, tmp_path):

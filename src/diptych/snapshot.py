@@ -16,10 +16,12 @@ from diptych.pixels import Domain
 from diptych.schemas import checked
 from diptych.settings import Size
 from diptych.snapshot_schema import SNAPSHOT, built
+from diptych.stored_weights import Bits, restored, stored
 from diptych.trees import Tree, read_header, read_tree, write_tree
 from diptych.zoo import resolve
 
-FORMAT = 2  # 2 says how files are read (Domain.icc and what follows it); files of format 1 load as before
+FORMAT = 3  # the newest: 3 has weights in 8 bits, 2 says how files are read (Domain.icc and what follows it); older files load
+PLAIN = 2  # of all files without weights in 8 bits
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,22 @@ class Snapshot:
             )
         return (self.a, self.b) if direction == "a2b" else (self.b, self.a)
 
-    def save(self, path: str | Path) -> str:
-        """Write the file atomically, and return the SHA-256 of its content."""
+    def save(self, path: str | Path, bits: Bits = 32) -> str:
+        """Write the file atomically, and return the SHA-256 of its content.
+
+        ``bits`` are those of a weight (see diptych.stored_weights); 32 keeps all weights as they are. Raises WeightsError for
+        weights that so few bits cannot hold.
+        """
         header = {
             "kind": "snapshot",
-            "format": FORMAT,
+            "format": FORMAT if bits == 8 else PLAIN,
             "version": version("diptych"),
             "a": _described(self.a),
             "b": _described(self.b),
         }
         header |= {"size": self.size, "mode": self.mode, "about": self.about}
         return write_tree(
-            Path(path), header | {"generators": _dump(self.generators), "discriminators": _dump(self.discriminators)}
+            Path(path), header | {"generators": _dump(self.generators, bits), "discriminators": _dump(self.discriminators, bits)}
         )
 
     @classmethod
@@ -80,7 +86,7 @@ class Snapshot:
             tree = checked(read_tree(path), SNAPSHOT)
             a, b = Domain(**tree["a"]), Domain(**tree["b"])
             nets = [
-                {name: built(name, entry["spec"], entry["weights"]) for name, entry in tree.get(part, {}).items()}
+                {name: built(name, entry["spec"], restored(name, entry)) for name, entry in tree.get(part, {}).items()}
                 for part in ("generators", "discriminators")
             ]
         except (ValueError, TypeError, ConfigError) as error:
@@ -101,8 +107,8 @@ def _described(domain: Domain) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value != () and (name, value) != ("instances", False)}
 
 
-def _dump(nets: Mapping[str, nn.Module]) -> Tree:
-    return {name: {"spec": net.spec, "weights": net.state_dict()} for name, net in nets.items()}
+def _dump(nets: Mapping[str, nn.Module], bits: Bits) -> Tree:
+    return {name: {"spec": net.spec, **stored(name, net, bits)} for name, net in nets.items()}
 
 
 def check_header(path: Path, kind: str, newest: int) -> None:

@@ -22,6 +22,7 @@ class _Network(TypedDict):
     __pydantic_config__ = PLAIN  # type: ignore[misc]
     spec: dict[str, Any]
     weights: dict[str, Tensor]
+    scales: NotRequired[dict[str, Tensor]]
 
 
 class _Snapshot(TypedDict):

@@ -1,7 +1,7 @@
 """Trained networks by name: ``Translator.load("sunflower2daisy")`` and `diptych translate sunflower2daisy photo.jpg`.
 
-A zoo is a folder with an index, zoo.json, and one 16-bit snapshot for each network. The index of diptych's own zoo ships with the
-package; its files lie in zoo/ of a checkout, or are fetched. $DIPTYCH_ZOO names another zoo: a folder, or https://...
+A zoo is a folder with an index, zoo.json, and a snapshot of 16 or 8 bits a weight for each network. The index of diptych's own
+zoo ships with the package; its files lie in zoo/ of a checkout, or are fetched. $DIPTYCH_ZOO names another zoo: a folder, or https://...
 """
 
 from __future__ import annotations

@@ -80,12 +80,13 @@ def test_the_enhancers_learn_alone_at_first_and_then_with_the_global_part():
     assert ours.method.pace.kind(ours.method.turns) != first  # a CUDA graph of its own
 
 
-def test_a_run_with_enhancers_begins_with_the_global_part_of_a_run_without(tmp_path):
+@pytest.mark.parametrize("bits", [32, 8])
+def test_a_run_with_enhancers_begins_with_the_global_part_of_a_run_without(tmp_path, bits):
     coarse = trainee(ngf=8).method
-    Snapshot(coarse.generators(), Domain(), Domain()).save(tmp_path / "global.safetensors")
+    Snapshot(coarse.generators(), Domain(), Domain()).save(tmp_path / "global.safetensors", bits)
     fine = Pix2PixHDConfig(**(TINY | {"ngf": 8}), enhancers=1, global_snapshot=str(tmp_path / "global.safetensors"))
     G = fine.build(Domain(), Domain(), SIZE).G_ab
-    weights = coarse.G_ab.float().state_dict()
+    weights = Snapshot.load(tmp_path / "global.safetensors").generators["a2b"].state_dict()
     assert all(torch.equal(value, weights[key]) for key, value in G.coarse.state_dict().items())
     assert G.coarse.state_dict().keys() == {key for key in weights if not key.startswith("head.")}
     other = Pix2PixHDConfig(**(TINY | {"ngf": 16}), enhancers=1, global_snapshot=str(tmp_path / "global.safetensors"))

@@ -16,6 +16,7 @@ EXAMPLES = """\
   diptych translate elevation2relief map.png --out relief.png       a name instead of a file
   diptych zoo pack runs/x --name horse2zebra --back zebra2horse --licence CC0-1.0 --shows "horses to zebras" --out zoo/
   diptych zoo pack runs/x --name horse2zebra --discriminators --licence CC0-1.0 --shows "horses to zebras" --out zoo/
+  diptych zoo pack runs/x --name horse2zebra --bits 8 --licence CC0-1.0 --shows "horses to zebras" --out zoo/
 $DIPTYCH_ZOO names another zoo: a folder, or https://..."""
 
 
@@ -23,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's actions and their options."""
     p = command_parser("zoo", EXAMPLES, "diptych zoo [pack SNAPSHOT ...]")
     actions = p.add_subparsers(dest="action", metavar="ACTION", parser_class=type(p), prog="diptych zoo")
-    sentence = "Write each network of a snapshot as a 16-bit file of its own, with a card and an entry in the folder's zoo.json."
+    sentence = "Write each network of a snapshot as a small file of its own, with a card and an entry in the folder's zoo.json."
     c = actions.add_parser("pack", help="make the files of a zoo from a snapshot", description=sentence, allow_abbrev=False)
     c.add_argument("snapshot", metavar="SNAPSHOT", type=Path, help="a run folder or a snapshot")
     c.add_argument("--name", required=True, help="the name of the network from A to B; NAME-D_b and so on are discriminators")
@@ -41,6 +42,20 @@ def parser() -> argparse.ArgumentParser:
         "remark in parentheses, https://..., or 'other: TEXT'",
     )
     c.add_argument("--discriminators", action="store_true", help="pack the discriminators of the run folder as well")
+    c.add_argument(
+        "--bits",
+        default=16,
+        type=int,
+        choices=(16, 8),
+        help="bits of a weight: 16, or 8 for files of half the size, less exact (default: 16)",
+    )
+    c.add_argument(
+        "--max-error",
+        default=1.0,
+        type=float,
+        metavar="LEVELS",
+        help="the largest mean difference that this may make to outputs, in levels of 255 (default: 1)",
+    )
     return p
 
 
@@ -66,7 +81,7 @@ def listing() -> int:
 
 
 def pack(args: argparse.Namespace) -> int:
-    """Write the files of one snapshot, and print how far 16 bits differ from its own."""
+    """Write the files of one snapshot, and print what the bits of their weights cost."""
     for option, name in (("--name", args.name), ("--back", args.back or args.name)):
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name):
             raise ConfigError(f"{option} {name!r}: must be of lower-case letters, digits, - and _, as it is typed as a word")
@@ -76,7 +91,7 @@ def pack(args: argparse.Namespace) -> int:
     from diptych.scoring.packing import pack_snapshot
 
     show_notes()
-    for model, difference in pack_snapshot(
+    for model, cost in pack_snapshot(
         args.snapshot,
         args.name,
         args.out,
@@ -85,7 +100,9 @@ def pack(args: argparse.Namespace) -> int:
         back=args.back,
         shows_back=args.shows_back,
         discriminators=args.discriminators,
+        bits=args.bits,
+        max_error=args.max_error,
     ):
-        apart = f"  differs by at most {difference:.1e} of [-1, 1] from 32 bits" if model.generator else ""
+        apart = f"  {cost}" if cost else ""
         console.print(f"{show(args.out / model.file)}  {model.size:,} bytes{apart}", soft_wrap=True)
     return 0

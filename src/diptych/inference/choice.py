@@ -140,11 +140,16 @@ def candidates(
 
 def difference(out: Tensor, reference: Tensor, domain: Domain) -> float:
     """Compute the mean absolute difference of native pixels, in 255ths of the domain's range; of labels, another class is 255."""
+    return float(differences(out, reference, domain).mean())
+
+
+def differences(out: Tensor, reference: Tensor, domain: Domain) -> Tensor:
+    """Compute the absolute difference of every native value that is there, in the units of `difference`, without their places."""
     if domain.classes:
-        return float((out != reference).any(1).double().mean()) * 255
+        return (out != reference).any(1).double().flatten() * 255
     apart = (out.double() - reference.double()).abs()
     apart = apart[~reference.isnan()] if domain.masked else apart
-    return float(apart.mean()) * 255 / (domain.high - domain.low)
+    return apart.flatten() * 255 / (domain.high - domain.low)
 
 
 def _reference(plain: Translator, jobs: Sequence[Job], at: WorkingSize) -> tuple[list[Shaped[Tensor, "c h w"]], Tensor] | None:

@@ -32,7 +32,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from diptych.errors import ConfigError
+from diptych.errors import ConfigError, SnapshotError
 from diptych.losses import L1, Gan, PixelLoss, feature_matching, generator_loss
 from diptych.methods.base import Batch, Method, Terms, check_critic, discriminator_terms, frozen
 from diptych.nets import GlobalGenerator, Init, InstanceGenerator, LocalEnhancer, MultiscaleDiscriminator, Norm, initialise
@@ -40,6 +40,7 @@ from diptych.nets.instances import means_of_regions, spread
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 from diptych.settings import Count, Fraction, Positive, Size, Weight, Whole, check_settings
+from diptych.stored_weights import restored
 from diptych.trees import read_tree
 
 
@@ -192,7 +193,11 @@ def load_global(G_ab: nn.Module, snapshot: str) -> None:
     generators = read_tree(Path(snapshot)).get("generators", {})
     found = generators.get("a2b", {})
     wanted = {key: value.shape for key, value in G_ab.coarse.state_dict().items()}
-    named = {key.removeprefix("G."): value for key, value in found.get("weights", {}).items() if key not in ("looks", "seen")}
+    try:
+        given = restored("a2b", found)
+    except ValueError as error:
+        raise SnapshotError(f"{snapshot}: no whole snapshot: {error}; use another copy") from error
+    named = {key.removeprefix("G."): value for key, value in given.items() if key not in ("looks", "seen")}
     weights = {key: value for key, value in named.items() if not key.startswith("head.")}
     if {key: value.shape for key, value in weights.items()} != wanted:
         spec = found.get("spec", {}).get("net", "no generator a2b")

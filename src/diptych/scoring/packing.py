@@ -1,29 +1,54 @@
-"""Make the files of a zoo from a snapshot: one network a file in 16 bits, each with a card and an entry in the index."""
+"""Make the files of a zoo from a snapshot: one network a file in 16 or 8 bits, each with a card and an entry in the index."""
 
 from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor
 
+from diptych.data.archives import is_there
+from diptych.data.datasets import view
 from diptych.errors import ConfigError, WeightsError
 from diptych.evaluation.tables import read_tables
 from diptych.files import read_text, sha256_of
+from diptych.inference.choice import differences
+from diptych.inference.translator import Translator
 from diptych.messages import show
 from diptych.pages.card import NAME as CARD
 from diptych.pages.card import lines
 from diptych.recipe_files import without_paths
+from diptych.recorded import Recorded
+from diptych.run import CENSUS, read_census
+from diptych.sheets import spread
 from diptych.snapshot import Snapshot, snapshot_in
+from diptych.stored_weights import Bits, restored, stored
 from diptych.training.publish import with_discriminators
 from diptych.zoo import Model, pack
 
-PROBE = 64  # pixels a side of the random images on which 16 and 32 bits are compared
-LIMIT = 65504.0  # the largest number of 16-bit floats
+IMAGES = 16  # of the run's data, on which the weights of the file are compared with those of the snapshot
+NOISE = (2, 64)  # the random images and the pixels of their side that take their place
+
+
+@dataclass(frozen=True)
+class Cost:
+    """How far translations by the weights of a file are from those by the snapshot's own, in 255ths of the range of values.
+
+    ``mean`` and ``greatest`` are of absolute differences over ``images`` of the run's data, or of random ones (``noise``).
+    """
+
+    mean: float
+    greatest: float
+    images: int
+    noise: bool
+
+    def __str__(self) -> str:
+        where = f"{self.images} {'random images' if self.noise else 'images of its data'}"
+        return f"mean difference {self.mean:.2f}/255, greatest {self.greatest:.0f}/255, on {where}"
 
 
 def pack_snapshot(
@@ -36,15 +61,19 @@ def pack_snapshot(
     back: str = "",
     shows_back: str = "",
     discriminators: bool = False,
-) -> Iterator[tuple[Model, float]]:
-    """Write each network of a snapshot into a zoo's folder; yields its entry and the greatest difference that 16 bits make.
+    bits: Bits = 16,
+    max_error: float = 1.0,
+) -> Iterator[tuple[Model, Cost | None]]:
+    """Write each network of a snapshot into a zoo's folder; yields its entry and what rounding its weights to ``bits`` costs.
 
     ``name`` translates A to B. The other direction is called ``back`` (NAME-b2a without it), and in its file the sides are
     exchanged, so that it too translates a2b; ``shows_back`` says what it does (``shows`` and ", backwards" without it). NAME-D_b
-    and so on are discriminators, for which no difference is measured. Raises ConfigError where a file of the name is there, and
-    where ``back`` or ``shows_back`` is given for a snapshot of one direction, and WeightsError where weights do not fit into 16
-    bits.
+    and so on are discriminators, which always take 16 bits, and whose cost is not measured. Raises ConfigError where a file of
+    the name is there, and where ``back`` or ``shows_back`` is given for a snapshot of one direction, and WeightsError where
+    weights do not fit into 16 bits or the mean difference of a cost is above ``max_error``; then nothing is written.
     """
+    if not max_error >= 0:
+        raise ConfigError(f"--max-error must be at least 0, found {max_error:g}; the default is 1, of 255 levels")
     snapshot = with_discriminators(source) if discriminators else Snapshot.load(source)
     if recipe := snapshot.about.get("recipe"):  # older snapshots hold paths
         snapshot = replace(snapshot, about={**snapshot.about, "recipe": without_paths(recipe)})
@@ -61,34 +90,52 @@ def pack_snapshot(
         if os.path.lexists(path):
             raise ConfigError(f"{show(path)}: is there already; remove it, or take another --name")
     card, scores = _card(source), _scores(source)
+    costs = {part: _cost(source, part, one, part != name, bits) for part, one in alone.items() if one.generators}
+    for part, cost in costs.items():
+        if not cost.mean <= max_error:
+            raise WeightsError(
+                f"{part}: {bits} bits make a {cost}, more than --max-error {max_error:g}; nothing was written; take more bits"
+            )
     for part, one in alone.items():
-        path = folder / f"{part}.safetensors"
-        small = {"generators": _in_16_bits(one.generators, part), "discriminators": _in_16_bits(one.discriminators, part)}
-        replace(one, generators=small["generators"], discriminators=small["discriminators"]).save(path)
-        translates = bool(one.generators)
-        difference = _difference(one, Snapshot.load(path)) if translates else 0.0
+        path, translates = folder / f"{part}.safetensors", bool(one.generators)
+        one.save(path, bits if translates else 16)
         size, numbers = path.stat().st_size, scores if part == name else {}
         turned = translates and part != name
         sentence = (shows_back or f"{shows}, backwards") if turned else shows
         entry = Model(part, path.name, sha256_of(path), size, sentence, licence, translates, numbers)
         used = card.replace("diptych translate snapshot.safetensors", f"diptych translate {part}")
-        pack(entry, folder, f"# {part}\n\n{sentence}\n\nLicence: {licence}\n\n{used}")
-        yield entry, difference
+        weights = f"Weights of {bits} bits: {costs[part]}\n\n" if translates else ""
+        pack(entry, folder, f"# {part}\n\n{sentence}\n\nLicence: {licence}\n\n{weights}{used}")
+        yield entry, costs.get(part)
 
 
-def _in_16_bits(nets: Mapping[str, nn.Module], where: str) -> dict[str, nn.Module]:
-    for name, net in nets.items():
-        largest = max((float(value.abs().max()) for value in net.state_dict().values() if value.is_floating_point()), default=0.0)
-        if not largest <= LIMIT:
-            raise WeightsError(f"{where}: {name} has a weight of {largest:g}, which 16 bits cannot hold")
-    return {name: copy.deepcopy(net).half() for name, net in nets.items()}
+def _cost(source: Path, part: str, one: Snapshot, turned: bool, bits: Bits) -> Cost:
+    net = copy.deepcopy(one.generators["a2b"])
+    net.load_state_dict(restored(part, stored(f"{part}: a2b", net, bits)))
+    whole, rounded = (Translator(snapshot, device="cpu") for snapshot in (one, replace(one, generators={"a2b": net})))
+    known = _images(source, one, turned)
+    images = known or _noise(one)
+    apart = [differences(rounded.tensors(x), whole.tensors(x), one.b) for x in images]
+    mean = sum(float(values.sum()) for values in apart) / max(1, sum(values.numel() for values in apart))
+    greatest = max((float(values.max()) for values in apart if values.numel()), default=0.0)
+    return Cost(mean, greatest, len(images), noise=not known)
 
 
-@torch.inference_mode()
-def _difference(one: Snapshot, other: Snapshot) -> float:
-    noise = torch.rand(2, one.a.channels, PROBE, PROBE, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    outputs = [snapshot.generators["a2b"].eval()(noise) for snapshot in (one, other)]
-    return float((outputs[0] - outputs[1]).abs().max())
+def _images(source: Path, one: Snapshot, turned: bool) -> list[Tensor]:
+    """Images of the run's data as native pixels, of the side that a network translates: held out, or else of the training."""
+    folder = snapshot_in(source).parent
+    if not ((folder / CENSUS).is_file() and (folder / "recipe.json").is_file()):
+        return []
+    census, config = read_census(folder), Recorded.read(folder / "recipe.json").data
+    split = census.val or census.split
+    refs = [ref for ref in (split.b if turned else split.a) if is_there(ref.path)]
+    return [view(ref, one.a, config)[None] for ref in spread(refs, IMAGES)]
+
+
+def _noise(one: Snapshot) -> list[Tensor]:
+    count, side = NOISE
+    noise = torch.rand(count, 1, one.a.channels, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return [one.a.decode(image) for image in noise]
 
 
 def _card(source: Path) -> str:
