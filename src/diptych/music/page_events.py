@@ -13,9 +13,10 @@ from diptych.music.page_symbols import Map, Symbol
 from diptych.music.symbols import CLASS
 
 WHOLE_NOTE, HALF_NOTE, QUARTER_NOTE = Fraction(4), Fraction(2), Fraction(1)
-RESTS = {"quarter rest": Fraction(1), "eighth rest": Fraction(1, 2), "16th rest": Fraction(1, 4)}
+RESTS = {"quarter rest": Fraction(1), "eighth rest": Fraction(1, 2), "16th rest": Fraction(1, 4), "32nd rest": Fraction(1, 8)}
+FLAGS = {"flag": 1, "two flags": 2, "three flags": 3}
 MAX_BEAMS = 5
-TWO_FLAGS = 0.35  # the share of the flags of a stem that is seen as two
+MORE_FLAGS = 0.35  # the share of the flags of a stem that is seen as so many, or as more
 SAME_PLACE = {"head": 0.9, "hollow head": 2.0}  # staff spaces between heads without stems that are one chord
 OTHER_SIDE = 0.3  # staff spaces: a stem right of a head goes up, one left of it down; others are as if farther by so much
 CHORD_REACH = 2.1  # staff spaces between heads of a chord that may hide all of the stem between them
@@ -51,7 +52,7 @@ def find_events(symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -
     """Find all chords and rests of a page, from left to right, with the note values that are printed."""
     heads = [s for s in symbols if s.kind in ("head", "hollow head")]
     stems = join_stems(symbols, seen)
-    flags = [s for s in symbols if s.kind in ("flag", "two flags")]
+    flags = [s for s in symbols if s.kind in FLAGS]
     held: dict[int, list[Symbol]] = {}
     alone: list[Symbol] = []
     for head in heads:
@@ -152,9 +153,12 @@ def _chord(stem: Symbol, heads: Sequence[Symbol], flags: Sequence[Symbol], seen:
 
 
 def _count_flags(flags: Sequence[Symbol]) -> int:
-    """Return how many flags there are, where a translator may see a part of two flags as one."""
-    areas = {kind: sum(flag.area for flag in flags if flag.kind == kind) for kind in ("flag", "two flags")}
-    return 2 if areas["two flags"] > TWO_FLAGS * sum(areas.values()) else int(bool(flags))
+    """Return how many flags a stem has, where a translator may see a part of two or three flags as fewer."""
+    area = sum(flag.area for flag in flags)
+    for number in (3, 2):
+        if sum(flag.area for flag in flags if FLAGS[flag.kind] >= number) > MORE_FLAGS * area:
+            return number
+    return int(bool(flags))
 
 
 def _without_stems(heads: Sequence[Symbol], flags: Sequence[Symbol]) -> list[Event]:

@@ -13,10 +13,13 @@ from diptych.music.page_heads import heads_of
 from diptych.music.page_symbols import Map, Part, Symbol, symbol_of
 from diptych.music.symbols import CLASS, SYMBOLS
 
-MIN_AREAS = {"head": 0.35, "hollow head": 0.35, "dot": 0.05, "stem": 0.05, "curve": 0.25, "flag": 0.15, "two flags": 0.2}
+MIN_AREAS = {
+    **{"head": 0.35, "hollow head": 0.35, "dot": 0.05, "stem": 0.05, "curve": 0.25, "flag": 0.15, "two flags": 0.2},
+    **{"three flags": 0.2, "octave sign": 0.05},
+}
 """The least area of a symbol in squares of a staff space; smaller ones are noise."""
 MIN_AREA = 0.15  # of all other symbols
-LEAST = {"quarter rest": 1.9, "eighth rest": 1.3, "16th rest": 1.9}
+LEAST = {"quarter rest": 1.9, "eighth rest": 1.3, "16th rest": 1.9, "32nd rest": 2.4}
 """The least height of rests in staff spaces; a breath mark looks like a small one."""
 SIGNS = (
     "digit",
@@ -24,6 +27,7 @@ SIGNS = (
     "quarter rest",
     "eighth rest",
     "16th rest",
+    "32nd rest",
     "clef G",
     "clef F",
     "clef C",
@@ -107,5 +111,5 @@ def _with_clefs(seen: Map, staves: Sequence[Staff]) -> Map:
         place = start[:, left : left + round(CLEF_WIDTH * SPACE)]
         counts = [int((place == number).sum()) for number in numbers]
         if max(counts) >= MIN_CLEF * SPACE**2:
-            place[place > 0] = numbers[int(np.argmax(counts))]
+            place[(place > 0) & (place != CLASS["octave sign"])] = numbers[int(np.argmax(counts))]
     return settled

@@ -16,6 +16,8 @@ from diptych.music.page_geometry import SPACE, Gray, Page, Staff
 from diptych.music.page_heads import on_ledgers
 from diptych.music.page_keys import DOUBLE_SHARP, MARKS, agreed_keys, bars_of, double_bars, keys_of, strokes_of
 from diptych.music.page_meters import PrintedMeter, find_meters, find_strokes, shows_meter
+from diptych.music.page_octaves import Octaves, find_octaves, octaves_at
+from diptych.music.page_repeats import without_repeats
 from diptych.music.page_rests import HEADER, LongRest, find_long_rests, without_signs
 from diptych.music.page_rhythm import Timing, time_measures
 from diptych.music.page_symbols import Map, Symbol
@@ -76,7 +78,9 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
     systems = page.systems
     staves = [staff for system in systems for staff in system]
     symbols = [s for s in find_symbols(seen, staves) if on_ledgers(s, page.gray, staves[s.staff])]
+    symbols = without_repeats(symbols, staves)
     clefs, guessed = clefs_of(symbols, systems)
+    octaves = find_octaves(symbols, page.gray, staves)
     rests: list[list[LongRest]] = []
     meters: list[list[PrintedMeter]] = []
     kept: list[Symbol] = []
@@ -115,7 +119,8 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
     found, first = [], 0
     for system, (here, measures) in zip(systems, printed, strict=True):
         own = clefs[first : first + len(system)]
-        notes = [_notes(measure, next(timings), system, own) for measure in measures]
+        signs = [replace(s, staff=s.staff - first) for s in octaves if first <= s.staff < first + len(system)]
+        notes = [_notes(measure, next(timings), system, own, signs) for measure in measures]
         tied = _tie(notes, [s for s in here if s.kind == "curve"])
         begins = tuple(each[0][1] for each in own)
         found.append(ReadSystem(begins, tuple(tied), not guessed.isdisjoint(range(first, first + len(system)))))
@@ -189,7 +194,9 @@ def _edges(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
     return [*bars_of(symbols, staves), float(max(staff.right for staff in staves)) + SPACE]
 
 
-def _notes(printed: Printed, timing: Timing, staves: Sequence[Staff], clefs: Sequence[Sequence[tuple[float, str]]]) -> Measure:
+def _notes(
+    printed: Printed, timing: Timing, staves: Sequence[Staff], clefs: Sequence[Clefs], octaves: Sequence[Octaves]
+) -> Measure:
     """Return a measure with its notes, timed from its beginning."""
     events, onsets, fifths = printed.events, timing.onsets, printed.fifths
     marks = _marks(events, printed.accidentals, staves)
@@ -204,7 +211,8 @@ def _notes(printed: Printed, timing: Timing, staves: Sequence[Staff], clefs: Seq
             if mark:
                 state[head.staff, step] = ALTER[mark]
             alter = state.get((head.staff, step), key_alter(step, fifths))
-            note = Note(onsets[index], head.staff, step, alter, event.duration, mark)
+            sounding = step + 7 * octaves_at(octaves, head.staff, head.x)
+            note = Note(onsets[index], head.staff, sounding, alter, event.duration, mark)
             place = note.onset, note.staff, step, event.up  # two voices may share a head
             if place not in notes or notes[place][0].duration < note.duration:
                 notes[place] = note, head
