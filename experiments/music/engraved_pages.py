@@ -31,6 +31,7 @@ from diptych.music.mei import load_mei
 from diptych.music.note_metrics import NoteCounts, _matches, summarise
 from diptych.music.page_geometry import read_geometry
 from diptych.music.page_reading import read_systems
+from diptych.music.printed_times import write_rest
 from diptych.music.scans import random_scan, scanned
 from diptych.music.score_files import find_scores
 from diptych.music.symbol_pages import pages_of
@@ -138,11 +139,7 @@ def fill_short_rests(mei, lengths):
             continue
         for layer in measure.iter("layer"):
             if [child.tag for child in layer] == ["mRest"]:
-                layer.clear()
-                for duration in (1, 2, 4, 8, 16, 32):
-                    while length >= Fraction(4, duration):
-                        ET.SubElement(layer, "rest", {"dur": f"{duration}"})
-                        length -= Fraction(4, duration)
+                write_rest(layer, length)
 
 
 def truth_of(path):

@@ -14,6 +14,7 @@ from diptych.music.engrave import UNITS_PER_SPACE, merge_ties, note_of, times_of
 from diptych.music.mei import ID, drawing_of_page, verovio_toolkit, without_graces
 from diptych.music.notes import CLEFS, Note
 from diptych.music.print_styles import FONTS, set_clef
+from diptych.music.printed_times import count_empty, write_octaves, write_short_rests
 
 UNITS_PER_OPTION = 10  # verovio's units in one unit of its options for sizes of pages
 USUAL_LINES = {
@@ -100,16 +101,18 @@ class FreePage:
 def free_pages(mei: ET.Element, style: FreeStyle = FreeStyle(), most: int = 0) -> Iterator[FreePage]:
     """Engrave a score (see select_staves), and yield its pages, or the first ``most`` of them.
 
-    Grace notes are engraved and take no time. The score is changed in place where the style has a clef. Raises DataError
-    where verovio cannot engrave it.
+    Grace notes are engraved and take no time. The score is changed in place where the style has a clef, and where a rest is
+    shorter than its measure. Raises DataError where verovio cannot engrave it.
     """
     if style.clef:
         set_clef(mei, style.clef)
     engraver = verovio_toolkit()
     engraver.resetOptions()
     engraver.setOptions(style.options)
-    plain = without_graces(mei)
-    times = times_of(_loaded(engraver, plain).renderToTimemap({"includeMeasures": True}))
+    plain, times = _timed(engraver, mei)
+    if write_short_rests(mei, times):
+        plain, times = _timed(engraver, mei)
+    write_octaves(plain, times)
     single = dict(times)
     held = merge_ties(times, mei)
     staves = list(dict.fromkeys(staff.get("n", "") for staff in mei.iter("staffDef")))
@@ -122,6 +125,13 @@ def free_pages(mei: ET.Element, style: FreeStyle = FreeStyle(), most: int = 0) -
         drawing = drawing_of_page(engraver.renderToSVG(number))
         yield _page(drawing, style.width, times, single, held, known)
     engraver.resetOptions()
+
+
+def _timed(engraver: Any, mei: ET.Element) -> tuple[ET.Element, dict[str, tuple[Fraction, Fraction]]]:
+    """Return a copy of a score whose notes and measures take the time that they are printed with, and these times."""
+    plain = without_graces(mei)
+    count_empty(plain)
+    return plain, times_of(_loaded(engraver, plain).renderToTimemap({"includeMeasures": True}))
 
 
 def _loaded(engraver: Any, mei: ET.Element) -> Any:
