@@ -112,8 +112,10 @@ def voice_of(path, out):
     for measure in first.findall("measure")[MEASURES:]:
         first.remove(measure)
     for measure in first:
-        for child in [*measure.findall("print"), *measure.findall("direction[direction-type/dynamics/other-dynamics]")]:
-            measure.remove(child)  # musicxml2ly writes these dynamics as syntax errors, and LilyPond drops notes beside them
+        for child in measure.findall("print") + measure.findall("direction"):
+            # musicxml2ly writes these dynamics as syntax errors, and LilyPond drops notes beside them
+            if child.tag == "print" or child.find("direction-type/dynamics/other-dynamics") is not None:
+                measure.remove(child)
     ET.ElementTree(root).write(out, encoding="UTF-8", xml_declaration=True)
     return True
 

@@ -20,6 +20,7 @@ MORE_FLAGS = 0.35  # the share of the flags of a stem that is seen as so many, o
 SAME_PLACE = {"head": 0.9, "hollow head": 2.0}  # staff spaces between heads without stems that are one chord
 OTHER_SIDE = 0.3  # staff spaces: a stem right of a head goes up, one left of it down; others are as if farther by so much
 CHORD_REACH = 2.1  # staff spaces between heads of a chord that may hide all of the stem between them
+BOTH_WAYS = 1.7  # staff spaces by which the stems of two voices in one column go on above and below all heads
 WIDEST_HALF = 1.5  # staff spaces: wider hollow heads are whole notes
 DOT_REACH = (0.2, 2.6)  # staff spaces from the right of a head to the middle of its dots
 ABOVE = 4.4  # staff steps above the middle line: what stands higher does not touch the staff
@@ -62,7 +63,7 @@ def find_events(symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -
         if not found:
             alone.append(head)
     alone = _joined_to_chords(alone, held, stems)
-    events = [_chord(stems[index], chord, flags, seen) for index, chord in held.items()]
+    events = [_chord(stem, chord, flags, seen) for index, whole in held.items() for stem, chord in _ways(stems[index], whole)]
     events += _without_stems(alone, flags)
     rests = [s for s in symbols if s.kind in RESTS or s.kind == "long rest"]
     events += [_rest(s, staves[s.staff]) for s in rests if not _is_breath(s, staves[s.staff])]
@@ -132,6 +133,15 @@ def _joined_to_chords(alone: Sequence[Symbol], held: dict[int, list[Symbol]], st
                 break
         else:
             return remaining
+
+
+def _ways(stem: Symbol, heads: Sequence[Symbol]) -> list[tuple[Symbol, Sequence[Symbol]]]:
+    """Part a stem that goes on both above and below its heads: those on its left are of a voice above, the others of one below."""
+    top, bottom = min(h.y for h in heads), max(h.y for h in heads)
+    above, below = [h for h in heads if h.x < stem.x], [h for h in heads if h.x >= stem.x]
+    if not above or not below or min(top - stem.top, stem.bottom - bottom) < BOTH_WAYS * SPACE:
+        return [(stem, heads)]
+    return [(replace(stem, bottom=max(h.y for h in above)), above), (replace(stem, top=min(h.y for h in below)), below)]
 
 
 def _chord(stem: Symbol, heads: Sequence[Symbol], flags: Sequence[Symbol], seen: Map) -> Event:

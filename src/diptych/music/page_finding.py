@@ -111,5 +111,9 @@ def _with_clefs(seen: Map, staves: Sequence[Staff]) -> Map:
         place = start[:, left : left + round(CLEF_WIDTH * SPACE)]
         counts = [int((place == number).sum()) for number in numbers]
         if max(counts) >= MIN_CLEF * SPACE**2:
-            place[(place > 0) & (place != CLASS["octave sign"])] = numbers[int(np.argmax(counts))]
+            labels, _ = ndimage.label((place > 0) & (place != CLASS["octave sign"]), np.ones((3, 3)))
+            seen_as_clef = np.isin(place, numbers)
+            last = int(np.flatnonzero(seen_as_clef.any(0))[-1])
+            parts = set(np.unique(labels[seen_as_clef])) | set(np.unique(labels[:, : last + 1]))  # a key may stand behind it
+            place[np.isin(labels, list(parts - {0}))] = numbers[int(np.argmax(counts))]
     return settled

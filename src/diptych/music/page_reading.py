@@ -185,7 +185,9 @@ def _more_bars(gray: Gray, symbols: Sequence[Symbol], staff: Staff) -> list[Symb
     heads = [s.x for s in symbols if s.kind in ("head", "hollow head")]
     seen = strokes_of(symbols, (staff,))
     top, end = staff.row(staff.left, 4), staff.row(staff.left, -4)
+    meters = find_meters(gray, staff, bars_of(symbols, (staff,)))
     found = [x for x in find_strokes(gray, staff, heads) if all(abs(x - other) > 2 for other in seen)]
+    found = [x for x in found if not any(meter.left <= x <= meter.right for meter in meters)]
     return [Symbol("bar line", 0, x, x, top, end, x, (top + end) / 2, round(end - top)) for x in found]
 
 

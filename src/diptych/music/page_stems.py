@@ -67,13 +67,17 @@ def count_beams(seen: Map, stem: Symbol, *, up: bool, limit: float) -> int:
     tip = stem.top if up else stem.bottom
     top, end = (tip - SPACE, limit - SPACE * 0.7) if up else (limit + SPACE * 0.7, tip + SPACE)
     counts = [0]
-    for x in (round(stem.x) - 3, round(stem.x) + 3):
+    rows = slice(max(0, round(top)), max(0, round(end) + 1))
+    for way in (-1, 1):
+        x = round(stem.x) + 3 * way
         if 0 <= x < beams.shape[1] and end > top:
-            runs = _runs(beams[max(0, round(top)) : round(end) + 1, x])
+            near = beams[rows, x - way]  # the part of a beam that belongs to the next stem may end beside this one
+            runs = [stop - start for start, stop in _runs(beams[rows, x]) if near[max(0, start - 1) : stop + 1].any()]
             counts.append(sum(max(1, round((run + 0.25 * SPACE) / (0.75 * SPACE))) for run in runs if run >= 2))
     return max(counts)
 
 
-def _runs(column: Bool[np.ndarray, " n"]) -> list[int]:
+def _runs(column: Bool[np.ndarray, " n"]) -> list[tuple[int, int]]:
+    """Return where runs of beams begin and end in a column, their ends not included."""
     steps = np.diff(np.pad(column, 1).astype(np.int8))
-    return list((np.flatnonzero(steps == -1) - np.flatnonzero(steps == 1)).tolist())
+    return list(zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True))

@@ -63,9 +63,11 @@ def write_octaves(mei: ET.Element, times: Times) -> None:
 
     The score is changed in place.
     """
+    chords = {chord.get(ID, ""): note.get(ID, "") for chord in mei.iter("chord") for note in chord.findall("note")[:1]}
     signs = []
     for sign in mei.iter("octave"):
-        ends = [times.get(sign.get(name, "#")[1:]) for name in ("startid", "endid")]
+        first, last = (sign.get(name, "#")[1:] for name in ("startid", "endid"))
+        ends = [times.get(chords.get(name, name)) for name in (first, last)]
         signs += [(sign.get("staff", ""), ends[0][0], ends[1][0])] if ends[0] and ends[1] else []
     for staff in mei.iter("staff"):
         own = [(begin, end) for number, begin, end in signs if number == staff.get("n")]
