@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from scipy import ndimage
 
 from diptych.extras import extra
 from diptych.music.page_geometry import SPACE, Gray
+from diptych.music.page_symbols import Symbol
 from diptych.music.print_styles import FONTS
 from diptych.music.rasters import draw_svg
 
@@ -22,6 +24,8 @@ WIDTHS = (0.3, 2.0)
 ALIKE = 0.72  # correlation with the digit of some font from which on a shape is one
 NEXT = 0.9  # staff spaces between the digits of one number
 DIGIT_INK = 190  # gray below which a pixel belongs to a digit
+LETTER_GAP = (0.2, 1.2)  # staff spaces from a digit within which a letter begins and a bracket goes on
+LETTER_HEIGHT = 0.7  # staff spaces of ink beside a digit, from which on it is no bracket
 COMMON_TIME, CUT_TIME = 10, 11  # stand for these two signs
 GLYPHS = (*(f"E08{digit}" for digit in range(10)), "E08A", "E08B")
 CUT_HEIGHT = 2.9  # staff spaces of the C with a stroke
@@ -59,6 +63,23 @@ def counts_tuplet(gray: Gray, left: float, right: float, top: float, bottom: flo
     rows = slice(max(0, round(top - SPACE)), round(bottom + SPACE) + 1)
     part = gray[rows, max(0, round(left - SPACE)) : round(right + SPACE) + 1]
     return not {number for _, number in numbers_in(part)} & {1, 2, 4}
+
+
+def in_text(gray: Gray, digit: Symbol, others: Sequence[Symbol]) -> bool:
+    """Whether ink beside what a map shows as a digit looks like letters: it is higher than the line of a bracket.
+
+    A tuplet's number of two digits stands alone.
+    """
+    top, end = max(0, round(digit.top)), round(digit.bottom) + 1
+    pair = [d for d in others if d is not digit and abs(d.y - digit.y) <= SPACE / 2 and abs(d.x - digit.x) <= 2 * SPACE]
+    for near, far in ((digit.left - LETTER_GAP[0] * SPACE, -1), (digit.right + LETTER_GAP[0] * SPACE, 1)):
+        ends = sorted((round(near), round(near + far * LETTER_GAP[1] * SPACE)))
+        part = gray[top:end, max(0, ends[0]) : max(0, ends[1])] < DIGIT_INK
+        if len(pair) == 1 and (pair[0].x - digit.x) * far > 0:
+            continue
+        if part.size and part.any(1).sum() > LETTER_HEIGHT * SPACE:
+            return True
+    return False
 
 
 def _digits_in(darkness: np.ndarray) -> list[tuple[int, int, int]]:

@@ -23,6 +23,9 @@ MAX_SKEW = 3.0  # degrees
 SKEW_STEP = 0.04
 BLOCKS = 32  # parts of a page's width whose rows are shifted against each other to find its skew
 SMOOTHED = 31  # pixels over which a line is averaged along its length
+SMOOTHED_MORE = 91  # the same where a line is so pale that parts of it are missing
+LINES = (-2, -1, 0, 1, 2)  # of a staff, in staff spaces from the middle one
+MIN_PALE = 9.0  # of 255: contrast of the median of a staff's lines where they are that pale
 MIN_LINE = 14.0  # of 255: contrast of a staff line with the spaces beside it
 FAINT = 0.45  # of the contrast of a page's best staff: what has less is none
 BESIDE = 9  # staff spaces between the middle lines of staves so near that a short and faint one may be none
@@ -150,15 +153,18 @@ def find_staves(gray: Gray) -> list[Staff]:
     half = SPACE // 2
     lines = dark - (np.roll(dark, half, 0) + np.roll(dark, -half, 0)) / 2
     near = ndimage.maximum_filter1d(lines, 3, axis=0)
-    evidence = np.min([np.roll(near, -offset * SPACE, 0) for offset in (-2, -1, 0, 1, 2)], axis=0)
+    evidence = np.min([np.roll(near, -offset * SPACE, 0) for offset in LINES], axis=0)
+    smooth = ndimage.uniform_filter1d(near, SMOOTHED_MORE, axis=1)
+    faint = np.median([np.roll(smooth, -offset * SPACE, 0) for offset in LINES], axis=0)
     evidence[: 2 * SPACE], evidence[-2 * SPACE :] = 0, 0
+    pale = ndimage.binary_erosion(faint > MIN_PALE, np.ones((1, SMOOTHED_MORE)))  # where a line is broken
     counts = (evidence > MIN_LINE).sum(1)
     staves: list[Staff] = []
     free = np.ones(len(counts), bool)
     while (row := int(np.argmax(np.where(free, counts, 0)))) and counts[row] >= MIN_STAFF:
         free[max(0, row - 6 * SPACE) : row + 6 * SPACE + 1] = False
         strength = evidence[max(0, row - 1) : row + 2].max(0)
-        for left, right in _stretches(strength > MIN_LINE):
+        for left, right in _stretches((strength > MIN_LINE) | pale[max(0, row - 1) : row + 2].any(0)):
             staves.append(_followed(lines, row, left, right))
     usual = float(np.median([staff.space for staff in staves])) if staves else 0.0  # a page is engraved in one size
     darkest = max((staff.contrast for staff in staves), default=0.0)  # ledger lines of many notes may look like a faint staff

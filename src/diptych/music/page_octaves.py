@@ -24,6 +24,7 @@ LINE_HEIGHT = 0.6  # staff spaces: what is lower is a part of the line
 OFF_LINE = 2.0  # staff spaces between the heights of the parts of one sign
 LEAST_WIDTH = 0.7  # staff spaces of a sign
 REACH = 0.7  # staff spaces from the ends of a sign to the middles of the first and the last head below it
+SURE = 0.65  # correlation with a digit of some font
 SIZE = (16, 24)  # height and width in pixels at which shapes are compared
 PALEST = 64  # of 255: what is less dark is no part of a glyph
 UNITS = 250  # of a glyph in a staff space
@@ -48,11 +49,14 @@ def find_octaves(symbols: Sequence[Symbol], gray: Gray, staves: Sequence[Staff])
         tall = [part for part in parts if part.height >= LINE_HEIGHT * SPACE]
         if right - left < LEAST_WIDTH * SPACE or not tall:
             continue
+        octaves = _octaves(tall, gray)
+        if not octaves:
+            continue
         y = sum(part.y for part in parts) / len(parts)
         near = [(abs(head.y - y), head.staff) for head in heads if left - REACH * SPACE <= head.x <= right + REACH * SPACE]
         staff = min(near)[1] if near else parts[0].staff
         way = 1 if y < staves[staff].middle_at(left) else -1
-        found.append(Octaves(staff, left - REACH * SPACE, right + REACH * SPACE, way * _octaves(tall, gray)))
+        found.append(Octaves(staff, left - REACH * SPACE, right + REACH * SPACE, way * octaves))
     return found
 
 
@@ -87,14 +91,18 @@ def _ends(sign: Sequence[Symbol]) -> bool:
 
 
 def _octaves(parts: Sequence[Symbol], gray: Gray) -> int:
-    """Return 1 or 2 octaves: whether a sign begins more like an 8 or like a 15 of verovio's fonts, in brackets or not."""
+    """Return 1 or 2 octaves: whether a sign begins more like an 8 or like a 15 of verovio's fonts, in brackets or not.
+
+    What begins like neither, such as a text, is no sign: 0.
+    """
     first = [part for part in parts if part.left - parts[0].right <= SPACE]
     left, top, end = round(parts[0].left), round(min(p.top for p in first)), round(max(p.bottom for p in first)) + 1
     scores = []
     for octaves, wide, shape in _shapes():
         part = gray[top:end, left : left + max(2, round(wide * (end - top)))]
         scores.append((float((_normalised(255.0 - part) * shape).sum()) if part.size else 0.0, octaves))
-    return max(scores)[1]
+    sure, octaves = max(scores)
+    return octaves if sure >= SURE else 0
 
 
 def _normalised(darkness: np.ndarray) -> Float[np.ndarray, "16 24"]:

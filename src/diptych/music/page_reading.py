@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from diptych.music.notes import CLEFS, Accidental, Note, key_alter
 from diptych.music.page_clefs import Clefs, clef_at, clefs_of
-from diptych.music.page_digits import counts_tuplet
+from diptych.music.page_digits import counts_tuplet, in_text
 from diptych.music.page_events import RESTS, Event, find_events
 from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Gray, Page, Staff
@@ -27,6 +27,7 @@ ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its rig
 STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
 SIGNATURE = ("clef G", "clef F", "clef C", "sharp", "flat", "natural", "bar line")  # what is no part of a meter
 EMPTY = 4.0  # staff spaces between two bar lines from which on there is a measure between them
+OUTSIDE = 5.0  # staff steps from the middle line from which on a digit is no part of a meter
 TIE_REACH = (1.0, 3.3)  # staff spaces from the middle of a head inwards and outwards to the end of its tie
 
 
@@ -92,7 +93,8 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
         meters.append(find_meters(page.gray, system[0], bars))
         here = [s for s in here if s.kind in SIGNATURE or not any(m.left <= s.x <= m.right for m in meters[-1])]
         here = [s for s in here if s.kind not in RESTS or all(abs(s.x - bar) > SPACE for bar in bars)]
-        here = [s for s in here if s.kind != "digit" or counts_tuplet(page.gray, s.left, s.right, s.top, s.bottom)]
+        digits = [s for s in here if s.kind == "digit"]
+        here = [s for s in here if s.kind != "digit" or _may_count(page.gray, s, digits, system[s.staff])]
         rests.append(find_long_rests(page.gray, here, system, _edges(here, system), [(m.left, m.right) for m in meters[-1]]))
         kept += [replace(s, staff=s.staff + numbers[0]) for s in without_signs(here, system, rests[-1])]
     symbols = sorted(kept, key=lambda symbol: symbol.x)
@@ -189,6 +191,13 @@ def _more_bars(gray: Gray, symbols: Sequence[Symbol], staff: Staff) -> list[Symb
     found = [x for x in find_strokes(gray, staff, heads) if all(abs(x - other) > 2 for other in seen)]
     found = [x for x in found if not any(meter.left <= x <= meter.right for meter in meters)]
     return [Symbol("bar line", 0, x, x, top, end, x, (top + end) / 2, round(end - top)) for x in found]
+
+
+def _may_count(gray: Gray, digit: Symbol, digits: Sequence[Symbol], staff: Staff) -> bool:
+    """Whether a digit may count a tuplet or be part of a meter: no letters stand beside it outside the staff."""
+    if abs(staff.position(digit.x, digit.y)) > OUTSIDE and in_text(gray, digit, digits):
+        return False
+    return counts_tuplet(gray, digit.left, digit.right, digit.top, digit.bottom)
 
 
 def _edges(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
