@@ -1,10 +1,11 @@
 """When the events of a measure begin is found from their voices, by hand-worked measures."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 from diptych.music.page_events import Event
 from diptych.music.page_geometry import SPACE
-from diptych.music.page_rhythm import time_events, time_measures
+from diptych.music.page_rhythm import CLEAN, time_events, time_measures
 
 
 def event(x, duration, up=None, group=0):
@@ -38,3 +39,14 @@ def test_most_measures_say_how_long_all_last_but_a_pickup_stays_short():
     assert lengths == [1, 3, 3, 3, 3]
     assert time_measures([quarters[0], short, *quarters[1:]], [True, *[False] * 4])[1].cost > 0
     assert time_measures([], []) == []
+
+
+def test_one_note_value_that_was_misread_stays_in_its_measure():
+    right = [event(4 * k, 1, True) for k in range(3)]
+    dotted = [right[0], replace(right[1], duration=Fraction(3, 2)), right[2]]  # a dot too many
+    triplet = [replace(each, duration=Fraction(2, 3), alone=Fraction(1)) for each in right]
+    timings = time_measures([right, right, dotted, triplet, right, right], [True, *[False] * 5])
+    assert [timing.length for timing in timings] == [3] * 6
+    assert [timing.onsets for timing in timings] == [(0, 1, 2)] * 6
+    assert timings[0].durations is None and timings[2].durations == timings[3].durations == (1, 1, 1)
+    assert timings[2].cost > CLEAN

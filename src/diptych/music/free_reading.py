@@ -19,6 +19,8 @@ from diptych.music.page_reading import Measure, ReadSystem, read_systems
 from diptych.music.page_rhythm import rest_beside, usual_lengths
 
 MIN_CONFIDENCE = 0.3  # the share of measures that add up; on other pictures it is less
+FITTED = 0.4  # what a measure counts whose notes were fitted into its length
+OTHER_KEY = 0.8  # factor of the confidence of a system that seems to show another key than the others
 COMPOUND_LENGTHS = (Fraction(9, 2), Fraction(3, 2))  # quarters of 9/8 and 3/8; what lasts three quarters is taken for 3/4
 Gray = UInt8[np.ndarray, "_ _"]  # pages of one document may differ in size
 Translate = Callable[[Gray], UInt8[np.ndarray, "h w"]]
@@ -151,8 +153,9 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
     confidences, first = [], 0
     for system in systems:
         here = range(first, first + len(system.measures))
-        right = sum(measures[k].printed in (0, lengths[k], usual[k]) for k in here)
-        confidences.append(right / len(here) if here and not system.guessed else 0.0)
+        right = sum(1.0 if measures[k].clean else FITTED for k in here if measures[k].printed in (0, lengths[k], usual[k]))
+        share = right / len(here) if here and not system.guessed else 0.0
+        confidences.append(share * (1.0 if system.agrees else OTHER_KEY))
         first += len(here)
     meters: list[tuple[int, int] | None] = []
     for measure in measures:

@@ -47,6 +47,8 @@ class Event:
     full: bool = False
     beamed: bool = False
     group: int = 0
+    alone: Fraction | None = None
+    """Its length without the tuplet that it belongs to, None outside one."""
 
 
 def find_events(symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -> list[Event]:
@@ -244,7 +246,7 @@ def _with_tuplets(events: list[Event], symbols: Sequence[Symbol], staves: Sequen
         group = beamed if _is_tuplet([events[k] for k in beamed]) else _centred_group(number, events, near) or beamed
         shorter = TUPLETS.get(len(group), Fraction(2, 3))
         for k in group:
-            events[k] = replace(events[k], duration=events[k].duration * shorter)
+            events[k] = replace(events[k], duration=events[k].duration * shorter, alone=events[k].duration)
         taken.update(group)
     return events
 

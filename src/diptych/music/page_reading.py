@@ -19,7 +19,7 @@ from diptych.music.page_meters import PrintedMeter, find_meters, find_strokes, s
 from diptych.music.page_octaves import Octaves, find_octaves, octaves_at
 from diptych.music.page_repeats import without_repeats
 from diptych.music.page_rests import HEADER, LongRest, find_long_rests, without_signs
-from diptych.music.page_rhythm import Timing, time_measures
+from diptych.music.page_rhythm import CLEAN, Timing, time_measures
 from diptych.music.page_symbols import Map, Symbol
 
 ALTER = {"s": 1, "f": -1, "n": 0, "ss": 2, "ff": -2}
@@ -46,6 +46,8 @@ class Measure:
     """This meter, where it is legible."""
     ends_double: bool = False
     """Whether a double bar line ends it."""
+    clean: bool = True
+    """Whether its note values explain it without a pause or a change."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class ReadSystem:
     measures: tuple[Measure, ...]
     guessed: bool = False
     """Whether some staff shows no clef, here and in the other systems of the page."""
+    agrees: bool = True
+    """Whether it shows the key that holds there by the other systems of the page."""
 
 
 def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
@@ -119,13 +123,14 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
     lengths = [m.signature.length if m.signature else None for m in every]
     timings = iter(time_measures([m.events for m in every], [m.meter for m in every], [m.ends_double for m in every], lengths))
     found, first = [], 0
-    for system, (here, measures) in zip(systems, printed, strict=True):
+    for k, (system, (here, measures)) in enumerate(zip(systems, printed, strict=True)):
         own = clefs[first : first + len(system)]
         signs = [replace(s, staff=s.staff - first) for s in octaves if first <= s.staff < first + len(system)]
         notes = [_notes(measure, next(timings), system, own, signs) for measure in measures]
         tied = _tie(notes, [s for s in here if s.kind == "curve"])
         begins = tuple(each[0][1] for each in own)
-        found.append(ReadSystem(begins, tuple(tied), not guessed.isdisjoint(range(first, first + len(system)))))
+        guess = not guessed.isdisjoint(range(first, first + len(system)))
+        found.append(ReadSystem(begins, tuple(tied), guess, headers[k] == keys[k]))
         first += len(system)
     return found
 
@@ -210,6 +215,7 @@ def _notes(
 ) -> Measure:
     """Return a measure with its notes, timed from its beginning."""
     events, onsets, fifths = printed.events, timing.onsets, printed.fifths
+    lasts = timing.durations or tuple(event.duration for event in events)
     marks = _marks(events, printed.accidentals, staves)
     state: dict[tuple[int, int], int] = {}
     notes: dict[tuple[Fraction, int, int, bool | None], tuple[Note, Symbol]] = {}
@@ -223,7 +229,7 @@ def _notes(
                 state[head.staff, step] = ALTER[mark]
             alter = state.get((head.staff, step), key_alter(step, fifths))
             sounding = step + 7 * octaves_at(octaves, head.staff, head.x)
-            note = Note(onsets[index], head.staff, sounding, alter, event.duration, mark)
+            note = Note(onsets[index], head.staff, sounding, alter, lasts[index], mark)
             place = note.onset, note.staff, step, event.up  # two voices may share a head
             if place not in notes or notes[place][0].duration < note.duration:
                 notes[place] = note, head
@@ -236,6 +242,7 @@ def _notes(
         printed.meter,
         printed.signature,
         printed.ends_double,
+        timing.cost <= CLEAN,
     )
 
 

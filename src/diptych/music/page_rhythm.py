@@ -24,6 +24,9 @@ SHIFTED = 0.35  # cost for each staff space between what begins together
 UNEVEN = 0.35  # cost of spacing that does not follow the time; engravers space notes by about the power 0.6 of their time
 OTHER_BEAM = 1.5  # cost of a beam whose notes are in two voices
 AGREE = 0.3  # the share of measures that must last as long as the meter says
+CHANGES = (Fraction(3, 2), Fraction(2, 3), Fraction(1, 2), Fraction(2))
+"""Factors of a note value that was misread: a dot that was missed, one too many, a flag that was missed, one too many."""
+CHANGED = 1.6  # cost of a note value that was misread
 CLEAN = 1.5  # what is read at a lower cost needs no other explanation
 
 
@@ -44,6 +47,8 @@ class Timing:
     onsets: tuple[Fraction, ...]
     length: Fraction
     cost: float
+    durations: tuple[Fraction, ...] | None = None
+    """How long the events last, None where they last as long as they are printed."""
 
 
 @dataclass(frozen=True)
@@ -184,13 +189,31 @@ def time_measures(
         best: tuple[float, dict[int, Timing]] | None = None
         for length in usual_lengths([timings[k].length for k in group], known[first]):
             others = [k for k in group if not _stands(k, timings, length, doubles, pickup=meters[0])]
-            fitted = {k: time_events(measures[k], length) for k in others}
+            fitted = {k: _fitted(measures[k], length) for k in others}
             cost = sum((fitted.get(k, timings[k])).cost for k in group)
             if best is None or cost < best[0]:
                 best = cost, fitted
         for k, timing in (best[1] if best else {}).items():
             timings[k] = timing
     return timings
+
+
+def _fitted(events: Sequence[Event], length: Fraction) -> Timing:
+    """Time a measure that does not add up to a length: with one note value changed that was misread, or with pauses.
+
+    What looks like the number of a tuplet may be none, and a dot or a flag may be missed or seen where there is none.
+    """
+    best = time_events(events, length)
+    durations = [event.duration for event in events]
+    variants = [[event.alone or event.duration for event in events]] if any(event.alone for event in events) else []
+    for k, event in enumerate(events):  # in a single voice, which is most of them, all values add up
+        variants += [[*durations[:k], event.duration * factor, *durations[k + 1 :]] for factor in CHANGES]
+    variants = [changed for changed in variants if sum(changed) == length]
+    for changed in variants:
+        timing = time_events([replace(e, duration=d) for e, d in zip(events, changed, strict=True)])
+        if timing.length == length and timing.cost + CHANGED < best.cost:
+            best = replace(timing, cost=timing.cost + CHANGED, durations=tuple(changed))
+    return best
 
 
 def _stands(k: int, timings: Sequence[Timing], length: Fraction, doubles: Sequence[bool], *, pickup: bool) -> bool:
