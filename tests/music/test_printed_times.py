@@ -14,7 +14,8 @@ def page_of(tmp_path, bars):
     staff = '<staffGrp><staffDef n="1" lines="5" clef.shape="G" clef.line="2"/></staffGrp>'
     score = f'<scoreDef meter.count="4" meter.unit="4">{staff}</scoreDef><section>{bars}</section>'
     mei = '<mei xmlns="http://www.music-encoding.org/ns/mei" meiversion="5.0">'
-    (tmp_path / "x.mei").write_text(f'<?xml version="1.0"?>{mei}<music><body><mdiv><score>{score}</score></mdiv></body></music></mei>')
+    body = f"<music><body><mdiv><score>{score}</score></mdiv></body></music></mei>"
+    (tmp_path / "x.mei").write_text(f'<?xml version="1.0"?>{mei}{body}')
     return next(free_pages(load_mei(tmp_path / "x.mei"), FreeStyle(width=110.0)))
 
 

@@ -138,7 +138,7 @@ def _joined_to_chords(alone: Sequence[Symbol], held: dict[int, list[Symbol]], st
 
 
 def _ways(stem: Symbol, heads: Sequence[Symbol]) -> list[tuple[Symbol, Sequence[Symbol]]]:
-    """Part a stem that goes on both above and below its heads: those on its left are of a voice above, the others of one below."""
+    """Part a stem that goes on both above and below its heads: the left ones are an upper voice."""
     top, bottom = min(h.y for h in heads), max(h.y for h in heads)
     above, below = [h for h in heads if h.x < stem.x], [h for h in heads if h.x >= stem.x]
     if not above or not below or min(top - stem.top, stem.bottom - bottom) < BOTH_WAYS * SPACE:

@@ -16,7 +16,7 @@ OFF_PLACE = 0.6  # staff steps from the spaces around the middle line to the dot
 def without_repeats(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[Symbol]:
     """Leave out the dots of repeats: two in one column, in the spaces around the middle line, beside a double bar line."""
     bars = [s for s in symbols if s.kind == "bar line" and s.height >= 3 * SPACE]
-    inner = {1: [], -1: []}
+    inner: dict[int, list[Symbol]] = {1: [], -1: []}
     for s in symbols:
         if s.kind == "dot":
             place = staves[s.staff].position(s.x, s.y)
@@ -35,7 +35,7 @@ def _beside_double(dot: Symbol, bars: Sequence[Symbol]) -> bool:
     """Whether the strokes of a double bar line stand next to a dot, on one of its sides."""
     for side in (-1, 1):
         near = [b for b in bars if b.staff == dot.staff and 0 < side * (b.x - dot.x) <= (BESIDE + 2 * DOUBLE) * SPACE]
-        if near and min(abs(b.x - dot.x) for b in near) <= BESIDE * SPACE:
-            if max(b.right for b in near) - min(b.left for b in near) >= DOUBLE * SPACE:
-                return True
+        wide = max((b.right for b in near), default=0.0) - min((b.left for b in near), default=0.0)
+        if wide >= DOUBLE * SPACE and min(abs(b.x - dot.x) for b in near) <= BESIDE * SPACE:
+            return True
     return False
