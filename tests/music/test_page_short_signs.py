@@ -111,11 +111,11 @@ def read_exactly(tmp_path, text, name, font=FONTS[0], width=70.0):
 
 @pytest.mark.parametrize("font", FONTS)
 def test_octave_signs_move_the_notes_below_their_lines_on_every_system(tmp_path, font):
-    marks = [("m0n1", "m0n2", 8, "above"), ("m1n1", "m1n3", 8, "below"), ("m2n0", "m2n0", 15, "above")]
+    marks = [("m0n1", "m0n2", 8, "above"), ("m1n1", "m1n3", 8, "below"), ("m2n0", "m2n1", 15, "above")]
     marks.append(("m2n2", "m6n1", 8, "above"))
     page, found, reading = read_exactly(tmp_path, octave_page([*marks, ("m7n0", "m7n1", 15, "below")]), "octaves.mei", font)
     assert len(found.systems) > 1
-    moved = dict.fromkeys(range(32), 0) | {1: 1, 2: 1, 5: -1, 6: -1, 7: -1, 8: 2, 28: -2, 29: -2}
+    moved = dict.fromkeys(range(32), 0) | {1: 1, 2: 1, 5: -1, 6: -1, 7: -1, 8: 2, 9: 2, 28: -2, 29: -2}
     moved |= dict.fromkeys(range(10, 26), 1)
     printed = (35, 36, 37, 38)  # c5 to f5
     assert [note.onset for note in reading.notes] == list(range(32)) == [note.onset for note in page.notes]
@@ -128,7 +128,8 @@ def test_an_octave_sign_belongs_to_the_staff_whose_heads_are_nearest():
     def symbol(kind, staff, x, y, half, high):
         return Symbol(kind, staff, x - half, x + half, y - high, y + high, x, y, 30)
 
-    sign = [symbol("octave sign", 0, 60, 104, 3, 4), symbol("octave sign", 0, 90, 101, 25, 0.5)]
+    dashes = [symbol("octave sign", 0, x, 101, 3, 0.5) for x in range(68, 120, 10)]
+    sign = [symbol("octave sign", 0, 60, 104, 3, 4), *dashes]
     heads = [symbol("head", 0, 70, 66, 4, 3), symbol("head", 1, 72, 126, 4, 3)]
     (found,) = find_octaves([*sign, *heads], np.full((220, 220), 255, np.uint8), [STAFF, other])
     assert (found.staff, found.octaves > 0) == (1, True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from diptych.extras import extra
 from diptych.music.page_geometry import SPACE, Gray, Staff
 from diptych.music.page_symbols import Symbol
 from diptych.music.print_styles import FONTS
+from diptych.music.rasters import draw_svg
 
 BRACKETS = "E51A", "E51B"
 GLYPHS = {"E510": 1, "E514": 2}  # SMuFL's 8 and 15, and the octaves that each stands for
@@ -24,7 +24,9 @@ LINE_HEIGHT = 0.6  # staff spaces: what is lower is a part of the line
 OFF_LINE = 2.0  # staff spaces between the heights of the parts of one sign
 LEAST_WIDTH = 0.7  # staff spaces of a sign
 REACH = 0.7  # staff spaces from the ends of a sign to the middles of the first and the last head below it
-SURE = 0.65  # correlation with a digit of some font
+SURE = 0.65  # correlation with a digit of some font that a sign without a dashed line has
+DASH, DASHES = 1.5, 6  # staff spaces: the greatest length of a dash; and how many make a dashed line
+ONE_ROW = 0.25  # staff spaces between the heights of dashes
 SIZE = (16, 24)  # height and width in pixels at which shapes are compared
 PALEST = 64  # of 255: what is less dark is no part of a glyph
 UNITS = 250  # of a glyph in a staff space
@@ -49,8 +51,8 @@ def find_octaves(symbols: Sequence[Symbol], gray: Gray, staves: Sequence[Staff])
         tall = [part for part in parts if part.height >= LINE_HEIGHT * SPACE]
         if right - left < LEAST_WIDTH * SPACE or not tall:
             continue
-        octaves = _octaves(tall, gray)
-        if not octaves:
+        octaves, sure = _octaves(tall, gray)
+        if sure < SURE and not _has_dashes(parts):  # letters of a text have a line without gaps, or none
             continue
         y = sum(part.y for part in parts) / len(parts)
         near = [(abs(head.y - y), head.staff) for head in heads if left - REACH * SPACE <= head.x <= right + REACH * SPACE]
@@ -90,10 +92,18 @@ def _ends(sign: Sequence[Symbol]) -> bool:
     return any(flat) and not flat[-1]
 
 
-def _octaves(parts: Sequence[Symbol], gray: Gray) -> int:
+def _has_dashes(parts: Sequence[Symbol]) -> bool:
+    """Whether short parts of a sign are all in one row, as those of a dashed line."""
+    flat = [part for part in parts if part.height < LINE_HEIGHT * SPACE]
+    if len(flat) < DASHES or max(part.y for part in flat) - min(part.y for part in flat) > ONE_ROW * SPACE:
+        return False
+    return all(part.width < DASH * SPACE for part in flat) and len(flat) > len(parts) / 2
+
+
+def _octaves(parts: Sequence[Symbol], gray: Gray) -> tuple[int, float]:
     """Return 1 or 2 octaves: whether a sign begins more like an 8 or like a 15 of verovio's fonts, in brackets or not.
 
-    What begins like neither, such as a text, is no sign: 0.
+    The second number says how much, as a correlation.
     """
     first = [part for part in parts if part.left - parts[0].right <= SPACE]
     left, top, end = round(parts[0].left), round(min(p.top for p in first)), round(max(p.bottom for p in first)) + 1
@@ -102,7 +112,7 @@ def _octaves(parts: Sequence[Symbol], gray: Gray) -> int:
         part = gray[top:end, left : left + max(2, round(wide * (end - top)))]
         scores.append((float((_normalised(255.0 - part) * shape).sum()) if part.size else 0.0, octaves))
     sure, octaves = max(scores)
-    return octaves if sure >= SURE else 0
+    return octaves, sure
 
 
 def _normalised(darkness: np.ndarray) -> Float[np.ndarray, "16 24"]:
@@ -129,12 +139,11 @@ def _shapes() -> list[tuple[int, float, np.ndarray]]:
 
 def _drawn(font: str, glyph: str) -> np.ndarray:
     """Draw a glyph of a font at the resolution of a page that is read; return its columns."""
-    resvg, verovio = extra("resvg_py", "music", "music"), extra("verovio", "music", "music")
+    verovio = extra("verovio", "music", "music")
     path = (Path(verovio.__file__).parent / "data" / font / f"{glyph}.xml").read_text()
     size = f'width="{5 * SPACE}" height="{5 * SPACE}"'
     box = f'viewBox="{-UNITS} {-4 * UNITS} {5 * UNITS} {5 * UNITS}" {size}'
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{path}</svg>'
-    image = Image.open(io.BytesIO(bytes(resvg.svg_to_bytes(svg_string=svg, background="white")))).convert("L")
-    dark = 255 - np.array(image).astype(np.float32)
+    dark = 255 - np.array(draw_svg(svg)).astype(np.float32)
     columns = np.flatnonzero((dark > PALEST).any(0))
     return dark[:, columns[0] : columns[-1] + 1]
