@@ -19,6 +19,7 @@ BLOCK_WIDTH = (0.4, 0.9)  # staff spaces; heads are wider, stems thinner
 BAR_WIDTH, BAR_HEIGHT = 3.0, (0.4, 1.7)  # staff spaces: the least width of a thick bar, and its height
 FILLED = 0.9  # the share of a block's box that is ink
 AROUND = 8  # staff steps from the middle line within which a sign stands
+WITHIN = 4.5  # staff steps from the middle line within which a block without a number stands
 NUMBER_AT = (4.6, 13.0)  # staff steps above the middle line between which its number stands
 NUMBER_REACH = 0.15  # of the width of a measure, from the middle of a sign to that of its number, besides two staff spaces
 HEADER = 14  # staff spaces from the beginning of a staff within which clef, key and meter stand
@@ -102,7 +103,9 @@ def _measures(gray: Gray, staff: Staff, left: float, right: float, symbols: Sequ
             found, first = found + number, end_of_sign[1]
     if found or heads:
         return max(found, 1)
-    sure = [measures for x, measures in blocks if begin + x > staff.left + HEADER * SPACE]
+    rows = [max(0, round(staff.row(left, at))) for at in (WITHIN, -WITHIN)]  # above and below, letters have such strokes too
+    blocks = [block for block in _signs(gray[rows[0] : rows[1], begin:end])[0] if block[0] + begin > staff.left + HEADER * SPACE]
+    sure = [measures for x, measures in blocks if not any(_covers(s, begin + x, staff) for s in symbols)]
     return sum(sure) + any(s.kind == "long rest" for s in symbols) if sure else 1
 
 
