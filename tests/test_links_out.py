@@ -14,6 +14,8 @@ from tests.cli.pictures import CYCLEGAN, SMALL, folder
 def here(tmp_path, monkeypatch):
     """Two folders of images, a folder inside one, and a folder elsewhere with files that commands would remove or replace."""
     folder(tmp_path / "here" / "a"), folder(tmp_path / "here" / "b", seed=9), folder(tmp_path / "here" / "a" / "sub", seed=5)
+    for seed, name in enumerate(("trainA", "trainB", "testA", "testB"), 20):
+        folder(tmp_path / "here" / "sides" / name, seed=seed)
     (tmp_path / "mine").mkdir()
     for name in ("x.pixels", ".note.txt.tmp", "x.png", "0.png", "0001.safetensors"):
         (tmp_path / "mine" / name).write_text("mine")
@@ -45,7 +47,7 @@ CASES = {
     "a folder of maps": ("sub", ["translate", "map2satellite", "a", "--out", "t/out", "--maps", "edges"]),
     "a side of prepared pairs": ("trainA", ["prepare", "gray", "a", "--out", "out", "--test", "0"]),
     "a folder in a side": ("trainB/sub", ["prepare", "gray", "a", "--out", "out", "--test", "0"]),
-    "a method of a bench": ("cut", ["bench", "cyclegan", "cut", "--on", "a", "b", *TINY, "--out", "out", "--epochs", "1"]),
+    "a method of a bench": ("cut", ["bench", "cyclegan", "cut", "--on", "sides", *TINY, "--out", "out", "--epochs", "1"]),
     "a share of an evaluation": ("evaluation-shards", ["evaluate", "a", "b", "--unpaired", "--shard", "1/2", "--out", "t"]),
 }
 

@@ -373,7 +373,7 @@ def test_two_processes_equal_one_with_the_joined_batch(name, tmp_path):
         for key, value in tensors({"weights": alone["method"], "ema": alone["ema"]}).items():
             found = tensors({"weights": first["method"], "ema": first["ema"]})[key]
             noise = name in MAGNIFIED and key.endswith(".bias")
-            assert (found - value).abs().max() < (1e-8 if noise else 1e-9), key
+            assert (found - value).abs().max() < (1e-7 if noise else 1e-9), key
         for term, value in alone["losses"].items():
             assert first["losses"][term] == second["losses"][term] == pytest.approx(value, abs=1e-9)
 

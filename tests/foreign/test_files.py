@@ -177,7 +177,7 @@ def test_the_canary_would_have_been_touched(tmp_path):
 
 
 def test_a_path_without_a_file_is_refused_in_one_line(tmp_path):
-    for path, reason in ((tmp_path / "G.pth", "No such file or directory"), (tmp_path, "Is a directory")):
+    for path, reason in ((tmp_path / "G.pth", "No such file or directory"), (tmp_path, "is a folder, not a file")):
         with pytest.raises(WeightsError, match=rf"cannot be read \({reason}\); check the path"):
             read_state_dict(path)
 

@@ -29,7 +29,7 @@ CHANGES = {
             "method.pixel_loss": PixelLoss("ce", 4.0),
             "data.crop_size": (256, 512),
             "data.labels": "b",
-            "data.classes": 21,
+            "data.classes": 24,
             "train.decay_epochs": 4,
             "train.ema_warm_up": True,
         },
