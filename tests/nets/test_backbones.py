@@ -74,12 +74,12 @@ def test_the_taps_are_those_of_the_published_layers(named):
     name, state, path = named
     images = torch.rand(2, 3, 50, 66, generator=torch.Generator().manual_seed(1))
     expected = activations(name, state, images)
-    found = load_backbone(name, path)(images * 2 - 1)
+    found = load_backbone(name, path).double()(images.double() * 2 - 1)  # float32 rounds by more on some processors
     assert [tuple(tap.shape) for tap in found] == [tuple(tap.shape) for tap in expected]
     assert [tap.shape[1] for tap in found] == list(BACKBONES[name].widths)
     for one, other in zip(found, expected, strict=True):
         assert other.std() > 0.1
-        assert torch.allclose(one.double(), other, atol=1e-4, rtol=1e-4)
+        assert torch.allclose(one, other, atol=1e-5, rtol=1e-5)
 
 
 def test_keys_and_parameters_are_torchvisions(named):
