@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from diptych.cli.check import parser
-from tests.cli.pictures import diptych
+from tests.cli.pictures import diptych, folder
 from tests.data.scenes import pairs, sets
 
 
@@ -74,3 +76,11 @@ def test_a_wrong_command_line_is_refused(words, capsys):
 def test_by_default_the_layout_decides_and_the_page_goes_to_runs():
     args = parser().parse_args(["x"])
     assert (args.paired, args.out, args.data) == (None, None, ["x"]) and not Path("x").exists()
+
+
+def test_a_pipe_among_images_holds_nothing_up(tmp_path):
+    """In a process of its own with a limit of time: a pipe without a writer would hold the command for ever."""
+    folder(tmp_path / "a"), folder(tmp_path / "b", seed=9)
+    os.mkfifo(tmp_path / "a" / "pipe.jpg")
+    words = [sys.executable, "-m", "diptych", "check", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")]
+    assert subprocess.run(words, capture_output=True, timeout=100).returncode == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diptych.data import equal_files
 from diptych.data.checkup import Checkup, check, quick_check
 from diptych.data.findings import RULES, Case, Finding
 from diptych.data.folders import Ref, Split, find_data
@@ -351,8 +351,8 @@ def test_the_quick_check_opens_only_files_of_one_size(tmp_path: Path, monkeypatc
     (tmp_path / "50.png").write_bytes(bytes(103))
     refs = tuple(Ref(tmp_path / f"{i}.png") for i in range(51))
     opened: list[str] = []
-    read = io.open
-    monkeypatch.setattr("builtins.open", lambda path, mode: (opened.append(Path(path).name), read(path, mode))[1])
+    read = equal_files.open_regular
+    monkeypatch.setattr(equal_files, "open_regular", lambda path: (opened.append(Path(path).name), read(path))[1])
     split = Split(refs[:50], refs[50:], paired=False)
     (finding,) = quick_check({"train": split})
     assert names(finding) == [["trainA/3", "trainB/50"]] and set(opened) == {"3.png", "50.png"}

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from diptych.data.archives import changed_at, read_member, split_archive
 from diptych.errors import DataError
+from diptych.files import open_regular
 
 END = 4096  # bytes at both ends of a file that are compared before all of it is
 
@@ -41,7 +42,7 @@ def file_digest(path: Path) -> Hashable:
     try:
         if inside := split_archive(path):
             return hashlib.sha256(read_member(*inside)).digest()
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").digest()
     except (OSError, DataError):
         return path
@@ -59,7 +60,7 @@ def _ends(path: Path) -> Hashable:
         if inside := split_archive(path):
             data = read_member(*inside)
             return data[:END], data[-END:]
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             head = file.read(END)
             file.seek(-min(END, path.stat().st_size), os.SEEK_END)
             return head, file.read()

@@ -30,7 +30,7 @@ from diptych.data.pillow_images import FORMATS, TooLargeError
 from diptych.data.untrusted import decode, refuse_untrusted
 from diptych.data.volumes import is_volume, read_slice, volume_of
 from diptych.errors import DataError, StorageError
-from diptych.files import write_atomic
+from diptych.files import open_regular, write_atomic
 from diptych.messages import show
 from diptych.reading import Reading
 
@@ -137,7 +137,7 @@ def declared_pixels(path: Path) -> int | None:
     """The pixels that an image's header declares; None where Pillow cannot tell, and for files of strangers."""
     try:
         refuse_untrusted()
-        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
+        with warnings.catch_warnings(action="ignore"), open_regular(path) as file, Image.open(file, formats=FORMATS) as image:
             return image.width * image.height
     except Exception:  # whatever is wrong with it is told where it is read
         return None

@@ -21,6 +21,7 @@ from diptych.data.untrusted import refuse_untrusted
 from diptych.data.windows import ADVICE, Windows, rows_of
 from diptych.errors import DataError, MissingExtraError
 from diptych.extras import extra
+from diptych.files import open_regular
 from diptych.memory import enough, in_words, resident_memory
 from diptych.messages import show
 from diptych.reading import Reading
@@ -46,7 +47,7 @@ def open_windows(path: Path, reading: Reading, memory: int) -> Windows:
             return _Slide(path, reading)
         if path.suffix.lower() == ".zarr":
             return _Zarr(path, reading)
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             head = file.read(512)
         if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
             return TiffWindows(path, reading, memory)
@@ -79,7 +80,7 @@ def is_large(path: Path) -> bool:
 
 
 def _of_npy(path: Path, reading: Reading) -> Windows:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read_header(file)
