@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 from diptych.errors import ConfigError, StorageError
 from diptych.messages import show
@@ -117,7 +118,7 @@ def open_to_append(path: Path) -> IO[str]:
     return open(_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT), "a+")
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """Open a file to read its bytes. Raises OSError for pipes and devices, which might never end."""
     return open(_regular(path, os.O_RDONLY), "rb")
 
