@@ -26,9 +26,9 @@ pytestmark = pytest.mark.gpu
 NETS = {"resnet_1": {"norm": "instance"}, "unet_6": {"norm": "batch"}}
 
 
-def net_of(name):
+def net_of(name, width=8):
     torch.manual_seed(0)
-    net = initialise(generator(name, 3, 3, width=8, **NETS[name]), "normal", 0.1).eval()
+    net = initialise(generator(name, 3, 3, width=width, **NETS[name]), "normal", 0.1).eval()
     for layer in net.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.1)
@@ -36,8 +36,8 @@ def net_of(name):
     return net
 
 
-def snapshot_of(name, mode="eval"):
-    return Snapshot({"a2b": net_of(name)}, Domain(), Domain(), mode=mode)
+def snapshot_of(name, mode="eval", width=8):
+    return Snapshot({"a2b": net_of(name, width)}, Domain(), Domain(), mode=mode)
 
 
 def images(n=2, height=65, width=70):

@@ -1,5 +1,6 @@
 """What makes translation fast on a GPU changes no result: recorded graphs, searched kernels, threads, overlapping groups."""
 
+import copy
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -60,7 +61,8 @@ def test_a_folder_goes_through_in_groups_in_its_order(device, tmp_path):
 def test_fp32_is_exact_where_torch_would_round_to_tf32(device):
     torch.backends.cudnn.allow_tf32 = True
     given, unit = images(), Domain(3, "float32", -1, 1)
-    snapshots = [Snapshot(snapshot_of("resnet_1").generators, Domain(), unit) for _ in range(2)]
+    wide = snapshot_of("resnet_1", width=64)  # cuDNN may have no TF32 for a few channels
+    snapshots = [Snapshot(copy.deepcopy(wide.generators), Domain(), unit) for _ in range(2)]
     expected = Translator(snapshots[0], device="cpu").tensors(given)
     found = Translator(snapshots[1], device=str(device)).tensors(given)
     assert float((found - expected).abs().max()) < 1e-4
