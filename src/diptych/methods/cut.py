@@ -14,7 +14,7 @@ arXiv 2203.08483).
 
 Deliberate differences from the authors' code: keys come from the pass that translates, which gives the same numbers as another
 pass of the encoder; both PatchNCE terms compare the same places; a patch's own key is left out of its negatives, where their
-code gives it the cosine -10; hdce's gamma does not change during training; SinCUT's networks are ours, not StyleGAN2's.
+code gives it the cosine -10; hdce's gamma changes from step to step, where theirs does from epoch to epoch; SinCUT's networks are ours, not StyleGAN2's.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ class CUTConfig:
 
     ``num_patches`` places of each tap are compared, and ``negatives`` are the others of the image or of the whole batch.
     ``queries: attention`` takes the places that attend to themselves most certainly at the two deepest taps. ``lambda_src`` keeps
-    the relations among patches, and ``contrast: hdce`` weights hard negatives by ``hdce_gamma``. ``lambda_identity`` is the
-    weight of the pixel loss between b and G(b), ``lambda_pair`` that on known pairs, which only ``data.pairs`` has. ``lambda_gp``
+    the relations among patches, and ``contrast: hdce`` weights hard negatives by a gamma that goes from ``hdce_gamma`` to
+    ``hdce_gamma_end`` over the training, in a straight line. ``lambda_identity`` is the weight of the pixel loss between b and G(b), ``lambda_pair`` that on known pairs, which only ``data.pairs`` has. ``lambda_gp``
     has an effect only with ``gan: wgan``.
     """
 
@@ -92,6 +92,7 @@ class CUTConfig:
     lambda_src: Weight = 0.0
     contrast: Literal["nce", "hdce"] = "nce"
     hdce_gamma: Positive = 50.0
+    hdce_gamma_end: Positive = 10.0
     temperature: Positive = 0.07
     num_patches: Count = 256
     negatives: Negatives = "image"
@@ -206,5 +207,6 @@ class CUT(Method):
     def _contrast(self, query: Tensor, key: Tensor) -> Tensor:
         c = self.config
         if c.contrast == "hdce":
-            return hard_dce(query, key, c.temperature, c.hdce_gamma, c.negatives)
+            gamma = c.hdce_gamma + (c.hdce_gamma_end - c.hdce_gamma) * self.pace.progress_on(query.device)
+            return hard_dce(query, key, c.temperature, gamma, c.negatives)
         return patch_nce(query, key, c.temperature, c.negatives)
