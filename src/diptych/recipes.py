@@ -15,9 +15,10 @@ if TYPE_CHECKING:  # names are looked up without torch
 Settings = dict[str, Any]
 
 AVERAGED: Settings = {"ema": 0.999, "ema_warm_up": True}
+UVCGAN2: Settings = {"lr": 1e-4, "betas": [0.5, 0.99], "decay_epochs": 0, "ema": 0.9999, "ema_warm_up": True}
 LAPTOP: Settings = {"data": {"load_size": 143, "crop_size": 128}, "train": {"epochs": 50, "decay_epochs": 50}}
 PRESETS: dict[str, dict[str, Settings]] = {
-    "paper": {},
+    "paper": {"uvcgan2": {"data": {"load_size": 256, "crop_size": 256}, "train": UVCGAN2 | {"epochs": 200}}},
     "laptop": {
         "pix2pix": LAPTOP | {"method": {"generator": "unet_7", "ngf": 32, "ndf": 32, "norm": "instance"}},
         **{
@@ -26,14 +27,14 @@ PRESETS: dict[str, dict[str, Settings]] = {
         },
         "uvcgan2": LAPTOP
         | {"method": {"generator": "resnet_6", "ngf": 32, "ndf": 32}}
-        | {"train": {"epochs": 100, "decay_epochs": 0, "lr": 1e-4, "betas": [0.5, 0.99]} | AVERAGED},
+        | {"train": UVCGAN2 | {"epochs": 100} | AVERAGED},
         "pix2pixhd": LAPTOP | {"method": {"ngf": 32, "num_downs": 3, "num_blocks": 6, "ndf": 32}},
         "bicyclegan": LAPTOP | {"method": {"generator": "unet_7", "ngf": 32, "ndf": 32, "nef": 32}},
         "bridge": LAPTOP
         | {"method": {"ngf": 32}, "train": {"epochs": 100, "decay_epochs": 0, "lr": 1e-4, "betas": [0.9, 0.999]} | AVERAGED},
     },
 }
-"""``paper``: 256 px as published. ``laptop``: 128 px, half the channels and half the epochs, for a CPU."""
+"""``paper``: 256 px and the optimizer as published, what a method gets by its name alone. ``laptop``: 128 px, half the channels and half the epochs, for a CPU."""
 
 
 def create(method: str, settings: Settings | None = None) -> Recipe:
@@ -225,7 +226,7 @@ def uvcgan2_cat2dog() -> Recipe:
     AFHQ, whose larger side has 5,153 images: 194 epochs. The authors trained for 3.5 days on one A6000, after
     a pre-training of the generators by in-painting that is not part of this.
     """
-    train = {"epochs": 194, "decay_epochs": 0, "lr": 1e-4, "betas": [0.5, 0.99], "ema": 0.9999, "ema_warm_up": True}
+    train = UVCGAN2 | {"epochs": 194}
     data = {"load_size": 256, "crop_size": 256, "holdout": 0.0}
     return create("uvcgan2", {"method": {"generator": "vit_modnet", "ngf": 48}, "data": data, "train": train})
 
