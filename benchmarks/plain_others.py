@@ -71,7 +71,7 @@ class PlainUVCGAN2:
 
 
 class PlainPix2PixHD:
-    """D, then G; a call of D for each image."""
+    """Both objectives from a call of D for each image; then G's update, then D's."""
 
     def __init__(self, method: Pix2PixHD) -> None:
         self.G, self.D = method.G_ab, method.D_b
@@ -80,26 +80,20 @@ class PlainPix2PixHD:
     def step(self, real_a: Tensor, real_b: Tensor) -> dict[str, Tensor]:
         """One update of both networks; the terms as diptych names them."""
         fake_b = self.G(real_a)
-        teach(self.D, True)
-        self.adam_D.zero_grad()
-        on_fake, on_real = (self.D.features(torch.cat([real_a, image], 1)) for image in (fake_b.detach(), real_b))
-        terms = {
-            "D/fake": 0.5 * torch.stack([mse(scale[-1], False) for scale in on_fake]).sum(),
-            "D/real": 0.5 * torch.stack([mse(scale[-1], True) for scale in on_real]).sum(),
-        }
-        (terms["D/fake"] + terms["D/real"]).backward()
-        self.adam_D.step()
-
-        teach(self.D, False)
-        self.adam_G.zero_grad()
-        on_fake = self.D.features(torch.cat([real_a, fake_b], 1))
-        with torch.no_grad():
-            on_real = self.D.features(torch.cat([real_a, real_b], 1))
-        terms["G/gan"] = torch.stack([mse(scale[-1], True) for scale in on_fake]).sum()
+        detached, on_real, on_fake = (self.D.features(torch.cat([real_a, x], 1)) for x in (fake_b.detach(), real_b, fake_b))
         layers = [(x, y) for one, other in zip(on_fake, on_real, strict=True) for x, y in zip(one[:-1], other[:-1], strict=True)]
-        terms["G/features"] = 40.0 * torch.stack([F.l1_loss(x, y) for x, y in layers]).mean()
+        terms = {
+            "D/fake": 0.5 * torch.stack([mse(scale[-1], False) for scale in detached]).sum(),
+            "D/real": 0.5 * torch.stack([mse(scale[-1], True) for scale in on_real]).sum(),
+            "G/gan": torch.stack([mse(scale[-1], True) for scale in on_fake]).sum(),
+            "G/features": 40.0 * torch.stack([F.l1_loss(x, y.detach()) for x, y in layers]).mean(),
+        }
+        self.adam_G.zero_grad()
         (terms["G/gan"] + terms["G/features"]).backward()
         self.adam_G.step()
+        self.adam_D.zero_grad()
+        (terms["D/fake"] + terms["D/real"]).backward()
+        self.adam_D.step()
         return terms
 
 

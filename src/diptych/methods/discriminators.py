@@ -144,3 +144,13 @@ def discriminator_phases(method: Method) -> list[str]:
     """The phases that train no generator."""
     generators = {id(net) for net in method.generators().values()}
     return [phase for phase, nets in method.phases().items() if not generators & {id(net) for net in nets}]
+
+
+def logits_and_features(D: nn.Module, x: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """What a discriminator of several scales says of images, and what its layers find in them as they are.
+
+    That is one pass, unless a recipe lets it judge augmented images.
+    """
+    found = D.features(x)  # type: ignore[operator]
+    augmented = isinstance(D, EquippedDiscriminator) and D.policy
+    return (D(x) if augmented else [scale[-1] for scale in found]), found
