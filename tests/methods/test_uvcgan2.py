@@ -70,7 +70,9 @@ def test_a_step_is_the_papers():
         cycle = F.l1_loss(H(fake_b), a) + F.l1_loss(G(fake_a), b)
         identity = F.l1_loss(G(b), b) + F.l1_loss(H(a), a)
         adams[0].zero_grad()
-        ((on_a - 1) ** 2).mean().add(((on_b - 1) ** 2).mean()).add((5.0 * cycle + 0.5 * 5.0 * identity) / 2).backward()  # in [0, 1]
+        ((on_a - 1) ** 2).mean().add(((on_b - 1) ** 2).mean()).add(
+            (5.0 * cycle + 0.5 * 5.0 * identity) / 2
+        ).backward()  # in [0, 1]
         adams[0].step()
         adams[1].zero_grad()
         for head, real, fake in ((heads[0], a, fake_a.detach()), (heads[1], b, fake_b.detach())):

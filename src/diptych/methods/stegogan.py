@@ -12,9 +12,9 @@ m is the largest of M's channels at each place, of the image that is compared wi
 users get is the clean translation G_ab(a). Where m of G_ba is high, an image of b shows what no image of a can say: the
 hallucination map.
 
-Deliberate differences from the authors' code: the layers of the mask and of the fusion are ours (diptych.nets.stego); what is
-kept apart is M f, as in the paper, and not M (1 - M) f; the generators take one step, where their code takes two with the same
-gradients; a term of theirs that never reaches the sum is left out; identity terms are of clean translations.
+Deliberate differences from the authors' code: what is kept apart is M f, as in the paper, and not M (1 - M) f; the generators
+take one step, where their code takes two with the same gradients; a term of theirs that never reaches the sum is left out; a
+mask is enlarged by the areas of its pixels, and not from corner to corner.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class StegoGANConfig:
         num_blocks = int(self.generator.removeprefix("resnet_"))
 
         def translator(source: Domain, target: Domain, role: Role) -> StegoResNet:
-            shape: dict[str, Any] = {"width": self.ngf, "num_blocks": num_blocks, "upsample": self.upsample}
+            shape: dict[str, Any] = {"width": self.ngf, "num_blocks": num_blocks, "upsample": self.upsample, "mask_layers": 3}
             net = StegoResNet(source.channels, target.channels, role=role, **shape)
             initialise(net, self.init, self.init_gain)
             return net

@@ -9,11 +9,11 @@ D's body is spectrally normalised, and its head judges an image beside the last 
 to its queues and G's step reads them. The penalty is centred at zero, with one alpha for the images and the queues of a
 discriminator (section 3.2). The published training is Adam (0.5, 0.99) at 1e-4 without decay, and EMA of 0.9999.
 
-The published weights are for images in [0, 1]. In [-1, 1] differences are twice as large and slopes half as steep, so that each L1
-counts half here and the penalty four times: the terms are the published ones.
+The published weights are for images in [0, 1]. In [-1, 1] differences are twice as large and slopes half as steep, so that each
+L1 counts half here and the penalty four times: the terms are the published ones.
 
-Deliberate differences from the authors' code: the default generator is ResNet-9, one of their presets, and ``vit_modnet`` is theirs
-of the paper; it is not pre-trained by in-painting; EMA begins with a warm-up; while a queue is not full yet, the image at hand
+Deliberate differences from the authors' code: the default generator is ResNet-9, one of their presets, and ``vit_modnet`` is the
+paper's; it is not pre-trained by in-painting; EMA begins with a warm-up; while a queue is not full yet, the image at hand
 stands for what is missing, where their queue is shorter.
 """
 

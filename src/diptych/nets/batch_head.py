@@ -58,8 +58,8 @@ class FeatureQueue(nn.Module):
 class BatchHeadDiscriminator(nn.Module):
     """PatchGAN without its last convolution, BatchNorm over this batch and the past, conv3, LeakyReLU(0.01), conv3.
 
-    The weights of the body are drawn by ``init`` and spectrally normalised; those of the head are neither, as in the authors' code.
-    Without ``batch_norm`` images are judged alone.
+    The weights of the body are drawn by ``init`` and spectrally normalised; those of the head are neither, as in the authors'
+    code. Without ``batch_norm`` images are judged alone.
     """
 
     def __init__(
