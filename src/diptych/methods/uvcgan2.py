@@ -19,7 +19,6 @@ stands for what is missing, where their queue is shorter.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, final
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.losses import L1, Gan, PixelLoss, discriminator_loss, generator_loss, zero_centred_penalty
-from diptych.methods.base import Batch, Method, Terms, frozen, observe_real
+from diptych.methods.base import Batch, Method, Terms, frozen, observe_real, of_both, with_identity
 from diptych.nets import GENERATOR_RULE, Init, Norm, Upsample, apply_side_by_side, generator, initialise
 from diptych.nets.batch_head import BatchHeadDiscriminator, FeatureQueue
 from diptych.nets.modes import Mode
@@ -37,7 +36,6 @@ from diptych.nets.vit_modnet import VitModnet
 from diptych.pixels import Domain
 from diptych.settings import Count, Positive, Rule, Size, Weight, Whole, check_settings, sides
 
-log = logging.getLogger(__name__)
 RANGE = 2.0  # the published weights are for images in a range of 1; ours have this one
 VIT = "vit_modnet"
 Generator = Annotated[str, Rule(lambda name: name == VIT or GENERATOR_RULE.holds(name), f"{VIT}, {GENERATOR_RULE.text}")]
@@ -85,8 +83,6 @@ class UVCGAN2Config:
 
     def build(self, a: Domain, b: Domain, crop_size: Size) -> UVCGAN2:
         """G_ab, G_ba, and D_a, D_b with queues of the features of real and of generated crops."""
-        if self.lambda_identity and a.channels != b.channels:
-            log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
 
         def translator(source: Domain, target: Domain) -> nn.Module:
             if self.generator == VIT:
@@ -109,7 +105,7 @@ class UVCGAN2Config:
         with torch.no_grad():
             shape = D_b.body(torch.zeros(1, b.channels, *sides(crop_size))).shape[1:]
         queues = {f"{kind}_{side}": FeatureQueue(self.pool_size, *shape) for kind in ("real", "fake") for side in "ab"}
-        identity = bool(self.lambda_identity) and a.channels == b.channels
+        identity = with_identity(self.lambda_identity, a, b)
         pixel_losses = self.pixel_loss.on(a), self.pixel_loss.on(b)
         return UVCGAN2(self, translator(a, b), translator(b, a), D_a, D_b, queues, identity, pixel_losses)
 
@@ -167,7 +163,7 @@ class UVCGAN2(Method):
         yield "G", terms | self.extra(**images)
         of_a = self._judge(self.D_a, "a", real_a, fake_a.detach())
         of_b = self._judge(self.D_b, "b", real_b, fake_b.detach())
-        yield "D", {f"{name}_a": term for name, term in of_a.items()} | {f"{name}_b": term for name, term in of_b.items()}
+        yield "D", of_both(of_a, of_b)
 
     def _judge(self, D: nn.Module, side: str, real: Tensor, fake: Tensor) -> Terms:
         c = self.config
