@@ -79,7 +79,7 @@ def test_the_published_networks_are_the_anti_aliased_ones_with_taps_of_five_dept
 def test_what_cannot_be_trained_is_refused():
     with pytest.raises(ConfigError, match="lambda_nce, lambda_nce_idt and lambda_src are all 0, so nothing ties a translation"):
         CUTConfig(lambda_nce=0.0, lambda_nce_idt=0.0)
-    with pytest.raises(ConfigError, match=r"method\.generator must be resnet_N with a number N of blocks, such as resnet_9"):
+    with pytest.raises(ConfigError, match=r"method\.generator must be stylegan2, or resnet_N with a number N of blocks, such"):
         CUTConfig(generator="unet_8")
     with pytest.raises(ConfigError, match=r"method\.norm must be one of instance, instance_affine, none, found 'batch'"):
         CUTConfig(norm="batch")
