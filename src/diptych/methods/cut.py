@@ -65,7 +65,7 @@ from diptych.settings import Count, Positive, Rule, Size, Weight, Whole, check_s
 
 STYLEGAN2 = "stylegan2"
 Generator = Annotated[str, Rule(lambda name: name == STYLEGAN2 or RESNET_RULE.holds(name), f"{STYLEGAN2}, or {RESNET_RULE.text}")]
-SINCUT_TAPS = ("input", "down_1", "block_2")  # numbers 0, 2 and 4 of its encoder
+SINCUT_TAPS: tuple[str, ...] = ("input", "down_1", "block_2")  # numbers 0, 2 and 4 of its encoder
 
 
 @dataclass(frozen=True)

@@ -199,9 +199,8 @@ class DCLGAN(Method):
         yield "G", terms
         if self.D_a and self.D_b:
             weights = c.gan, c.lambda_gp, c.lambda_r1
-            of_a = discriminator_terms(self.D_a, real_a, fake_a.detach(), *weights)
-            of_b = discriminator_terms(self.D_b, real_b, fake_b.detach(), *weights)
-            yield "D", of_both(of_a, of_b)
+            sides = (self.D_a, real_a, fake_a), (self.D_b, real_b, fake_b)
+            yield "D", of_both(*(discriminator_terms(D, real, fake.detach(), *weights) for D, real, fake in sides))
 
     def _translated(self, G: ResNet, x: Tensor, already: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         """G(x), G of images that are already of its target (None without the identity term), and the encoder's maps of x."""
