@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from benchmarks.plain_bridge import PlainStegoGAN, PlainUNSB
 from benchmarks.plain_contrastive import PlainCUT, PlainDCLGAN, PlainSANTA
 from benchmarks.plain_others import PlainBridge, PlainPix2PixHD, PlainUVCGAN2
+from benchmarks.plain_paired import PlainBicycleGAN, PlainColorization
 from diptych.methods.cyclegan import CycleGAN
 from diptych.methods.pix2pix import Pix2Pix
 from diptych.nets.blocks import BlurDown, BlurUp
@@ -173,4 +174,6 @@ PLAIN = {
     "uvcgan2": PlainUVCGAN2,
     "pix2pixhd": PlainPix2PixHD,
     "bridge": PlainBridge,
+    "bicyclegan": PlainBicycleGAN,
+    "colorization": PlainColorization,
 }

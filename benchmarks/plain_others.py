@@ -36,11 +36,11 @@ class PlainUVCGAN2:
             teach(D, False)
         self.adam_G.zero_grad()
         fake_b, fake_a = self.G_ab(real_a), self.G_ba(real_b)
-        terms = {
-            "G/idt_a": 2.5 * F.l1_loss(self.G_ba(real_a), real_a),
-            "G/idt_b": 2.5 * F.l1_loss(self.G_ab(real_b), real_b),
-            "G/cycle_a": 5.0 * F.l1_loss(self.G_ba(fake_b), real_a),
-            "G/cycle_b": 5.0 * F.l1_loss(self.G_ab(fake_a), real_b),
+        terms = {  # 5 and 2.5 as published, for images in [0, 1]
+            "G/idt_a": 1.25 * F.l1_loss(self.G_ba(real_a), real_a),
+            "G/idt_b": 1.25 * F.l1_loss(self.G_ab(real_b), real_b),
+            "G/cycle_a": 2.5 * F.l1_loss(self.G_ba(fake_b), real_a),
+            "G/cycle_b": 2.5 * F.l1_loss(self.G_ab(fake_a), real_b),
             "G/gan_ab": mse(self.judged(self.D_b, fake_b, self.past["fake_b"])[0], True),
             "G/gan_ba": mse(self.judged(self.D_a, fake_a, self.past["fake_a"])[0], True),
         }
@@ -48,18 +48,18 @@ class PlainUVCGAN2:
         self.adam_G.step()
 
         self.adam_D.zero_grad()
-        alpha = torch.rand((), device=real_a.device).to(real_a.dtype)
         for side, D, real, fake in (("a", self.D_a, real_a, fake_a.detach()), ("b", self.D_b, real_b, fake_b.detach())):
             teach(D, True)
             reals, fakes = list(self.past[f"real_{side}"]), list(self.past[f"fake_{side}"])
             on_real, self.past[f"real_{side}"] = self.and_remembered(D, real, reals)
             on_fake, self.past[f"fake_{side}"] = self.and_remembered(D, fake, fakes)
+            alpha = torch.rand((), device=real_a.device).to(real_a.dtype)
             between = (alpha * real + (1 - alpha) * fake).requires_grad_()
             mixed = [alpha * x + (1 - alpha) * y for x, y in zip(reals, fakes, strict=True)]
             value = self.judged(D, between, mixed)[0].mean((1, 2, 3)).sum()
             (slope,) = torch.autograd.grad(value, between, create_graph=True)
             terms[f"D/real_{side}"], terms[f"D/fake_{side}"] = 0.5 * mse(on_real, True), 0.5 * mse(on_fake, False)
-            terms[f"D/gp_{side}"] = slope.square().sum((1, 2, 3)).mean()
+            terms[f"D/gp_{side}"] = 4.0 * slope.square().sum((1, 2, 3)).mean()
             sum(terms[f"D/{name}_{side}"] for name in ("real", "fake", "gp")).backward()
         self.adam_D.step()
         return terms
@@ -71,7 +71,7 @@ class PlainUVCGAN2:
 
 
 class PlainPix2PixHD:
-    """D, then G; a call of D for each image."""
+    """Both objectives from a call of D for each image; then G's update, then D's."""
 
     def __init__(self, method: Pix2PixHD) -> None:
         self.G, self.D = method.G_ab, method.D_b
@@ -80,26 +80,20 @@ class PlainPix2PixHD:
     def step(self, real_a: Tensor, real_b: Tensor) -> dict[str, Tensor]:
         """One update of both networks; the terms as diptych names them."""
         fake_b = self.G(real_a)
-        teach(self.D, True)
-        self.adam_D.zero_grad()
-        on_fake, on_real = (self.D.features(torch.cat([real_a, image], 1)) for image in (fake_b.detach(), real_b))
-        terms = {
-            "D/fake": 0.5 * torch.stack([mse(scale[-1], False) for scale in on_fake]).sum(),
-            "D/real": 0.5 * torch.stack([mse(scale[-1], True) for scale in on_real]).sum(),
-        }
-        (terms["D/fake"] + terms["D/real"]).backward()
-        self.adam_D.step()
-
-        teach(self.D, False)
-        self.adam_G.zero_grad()
-        on_fake = self.D.features(torch.cat([real_a, fake_b], 1))
-        with torch.no_grad():
-            on_real = self.D.features(torch.cat([real_a, real_b], 1))
-        terms["G/gan"] = torch.stack([mse(scale[-1], True) for scale in on_fake]).sum()
+        detached, on_real, on_fake = (self.D.features(torch.cat([real_a, x], 1)) for x in (fake_b.detach(), real_b, fake_b))
         layers = [(x, y) for one, other in zip(on_fake, on_real, strict=True) for x, y in zip(one[:-1], other[:-1], strict=True)]
-        terms["G/features"] = 40.0 * torch.stack([F.l1_loss(x, y) for x, y in layers]).mean()
+        terms = {
+            "D/fake": 0.5 * torch.stack([mse(scale[-1], False) for scale in detached]).sum(),
+            "D/real": 0.5 * torch.stack([mse(scale[-1], True) for scale in on_real]).sum(),
+            "G/gan": torch.stack([mse(scale[-1], True) for scale in on_fake]).sum(),
+            "G/features": 40.0 * torch.stack([F.l1_loss(x, y.detach()) for x, y in layers]).mean(),
+        }
+        self.adam_G.zero_grad()
         (terms["G/gan"] + terms["G/features"]).backward()
         self.adam_G.step()
+        self.adam_D.zero_grad()
+        (terms["D/fake"] + terms["D/real"]).backward()
+        self.adam_D.step()
         return terms
 
 

@@ -89,7 +89,7 @@ class Case:
     def recipe(self) -> Recipe:
         widths = ("ngf", "ndf") if hasattr(method_config(self.method), "ndf") else ("ngf",)
         settings: dict[str, int | bool] = dict.fromkeys(widths, self.width)
-        settings |= {"dropout": False} if self.method == "pix2pix" else {}
+        settings |= {"dropout": False} if self.method in ("pix2pix", "colorization") else {}
         train = {"precision": self.precision, "batch_size": self.batch, "checkpoint": self.checkpoint}
         return Recipe.create(self.method, {"method": settings, "train": train})
 

@@ -30,7 +30,7 @@ from tests.cli.pictures import folder
 
 ROOT = Path(__file__).parents[1]
 SHARED = {
-    "benchmarks": {"plain", "plain_contrastive", "plain_bridge", "plain_others"}
+    "benchmarks": {"plain", "plain_contrastive", "plain_bridge", "plain_others", "plain_paired"}
 }  # modules that are no scripts: what benchmarks/step.py measures against
 
 
@@ -188,7 +188,7 @@ def test_benchmarks_smoke_goes_on_after_a_part_that_fails_and_names_its_place(mo
     "case",
     [
         *("cyclegan,32,1", "pix2pix,32,2", "cut,32,2", "dclgan,32,1", "santa,32,2", "unsb,32,2", "stegogan,32,1"),
-        *("uvcgan2,32,2", "pix2pixhd,32,2", "bridge,32,2"),
+        *("uvcgan2,32,2", "pix2pixhd,32,2", "bridge,32,2", "bicyclegan,32,2", "colorization,32,1"),
     ],
 )
 def test_benchmarks_step_compares_the_plain_step_with_ours(case, run, tmp_path):

@@ -85,7 +85,7 @@ def patch_nce_of_maps(
 
 
 def hard_dce(
-    query: Patches, key: Patches, temperature: float = 0.07, gamma: float = 50.0, negatives: Negatives = "image"
+    query: Patches, key: Patches, temperature: float = 0.07, gamma: float | Tensor = 50.0, negatives: Negatives = "image"
 ) -> Float[Tensor, ""]:
     """Decoupled PatchNCE with hard negatives (hDCE, Jung et al. 2022).
 

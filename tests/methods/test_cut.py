@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from diptych.contrastive import patch_nce
+from diptych.contrastive import hard_dce, patch_nce
 from diptych.errors import ConfigError
 from diptych.methods import Batch
 from diptych.methods.cut import CUTConfig
@@ -79,7 +79,26 @@ def test_the_published_networks_are_the_anti_aliased_ones_with_taps_of_five_dept
 def test_what_cannot_be_trained_is_refused():
     with pytest.raises(ConfigError, match="lambda_nce, lambda_nce_idt and lambda_src are all 0, so nothing ties a translation"):
         CUTConfig(lambda_nce=0.0, lambda_nce_idt=0.0)
-    with pytest.raises(ConfigError, match=r"method\.generator must be resnet_N with a number N of blocks, such as resnet_9"):
+    with pytest.raises(ConfigError, match=r"method\.generator must be stylegan2, or resnet_N with a number N of blocks, such"):
         CUTConfig(generator="unet_8")
     with pytest.raises(ConfigError, match=r"method\.norm must be one of instance, instance_affine, none, found 'batch'"):
         CUTConfig(norm="batch")
+
+
+@pytest.mark.parametrize(("progress", "gamma"), [(0.0, 50.0), (0.25, 40.0), (0.5, 30.0), (1.0, 10.0)])
+def test_hard_negatives_count_more_as_training_goes_on(progress, gamma):
+    method, batch = built(contrast="hdce", num_patches=1000), images(1)
+    method.pace.set_progress(0.125)  # a step before, whose number on the device must give way
+    terms_of(method, batch, 3)
+    method.pace.set_progress(progress)
+    maps = (taps(method.G_ab, x, method.taps) for x in (method.G_ab(batch.a), batch.a))
+    queries, keys = (method.H([x.flatten(2).mT for x in y]) for y in maps)
+    expected = torch.stack([hard_dce(q, k, 0.07, gamma) for q, k in zip(queries, keys, strict=True)]).mean() / 2
+    found = terms_of(method, batch, 3)["nce"].item()
+    assert found == pytest.approx(expected.item(), rel=1e-12)
+    assert gamma == 50.0 or abs(found - terms_at_first(method, batch)) > 1e-9
+
+
+def terms_at_first(method, batch):
+    method.pace.set_progress(0.0)
+    return terms_of(method, batch, 3)["nce"].item()

@@ -70,16 +70,18 @@ def test_a_step_is_the_papers():
         cycle = F.l1_loss(H(fake_b), a) + F.l1_loss(G(fake_a), b)
         identity = F.l1_loss(G(b), b) + F.l1_loss(H(a), a)
         adams[0].zero_grad()
-        ((on_a - 1) ** 2).mean().add(((on_b - 1) ** 2).mean()).add(5.0 * cycle + 0.5 * 5.0 * identity).backward()
+        ((on_a - 1) ** 2).mean().add(((on_b - 1) ** 2).mean()).add(
+            (5.0 * cycle + 0.5 * 5.0 * identity) / 2
+        ).backward()  # in [0, 1]
         adams[0].step()
         adams[1].zero_grad()
-        alpha = torch.rand(())
         for head, real, fake in ((heads[0], a, fake_a.detach()), (heads[1], b, fake_b.detach())):
             past_real, past_fake = list(head.real), list(head.fake)
             on_real, on_fake = head.judge(real, past_real, head.real), head.judge(fake, past_fake, head.fake)
-            x = (alpha * real + (1 - alpha) * fake).requires_grad_()
+            alpha = torch.rand(())
+            x = ((alpha * real + (1 - alpha) * fake + 1) / 2).requires_grad_()  # in [0, 1], as the penalty's weight is published
             past = [alpha * r + (1 - alpha) * f for r, f in zip(past_real, past_fake, strict=True)]
-            (gradient,) = torch.autograd.grad(head.judge(x, past).mean(), x, create_graph=True)
+            (gradient,) = torch.autograd.grad(head.judge(2 * x - 1, past).mean(), x, create_graph=True)
             loss = 0.5 * (((on_real - 1) ** 2).mean() + (on_fake**2).mean()) + 1.0 * gradient.square().sum()
             loss.backward()
         adams[1].step()
@@ -112,10 +114,13 @@ def test_what_a_discriminator_says_of_an_image_depends_on_what_it_saw_before():
     torch.testing.assert_close(without(torch.cat([x, others]))[:1], without(x))
 
 
-def test_every_weight_of_the_discriminator_is_spectrally_normalised():
+def test_the_weights_of_the_body_are_drawn_and_spectrally_normalised_as_published_and_not_those_of_the_head():
     D = BatchHeadDiscriminator(3, width=4, num_layers=2)
-    convs = [module for module in D.modules() if isinstance(module, nn.Conv2d)]
-    assert len(convs) == 5
+    convs = [module for module in D.body.modules() if isinstance(module, nn.Conv2d)]
+    assert len(convs) == 3 and not any(hasattr(module, "parametrizations") for module in D.head)
+    assert all(not conv.bias.any() for conv in convs) and all(conv.bias.any() for conv in (D.head[0], D.head[2]))
+    drawn = torch.cat([conv.parametrizations.weight.original.flatten() for conv in convs])
+    assert drawn.std().item() == pytest.approx(0.02, rel=0.05) and drawn.abs().max() > 0.055  # normal, not uniform
     for _ in range(100):
         D(torch.rand(1, 3, SIZE, SIZE))
     for conv in convs:

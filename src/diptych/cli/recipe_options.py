@@ -124,7 +124,7 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
     else:
         base = Recipe.create(name, preset(args.preset or "paper", name))
     values = base.to_dict()
-    if args.preset and name in recipes:
+    if args.preset and args.preset != "paper" and name in recipes:  # which is as published by itself
         values = merged(values, preset(args.preset, values["method"]["name"]))
     if args.data:
         values["data"]["source"] = [word if word in EMBEDDED else str(Path(word)) for word in args.data]

@@ -27,6 +27,7 @@ from diptych.losses.features import (
     Networks,
     PerceptualLoss,
     StyleLoss,
+    feature_distance,
     feature_matching,
 )
 from diptych.losses.pixels import (
@@ -67,6 +68,7 @@ __all__ = [
     "TotalVariation",
     "check_gan",
     "discriminator_loss",
+    "feature_distance",
     "feature_matching",
     "generator_loss",
     "gradient_penalty",

@@ -176,10 +176,16 @@ class _Matching(nn.Module):
 def feature_matching(D: Any, x: Images, y: Images) -> Float[Tensor, ""]:
     """The mean over scales and layers of mean |D_i(x) - D_i(y)|; neither D nor y receives a gradient."""
     with frozen(D):
-        of_x = _by_scale(D.features(x))
+        of_x = D.features(x)
         with torch.no_grad():
-            of_y = _by_scale(D.features(y))
-    pairs = [pair for one, other in zip(of_x, of_y, strict=True) for pair in zip(one[:-1], other[:-1], strict=True)]
+            of_y = D.features(y)
+    return feature_distance(of_x, of_y)
+
+
+def feature_distance(of_x: Sequence[Any], of_y: Sequence[Any]) -> Float[Tensor, ""]:
+    """The same of what D's layers found in x and in y: activations, the logits last, or a list of them for each scale."""
+    scales = zip(_by_scale(of_x), _by_scale(of_y), strict=True)
+    pairs = [pair for one, other in scales for pair in zip(one[:-1], other[:-1], strict=True)]
     return torch.stack([(full_precision(one) - full_precision(other)).abs().mean() for one, other in pairs]).mean()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -20,6 +21,7 @@ from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 from diptych.settings import Size
 
+log = logging.getLogger(__name__)
 FILL = -1.0  # what Domain.encode makes of pixels without data
 Terms = dict[str, Tensor]
 """Scalar losses by name, already weighted: they add up to the phase's loss."""
@@ -98,6 +100,18 @@ def check_critic(gan: Gan, norm: Norm) -> None:
         raise ConfigError(
             "method.gan wgan penalises each image's own gradient, which BatchNorm mixes with others'; set method.norm instance"
         )
+
+
+def with_identity(weight: float, a: Domain, b: Domain) -> bool:
+    """Whether a method has its identity terms, which compare images across domains. Where that cannot be, it is said."""
+    if weight and a.channels != b.channels:
+        log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
+    return bool(weight) and a.channels == b.channels
+
+
+def of_both(of_a: Terms, of_b: Terms) -> Terms:
+    """The terms of both domains' discriminators, each named by its domain."""
+    return {f"{name}_a": term for name, term in of_a.items()} | {f"{name}_b": term for name, term in of_b.items()}
 
 
 def discriminator_terms(D: nn.Module, real: Tensor, fake: Tensor, gan: Gan, lambda_gp: float, lambda_r1: float) -> Terms:

@@ -7,21 +7,23 @@ r"""CUT: Contrastive Learning for Unpaired Image-to-Image Translation (Park, Efr
 G_l is a feature map of the generator's own encoder, H_l a small network for it. One direction, a to b, and no second generator.
 D is updated first, then G and H together. With one of the two PatchNCE terms off, the other is not halved.
 
-FastCUT is ``lambda_nce: 10, lambda_nce_idt: 0, flip_equivariance: true``; single images (SinCUT) are learnt with ``gan: vanilla,
-num_patches: 1, negatives: batch, lambda_nce: 4, lambda_identity: 1, lambda_r1: 1``. Options of later papers on the same taps:
+FastCUT is ``lambda_nce: 10, lambda_nce_idt: 0, flip_equivariance: true``; single images (SinCUT) are learnt with ``generator:
+stylegan2, gan: vanilla, num_patches: 1, negatives: batch, lambda_nce: 4, lambda_nce_idt: 4, lambda_identity: 1, lambda_r1: 1``,
+where every update of D has R1, |grad D|^2 / 2. Options of later papers on the same taps:
 ``lambda_src`` and ``contrast: hdce`` (Jung et al. 2022, arXiv 2203.01532), ``queries: attention`` (QS-Attn, Hu et al. 2022,
 arXiv 2203.08483).
 
 Deliberate differences from the authors' code: keys come from the pass that translates, which gives the same numbers as another
 pass of the encoder; both PatchNCE terms compare the same places; a patch's own key is left out of its negatives, where their
-code gives it the cosine -10; hdce's gamma does not change during training; SinCUT's networks are ours, not StyleGAN2's.
+code gives it the cosine -10; hdce's gamma changes from step to step, where theirs does from epoch to epoch; SinCUT's
+noise is drawn in training alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -40,12 +42,14 @@ from diptych.errors import ConfigError
 from diptych.losses import L1, Gan, PixelLoss, generator_loss
 from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
 from diptych.nets import (
+    RESNET_RULE,
     Downsample,
     Init,
     PatchGAN,
     Projector,
     ResNet,
-    ResNetName,
+    StyleGAN2Discriminator,
+    StyleGAN2Generator,
     Upsample,
     cut_taps,
     generator,
@@ -57,7 +61,11 @@ from diptych.nets.blocks import SampleNorm
 from diptych.nets.modes import Mode
 from diptych.nets.resnet import tap_channels
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
+from diptych.settings import Count, Positive, Rule, Size, Weight, Whole, check_settings, sides
+
+STYLEGAN2 = "stylegan2"
+Generator = Annotated[str, Rule(lambda name: name == STYLEGAN2 or RESNET_RULE.holds(name), f"{STYLEGAN2}, or {RESNET_RULE.text}")]
+SINCUT_TAPS: tuple[str, ...] = ("input", "down_1", "block_2")  # numbers 0, 2 and 4 of its encoder
 
 
 @dataclass(frozen=True)
@@ -66,9 +74,12 @@ class CUTConfig:
 
     ``num_patches`` places of each tap are compared, and ``negatives`` are the others of the image or of the whole batch.
     ``queries: attention`` takes the places that attend to themselves most certainly at the two deepest taps. ``lambda_src`` keeps
-    the relations among patches, and ``contrast: hdce`` weights hard negatives by ``hdce_gamma``. ``lambda_identity`` is the
-    weight of the pixel loss between b and G(b), ``lambda_pair`` that on known pairs, which only ``data.pairs`` has. ``lambda_gp``
-    has an effect only with ``gan: wgan``.
+    the relations among patches, and ``contrast: hdce`` weights hard negatives by a gamma that goes in a straight line from
+    ``hdce_gamma`` to ``hdce_gamma_end`` over the training. ``lambda_identity`` is the weight of the pixel loss between b and
+    G(b), ``lambda_pair`` that on known pairs, which only ``data.pairs`` has. ``lambda_gp`` has an effect only with ``gan: wgan``.
+
+    ``generator: stylegan2`` brings SinCUT's two networks, for square crops of 8, 16, 32 ... pixels; downsample, upsample, norm
+    and num_layers have no effect on them, and init is that of H alone.
     """
 
     name: ClassVar[str] = "cut"
@@ -76,7 +87,7 @@ class CUTConfig:
     mode: ClassVar[Mode] = "eval"
     images: ClassVar[tuple[str, ...]] = ("real_a", "real_b", "fake_b", "idt_b")
 
-    generator: ResNetName = "resnet_9"
+    generator: Generator = "resnet_9"
     ngf: Count = 64
     downsample: Downsample = "blur"
     upsample: Upsample = "blur"
@@ -92,6 +103,7 @@ class CUTConfig:
     lambda_src: Weight = 0.0
     contrast: Literal["nce", "hdce"] = "nce"
     hdce_gamma: Positive = 50.0
+    hdce_gamma_end: Positive = 10.0
     temperature: Positive = 0.07
     num_patches: Count = 256
     negatives: Negatives = "image"
@@ -118,24 +130,39 @@ class CUTConfig:
                 f"cut compares images of both domains, which must have the same channels; found {a.channels} and {b.channels}; "
                 "convert one of them"
             )
-        shape = {"width": self.ngf, "norm": self.norm, "downsample": self.downsample, "upsample": self.upsample}
-        G_ab = generator(self.generator, a.channels, b.channels, **shape)
-        assert isinstance(G_ab, ResNet)
-        H = Projector(tap_channels(cut_taps(len(G_ab.blocks)), a.channels, self.ngf), self.projection)
-        D_b = PatchGAN(b.channels, width=self.ndf, num_layers=self.num_layers, norm=self.norm, downsample=self.downsample)
-        for net in (G_ab, H, D_b):
-            initialise(net, self.init, self.init_gain)
-        return CUT(replace(self, pixel_loss=self.pixel_loss.on(b)), G_ab, H, D_b if self.lambda_gan else None)
+        G_ab: ResNet | StyleGAN2Generator
+        if self.generator == STYLEGAN2:
+            size = min(sides(crop_size))
+            G_ab = StyleGAN2Generator(a.channels, b.channels, width=self.ngf, size=size)
+            D_b: nn.Module = StyleGAN2Discriminator(b.channels, width=self.ndf, size=size)
+            names, channels = SINCUT_TAPS, [a.channels, *2 * G_ab.channels[1:2]]
+        else:
+            shape = {"width": self.ngf, "norm": self.norm, "downsample": self.downsample, "upsample": self.upsample}
+            net = generator(self.generator, a.channels, b.channels, **shape)
+            assert isinstance(net, ResNet)
+            G_ab, names = net, cut_taps(len(net.blocks))
+            D_b = PatchGAN(b.channels, width=self.ndf, num_layers=self.num_layers, norm=self.norm, downsample=self.downsample)
+            channels = tap_channels(names, a.channels, self.ngf)
+        H = Projector(channels, self.projection)
+        for each in (G_ab, H, D_b):  # StyleGAN2's layers have drawn their own weights
+            initialise(each, self.init, self.init_gain)
+        return CUT(replace(self, pixel_loss=self.pixel_loss.on(b)), G_ab, H, D_b if self.lambda_gan else None, names)
 
 
 @final
 class CUT(Method):
     """G_ab, H and, unless lambda_gan is 0, D_b; phases D, then G."""
 
-    def __init__(self, config: CUTConfig, G_ab: ResNet, H: Projector, D_b: nn.Module | None) -> None:
+    def __init__(
+        self,
+        config: CUTConfig,
+        G_ab: ResNet | StyleGAN2Generator,
+        H: Projector,
+        D_b: nn.Module | None,
+        taps: Sequence[str],
+    ) -> None:
         super().__init__()
-        self.config, self.G_ab, self.H, self.D_b = config, G_ab, H, D_b
-        self.taps = cut_taps(len(G_ab.blocks))
+        self.config, self.G_ab, self.H, self.D_b, self.taps = config, G_ab, H, D_b, taps
         self.identity = bool(config.lambda_nce_idt or config.lambda_identity)
 
     def generators(self) -> dict[str, nn.Module]:
@@ -206,5 +233,6 @@ class CUT(Method):
     def _contrast(self, query: Tensor, key: Tensor) -> Tensor:
         c = self.config
         if c.contrast == "hdce":
-            return hard_dce(query, key, c.temperature, c.hdce_gamma, c.negatives)
+            gamma = c.hdce_gamma + (c.hdce_gamma_end - c.hdce_gamma) * self.pace.progress_on(query.device)
+            return hard_dce(query, key, c.temperature, gamma, c.negatives)
         return patch_nce(query, key, c.temperature, c.negatives)

@@ -14,7 +14,6 @@ translations.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -23,14 +22,12 @@ from torch import nn
 
 from diptych.errors import ConfigError
 from diptych.losses import L1, Gan, PixelLoss, generator_loss
-from diptych.methods.base import Batch, Method, Terms, check_critic, discriminator_terms, frozen
+from diptych.methods.base import Batch, Method, Terms, check_critic, discriminator_terms, frozen, of_both, with_identity
 from diptych.methods.pool import ImagePool
 from diptych.nets import GeneratorName, Init, Norm, PatchGAN, Upsample, apply_side_by_side, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
 from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings, sides
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -77,8 +74,6 @@ class CycleGANConfig:
 
     def build(self, a: Domain, b: Domain, crop_size: Size) -> CycleGAN:
         """G_ab, G_ba, and D_a, D_b with their pools of crops."""
-        if self.lambda_identity and a.channels != b.channels:
-            log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
         shape = {"width": self.ngf, "norm": self.norm, "dropout": self.dropout, "upsample": self.upsample}
 
         def translator(source: Domain, target: Domain) -> nn.Module:
@@ -91,7 +86,7 @@ class CycleGANConfig:
         def pool(domain: Domain) -> ImagePool:
             return ImagePool(self.pool_size if self.lambda_gan else 0, domain.channels, *sides(crop_size))
 
-        identity = bool(self.lambda_identity) and a.channels == b.channels
+        identity = with_identity(self.lambda_identity, a, b)
         pixel_losses = self.pixel_loss.on(a), self.pixel_loss.on(b)
         return CycleGAN(self, translator(a, b), translator(b, a), judge(a), judge(b), pool(a), pool(b), identity, pixel_losses)
 
@@ -160,4 +155,4 @@ class CycleGAN(Method):
             weights = c.gan, c.lambda_gp, c.lambda_r1
             of_a = discriminator_terms(self.D_a, real_a, self.pool_a(fake_a), *weights)
             of_b = discriminator_terms(self.D_b, real_b, self.pool_b(fake_b), *weights)
-            yield "D", {f"{name}_a": term for name, term in of_a.items()} | {f"{name}_b": term for name, term in of_b.items()}
+            yield "D", of_both(of_a, of_b)

@@ -24,7 +24,6 @@ anew, and sums up each image of a batch.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -35,7 +34,7 @@ from torch import Tensor, nn
 from diptych.contrastive import patch_nce_of_maps, patches_at, random_places
 from diptych.errors import ConfigError
 from diptych.losses import L1, Gan, PixelLoss, generator_loss
-from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
+from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen, of_both, with_identity
 from diptych.nets import (
     Digest,
     Downsample,
@@ -57,7 +56,6 @@ from diptych.nets.resnet import tap_channels
 from diptych.pixels import Domain
 from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
 
-log = logging.getLogger(__name__)
 SMALLEST_DIGESTED = 3  # a side of what Digest's convolution can look at
 
 
@@ -108,8 +106,6 @@ class DCLGANConfig:
 
     def build(self, a: Domain, b: Domain, crop_size: Size) -> DCLGAN:
         """G_ab, G_ba, H_a, H_b, and D_a, D_b."""
-        if self.lambda_identity and a.channels != b.channels:
-            log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
         shape = {"width": self.ngf, "norm": self.norm, "downsample": self.downsample, "upsample": self.upsample}
         places = encoder_taps(int(self.generator.removeprefix("resnet_")))
 
@@ -129,7 +125,7 @@ class DCLGANConfig:
             )
             return initialise(net, self.init, self.init_gain) if self.lambda_gan else None
 
-        identity = bool(self.lambda_identity) and a.channels == b.channels
+        identity = with_identity(self.lambda_identity, a, b)
         nets = translator(a, b), translator(b, a), projector(a), projector(b), judge(a), judge(b)
         pixel_losses = self.pixel_loss.on(a), self.pixel_loss.on(b)
         digests = nn.ModuleDict()
@@ -203,13 +199,8 @@ class DCLGAN(Method):
         yield "G", terms
         if self.D_a and self.D_b:
             weights = c.gan, c.lambda_gp, c.lambda_r1
-            of_a_terms = discriminator_terms(self.D_a, real_a, fake_a.detach(), *weights)
-            of_b_terms = discriminator_terms(self.D_b, real_b, fake_b.detach(), *weights)
-            yield (
-                "D",
-                {f"{name}_a": term for name, term in of_a_terms.items()}
-                | {f"{name}_b": term for name, term in of_b_terms.items()},
-            )
+            sides = (self.D_a, real_a, fake_a), (self.D_b, real_b, fake_b)
+            yield "D", of_both(*(discriminator_terms(D, real, fake.detach(), *weights) for D, real, fake in sides))
 
     def _translated(self, G: ResNet, x: Tensor, already: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None, list[Tensor]]:
         """G(x), G of images that are already of its target (None without the identity term), and the encoder's maps of x."""

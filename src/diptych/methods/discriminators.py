@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, final
 
+import torch
 from torch import Tensor, nn
 
 from diptych.diffaugment import AUGMENTATIONS, AdaptiveProbability, augment, kinds_of
@@ -65,13 +66,26 @@ PLAIN = DiscriminatorConfig()
 
 @final
 class Pace:
-    """Which of its rarer parts a step has. The loop says which step it is; nothing here lies on the device.
+    """Which of its rarer parts a step has, and how far the training is; the loop says which step it is.
 
     ``progress`` is the share of the training that is over, from 0 to 1.
     """
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         self.config, self.step, self.progress = config, 0, 0.0
+        self._on_device: dict[torch.device, Tensor] = {}  # where a CUDA graph reads the progress
+
+    def set_progress(self, share: float) -> None:
+        """Say which share of the training is over."""
+        self.progress = share
+        for progress in self._on_device.values():
+            progress.fill_(share)
+
+    def progress_on(self, device: torch.device) -> Tensor:
+        """The progress as a number on a device: a formula of it stays right where the step is replayed as a CUDA graph."""
+        if device not in self._on_device:
+            self._on_device[device] = torch.full((), self.progress, device=device)
+        return self._on_device[device]
 
     @property
     def generators_learn(self) -> bool:
@@ -130,3 +144,13 @@ def discriminator_phases(method: Method) -> list[str]:
     """The phases that train no generator."""
     generators = {id(net) for net in method.generators().values()}
     return [phase for phase, nets in method.phases().items() if not generators & {id(net) for net in nets}]
+
+
+def logits_and_features(D: nn.Module, x: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """What a discriminator of several scales says of images, and what its layers find in them as they are.
+
+    That is one pass, unless a recipe lets it judge augmented images.
+    """
+    found = D.features(x)  # type: ignore[operator]
+    augmented = isinstance(D, EquippedDiscriminator) and D.policy
+    return (D(x) if augmented else [scale[-1] for scale in found]), found

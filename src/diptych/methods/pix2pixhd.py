@@ -15,11 +15,14 @@ With ``instances`` the networks see the outlines of objects beside the labels (s
 published) G is given features of each object besides, which an encoder E finds in b and averages over the object (section 3.4).
 A translation takes them from clusters of what E found: `diptych translate --style`.
 
+G's terms are of D before its own update, as in the authors' code, whose step computes both objectives first.
+
 Deliberate differences from the authors' code: an outline is 1 among -1, as labels are; looks are kept while training goes
 on and clustered when they are asked for, where theirs are found by a program of its own; one style is given to all instances of
 a label, where theirs draws one for each; the perceptual term is a loss that every method may have, so that a recipe adds it as
-``extra`` with VGG16 (theirs is VGG19); D is updated before G from one pass of G, as in pix2pix; label maps become one channel for
-each label where the data are read.
+``extra`` with VGG16 (theirs is VGG19); label maps become one channel for each label where the data are read; biases begin at 0,
+where theirs begin at random; of several enhancers all learn alone together, where theirs lets the last one do so, and Adam's
+moments stay when the global part joins them.
 """
 
 from __future__ import annotations
@@ -33,8 +36,9 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError, SnapshotError
-from diptych.losses import L1, Gan, PixelLoss, feature_matching, generator_loss
+from diptych.losses import L1, Gan, PixelLoss, feature_distance, generator_loss
 from diptych.methods.base import Batch, Method, Terms, check_critic, discriminator_terms, frozen
+from diptych.methods.discriminators import logits_and_features
 from diptych.nets import GlobalGenerator, Init, InstanceGenerator, LocalEnhancer, MultiscaleDiscriminator, Norm, initialise
 from diptych.nets.instances import means_of_regions, spread
 from diptych.nets.modes import Mode
@@ -135,7 +139,7 @@ class Pix2PixHDConfig:
 
 @final
 class Pix2PixHD(Method):
-    """G_ab, D_b, which judges at several scales, and with ``num_features`` E; phases D, then G with E."""
+    """G_ab, D_b, which judges at several scales, and with ``num_features`` E; phases G with E, then D."""
 
     def __init__(self, config: Pix2PixHDConfig, G_ab: nn.Module, D_b: nn.Module, E: nn.Module | None = None) -> None:
         super().__init__()
@@ -146,7 +150,7 @@ class Pix2PixHD(Method):
         return {"a2b": self.G_ab}
 
     def phases(self) -> dict[str, list[nn.Module]]:
-        return {"D": [self.D_b], "G": [self.G_ab, self.E] if self.E else [self.G_ab]}
+        return {"G": [self.G_ab, self.E] if self.E else [self.G_ab], "D": [self.D_b]}
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
         c, real_a, real_b = self.config, batch.a, batch.b
@@ -158,15 +162,18 @@ class Pix2PixHD(Method):
             else:
                 fake_b = self.G_ab(real_a)
         real, fake = torch.cat([seen, real_b], 1), torch.cat([seen, fake_b], 1)
-        yield "D", discriminator_terms(self.D_b, real, fake.detach(), c.gan, c.lambda_gp, c.lambda_r1)
         with frozen(self.D_b):
-            terms: Terms = {"gan": c.lambda_gan * generator_loss(self.D_b(fake), c.gan)}
+            logits, found = logits_and_features(self.D_b, fake)
+            with torch.no_grad():
+                wanted = self.D_b.features(real) if c.lambda_features else []  # type: ignore[operator]
+        terms: Terms = {"gan": c.lambda_gan * generator_loss(logits, c.gan)}
         if c.lambda_features:
             # There are layers + 1 activations in front of the logits, so that the published factor makes 4 times the mean.
-            terms["features"] = c.lambda_features * 4.0 * feature_matching(self.D_b, fake, real)
+            terms["features"] = c.lambda_features * 4.0 * feature_distance(found, wanted)
         if c.lambda_l1:
             terms[c.pixel_loss.kind] = c.lambda_l1 * c.pixel_loss(fake_b, real_b)
         yield "G", terms | self.extra(real_a=real_a, real_b=real_b, fake_b=fake_b)
+        yield "D", discriminator_terms(self.D_b, real, fake.detach(), c.gan, c.lambda_gp, c.lambda_r1)
 
     def _of_instances(self, G_ab: InstanceGenerator, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The translation with the looks that E finds in b, the labels, and the labels beside the outlines of their instances."""

@@ -12,14 +12,13 @@ m is the largest of M's channels at each place, of the image that is compared wi
 users get is the clean translation G_ab(a). Where m of G_ba is high, an image of b shows what no image of a can say: the
 hallucination map.
 
-Deliberate differences from the authors' code: the layers of the mask and of the fusion are ours (diptych.nets.stego); what is
-kept apart is M f, as in the paper, and not M (1 - M) f; the generators take one step, where their code takes two with the same
-gradients; a term of theirs that never reaches the sum is left out; identity terms are of clean translations.
+Deliberate differences from the authors' code: what is kept apart is M f, as in the paper, and not M (1 - M) f; the generators
+take one step, where their code takes two with the same gradients; a term of theirs that never reaches the sum is left out; a
+mask is enlarged by the areas of its pixels, and not from corner to corner.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
@@ -29,15 +28,13 @@ from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.losses import L1, Gan, PixelLoss, generator_loss
-from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen
+from diptych.methods.base import Batch, Method, Terms, discriminator_terms, frozen, of_both, with_identity
 from diptych.methods.pool import ImagePool
 from diptych.nets import Init, PatchGAN, ResNetName, StegoResNet, Upsample, initialise
 from diptych.nets.modes import Mode
 from diptych.nets.stego import Role, spread
 from diptych.pixels import Domain
 from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings, sides
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -89,12 +86,10 @@ class StegoGANConfig:
 
     def build(self, a: Domain, b: Domain, crop_size: Size) -> StegoGAN:
         """G_ab, which restores, G_ba, which hides, and D_a, D_b with their pools of crops."""
-        if self.lambda_identity and a.channels != b.channels:
-            log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
         num_blocks = int(self.generator.removeprefix("resnet_"))
 
         def translator(source: Domain, target: Domain, role: Role) -> StegoResNet:
-            shape: dict[str, Any] = {"width": self.ngf, "num_blocks": num_blocks, "upsample": self.upsample}
+            shape: dict[str, Any] = {"width": self.ngf, "num_blocks": num_blocks, "upsample": self.upsample, "mask_layers": 3}
             net = StegoResNet(source.channels, target.channels, role=role, **shape)
             initialise(net, self.init, self.init_gain)
             return net
@@ -106,7 +101,7 @@ class StegoGANConfig:
         def pool(domain: Domain) -> ImagePool:
             return ImagePool(self.pool_size if self.lambda_gan else 0, domain.channels, *sides(crop_size))
 
-        identity = bool(self.lambda_identity) and a.channels == b.channels
+        identity = with_identity(self.lambda_identity, a, b)
         generators = translator(a, b, "restores"), translator(b, a, "hides")
         pixel_losses = self.pixel_loss.on(a), self.pixel_loss.on(b)
         return StegoGAN(self, *generators, judge(a), judge(b), pool(a), pool(b), identity, pixel_losses)
@@ -185,7 +180,7 @@ class StegoGAN(Method):
             weights = c.gan, c.lambda_gp, c.lambda_r1
             of_a = discriminator_terms(self.D_a, real_a, self.pool_a(fake_a), *weights)
             of_b = discriminator_terms(self.D_b, real_b, self.pool_b(fake_b), *weights)
-            yield "D", {f"{name}_a": term for name, term in of_a.items()} | {f"{name}_b": term for name, term in of_b.items()}
+            yield "D", of_both(of_a, of_b)
 
 
 def sparsity(mask: Tensor) -> Tensor:

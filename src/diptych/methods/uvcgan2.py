@@ -5,27 +5,30 @@ r"""UVCGANv2: Rethinking CycleGAN (Torbunov et al. 2023, arXiv 2303.16280): Cycl
       + lambda_identity lambda_cycle (E|G_ab(b) - b|_1 + E|G_ba(a) - a|_1)
     L_D = 1/2 (E(D(real) - 1)^2 + E D(fake)^2) + lambda_gp E|grad_x D(x)|^2,   x = alpha real + (1 - alpha) fake
 
-D is spectrally normalised and judges an image beside the last pool_size ones (nets/batch_head.py); D's step adds to its queues
-and G's step reads them. The penalty is centred at zero, with one alpha for all images and for their queues (section 3.2).
-The published training is Adam (0.5, 0.99) at 1e-4 without decay, and EMA of 0.9999 (recipe uvcgan2-cat2dog).
+D's body is spectrally normalised, and its head judges an image beside the last pool_size ones (nets/batch_head.py); D's step adds
+to its queues and G's step reads them. The penalty is centred at zero, with one alpha for the images and the queues of a
+discriminator (section 3.2). The published training is Adam (0.5, 0.99) at 1e-4 without decay, and EMA of 0.9999.
 
-Deliberate differences from the authors' code: images lie in [-1, 1] and not in [0, 1]; the default generator is ResNet-9, one of
-their presets, and ``vit_modnet`` is theirs of the paper; it is not pre-trained by in-painting; EMA begins with a warm-up.
+The published weights are for images in [0, 1]. In [-1, 1] differences are twice as large and slopes half as steep, so that each
+L1 counts half here and the penalty four times: the terms are the published ones.
+
+Deliberate differences from the authors' code: the default generator is ResNet-9, one of their presets, and ``vit_modnet`` is the
+paper's; it is not pre-trained by in-painting; EMA begins with a warm-up; while a queue is not full yet, the image at hand
+stands for what is missing, where their queue is shorter.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError
 from diptych.losses import L1, Gan, PixelLoss, discriminator_loss, generator_loss, zero_centred_penalty
-from diptych.methods.base import Batch, Method, Terms, frozen, observe_real
+from diptych.methods.base import Batch, Method, Terms, frozen, observe_real, of_both, with_identity
 from diptych.nets import GENERATOR_RULE, Init, Norm, Upsample, apply_side_by_side, generator, initialise
 from diptych.nets.batch_head import BatchHeadDiscriminator, FeatureQueue
 from diptych.nets.modes import Mode
@@ -33,7 +36,7 @@ from diptych.nets.vit_modnet import VitModnet
 from diptych.pixels import Domain
 from diptych.settings import Count, Positive, Rule, Size, Weight, Whole, check_settings, sides
 
-log = logging.getLogger(__name__)
+RANGE = 2.0  # the published weights are for images in a range of 1; ours have this one
 VIT = "vit_modnet"
 Generator = Annotated[str, Rule(lambda name: name == VIT or GENERATOR_RULE.holds(name), f"{VIT}, {GENERATOR_RULE.text}")]
 
@@ -80,18 +83,18 @@ class UVCGAN2Config:
 
     def build(self, a: Domain, b: Domain, crop_size: Size) -> UVCGAN2:
         """G_ab, G_ba, and D_a, D_b with queues of the features of real and of generated crops."""
-        if self.lambda_identity and a.channels != b.channels:
-            log.warning("identity loss is off: domain a has %d channels and b has %d", a.channels, b.channels)
 
         def translator(source: Domain, target: Domain) -> nn.Module:
             if self.generator == VIT:
-                return VitModnet(source.channels, target.channels, width=self.ngf, num_blocks=self.num_blocks)
-            shape = {"width": self.ngf, "norm": self.norm, "dropout": self.dropout, "upsample": self.upsample}
-            return initialise(generator(self.generator, source.channels, target.channels, **shape), self.init, self.init_gain)
+                net: nn.Module = VitModnet(source.channels, target.channels, width=self.ngf, num_blocks=self.num_blocks)
+            else:
+                shape = {"width": self.ngf, "norm": self.norm, "dropout": self.dropout, "upsample": self.upsample}
+                net = generator(self.generator, source.channels, target.channels, **shape)
+            return initialise(net, self.init, self.init_gain)
 
         def judge(domain: Domain) -> BatchHeadDiscriminator:
-            shape = {"width": self.ndf, "num_layers": self.num_layers, "batch_norm": self.pool_size > 0}
-            return BatchHeadDiscriminator(domain.channels, **shape)  # type: ignore[arg-type]
+            shape: dict[str, Any] = {"width": self.ndf, "num_layers": self.num_layers, "batch_norm": self.pool_size > 0}
+            return BatchHeadDiscriminator(domain.channels, **shape, init=self.init, init_gain=self.init_gain)
 
         if min(sides(crop_size)) < (smallest := 3 * 2**self.num_layers):
             raise ConfigError(
@@ -102,7 +105,7 @@ class UVCGAN2Config:
         with torch.no_grad():
             shape = D_b.body(torch.zeros(1, b.channels, *sides(crop_size))).shape[1:]
         queues = {f"{kind}_{side}": FeatureQueue(self.pool_size, *shape) for kind in ("real", "fake") for side in "ab"}
-        identity = bool(self.lambda_identity) and a.channels == b.channels
+        identity = with_identity(self.lambda_identity, a, b)
         pixel_losses = self.pixel_loss.on(a), self.pixel_loss.on(b)
         return UVCGAN2(self, translator(a, b), translator(b, a), D_a, D_b, queues, identity, pixel_losses)
 
@@ -135,22 +138,22 @@ class UVCGAN2(Method):
         return {"G": [self.G_ab, self.G_ba], "D": [self.D_a, self.D_b]}
 
     def losses(self, batch: Batch) -> Iterator[tuple[str, Terms]]:
-        c, real_a, real_b = self.config, batch.a, batch.b
+        c, real_a, real_b, lambda_cycle = self.config, batch.a, batch.b, self.config.lambda_cycle / RANGE
         images = {"real_a": real_a, "real_b": real_b, "rec_a": None, "rec_b": None, "idt_a": None, "idt_b": None}
         terms: Terms = {}
         if self.identity:
             (fake_b, idt_b), (fake_a, idt_a) = apply_side_by_side((self.G_ab, real_a, real_b), (self.G_ba, real_b, real_a))
             images |= {"idt_a": idt_a, "idt_b": idt_b}
-            terms["idt_a"] = c.lambda_identity * c.lambda_cycle * self.pixel_loss_a.exact(idt_a, real_a)
-            terms["idt_b"] = c.lambda_identity * c.lambda_cycle * self.pixel_loss_b.exact(idt_b, real_b)
+            terms["idt_a"] = c.lambda_identity * lambda_cycle * self.pixel_loss_a.exact(idt_a, real_a)
+            terms["idt_b"] = c.lambda_identity * lambda_cycle * self.pixel_loss_b.exact(idt_b, real_b)
         else:
             (fake_b,), (fake_a,) = apply_side_by_side((self.G_ab, real_a), (self.G_ba, real_b))
         images |= {"fake_a": fake_a, "fake_b": fake_b}
         if c.lambda_cycle:
             (rec_b,), (rec_a,) = apply_side_by_side((self.G_ab, fake_a), (self.G_ba, fake_b))
             images |= {"rec_a": rec_a, "rec_b": rec_b}
-            terms["cycle_a"] = c.lambda_cycle * self.pixel_loss_a.exact(rec_a, real_a)
-            terms["cycle_b"] = c.lambda_cycle * self.pixel_loss_b.exact(rec_b, real_b)
+            terms["cycle_a"] = lambda_cycle * self.pixel_loss_a.exact(rec_a, real_a)
+            terms["cycle_b"] = lambda_cycle * self.pixel_loss_b.exact(rec_b, real_b)
         with frozen(self.D_a, self.D_b):
             terms["gan_ab"] = c.lambda_gan * generator_loss(self.D_b(fake_b, self._queue("fake_b").past()), c.gan)
             terms["gan_ba"] = c.lambda_gan * generator_loss(self.D_a(fake_a, self._queue("fake_a").past()), c.gan)
@@ -158,12 +161,11 @@ class UVCGAN2(Method):
             terms["pair_ab"] = c.lambda_pair * self.pixel_loss_b(fake_b, real_b, batch.known)
             terms["pair_ba"] = c.lambda_pair * self.pixel_loss_a(fake_a, real_a, batch.known)
         yield "G", terms | self.extra(**images)
-        alpha = torch.rand((), device=real_a.device)
-        of_a = self._judge(self.D_a, "a", real_a, fake_a.detach(), alpha)
-        of_b = self._judge(self.D_b, "b", real_b, fake_b.detach(), alpha)
-        yield "D", {f"{name}_a": term for name, term in of_a.items()} | {f"{name}_b": term for name, term in of_b.items()}
+        of_a = self._judge(self.D_a, "a", real_a, fake_a.detach())
+        of_b = self._judge(self.D_b, "b", real_b, fake_b.detach())
+        yield "D", of_both(of_a, of_b)
 
-    def _judge(self, D: nn.Module, side: str, real: Tensor, fake: Tensor, alpha: Tensor) -> Terms:
+    def _judge(self, D: nn.Module, side: str, real: Tensor, fake: Tensor) -> Terms:
         c = self.config
         reals, fakes = self._queue(f"real_{side}"), self._queue(f"fake_{side}")
         past_real, past_fake = reals.past(), fakes.past()
@@ -174,8 +176,9 @@ class UVCGAN2(Method):
             "fake": 0.5 * discriminator_loss(on_fake, False, c.gan),
         }
         if c.lambda_gp:
+            alpha = torch.rand((), device=real.device)
             between, past = torch.lerp(fake, real, alpha.to(real.dtype)), past_real.mixed(past_fake, alpha)
-            terms["gp"] = c.lambda_gp * zero_centred_penalty(lambda x: D(x, past), between)
+            terms["gp"] = RANGE**2 * c.lambda_gp * zero_centred_penalty(lambda x: D(x, past), between)
         return terms
 
     def _queue(self, name: str) -> FeatureQueue:

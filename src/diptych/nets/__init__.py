@@ -26,6 +26,7 @@ from diptych.nets.projector import Digest, Projector
 from diptych.nets.resnet import ResNet
 from diptych.nets.stage import Stage, recompute_stages
 from diptych.nets.stego import StegoResNet
+from diptych.nets.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from diptych.nets.taps import cut_taps, tapped, taps
 from diptych.nets.timed import TimedPatchGAN
 from diptych.nets.unet import UNet
@@ -47,12 +48,14 @@ GENERATORS: dict[str, type[nn.Module]] = {
     "pix2pixhd_local": LocalEnhancer,
     "pix2pixhd_instances": InstanceGenerator,
     "unet_activated": ActivatedUNet,
+    "stylegan2": StyleGAN2Generator,
 }
 DISCRIMINATORS: dict[str, type[nn.Module]] = {
     "patchgan": PatchGAN,
     "multiscale_patchgan": MultiscaleDiscriminator,
     "timed_patchgan": TimedPatchGAN,
     "batch_head": BatchHeadDiscriminator,
+    "stylegan2_judge": StyleGAN2Discriminator,
 }
 
 
@@ -67,16 +70,17 @@ GENERATOR_RULE = Rule(
 )
 GeneratorName = Annotated[str, GENERATOR_RULE]
 """A setting that ``generator`` understands."""
-ResNetName = Annotated[
-    str,
-    Rule(lambda name: name.startswith("resnet_") and _is_generator(name), "resnet_N with a number N of blocks, such as resnet_9"),
-]
+RESNET_RULE = Rule(
+    lambda name: name.startswith("resnet_") and _is_generator(name), "resnet_N with a number N of blocks, such as resnet_9"
+)
+ResNetName = Annotated[str, RESNET_RULE]
 """The name of a generator whose feature maps have names (diptych.nets.taps)."""
 
 __all__ = [
     "DISCRIMINATORS",
     "GENERATORS",
     "GENERATOR_RULE",
+    "RESNET_RULE",
     "ActivatedUNet",
     "AdaINResNet",
     "BridgeChain",
@@ -96,6 +100,8 @@ __all__ = [
     "ResNetName",
     "Stage",
     "StegoResNet",
+    "StyleGAN2Discriminator",
+    "StyleGAN2Generator",
     "TimedPatchGAN",
     "UNet",
     "Upsample",

@@ -1,4 +1,4 @@
-"""UVCGANv2's discriminator: a spectrally normalised PatchGAN that judges an image beside others that it saw before.
+"""UVCGANv2's discriminator: a spectrally normalised PatchGAN whose head judges an image beside others that it saw before.
 
 Torbunov et al. 2023, arXiv 2303.16280, section 3.2. With small batches a discriminator sees no diversity; here BatchNorm compares
 the image with a queue.
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from diptych.nets.blocks import full_precision
+from diptych.nets.init import Init, initialise
 from diptych.nets.patchgan import PatchGAN
 from diptych.nets.spectral import spectrally_normed
 
@@ -57,21 +58,31 @@ class FeatureQueue(nn.Module):
 class BatchHeadDiscriminator(nn.Module):
     """PatchGAN without its last convolution, BatchNorm over this batch and the past, conv3, LeakyReLU(0.01), conv3.
 
-    Every weight is spectrally normalised. Without ``batch_norm`` images are judged alone.
+    The weights of the body are drawn by ``init`` and spectrally normalised; those of the head are neither, as in the authors'
+    code. Without ``batch_norm`` images are judged alone.
     """
 
-    def __init__(self, in_channels: int, *, width: int = 64, num_layers: int = 3, batch_norm: bool = True) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        width: int = 64,
+        num_layers: int = 3,
+        batch_norm: bool = True,
+        init: Init = "normal",
+        init_gain: float = 0.02,
+    ) -> None:
         super().__init__()
         self.spec = {"net": "batch_head", "in_channels": in_channels, "width": width, "num_layers": num_layers}
         self.spec |= {"batch_norm": batch_norm}
-        self.body = PatchGAN(in_channels, width=width, num_layers=num_layers).layers[:-1]
+        body = PatchGAN(in_channels, width=width, num_layers=num_layers).layers[:-1]
+        self.body = spectrally_normed(initialise(body, init, init_gain))
         channels = width * min(2 ** max(num_layers, 1), 8)
         # Statistics are those of the images at hand, always: a discriminator is never applied afterwards.
         self.norm = nn.BatchNorm2d(channels, track_running_stats=False) if batch_norm else None
         self.head = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1), nn.LeakyReLU(0.01), nn.Conv2d(channels, 1, 3, padding=1)
         )
-        spectrally_normed(self)
 
     def forward(
         self, x: Float[Tensor, "n c h w"], past: Past | None = None, queue: FeatureQueue | None = None

@@ -43,12 +43,9 @@ class _Spread(torch.autograd.Function):
 def _halved(x: Tensor, dim: int) -> Tensor:
     """y_i = (x_(2i-1) + 2 x_2i + x_(2i+1)) / 4 along one dimension, mirrored at both ends: x_-1 is x_1."""
     even, odd = _every_second(x, dim, 0), _every_second(x, dim, 1)
-    y, count = even * 0.5, even.shape[dim]
-    y.narrow(dim, 0, odd.shape[dim]).add_(odd, alpha=0.25)
-    y.narrow(dim, 1, count - 1).add_(odd.narrow(dim, 0, count - 1), alpha=0.25)
-    y.select(dim, 0).add_(odd.select(dim, 0), alpha=0.25)
-    if odd.shape[dim] < count:
-        y.select(dim, -1).add_(odd.select(dim, -1), alpha=0.25)
+    y = even * 0.5
+    for beside_even, beside_odd in _neighbours(y, odd, dim):
+        beside_even.add_(beside_odd, alpha=0.25)
     return y
 
 
@@ -58,14 +55,20 @@ def _spread(grad: Tensor, dim: int, size: int) -> Tensor:
     shape[dim] = size
     layout = torch.channels_last if grad.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
     x = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=layout)
-    even, odd, count = _every_second(x, dim, 0), _every_second(x, dim, 1), grad.shape[dim]
+    even, odd = _every_second(x, dim, 0), _every_second(x, dim, 1)
     torch.mul(grad, 0.5, out=even)
-    torch.mul(grad.narrow(dim, 0, odd.shape[dim]), 0.25, out=odd)
-    odd.narrow(dim, 0, count - 1).add_(grad.narrow(dim, 1, count - 1), alpha=0.25)
-    odd.select(dim, 0).add_(grad.select(dim, 0), alpha=0.25)
-    if odd.shape[dim] < count:
-        odd.select(dim, -1).add_(grad.select(dim, -1), alpha=0.25)
+    (first, all_odd), *others = _neighbours(grad, odd, dim)
+    torch.mul(first, 0.25, out=all_odd)
+    for beside_even, beside_odd in others:
+        beside_odd.add_(beside_even, alpha=0.25)
     return x
+
+
+def _neighbours(even: Tensor, odd: Tensor, dim: int) -> list[tuple[Tensor, Tensor]]:
+    """Views of even rows or columns and of odd ones beside them: those behind, those before, and the mirrored at both ends."""
+    evens, odds = even.shape[dim], odd.shape[dim]
+    stretches = [(0, 0, odds), (1, 0, evens - 1), (0, 0, 1), *([(evens - 1, odds - 1, 1)] if odds < evens else [])]
+    return [(even.narrow(dim, i, length), odd.narrow(dim, k, length)) for i, k, length in stretches]
 
 
 def _every_second(x: Tensor, dim: int, begin: int) -> Tensor:

@@ -101,7 +101,11 @@ class ResNet(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
         padded = pad_to_multiple(x, self.multiple, smallest=self.smallest)
         features = self.up(self.blocks(self.down(self.stem(padded))))
-        return crop_centre(bounded(full_precision(self.head(features))), *x.shape[-2:])
+        return crop_centre(self.finish(self.head(features)), *x.shape[-2:])
+
+    def finish(self, features: Float[Tensor, "n d h w"]) -> Float[Tensor, "n d h w"]:
+        """Images in [-1, 1], of what the head gives."""
+        return bounded(full_precision(features))
 
 
 def position_of(tap: str, stages: Sequence[nn.Module]) -> tuple[int, int]:

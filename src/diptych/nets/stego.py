@@ -21,8 +21,9 @@ class StegoResNet(nn.Module):
 
     A generator that ``hides`` has a mask there: M = sigmoid(conv(ReLU(IN(conv(f))))) for every number of the features f. It goes
     on with f (1 - M), and u = f M is what it has left out. One that ``restores`` adds a residual block of such u to its own
-    features. Called with images alone, both translate what the two domains have in common. With ``mask_layers`` 3 the mask has
-    one more convolution and norm and is padded with zeros, as in the authors' code.
+    features. Called with images alone, both translate what the two domains have in common. With ``mask_layers`` 3, which is what
+    is trained, the mask has one more convolution and norm and is padded with zeros, as in the authors' code; snapshots of earlier
+    versions have 2.
     """
 
     multiple, smallest = ResNet.multiple, ResNet.smallest

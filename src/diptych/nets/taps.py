@@ -12,7 +12,7 @@ from typing import Protocol
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from diptych.nets.blocks import bounded, crop_centre, full_precision, pad_to_multiple
+from diptych.nets.blocks import crop_centre, pad_to_multiple
 from diptych.nets.stage import Stage, StyledStage
 
 Position = tuple[int, int]
@@ -31,6 +31,14 @@ class Tapped(Protocol):
 
     def position(self, tap: str) -> Position:
         """Where a named map is taken. Raises ConfigError for an unknown name."""
+        ...
+
+
+class Translating(Tapped, Protocol):
+    """One that says what becomes of its last features."""
+
+    def finish(self, features: Tensor) -> Tensor:
+        """Images, of what the last stage gives."""
         ...
 
 
@@ -54,12 +62,12 @@ def taps(net: Tapped, x: Float[Tensor, "n c h w"], names: Sequence[str], *contex
 
 
 def tapped(
-    net: Tapped, x: Float[Tensor, "n c h w"], names: Sequence[str], *context: Tensor
+    net: Translating, x: Float[Tensor, "n c h w"], names: Sequence[str], *context: Tensor
 ) -> tuple[Float[Tensor, "n d h w"], list[Tensor]]:
     """What the network makes of images x, and the maps at these taps on the way, in one pass."""
     padded = pad_to_multiple(x, net.multiple, smallest=net.smallest)
     features, maps = walk(net.stages(), padded, [net.position(name) for name in names], context)
-    return crop_centre(bounded(full_precision(features)), *x.shape[-2:]), maps
+    return crop_centre(net.finish(features), *x.shape[-2:]), maps
 
 
 def walk(

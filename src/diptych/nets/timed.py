@@ -155,7 +155,11 @@ class TimedResNet(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"], time: Indices, z: Float[Tensor, "n e"]) -> Float[Tensor, "n d h w"]:
         padded = pad_to_multiple(x, self.multiple, smallest=self.smallest)
         out, _ = walk(self.stages(), padded, (), self.context(time, z))
-        return crop_centre(bounded(full_precision(out)), *x.shape[-2:])
+        return crop_centre(self.finish(out), *x.shape[-2:])
+
+    def finish(self, features: Float[Tensor, "n d h w"]) -> Float[Tensor, "n d h w"]:
+        """Images in [-1, 1], of what the head gives."""
+        return bounded(full_precision(features))
 
 
 class TimedPatchGAN(nn.Module):

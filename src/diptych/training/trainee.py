@@ -93,7 +93,7 @@ class Trainee:
 
     def set_progress(self, share: float) -> None:
         """Say which share of the training is over, from 0 to 1, for weights and parts that follow a schedule."""
-        self.method.pace.progress = share
+        self.method.pace.set_progress(share)
         self.method.extra.set_progress(share)
 
     def begin_step(self) -> Pace:
