@@ -188,7 +188,9 @@ LAPTOP_OF = {
 
 PAPER_OF = {
     "uvcgan2": {"data.load_size": 256, "train.epochs": 200, "train.decay_epochs": 0}
-    | {"train.lr": 1e-4, "train.betas": (0.5, 0.99), "train.ema": 0.9999, "train.ema_warm_up": True}
+    | {"train.lr": 1e-4, "train.betas": (0.5, 0.99), "train.ema": 0.9999, "train.ema_warm_up": True},
+    "bridge": {"train.epochs": 200, "train.decay_epochs": 0}
+    | {"train.lr": 1e-4, "train.betas": (0.9, 0.999), "train.ema": 0.9999, "train.ema_warm_up": True},
 }
 
 

@@ -16,9 +16,13 @@ Settings = dict[str, Any]
 
 AVERAGED: Settings = {"ema": 0.999, "ema_warm_up": True}
 UVCGAN2: Settings = {"lr": 1e-4, "betas": [0.5, 0.99], "decay_epochs": 0, "ema": 0.9999, "ema_warm_up": True}
+BRIDGE: Settings = {"lr": 1e-4, "betas": [0.9, 0.999], "decay_epochs": 0, "ema": 0.9999, "ema_warm_up": True}
 LAPTOP: Settings = {"data": {"load_size": 143, "crop_size": 128}, "train": {"epochs": 50, "decay_epochs": 50}}
 PRESETS: dict[str, dict[str, Settings]] = {
-    "paper": {"uvcgan2": {"data": {"load_size": 256, "crop_size": 256}, "train": UVCGAN2 | {"epochs": 200}}},
+    "paper": {
+        "uvcgan2": {"data": {"load_size": 256, "crop_size": 256}, "train": UVCGAN2 | {"epochs": 200}},
+        "bridge": {"train": BRIDGE | {"epochs": 200}},
+    },
     "laptop": {
         "pix2pix": LAPTOP | {"method": {"generator": "unet_7", "ngf": 32, "ndf": 32, "norm": "instance"}},
         **{
@@ -30,8 +34,7 @@ PRESETS: dict[str, dict[str, Settings]] = {
         | {"train": UVCGAN2 | {"epochs": 100} | AVERAGED},
         "pix2pixhd": LAPTOP | {"method": {"ngf": 32, "num_downs": 3, "num_blocks": 6, "ndf": 32}},
         "bicyclegan": LAPTOP | {"method": {"generator": "unet_7", "ngf": 32, "ndf": 32, "nef": 32}},
-        "bridge": LAPTOP
-        | {"method": {"ngf": 32}, "train": {"epochs": 100, "decay_epochs": 0, "lr": 1e-4, "betas": [0.9, 0.999]} | AVERAGED},
+        "bridge": LAPTOP | {"method": {"ngf": 32}, "train": BRIDGE | {"epochs": 100} | AVERAGED},
     },
 }
 """``paper``: 256 px and the optimizer as published, which a method gets by its name alone.
@@ -262,9 +265,9 @@ def ddbm_edges2handbags() -> Recipe:
     authors report (Zheng et al. 2024) fewer passes for the same quality.
     """
     method = {"ngf": 192, "num_levels": 4, "num_blocks": 3, "num_attention": 3, "steps": 20}
-    train = {"epochs": 600, "decay_epochs": 0, "lr": 1e-4, "betas": [0.9, 0.999], "batch_size": 192, "ema": 0.9999}
+    train = BRIDGE | {"epochs": 600, "batch_size": 192}
     data = {"source": ["edges2handbags"], "load_size": 64, "crop_size": 64}
-    return create("bridge", {"method": method, "data": data, "train": train | {"ema_warm_up": True}})
+    return create("bridge", {"method": method, "data": data, "train": train})
 
 
 def relief() -> Recipe:
