@@ -62,14 +62,13 @@ def main(argv: Sequence[str]) -> int:
     recipes = {name: choose_recipe(recipe_words(args, word, args.on)) for name, word in zip(stems, args.methods, strict=True)}
     from diptych.bench.bench import bench
     from diptych.bench.entries import Cost
-    from diptych.cli.console import bar, console, show_notes, watching
+    from diptych.cli.console import console, show_notes, watching
     from diptych.cli.plan import planned
-    from diptych.cli.tables import watcher
+    from diptych.cli.tables import watched
     from diptych.device import pick_device
     from diptych.messages import show
     from diptych.pages.comparison import write_comparison
     from diptych.scoring.many import devices_of, prefixed
-    from diptych.training.signals import catch_interrupts
 
     show_notes()
     out = args.out or Path("runs") / f"bench-{'-'.join(Path(word).name for word in args.on)}"
@@ -81,7 +80,7 @@ def main(argv: Sequence[str]) -> int:
         return Cost(plan.seconds, plan.peak, max(1, round(plan.steps / epochs)))
 
     words = {name: getattr(args, name) for name in ("features", "weights", "classifier", "target")}
-    with watching() as watch, catch_interrupts() as interrupts, bar("images") as progress:
+    with watching() as watch, watched("costs, trainings and features of images") as watch_scoring:
         text, found = bench(
             recipes,
             out,
@@ -93,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
             words=words,
             devices=devices,
             watch=lambda name: prefixed(name, watch),
-            watch_scoring=watcher(progress, interrupts),
+            watch_scoring=watch_scoring,
         )
     page = write_comparison(found, out)
     console.print(text, soft_wrap=True)

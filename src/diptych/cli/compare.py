@@ -62,8 +62,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Compare, write JSON and page, and print the tables."""
     args = parser().parse_intermixed_args(argv)
-    from diptych.cli.console import bar, console, notes, show_notes
-    from diptych.cli.tables import print_differences, say_left_out, watcher
+    from diptych.cli.console import console, notes, show_notes
+    from diptych.cli.tables import print_differences, say_left_out, watched
     from diptych.device import pick_device
     from diptych.errors import ConfigError
     from diptych.messages import show
@@ -71,7 +71,6 @@ def main(argv: Sequence[str]) -> int:
     from diptych.scoring.compare import compare_systems
     from diptych.scoring.systems import find_systems, score_systems
     from diptych.scoring.task import Request
-    from diptych.training.signals import catch_interrupts
 
     show_notes()
     find_own_modules(args.segmenter, args.classifier)
@@ -95,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
     )
     same = ("features", "weights", "labels", "palette", "segmenter", "classifier", "target", "seed")
     words = {name: getattr(args, name) for name in same} | {"fetch": not args.no_fetch, "device": device}
-    with catch_interrupts() as interrupts, bar("images") as progress:
+    with watched() as watch:
         systems = score_systems(
             groups,
             request,
@@ -104,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
             dropout_seeds=args.dropout_seeds,
             allow_seen=args.allow_seen,
             allow_doubles=args.allow_doubles,
-            watch=watcher(progress, interrupts),
+            watch=watch,
         )
     found = compare_systems(systems, seed=args.seed)
     page = write_comparison(found, out)
