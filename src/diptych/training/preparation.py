@@ -72,8 +72,6 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, watch: Watch) ->
     run.keep_census(census)
     keep_prints(run, layout, recipe)
     log.info("images: a %s, b %s", census.a, census.b)
-    if layout.unused:
-        log.warning("not used, as it is not part of the layout: %s", layout.leftovers)
     if others := passed_over(recipe.data.source, layout.films):
         log.warning("passed over, as they are no images that can be read: %s", others)
     pictures = [(name, refs) for name, refs, domain in zip("ab", (train.a, train.b), labels, strict=True) if not domain]
