@@ -89,6 +89,7 @@ def pack_snapshot(
     for path in [folder / f"{part}{suffix}" for part in alone for suffix in (".safetensors", ".md")]:
         if os.path.lexists(path):
             raise ConfigError(f"{show(path)}: is there already; remove it, or take another --name")
+    scores = {way: _scores(source, way) for way in snapshot.generators}
     costs = {part: _cost(source, part, one, part != name, bits) for part, one in alone.items() if one.generators}
     for part, cost in costs.items():
         if not cost.mean <= max_error:
@@ -100,8 +101,8 @@ def pack_snapshot(
         one.save(path, bits if translates else 16)
         way = ("a2b" if part == name else "b2a") if translates else ""
         sentence = (shows_back or f"{shows}, backwards") if way == "b2a" else shows
-        numbers = _scores(source, way) if way else {}
-        entry = Model(part, path.name, sha256_of(path), path.stat().st_size, sentence, licence, translates, numbers)
+        size, numbers = path.stat().st_size, scores.get(way, {})
+        entry = Model(part, path.name, sha256_of(path), size, sentence, licence, translates, numbers)
         weights = f"Weights of {bits} bits: {costs[part]}\n\n" if translates else ""
         pack(entry, folder, f"# {part}\n\n{sentence}\n\nLicence: {licence}\n\n{weights}{_card(source, path, way)}")
         yield entry, costs.get(part)
