@@ -57,7 +57,9 @@ def test_each_packed_network_has_the_card_and_the_scores_of_its_own_direction(cy
         (shown,) = [float(value.split()[0]) for title, value in index[name]["scores"].items() if "KID" in title]
         assert shown == pytest.approx(kid, abs=1e-3)
         assert f"- `{name}.safetensors`, SHA-256 {digest(file)}: the last of the training" in text
-        assert text.endswith(f"## Remarks\n\nFrom the card of the run{', whose A is B here' * (name == 'y')}:\n\nTrained in a hurry.\n")
+        assert text.endswith(
+            f"## Remarks\n\nFrom the card of the run{', whose A is B here' * (name == 'y')}:\n\nTrained in a hurry.\n"
+        )
         assert "snapshot" not in text and "recipe.json" not in text and text.count("# cyclegan") == 0
 
 

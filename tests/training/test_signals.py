@@ -12,8 +12,8 @@ from diptych.recipe import Recipe
 from diptych.run import Run
 from diptych.training import loop, preparation
 from diptych.training.signals import catch_interrupts
-from tests.contract.small import small
 from tests.cli.pictures import picture
+from tests.contract.small import small
 
 HANGS = 20.0
 PLACES = [(preparation, "take_census"), (loop, "begin"), (loop, "kept"), (loop, "batches"), (loop, "train_step")]

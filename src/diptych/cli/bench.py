@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser, find_own_modules, names, positive
-from diptych.cli.own_files import refuse_file
+from diptych.cli.own_files import out_folder, refuse_file
 from diptych.cli.recipe_options import choose_recipe, parse, recipe_words
 from diptych.errors import ConfigError
 
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", action="append", default=[], metavar="DIR", help="a folder of weight files, or NAME=FILE")
     p.add_argument("--device", default="auto", help="auto (all CUDA devices), cpu, cuda:N or mps (default: auto)")
     p.add_argument("--jobs", type=positive, default=1, metavar="N", help="how many trainings share the device (default: 1)")
-    p.add_argument("--out", type=Path, metavar="DIR", help="the folder of the bench (default: runs/bench-DATA)")
+    p.add_argument("--out", type=out_folder, metavar="DIR", help="the folder of the bench (default: runs/bench-DATA)")
     return p
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.cli import command_parser, find_own_modules, names, positive, seed
+from diptych.cli.own_files import out_folder
 
 EXAMPLES = """\
   diptych compare runs/x runs/y                        two runs on their test images, in every direction that both have
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=seed, default=0, help="the first seed of dropout, and that of the tests (default: 0)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument(
-        "--out", type=Path, metavar="DIR", help="the folder for compare.json and compare.html (default: runs/compare-A-B)"
+        "--out", type=out_folder, metavar="DIR", help="the folder for compare.json and compare.html (default: runs/compare-A-B)"
     )
     return p
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.cli import command_parser, find_own_modules, names, seed
+from diptych.cli.own_files import out_folder
 from diptych.cli.sharding import own_shard, shard
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
@@ -98,7 +99,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--no-cache", action="store_true", help="neither keep features of images on the disk nor use those that are there"
     )
-    p.add_argument("--out", type=Path, metavar="DIR", help="the folder for evaluation.json and .html (default: the run folder)")
+    p.add_argument(
+        "--out", type=out_folder, metavar="DIR", help="the folder for evaluation.json and .html (default: the run folder)"
+    )
     shares = p.add_mutually_exclusive_group()
     shares.add_argument(
         "--shard",

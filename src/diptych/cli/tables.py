@@ -19,17 +19,17 @@ from diptych.training.signals import catch_interrupts
 
 @contextmanager
 def watched(kept: str = "features of images") -> Iterator[Callable[[str, int, int], None]]:
-    """A watch that draws a bar for each task it hears of. A signal ends the block at once with Interrupted, saying what is kept."""
-    with catch_interrupts() as interrupts, interrupts.at_once(f"stopped; no result was written, {kept} are kept"):
-        with bar("images") as progress:
-            tasks: dict[str, TaskID] = {}
+    """A watch that draws a bar for each task it hears of; a signal ends the block at once, saying what is kept."""
+    stopped = f"stopped; no result was written, {kept} are kept"
+    with catch_interrupts() as interrupts, interrupts.at_once(stopped), bar("images") as progress:
+        tasks: dict[str, TaskID] = {}
 
-            def watch(name: str, done: int, total: int) -> None:
-                if name not in tasks:
-                    tasks[name] = progress.add_task(name, total=total, note="")
-                progress.update(tasks[name], completed=done, total=total)
+        def watch(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total, note="")
+            progress.update(tasks[name], completed=done, total=total)
 
-            yield watch
+        yield watch
 
 
 def print_tables(evaluation: Evaluation) -> None:

@@ -192,7 +192,8 @@ def _make(
         kind = f"{pixels.shape[1]} x {str(pixels.dtype).removeprefix('torch.')}"
         if pixels.dtype not in TYPES or pixels.shape[1] not in wanted.conversion.colours:
             kinds = "RGB" if wanted.conversion.colours == (3,) else "gray or RGB"
-            raise DataError(f"{show(path)}: {wanted.kind} takes {kinds} of {' or '.join(TYPES.values())}, found {kind}; convert it")
+            types = " or ".join(TYPES.values())
+            raise DataError(f"{show(path)}: {wanted.kind} takes {kinds} of {types}, found {kind}; convert it")
         if min(pixels.shape[-2:]) < SMALLEST:
             raise DataError(f"{show(path)}: has less than {SMALLEST} pixels a side")
         with torch.inference_mode():  # which is a setting of each thread
