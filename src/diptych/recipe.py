@@ -330,6 +330,10 @@ def _empty_unknown(values: Mapping[str, Any], known: Mapping[str, Any]) -> str |
 def _plain(text: str) -> str:
     """The parser's type messages in the user's words."""
     text = re.sub(r"typing\.Literal(\[[^\]]*\])", r"one of \1", re.sub(r"<class '(\w+)'>", r"\1", text))
+    union = re.match(r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: (.*)", text)
+    if union:
+        kinds = re.sub(r"tuple\[(\w+), \1\]", r"a list of two \1", union[1]).replace(", ", " or ")
+        text = f"expected {kinds}, found {union[2]}"
     text = re.sub(r"Expected an? (.*?)\. Got value: (.*)", r"expected \1, found \2", text)
     expected, _, found = text.partition(", found ")
     if expected == "expected float" and re.fullmatch(r"[+-]?(nan|inf|infinity)", found, re.IGNORECASE):

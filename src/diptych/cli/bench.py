@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--on", nargs="+", required=True, metavar="DATA", help="the images, as for train, with test images")
     budget = p.add_mutually_exclusive_group()
-    budget.add_argument("--hours", type=float, default=0.0, metavar="H", help="the time of each training; whole epochs that fit")
+    budget.add_argument("--hours", type=float, metavar="H", help="the time of each training; whole epochs that fit")
     budget.add_argument("--epochs", type=positive, default=0, metavar="N", help="the number of epochs of each training")
     p.add_argument("--seeds", type=positive, default=3, metavar="N", help="how often each method is trained (default: 3)")
     p.add_argument("--preset", help="paper or laptop, as for train (default: paper)")
@@ -54,8 +54,8 @@ def main(argv: Sequence[str]) -> int:
     args = parse(parser(), argv)
     refuse_file(args.out)
     find_own_modules(*args.methods, args.classifier)
-    if not 0 <= args.hours < math.inf:
-        raise ConfigError(f"--hours must be a number of at least 0, found {args.hours:g}")
+    if args.hours is not None and not 0 < args.hours < math.inf:
+        raise ConfigError(f"--hours must be a number above 0, found {args.hours:g}; without it each recipe keeps its own length")
     stems = [Path(word).stem.replace(":", "-") for word in args.methods]
     if twice := [name for name in stems if stems.count(name) > 1]:
         raise ConfigError(f"bench: {twice[0]} is named twice; name different methods")
@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
             recipes,
             out,
             measure,
-            hours=args.hours,
+            hours=args.hours or 0.0,
             epochs=args.epochs,
             num_seeds=args.seeds,
             metrics=args.metrics,

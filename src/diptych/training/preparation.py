@@ -28,6 +28,7 @@ from diptych.training.progress import Progress, Watch
 from diptych.training.records.best import refuse_test
 from diptych.training.same_data import find_again, keep_prints, same_images
 from diptych.training.signals import BEFORE_STEPS, Interrupts
+from diptych.training.start import begin, freeze, with_hashes
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +93,17 @@ def check_objects(recipe: Recipe) -> None:
             "method.instances true looks for the objects of A's label maps, and A holds pictures; set data.labels a, or "
             "method.instances false"
         )
+
+
+def check_start(recipe: Recipe, census: Census) -> None:
+    """Raise what a training of these images would before its first step: for weights that it begins with, and what it freezes.
+
+    The log says which weights fit.
+    """
+    if recipe.start.files or recipe.start.freeze:
+        method = build_method(recipe, census, World())
+        begin(method, with_hashes(recipe), World())
+        freeze(method, recipe.start.freeze)
 
 
 def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:
