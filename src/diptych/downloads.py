@@ -32,7 +32,7 @@ Watch = Callable[[int, int], None]
 
 TIMEOUT = 30.0  # seconds of silence after which a connection counts as cut
 PAUSE = 0.5  # seconds before a cut connection is opened again
-QUIET = 2.0  # seconds of them after which the wait is said
+QUIET = 2.0  # seconds without an answer after which the wait is said
 PATIENCE = 8.0  # seconds in which a server must take a connection
 BLOCK = 1 << 16
 

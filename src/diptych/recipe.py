@@ -21,7 +21,7 @@ from diptych.loss_networks import LossNetworks
 from diptych.methods import Extra, ExtraLosses, Method, MethodConfig, is_here, method_config, method_name
 from diptych.methods.discriminators import PLAIN, DiscriminatorConfig, equip
 from diptych.pixels import Domain
-from diptych.recipe_files import method_named, read_values
+from diptych.recipe_files import method_named, read_values, yaml_reason
 from diptych.renamed import translated
 from diptych.setting_hints import no_such_setting
 from diptych.settings import Count, Fraction, Seed, Weight, Whole, check_settings
@@ -340,6 +340,8 @@ def _plain(text: str) -> str:
         return f"must be a finite number, found {found}"
     try:
         yaml.safe_load(found)
+    except yaml.constructor.ConstructorError as error:
+        return yaml_reason(error)
     except yaml.YAMLError:
         return f"not valid YAML, found {found}; look for a bracket or a quotation mark that is not closed"
     return text
