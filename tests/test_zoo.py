@@ -20,7 +20,7 @@ from diptych.scoring.systems import find_systems, score_systems
 from diptych.scoring.task import Request
 from diptych.scoring.tools import snapshot_of
 from diptych.snapshot import Snapshot
-from diptych.zoo import models, resolve
+from diptych.zoo import CHECKOUT, models, resolve
 
 
 def network(seed: int, inputs: int = 3, outputs: int = 3) -> ResNet:
@@ -72,6 +72,17 @@ def test_the_index_and_the_card_say_what_it_is(zoo, capsys):
         and "Made for a test: diptych translate gray2rgb." in card
         and "Not chosen" not in card
     )
+
+
+def test_each_card_that_ships_describes_the_one_file_beside_it(monkeypatch):
+    monkeypatch.delenv("DIPTYCH_ZOO", raising=False)
+    for name, model in models().items():
+        text = (CHECKOUT / f"{name}.md").read_text()
+        assert f"- `{model.file}`, SHA-256 {model.sha256}" in text and f"diptych translate {name} photos/" in text
+        for other in ("snapshot", "recipe.json", "from B to A", "b to a", "a to b"):
+            assert other not in text, (name, other)
+        for title, score in model.scores.items():
+            assert f" {title} | {score.replace(' (', ' ').removesuffix(')')} |" in text, (name, title)
 
 
 def test_each_direction_says_what_it_does_itself(run, tmp_path, capsys):

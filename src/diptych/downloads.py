@@ -32,6 +32,7 @@ Watch = Callable[[int, int], None]
 
 TIMEOUT = 30.0  # seconds of silence after which a connection counts as cut
 PAUSE = 0.5  # seconds before a cut connection is opened again
+QUIET = 2.0  # seconds without an answer after which the wait is said
 PATIENCE = 8.0  # seconds in which a server must take a connection
 BLOCK = 1 << 16
 
@@ -121,7 +122,10 @@ def unreachable(url: str) -> str:
     # In a thread, since looking up a name has no limit of time of its own.
     attempt = threading.Thread(target=connect, daemon=True)
     attempt.start()
-    attempt.join(PATIENCE)
+    attempt.join(QUIET)
+    if attempt.is_alive():
+        log.info("waiting for %s to answer, at most %g seconds", place[0], PATIENCE)
+    attempt.join(PATIENCE - QUIET)
     return reasons[-1] and f"{place[0]}: {reasons[-1]}"
 
 
@@ -190,6 +194,8 @@ def _append(file: Download, output: BinaryIO, done: int, size: int, watch: Watch
     Where no size is known, the server's word counts, and without one the file ends where the answer ends. Raises _Cut when
     something else comes.
     """
+    if silent := unreachable(file.url):
+        raise _Cut(silent)
     headers = {"User-Agent": "diptych", "Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     with _open(file.url, headers) as answer:
         start, total = _extent(answer)

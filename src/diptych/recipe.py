@@ -21,7 +21,7 @@ from diptych.loss_networks import LossNetworks
 from diptych.methods import Extra, ExtraLosses, Method, MethodConfig, is_here, method_config, method_name
 from diptych.methods.discriminators import PLAIN, DiscriminatorConfig, equip
 from diptych.pixels import Domain
-from diptych.recipe_files import method_named, read_values
+from diptych.recipe_files import method_named, read_values, yaml_reason
 from diptych.renamed import translated
 from diptych.setting_hints import no_such_setting
 from diptych.settings import Count, Fraction, Seed, Weight, Whole, check_settings
@@ -330,12 +330,18 @@ def _empty_unknown(values: Mapping[str, Any], known: Mapping[str, Any]) -> str |
 def _plain(text: str) -> str:
     """The parser's type messages in the user's words."""
     text = re.sub(r"typing\.Literal(\[[^\]]*\])", r"one of \1", re.sub(r"<class '(\w+)'>", r"\1", text))
+    union = re.match(r"Does not validate against any of the Union subtypes Subtypes: \[(.*)\] Errors: .* Given value: (.*)", text)
+    if union:
+        kinds = re.sub(r"tuple\[(\w+), \1\]", r"a list of two \1", union[1]).replace(", ", " or ")
+        text = f"expected {kinds}, found {union[2]}"
     text = re.sub(r"Expected an? (.*?)\. Got value: (.*)", r"expected \1, found \2", text)
     expected, _, found = text.partition(", found ")
     if expected == "expected float" and re.fullmatch(r"[+-]?(nan|inf|infinity)", found, re.IGNORECASE):
         return f"must be a finite number, found {found}"
     try:
         yaml.safe_load(found)
+    except yaml.constructor.ConstructorError as error:
+        return yaml_reason(error)
     except yaml.YAMLError:
         return f"not valid YAML, found {found}; look for a bracket or a quotation mark that is not closed"
     return text

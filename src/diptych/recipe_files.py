@@ -25,13 +25,23 @@ def read_values(path: str | Path) -> dict[str, Any]:
         # JSON is nearly YAML: its escapes of characters beyond 16 bits are pairs, which YAML reads as two characters.
         values = parse_json(text) if Path(path).suffix == ".json" else _from_yaml(text)
     except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
-        reason = "is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
+        reason = "is nested too deeply" if isinstance(error, RecursionError) else yaml_reason(error)
         raise ConfigError(f"{show(path)}: cannot be read as YAML or JSON: {reason}") from error
     if not isinstance(values, dict):
         raise ConfigError(
             f"{show(path)}: a recipe is a mapping with the keys method, data, train, extra, start; found {type(values).__name__}"
         )
     return values
+
+
+def yaml_reason(error: Exception) -> str:
+    """What is wrong with a text of YAML or JSON and where, in one line; of tags that mean objects, that they are not read."""
+    said = error.problem if isinstance(error, yaml.MarkedYAMLError) and error.problem else str(error)
+    if tag := re.search(r"constructor for the tag '(.*?)'", said):
+        named = tag[1].replace("tag:yaml.org,2002:", "!!")
+        said = f"the tag {named} is not read, as a recipe holds plain values only; write the value itself"
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    return " ".join(said.split()) + (f" (line {mark.line + 1}, column {mark.column + 1})" if mark else "")
 
 
 def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:

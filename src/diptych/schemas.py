@@ -6,6 +6,7 @@ A schema is a pydantic TypeAdapter of a TypedDict; it stands beside the function
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypeVar
@@ -83,7 +84,8 @@ def checked(value: Any, schema: TypeAdapter[T]) -> T:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(map(str, first["loc"]))
         found = "" if first["type"] == "missing" else f", found {_short(first['input'])}"
-        raise ValueError(f"{place + ': ' if place else ''}{first['msg'][:1].lower()}{first['msg'][1:]}{found}") from None
+        rule = re.sub(r"^Input should be (an object|a valid dictionary)$", "expected names with values", first["msg"])
+        raise ValueError(f"{place + ': ' if place else ''}{rule[:1].lower()}{rule[1:]}{found}") from None
     except RecursionError:
         raise ValueError("is nested too deeply") from None
 

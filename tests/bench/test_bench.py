@@ -79,8 +79,9 @@ def test_hours_are_those_of_the_logged_speeds(tmp_path):
     [
         (["cyclegan", "cyclegan"], "bench: cyclegan is named twice"),
         (["cyclegan", "cutt"], "did you mean"),
-        (["cyclegan", "cut", "--hours", "-1"], "--hours must be a number of at least 0, found -1"),
-        (["cyclegan", "cut", "--hours", "nan"], "--hours must be a number of at least 0, found nan"),
+        (["cyclegan", "cut", "--hours", "-1"], "--hours must be a number above 0, found -1"),
+        (["cyclegan", "cut", "--hours", "0"], "--hours must be a number above 0, found 0; without it each recipe keeps its"),
+        (["cyclegan", "cut", "--hours", "nan"], "--hours must be a number above 0, found nan"),
         (["cyclegan", "--epochs", "1"], "bench: compares two methods or more, found cyclegan"),
         (["cyclegan", "cut", "--metrics", "fid"], "bench: fid is no metric of a bench; choose among"),
         (["cyclegan", "cut", "--metrics", "kdi"], "no metric is called 'kdi'; did you mean"),

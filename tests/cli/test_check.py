@@ -86,4 +86,4 @@ def test_a_pipe_among_images_holds_nothing_up(tmp_path):
     os.mkfifo(tmp_path / "a" / "pipe.jpg")
     words = [sys.executable, "-m", "diptych", "check", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "out")]
     said = subprocess.run(words, capture_output=True, text=True, timeout=100).stdout
-    assert "pipe.jpg (is a pipe, socket or device, not a file; remove it)" in " ".join(said.split())
+    assert "pipe.jpg (is a pipe, socket or device, not a file; give a file)" in " ".join(said.split())

@@ -1,12 +1,15 @@
 """No command overwrites what it reads, and none replaces a file that nobody named."""
 
 import json
+import os
 import shlex
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+from diptych.cli.own_files import out_folder, out_path, refuse_suffix
 from diptych.data.formats import read_pixels
 from diptych.errors import ConfigError
 from diptych.nets import generator
@@ -151,3 +154,42 @@ def test_the_dry_run_of_an_ablation_refuses_data_without_test_images_as_the_abla
     words = ["ablate", "pix2pix", pairs, "--out", tmp_path / "out", "--device", "cpu"]
     line = refused(capsys, *words, "--dry-run")
     assert line == refused(capsys, *words) and "no test images to compare variants on" in line
+
+
+@pytest.mark.parametrize("command", ["export x --to onnx", "train cyclegan x", "translate x y", "compare", "music read x"])
+def test_a_dash_as_out_is_refused_by_every_command(command, capsys):
+    line = refused(capsys, *command.split(), "--out", "-")
+    assert "argument --out: - is no file here, as nothing is written to standard output" in line
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("new/deep/x", "note: --out new/deep/x: the folder new/deep is not there, and is made when something is written"),
+        ("x.xyz", "note: --out x.xyz: is made as a folder, although its name ends like that of a file"),
+        ("x/../lr0.0002", ""),
+        ("there.png", ""),
+    ],
+)
+def test_a_folder_that_out_makes_is_said_where_it_may_be_a_slip(out, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").mkdir(), (tmp_path / "there.png").mkdir()
+    (out_folder if "xyz" in out else out_path)(out)
+    assert capsys.readouterr().err.strip() == said
+
+
+@pytest.mark.parametrize(
+    ("name", "fits"), [("x.pt", False), ("x.onnx", True), ("x", True), ("x.ONNX", True), ("v1.2", True), ("pipe.pt", True)]
+)
+def test_a_suffix_of_another_format_is_refused(name, fits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe.pt")  # what is no file has any name
+    if fits:
+        return refuse_suffix(Path(name), (".onnx",), "onnx")
+    with pytest.raises(ConfigError, match=r"--out x.pt: onnx is written, whose name ends in .onnx; change the suffix"):
+        refuse_suffix(Path(name), (".onnx",), "onnx")
+
+
+def test_an_export_into_a_name_of_the_other_format_writes_nothing(tmp_path, capsys):
+    words = ["export", snapshot(tmp_path / "x.safetensors"), "--to", "onnx", "--out", tmp_path / "y.pt"]
+    assert "onnx is written, whose name ends in .onnx" in refused(capsys, *words) and not (tmp_path / "y.pt").exists()

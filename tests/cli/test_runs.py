@@ -42,6 +42,27 @@ def test_the_card_tells_data_training_scores_and_hashes(cyclegan_run):
     assert "| ↓ KID (" in text and f"`{score['protocol']}`"[:20] in text
 
 
+def test_each_packed_network_has_the_card_and_the_scores_of_its_own_direction(cyclegan_run, tmp_path):
+    words = ["--name", "x", "--back", "y", "--licence", "MIT", "--shows", "x to y", "--out", tmp_path / "zoo"]
+    path, before = cyclegan_run / NAME, (cyclegan_run / NAME).read_text()
+    path.write_text(before.replace("## Scores", "Trained in a hurry.\n\n## Scores"))
+    assert diptych("zoo", "pack", cyclegan_run, *words) == 0
+    path.write_text(before)
+    results = json.loads((cyclegan_run / "evaluation.json").read_text())["results"]
+    index = json.loads((tmp_path / "zoo" / "zoo.json").read_text())
+    for name, way in (("x", "a2b"), ("y", "b2a")):
+        text, file = (tmp_path / "zoo" / f"{name}.md").read_text(), tmp_path / "zoo" / f"{name}.safetensors"
+        assert text.count("| Translator |") == 1
+        (kid,) = [r["estimate"]["value"] for r in results if (r["metric"], r["direction"], r["of"]) == ("kid", way, "model")]
+        (shown,) = [float(value.split()[0]) for title, value in index[name]["scores"].items() if "KID" in title]
+        assert shown == pytest.approx(kid, abs=1e-3)
+        assert f"- `{name}.safetensors`, SHA-256 {digest(file)}: the last of the training" in text
+        assert text.endswith(
+            f"## Remarks\n\nFrom the card of the run{', whose A is B here' * (name == 'y')}:\n\nTrained in a hurry.\n"
+        )
+        assert "snapshot" not in text and "recipe.json" not in text and text.count("# cyclegan") == 0
+
+
 def test_a_card_that_a_person_changed_is_kept(cyclegan_run, caplog):
     caplog.set_level("INFO")
     path = cyclegan_run / NAME

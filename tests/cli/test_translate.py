@@ -351,7 +351,8 @@ def test_dropout_is_drawn_in_windows_only_by_position(tmp_path, too_large, capsy
     words = ["translate", tmp_path / "s.safetensors", given, "--out", tmp_path / "out", "--memory", "64GB"]
     assert diptych(*words) == 1
     assert (
-        "x.png: needs more memory to be translated whole than --memory allows, and cannot be translated by stages: dropout is "
+        "x.png: needs more memory to be translated whole than there is by --memory, or by ulimit -v, "
+        "and cannot be translated by stages: dropout is "
         "drawn for whole images, not for windows; add --dropout position, or --mode eval"
     ) in capsys.readouterr().err
     assert diptych(*words, "--dropout", "position", "--seed", 4) == 0

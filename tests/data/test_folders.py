@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from diptych.data.checkup import check
 from diptych.data.folders import Layout, LayoutName, Ref, Split, find_data, find_images
@@ -326,3 +327,12 @@ def test_embedded_data_is_found_by_name_unless_a_folder_has_it(tmp_path: Path, m
     assert layout.test is not None and (len(layout.train.a), len(layout.test.a)) == (249, 58)
     touch(tmp_path, "relief/A/1.png", "relief/B/1.png")
     assert len(find_data(["relief"], paired=True).train.a) == 1
+
+
+def test_the_contact_sheet_of_prepared_pairs_is_no_image_that_is_left_out(tmp_path):
+    for name in ("trainA/0.png", "trainB/0.png", "prepare.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert f"not used: {tmp_path}/prepare.png" in find_data([tmp_path], paired=True).description
+    (tmp_path / "prepare.json").write_text("{}")
+    assert not find_data([tmp_path], paired=True).unused

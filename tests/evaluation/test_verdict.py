@@ -20,16 +20,19 @@ def scored(metric, **numbers):
     [
         (
             scored("kid", model=(0.02, 0.01), copy=(0.11, 0.02)),
-            "a2b is better than doing nothing (KID 0.0200 against 0.1100 of the",
+            "a2b is better than the unchanged input (KID 0.0200 against 0.1100): ",
         ),
         (
             scored("kid", model=(0.2, 0.01), copy=(0.11, 0.02)),
-            "a2b is worse than doing nothing (KID 0.2000 against 0.1100 of the",
+            "a2b is worse than the unchanged input (KID 0.2000 against 0.1100): ",
         ),
-        (scored("kid", model=(0.1, 0.01), copy=(0.11, 0.02)), "a2b is not clearly better or worse than doing nothing"),
+        (
+            scored("kid", model=(0.1, 0.01), copy=(0.11, 0.02)),
+            "a2b looks better than the unchanged input (KID 0.1000 against 0.1100), but",
+        ),
         (
             scored("psnr", model=(14, 0.5), copy=(8, 0.5), mean=(16, 0.5)),
-            "a2b is worse than doing nothing (PSNR 14.00 against 16.00 of",
+            "a2b is worse than one flat colour (PSNR 14.00 against 16.00): ",
         ),
         (scored("kid", model=(0.2, 0.01)), "a2b: there is no baseline to judge by"),
     ],
@@ -41,16 +44,19 @@ def test_a_translator_is_judged_by_the_best_baseline(found, start):
 def test_images_that_agree_decide_although_intervals_overlap():
     found = scored("psnr", model=(14, 0.7), mean=(13.4, 0.7))
     surely = Evaluation(tuple(replace(r, p=0.001 if r.of == "mean" else None) for r in found.results), {})
-    assert verdict(found, "a2b", "r").startswith("a2b is not clearly better or worse")
-    assert verdict(surely, "a2b", "r").startswith(
-        "a2b is better than doing nothing (PSNR 14.00 against 13.40 of one flat colour)"
-    )
+    assert verdict(found, "a2b", "r").startswith("a2b looks better than one flat colour (PSNR 14.00 against")
+    assert verdict(surely, "a2b", "r").startswith("a2b is better than one flat colour (PSNR 14.00 against 13.40)")
 
 
 def test_intervals_that_lie_apart_decide_where_images_are_too_few_for_a_test():
     few = scored("psnr", model=(9.3, 0.03), copy=(34.44, 0.2))  # with three images no p by permutation is below 0.25
     undecided = Evaluation(tuple(replace(r, p=0.25 if r.of == "copy" else None) for r in few.results), {})
-    assert verdict(undecided, "a2b", "r").startswith("a2b is worse than doing nothing (PSNR 9.30 against 34.44")
+    assert verdict(undecided, "a2b", "r").startswith("a2b is worse than the unchanged input (PSNR 9.30 against 34.44")
+
+
+def test_a_number_far_from_the_baseline_is_said_to_lie_on_its_side_although_few_images_leave_it_open():
+    found = scored("kid", model=(0.66, 0.9), copy=(0.03, 0.02))
+    assert verdict(found, "a2b", "r").startswith("a2b looks no better than the unchanged input (KID 0.6600 against 0.0300), but")
 
 
 def test_what_comes_next_is_said():

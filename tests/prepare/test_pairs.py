@@ -69,7 +69,7 @@ def test_the_same_command_again_makes_only_what_is_missing(photos, tmp_path, cap
     for name in lost:
         (out / name).unlink()
     assert main(command) == 0
-    assert "12 pairs for inpainting" in capsys.readouterr().out
+    assert f"12 pairs for inpainting in {out}: 11 to train on, 1 to test, 11 there already" in capsys.readouterr().out
     assert {name: (out / name).read_bytes() for name in tree(out)} == made and len(lost) == 2
 
 
@@ -90,14 +90,17 @@ def test_what_a_killed_call_left_half_written_is_removed_by_the_next(photos, tmp
 def test_photos_that_cannot_be_used_are_named_and_counted(photos, tmp_path, capsys):
     (photos / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n no more")
     np.save(photos / "five.npy", np.zeros((20, 20, 5), np.uint8))
+    np.save(photos / "signed.npy", np.zeros((20, 20, 3), np.int16))
     Image.new("RGB", (3, 20)).save(photos / "thin.png")
     Image.new("I;16", (20, 20), 4000).save(photos / "deep.png")
     assert main(["prepare", "mosaic", str(photos), "--out", str(tmp_path / "pairs")]) == 1
     printed = capsys.readouterr()
-    assert "13 pairs" in printed.out and "3 skipped" in printed.out
+    assert "13 pairs for removal of mosaics" in printed.out and "4 skipped" in printed.out
+    assert "12 photos are of 3 x uint8, and 1 of 1 x uint16 (such as deep); a training takes pairs of one kind" in printed.err
     for line in (
         "torn.png",
-        "five.npy: mosaic takes gray or RGB of 8 or 16 bits, found 5 x uint8",
+        "five.npy: mosaic takes gray or RGB of uint8 or uint16, found 5 x uint8",
+        "signed.npy: mosaic takes gray or RGB of uint8 or uint16, found 3 x int16; convert it",
         "thin.png: has less than 8 pixels",
     ):
         assert line in printed.err

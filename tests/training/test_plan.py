@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -21,7 +22,7 @@ from diptych.training.planning import plan as planning
 from diptych.training.planning.footprint import Bench, Footprint
 from diptych.training.planning.forecast import Forecast
 from diptych.training.planning.plan import MARGIN, Plan, measure_sizes, memory_savings
-from diptych.training.preparation import build_method
+from diptych.training.preparation import build_method, check_start
 from diptych.training.step import train_step
 from diptych.training.trainee import Trainee
 from tests.contract.small import small
@@ -328,3 +329,18 @@ class _Opened:
 
     def __exit__(self, *exception):
         pass
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        ({"freeze": ["G_ab.nowhere"]}, "start.freeze: no part of the networks is called 'G_ab.nowhere'"),
+        ({"weights": "nowhere.safetensors"}, "start.weights nowhere.safetensors: cannot be read"),
+    ],
+)
+def test_a_plan_refuses_a_start_that_the_training_would_refuse(start, message):
+    census = Census(Split((), (), True), Domain(), Domain())
+    recipe = Recipe.create("pix2pix", {"method": TINY, "data": {"crop_size": 32}, "start": start})
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_start(recipe, census)
+    check_start(RECIPE, census)

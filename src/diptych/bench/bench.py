@@ -18,6 +18,7 @@ from diptych.device import pick_device
 from diptych.errors import ConfigError, DataError
 from diptych.evaluation.offers import check_names
 from diptych.files import refuse_links_out, write_atomic
+from diptych.messages import counted
 from diptych.recipe import Recipe
 from diptych.run import write_json
 from diptych.schemas import read_json
@@ -83,7 +84,7 @@ def bench(
         raise ConfigError(f"bench: {wrong[0]} is no metric of a bench; choose among {', '.join(METRICS)}")
     first = next(iter(recipes.values()))
     refuse_out_in_data(out, first.data.source)
-    if find_real_images(first) is None:  # or the trainings, of hours, would come before this is seen
+    if None in [find_real_images(recipe) for recipe in recipes.values()]:  # or this, and lacking pairs, were seen after hours
         raise DataError(f"{', '.join(first.data.source)}: no test images to compare methods on; add testA and testB")
     costs = _costs(recipes, out, measure)
     if hours and epochs:
@@ -129,4 +130,6 @@ def _budget(hours: float, epochs: int, recipes: Mapping[str, Recipe]) -> str:
     if hours:
         return f"at most {hours:g} hours a training"
     lengths = {recipe.train.epochs + recipe.train.decay_epochs for recipe in recipes.values()}
-    return f"{epochs or min(lengths)} epochs a training" if epochs or len(lengths) == 1 else "each method's own number of epochs"
+    if not epochs and len(lengths) > 1:
+        return "each method's own number of epochs"
+    return f"{counted(epochs or min(lengths), 'epoch')} a training"

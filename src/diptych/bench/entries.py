@@ -71,9 +71,9 @@ def as_long_as(recipes: Mapping[str, Recipe], costs: Mapping[str, Cost], epochs:
 def _as_long(name: str, recipe: Recipe, steps: float, cost: Cost) -> Recipe:
     total = int(steps / cost.steps_per_epoch + 1e-6)
     if not total:
-        epoch = cost.seconds * cost.steps_per_epoch / 60
+        epoch, budget = (f"{n * cost.seconds / 60:.3g} minutes" for n in (cost.steps_per_epoch, steps))
         raise ConfigError(
-            f"bench: an epoch of {name} takes {epoch:.1f} minutes, and the budget is {steps * cost.seconds / 60:.1f}; "
+            f"bench: an epoch of {name} takes {epoch}, and the budget is {budget}; "
             "raise --hours, or take smaller images or networks"
         )
     whole, falling = recipe.train.epochs, recipe.train.decay_epochs

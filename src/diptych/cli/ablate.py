@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.cli import command_parser, count, find_own_modules, names, positive
-from diptych.cli.own_files import refuse_file
+from diptych.cli.own_files import out_folder, refuse_file
 from diptych.cli.recipe_options import choose_recipe, parse, recipe_words
 
 EXAMPLES = """\
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
     p.set_defaults(method=None)  # it knows the methods of diptych alone
     p.add_argument("recipe", metavar="RECIPE", help="cyclegan, pix2pix, a recipe of one of them by name, or a .yaml/.json file")
     p.add_argument("data", metavar="DATA", nargs="*", default=[], help="as for train, with test images")
-    p.add_argument("--out", type=Path, metavar="DIR", help="the folder for runs and tables (default: runs/ablate-RECIPE)")
+    p.add_argument("--out", type=out_folder, metavar="DIR", help="the folder for runs and tables (default: runs/ablate-RECIPE)")
     p.add_argument("--preset", help="paper or laptop, as for train (default: paper)")
     p.add_argument("--seeds", type=positive, default=3, metavar="N", help="how often each variant is trained (default: 3)")
     p.add_argument(

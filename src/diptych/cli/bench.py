@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser, find_own_modules, names, positive
-from diptych.cli.own_files import refuse_file
+from diptych.cli.own_files import out_folder, refuse_file
 from diptych.cli.recipe_options import choose_recipe, parse, recipe_words
 from diptych.errors import ConfigError
 
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--on", nargs="+", required=True, metavar="DATA", help="the images, as for train, with test images")
     budget = p.add_mutually_exclusive_group()
-    budget.add_argument("--hours", type=float, default=0.0, metavar="H", help="the time of each training; whole epochs that fit")
+    budget.add_argument("--hours", type=float, metavar="H", help="the time of each training; whole epochs that fit")
     budget.add_argument("--epochs", type=positive, default=0, metavar="N", help="the number of epochs of each training")
     p.add_argument("--seeds", type=positive, default=3, metavar="N", help="how often each method is trained (default: 3)")
     p.add_argument("--preset", help="paper or laptop, as for train (default: paper)")
@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", action="append", default=[], metavar="DIR", help="a folder of weight files, or NAME=FILE")
     p.add_argument("--device", default="auto", help="auto (all CUDA devices), cpu, cuda:N or mps (default: auto)")
     p.add_argument("--jobs", type=positive, default=1, metavar="N", help="how many trainings share the device (default: 1)")
-    p.add_argument("--out", type=Path, metavar="DIR", help="the folder of the bench (default: runs/bench-DATA)")
+    p.add_argument("--out", type=out_folder, metavar="DIR", help="the folder of the bench (default: runs/bench-DATA)")
     return p
 
 
@@ -54,22 +54,21 @@ def main(argv: Sequence[str]) -> int:
     args = parse(parser(), argv)
     refuse_file(args.out)
     find_own_modules(*args.methods, args.classifier)
-    if not 0 <= args.hours < math.inf:
-        raise ConfigError(f"--hours must be a number of at least 0, found {args.hours:g}")
+    if args.hours is not None and not 0 < args.hours < math.inf:
+        raise ConfigError(f"--hours must be a number above 0, found {args.hours:g}; without it each recipe keeps its own length")
     stems = [Path(word).stem.replace(":", "-") for word in args.methods]
     if twice := [name for name in stems if stems.count(name) > 1]:
         raise ConfigError(f"bench: {twice[0]} is named twice; name different methods")
     recipes = {name: choose_recipe(recipe_words(args, word, args.on)) for name, word in zip(stems, args.methods, strict=True)}
     from diptych.bench.bench import bench
     from diptych.bench.entries import Cost
-    from diptych.cli.console import bar, console, show_notes, watching
+    from diptych.cli.console import console, show_notes, watching
     from diptych.cli.plan import planned
-    from diptych.cli.tables import watcher
+    from diptych.cli.tables import watched
     from diptych.device import pick_device
     from diptych.messages import show
     from diptych.pages.comparison import write_comparison
     from diptych.scoring.many import devices_of, prefixed
-    from diptych.training.signals import catch_interrupts
 
     show_notes()
     out = args.out or Path("runs") / f"bench-{'-'.join(Path(word).name for word in args.on)}"
@@ -81,19 +80,19 @@ def main(argv: Sequence[str]) -> int:
         return Cost(plan.seconds, plan.peak, max(1, round(plan.steps / epochs)))
 
     words = {name: getattr(args, name) for name in ("features", "weights", "classifier", "target")}
-    with watching() as watch, catch_interrupts() as interrupts, bar("images") as progress:
+    with watching() as watch, watched("costs, trainings and features of images") as watch_scoring:
         text, found = bench(
             recipes,
             out,
             measure,
-            hours=args.hours,
+            hours=args.hours or 0.0,
             epochs=args.epochs,
             num_seeds=args.seeds,
             metrics=args.metrics,
             words=words,
             devices=devices,
             watch=lambda name: prefixed(name, watch),
-            watch_scoring=watcher(progress, interrupts),
+            watch_scoring=watch_scoring,
         )
     page = write_comparison(found, out)
     console.print(text, soft_wrap=True)

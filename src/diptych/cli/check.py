@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser, positive
+from diptych.cli.own_files import out_folder
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
     from diptych.data.checkup import Checkup
@@ -46,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         help="side_by_side: one folder holds images A|B, whatever their shape (default: auto)",
     )
-    p.add_argument("--out", type=Path, metavar="DIR", help="the folder for check.html and check.json (default: runs/check-DATA)")
+    p.add_argument(
+        "--out", type=out_folder, metavar="DIR", help="the folder for check.html and check.json (default: runs/check-DATA)"
+    )
     p.add_argument("--json", action="store_true", help="print everything as JSON instead of a summary")
     p.add_argument(
         "--workers", type=positive, metavar="N", help="number of threads that read images (default: one for each core)"

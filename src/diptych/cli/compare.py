@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.cli import command_parser, find_own_modules, names, positive, seed
+from diptych.cli.own_files import out_folder
 
 EXAMPLES = """\
   diptych compare runs/x runs/y                        two runs on their test images, in every direction that both have
@@ -54,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=seed, default=0, help="the first seed of dropout, and that of the tests (default: 0)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     p.add_argument(
-        "--out", type=Path, metavar="DIR", help="the folder for compare.json and compare.html (default: runs/compare-A-B)"
+        "--out", type=out_folder, metavar="DIR", help="the folder for compare.json and compare.html (default: runs/compare-A-B)"
     )
     return p
 
@@ -62,8 +63,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Compare, write JSON and page, and print the tables."""
     args = parser().parse_intermixed_args(argv)
-    from diptych.cli.console import bar, console, notes, show_notes
-    from diptych.cli.tables import print_differences, say_left_out, watcher
+    from diptych.cli.console import console, notes, show_notes
+    from diptych.cli.tables import print_differences, say_left_out, watched
     from diptych.device import pick_device
     from diptych.errors import ConfigError
     from diptych.messages import show
@@ -71,7 +72,6 @@ def main(argv: Sequence[str]) -> int:
     from diptych.scoring.compare import compare_systems
     from diptych.scoring.systems import find_systems, score_systems
     from diptych.scoring.task import Request
-    from diptych.training.signals import catch_interrupts
 
     show_notes()
     find_own_modules(args.segmenter, args.classifier)
@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     )
     same = ("features", "weights", "labels", "palette", "segmenter", "classifier", "target", "seed")
     words = {name: getattr(args, name) for name in same} | {"fetch": not args.no_fetch, "device": device}
-    with catch_interrupts() as interrupts, bar("images") as progress:
+    with watched() as watch:
         systems = score_systems(
             groups,
             request,
@@ -104,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
             dropout_seeds=args.dropout_seeds,
             allow_seen=args.allow_seen,
             allow_doubles=args.allow_doubles,
-            watch=watcher(progress, interrupts),
+            watch=watch,
         )
     found = compare_systems(systems, seed=args.seed)
     page = write_comparison(found, out)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.cli import command_parser
+from diptych.cli.own_files import out_folder
 
 EXAMPLES = """\
   diptych demo               pix2pix: elevation tints to shaded relief; trained on the Old World, tested on the Americas
@@ -17,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("demo", EXAMPLES)
     p.add_argument("--unpaired", action="store_true", help="train CycleGAN, which is not told which tiles belong together")
-    p.add_argument("--out", type=Path, metavar="DIR", help="the run folder (default: runs/demo or runs/demo-unpaired)")
+    p.add_argument("--out", type=out_folder, metavar="DIR", help="the run folder (default: runs/demo or runs/demo-unpaired)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     return p
 

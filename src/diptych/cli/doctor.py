@@ -47,7 +47,8 @@ def main(argv: Sequence[str]) -> int:
     damaged -= read_text(stats).rpartition("\n")[2].startswith("{")
     if damaged > 0:
         counted = f"{damaged:,} of {len(lines) + damaged:,} lines cannot be read"
-        raise ConfigError(f"{show(stats)}: damaged ({counted}); go on with the training, which repairs it, or restore it")
+        advice = "restore it from a copy, or, where the training is not finished, go on with it"
+        raise ConfigError(f"{show(stats)}: damaged ({counted}); {advice}")
     try:
         verdicts, looks = diagnose(lines, Recorded.read(args.run / "recipe.json").values), num_looks(lines)
     except (KeyError, TypeError, ValueError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diptych.cli import command_parser, find_own_modules, names, seed
+from diptych.cli.own_files import out_folder
 from diptych.cli.sharding import own_shard, shard
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
@@ -98,7 +99,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--no-cache", action="store_true", help="neither keep features of images on the disk nor use those that are there"
     )
-    p.add_argument("--out", type=Path, metavar="DIR", help="the folder for evaluation.json and .html (default: the run folder)")
+    p.add_argument(
+        "--out", type=out_folder, metavar="DIR", help="the folder for evaluation.json and .html (default: the run folder)"
+    )
     shares = p.add_mutually_exclusive_group()
     shares.add_argument(
         "--shard",
@@ -130,9 +133,9 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_intermixed_args(argv)
     from functools import partial
 
-    from diptych.cli.console import bar, console, notes, show_notes
+    from diptych.cli.console import console, notes, show_notes
     from diptych.cli.own_files import PAGE, refuse_foreign
-    from diptych.cli.tables import print_tables, say_left_out, watcher
+    from diptych.cli.tables import print_tables, say_left_out, watched
     from diptych.device import pick_device
     from diptych.errors import ConfigError
     from diptych.evaluation.evaluate import carry_out
@@ -146,7 +149,6 @@ def main(argv: Sequence[str]) -> int:
     from diptych.scoring.published import PROTOCOLS, beside_published
     from diptych.scoring.task import refuse_unused, task_of
     from diptych.scoring.tools import tools_of
-    from diptych.training.signals import catch_interrupts
 
     show_notes()
     own = args.shard or (None if args.merge else own_shard())
@@ -160,8 +162,7 @@ def main(argv: Sequence[str]) -> int:
     args.device = str(pick_device(args.device))
     metrics = args.metrics
     check_names(metrics or ())  # before a probe is trained
-    with catch_interrupts() as interrupts, bar("images") as progress:
-        watch = watcher(progress, interrupts, "finished parts of the share" if own else "features of images")
+    with watched("finished parts of the share" if own else "features of images") as watch:
         request = request_of(args)
         refuse_unused(request)
         task = task_of(request, watch)

@@ -9,12 +9,15 @@ from typing import get_args
 
 from diptych.choices import Direction, Format
 from diptych.cli import command_parser, out_or_default
+from diptych.cli.own_files import out_file
 
 EXAMPLES = """\
   diptych export runs/x/snapshot.safetensors --to onnx
   diptych export horse2zebra.safetensors --to torchscript --direction b2a --out zebra2horse.pt
   diptych export runs/x --discriminators --out horse2zebra.safetensors
 With --discriminators a run's snapshot is written with the networks that judged it, for trainings that go on from it."""
+
+ENDINGS: dict[Format, tuple[str, ...]] = {"onnx": (".onnx",), "torchscript": (".pt", ".pth", ".ts", ".torchscript")}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--out",
-        type=Path,
+        type=out_file,
         metavar="FILE",
         help="the file to write (default: SNAPSHOT-DIRECTION.onnx or .pt, or snapshot-discriminators.safetensors, beside the "
         "snapshot, if there is none yet)",
@@ -60,7 +63,7 @@ def main(argv: Sequence[str]) -> int:
     """Export, and print what was written and how far it differs from the network."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console, notes
-    from diptych.cli.own_files import refuse_foreign
+    from diptych.cli.own_files import refuse_foreign, refuse_suffix
     from diptych.cli.snapshots import chosen_snapshot
     from diptych.files import refuse_overwrite
     from diptych.inference.export import SIZES, SUFFIXES, export
@@ -71,6 +74,7 @@ def main(argv: Sequence[str]) -> int:
     path = chosen_snapshot(args.snapshot, "export", rest=f" --to {args.to}")
     out = out_or_default(args.out, path.with_name(f"{path.stem}-{args.direction}{SUFFIXES[args.to]}"))
     refuse_overwrite(out, path)
+    refuse_suffix(out, ENDINGS[args.to], args.to)
     refuse_foreign(out, (b"snapshot_sha256",))
     done = export(path, out, args.to, args.direction, strength=args.strength, norm_from=args.norm_from)
     if done.paper:
@@ -87,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
 def export_discriminators(run: Path, out: Path | None) -> int:
     """Write a run's snapshot with its discriminators, and print what it holds."""
     from diptych.cli.console import console
-    from diptych.cli.own_files import refuse_foreign
+    from diptych.cli.own_files import refuse_foreign, refuse_suffix
     from diptych.errors import ConfigError
     from diptych.messages import show
     from diptych.training.publish import with_discriminators
@@ -95,6 +99,7 @@ def export_discriminators(run: Path, out: Path | None) -> int:
     if run.is_file():
         raise ConfigError(f"{show(run)}: is a file; discriminators lie in the training state, so give the run folder")
     out = out_or_default(out, run / "snapshot-discriminators.safetensors")
+    refuse_suffix(out, (".safetensors",), "a snapshot")
     refuse_foreign(out, (b"diptych", b"generators"))
     snapshot = with_discriminators(run)
     digest = snapshot.save(out)

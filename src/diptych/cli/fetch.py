@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser
+from diptych.cli.own_files import out_folder
 from diptych.errors import ConfigError
 
 if TYPE_CHECKING:  # the real import waits until wrong words are refused
@@ -25,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("fetch", EXAMPLES)
     p.add_argument("name", metavar="NAME", nargs="?", help="the data set; without one, all are listed")
-    p.add_argument("--out", type=Path, metavar="DIR", help="the folder to unpack into (default: NAME in the cache)")
+    p.add_argument("--out", type=out_folder, metavar="DIR", help="the folder to unpack into (default: NAME in the cache)")
     return p
 
 

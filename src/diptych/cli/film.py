@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from diptych.choices import Audio, FilmNorms
 from diptych.cli.maps import OPTIONS
+from diptych.cli.own_files import say_folder
 from diptych.errors import ConfigError, DataError
 
 if TYPE_CHECKING:  # at run time these would import torch, before wrong words are refused
@@ -159,6 +160,7 @@ def translate_films(
         "codec_options": [list(pair) for pair in sorted(args.codec_option)],
     }
     folder = args.out.parent if named else folder_of(args.out)
+    say_folder(None if named else folder)
     manifest = Manifest(folder, {**made_by, **film_facts})
     left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     if args.dry_run:

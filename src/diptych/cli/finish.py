@@ -6,15 +6,14 @@ import math
 from dataclasses import asdict
 from pathlib import Path
 
-from diptych.cli.console import bar, console
-from diptych.cli.tables import watcher
+from diptych.cli.console import console
+from diptych.cli.tables import watched
 from diptych.evaluation.results import METRICS, Evaluation
 from diptych.evaluation.tables import cell
 from diptych.evaluation.verdict import verdict
 from diptych.messages import show
 from diptych.pages.report import write_report
 from diptych.scoring.after_training import score_test_images
-from diptych.training.signals import catch_interrupts
 
 
 def finish(folder: Path, *, device: str = "auto", truth: bool = False, test: bool = True) -> None:
@@ -24,8 +23,7 @@ def finish(folder: Path, *, device: str = "auto", truth: bool = False, test: boo
     the embedded data.
     """
     if test:
-        with catch_interrupts() as interrupts, bar("images") as progress:
-            watch = watcher(progress, interrupts)
+        with watched() as watch:
             evaluation = score_test_images(
                 folder, device=device, paired=truth or None, watch=lambda done, total: watch("scoring", done, total)
             )

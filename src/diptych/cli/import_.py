@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser, out_or_default
+from diptych.cli.own_files import out_file
 from diptych.errors import ConfigError
 
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
@@ -28,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("b2a", metavar="BACK.pth", type=Path, nargs="?", help="the generator for the other direction, if there is one")
     p.add_argument(
         "--out",
-        type=Path,
+        type=out_file,
         metavar="FILE",
         help="the snapshot to write (default: FILE.safetensors beside the first file, if there is none yet)",
     )
@@ -64,12 +65,13 @@ def main(argv: Sequence[str]) -> int:
     """Recognise the networks, print what was found and what was assumed, and write the snapshot."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console
-    from diptych.cli.own_files import refuse_foreign
+    from diptych.cli.own_files import refuse_foreign, refuse_suffix
     from diptych.files import refuse_overwrite
     from diptych.foreign import Said, to_snapshot
 
     refuse_overwrite(args.out or args.a2b.with_suffix(".safetensors"), args.a2b, args.b2a)
     out = out_or_default(args.out, args.a2b.with_suffix(".safetensors"))
+    refuse_suffix(out, (".safetensors",), "a snapshot")
     refuse_foreign(out, (b"diptych", b'\\"origin\\":'))
     said = Said(args.padding, args.edge_padding, args.norm, args.dropout, args.heads, args.code)
     found, lines = networks_of(args.a2b, args.b2a, said, taken(args.take))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from diptych.cli import command_parser, count, names, positive
 from diptych.cli.music_building import build
 from diptych.cli.music_pages import symbols
+from diptych.cli.own_files import out_file, out_folder
 from diptych.cli.sheet_reading import LAYOUTS, read, translator, write_song
 
 if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
@@ -64,7 +65,9 @@ def parser() -> argparse.ArgumentParser:
     b.add_argument(
         "sources", metavar="SRC", nargs="+", help=".mxl, .musicxml, .xml or .abc scores, folders of them, or music21:bach"
     )
-    b.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the data set, to write or to resume")
+    b.add_argument(
+        "--out", type=out_folder, required=True, metavar="DIR", help="the folder of the data set, to write or to resume"
+    )
     b.add_argument("--layout", choices=LAYOUTS, default="staff", help="single staves, or a piano's two (default: staff)")
     b.add_argument("--space", type=int, choices=(4, 8), default=4, help="pixels between two staff lines (default: 4)")
     b.add_argument(
@@ -87,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
 
     y = action("symbols", "build a data set of freely engraved pages and maps of their symbols", symbols)
     y.add_argument("sources", metavar="SRC", nargs="+", help="scores or folders of them, as for build")
-    y.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the data set to write")
+    y.add_argument("--out", type=out_folder, required=True, metavar="DIR", help="the folder of the data set to write")
     y.add_argument("--pages", type=positive, default=2000, metavar="N", help="the number of pages (default: 2000)")
     y.add_argument("--seed", type=count, default=0, help="random seed of the split by composer and of the pages (default: 0)")
     y.add_argument("--jobs", type=positive, default=2, metavar="N", help="number of processes (default: 2)")
@@ -108,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
         )
     scores = "FILE.mid|musicxml|pdf"
     for a, what in ((m, "FILE.png"), (r, scores), (s, "FILE.pdf|png|svg|musicxml"), (e, scores)):
-        a.add_argument("--out", type=Path, required=True, metavar=what, help="what to write")
+        a.add_argument("--out", type=out_file, required=True, metavar=what, help="what to write")
         layouts, default = (("auto", *LAYOUTS), "auto") if a is s else (tuple(LAYOUTS), "staff")
         a.add_argument("--layout", choices=layouts, default=default, help=f"single staves, or a piano's two (default: {default})")
     s.add_argument(

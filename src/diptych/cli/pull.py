@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.cli import command_parser, out_or_default
+from diptych.cli.own_files import out_file
 
 EXAMPLES = """\
   diptych pull user/horse2zebra                        writes horse2zebra.safetensors, and its card as horse2zebra.md
@@ -19,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("pull", EXAMPLES)
     p.add_argument("repository", metavar="USER/NAME", help="the repository of the hub, perhaps with @REVISION")
-    p.add_argument("--out", type=Path, metavar="FILE", help="the file to write (default: NAME.safetensors)")
+    p.add_argument("--out", type=out_file, metavar="FILE", help="the file to write (default: NAME.safetensors)")
     return p
 
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     """Fetch snapshot and card, copy them, and print the licence."""
     args = parser().parse_args(argv)
     from diptych.cli.console import console, show_notes
-    from diptych.cli.own_files import refuse_foreign
+    from diptych.cli.own_files import refuse_foreign, refuse_suffix
     from diptych.files import write_atomic
     from diptych.hub import CARD, pull, repository
     from diptych.snapshot import Snapshot
@@ -35,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
     show_notes()
     name, _ = repository(args.repository)
     out = out_or_default(args.out, Path(f"{name.partition('/')[2]}.safetensors"))
+    refuse_suffix(out, (".safetensors",), "a snapshot")
     fetched = pull(args.repository)
     Snapshot.load(fetched)  # a file that is none is named before anything is written
     card, copy = fetched.with_name(CARD), out.with_suffix(".md")

@@ -18,6 +18,12 @@ def shard(text: str) -> Shard:
     return int(found[1]), int(found[2])
 
 
+def in_words_of(own: Shard, mine: int, total: int) -> str:
+    """Say how many images a share has, and why it has none where there are more shares than images."""
+    few = f" of {total:,}; most of so many shares are empty, so take fewer" if own[1] > total else ""
+    return f"share {own[0]:,} of {own[1]:,}, {mine:,} image{'s' * (mine != 1)}{few}"
+
+
 def own_shard() -> Shard | None:
     """The share of this process among those that torchrun started; None where it is the only one."""
     if "RANK" not in os.environ:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from diptych.choices import Direction
 from diptych.cli import command_parser, count, names, port, positive, seed
 from diptych.cli import study_actions as do
+from diptych.cli.own_files import out_file
 
 MOST_DAYS = 36_500
 EXAMPLES = """\
@@ -99,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     s.add_argument("--public-url", type=address, metavar="URL", help="the address that participants see, behind a reverse proxy")
 
     r = action("results", "print how often each method fooled people, with intervals", do.results)
-    r.add_argument("--out", type=Path, metavar="FILE.html", help="write a page with the best and worst pictures")
+    r.add_argument("--out", type=out_file, metavar="FILE.html", help="write a page with the best and worst pictures")
     r.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON")
     r.add_argument("--csv", type=Path, metavar="FILE", help="write every answer, pseudonymous")
     r.add_argument("--strict", action="store_true", help="do not count marked trials (wrong display time, begun twice ...)")

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import TaskID
 from rich.table import Table
 
-from diptych.cli.console import notes
-from diptych.errors import Interrupted
+from diptych.cli.console import bar, notes
 from diptych.evaluation.results import Evaluation
 from diptych.evaluation.tables import reasons, tables
 from diptych.pages.comparison import PairTable
-from diptych.training.signals import Interrupts
+from diptych.training.signals import catch_interrupts
 
 
-def watcher(progress: Progress, interrupts: Interrupts, kept: str = "features of images") -> Callable[[str, int, int], None]:
-    """A watch that draws a bar for each task it hears of, and raises Interrupted after a signal, saying what is kept."""
-    tasks: dict[str, TaskID] = {}
+@contextmanager
+def watched(kept: str = "features of images") -> Iterator[Callable[[str, int, int], None]]:
+    """A watch that draws a bar for each task it hears of; a signal ends the block at once, saying what is kept."""
+    stopped = f"stopped; no result was written, {kept} are kept"
+    with catch_interrupts() as interrupts, interrupts.at_once(stopped), bar("images") as progress:
+        tasks: dict[str, TaskID] = {}
 
-    def watch(name: str, done: int, total: int) -> None:
-        if interrupts.signum:
-            raise Interrupted(f"stopped; no result was written, {kept} are kept", interrupts.signum)
-        if name not in tasks:
-            tasks[name] = progress.add_task(name, total=total, note="")
-        progress.update(tasks[name], completed=done, total=total)
+        def watch(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total, note="")
+            progress.update(tasks[name], completed=done, total=total)
 
-    return watch
+        yield watch
 
 
 def print_tables(evaluation: Evaluation) -> None:

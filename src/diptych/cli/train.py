@@ -10,7 +10,7 @@ from typing import get_args
 
 from diptych.choices import Cache, Compile, LoggerName, OnNaN, OnSaveError
 from diptych.cli import command_parser, count, find_own_modules, positive, seconds
-from diptych.cli.own_files import refuse_file
+from diptych.cli.own_files import out_folder, refuse_file
 from diptych.cli.pairs import on_pairs
 from diptych.cli.recipe_options import FILES, add_recipe, choose_recipe, parse
 from diptych.prepare.recipes import kind_of
@@ -31,7 +31,9 @@ def parser() -> argparse.ArgumentParser:
     """The command's options. Recipe settings (--method.*, --data.*, --train.*) are parsed by the recipe."""
     p = command_parser("train", EXAMPLES, "diptych train RECIPE [DATA ...] [options] [--part.name VALUE ...]")
     add_recipe(p, required=False)
-    p.add_argument("--out", type=Path, metavar="DIR", help="the run folder to write or to resume (default: runs/RECIPE-DATA)")
+    p.add_argument(
+        "--out", type=out_folder, metavar="DIR", help="the run folder to write or to resume (default: runs/RECIPE-DATA)"
+    )
     p.add_argument(
         "--weights",
         metavar="FILE",

@@ -16,7 +16,8 @@ from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, No
 from diptych.cli import command_parser, positive, seed
 from diptych.cli.film import add_film_options, are_films, translate_films
 from diptych.cli.maps import add_map_options, planned_maps
-from diptych.cli.sharding import own_shard, shard
+from diptych.cli.own_files import out_path, say_folder
+from diptych.cli.sharding import in_words_of, own_shard, shard
 
 if TYPE_CHECKING:  # the real import waits until wrong words are refused
     from diptych.inference.translator import Translator
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--out",
-        type=Path,
+        type=out_path,
         required=True,
         metavar="DIR",
         help="the folder for the results, which keep names, subfolders and sizes; for a single image also a file",
@@ -259,6 +260,7 @@ def _translate(args: argparse.Namespace) -> int:
     made_by = _made_by(args, path, plain, snapshot.generators[args.direction])
     if films:
         return translate_films(args, make, plain, made_by)
+    say_folder(args.out if folder_of(args.out) == args.out else None)
     own = args.shard or own_shard()
     with many_objects():
         jobs = plan(args.inputs, args.out, plain, args.names, args.frames, args.instances)
@@ -267,11 +269,11 @@ def _translate(args: argparse.Namespace) -> int:
         backend, precision = agreed(computed_by, args.backend, args.precision, shared=own is not None)
         manifest.settle(**{name: value for name, value in zip(COMPUTING, (backend, precision), strict=True) if value != "auto"})
         if own:
-            jobs = share_of(jobs, manifest, own)
-            notes.print(f"note: share {own[0]} of {own[1]}, {len(jobs):,} images", soft_wrap=True)
+            all_jobs, jobs = len(jobs), share_of(jobs, manifest, own)
+            notes.print(f"note: {in_words_of(own, len(jobs), all_jobs)}", soft_wrap=True)
         left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
     already = len(jobs) - len(left)
-    if left and (backend, precision) != (args.backend, args.precision):
+    if len(left) > 1 and (backend, precision) != (args.backend, args.precision):
         why = "as for the earlier results in this folder" if (backend, precision) in computed_by else "so that all shares agree"
         notes.print(f"note: {backend} {precision} is taken, {why}; --backend and --precision choose others", soft_wrap=True)
     if not args.overwrite and (unlike := sum(n for pair, n in computed_by.items() if pair != (backend, precision))):
@@ -316,7 +318,6 @@ def _translate(args: argparse.Namespace) -> int:
             max_error=args.max_error,
         )
         manifest.settle(backend=choice.translator.backend, precision=choice.translator.precision)
-
         counts, problems, done, large = Counter[str](), list[str](), 0, 0
 
         def take(outcome: Outcome) -> None:

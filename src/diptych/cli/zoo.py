@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diptych.cli import command_parser
+from diptych.cli.own_files import out_folder
 from diptych.errors import ConfigError
 from diptych.licences import licence_of
 
@@ -29,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("snapshot", metavar="SNAPSHOT", type=Path, help="a run folder or a snapshot")
     c.add_argument("--name", required=True, help="the name of the network from A to B; NAME-D_b and so on are discriminators")
     c.add_argument("--back", default="", metavar="NAME", help="the name of the network from B to A (default: NAME-b2a)")
-    c.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of the zoo")
+    c.add_argument("--out", type=out_folder, required=True, metavar="DIR", help="the folder of the zoo")
     c.add_argument("--shows", required=True, metavar="TEXT", help="what it does and what it was trained on, in one sentence")
     c.add_argument(
         "--shows-back", default="", metavar="TEXT", help="the same for the network from B to A (default: TEXT, backwards)"

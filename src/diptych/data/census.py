@@ -64,6 +64,11 @@ class Census:
     sizes: Mapping[Ref, tuple[int, int]] = field(default_factory=dict, compare=False)  # says nothing that the files do not
     notes: tuple[str, ...] = field(default=(), compare=False)
 
+    def swapped(self) -> Census:
+        """The same with A and B exchanged."""
+        val = self.val and self.val.swapped()
+        return replace(self, split=self.split.swapped(), a=self.b, b=self.a, val=val)
+
     def remarks(self) -> Iterator[str]:
         """Say what a person should know of the data before a training begins, one line each."""
         yield from (f"skipped: {skipped}" for skipped in self.skipped)

@@ -273,7 +273,7 @@ def first_line(error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, Image.UnidentifiedImageError) or not reason:
         return "unreadable header" if reason else type(error).__name__
-    return printable(reason.splitlines()[0])[:120]
+    return printable(re.sub(r" \(\d+ bytes not processed\)", "", reason.splitlines()[0]))[:120]  # a number of Pillow's own
 
 
 DECODERS: tuple[tuple[bytes, str, Decoder], ...] = (

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from diptych.choices import Axis
 from diptych.data.archives import entries
 from diptych.data.film_names import is_film
-from diptych.data.leftovers import HELPERS, PICTURES, has_images, is_wide, picture_folder, without_results
+from diptych.data.leftovers import HELPERS, PICTURES, has_images, is_contact_sheet, is_wide, picture_folder, without_results
 from diptych.data.listing import find_images, is_list, open_folder, plain_name
 from diptych.data.lists import check_columns, sides_of
 from diptych.data.pairing import key_in, match
@@ -108,7 +108,7 @@ def _with_unused(layout: Layout, roots: Sequence[Path]) -> Layout:
     for root in roots:
         for path in find_images(root, films=True):
             inside = [part for part in (*reversed(path.parents), path) if part.is_relative_to(root)]
-            if path not in used:
+            if path not in used and not is_contact_sheet(path):
                 unused[next(part for part in inside if part not in above)] += 1
     return replace(layout, unused=dict(unused))
 

@@ -158,7 +158,7 @@ def read_bytes(path: str | Path) -> bytes:
         with open(path, "rb", opener=never_block) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise DataError("is a pipe, socket or device, not a file; remove it")
+                raise DataError("is a pipe, socket or device, not a file; give a file")
             if status.st_size > MAX_BYTES:
                 raise TooLargeError(f"has {status.st_size:,} bytes, more than {MAX_BYTES:,}; cut it into tiles")
             head = file.read(512)

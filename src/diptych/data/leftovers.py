@@ -66,6 +66,11 @@ def _recorded(folders: Iterable[Path]) -> set[Path]:
     return found
 
 
+def is_contact_sheet(path: Path) -> bool:
+    """Whether a file is the contact sheet that `diptych prepare` makes of its pairs, beside its note."""
+    return path.name == "prepare.png" and is_there(path.with_suffix(".json"))
+
+
 def has_images(folder: Path) -> bool:
     """Whether images lie directly in a folder."""
     return any(path.suffix.lower() in SUFFIXES and not is_dir and not hidden(path.name) for path, is_dir in entries(folder))

@@ -148,7 +148,7 @@ def open_folder(source: str | Path, *, films: bool = False) -> Path:
     if str(source) in PUBLISHED:
         raise DataError(f"{source}: is a published data set that is not on this machine; `diptych fetch {source}` downloads it")
     if path.is_symlink():
-        raise DataError(f"{show(path)}: is a broken symbolic link; restore its target")
+        raise DataError(f"{show(path)}: is a broken symbolic link; restore its target, or remove it")
     beside = [entry.name for entry in path.parent.iterdir() if entry.is_dir()] if path.parent.is_dir() else []
     near = nearest(path.name, [*beside, *EMBEDDED], n=1)
     hint = f"did you mean {show(near[0] if near[0] in EMBEDDED else path.with_name(near[0]))}?" if near else "check the path"

@@ -1,4 +1,4 @@
-"""One sentence on a training: is its translator better than doing nothing, and what comes next?"""
+"""One sentence on a training: is its translator better than a baseline that learnt nothing, and what comes next?"""
 
 from __future__ import annotations
 
@@ -26,21 +26,19 @@ def verdict(evaluation: Evaluation, direction: str, run: str) -> str:
     assert model is not None, "the metric was chosen because it was computed"
     of, nothing = max(baselines.items(), key=lambda item: sign * item[1].value)
     title = METRICS[metric].title
-    numbers = f"{title} {number(metric, model.value)} against {number(metric, nothing.value)} of {NOTHING[of]}"
+    numbers = f"{title} {number(metric, model.value)} against {number(metric, nothing.value)}"
+    ahead, than = sign * (model.value - nothing.value) > 0, f"than {NOTHING[of]}"
     (p,) = (r.p for r in evaluation.results if (r.metric, r.direction, r.of) == (metric, direction, of))
     told = apart(model, nothing) or (metric != "kid" and p is not None and p <= 0.05)
     if not told:
-        next_step = f"train longer, or score more than {counted(model.n)}"
-        return f"{direction} is not clearly better or worse than doing nothing ({numbers}): {next_step}"
-    if sign * (model.value - nothing.value) < 0:
-        return f"{direction} is worse than doing nothing ({numbers}): `diptych doctor {run}` says what may have gone wrong"
+        looks = f"looks {'better' if ahead else 'no better'} {than} ({numbers}), but {counted(model.n)} cannot make it certain"
+        return f"{direction} {looks}: score more images, or train longer"
+    if not ahead:
+        return f"{direction} is worse {than} ({numbers}): `diptych doctor {run}` says what may have gone wrong"
     floor = evaluation.value(metric, direction, "truth")
     if floor and not apart(model, floor):
-        return f"{direction} is better than doing nothing ({numbers}), and about as near as other real images: look at the report"
-    return (
-        f"{direction} is better than doing nothing ({numbers}): look at the report; "
-        f"`diptych evaluate {run}` computes the other scores"
-    )
+        return f"{direction} is better {than} ({numbers}), and about as near as other real images: look at the report"
+    return f"{direction} is better {than} ({numbers}): look at the report; `diptych evaluate {run}` computes the other scores"
 
 
 def apart(x: Estimate, y: Estimate) -> bool:

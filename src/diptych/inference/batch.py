@@ -269,7 +269,7 @@ def _in_parts(
     try:
         how = in_parts(translator, pixels, out, norms, scratch_folder(job.target), partial(watch_stages, job))
     except ConfigError as error:
-        whole = "needs more memory to be translated whole than --memory allows"
+        whole = "needs more memory to be translated whole than there is by --memory, or by ulimit -v"
         return Outcome(job, problem=f"{show(job.source)}: {whole}, and cannot be translated {way_of(translator, norms)}: {error}")
     return replace(item, pixels=torch.from_numpy(out).permute(2, 0, 1), how=how)
 

@@ -65,7 +65,7 @@ class StyledBlock(nn.Module):
 
 
 class AdaINResNet(nn.Module):
-    """A residual generator with a strength from 0, which gives the image back, to 1, which translates it.
+    """A residual generator with a strength from 0, trained to give the image back, to 1, which translates it.
 
     The first half of the blocks are the encoder's, with instance norm. All norms after them are AdaIN of the style
     e_0 + strength (e_1 - e_0), where e_0 and e_1 are learnt. Layers, padding and taps are those of `ResNet`.
@@ -144,7 +144,7 @@ class AdaINResNet(nn.Module):
         Raises ConfigError unless the strength is between 0 and 1.
         """
         if not 0.0 <= strength <= 1.0:
-            raise ConfigError(f"strength must be between 0, which leaves an image as it is, and 1; found {strength:g}")
+            raise ConfigError(f"strength must be between 0, trained to leave an image as it is, and 1; found {strength:g}")
         with torch.no_grad():
             style = torch.lerp(self.ends[0], self.ends[1], strength)
             fixed = ResNet(**{key: value for key, value in self.spec.items() if key != "net"}, norm="instance_affine")

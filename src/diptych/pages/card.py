@@ -49,7 +49,7 @@ def is_own(path: Path) -> bool:
 def lines(folder: Path) -> Iterator[str]:
     """The card, line by line."""
     recipe = without_paths(Recorded.read(folder / "recipe.json").values)
-    method, data, train = method_named(recipe), recipe["data"], recipe["train"]
+    method, data = method_named(recipe), recipe["data"]
     names = " and ".join(show(source) for source in data["source"])
     about = read_header(folder / "snapshot.safetensors")
     yield from ("---", "license: unknown # choose one that the licences of your images allow", "library_name: diptych")
@@ -60,13 +60,7 @@ def lines(folder: Path) -> Iterator[str]:
     yield from ("## Data", "")
     yield from _of_data(read_census(folder), data)
     yield from ("", "## Training", "")
-    epochs = train["epochs"] + train["decay_epochs"]
-    images = about["about"].get("images", 0)
-    yield f"- {epochs} epoch{'s' if epochs > 1 else ''} at crops of {data['crop_size']} pixels, {images:,} images seen"
-    yield from (f"- goes on from {before}" for before in recipe.get("start", {}).get("lineage", ()))
-    for name in ("weights", "weights_a2b", "weights_b2a"):
-        if path := recipe.get("start", {}).get(name):
-            yield f"- begins with {name} of {show(path)}, SHA-256 {recipe['start'][f'{name}_sha256']}"
+    yield from _of_training(recipe, about)
     yield "- every setting stands in `recipe.json` and in the snapshot itself"
     yield from ("", "## Scores", "")
     yield from _of_scores(folder / "evaluation.json")
@@ -77,6 +71,43 @@ def lines(folder: Path) -> Iterator[str]:
     yield from ("", "## Licence", "")
     yield "Not chosen yet. The licences of the training images limit the choice; say here what others may do with this model."
     yield ""
+
+
+def lines_of_network(folder: Path, path: Path, direction: str) -> Iterator[str]:
+    """What a card says of one network of a run that lies in a file of its own, line by line.
+
+    ``path`` is that file. ``direction`` is that of the network in the run, and '' for a discriminator; the sides of a network
+    from B to A are exchanged in its file, and so they are here.
+    """
+    recipe, about = without_paths(Recorded.read(folder / "recipe.json").values), read_header(path)
+    method, data, turned = method_named(recipe), recipe["data"], direction == "b2a"
+    names = " and ".join(show(source) for source in data["source"])
+    yield f"Trained with {method} on {names}{', whose sides A and B are exchanged in this file' if turned else ''}."
+    use = f"translate {path.stem} photos/ --out translated/" if direction else f"train {method} DATA --weights {path.name}"
+    yield from ("", "```", f"diptych {use}", "```", "", "## Data", "")
+    census = read_census(folder)
+    yield from _of_data(census.swapped() if turned else census, data)
+    yield from ("", "## Training", "")
+    yield from _of_training(recipe, about)
+    yield f"- every setting stands in the file itself{', with A and B as they were trained' if turned else ''}"
+    if direction:
+        yield from ("", "## Scores", "")
+        yield from _of_scores(folder / "evaluation.json", direction)
+    yield from ("", "## File", "")
+    selection = str(about["about"].get("selection", ""))
+    yield f"- `{path.name}`, SHA-256 {sha256_of(path)}{': ' + selection if selection else ''}"
+
+
+def remarks(path: Path) -> list[str]:
+    """What a person wrote into the card of a run: its lines that diptych does not write, without titles and the open licence."""
+    if not path.is_file() or is_own(path):
+        return []
+    text = read_text(path)
+    text = text.partition("\n---\n")[2] if text.startswith("---\n") else text
+    text = text.partition("<!-- written by diptych;")[0].partition("\n## Licence\n\nNot chosen yet.")[0]
+    own = {line for line in lines(path.parent) if line} if (path.parent / "recipe.json").is_file() else set()
+    kept = [line for line in text.splitlines() if line not in own and not line.startswith("# ")]
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"(?m)^## ", "### ", "\n".join(kept)).strip()).splitlines()
 
 
 def _way(header: dict[str, Any]) -> str:
@@ -92,13 +123,26 @@ def _of_data(census: Census, data: dict[str, Any]) -> Iterator[str]:
         yield f"- {len(census.skipped):,} files were left out, as they could not be used"
 
 
-def _of_scores(path: Path) -> Iterator[str]:
-    """The tables of an evaluation in Markdown, with the protocol of every number."""
+def _of_training(recipe: dict[str, Any], about: dict[str, Any]) -> Iterator[str]:
+    data, train, start = recipe["data"], recipe["train"], recipe.get("start", {})
+    epochs, images = train["epochs"] + train["decay_epochs"], about["about"].get("images", 0)
+    yield f"- {epochs} epoch{'s' if epochs > 1 else ''} at crops of {data['crop_size']} pixels, {images:,} images seen"
+    yield from (f"- goes on from {before}" for before in start.get("lineage", ()))
+    for name in ("weights", "weights_a2b", "weights_b2a"):
+        if path := start.get(name):
+            yield f"- begins with {name} of {show(path)}, SHA-256 {start[f'{name}_sha256']}"
+
+
+def _of_scores(path: Path, direction: str = "") -> Iterator[str]:
+    """The tables of an evaluation in Markdown, with the protocol of every number; with a ``direction`` that of it alone."""
     if not path.exists():
         yield "Not scored yet: `diptych evaluate` does it."
         return
-    for table in read_tables(path):
-        if table.title:
+    found = [table for table in read_tables(path) if direction in ("", table.direction)]
+    if not found:
+        yield "Not scored in this direction."
+    for table in found:
+        if table.title and not direction:
             yield from (f"### {table.title}", "")
         yield "| | " + " | ".join(table.columns.values()) + " | images | protocol |"
         yield "|---" * (len(table.columns) + 3) + "|"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -22,7 +23,7 @@ from diptych.files import TEMPORARY, open_to_append, refuse_links_out, remove_re
 from diptych.locks import take_lock
 from diptych.messages import show
 from diptych.overlap import ahead
-from diptych.pixels import Domain
+from diptych.pixels import Domain, PixelType
 from diptych.prepare.conversions import CONVERSIONS, Conversion, generator_for
 from diptych.prepare.hed import load_hed, thin
 from diptych.schemas import MAPPING, read_json
@@ -36,6 +37,7 @@ SIDES = ("trainA", "trainB", "testA", "testB")
 SHOWN = 6  # pairs on the contact sheet
 SMALLEST = 8  # pixels a side of a photo; filters mirror up to four at the borders
 THREADS = 2
+TYPES: dict[torch.dtype, PixelType] = {torch.uint8: "uint8", torch.uint16: "uint16"}
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,30 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Made:
-    """One photo and what became of it: a pair, or the reason why it was left out, or neither because it was there already."""
+    """One photo and what became of it: a pair, or the reason why it was left out, or neither because it was there already.
+
+    ``test``: it is one of the test pairs. ``kind`` are the channels and type of a photo that was read now, such as 3 x uint8.
+    """
 
     name: str
     error: str = ""
     there: bool = False
+    test: bool = False
+    kind: str = ""
+
+
+def mixed_kinds(made: Sequence[Made]) -> str:
+    """Name the photos of another kind than most, which a training of all leaves out or refuses; empty where there are none."""
+    kinds = Counter(one.kind for one in made if one.kind and not one.error)
+    if len(kinds) < 2:
+        return ""
+    (most, many), *others = kinds.most_common()
+    examples = {one.kind: one.name for one in reversed(made) if not one.error}
+    named = " and ".join(f"{number:,} of {kind} (such as {show(examples[kind])})" for kind, number in others)
+    return (
+        f"{many:,} photos are of {most}, and {named}; a training takes pairs of one kind and refuses more than a few others: "
+        "convert them, or prepare them into a folder of their own"
+    )
 
 
 def prepare(
@@ -161,16 +182,18 @@ def _make(
     named: tuple[str, Path], convert: Callable[[Tensor, str], Tensor], wanted: Preparation, folder: Path, out: Path
 ) -> Made:
     name, path = named
-    split = "test" if in_test(name, wanted.test) else "train"
+    test, kind = in_test(name, wanted.test), ""
+    split = "test" if test else "train"
     photo = out / f"{split}B" / path.relative_to(folder)
     try:
         if photo.exists():  # it is written last
-            return Made(name, there=True)
+            return Made(name, there=True, test=test)
         pixels = torch.from_numpy(read_pixels(path)).permute(2, 0, 1)[None]
-        if pixels.dtype.is_floating_point or pixels.shape[1] not in wanted.conversion.colours:
+        kind = f"{pixels.shape[1]} x {str(pixels.dtype).removeprefix('torch.')}"
+        if pixels.dtype not in TYPES or pixels.shape[1] not in wanted.conversion.colours:
             kinds = "RGB" if wanted.conversion.colours == (3,) else "gray or RGB"
-            found = f"{pixels.shape[1]} x {str(pixels.dtype).removeprefix('torch.')}"
-            raise DataError(f"{show(path)}: {wanted.kind} takes {kinds} of 8 or 16 bits, found {found}")
+            types = " or ".join(TYPES.values())
+            raise DataError(f"{show(path)}: {wanted.kind} takes {kinds} of {types}, found {kind}; convert it")
         if min(pixels.shape[-2:]) < SMALLEST:
             raise DataError(f"{show(path)}: has less than {SMALLEST} pixels a side")
         with torch.inference_mode():  # which is a setting of each thread
@@ -180,13 +203,13 @@ def _make(
         target = out / f"{split}A" / path.relative_to(folder)
         write_pixels(target.with_suffix(output_suffix(".png", result.shape[2], result.dtype)), result)
         write_atomic(photo, path.read_bytes())
-        return Made(name)
+        return Made(name, test=test, kind=kind)
     except DataError as error:
-        return Made(name, error=str(error))
+        return Made(name, error=str(error), test=test, kind=kind)
 
 
 def _domain(pixels: Tensor) -> Domain:
-    return Domain(pixels.shape[1], "uint8" if pixels.dtype == torch.uint8 else "uint16")
+    return Domain(pixels.shape[1], TYPES[pixels.dtype])
 
 
 def in_test(name: str, share: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ class Cell:
     images: tuple[tuple[float, ...], ...] = ()
 
     def __str__(self) -> str:
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):  # as of a single image
+            return f"{self.value:.{decimals(self.value, self.value, self.value, 3)}f} (no interval)"
         digits = decimals(self.value, self.low, self.high, 1 if abs(self.value) >= 10 else 2 if abs(self.value) >= 1 else 3)
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 

@@ -120,9 +120,20 @@ def compare_systems(systems: Sequence[System], *, seed: int = 0, permutations: i
             pairs += [replace(pair, found=replace(pair.found, p=p)) for pair, p in zip(found, adjusted, strict=True)]
     if not pairs:
         names = ", ".join(system.name for system in systems)
-        raise DataError(f"compare: {names} have no metric in common that can be compared; name one with --metrics")
+        why = "; ".join(f"{name}: {reason}" for name, reason in left_out_of(systems).items())
+        raise DataError(f"compare: {names} have no metric in common that can be compared ({why}); name one with --metrics")
     shown = [one for direction in first.images for one in favoured(systems, direction)]
-    return ComparisonOfSystems(tuple(systems), tuple(pairs), tuple(shown), settings_that_differ(systems), first.left_out)
+    return ComparisonOfSystems(tuple(systems), tuple(pairs), tuple(shown), settings_that_differ(systems), left_out_of(systems))
+
+
+def left_out_of(systems: Sequence[System]) -> dict[str, str]:
+    """The metrics that some system lacks, with the reason, and whose it is where others have the metric."""
+    found: dict[str, str] = {}
+    for system in systems:
+        for name, reason in system.evaluations[0].left_out.items():
+            alone = any(name not in other.evaluations[0].left_out for other in systems)
+            found.setdefault(name, f"{system.name} {reason}" if alone else reason)
+    return found
 
 
 def holm(ps: Sequence[float]) -> list[float]:

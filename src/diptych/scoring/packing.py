@@ -15,12 +15,12 @@ from diptych.data.archives import is_there
 from diptych.data.datasets import view
 from diptych.errors import ConfigError, WeightsError
 from diptych.evaluation.tables import read_tables
-from diptych.files import read_text, sha256_of
+from diptych.files import sha256_of
 from diptych.inference.choice import differences
 from diptych.inference.translator import Translator
 from diptych.messages import show
 from diptych.pages.card import NAME as CARD
-from diptych.pages.card import lines
+from diptych.pages.card import lines_of_network, remarks
 from diptych.recipe_files import without_paths
 from diptych.recorded import Recorded
 from diptych.run import CENSUS, read_census
@@ -89,7 +89,7 @@ def pack_snapshot(
     for path in [folder / f"{part}{suffix}" for part in alone for suffix in (".safetensors", ".md")]:
         if os.path.lexists(path):
             raise ConfigError(f"{show(path)}: is there already; remove it, or take another --name")
-    card, scores = _card(source), _scores(source)
+    scores = {way: _scores(source, way) for way in snapshot.generators}
     costs = {part: _cost(source, part, one, part != name, bits) for part, one in alone.items() if one.generators}
     for part, cost in costs.items():
         if not cost.mean <= max_error:
@@ -99,13 +99,12 @@ def pack_snapshot(
     for part, one in alone.items():
         path, translates = folder / f"{part}.safetensors", bool(one.generators)
         one.save(path, bits if translates else 16)
-        size, numbers = path.stat().st_size, scores if part == name else {}
-        turned = translates and part != name
-        sentence = (shows_back or f"{shows}, backwards") if turned else shows
+        way = ("a2b" if part == name else "b2a") if translates else ""
+        sentence = (shows_back or f"{shows}, backwards") if way == "b2a" else shows
+        size, numbers = path.stat().st_size, scores.get(way, {})
         entry = Model(part, path.name, sha256_of(path), size, sentence, licence, translates, numbers)
-        used = card.replace("diptych translate snapshot.safetensors", f"diptych translate {part}")
         weights = f"Weights of {bits} bits: {costs[part]}\n\n" if translates else ""
-        pack(entry, folder, f"# {part}\n\n{sentence}\n\nLicence: {licence}\n\n{weights}{used}")
+        pack(entry, folder, f"# {part}\n\n{sentence}\n\nLicence: {licence}\n\n{weights}{_card(source, path, way)}")
         yield entry, costs.get(part)
 
 
@@ -138,24 +137,27 @@ def _noise(one: Snapshot) -> list[Tensor]:
     return [one.a.decode(image) for image in noise]
 
 
-def _card(source: Path) -> str:
-    path = snapshot_in(source).with_name(CARD)
-    text = "No card was written beside this snapshot.\n"
-    if path.is_file():
-        text = read_text(path)
-    elif path.with_name("recipe.json").is_file():
-        text = "\n".join(lines(path.parent)) + "\n"
-    text = text.partition("\n---\n")[2].strip() + "\n" if text.startswith("---\n") else text
-    return text.partition("\n## Licence\n\nNot chosen yet.")[0]  # now it is, and stands above
+def _card(source: Path, path: Path, direction: str) -> str:
+    """What is known of one network that was packed: from its run, and what a person wrote into the run's card."""
+    run = snapshot_in(source).parent
+    known = (run / CENSUS).is_file() and (run / "recipe.json").is_file()
+    parts = ["\n".join(lines_of_network(run, path, direction))] if known else []
+    if written := "\n".join(remarks(run / CARD)):
+        where = ", whose A is B here" if direction == "b2a" else ""
+        used = written.replace("diptych translate snapshot.safetensors", f"diptych translate {path.stem}")
+        parts.append(f"## Remarks\n\nFrom the card of the run{where}:\n\n{used}")
+    return "\n\n".join(parts or ["No run is beside the snapshot that could say how it was trained."]) + "\n"
 
 
-def _scores(source: Path) -> dict[str, str]:
-    """The scores that the run's evaluation printed, by name, with their intervals."""
+def _scores(source: Path, direction: str) -> dict[str, str]:
+    """The scores of a direction that the run's evaluation printed, by name, with their intervals."""
     path = snapshot_in(source).with_name("evaluation.json")
     if not path.is_file():
         return {}
     found: dict[str, str] = {}
     for table in read_tables(path):
+        if table.direction != direction:
+            continue
         for row in table.rows:
             if cell := next((row.cells[of] for of in table.columns if row.cells.get(of)), None):
                 found.setdefault(row.title, f"{cell.value} ({cell.interval})" if cell.interval else cell.value)

@@ -10,14 +10,14 @@ import torch
 
 from diptych.data.datasets import Crops
 from diptych.data.neighbours import NONE, has_flow, next_frames, series
-from diptych.errors import ConfigError, Interrupted, MissingExtraError
+from diptych.errors import ConfigError, MissingExtraError
 from diptych.losses import NextFrames, TemporalLoss
 from diptych.motion import opencv
 from diptych.pixels import Domain
 from diptych.recipe import Recipe
 from diptych.training.distributed import World, broadcast, on_first
 from diptych.training.progress import Progress, Watch
-from diptych.training.signals import Interrupts
+from diptych.training.signals import BEFORE_STEPS, Interrupts
 
 log = logging.getLogger(__name__)
 ENOUGH = 0.5  # the share of images with a next frame from which ``motion: auto`` takes these
@@ -41,13 +41,15 @@ def follow_frames(crops: Crops, recipe: Recipe, world: World, interrupts: Interr
 
     def counted(done: int, total: int) -> None:
         watch(Progress("comparing frames", done, total))
-        if interrupts.signum:
-            raise Interrupted("stopped before training went on; run the same command to go on", interrupts.signum)
+
+    def found() -> Following:
+        with interrupts.at_once(BEFORE_STEPS):
+            return _all_found(crops, asked, counted)
 
     asked = follows(recipe)
     if not asked:
         return None, None
-    return broadcast(on_first(lambda: _all_found(crops, asked, counted), world), world)
+    return broadcast(on_first(found, world), world)
 
 
 def _all_found(crops: Crops, asked: dict[str, TemporalLoss], counted: Callable[[int, int], None]) -> Following:

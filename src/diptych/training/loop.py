@@ -38,7 +38,7 @@ from diptych.training.records.best import Validation
 from diptych.training.records.loggers import open_loggers
 from diptych.training.records.observer import Observer, snapshot_of
 from diptych.training.records.preview import Preview
-from diptych.training.signals import catch_interrupts
+from diptych.training.signals import BEFORE_STEPS, catch_interrupts
 from diptych.training.start import begin, freeze, with_hashes
 from diptych.training.states import recover, resume, save
 from diptych.training.step import train_step
@@ -105,6 +105,9 @@ def train(
         stack.enter_context(repeatable_kernels())
         interrupts = stack.enter_context(catch_interrupts())
         world = stack.enter_context(join_processes(chosen))
+        before_steps = stack.enter_context(ExitStack())
+        if world.size == 1:  # several processes stop together, or would wait for the one that ended
+            before_steps.enter_context(interrupts.at_once(BEFORE_STEPS))
 
         # Open the run folder and read the data.
         run = on_first(lambda: stack.enter_context(Run.open(Path(out), recipe)), world)
@@ -189,6 +192,7 @@ def train(
             batch = to_device(native, census, chosen)
             observer.measure_speedup(batch)
             step_within_memory(take_step, batch, trainee, auto=auto_batch)
+            before_steps.close()
             trainee.images += batch_size
             step = trainee.images // batch_size
 

@@ -18,7 +18,7 @@ from diptych.data.instances import without_maps
 from diptych.data.labels import label_domains, label_remarks
 from diptych.data.passed_over import passed_over
 from diptych.data.ranges import parse_range
-from diptych.errors import ConfigError, Interrupted
+from diptych.errors import ConfigError
 from diptych.methods import Method
 from diptych.recipe import Recipe
 from diptych.run import Run
@@ -27,7 +27,8 @@ from diptych.training.following import follows
 from diptych.training.progress import Progress, Watch
 from diptych.training.records.best import refuse_test
 from diptych.training.same_data import find_again, keep_prints, same_images
-from diptych.training.signals import Interrupts
+from diptych.training.signals import BEFORE_STEPS, Interrupts
+from diptych.training.start import begin, freeze, with_hashes
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +36,17 @@ log = logging.getLogger(__name__)
 def read_data(recipe: Recipe, run: Run | None, world: World, strict: bool, interrupts: Interrupts, watch: Watch) -> Census:
     """The census of the training and validation images; the first process takes it once and keeps it in the run folder.
 
-    An error in the first process is raised in all of them.
+    An error in the first process, and a signal to it, is raised in all of them.
     """
-    return broadcast(on_first(lambda: first_census(recipe, run, strict, interrupts, watch), world), world)
+
+    def read() -> Census:
+        with interrupts.at_once(BEFORE_STEPS):
+            return first_census(recipe, run, strict, watch)
+
+    return broadcast(on_first(read, world), world)
 
 
-def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Interrupts, watch: Watch) -> Census:
+def first_census(recipe: Recipe, run: Run | None, strict: bool, watch: Watch) -> Census:
     """The census that the run folder keeps, or else a new one, whose findings are logged."""
     assert run is not None, "only the first process takes the census, and it has the run folder"
     kept = run.census()
@@ -53,8 +59,6 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
 
     def counted(done: int, total: int) -> None:
         watch(Progress("reading images", done, total))
-        if interrupts.signum:
-            raise Interrupted("stopped before training began; run the same command to begin", interrupts.signum)
 
     train = recipe.data.oriented(layout.train)
     if recipe.data.pairs and not train.paired:
@@ -69,8 +73,6 @@ def first_census(recipe: Recipe, run: Run | None, strict: bool, interrupts: Inte
     run.keep_census(census)
     keep_prints(run, layout, recipe)
     log.info("images: a %s, b %s", census.a, census.b)
-    if layout.unused:
-        log.warning("not used, as it is not part of the layout: %s", layout.leftovers)
     if others := passed_over(recipe.data.source, layout.films):
         log.warning("passed over, as they are no images that can be read: %s", others)
     pictures = [(name, refs) for name, refs, domain in zip("ab", (train.a, train.b), labels, strict=True) if not domain]
@@ -91,6 +93,17 @@ def check_objects(recipe: Recipe) -> None:
             "method.instances true looks for the objects of A's label maps, and A holds pictures; set data.labels a, or "
             "method.instances false"
         )
+
+
+def check_start(recipe: Recipe, census: Census) -> None:
+    """Raise what a training of these images would before its first step: for weights that it begins with, and what it freezes.
+
+    The log says which weights fit.
+    """
+    if recipe.start.files or recipe.start.freeze:
+        method = build_method(recipe, census, World())
+        begin(method, with_hashes(recipe), World())
+        freeze(method, recipe.start.freeze)
 
 
 def with_validation(census: Census, layout: Layout, recipe: Recipe) -> Census:

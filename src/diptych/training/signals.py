@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from diptych.errors import Interrupted
+
+BEFORE_STEPS = "stopped before any step was taken; run the same command again"
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
 HANGUP = getattr(signal, "SIGHUP", None)  # which Windows lacks
 
@@ -18,6 +21,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.signum = 0
+        self._at_once = False
 
     def handle(self, signum: int, frame: FrameType | None = None) -> None:
         """Remember the first signal; let a second one do what it does by default, which ends the process."""
@@ -25,6 +29,23 @@ class Interrupts:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
         self.signum = signum
+        if self._at_once:
+            raise KeyboardInterrupt  # which, unlike an Exception, no reading of a damaged file takes for damage
+
+    @contextmanager
+    def at_once(self, message: str) -> Iterator[None]:
+        """Let the first signal end the block at once, whatever it waits for, with Interrupted: nothing in it needs saving."""
+        before, self._at_once = self._at_once, True
+        try:
+            if self.signum:
+                raise KeyboardInterrupt
+            yield
+        except BaseException as error:  # libraries turn a KeyboardInterrupt during an import into other errors
+            if not self.signum:
+                raise
+            raise Interrupted(message, self.signum) from error
+        finally:
+            self._at_once = before
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from diptych.training.following import follows
 from diptych.training.job import Schedule
 from diptych.training.planning.footprint import Bench, Footprint
 from diptych.training.planning.forecast import Forecast
-from diptych.training.preparation import check_objects
+from diptych.training.preparation import check_objects, check_start
 
 MARGIN = 0.1  # this share of the available memory stays free for other programs and for errors of the forecast
 IMAGES_SAMPLED = 100  # images per side that are read to learn about the data
@@ -114,9 +114,9 @@ class Plan:
         verdict = "it fits" if self.fits else f"it does not fit; try {self.advice()}"
         lines = [f"data: {self.data}", f"parameters: {counts}", f"device: {self.device}"]
         lines += [f"memory: needs {in_words(self.peak)}, {in_words(self.available)} available; {verdict}"]
-        lines += [
-            f"largest that fits: batch {self.largest_batch} at crop {crop}, crop {self.largest_crop} at batch {train.batch_size}"
-        ]
+        batch = f"batch {self.largest_batch}" if self.largest_batch else "no batch"
+        side = f"crop {self.largest_crop}" if self.largest_crop else "no crop"
+        lines += [f"largest that fits: {batch} at crop {crop}, {side} at batch {train.batch_size}"]
         lines += [f"speed: {speed}"]
         return [*lines, f"time: about {duration} ({length}), without validations and previews"]
 
@@ -150,6 +150,7 @@ def plan_training(recipe: Recipe, device: torch.device, watch: Watch = lambda: N
     train = recipe.data.oriented(layout.train)
     some, data = sampled(train), recipe.data
     census = take_census(some, labels=label_domains(some, data.labels, data.classes), fitting=data.fit, reading=data.reading)
+    check_start(recipe, census)
     trained = (
         train if layout.val else hold_out(train, recipe.data, recipe.train.seed, blocks=bool(follows(recipe) or layout.films))[0]
     )
