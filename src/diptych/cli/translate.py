@@ -272,7 +272,6 @@ def _translate(args: argparse.Namespace) -> int:
             all_jobs, jobs = len(jobs), share_of(jobs, manifest, own)
             notes.print(f"note: {in_words_of(own, len(jobs), all_jobs)}", soft_wrap=True)
         left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
-    already = len(jobs) - len(left)
     if len(left) > 1 and (backend, precision) != (args.backend, args.precision):
         why = "as for the earlier results in this folder" if (backend, precision) in computed_by else "so that all shares agree"
         notes.print(f"note: {backend} {precision} is taken, {why}; --backend and --precision choose others", soft_wrap=True)
@@ -346,6 +345,6 @@ def _translate(args: argparse.Namespace) -> int:
         notes.print(f"skipped: {problem}", soft_wrap=True)
     how_large = f"; {large} {way}, too large to be translated whole in {in_words(memory)}" if large else ""
     computed = f"; {choice}" if done else ""
-    tail = were_there(already) + (f", {len(problems)} of {len(jobs)} skipped" if problems else "")
+    tail = were_there(len(jobs) - len(left)) + (f", {len(problems)} of {len(jobs)} skipped" if problems else "")
     console.print(f"{done} translated into {show(args.out)}{tail}{computed}{how_large}", soft_wrap=True)
     return 1 if maps.write() + len(problems) else 0
