@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -190,12 +190,36 @@ def time_measures(
         for length in usual_lengths([timings[k].length for k in group], known[first]):
             others = [k for k in group if not _stands(k, timings, length, doubles, pickup=meters[0])]
             fitted = {k: _fitted(measures[k], length) for k in others}
+            fitted |= _halves(measures, timings, fitted, doubles, length)
             cost = sum((fitted.get(k, timings[k])).cost for k in group)
             if best is None or cost < best[0]:
                 best = cost, fitted
         for k, timing in (best[1] if best else {}).items():
             timings[k] = timing
     return timings
+
+
+def _halves(
+    measures: Sequence[Sequence[Event]],
+    timings: Sequence[Timing],
+    fitted: Mapping[int, Timing],
+    doubles: Sequence[bool],
+    length: Fraction,
+) -> dict[int, Timing]:
+    """Return other readings of two measures that a double bar line parts, where they explain them better as one measure.
+
+    One of them stays as it is printed and is shorter than ``length``; the other one, which does not add up, is read to fill it up.
+    """
+    found: dict[int, Timing] = {}
+    for k in (k for k in fitted if k + 1 in fitted and doubles[k] and not {k, k + 1} & set(found)):
+        pairs = []
+        for stays, other in ((k, k + 1), (k + 1, k)):
+            if 0 < timings[stays].length < length and timings[stays].cost <= CLEAN:
+                pairs.append({stays: timings[stays], other: _fitted(measures[other], length - timings[stays].length)})
+        best = min(pairs, key=lambda pair: sum(timing.cost for timing in pair.values()), default=None)
+        if best and sum(timing.cost for timing in best.values()) < fitted[k].cost + fitted[k + 1].cost:
+            found |= best
+    return found
 
 
 def _fitted(events: Sequence[Event], length: Fraction) -> Timing:
@@ -232,8 +256,13 @@ def _stands(k: int, timings: Sequence[Timing], length: Fraction, doubles: Sequen
 
 
 def rest_beside(k: int, lengths: Sequence[Fraction], doubles: Sequence[bool]) -> int | None:
-    """Return the number of a measure of rest, of length 0, that a double bar line parts from a measure: both may be one."""
-    if k and doubles[k - 1] and lengths[k - 1] == 0:
+    """Return the number of a measure of rest, of length 0, that a double bar line parts from a measure: both may be one.
+
+    A pickup, the first measure, is a part of none.
+    """
+    if k == 0:
+        return None
+    if doubles[k - 1] and lengths[k - 1] == 0:
         return k - 1
     return k + 1 if k + 1 < len(lengths) and doubles[k] and lengths[k + 1] == 0 else None
 
