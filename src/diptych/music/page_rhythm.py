@@ -24,8 +24,8 @@ SHIFTED = 0.35  # cost for each staff space between what begins together
 UNEVEN = 0.35  # cost of spacing that does not follow the time; engravers space notes by about the power 0.6 of their time
 OTHER_BEAM = 1.5  # cost of a beam whose notes are in two voices
 AGREE = 0.3  # the share of measures that must last as long as the meter says
-CHANGES = (Fraction(3, 2), Fraction(2, 3), Fraction(1, 2), Fraction(2))
-"""Factors of a note value that was misread: a dot that was missed, one too many, a flag that was missed, one too many."""
+CHANGES = (Fraction(1, 2), Fraction(3, 2), Fraction(2, 3), Fraction(2))
+"""Factors of a note value that was misread: a flag that was missed, a dot that was missed, one too many, a flag too many."""
 CHANGED = 1.6  # cost of a note value that was misread
 CLEAN = 1.5  # what is read at a lower cost needs no other explanation
 
@@ -181,6 +181,8 @@ def time_measures(
     timings = [time_events(events) for events in measures]
     doubles = [False] * len(measures) if doubles is None else doubles
     known = [None] * len(measures) if known is None else known
+    if measures and meters[0]:
+        timings[0] = _pickup(measures[0], timings[0])
     starts = [k for k in range(len(measures)) if k == 0 or meters[k]]
     if not measures:
         return []
@@ -199,6 +201,22 @@ def time_measures(
     return timings
 
 
+def _pickup(events: Sequence[Event], timing: Timing) -> Timing:
+    """Return another reading of a first measure whose length is no number of sixteenths, with one note value changed.
+
+    The flags of short notes are missed most often.
+    """
+    durations = [event.duration for event in events]
+    found: list[Timing] = []
+    for factor in CHANGES if (timing.length * 4).denominator > 1 else ():
+        for k, duration in enumerate(durations):
+            changed = [*durations[:k], duration * factor, *durations[k + 1 :]]
+            other = time_events([replace(e, duration=d) for e, d in zip(events, changed, strict=True)])
+            if (other.length * 4).denominator == 1 and other.length == sum(changed):
+                found.append(replace(other, cost=max(other.cost, CLEAN), durations=tuple(changed)))
+    return min(found, key=lambda other: other.cost, default=timing)
+
+
 def _halves(
     measures: Sequence[Sequence[Event]],
     timings: Sequence[Timing],
@@ -208,7 +226,8 @@ def _halves(
 ) -> dict[int, Timing]:
     """Return other readings of two measures that a double bar line parts, where they explain them better as one measure.
 
-    One of them stays as it is printed and is shorter than ``length``; the other one, which does not add up, is read to fill it up.
+    One of them stays as it is printed and is shorter than ``length``, and the other one is read to fill it up; or the second one
+    is as short as the pickup of the piece.
     """
     found: dict[int, Timing] = {}
     for k in (k for k in fitted if k + 1 in fitted and doubles[k] and not {k, k + 1} & set(found)):
@@ -216,6 +235,9 @@ def _halves(
         for stays, other in ((k, k + 1), (k + 1, k)):
             if 0 < timings[stays].length < length and timings[stays].cost <= CLEAN:
                 pairs.append({stays: timings[stays], other: _fitted(measures[other], length - timings[stays].length)})
+        if 0 < timings[0].length < length:
+            rest = length - timings[0].length
+            pairs.append({k: _fitted(measures[k], rest), k + 1: _fitted(measures[k + 1], timings[0].length)})
         best = min(pairs, key=lambda pair: sum(timing.cost for timing in pair.values()), default=None)
         if best and sum(timing.cost for timing in best.values()) < fitted[k].cost + fitted[k + 1].cost:
             found |= best
@@ -269,8 +291,11 @@ def rest_beside(k: int, lengths: Sequence[Fraction], doubles: Sequence[bool]) ->
 
 def usual_lengths(lengths: Sequence[Fraction], known: Fraction | None) -> list[Fraction]:
     """Return how long measures may usually last, the most likely length first: as long as the meter says that was read, if a
-    good part of them do, else as long as most do; no length where there are no measures."""
+    good part of them do, else as long as most do; no length where there are no measures.
+
+    A single one, which may be a pickup, does not outvote a meter.
+    """
     counts = Counter(lengths)
-    if known and counts and counts[known] >= AGREE * counts.total():
+    if known and counts and (counts[known] >= AGREE * counts.total() or counts.total() == 1):
         return [known]
     return sorted(counts, key=lambda length: (counts[length], length), reverse=True)[:3]
