@@ -20,8 +20,9 @@ from PIL import Image
 from diptych.music.build import BuildConfig, assign_splits
 from diptych.music.score_files import find_scores
 from diptych.music.symbol_pages import seen_pair
-from diptych.music.symbols import CLASS, SYMBOL_SCALE, map_of, rasterise
+from diptych.music.symbols import CLASS, SYMBOL_SCALE, SYMBOLS, map_of, rasterise
 
+PALE = 200  # gray from which on the edge of a letter is paper
 COLOURS = r"""
 #(define (shade number) (rgb-color (/ number 255.0) 0 0))
 #(define (grace? grob) (< (ly:grob-property grob 'font-size 0) -1))
@@ -81,7 +82,9 @@ def engrave(works, options):
     for work in works:
         if not voice_of(work.path, folder / f"{work.name}.musicxml"):
             continue
-        subprocess.run([options.lilypond / "musicxml2ly", "-o", work.name, f"{work.name}.musicxml"], cwd=folder, capture_output=True)
+        subprocess.run(
+            [options.lilypond / "musicxml2ly", "-o", work.name, f"{work.name}.musicxml"], cwd=folder, capture_output=True
+        )
         source = folder / f"{work.name}.ly"
         if not source.exists():
             continue
@@ -120,7 +123,14 @@ def draw_classes(page, width, turn):
     for number, group in sorted(found, key=lambda pair: pair[0]):
         outer = ET.SubElement(ink, "g", {"color": f"#{number:02x}{number:02x}{number:02x}"})
         outer.extend(group)
-    return map_of(rasterise(ink, page, box_of(page), width * SYMBOL_SCALE, turn))
+    return without_letters(map_of(rasterise(ink, page, box_of(page), width * SYMBOL_SCALE, turn)))
+
+
+def without_letters(symbols):
+    """Settle the pixels of text, such as a tuplet's number, whose edges are drawn in grays between its class and white."""
+    symbols[symbols >= PALE] = 0
+    symbols[symbols >= len(SYMBOLS)] = CLASS["digit"]
+    return symbols
 
 
 def box_of(page):

@@ -89,7 +89,9 @@ def _measures(gray: Gray, staff: Staff, left: float, right: float, symbols: Sequ
     signs = [begin + x for x, _ in blocks] + ([] if bar is None else [begin + bar])
     rows = [max(0, round(staff.row(left, at))) for at in (NUMBER_AT[1], NUMBER_AT[0])]
     numbers = numbers_in(gray[rows[0] : rows[1], begin:end])
-    heads = [s for s in symbols if s.kind in ("head", "hollow head") and not _in_number(s, staff, [begin + x for x, _ in numbers])]
+    heads = [
+        s for s in symbols if s.kind in ("head", "hollow head") and not _in_number(s, staff, [begin + x for x, _ in numbers])
+    ]
     if not signs or any(min(abs(s.x - x) for x in signs) > OWN_HEAD * SPACE for s in heads if s.x > staff.left + HEADER * SPACE):
         return 1
     reach = NUMBER_REACH * (right - left) + 2 * SPACE

@@ -55,7 +55,8 @@ def build_symbols(
     Returns how many there are, and for each score that failed, wholly or from some page on, its path and the reason.
 
     Works are split by composer as `diptych music build` does with this seed, and those for testing are left out. Pages of all
-    works come in turn, at most ``most``. Each place in ``fonts`` has the same share of parts; without it, each font has. Raises DataError for sources without scores, ConfigError where ``out`` holds pages.
+    works come in turn, at most ``most``. Each place in ``fonts`` has the same share of
+    parts; without it, each font has. Raises DataError for sources without scores, ConfigError where ``out`` holds pages.
     """
     works = [work for work in assign_splits(find_scores(list(sources)), BuildConfig(seed=seed)) if work.split == "train"]
     refuse_links_out((out / "page", out / "symbols"), out)
@@ -121,9 +122,9 @@ def draw_pair(page: FreePage, name: str) -> tuple[Picture, Picture]:
 
 
 def seen_pair(spaces: float, ink: Callable[..., Picture], classes: Callable[..., Picture], name: str) -> tuple[Picture, Picture]:
-    """Draw a page of a width in staff spaces, and its map, by functions of a width in pixels and a turn in degrees (see draw_pair).
+    """Draw a page of a width in staff spaces, and its map, by functions of a width in pixels and a turn in degrees.
 
-    That of the page's ink takes a typeface too.
+    That of the page's ink takes a typeface too. The name decides as in draw_pair.
     """
     dice = random.Random(name)
     turn = dice.uniform(-MAX_TURN, MAX_TURN) if dice.random() < 0.5 else 0.0
