@@ -204,7 +204,7 @@ def verovio_pages(works, options):
         except Exception as error:
             print(f"{work.name}: left out, {error}")
             continue
-        if not page.notes or {note.staff for note in page.notes} != {0}:
+        if not page.notes or ({note.staff for note in page.notes} != {0}) != options.piano:
             continue
         yield work, free_style(name.rsplit(" ", 1)[0]), page, page.notes, page.measures
 
@@ -246,6 +246,7 @@ def main():
     parser.add_argument("--skip", type=int, default=0, help="leave out so many works at the beginning of the order")
     parser.add_argument("--seed", type=int, default=100)
     parser.add_argument("--scan", action="store_true")
+    parser.add_argument("--piano", action="store_true", help="with verovio and exact, take systems of two staves, and no others")
     parser.add_argument("--not", dest="without", nargs="*", default=[], help="folders of composers to leave out")
     parser.add_argument("--lilypond")
     parser.add_argument("--webmscore")

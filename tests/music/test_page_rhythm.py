@@ -50,3 +50,23 @@ def test_one_note_value_that_was_misread_stays_in_its_measure():
     assert [timing.onsets for timing in timings] == [(0, 1, 2)] * 6
     assert timings[0].durations is None and timings[2].durations == timings[3].durations == (1, 1, 1)
     assert timings[2].cost > CLEAN
+
+
+def test_a_pickup_in_which_a_flag_was_missed_lasts_whole_sixteenths():
+    quarters = [event(4 * k, 1, True) for k in range(2)]
+    pickup = [event(0, "3/8", True), event(4, "1/4", True)]  # a dotted 16th and a 32nd, one of whose flags was missed
+    timings = time_measures([pickup, quarters, quarters], [True, False, False], known=[Fraction(2), None, None])
+    assert [timing.length for timing in timings] == [Fraction(1, 2), 2, 2]
+    assert timings[0].onsets == (0, Fraction(3, 8)) and timings[0].durations == (Fraction(3, 8), Fraction(1, 8))
+
+
+def test_halves_of_a_measure_at_a_double_bar_line_are_read_to_fill_it():
+    quarters = [event(4 * k, 1, True) for k in range(2)]
+    first = [event(0, 1, True), event(4, "1/2", True)]
+    second = [event(0, "3/8", True), event(4, "1/4", True)]
+    measures = [[event(0, "1/2", True)], quarters, first, second, quarters, quarters]
+    doubles = [False, False, True, False, False, False]
+    timings = time_measures(measures, [True, *[False] * 5], doubles)
+    assert [timing.length for timing in timings] == [Fraction(1, 2), 2, Fraction(3, 2), Fraction(1, 2), 2, 2]
+    joined = time_measures(measures, [True, *[False] * 5], [False] * 6)
+    assert [timing.length for timing in joined][2] == 2  # without the double bar line, a flag or a dot is thought to be misread

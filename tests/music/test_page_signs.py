@@ -15,7 +15,7 @@ from diptych.music.page_events import Event, _with_tuplets, find_events
 from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Staff, read_geometry
 from diptych.music.page_heads import on_ledgers
-from diptych.music.page_keys import agreed_keys
+from diptych.music.page_keys import agreed_keys, double_bars
 from diptych.music.page_meters import find_strokes, shows_meter
 from diptych.music.page_reading import Measure, ReadSystem, read_systems
 from diptych.music.page_rests import find_long_rests
@@ -203,3 +203,41 @@ def test_measures_last_as_the_meter_says_where_a_good_part_of_them_do():
     three, four = Fraction(3), Fraction(4)
     assert usual_lengths([four] * 3 + [three] * 2, three) == [three]
     assert usual_lengths([four] * 5 + [three], three) == [four, three]
+
+
+def test_a_single_short_measure_does_not_outvote_its_meter():
+    assert usual_lengths([Fraction(1)], Fraction(3)) == [3]
+    assert usual_lengths([Fraction(1)] * 2, Fraction(3)) == [1]
+
+
+def test_a_rest_after_a_pickup_is_as_long_as_others():
+    assert rest_beside(0, [Fraction(1), Fraction(0)], [True, False]) is None
+    assert rest_beside(1, [Fraction(4), Fraction(1), Fraction(0)], [False, True, False]) == 2
+
+
+def test_a_bow_of_a_number_that_looks_like_a_head_is_none():
+    gray = paper()
+    gray[54:61, 260:264] = 0  # a breve, of two measures
+    put_number(gray, 275, 26, 3)
+    rest = symbol("long rest", 290, 58)
+    for y, expected in ((30, 3), (60, 1)):  # above the staff within the number, and within the staff
+        seen = [rest, symbol("hollow head", 280, y)]
+        found = find_long_rests(gray, seen, [STAFF], [200.0, 399.0])
+        assert [each.measures for each in found] == ([expected] if expected > 1 else [])
+
+
+def test_the_number_of_a_verse_below_a_treble_clef_is_no_8():
+    clef = Symbol("clef G", 0, 6, 21, 38, 81, 13, 62, 316)
+    for below, expected in (
+        (Symbol("clef G", 0, 10, 16, 82, 91, 13, 87, 40), "G2_8"),
+        (Symbol("clef G", 0, 12, 15, 84, 94, 13, 89, 24), "G2"),  # a 1
+        (Symbol("clef G", 0, 10, 16, 90, 99, 13, 95, 40), "G2"),  # far below
+    ):
+        clefs, guessed = clefs_of([clef, below], [(STAFF,)])
+        assert [name for _, name in clefs[0]] == [expected] and not guessed
+
+
+def test_strokes_of_a_double_bar_line_may_touch():
+    single = Symbol("bar line", 0, 100, 101, 48, 72, 100, 60, 50)
+    touching = Symbol("bar line", 0, 200, 204, 48, 72, 202, 60, 100)
+    assert double_bars([single, touching], [STAFF]) == [202]

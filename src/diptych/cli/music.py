@@ -94,6 +94,9 @@ def parser() -> argparse.ArgumentParser:
     y.add_argument("--pages", type=positive, default=2000, metavar="N", help="the number of pages (default: 2000)")
     y.add_argument("--seed", type=count, default=0, help="random seed of the split by composer and of the pages (default: 0)")
     y.add_argument("--jobs", type=positive, default=2, metavar="N", help="number of processes (default: 2)")
+    y.add_argument(
+        "--fonts", nargs="+", choices=FONTS, default=(), help="fonts of music; one that is named twice has twice the pages"
+    )
 
     m = action("midi2roll", "draw a MIDI file as a roll", midi2roll)
     m.add_argument("midi", metavar="FILE.mid", type=Path)

@@ -91,6 +91,7 @@ def symbols(args: argparse.Namespace) -> int:
             most=args.pages,
             seed=args.seed,
             jobs=args.jobs,
+            fonts=args.fonts,
             watch=lambda done, total, name: progress.update(task, completed=done, total=total, note=name),
         )
     for problem in problems:

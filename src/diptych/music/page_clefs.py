@@ -14,6 +14,7 @@ OCTAVE_CLEF = 0.7  # height below the line of a treble clef by that above it: mo
 C_HEIGHTS = {-4: "C1", 0: "C3", 2: "C4"}
 SMALLEST = 1.5  # staff spaces: what is lower is no clef, but a spot that looks like part of one
 MOST = 2  # staves of a place that begin with one clef, and are most, correct the others
+VERSE_GAP, NARROW = 1.0, 0.6  # staff spaces below a clef from which on a digit is no 8 of it, and of one narrower than an 8
 START = 8.0  # staff spaces from the left end of a staff within which its clef stands
 
 Clefs = list[tuple[float, str]]
@@ -71,10 +72,16 @@ def _seen(symbols: Sequence[Symbol], staff: Staff, number: int) -> Clefs:
     for s in symbols:
         if s.staff == number and s.kind.startswith("clef"):
             if parts and s.left - parts[-1].right <= SPACE:
-                parts[-1] = _joined(parts[-1], s)
+                parts[-1] = parts[-1] if _verse(s, parts[-1]) else _joined(parts[-1], s)
             else:
                 parts.append(s)
     return [(s.x, _clef(s, staff)) for s in parts if s.bottom - s.top >= SMALLEST * SPACE]
+
+
+def _verse(part: Symbol, clef: Symbol) -> bool:
+    """Whether what looks like the 8 of a tenor's clef is the number of a verse: it is as narrow as a 1, or far below."""
+    gap = part.top - clef.bottom
+    return clef.kind == "clef G" and gap > 0 and (gap > VERSE_GAP * SPACE or part.right - part.left < NARROW * SPACE)
 
 
 def _joined(a: Symbol, b: Symbol) -> Symbol:

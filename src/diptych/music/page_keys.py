@@ -16,6 +16,7 @@ MARKS: dict[str, Accidental] = {"sharp": "s", "flat": "f", "natural": "n"}
 KEY_PLACE = (1.2, 0.8)  # steps between an accidental and its place in a key signature, at the beginning of a system and within
 DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
 SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
+TOUCHING = 0.5  # staff spaces: the width of two strokes that a map shows as one
 
 
 def bars_of(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
@@ -36,10 +37,11 @@ def strokes_of(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float
 
 
 def double_bars(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
-    """Return the x of those bar lines that have two strokes."""
+    """Return the x of those bar lines that have two strokes, which may touch each other."""
     strokes = strokes_of(symbols, staves)
+    wide = {s.x for s in symbols if s.kind == "bar line" and s.right - s.left >= TOUCHING * SPACE}
     single = {x for k, x in enumerate(strokes) if not k or x - strokes[k - 1] > SAME_BAR * SPACE}
-    return [x for x in bars_of(symbols, staves) if x not in single]
+    return [x for x in bars_of(symbols, staves) if x not in single or x in wide]
 
 
 def keys_of(

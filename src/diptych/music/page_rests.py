@@ -87,11 +87,13 @@ def _measures(gray: Gray, staff: Staff, left: float, right: float, symbols: Sequ
     blocks, bar = _signs(gray[top:bottom, begin:end])
     blocks = [block for block in blocks if not any(_covers(s, begin + block[0], staff) for s in symbols)]
     signs = [begin + x for x, _ in blocks] + ([] if bar is None else [begin + bar])
-    heads = [s for s in symbols if s.kind in ("head", "hollow head")]
-    if not signs or any(min(abs(s.x - x) for x in signs) > OWN_HEAD * SPACE for s in heads if s.x > staff.left + HEADER * SPACE):
-        return 1
     rows = [max(0, round(staff.row(left, at))) for at in (NUMBER_AT[1], NUMBER_AT[0])]
     numbers = numbers_in(gray[rows[0] : rows[1], begin:end])
+    heads = [
+        s for s in symbols if s.kind in ("head", "hollow head") and not _in_number(s, staff, [begin + x for x, _ in numbers])
+    ]
+    if not signs or any(min(abs(s.x - x) for x in signs) > OWN_HEAD * SPACE for s in heads if s.x > staff.left + HEADER * SPACE):
+        return 1
     reach = NUMBER_REACH * (right - left) + 2 * SPACE
     if bar is not None:
         near = [(abs(x - bar), number) for x, number in numbers if number > 1 and abs(x - bar) <= reach]
@@ -107,6 +109,11 @@ def _measures(gray: Gray, staff: Staff, left: float, right: float, symbols: Sequ
     blocks = [block for block in _signs(gray[rows[0] : rows[1], begin:end])[0] if block[0] + begin > staff.left + HEADER * SPACE]
     sure = [measures for x, measures in blocks if not any(_covers(s, begin + x, staff) for s in symbols)]
     return sum(sure) + any(s.kind == "long rest" for s in symbols) if sure else 1
+
+
+def _in_number(head: Symbol, staff: Staff, numbers: Sequence[float]) -> bool:
+    """Whether what looks like a head is part of a number above a staff, given the columns of numbers: its digits have bows."""
+    return staff.position(head.x, head.y) >= NUMBER_AT[0] and any(abs(head.x - x) <= SPACE for x in numbers)
 
 
 def _covers(symbol: Symbol, x: float, staff: Staff) -> bool:

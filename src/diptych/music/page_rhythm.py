@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -24,8 +24,8 @@ SHIFTED = 0.35  # cost for each staff space between what begins together
 UNEVEN = 0.35  # cost of spacing that does not follow the time; engravers space notes by about the power 0.6 of their time
 OTHER_BEAM = 1.5  # cost of a beam whose notes are in two voices
 AGREE = 0.3  # the share of measures that must last as long as the meter says
-CHANGES = (Fraction(3, 2), Fraction(2, 3), Fraction(1, 2), Fraction(2))
-"""Factors of a note value that was misread: a dot that was missed, one too many, a flag that was missed, one too many."""
+CHANGES = (Fraction(1, 2), Fraction(3, 2), Fraction(2, 3), Fraction(2))
+"""Factors of a note value that was misread: a flag that was missed, a dot that was missed, one too many, a flag too many."""
 CHANGED = 1.6  # cost of a note value that was misread
 CLEAN = 1.5  # what is read at a lower cost needs no other explanation
 
@@ -181,6 +181,8 @@ def time_measures(
     timings = [time_events(events) for events in measures]
     doubles = [False] * len(measures) if doubles is None else doubles
     known = [None] * len(measures) if known is None else known
+    if measures and meters[0]:
+        timings[0] = _pickup(measures[0], timings[0])
     starts = [k for k in range(len(measures)) if k == 0 or meters[k]]
     if not measures:
         return []
@@ -190,12 +192,56 @@ def time_measures(
         for length in usual_lengths([timings[k].length for k in group], known[first]):
             others = [k for k in group if not _stands(k, timings, length, doubles, pickup=meters[0])]
             fitted = {k: _fitted(measures[k], length) for k in others}
+            fitted |= _halves(measures, timings, fitted, doubles, length)
             cost = sum((fitted.get(k, timings[k])).cost for k in group)
             if best is None or cost < best[0]:
                 best = cost, fitted
         for k, timing in (best[1] if best else {}).items():
             timings[k] = timing
     return timings
+
+
+def _pickup(events: Sequence[Event], timing: Timing) -> Timing:
+    """Return another reading of a first measure whose length is no number of sixteenths, with one note value changed.
+
+    The flags of short notes are missed most often.
+    """
+    durations = [event.duration for event in events]
+    found: list[Timing] = []
+    for factor in CHANGES if (timing.length * 4).denominator > 1 else ():
+        for k, duration in enumerate(durations):
+            changed = [*durations[:k], duration * factor, *durations[k + 1 :]]
+            other = time_events([replace(e, duration=d) for e, d in zip(events, changed, strict=True)])
+            if (other.length * 4).denominator == 1 and other.length == sum(changed):
+                found.append(replace(other, cost=max(other.cost, CLEAN), durations=tuple(changed)))
+    return min(found, key=lambda other: other.cost, default=timing)
+
+
+def _halves(
+    measures: Sequence[Sequence[Event]],
+    timings: Sequence[Timing],
+    fitted: Mapping[int, Timing],
+    doubles: Sequence[bool],
+    length: Fraction,
+) -> dict[int, Timing]:
+    """Return other readings of two measures that a double bar line parts, where they explain them better as one measure.
+
+    One of them stays as it is printed and is shorter than ``length``, and the other one is read to fill it up; or the second one
+    is as short as the pickup of the piece.
+    """
+    found: dict[int, Timing] = {}
+    for k in (k for k in fitted if k + 1 in fitted and doubles[k] and not {k, k + 1} & set(found)):
+        pairs = []
+        for stays, other in ((k, k + 1), (k + 1, k)):
+            if 0 < timings[stays].length < length and timings[stays].cost <= CLEAN:
+                pairs.append({stays: timings[stays], other: _fitted(measures[other], length - timings[stays].length)})
+        if 0 < timings[0].length < length:
+            rest = length - timings[0].length
+            pairs.append({k: _fitted(measures[k], rest), k + 1: _fitted(measures[k + 1], timings[0].length)})
+        best = min(pairs, key=lambda pair: sum(timing.cost for timing in pair.values()), default=None)
+        if best and sum(timing.cost for timing in best.values()) < fitted[k].cost + fitted[k + 1].cost:
+            found |= best
+    return found
 
 
 def _fitted(events: Sequence[Event], length: Fraction) -> Timing:
@@ -232,16 +278,24 @@ def _stands(k: int, timings: Sequence[Timing], length: Fraction, doubles: Sequen
 
 
 def rest_beside(k: int, lengths: Sequence[Fraction], doubles: Sequence[bool]) -> int | None:
-    """Return the number of a measure of rest, of length 0, that a double bar line parts from a measure: both may be one."""
-    if k and doubles[k - 1] and lengths[k - 1] == 0:
+    """Return the number of a measure of rest, of length 0, that a double bar line parts from a measure: both may be one.
+
+    A pickup, the first measure, is a part of none.
+    """
+    if k == 0:
+        return None
+    if doubles[k - 1] and lengths[k - 1] == 0:
         return k - 1
     return k + 1 if k + 1 < len(lengths) and doubles[k] and lengths[k + 1] == 0 else None
 
 
 def usual_lengths(lengths: Sequence[Fraction], known: Fraction | None) -> list[Fraction]:
     """Return how long measures may usually last, the most likely length first: as long as the meter says that was read, if a
-    good part of them do, else as long as most do; no length where there are no measures."""
+    good part of them do, else as long as most do; no length where there are no measures.
+
+    A single one, which may be a pickup, does not outvote a meter.
+    """
     counts = Counter(lengths)
-    if known and counts and counts[known] >= AGREE * counts.total():
+    if known and counts and (counts[known] >= AGREE * counts.total() or counts.total() == 1):
         return [known]
     return sorted(counts, key=lambda length: (counts[length], length), reverse=True)[:3]

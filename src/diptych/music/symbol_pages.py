@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def build_symbols(
     most: int = 2000,
     seed: int = 0,
     jobs: int = 1,
+    fonts: Sequence[str] = (),
     watch: Callable[[int, int, str], None] | None = None,
 ) -> tuple[int, list[str]]:
     """Write pages to ``out/page`` and their maps to ``out/symbols``, PNGs of one name.
@@ -53,7 +55,8 @@ def build_symbols(
     Returns how many there are, and for each score that failed, wholly or from some page on, its path and the reason.
 
     Works are split by composer as `diptych music build` does with this seed, and those for testing are left out. Pages of all
-    works come in turn, at most ``most``. Raises DataError for sources without scores, ConfigError where ``out`` holds pages.
+    works come in turn, at most ``most``. Each place in ``fonts`` has the same share of
+    parts; without it, each font has. Raises DataError for sources without scores, ConfigError where ``out`` holds pages.
     """
     works = [work for work in assign_splits(find_scores(list(sources)), BuildConfig(seed=seed)) if work.split == "train"]
     refuse_links_out((out / "page", out / "symbols"), out)
@@ -62,7 +65,7 @@ def build_symbols(
     random.Random(seed).shuffle(works)
     each = max(1, -(-most // max(1, len(works))))
     number, problems = 0, list[str]()
-    for place, (work, result) in enumerate(map_in_processes(partial(_pairs_of, each, seed), works, jobs), 1):
+    for place, (work, result) in enumerate(map_in_processes(partial(_pairs_of, each, seed, tuple(fonts)), works, jobs), 1):
         found, problem = result or ([], f"{work.path}: verovio crashed on it")
         problems += [problem] if problem else []
         for index, (page, symbols) in enumerate(found):
@@ -81,11 +84,11 @@ def build_symbols(
     return number, problems
 
 
-def _pairs_of(most: int, seed: int, work: Work) -> tuple[list[tuple[Picture, Picture]], str]:
+def _pairs_of(most: int, seed: int, fonts: tuple[str, ...], work: Work) -> tuple[list[tuple[Picture, Picture]], str]:
     """Draw the pages of a work; the reason, with its path, says why there are no more of them."""
     drawn: list[tuple[Picture, Picture]] = []
     try:
-        for page, name in pages_of(work, most, seed):
+        for page, name in pages_of(work, most, seed, fonts):
             drawn.append(draw_pair(page, name))
     except DataError as error:
         reason = str(error).removeprefix(f"{work.path}: ")
@@ -93,7 +96,7 @@ def _pairs_of(most: int, seed: int, work: Work) -> tuple[list[tuple[Picture, Pic
     return drawn, "" if drawn else f"{work.path}: has no pages"
 
 
-def pages_of(work: Work, most: int, seed: int) -> Iterator[tuple[FreePage, str]]:
+def pages_of(work: Work, most: int, seed: int, fonts: Sequence[str] = ()) -> Iterator[tuple[FreePage, str]]:
     """Engrave pages of a work, of a part and in a style that chance decides; yield each with a name of its own."""
     mei = load_mei(work.path, work.tune)
     dice = random.Random(f"{seed} {work.name}")
@@ -105,6 +108,8 @@ def pages_of(work: Work, most: int, seed: int) -> Iterator[tuple[FreePage, str]]
             group = [dice.choice(group)]
         name = f"{seed} {work.name} {turn}"
         style = free_style(name)
+        if fonts:
+            style = replace(style, font=random.Random(f"{name} font").choice(fonts))
         kept = select_staves(mei, group, DECORATIONS if dice.random() < 0.6 else ())
         pages = list(free_pages(kept, style, 6))
         for place, page in enumerate(dice.sample(pages, min(len(pages), PAGES_PER_STYLE))):
@@ -113,14 +118,22 @@ def pages_of(work: Work, most: int, seed: int) -> Iterator[tuple[FreePage, str]]
 
 def draw_pair(page: FreePage, name: str) -> tuple[Picture, Picture]:
     """Draw a page and its map; its name decides resolution, size, turn, scan and typeface."""
+    return seen_pair(page.width, partial(draw_page, page.drawing), partial(draw_symbols, page.drawing), name)
+
+
+def seen_pair(spaces: float, ink: Callable[..., Picture], classes: Callable[..., Picture], name: str) -> tuple[Picture, Picture]:
+    """Draw a page of a width in staff spaces, and its map, by functions of a width in pixels and a turn in degrees.
+
+    That of the page's ink takes a typeface too. The name decides as in draw_pair.
+    """
     dice = random.Random(name)
     turn = dice.uniform(-MAX_TURN, MAX_TURN) if dice.random() < 0.5 else 0.0
-    width = round(page.width * SPACE * dice.uniform(*SIZES))
+    width = round(spaces * SPACE * dice.uniform(*SIZES))
     space = dice.uniform(*RESOLUTIONS)
-    symbols = draw_symbols(page.drawing, width, turn)
+    symbols = classes(width, turn)
     scan = random_scan(dice) if dice.random() < SCANS else CLEAN
     serif = random.Random(f"{name} letters").choice(list(SERIFS))
-    drawn = scanned(draw_page(page.drawing, round(page.width * space), turn, serif), space, scan, dice.randrange(2**31))
+    drawn = scanned(ink(round(spaces * space), turn, serif), space, scan, dice.randrange(2**31))
     way = dice.choice((Image.Resampling.BILINEAR, Image.Resampling.BOX, Image.Resampling.LANCZOS))
     small = np.array(Image.fromarray(drawn).resize(symbols.shape[::-1], way))
     rows = np.flatnonzero(symbols.any(1))

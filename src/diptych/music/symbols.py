@@ -138,7 +138,11 @@ def draw_symbols(page: ET.Element, width: int, turn: float = 0.0) -> UInt8[np.nd
             copied.set("stroke", "none")
         elif leaf.tag == "polyline":
             copied.set("fill", "none")
-    seen = rasterise(ink, page, box, width * SYMBOL_SCALE, turn)
+    return map_of(rasterise(ink, page, box, width * SYMBOL_SCALE, turn))
+
+
+def map_of(seen: UInt8[np.ndarray, "p q"]) -> UInt8[np.ndarray, "h w"]:
+    """Reduce a drawing in the grays of classes on white, at SYMBOL_SCALE times its size, to a map; hollow heads are filled."""
     seen[seen == 255] = 0
     high, wide = seen.shape[0] // SYMBOL_SCALE, seen.shape[1] // SYMBOL_SCALE
     blocks = seen[: high * SYMBOL_SCALE, : wide * SYMBOL_SCALE].reshape(high, SYMBOL_SCALE, wide, SYMBOL_SCALE)
