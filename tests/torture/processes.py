@@ -75,7 +75,8 @@ def asked_to_stop(chance: Random, folder: Path) -> str | None:
     if process.exitcode is None:
         os.kill(process.pid, signum)
     process.join(60)
-    if process.exitcode not in (0, 128 + signum) or time.monotonic() - began > 10 or not Run(out).states():
+    lost = Run(out).lines() and not Run(out).states()  # before the first step there is nothing to save
+    if process.exitcode not in (0, 128 + signum) or time.monotonic() - began > 10 or lost:
         return f"{signal.Signals(signum).name}: exit code {process.exitcode} after {time.monotonic() - began:.1f} s"
     once(out).join(300)
     return differs(out)

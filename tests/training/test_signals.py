@@ -34,7 +34,7 @@ def test_a_signal_before_the_first_step_ends_a_training_that_hangs(module, name,
     began = time.monotonic()
     with monkeypatch.context() as patched:
         patched.setattr(module, name, hang)
-        with pytest.raises(Interrupted, match="stopped before any step was taken") as caught:
+        with pytest.raises(Interrupted, match="stopped before any new step was taken") as caught:
             loop.train(recipe, tmp_path / "run", device="cpu", workers=0, num_previews=0)
     assert caught.value.exit_code == 128 + signal.SIGTERM and time.monotonic() - began < HANGS
     assert not Run(tmp_path / "run").states()

@@ -11,7 +11,7 @@ from types import FrameType
 
 from diptych.errors import Interrupted
 
-BEFORE_STEPS = "stopped before any step was taken; run the same command again"
+BEFORE_STEPS = "stopped before any new step was taken; run the same command again"
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
 HANGUP = getattr(signal, "SIGHUP", None)  # which Windows lacks
 
