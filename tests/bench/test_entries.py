@@ -29,7 +29,7 @@ def test_each_method_gets_as_many_epochs():
 
 
 def test_a_budget_below_an_epoch_says_what_an_epoch_takes():
-    with pytest.raises(ConfigError, match=r"an epoch of a takes 5.0 minutes, and the budget is 3.0; raise --hours"):
+    with pytest.raises(ConfigError, match=r"an epoch of a takes 5 minutes, and the budget is 3 minutes; raise --hours"):
         within({"a": recipe()}, {"a": Cost(3.0, 0, 100)}, 0.05)
 
 

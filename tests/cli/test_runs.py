@@ -113,15 +113,15 @@ def test_discriminators_are_exported_and_another_training_begins_with_them(cycle
             "is a file; discriminators lie in the training state, so give the run",
         ),
         ([".", "--discriminators"], "holds no run; discriminators are exported from the folder of a training"),
-        (["RUN", "--discriminators", "--out", "mine.txt"], "mine.txt: is there already and was not made by this command"),
+        (["RUN", "--discriminators", "--out", "mine.safetensors"], "mine.safetensors: is there already and was not made by this command"),
         (["RUN"], "one of the arguments --to --discriminators is required"),
     ],
 )
 def test_what_has_no_discriminators_is_named(words, message, cyclegan_run, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "mine.safetensors").write_text("mine")
     assert diptych("export", *(word.replace("RUN", str(cyclegan_run)) for word in words)) == 2
-    assert message in capsys.readouterr().err and (tmp_path / "mine.txt").read_text() == "mine"
+    assert message in capsys.readouterr().err and (tmp_path / "mine.safetensors").read_text() == "mine"
 
 
 def test_the_parts_to_freeze_and_the_weights_stand_in_the_recipe(pix2pix_run, tmp_path, capsys):
