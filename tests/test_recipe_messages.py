@@ -35,8 +35,8 @@ def said(make, *arguments):
         ({"train": {"ngf": 5}}, "recipe: no setting is called train.ngf; did you mean method.ngf?"),
         (
             {"method": {"pool_size": 5}},
-            "recipe: no setting is called method.pool_size in pix2pix; it is one of cyclegan, stegogan and uvcgan2, and "
-            "to be left out here",
+            "recipe: no setting is called method.pool_size in pix2pix; it is one of cyclegan, stegogan and uvcgan2; "
+            "leave it out here",
         ),
         (
             {"train": {"steps": 5}},

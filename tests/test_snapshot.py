@@ -109,7 +109,9 @@ def test_the_header_can_be_looked_at_alone(tmp_path):
 
 
 def test_a_snapshot_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(SnapshotError, match=r"x.safetensors: no such file; give a snapshot such as runs/x/snapshot.safetensors"):
+    with pytest.raises(
+        SnapshotError, match=r"x.safetensors: no such file or run; give a snapshot such as runs/x/snapshot.safetensors"
+    ):
         Snapshot.load(tmp_path / "x.safetensors")
 
 

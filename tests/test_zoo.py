@@ -78,7 +78,7 @@ def test_each_card_that_ships_describes_the_one_file_beside_it(monkeypatch):
     monkeypatch.delenv("DIPTYCH_ZOO", raising=False)
     for name, model in models().items():
         text = (CHECKOUT / f"{name}.md").read_text()
-        assert f"- `{model.file}`, SHA-256 {model.sha256}" in text and f"diptych translate {name} photos/" in text
+        assert f"- `{model.file}`, SHA-256 {model.sha256}" in text and f"\ndiptych translate {name} " in text
         for other in ("snapshot", "recipe.json", "from B to A", "b to a", "a to b"):
             assert other not in text, (name, other)
         for title, score in model.scores.items():

@@ -22,7 +22,11 @@ def no_such_setting(unknown: str, known: Sequence[str], method: str) -> str:
     if not elsewhere and (owners := owners_of(leaf)):
         whose = " and ".join(filter(None, [", ".join(owners[:-1]), owners[-1]]))
         if part in ("", "method"):
-            return f"recipe: no setting is called method.{leaf} in {method}; it is one of {whose}, and to be left out here"
+            near = [key for key in known if key.startswith(f"method.{leaf}_")] or nearest(
+                f"method.{leaf}", known, n=1, cutoff=LIKE
+            )
+            instead = f"did you mean {' or '.join(near)}?" if near else "leave it out here"
+            return f"recipe: no setting is called method.{leaf} in {method}; it is one of {whose}; {instead}"
         others = f" (method.{leaf} is one of {whose})"
     near = (
         elsewhere

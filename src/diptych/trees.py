@@ -75,7 +75,8 @@ def _open(path: Path, with_tensors: bool = False) -> tuple[Tree, dict[str, Tenso
             raise ValueError(f"its header is a {type(header).__name__}")
         return header, tensors, written
     except FileNotFoundError as error:
-        raise SnapshotError(f"{path}: no such file; give a snapshot such as runs/x/snapshot.safetensors") from error
+        what = "give a snapshot such as runs/x/snapshot.safetensors, or a run folder"
+        raise SnapshotError(f"{path}: no such file or run; {what}") from error
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         damaged = f"damaged or not a safetensors file: {' '.join(str(error).split())}; use another copy"
         raise SnapshotError(f"{path}: {_other_kind(path) or damaged}") from error

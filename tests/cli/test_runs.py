@@ -113,7 +113,10 @@ def test_discriminators_are_exported_and_another_training_begins_with_them(cycle
             "is a file; discriminators lie in the training state, so give the run",
         ),
         ([".", "--discriminators"], "holds no run; discriminators are exported from the folder of a training"),
-        (["RUN", "--discriminators", "--out", "mine.safetensors"], "mine.safetensors: is there already and was not made by this command"),
+        (
+            ["RUN", "--discriminators", "--out", "mine.safetensors"],
+            "mine.safetensors: is there already and was not made by this command",
+        ),
         (["RUN"], "one of the arguments --to --discriminators is required"),
     ],
 )

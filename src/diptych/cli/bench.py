@@ -16,6 +16,7 @@ from diptych.errors import ConfigError
 if TYPE_CHECKING:  # the real import waits until everything that needs no torch is checked
     from diptych.recipe import Recipe
 
+STOPPED = "stopped; no result was written; costs, trainings and features of images are kept"
 EXAMPLES = """\
   diptych bench cyclegan cut uvcgan2 --on horses/ zebras/ --preset laptop --hours 2
   diptych bench pix2pix pix2pixhd bridge --on facades/ --epochs 20 --data.direction b2a --metrics lpips_alex,ssim
@@ -80,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
         return Cost(plan.seconds, plan.peak, max(1, round(plan.steps / epochs)))
 
     words = {name: getattr(args, name) for name in ("features", "weights", "classifier", "target")}
-    with watching() as watch, watched("costs, trainings and features of images") as watch_scoring:
+    with watching() as watch, watched(STOPPED) as watch_scoring:
         text, found = bench(
             recipes,
             out,

@@ -14,6 +14,7 @@ from diptych.cli.sharding import own_shard, shard
 if TYPE_CHECKING:  # the real import waits until the command runs, so that --help is instant
     from diptych.scoring.task import Request
 
+STOPPED = "stopped; no result was written, finished parts of the share are kept"
 EXAMPLES = """\
   diptych evaluate runs/x                              its snapshot on its test images, in every direction that it has
   diptych evaluate horse2zebra.safetensors horse2zebra/ --metrics kid,fid --allow-small
@@ -162,7 +163,7 @@ def main(argv: Sequence[str]) -> int:
     args.device = str(pick_device(args.device))
     metrics = args.metrics
     check_names(metrics or ())  # before a probe is trained
-    with watched("finished parts of the share" if own else "features of images") as watch:
+    with watched(*([STOPPED] if own else [])) as watch:
         request = request_of(args)
         refuse_unused(request)
         task = task_of(request, watch)

@@ -15,6 +15,8 @@ from diptych.messages import show
 from diptych.pages.report import write_report
 from diptych.scoring.after_training import score_test_images
 
+STOPPED = "the training is over and saved; stopped while its test images were scored, which the same command does anew"
+
 
 def finish(folder: Path, *, device: str = "auto", truth: bool = False, test: bool = True) -> None:
     """Score a finished run on its test images, where it has some, and write its report.
@@ -23,7 +25,7 @@ def finish(folder: Path, *, device: str = "auto", truth: bool = False, test: boo
     the embedded data.
     """
     if test:
-        with watched() as watch:
+        with watched(STOPPED) as watch:
             evaluation = score_test_images(
                 folder, device=device, paired=truth or None, watch=lambda done, total: watch("scoring", done, total)
             )

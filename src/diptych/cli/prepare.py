@@ -17,7 +17,7 @@ EXAMPLES = """\
   diptych prepare lowres photos/ --out small2photo/ --strength 4
   diptych prepare mask photos/ --out inpainting/ --strength 0.2 --test 0.05
   diptych prepare frames film.mp4 --out film2painting/trainA --every 5
-then: diptych train pix2pix edges2photo/"""
+then: diptych train edges2photo edges2photo/"""
 
 KINDS = ("edges", "gray", "lowres", "blur", "mosaic", "mask", "sketch")
 STRENGTH = """a number whose meaning depends on KIND: Canny's threshold from 0 to 1, how many times fewer pixels a side, the
@@ -82,7 +82,9 @@ def main(argv: Sequence[str]) -> int:
     left += f", {len(failed):,} skipped" if failed else ""
     left += f", {there:,} there already" if there else ""
     console.print(f"{pairs:,} pairs for {wanted.conversion.task} in {show(args.out)}{left}", soft_wrap=True)
-    console.print(f"look at {show(args.out / 'prepare.png')}; then: diptych train pix2pix {show(args.out)}", soft_wrap=True)
+    console.print(
+        f"look at {show(args.out / 'prepare.png')}; then: diptych train {args.kind}2photo {show(args.out)}", soft_wrap=True
+    )
     return 1 if failed else 0
 
 

@@ -18,9 +18,10 @@ from diptych.training.signals import catch_interrupts
 
 
 @contextmanager
-def watched(kept: str = "features of images") -> Iterator[Callable[[str, int, int], None]]:
-    """A watch that draws a bar for each task it hears of; a signal ends the block at once, saying what is kept."""
-    stopped = f"stopped; no result was written, {kept} are kept"
+def watched(
+    stopped: str = "stopped; no result was written, features of images are kept",
+) -> Iterator[Callable[[str, int, int], None]]:
+    """A watch that draws a bar for each task it hears of; a signal ends the block at once, with one line."""
     with catch_interrupts() as interrupts, interrupts.at_once(stopped), bar("images") as progress:
         tasks: dict[str, TaskID] = {}
 

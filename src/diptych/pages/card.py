@@ -84,7 +84,11 @@ def lines_of_network(folder: Path, path: Path, direction: str) -> Iterator[str]:
     names = " and ".join(show(source) for source in data["source"])
     yield f"Trained with {method} on {names}{', whose sides A and B are exchanged in this file' if turned else ''}."
     use = f"translate {path.stem} photos/ --out translated/" if direction else f"train {method} DATA --weights {path.name}"
-    yield from ("", "```", f"diptych {use}", "```", "", "## Data", "")
+    yield from ("", "```", f"diptych {use}", "```", "")
+    if direction:
+        side = data["crop_size"]
+        yield from (f"Each image is translated at its own size; `--at trained` does it at that of training, {side} pixels.", "")
+    yield from ("## Data", "")
     census = read_census(folder)
     yield from _of_data(census.swapped() if turned else census, data)
     yield from ("", "## Training", "")
