@@ -121,7 +121,10 @@ def test_a_recipe_without_a_method(values):
     ("text", "message"),
     [
         ("- 1\n- 2", ": a recipe is a mapping with the keys method, data, train, extra"),
-        ("method: [", ": cannot be read as YAML or JSON: while parsing a flow node"),
+        (
+            "method: [",
+            ": cannot be read as YAML or JSON: expected the node content, but found '<stream end>' (line 1, column 10)",
+        ),
     ],
 )
 def test_a_file_that_is_no_recipe(text, message, tmp_path):
