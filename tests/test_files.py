@@ -228,10 +228,16 @@ def test_a_device_that_refuses_is_a_storage_error(device):
         write_atomic(device(7), b"1")
 
 
+def test_a_pipe_has_no_hash(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is a pipe, socket or device, not a file"):  # without waiting for a writer
+        sha256_of(tmp_path / "pipe")
+
+
 @pytest.mark.parametrize("name", [".", "", "/", ".."])
 def test_a_folder_is_no_file_to_write(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(StorageError, match=r"cannot be written \(Is a directory\)"):
+    with pytest.raises(StorageError, match=r"cannot be written \(Is a directory\); choose another place"):
         write_atomic(Path(name), b"1")
     assert os.listdir(tmp_path) == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+HEADER = 100_000_000  # bytes that a safetensors header takes at most, as the library allows
 HEAD = 512
 """How many of a file's first bytes ``kind_of`` looks at."""
 CONVERT = "load it in the tool that made it, and save the weights as .pth or .safetensors"
@@ -67,6 +68,8 @@ def kind_of(path: Path, head: bytes, wanted: str = "a .pth or .safetensors file"
     suffix = path.suffix.lower()
     if suffix == ".safetensors" and head[8:9] == b"{":  # the bytes before it are a length, which may look like anything
         return None
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < HEADER:
+        return "is a safetensors file by its content; rename it so that it ends in .safetensors"
     if not head:
         return "is empty (0 bytes); download or copy it again"
     if head.lstrip()[:15].lower().startswith((b"<!doctype", b"<html")):

@@ -65,6 +65,8 @@ def write_atomic(path: Path, data: bytes) -> None:
             raise StorageError(f"{str(path)!r}: cannot be written ({error}); choose another name") from error
         if not isinstance(error, OSError):
             raise
+        if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ELOOP):
+            raise StorageError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
         raise StorageError(
             f"{path}: cannot be written ({error.strerror}); needs {len(data):,} bytes, {_free(path.parent)} free"
         ) from error
@@ -261,7 +263,7 @@ def _free(folder: Path) -> str:
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes. It is computed again only after size or time stamp of the file changed.
 
-    Raises OSError when the file cannot be read.
+    Raises OSError when the file cannot be read, and for pipes and devices, which might never end.
     """
     status = path.stat()
     if time.time_ns() - status.st_mtime_ns < SETTLED:
@@ -270,7 +272,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _hash(path: str | Path) -> str:
-    with open(path, "rb") as file:
+    with open_regular(Path(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

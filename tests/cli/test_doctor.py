@@ -1,6 +1,7 @@
 """`diptych doctor` reads what a run wrote, and says what is wrong in words and in its exit code."""
 
 import json
+import shutil
 
 import pytest
 
@@ -70,6 +71,14 @@ def test_a_line_that_is_being_written_is_no_harm(run, capsys):
 def test_a_run_that_was_just_trained_can_be_judged(pix2pix_run, capsys):
     assert diptych("doctor", pix2pix_run) == 0
     assert "too young to judge" in capsys.readouterr().out
+
+
+def test_statistics_that_end_before_the_training_are_said(pix2pix_run, tmp_path, capsys):
+    cut = shutil.copytree(pix2pix_run, tmp_path / "cut")
+    (cut / "stats.jsonl").write_text("")
+    assert diptych("doctor", cut) == 0
+    assert "note: stats.jsonl ends after 0 images, and the snapshot saw " in capsys.readouterr().out
+    assert diptych("doctor", pix2pix_run) == 0 and "ends after" not in capsys.readouterr().out
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path, capsys):

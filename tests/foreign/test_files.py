@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import re
+import shutil
 import warnings
 import zipfile
 from pathlib import Path
@@ -189,6 +190,9 @@ def test_our_own_file_and_a_damaged_one_are_told_apart_from_foreign_safetensors(
         WeightsError, match=r"snapshot.safetensors: was written by diptych itself and needs no import; use it directly"
     ):
         read_state_dict(path)
+    shutil.copy(path, tmp_path / "snapshot.st")
+    with pytest.raises(WeightsError, match=r"snapshot.st: is a safetensors file by its content; rename it so that it ends in"):
+        read_state_dict(tmp_path / "snapshot.st")
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(WeightsError, match=DAMAGED):
         read_state_dict(path)

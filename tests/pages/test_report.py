@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from diptych.cli import main
 from diptych.data.census import Census, Skipped
 from diptych.data.folders import Ref, Split
 from diptych.errors import ConfigError
@@ -271,6 +272,13 @@ def test_a_damaged_part_is_said_and_the_rest_still_shown(run, name, content):
     (run / name).write_bytes(content)
     page = Page(write_report(run))
     assert "Not everything could be read" in page.text and f"{name}: not" in page.text and "Versions and files" in page.text
+
+
+def test_what_a_page_cannot_show_is_said_beside_its_path(run, capsys):
+    (run / "evaluation.json").write_bytes(b"{")
+    assert main(["report", str(run)]) == 0
+    out, err = capsys.readouterr()
+    assert out.replace("\n", "") == f"{run}/report.html" and err.startswith("warning: evaluation.json: not understood (")
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from diptych.cli import command_parser
+from diptych.errors import DiptychError
 
 EXAMPLES = """\
   diptych doctor runs/x                     also while it is still training
@@ -55,6 +57,8 @@ def main(argv: Sequence[str]) -> int:
         raise ConfigError(f"{show(stats)}: damaged ({type(error).__name__}: {error}); train again, or restore it") from error
     for verdict in verdicts:
         console.print(str(verdict), soft_wrap=True)
+    if late := lines_missing(args.run, lines):
+        console.print(f"note: {late}", soft_wrap=True)
     if looks < MIN_LOOKS:
         console.print(f"too young to judge: {looks} of the {MIN_LOOKS} looks that it takes; only losses were judged")
     elif not verdicts:
@@ -65,3 +69,16 @@ def main(argv: Sequence[str]) -> int:
             values |= {name: None for name in ("number", "threshold") if not math.isfinite(values[name])}
         write_json(args.json, {"looks": looks, "enough": looks >= MIN_LOOKS, "verdicts": plain})
     return 3 if verdicts else 0
+
+
+def lines_missing(run: Path, lines: Sequence[Mapping[str, Any]]) -> str:
+    """Say that statistics end long before the training does, as its snapshot tells; empty where they do not."""
+    from diptych.trees import read_header
+
+    try:
+        seen = read_header(run / "snapshot.safetensors")["about"]["images"]
+    except (DiptychError, LookupError, TypeError):  # none yet, or one of its own readers refuses it
+        return ""
+    last = lines[-1]["images"] if lines else 0
+    missing = isinstance(seen, int) and seen > 1.5 * last  # a snapshot may be somewhat ahead of the last line
+    return f"stats.jsonl ends after {last:,} images, and the snapshot saw {seen:,}; lines are missing" if missing else ""

@@ -51,7 +51,11 @@ def say_folder(path: Path | None) -> None:
 
 def refuse_suffix(out: Path, suffixes: Sequence[str], what: str) -> None:
     """Raise ConfigError for a file with the suffix of something else than ``what`` is written into it."""
-    if LIKE_A_FILE.search(out.name) and out.suffix.lower() not in suffixes and not (out.exists() and not out.is_file()):
+    if (
+        LIKE_A_FILE.search(out.name)
+        and not out.name.lower().endswith(tuple(suffixes))
+        and not (out.exists() and not out.is_file())
+    ):
         raise ConfigError(f"--out {show(out)}: {what} is written, whose name ends in {' or '.join(suffixes)}; change the suffix")
 
 

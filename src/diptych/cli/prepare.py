@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     _refuse_what_does_not_apply(args)
     if args.weights and not args.weights.is_file():
-        raise ConfigError(f"--weights {args.weights}: no such file; check the path")
+        raise ConfigError(f"--weights {args.weights}: no such file, or a device; check the path")
     if args.kind == FILMS:
         return _frames(args)
     from diptych.cli.console import bar, console, notes, show_notes

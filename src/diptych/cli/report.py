@@ -23,9 +23,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Write the report and print its path."""
     args = parser().parse_args(argv)
+    from diptych.cli.console import show_notes
     from diptych.pages.report import write_report
     from diptych.recorded import named_in
 
+    show_notes()
     if (args.run / "recipe.json").exists():  # a page beside a recipe of nothing would pass for a report
         named_in(args.run / "recipe.json")
     print(write_report(args.run))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import math
 import platform
 import re
@@ -36,6 +37,7 @@ from diptych.schemas import parse_json
 from diptych.sheets import spread
 from diptych.trees import read_header
 
+log = logging.getLogger(__name__)
 MAX_IMAGES = 24  # of each kind on the page
 MAX_IMAGE_BYTES = 12_000_000  # that a kind of image may have together; more becomes JPEG
 PARTS = {
@@ -66,7 +68,7 @@ def write_report(folder: Path, refresh: int = 0) -> Path:
         try:
             return read(folder / name) if (folder / name).exists() else None
         except (DiptychError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            problems.append(f"{name}: not understood ({type(error).__name__}: {show(str(error))})")
+            problems.append(f"{name}: not understood ({show(str(error))})")
             return None
 
     recipe = understood("recipe.json", about_recipe)
@@ -91,6 +93,8 @@ def write_report(folder: Path, refresh: int = 0) -> Path:
     }
     values |= {"refresh": refresh, "recipe": recipe, "census": census, "epoch_size": epoch_size, "snapshot": snapshot}
     values |= {"problems": problems, "missing": missing}
+    for problem in problems if not refresh else ():  # a page that is written again and again says it itself
+        log.warning("%s", problem)
     write_page(folder / "report.html", render("report.html.j2", values))
     return folder / "report.html"
 
@@ -196,8 +200,8 @@ def picture(path: Path, small: bool, epoch_size: int, problems: list[str]) -> di
     try:
         with open_regular(path) as file:
             image = embedded(file.read() if small else as_jpeg(file))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        problems.append(f"{show(path.name)}: not an image ({type(error).__name__})")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        problems.append(f"{show(path.name)}: not an image that can be read")
         return None
     caption = DIRECTIONS.get(path.stem.removeprefix("test-"), show(path.stem))
     alt = f"Test images, {caption}: input, output and, where it is known, truth, side by side"

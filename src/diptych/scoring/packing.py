@@ -74,6 +74,9 @@ def pack_snapshot(
     """
     if not max_error >= 0:
         raise ConfigError(f"--max-error must be at least 0, found {max_error:g}; the default is 1, of 255 levels")
+    for option, text in (("--shows", shows), ("--shows-back", shows_back), ("--licence", licence)):
+        if not text.isprintable():
+            raise ConfigError(f"{option} must be one line of printable characters, found {text!r}")
     snapshot = with_discriminators(source) if discriminators else Snapshot.load(source)
     if recipe := snapshot.about.get("recipe"):  # older snapshots hold paths
         snapshot = replace(snapshot, about={**snapshot.about, "recipe": without_paths(recipe)})
