@@ -151,7 +151,7 @@ def test_a_tensor_of_another_type_or_shape_is_found(change, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file; give a snapshot"),
+        (None, "no such file or run; give a snapshot"),
         (b"", "is empty"),
         (b"<!DOCTYPE html><html>not found</html>", "is a web page and not the file behind it"),
         (b"\x08\0\0\0\0\0\0\0{not json", "damaged or not a safetensors file"),

@@ -161,7 +161,7 @@ def test_an_unknown_device_is_refused_in_translation_too(cyclegan_run, tmp_path,
 def test_a_missing_and_a_damaged_snapshot_are_exit_code_6(cyclegan_run, tmp_path, capsys):
     given = picture(tmp_path / "x.png")
     assert diptych("translate", tmp_path / "none.safetensors", given, "--out", tmp_path / "out") == 6
-    assert "none.safetensors: no such file; give a snapshot" in the_line(capsys)
+    assert "none.safetensors: no such file or run; give a snapshot" in the_line(capsys)
     damaged = bytearray((cyclegan_run / "snapshot.safetensors").read_bytes())
     damaged[-100] ^= 1
     (tmp_path / "damaged.safetensors").write_bytes(damaged)

@@ -295,7 +295,8 @@ def test_without_a_network_one_line_says_what_to_put_where(monkeypatch):
     monkeypatch.setenv("DIPTYCH_WEIGHTS_URL", f"http://127.0.0.1:{port}/mirror/")
     url = f"http://127.0.0.1:{port}/mirror/tiny-1234.pth"
     assert refusal() == (
-        f"tiny weights (tiny-1234.pth, 0 MiB): cannot be fetched from {url} (Connection refused); put the file at {target()}"
+        f"tiny weights (tiny-1234.pth, 0 MiB): cannot be fetched from {url} (127.0.0.1: Connection refused); "
+        f"put the file at {target()}"
     )
     assert WeightsError.exit_code == 6
     assert refusal(lambda: find_weights("tiny", fetch=False)) == (
@@ -448,7 +449,7 @@ def test_other_bytes_are_taken_where_their_hash_is_stated(tmp_path):
 
 
 def test_a_given_path_without_a_file_is_refused(tmp_path):
-    for path, reason in ((tmp_path / "x.pth", "No such file or directory"), (tmp_path, "Is a directory")):
+    for path, reason in ((tmp_path / "x.pth", "No such file or directory"), (tmp_path, "is a folder, not a file")):
         assert refusal(lambda path=path: find_weights("tiny", path)) == f"{path}: cannot be read ({reason}); check the path"
 
 

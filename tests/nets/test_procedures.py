@@ -82,7 +82,7 @@ def test_a_translator_and_both_formats_of_export_take_a_strength(tmp_path):
 
 
 def test_what_a_generator_does_not_take_is_said(tmp_path):
-    with pytest.raises(ConfigError, match=r"strength must be between 0, which leaves an image as it is, and 1; found 1\.5"):
+    with pytest.raises(ConfigError, match=r"strength must be between 0, trained to leave an image as it is, and 1; found 1\.5"):
         adjusted(made(AdaINResNet), strength=1.5)
     message = (
         r"strength 0\.5: this snapshot's generator takes no strength; leave it out, or train a method that has one, such as santa"

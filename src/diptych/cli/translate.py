@@ -272,7 +272,7 @@ def _translate(args: argparse.Namespace) -> int:
             all_jobs, jobs = len(jobs), share_of(jobs, manifest, own)
             notes.print(f"note: {in_words_of(own, len(jobs), all_jobs)}", soft_wrap=True)
         left = left_to_do(jobs, manifest, overwrite=args.overwrite, skip_existing=args.skip_existing)
-    if len(left) > 1 and (backend, precision) != (args.backend, args.precision):
+    if left and (backend, precision) != (args.backend, args.precision):
         why = "as for the earlier results in this folder" if (backend, precision) in computed_by else "so that all shares agree"
         notes.print(f"note: {backend} {precision} is taken, {why}; --backend and --precision choose others", soft_wrap=True)
     if not args.overwrite and (unlike := sum(n for pair, n in computed_by.items() if pair != (backend, precision))):
