@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from diptych import errors
+from diptych.__main__ import command
 from diptych.cli import COMMANDS, load, main, report
 from tests.cli.pictures import CYCLEGAN, PIX2PIX, diptych, folder, picture
 
@@ -257,3 +258,14 @@ def test_ctrl_c_that_a_library_turned_into_another_error_is_one_line_too(monkeyp
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr() == ("", "interrupted; run the same command again\n")
+
+
+@pytest.mark.parametrize(("code", "ignored"), [(130, True), (0, False), (143, False)])
+def test_a_second_ctrl_c_does_not_tear_the_end_of_python(code, ignored, monkeypatch):
+    monkeypatch.setattr("diptych.__main__.main", lambda: code)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        assert command() == code
+        assert (signal.getsignal(signal.SIGINT) is signal.SIG_IGN) == ignored
+    finally:
+        signal.signal(signal.SIGINT, before)
