@@ -77,7 +77,7 @@ def lines_missing(run: Path, lines: Sequence[Mapping[str, Any]]) -> str:
 
     try:
         seen = read_header(run / "snapshot.safetensors")["about"]["images"]
-    except (DiptychError, LookupError, TypeError):  # none yet, or one of its own readers refuses it
+    except (DiptychError, LookupError, TypeError):  # there is no snapshot yet, or it is damaged
         return ""
     last = lines[-1]["images"] if lines else 0
     missing = isinstance(seen, int) and seen > 1.5 * last  # a snapshot may be somewhat ahead of the last line
