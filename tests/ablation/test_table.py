@@ -135,3 +135,16 @@ def test_every_row_of_every_table_is_a_variant_and_published_numbers_are_the_pap
             assert table.published.keys() <= set(table.rows)
             assert all(len(numbers) == len(FCN) for numbers in table.published.values()), method
     assert LOSSES.published["l1-cgan"] == (0.66, 0.23, 0.17) and TABLES["cyclegan"][0].published["full"] == (0.52, 0.17, 0.11)
+
+
+@pytest.mark.parametrize(
+    ("scored", "titles"),
+    [
+        (("l1", "gan", "l1-cgan"), ["Losses"]),  # L1 and L1 + cGAN stand in the tables of generators and patches too
+        (("l1-cgan", "patch-16"), ["Losses", "Patch sizes of the discriminator"]),
+        (("encoder-decoder-l1",), ["Generators"]),
+    ],
+)
+def test_a_table_that_has_no_variant_of_its_own_is_left_out(scored, titles):
+    text = markdown(TABLES["pix2pix"], PIX2PIX, {name: [evaluation(0.5)] for name in scored}, TITLES, ["a2b"], "a")
+    assert [line[4:].partition(",")[0] for line in text.splitlines() if line.startswith("### ")] == titles

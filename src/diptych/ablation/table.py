@@ -102,14 +102,18 @@ def markdown(
 ) -> str:
     """All tables as Markdown; ``titles`` gives each metric's name for people and which way is better.
 
-    ``labels`` is the side that is label maps: published numbers stand beside FCN-scores of the same task only.
+    ``labels`` is the side that is label maps: published numbers stand beside FCN-scores of the same task only. A table whose
+    scored variants have all stood in the tables before it is left out.
     """
     parts = []
+    shown: set[tuple[str, str]] = set()
     for table, direction in itertools.product(tables, directions):
+        scored = {(name, direction) for name in table.rows if scores.get(name)}
+        if scored <= shown:
+            continue
+        shown |= scored
         metrics = metrics_of(scores, direction)
         rows = rows_of(table, variants, scores, metrics, direction)
-        if len(rows) < 2:
-            continue
         heads = [f"{titles[metric][0]} {'↑' if titles[metric][1] == 'higher' else '↓'}" for metric in metrics]
         published = table.published_for(labels, direction) if any(metric in FCN for metric in metrics) else {}
         heads += ["published, Cityscapes: per pixel / per class / class IoU"] if published else []
