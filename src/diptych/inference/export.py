@@ -70,8 +70,8 @@ def export(
     net = adjusted(loaded.generators[direction], strength=strength).eval()
     if getattr(net, "draws_noise", False) or any(isinstance(module, Noise) for module in net.modules()):
         raise ConfigError(
-            f"{snapshot}: its generator draws random numbers from a seed, and a file takes pixels alone, so that its results could "
-            "neither be repeated nor compared with the network's; translate with diptych"
+            f"{snapshot}: its generator draws random numbers from a seed, and a file takes pixels alone, so that its results "
+            "could neither be repeated nor compared with the network's; translate with diptych"
         )
     if does := getattr(net, "unportable", ""):
         raise ConfigError(f"{snapshot}: its generator {does}, which no file can; translate with diptych")
