@@ -20,8 +20,8 @@ from diptych.data.datasets import Crops
 from diptych.data.folders import find_data
 from diptych.data.stream import batches
 from diptych.device import describe
+from diptych.presets import preset
 from diptych.recipe import Recipe
-from diptych.recipes import preset
 from diptych.training.distributed import World
 from diptych.training.health.doctor import Doctor, look_steps
 from diptych.training.loop import to_device

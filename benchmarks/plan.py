@@ -26,8 +26,8 @@ from PIL import Image
 from diptych.device import describe, pick_device
 from diptych.memory import in_words, peak_memory
 from diptych.pixels import Domain
+from diptych.presets import preset
 from diptych.recipe import Recipe
-from diptych.recipes import preset
 from diptych.training.loop import train
 from diptych.training.planning.footprint import Bench
 from diptych.training.planning.plan import plan_training

@@ -48,6 +48,7 @@ FLOORS = {
         "recorded",
         "renamed",
         "setting_hints",
+        "presets",
         "recipes",
         "snapshot",
         "snapshot_schema",

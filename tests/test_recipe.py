@@ -13,9 +13,10 @@ from diptych.errors import ConfigError
 from diptych.methods import METHODS, Extra, method_config
 from diptych.music.recipes import RECIPES as MUSIC
 from diptych.pixels import Domain
+from diptych.presets import PRESETS, preset
 from diptych.recipe import Recipe, TrainConfig, first_difference
 from diptych.recipe_files import without_paths
-from diptych.recipes import PRESETS, RECIPES, named, preset
+from diptych.recipes import RECIPES, named
 from diptych.snapshot import Snapshot
 from diptych.training.loop import train
 from tests.contract.small import CUT, small

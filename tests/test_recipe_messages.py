@@ -23,7 +23,7 @@ def said(make, *arguments):
         ({"train": {"epochs": "many"}}, "train.epochs: expected int, found many"),
         ({"train": {"lr": [1]}}, "train.lr: expected float, found [1]"),
         ({"method": {"gan": "wgan-gp"}}, f"method.gan: {ADVERSARIAL}, found wgan-gp"),
-        ({"extra": 5}, "extra: expected list, found 5"),
+        ({"extra": 5}, "extra: expected list, found 5; put terms in [ ], or add one with --extra+"),
         ({"train": {"seed": 1.5}}, "train.seed: expected int, found 1.5"),
         ({"train": {"lr": -1.0}}, "train.lr must be at least 0, found -1.0"),
         # unknown settings: the nearest by its whole name, by its last part, or all that there are
@@ -109,7 +109,7 @@ def test_a_group_of_settings_that_is_something_else_is_refused_wherever_it_stand
 
 @pytest.mark.parametrize(("settings", "words"), [({"extra": None}, []), (None, ["--extra", "null"])])
 def test_added_losses_that_are_no_list_are_refused(settings, words):
-    assert said(Recipe.create, "pix2pix", settings, words) == "extra: expected list, found None"
+    assert said(Recipe.create, "pix2pix", settings, words).startswith("extra: expected list, found None; ")
 
 
 @pytest.mark.parametrize("values", [{"train": {}}, {"method": {"ngf": 3}}, {"method": 5}, {"method": {"name": 5}}])

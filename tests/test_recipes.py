@@ -4,8 +4,9 @@ import pytest
 
 from diptych.errors import ConfigError
 from diptych.methods import Extra
+from diptych.presets import PRESETS, preset
 from diptych.recipe import Recipe
-from diptych.recipes import PRESETS, RECIPES, by_name, named, preset
+from diptych.recipes import RECIPES, by_name, named
 
 LONG = {"train.epochs": 200, "train.decay_epochs": 200}
 PERCEPTUAL = Extra(  # the weights of VGG19's relu1_1 ... relu5_1 in the authors' code

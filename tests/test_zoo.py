@@ -64,14 +64,33 @@ def test_both_directions_are_packed_in_16_bits_and_each_translates_a_to_b(run, z
 
 def test_the_index_and_the_card_say_what_it_is(zoo, capsys):
     assert main(["zoo"]) == 0
-    printed = capsys.readouterr().out
-    assert "gray2rgb" in printed and "gray to colours" in printed and "licence: CC0-1.0" in printed
+    printed = capsys.readouterr().out.splitlines()
+    (row,) = [line.split() for line in printed if "gray2rgb" in line]
+    size = (zoo / "gray2rgb.safetensors").stat().st_size
+    assert row == ["gray", "to", "colours", "gray2rgb", f"{size / 1e6:.1f}", "CC0-1.0"]
     card = (zoo / "gray2rgb.md").read_text()
     assert (
         card.startswith("# gray2rgb\n\ngray to colours\n\nLicence: CC0-1.0\n")
         and "Made for a test: diptych translate gray2rgb." in card
         and "Not chosen" not in card
     )
+
+
+def test_the_list_is_a_table_of_100_columns_in_which_every_name_and_score_stands_whole(monkeypatch, capsys):
+    monkeypatch.delenv("DIPTYCH_ZOO", raising=False)
+    assert main(["zoo"]) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 100
+    assert printed.split()[:3] == ["What", "it", "does"]
+    right = " ".join(line[column_of(printed, "Licence") :].strip() for line in printed.splitlines())
+    for model in models().values():
+        assert f" {model.name} " in printed and model.licence in right
+        assert all(f"{name} {value}" in right for name, value in model.scores.items())
+
+
+def column_of(printed, word):
+    """The column at which a word of the table's head begins."""
+    return next(line for line in printed.splitlines() if word in line).index(word)
 
 
 def test_each_card_that_ships_describes_the_one_file_beside_it(monkeypatch):

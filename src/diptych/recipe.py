@@ -158,14 +158,15 @@ class Recipe:
                 "train.discriminator.ada_target reads from the signs of logits how far D overfits, and those of a wgan critic "
                 "have none that means real; set ada_target 0, or another method.gan"
             )
+        name = method_name(type(self.method))
         if self.data.instances and not getattr(self.method, "instances", False):
-            raise ConfigError(
-                f"data.instances: the method {method_name(type(self.method))} does not look at them; leave them out, or train "
-                "pix2pixhd with method.instances true"
-            )
+            instead = "leave them out, or train pix2pixhd with method.instances true"
+            raise ConfigError(f"data.instances: the method {name} does not look at them; {instead}")
+        if self.data.pairs and self.method.paired:
+            raise ConfigError(f"data.pairs mixes pairs into unpaired data, and {name} learns from pairs alone; leave it out")
         names = [term.name for term in self.extra]
         for term in self.extra:
-            term.check_names(method_name(type(self.method)), self.method.images)
+            term.check_names(name, self.method.images)
             term.check_crop(self.data.crop_size)
             if names.count(term.name) > 1:
                 raise ConfigError(f"extra: {term.loss} between {' and '.join(term.between)} stands there twice; keep one of them")
@@ -300,6 +301,7 @@ def _explain(message: str, parser: ArgumentParser, method: str) -> str:
         if not key:
             return line
         text = _plain(key[2])
+        text += "; put terms in [ ], or add one with --extra+" if key[1] == "extra" and "expected list" in text else ""
         return f"{key[1]} {text}" if text.startswith("must ") else f"{key[1]}: {text}"
     return no_such_setting(unknown, list(flat(parser.get_defaults().as_dict())), method)
 
@@ -313,7 +315,7 @@ def _check_groups(values: Mapping[str, Any], known: Mapping[str, Any], prefix: s
                 raise ConfigError(f"{prefix}{key}: expected settings by name such as {key}: {{...}}, found {value!r}")
             _check_groups(value, inside, f"{prefix}{key}.")
         elif isinstance(inside, list) and value is None:
-            raise ConfigError(f"{prefix}{key}: expected list, found None")
+            raise ConfigError(f"{prefix}{key}: expected list, found None; leave it out, or give []")
 
 
 def _empty_unknown(values: Mapping[str, Any], known: Mapping[str, Any]) -> str | None:
@@ -334,7 +336,7 @@ def _plain(text: str) -> str:
     if union:
         kinds = re.sub(r"tuple\[(\w+), \1\]", r"a list of two \1", union[1]).replace(", ", " or ")
         text = f"expected {kinds}, found {union[2]}"
-    text = re.sub(r"Expected an? (.*?)\. Got value: (.*)", r"expected \1, found \2", text)
+    text = re.sub(r"Expected an? (.*?)\. Got value: ?(.*)", r"expected \1, found \2", text).rstrip()
     expected, _, found = text.partition(", found ")
     if expected == "expected float" and re.fullmatch(r"[+-]?(nan|inf|infinity)", found, re.IGNORECASE):
         return f"must be a finite number, found {found}"

@@ -1,46 +1,17 @@
-"""Presets, and one function for each published experiment: the paper, what to expect, what it costs."""
+"""One function for each published experiment: the paper, what to expect, what it costs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diptych.errors import ConfigError
 from diptych.messages import nearest
+from diptych.presets import BRIDGE, UVCGAN2, Settings
 
 if TYPE_CHECKING:  # names are looked up without torch
     from diptych.recipe import Recipe
-
-Settings = dict[str, Any]
-
-AVERAGED: Settings = {"ema": 0.999, "ema_warm_up": True}
-UVCGAN2: Settings = {"lr": 1e-4, "betas": [0.5, 0.99], "decay_epochs": 0, "ema": 0.9999, "ema_warm_up": True}
-BRIDGE: Settings = {"lr": 1e-4, "betas": [0.9, 0.999], "decay_epochs": 0, "ema": 0.9999, "ema_warm_up": True}
-LAPTOP: Settings = {"data": {"load_size": 143, "crop_size": 128}, "train": {"epochs": 50, "decay_epochs": 50}}
-PRESETS: dict[str, dict[str, Settings]] = {
-    "paper": {
-        "uvcgan2": {"data": {"load_size": 256, "crop_size": 256}, "train": UVCGAN2 | {"epochs": 200}},
-        "bridge": {"train": BRIDGE | {"epochs": 200}},
-    },
-    "laptop": {
-        "pix2pix": LAPTOP | {"method": {"generator": "unet_7", "ngf": 32, "ndf": 32, "norm": "instance"}},
-        **{
-            method: LAPTOP | {"method": {"generator": "resnet_6", "ngf": 32, "ndf": 32}}
-            for method in ("cyclegan", "cut", "dclgan", "santa", "unsb", "stegogan")
-        },
-        "uvcgan2": LAPTOP
-        | {"method": {"generator": "resnet_6", "ngf": 32, "ndf": 32}}
-        | {"train": UVCGAN2 | {"epochs": 100} | AVERAGED},
-        "pix2pixhd": LAPTOP | {"method": {"ngf": 32, "num_downs": 3, "num_blocks": 6, "ndf": 32}},
-        "bicyclegan": LAPTOP | {"method": {"generator": "unet_7", "ngf": 32, "ndf": 32, "nef": 32}},
-        "bridge": LAPTOP | {"method": {"ngf": 32}, "train": BRIDGE | {"epochs": 100} | AVERAGED},
-    },
-}
-"""``paper``: 256 px and the optimizer as published, which a method gets by its name alone.
-
-``laptop``: 128 px, half the channels and half the epochs, for a CPU.
-"""
 
 
 def create(method: str, settings: Settings | None = None) -> Recipe:
@@ -48,13 +19,6 @@ def create(method: str, settings: Settings | None = None) -> Recipe:
     from diptych.recipe import Recipe
 
     return Recipe.create(method, settings)
-
-
-def preset(name: str, method: str) -> Settings:
-    """The settings of a preset for a method; a method without a laptop setting of its own gets only the smaller images."""
-    if name not in PRESETS:
-        raise ConfigError(f"preset must be one of {', '.join(PRESETS)}, found {name!r}")
-    return PRESETS[name].get(method, LAPTOP if name == "laptop" else {})
 
 
 def on(name: str, direction: str = "a2b") -> Settings:

@@ -41,7 +41,7 @@ def said(clock, seconds_per_step, total, losses_at=50):
 
 def test_a_slow_training_says_its_length_at_once_and_the_time_left_within_half_a_minute(clock):
     first, second, third, *_ = said(clock, 6.0, 600)
-    assert first == (0.0, "training: 600 steps; the time that they take is said as soon as it is known")
+    assert first == (0.0, "training: 600 steps; how long that takes is said as soon as it is known")
     assert second == (24.0, "training 4/600  epoch 1  0.167 images/s  1 h 0 min left")  # 596 steps of 6 s
     assert third == (66.0, "training 11/600  epoch 1  0.167 images/s  59 min left")
 
@@ -64,7 +64,7 @@ def test_a_resumed_training_counts_from_where_it_goes_on(clock):
     clock[0] = 30.0
     lines.see(Progress("training", 910, 1000))
     assert found == [
-        "training: 100 steps; the time that they take is said as soon as it is known",
+        "training: 100 steps; how long that takes is said as soon as it is known",
         "training 910/1,000  4 min left",  # 90 steps of 3 s, rounded to even
     ]
 
@@ -115,7 +115,7 @@ def test_the_estimate_is_made_once_from_the_first_steps(clock):
 
 def test_a_long_training_on_a_cpu_is_told_with_what_the_laptop_preset_would_take():
     recipe = Recipe.create("cyclegan")
-    from diptych.recipes import preset
+    from diptych.presets import preset
 
     share = relative_time(recipe, Recipe.create("cyclegan", preset("laptop", "cyclegan")), Domain(), Domain())
     # Half the pixels a side, half the channels, half the epochs, and six blocks for nine: between 1/32 and 1/64.

@@ -6,10 +6,11 @@ import sys
 import pytest
 
 from diptych.cli import load, main, recipe_options
-from diptych.cli.recipe_options import choose_recipe, parse, split_settings
+from diptych.cli.recipe_options import PAPERS, choose_recipe, known_recipes, parse, split_settings
 from diptych.errors import ConfigError, DataError
+from diptych.methods import METHODS
+from diptych.presets import PRESETS, with_preset
 from diptych.recipe import Recipe
-from diptych.recipes import PRESETS
 from tests.cli.pictures import CYCLEGAN, diptych, folder
 
 
@@ -83,6 +84,37 @@ def test_a_preset_is_applied_to_an_experiment_and_keeps_its_other_settings(name)
     assert small == plain.replace(**{f"{part}.{key}": value for part, found in changes.items() for key, value in found.items()})
     assert recipe(name, "relief", "--preset", "paper") == plain
     assert recipe(name, "relief", "--preset", "laptop", "--method.ngf", "8").method.ngf == 8
+
+
+@pytest.mark.parametrize("word", sorted(PAPERS))
+def test_what_papers_call_a_method_leads_to_its_name_here(word):
+    meant, *words = PAPERS[word].split()
+    with pytest.raises(ConfigError, match=f"no method or recipe is called '{word.upper()}'; did you mean {PAPERS[word]}\\?"):
+        recipe(word.upper(), "relief")
+    assert recipe(meant, "relief", *words).method.name in METHODS
+
+
+def weight_of(values):
+    """What makes a training large: the crop's sides, the epochs, and the widths of the networks."""
+    crop, train = values["data"]["crop_size"], values["train"]
+    widths = [values["method"].get(key, 0) for key in ("ngf", "ndf", "nef")]
+    return [*(crop if isinstance(crop, list) else (crop, crop)), train["epochs"] + train["decay_epochs"], *widths]
+
+
+def test_the_laptop_preset_makes_no_experiment_larger_or_longer():
+    recipes = known_recipes()
+    for name, made in recipes.items():
+        plain = made().to_dict()
+        small = with_preset(plain, "laptop", name)
+        assert all(after <= before for before, after in zip(weight_of(plain), weight_of(small), strict=True)), name
+
+
+def test_the_laptop_preset_leaves_what_is_small_already_and_sincut_its_networks():
+    assert recipe("relief", "--preset", "laptop") == recipe("relief")
+    shoes, small = (recipe("edges2shoes", "relief", *words) for words in ([], ["--preset", "laptop"]))
+    assert (small.train, small.data.crop_size, small.method.generator) == (shoes.train, 128, "unet_7")
+    one, small = (recipe("single-image", "relief", *words) for words in ([], ["--preset", "laptop"]))
+    assert (small.method, small.data) == (one.method, one.data) and small.train.epochs == one.train.epochs / 10
 
 
 @pytest.mark.parametrize("preset", ["laptop", "paper"])

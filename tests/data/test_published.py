@@ -71,8 +71,9 @@ def test_a_fetched_name_is_data_for_every_command(mirror, capsys):
         in capsys.readouterr().err
     )
     assert main(["fetch", "pets2flowers"]) == 0
-    printed = capsys.readouterr().out
+    printed, noted = capsys.readouterr()
     assert printed.startswith(f"terms: {TERMS}\n") and "train 2 + 2 images, test 2 + 2 images" in printed
+    assert f"to download: {(mirror / 'pets2flowers.zip').stat().st_size / 1000:.1f} kB\n" in noted
     layout = find_data(["pets2flowers"], paired=False)
     assert [ref.path.read_bytes() for ref in layout.train.a] == [picture(0), picture(1)]
     assert not [path.name for path in published.data_folder().iterdir() if path.name.startswith(".")]
@@ -80,7 +81,8 @@ def test_a_fetched_name_is_data_for_every_command(mirror, capsys):
 
 def test_pairs_of_a_tar_are_found_and_the_direction_of_the_paper_is_named(mirror, tmp_path, capsys):
     assert main(["fetch", "plans", "--out", str(tmp_path / "plans")]) == 0
-    printed = capsys.readouterr().out
+    printed, noted = capsys.readouterr()
+    assert noted.count(f"to download: {(mirror / 'plans.tar.gz').stat().st_size / 1000:.1f} kB\n") == 1  # as the server says
     assert (
         "train 3 pairs, val 3 pairs" in printed
         and f"next: diptych train pix2pix {tmp_path}/plans --data.direction b2a" in printed

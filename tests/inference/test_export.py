@@ -297,7 +297,7 @@ DRAWING = {
 @pytest.mark.parametrize("to", ["onnx", "torchscript"])
 def test_a_generator_that_draws_is_refused_in_one_line(method, to, tmp_path):
     Snapshot({"a2b": DRAWING[method]()}, Domain(), Domain()).save(tmp_path / "x.safetensors")
-    with pytest.raises(ConfigError, match="its generator draws random numbers, which no file can"):
+    with pytest.raises(ConfigError, match="its generator draws random numbers from a seed, and a file takes pixels alone"):
         export(tmp_path / "x.safetensors", tmp_path / "out", to)
     assert not (tmp_path / "out").exists()
 

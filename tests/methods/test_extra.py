@@ -16,6 +16,7 @@ TINY = {
     "cyclegan": {"generator": "resnet_1", "ngf": 4, "ndf": 4, "num_layers": 1, "pool_size": 0},
     "pix2pix": {"generator": "unet_3", "ngf": 4, "ndf": 4, "num_layers": 1, "dropout": False},
 }
+RANDOM = {"network": "alexnet", "weights": "random", "layers": [1]}
 TERM = {"loss": "pixel", "between": ["fake_b", "real_a"], "weight": 3.0}
 
 
@@ -69,6 +70,61 @@ def test_an_image_that_the_settings_leave_out_is_named():
         list(method.losses(batch_of()))
 
 
+@pytest.mark.parametrize(
+    "term",
+    [
+        {"loss": "total_variation", "between": ["real_a"]},
+        {"loss": "pixel", "between": ["real_a", "real_b"]},
+        {"loss": "feature_matching", "between": ["real_b", "fake_b"]},  # whose second image receives no gradient
+    ],
+)
+def test_a_term_that_no_network_learns_from_is_refused(term):
+    with pytest.raises(ConfigError, match="no network learns from it; name first an image that a network makes"):
+        list(built("cyclegan", term).losses(batch_of()))
+    with torch.no_grad():
+        assert "G/" + "_".join((term["loss"], *term["between"])) in terms_of(built("cyclegan", term), batch_of())
+
+
+@pytest.mark.parametrize("loss", set(LOSSES) - {"temporal", "feature_matching", "total_variation", "lpips"})
+def test_images_of_other_channels_are_compared_by_a_loss_that_can_and_else_refused_by_name(loss):
+    options = {"ms_ssim": {"scales": 1}, "perceptual": RANDOM, "style": RANDOM}.get(loss, {})
+    recipe = Recipe.create(
+        "pix2pix",
+        {
+            "method": TINY["pix2pix"],
+            "data": {"crop_size": 16},
+            "extra": [{"loss": loss, "between": ["fake_b", "real_a"]} | options],
+        },
+    )
+    step = recipe.build(Domain(1), Domain(3)).losses(Batch(torch.rand(1, 1, 32, 32), torch.rand(1, 3, 32, 32)))
+    if loss in ("structure", "edge", "perceptual", "style"):
+        terms = dict(step)["G"]
+        assert terms[f"{loss}_fake_b_real_a"].isfinite()
+    else:
+        with pytest.raises(
+            ConfigError, match=f"{loss} compares channel by channel, and fake_b has 3 and real_a has 1; structure"
+        ):
+            list(step)
+
+
+@pytest.mark.parametrize(("name", "beside", "channels"), [("pix2pix", {}, (6, 3)), ("cyclegan", {"beside": "real_a"}, (3, 6))])
+def test_features_of_a_discriminator_are_matched_on_as_many_channels_as_it_judges(name, beside, channels):
+    term = {"loss": "feature_matching", "between": ["fake_b", "real_b"]}
+    message = (
+        "extra: feature_matching: D_b judges {} channels, found {}; a discriminator that judges pairs needs `beside: real_a`"
+    )
+    with pytest.raises(ConfigError, match=message.format(*channels)):
+        list(built(name, term | beside).losses(batch_of()))
+    other = {} if beside else {"beside": "real_a"}
+    assert "G/feature_matching_fake_b_real_b" in terms_of(built(name, term | other), batch_of())
+
+
+def test_known_pairs_are_mixed_into_unpaired_data_alone():
+    with pytest.raises(ConfigError, match=r"data.pairs mixes pairs into unpaired data, and pix2pix learns from pairs alone"):
+        Recipe.create("pix2pix", {"data": {"pairs": 0.5}})
+    assert Recipe.create("cyclegan", {"data": {"pairs": 0.5}}).data.pairs == 0.5
+
+
 def test_terms_survive_a_file_and_are_part_of_what_makes_a_training():
     recipe = recipe_of("cyclegan", TERM, {"loss": "structure", "between": ["fake_a", "real_b"], "enough": 0.5})
     assert Recipe.from_dict(recipe.to_dict()) == recipe
@@ -94,7 +150,7 @@ def test_terms_on_the_command_line_replace_those_of_the_recipe_or_are_appended()
             "extra: pixel has no option 'enough'; known: between, weight, schedule, beside, kind, foreground",
         ),
         ([TERM | {"weight": -1}], "extra: pixel.weight must be at least 0, found -1"),
-        ([TERM | {"kind": "l2"}], "extra: pixel_loss.kind must be one of l1, bce, ce, found 'l2'"),
+        ([TERM | {"kind": "l2"}], "extra: pixel.kind must be one of l1, bce, ce, found 'l2'"),
         ([TERM | {"between": ["fake_c", "real_a"]}], "extra: pixel: pix2pix has no image called 'fake_c'; did you mean fake_b?"),
         ([TERM | {"between": ["rec_a", "real_a"]}], "extra: pixel: pix2pix has no image called 'rec_a'; did you mean real_a?"),
         ([TERM | {"between": ["fake_b"]}], "extra: pixel: between names two images, such as [fake_b, real_b]; found ['fake_b']"),
@@ -108,6 +164,7 @@ def test_terms_on_the_command_line_replace_those_of_the_recipe_or_are_appended()
         ([TERM | {"schedule": [[0, -1]]}], "extra: pixel.schedule must have growing shares"),
         ([{"loss": "pixel"}], "extra: a term needs loss and between"),
         ([TERM, TERM], "extra: pixel between fake_b and real_a stands there twice; keep one of them"),
+        ([TERM | {"between": "fake_b"}], "extra: pixel: between is a list of names, such as [fake_b, real_b]; found 'fake_b'"),
         (TERM, "extra: expected list"),
     ],
 )

@@ -135,7 +135,7 @@ def test_a_translation_by_a_bridge_depends_on_image_steps_and_seed_alone():
 def test_a_bridge_has_no_other_backend_and_no_export_and_says_so(tmp_path):
     path = saved(made(BridgeChain), tmp_path)
     for to in ("onnx", "torchscript"):
-        with pytest.raises(ConfigError, match="its generator draws random numbers, which no file can"):
+        with pytest.raises(ConfigError, match="its generator draws random numbers from a seed, and a file takes pixels alone"):
             export(path, tmp_path / "x", to)
     with pytest.raises(ConfigError, match="backend onnx has no form for a generator that draws random numbers"):
         Translator.load(path, backend="onnx")

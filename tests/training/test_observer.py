@@ -63,6 +63,21 @@ def observed(observer, *steps):
     return [json.loads(line) for line in observer.job.run.stats.read_text().splitlines()]
 
 
+def test_the_losses_of_the_last_step_are_told_once(tmp_path, monkeypatch):
+    observer, told = observer_of(tmp_path, monkeypatch, [HEALTHY] * 4), []
+    observer.watch = lambda progress: told.append((progress.done, progress.losses is not None))
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    for step in (398, 399, 400):
+        now[0] += module.GLANCE + 1
+        observer.trainee.images = step
+        observer.trainee.stats.add("G", {"gan_ab": torch.tensor(0.5)})
+        observer.trainee.stats.steps += 1
+        observer.tick(step)
+    observer.observe(400)
+    assert told == [(398, False), (399, True), (400, False), (400, True)]
+
+
 def test_a_look_writes_its_numbers_and_its_verdicts_into_the_line_of_its_step(tmp_path, monkeypatch):
     lines = observed(observer_of(tmp_path, monkeypatch, [SATURATED, SATURATED, HEALTHY]), 100, 150, 200, 300)
     assert [(line["step"], line["epoch"], line["losses"]) for line in lines] == [

@@ -41,16 +41,15 @@ class Estimate:
 
 def advice(seconds: float, recipe: Recipe, census: Census, may_take_preset: bool) -> str | None:
     """A sentence about a training that takes so long on a CPU; None for one that is short enough."""
-    from diptych.cli.recipe_options import merged
+    from diptych.presets import with_preset
     from diptych.recipe import Recipe
-    from diptych.recipes import preset
     from diptych.training.planning.relative import relative_time
 
     if seconds < LONG:
         return None
     text = f"at this speed the training takes about {duration(seconds)} on this CPU"
     values = recipe.to_dict()
-    small = Recipe.from_dict(merged(values, preset("laptop", values["method"]["name"])))
+    small = Recipe.from_dict(with_preset(values, "laptop"))
     share = relative_time(recipe, small, census.a, census.b) if may_take_preset else None
     if share is not None and share < 0.7:
         return f"{text}; with --preset laptop (128 px, half the epochs) it would take about {duration(seconds * share)}"

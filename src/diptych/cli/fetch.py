@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
             raise ConfigError("--out: needs the name of a data set; `diptych fetch` alone lists them")
         for each in PUBLISHED.values():
             here = "  (fetched)" if fetched(each.name) else ""
-            console.print(f"{each.name:24}{each.shows} ({megabytes(each)}){here}", soft_wrap=True)
+            console.print(f"{each.name:24}{each.shows} ({megabytes(each.size)}){here}", soft_wrap=True)
             console.print(f"{'':24}{each.terms}", soft_wrap=True)
         return 0
     show_notes()
@@ -60,14 +60,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 def bring(wanted: Published, out: Path | None = None) -> Path:
-    """Print the terms of a data set, fetch it with a progress bar, and return its folder."""
+    """Print the terms of a data set and, once the server has answered, its size; fetch it, and return its folder."""
     from diptych.cli.console import bar, console
     from diptych.data.published import fetch
 
     console.print(f"terms: {wanted.terms}", soft_wrap=True)
+    said = False
     with bar("bytes") as progress:
         task = progress.add_task(wanted.name, total=None, note="")
-        return fetch(wanted, out, lambda done, total: progress.update(task, completed=done, total=total or None))
+
+        def watch(done: int, total: int) -> None:
+            nonlocal said
+            if not said:
+                here = f", of which {megabytes(done)} are here" if done else ""
+                progress.console.print(f"to download: {megabytes(total)}{here}", soft_wrap=True)
+            said = True
+            progress.update(task, completed=done, total=total or None)
+
+        return fetch(wanted, out, watch)
 
 
 def fetch_missing(sources: Sequence[str], yes: bool) -> None:
@@ -81,7 +91,7 @@ def fetch_missing(sources: Sequence[str], yes: bool) -> None:
         if not (yes or agreed(wanted)):
             raise ConfigError(
                 f"{wanted.name}: this published data set ({wanted.shows}) is not on this machine; its terms: {wanted.terms}. Add "
-                f"--yes to agree and to download it ({megabytes(wanted)}), or run `diptych fetch {wanted.name}` first"
+                f"--yes to agree and to download it ({megabytes(wanted.size)}), or run `diptych fetch {wanted.name}` first"
             )
         bring(wanted)
 
@@ -93,12 +103,12 @@ def agreed(wanted: Published) -> bool:
     if not (sys.stdin.isatty() and notes.is_terminal):
         return False
     notes.print(
-        f"{wanted.name} is not on this machine: {wanted.shows}, {megabytes(wanted)}. Terms: {wanted.terms}", soft_wrap=True
+        f"{wanted.name} is not on this machine: {wanted.shows}, {megabytes(wanted.size)}. Terms: {wanted.terms}", soft_wrap=True
     )
     notes.print("Download it under these terms? [y/N] ", end="")
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def megabytes(wanted: Published) -> str:
-    """The size of a data set's archive in words."""
-    return f"{wanted.size / 1e6:,.0f} MB" if wanted.size else "size unknown"
+def megabytes(size: int) -> str:
+    """The size of a data set's archive in words; 0 where it is unknown."""
+    return (f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB") if size else "size unknown"

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from diptych.messages import counted
+
 if TYPE_CHECKING:  # at run time this would import torch, before wrong words are refused
     from diptych.training.progress import Progress as Step
 
@@ -55,7 +57,9 @@ class Lines:
         if step.task not in self.paces:
             self.paces[step.task] = Pace(now, step.done, now + FIRST)
             if step.task == "training" and step.done < step.total:
-                self.say(f"training: {step.total - step.done:,} steps; the time that they take is said as soon as it is known")
+                self.say(
+                    f"training: {counted(step.total - step.done, 'step')}; how long that takes is said as soon as it is known"
+                )
         pace = self.paces[step.task]
         over = step.done == step.total and step.losses is not None
         if not over and (now < pace.due or step.done == step.total):

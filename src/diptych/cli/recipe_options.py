@@ -19,6 +19,20 @@ if TYPE_CHECKING:  # the real import waits until everything that needs no torch 
 FILES = (".yaml", ".yml", ".json")
 PARTS = ("method", "data", "train", "start")
 SETTING = re.compile(r"--([a-zA-Z_]+)\.[^=]*")
+PAPERS = {  # what papers call what has another name here
+    "fastcut": "horse2zebra-fastcut",
+    "sincut": "single-image",
+    "src": "horse2zebra-src",
+    "hdce": "horse2zebra-src",
+    "qs-attn": "horse2zebra-qs",
+    "qsattn": "horse2zebra-qs",
+    "simdcl": "dclgan --method.lambda_similarity 10",
+    "uvcgan": "uvcgan2",
+    "uvcganv2": "uvcgan2",
+    "ddbm": "bridge",
+    "bbdm": "bridge --method.bridge brownian",
+    "dbim": "bridge",
+}
 EXTRA = re.compile(r"--extra\+?(=.*)?", re.DOTALL)
 
 
@@ -114,8 +128,9 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
     check_folders(args.data)
 
     from diptych.data.catalogue import EMBEDDED
+    from diptych.presets import preset, with_preset
     from diptych.recipe import Recipe
-    from diptych.recipes import named, preset
+    from diptych.recipes import named
 
     if is_file:
         base = Recipe.load(name, code=args.method)
@@ -124,8 +139,8 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
     else:
         base = Recipe.create(name, preset(args.preset or "paper", name))
     values = base.to_dict()
-    if args.preset and args.preset != "paper" and name in recipes:  # which is as published by itself
-        values = merged(values, preset(args.preset, values["method"]["name"]))
+    if args.preset and name in recipes:
+        values = with_preset(values, args.preset, name)
     if args.data:
         values["data"]["source"] = [word if word in EMBEDDED else str(Path(word)) for word in args.data]
     if start:
@@ -229,14 +244,15 @@ def check_name(name: str, data: Sequence[str] = ()) -> None:
         raise ConfigError(
             f"{show(name)}: is no recipe, which is a file that ends in {' or '.join(FILES)}; rename it, or name a method"
         )
-    near = nearest(name, [*METHODS, *recipes], n=1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([*METHODS, *recipes])}, files, and module:Class"
+    known = [*METHODS, *recipes]
+    near = PAPERS.get(name.casefold()) or next(iter(nearest(name, known, n=1)), "")
+    hint = f"did you mean {near}?" if near else f"there are {', '.join(known)}, files, and module:Class"
     raise ConfigError(f"no method or recipe is called {name!r}; {hint}")
 
 
 def check_preset(preset: str | None, recipe: str, is_file: bool) -> None:
     """Raise ConfigError for an unknown preset, naming the nearest, and for any preset beside a file, which says everything."""
-    from diptych.recipes import PRESETS
+    from diptych.presets import PRESETS
 
     if preset is None:
         return
@@ -258,8 +274,3 @@ def check_folders(sources: Sequence[str]) -> None:
     for source in sources:
         if not is_list(source):
             open_folder(source, films=True)
-
-
-def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a recipe with those of a preset over them, part by part; losses that it adds stay."""
-    return values | {part: values.get(part, {}) | changes[part] for part in PARTS if part in changes}

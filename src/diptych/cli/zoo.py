@@ -20,6 +20,8 @@ EXAMPLES = """\
   diptych zoo pack runs/x --name horse2zebra --bits 8 --licence CC0-1.0 --shows "horses to zebras" --out zoo/
 $DIPTYCH_ZOO names another zoo: a folder, or https://..."""
 
+WIDTH = 100  # columns of the table where there is no terminal that is narrower
+
 
 def parser() -> argparse.ArgumentParser:
     """The command's actions and their options."""
@@ -67,17 +69,31 @@ def main(argv: Sequence[str]) -> int:
 
 
 def listing() -> int:
-    """Print name, size, licence and scores of every network."""
-    from diptych.cli.console import console
+    """Print a table of what every network does, its name, size, licence and scores."""
+    from rich import box
+    from rich.table import Table
+
+    from diptych.cli.console import Plain, console
+    from diptych.messages import printable
     from diptych.zoo import models
 
-    for model in models().values():
-        kind = "" if model.generator else " (discriminator)"
-        console.print(f"{model.name:32}{model.size / 1e6:6.1f} MB  {model.shows}{kind}", soft_wrap=True)
-        scores = "".join(f"; {name} {value}" for name, value in model.scores.items())
-        console.print(f"{'':32}licence: {model.licence}{scores}", soft_wrap=True)
-    if not models():
+    found = models()
+    if not found:
         console.print("this zoo is empty; `diptych zoo pack` adds to one", soft_wrap=True)
+        return 0
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("What it does", ratio=2)
+    table.add_column("Name", no_wrap=True)
+    table.add_column("MB", justify="right", no_wrap=True)
+    table.add_column("Licence and scores", ratio=3)
+    for model in found.values():
+        does = f"{model.shows}{'' if model.generator else ' (discriminator)'}"
+        about = [model.licence, *(f"{name} {value}" for name, value in model.scores.items())]
+        table.add_row(printable(does), model.name, f"{model.size / 1e6:.1f}", "\n".join(map(printable, about)))
+        table.add_section()
+    width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    Plain(highlight=False, markup=False, emoji=False, width=width).print(table)
+    console.print("next: diptych translate NAME PHOTO --out RESULT.png", soft_wrap=True)
     return 0
 
 

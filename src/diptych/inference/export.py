@@ -69,7 +69,10 @@ def export(
     source, target = loaded.domains(direction)
     net = adjusted(loaded.generators[direction], strength=strength).eval()
     if getattr(net, "draws_noise", False) or any(isinstance(module, Noise) for module in net.modules()):
-        raise ConfigError(f"{snapshot}: its generator draws random numbers, which no file can; translate with diptych")
+        raise ConfigError(
+            f"{snapshot}: its generator draws random numbers from a seed, and a file takes pixels alone, so that its results "
+            "could neither be repeated nor compared with the network's; translate with diptych"
+        )
     if does := getattr(net, "unportable", ""):
         raise ConfigError(f"{snapshot}: its generator {does}, which no file can; translate with diptych")
     facts = {"direction": direction, "source": str(source), "target": str(target), "mode": "eval"}

@@ -83,8 +83,9 @@ Loss = Callable[..., Float[Tensor, ""]]
 
 Each is made by a class whose constructor's arguments are its options: a frozen dataclass, or an nn.Module where a network judges.
 Such a network is frozen; it is neither trained nor saved with the method, and moves to where the images are. A loss with
-``num_images = 1`` takes x alone. Options that need weights from a file are a NeedsNetwork, which makes the loss from a network;
-those that need the method's own generator are a NeedsTranslator, whose x is a source image.
+``num_images = 1`` takes x alone, and one with ``any_channels = True`` compares images whose numbers of channels differ. Options
+that need weights from a file are a NeedsNetwork, which makes the loss from a network; those that need the method's own generator
+are a NeedsTranslator, whose x is a source image.
 """
 LOSSES: dict[str, Callable[..., Any]] = {
     "pixel": PixelLoss,

@@ -21,6 +21,7 @@ from diptych.nets.frozen import frozen
 from diptych.settings import check_settings
 
 Images = Float[Tensor, "n c h w"]
+OtherImages = Float[Tensor, "n d h w"]  # gray ones beside RGB among them
 Numbers = tuple[float, ...] | list[float]
 
 
@@ -61,6 +62,7 @@ class PerceptualLoss(NeedsNetwork):
     published one; ``random`` draws them from seed 0, for which nothing is fetched.
     """
 
+    any_channels = True
     network: Backbone = "vgg16"
     layers: tuple[int, ...] = (1, 2, 3, 4, 5)
     layer_weights: tuple[float, ...] = ()
@@ -81,7 +83,7 @@ class _Perceptual(nn.Module):
         super().__init__()
         self.net, self.options = net, options
 
-    def forward(self, x: Images, y: Images) -> Float[Tensor, ""]:
+    def forward(self, x: Images, y: OtherImages) -> Float[Tensor, ""]:
         pairs = list(zip(self.net(x), self.net(y), strict=True))
         chosen = [pairs[layer - 1] for layer in self.options.layers]
         differences = [full_precision(one) - full_precision(other) for one, other in chosen]
@@ -97,6 +99,7 @@ class StyleLoss(NeedsNetwork):
     that of squared activations: begin with a weight of 0.1 and look.
     """
 
+    any_channels = True
     network: Backbone = "vgg16"
     layers: tuple[int, ...] = (1, 2, 3, 4, 5)
     layer_weights: tuple[float, ...] = ()
@@ -116,7 +119,7 @@ class _Style(nn.Module):
         super().__init__()
         self.net, self.options = net, options
 
-    def forward(self, x: Images, y: Images) -> Float[Tensor, ""]:
+    def forward(self, x: Images, y: OtherImages) -> Float[Tensor, ""]:
         of_x, of_y = self.net(x), self.net(y)
         taps = zip(self.options.layers, _weights(self.options), strict=True)
         return torch.stack([w * style_distance([of_x[i - 1]], [of_y[i - 1]]).mean() for i, w in taps]).sum()
@@ -126,6 +129,7 @@ class _Style(nn.Module):
 class LPIPSLoss(NeedsNetwork):
     """LPIPS 0.1, calibrated with people (Zhang et al. 2018), averaged over images. ``weights`` as in PerceptualLoss."""
 
+    any_channels = True
     network: Backbone = "vgg16"
     weights: str = ""
 
@@ -142,7 +146,7 @@ class _Mean(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, x: Images, y: Images) -> Float[Tensor, ""]:
+    def forward(self, x: Images, y: OtherImages) -> Float[Tensor, ""]:
         mean: Tensor = self.net(x, y).mean()
         return mean
 
@@ -158,18 +162,24 @@ class FeatureMatching(NeedsNetwork):
     judge: str = "D_b"
 
     def with_network(self, networks: Networks) -> nn.Module:
-        return _Matching(networks.discriminator(self.judge))
+        return _Matching(networks.discriminator(self.judge), self.judge)
 
 
 @final
 class _Matching(nn.Module):
     """Holds the discriminator in a list: it is the method's, and no part of this module."""
 
-    def __init__(self, judge: nn.Module) -> None:
+    def __init__(self, judge: nn.Module, name: str) -> None:
         super().__init__()
-        self.judge = [judge]
+        self.judge, self.name = [judge], name
+        self.channels = next(weight.shape[1] for weight in judge.parameters() if weight.dim() == 4)
 
     def forward(self, x: Images, y: Images) -> Float[Tensor, ""]:
+        if x.shape[1] != self.channels:
+            raise ConfigError(
+                f"extra: feature_matching: {self.name} judges {self.channels} channels, found {x.shape[1]}; a discriminator that "
+                "judges pairs needs `beside: real_a`, and one that judges single images no beside"
+            )
         return feature_matching(self.judge[0], x, y)
 
 

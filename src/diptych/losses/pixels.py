@@ -125,6 +125,7 @@ class StructureLoss:
     sees, as the self-regularisation of Shrivastava et al. 2017 (eq. 3) does for domains of one kind.
     """
 
+    any_channels = True
     enough: Correlation = 0.2
     rows: Correlation = 0.7
 
@@ -167,6 +168,8 @@ class EdgeLoss:
     An edge map is the magnitude of Sobel's gradient of the mean over channels. Images may differ in channels, and neither their
     brightness nor their contrast counts, so that an unpaired translation can be held to its own input.
     """
+
+    any_channels = True
 
     def __call__(self, x: Images, y: Float[Tensor, "n d h w"]) -> Float[Tensor, ""]:
         return 1.0 - F.cosine_similarity(_edges(x).flatten(1), _edges(y).flatten(1), dim=1, eps=1e-6).mean()

@@ -164,6 +164,7 @@ class CUT(Method):
         super().__init__()
         self.config, self.G_ab, self.H, self.D_b, self.taps = config, G_ab, H, D_b, taps
         self.identity = bool(config.lambda_nce_idt or config.lambda_identity)
+        self.computes = 2 if config.contrast == "hdce" else 1  # 1 kept hDCE's gamma as it was at the start
 
     def generators(self) -> dict[str, nn.Module]:
         return {"a2b": self.G_ab}

@@ -72,7 +72,7 @@ class Extra:
             raise ConfigError(f"extra: a term needs loss and between, as in {{loss: pixel, between: [x, y]}}; found {values!r}")
         between, schedule = values["between"], values.get("schedule", [])
         if not isinstance(between, list | tuple) or not all(isinstance(name, str) for name in between):
-            raise ConfigError(f"extra: {values['loss']}: between names two images, such as [fake_b, real_b]; found {between!r}")
+            raise ConfigError(f"extra: {values['loss']}: between is a list of names, such as [fake_b, real_b]; found {between!r}")
         points = schedule if isinstance(schedule, list | tuple) else [schedule]
         if not all(isinstance(point, list | tuple) and len(point) == 2 for point in points):
             raise ConfigError(f"extra: {values['loss']}: schedule has points such as [[0, 0], [0.1, 1]]; found {schedule!r}")
@@ -122,8 +122,8 @@ class Extra:
     def _configured(self) -> Any:
         try:
             return LOSSES[self.loss](**self.options)
-        except ConfigError as error:
-            raise ConfigError(f"extra: {error}") from error
+        except ConfigError as error:  # pixel is also the setting method.pixel_loss
+            raise ConfigError(f"extra: {str(error).replace('pixel_loss.', 'pixel.')}") from error
 
     def factor_at(self, share: float) -> float:
         """By what the weight is multiplied after a share of the training, from 0 to 1: linear between the schedule's points."""
@@ -185,7 +185,7 @@ class ExtraLosses:
 
         Raises ConfigError where a term needs that image.
         """
-        terms = {}
+        terms, learns = {}, any(image is not None and image.requires_grad for image in images.values())
         for extra, loss in self.losses:
             for name in (*extra.between, *filter(None, [extra.beside])):
                 if images.get(name) is None:
@@ -196,8 +196,14 @@ class ExtraLosses:
                 compared = [torch.cat([images[extra.beside], image], 1) for image in compared]
             if isinstance(loss, nn.Module):
                 loss.to(compared[0].device)
+            _check_channels(extra, compared)
             following = self.following.get(extra.between[0]) if extra.loss == "temporal" else None
             value = loss(*compared) if following is None else loss(*compared, following)
+            if learns and not value.requires_grad and torch.is_grad_enabled():
+                raise ConfigError(
+                    f"extra: {extra.loss} between {' and '.join(extra.between)}: no network learns from it; name first an image "
+                    "that a network makes and that is to change, such as fake_b"
+                )
             terms[extra.name] = extra.weight * self._factor(extra, compared[0]) * value
         return terms
 
@@ -207,6 +213,15 @@ class ExtraLosses:
         if extra.name not in self.factors:
             self.factors[extra.name] = torch.full((), extra.factor_at(self.progress), device=image.device)
         return self.factors[extra.name]
+
+
+def _check_channels(extra: Extra, compared: Sequence[Tensor]) -> None:
+    """Raise ConfigError where a loss compares channel by channel and the images have other numbers of channels."""
+    channels = [image.shape[1] for image in compared]
+    if len(set(channels)) > 1 and not getattr(LOSSES[extra.loss], "any_channels", False):
+        found = " and ".join(f"{name} has {count}" for name, count in zip(extra.between, channels, strict=True))
+        able = ", ".join(name for name, loss in LOSSES.items() if getattr(loss, "any_channels", False))
+        raise ConfigError(f"extra: {extra.loss} compares channel by channel, and {found}; {able} do not")
 
 
 def num_images(loss: str) -> int:

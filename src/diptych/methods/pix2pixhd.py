@@ -145,6 +145,7 @@ class Pix2PixHD(Method):
         super().__init__()
         self.config, self.G_ab, self.D_b, self.E = config, G_ab, D_b, E
         self.turns = (config.fix_global,) if config.fix_global else ()
+        self.computes = 2  # 1 updated D before G's terms
 
     def generators(self) -> dict[str, nn.Module]:
         return {"a2b": self.G_ab}

@@ -130,6 +130,7 @@ class UVCGAN2(Method):
         self.pixel_loss_a, self.pixel_loss_b = pixel_losses
         self.G_ab, self.G_ba, self.D_a, self.D_b = G_ab, G_ba, D_a, D_b
         self.queues = nn.ModuleDict(queues)
+        self.computes = 2  # 1 took the published weights as if images lay in [0, 1]
 
     def generators(self) -> dict[str, nn.Module]:
         return {"a2b": self.G_ab, "b2a": self.G_ba}

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from diptych.errors import ConfigError
+from diptych.presets import preset, with_preset
 from diptych.recipe import Recipe
-from diptych.recipes import RECIPES, named, preset
+from diptych.recipes import RECIPES, named
 from diptych.scoring.validation import validation_of
 from diptych.training import loop
 
@@ -64,10 +65,10 @@ def recipe_in_words(
             raise ConfigError(f"preset {preset_name}: {name} holds its own settings; change single ones with settings")
         base = Recipe.load(name)
     else:
-        base = named(name) if name in RECIPES else Recipe.create(name)
+        base = named(name) if name in RECIPES else Recipe.create(name, preset(preset_name or "paper", name))
     values = base.to_dict()
-    for part, changes in (preset(preset_name, base.method.name) if preset_name else {}).items():
-        values[part] |= changes
+    if preset_name and name in RECIPES:
+        values = with_preset(values, preset_name, name)
     if folders := [data] if isinstance(data, str | Path) else list(data):
         values["data"]["source"] = [str(folder) for folder in folders]
     if weights:

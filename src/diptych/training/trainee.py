@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diptych.errors import ConfigError, SnapshotError, out_of_memory
-from diptych.methods import Method
+from diptych.methods import Method, method_name
 from diptych.methods.discriminators import Pace, discriminator_phases
 from diptych.nets import recompute_stages
 from diptych.recipe import Recipe
@@ -117,6 +117,7 @@ class Trainee:
         return {
             "images": self.images,
             "threads": torch.get_num_threads(),
+            "computes": self.method.computes,
             "method": dict(self.method.named_parameters()),
             "optimizers": {phase: [o.state.get(p, {}) for p in _parameters(o)] for phase, o in self.optimizers.items()},
             "ema": self.ema.state_dict() if self.ema else None,
@@ -159,6 +160,12 @@ class Trainee:
         if random_state(self.device).keys() != local.keys() - {"buffers", "sums"}:
             log.warning(
                 "this training began on another kind of device than %s: it is not bit-identical from here on", self.device
+            )
+        if state.get("computes", 1) != self.method.computes:  # states of older versions do not say
+            log.warning(
+                "another version of diptych began this training, in which %s computed its steps otherwise (docs/train.md); from "
+                "here on they are those of this version",
+                method_name(type(self.recipe.method)),
             )
         if state["threads"] != torch.get_num_threads():
             log.warning(

@@ -91,7 +91,7 @@ class Observer:
         if self._glanced is None:
             self._began, self._glanced = (now, images), now
         losses = None
-        if now - self._glanced >= GLANCE:
+        if now - self._glanced >= GLANCE and not self.due(step):  # whose losses observe reports
             self._glanced, losses = now, self.trainee.stats.peek()
         seconds, trained = now - self._began[0], images - self._began[1]
         speed = trained / seconds if seconds > 0 else 0.0
