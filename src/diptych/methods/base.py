@@ -62,9 +62,7 @@ class Method(nn.Module, ABC):
         self.extra = ExtraLosses()  # Recipe.build puts the recipe's in its place, here and in the next line
         self.pace = Pace(PLAIN)
         self.turns: tuple[float, ...] = ()  # shares of the training after which the step computes something else
-        self.computes = (
-            1  # raised when the same settings train otherwise than in an earlier version, so that a resumed run says so
-        )
+        self.computes = 1  # raised where the same settings train otherwise than in an earlier version; a resumed run says so
 
     @abstractmethod
     def generators(self) -> dict[str, nn.Module]:
