@@ -16,6 +16,7 @@ from diptych.data.listing import refuse_out_in_data
 from diptych.errors import DataError
 from diptych.evaluation.results import METRICS
 from diptych.files import refuse_links_out, write_atomic
+from diptych.messages import counted
 from diptych.recipe import Recipe
 from diptych.run import write_json
 from diptych.scoring.many import prefixed, train_all
@@ -75,7 +76,7 @@ def ablate(
     directions = sorted({result["direction"] for found in scores.values() for one in found for result in one["results"]})
     titles = {name: (metric.title, metric.better) for name, metric in METRICS.items()}
     truth, over = " with truth" if test.paired else "", "seeds and images" if num_seeds > 1 else "images alone"
-    about = f"{len(test.a)} test images{truth}, {num_seeds} seeds; means with 95 % intervals over {over}\n"
+    about = f"{counted(len(test.a), 'test image')}{truth}, {counted(num_seeds, 'seed')}; means with 95 % intervals over {over}\n"
     about += "".join(f"not scored: {skipped}\n" for skipped in census.skipped)
     text = f"{about}\n{markdown(TABLES[method], VARIANTS[method], scores, titles, directions, labels)}"
     write_atomic(out / "tables.md", text.encode())

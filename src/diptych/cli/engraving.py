@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the real import waits until the command runs
 def engrave(args: argparse.Namespace) -> int:
     """Arrange, engrave and write a MIDI file; say what was left out, chosen or moved."""
     from diptych.cli.console import console, notes
+    from diptych.messages import counted
     from diptych.music.arrangement import MAX_OUT_OF_KEY, arrange, count_changed, count_out_of_key
     from diptych.music.midi import SCORE_GRID
     from diptych.music.musicxml import tempos_of, to_musicxml
@@ -52,7 +53,7 @@ def engrave(args: argparse.Namespace) -> int:
         f"{part.name or 'unnamed'} ({len(part.staves)} {'staff' if len(part.staves) == 1 else 'staves'})" for part in score.parts
     )
     where = f" on {pages} page{'s' * (pages > 1)}" if pages else ""
-    console.print(f"{len(song.notes):,} notes{where}: {parts}", soft_wrap=True)
+    console.print(f"{counted(len(song.notes), 'note')}{where}: {parts}", soft_wrap=True)
     return 0
 
 

@@ -26,6 +26,7 @@ def read_free(args: argparse.Namespace) -> int:
     from diptych.data.formats import write_pixels
     from diptych.errors import ConfigError
     from diptych.files import write_atomic
+    from diptych.messages import counted
     from diptych.music.arrangement import Staves, arrange
     from diptych.music.free_reading import check_plausible, read_pages, show_pages, to_song
     from diptych.music.midi import midi_bytes
@@ -58,7 +59,8 @@ def read_free(args: argparse.Namespace) -> int:
         staves: Staves = "auto" if len(song.tracks) > 1 else "staff"
         write_score(args.out, to_musicxml(arrange(replace(song, bpm=args.tempo), staves)))
     what = f"confidence {reading.confidence:.2f}"
-    console.print(f"{len(reading.notes):,} notes in {len(reading.measures):,} measures, {what}, into {args.out}", soft_wrap=True)
+    read = f"{counted(len(reading.notes), 'note')} in {counted(len(reading.measures), 'measure')}"
+    console.print(f"{read}, {what}, into {args.out}", soft_wrap=True)
     return 0
 
 
@@ -97,5 +99,5 @@ def symbols(args: argparse.Namespace) -> int:
     for problem in problems:
         console.print(f"skipped: {problem}", soft_wrap=True)
     failed = f", {counted(len(problems), 'score')} skipped" if problems else ""
-    console.print(f"{number:,} pages and their symbols in {args.out}{failed}", soft_wrap=True)
+    console.print(f"{counted(number, 'page')} and their symbols in {args.out}{failed}", soft_wrap=True)
     return 0

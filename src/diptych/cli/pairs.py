@@ -62,7 +62,7 @@ def has_sides(folder: Path) -> bool:
 def make_pairs(kind: str, photos: Path, out: Path, strict: bool) -> None:
     """Make the pairs with a progress bar, or those that are lacking, and name the photos that were left out."""
     from diptych.cli.console import bar, notes
-    from diptych.messages import show
+    from diptych.messages import counted, show
     from diptych.prepare.pairs import Preparation, mixed_kinds, prepare
 
     with bar("photos") as progress:
@@ -76,4 +76,4 @@ def make_pairs(kind: str, photos: Path, out: Path, strict: bool) -> None:
     if text := mixed_kinds(made):
         notes.print(f"note: {text}", soft_wrap=True)
     new = sum(not (one.there or one.error) for one in made)
-    notes.print(f"{len(made) - len(failed):,} pairs of photos in {show(out)}, {new:,} of them made now", soft_wrap=True)
+    notes.print(f"{counted(len(made) - len(failed), 'pair')} of photos in {show(out)}, {new:,} of them made now", soft_wrap=True)
