@@ -8,13 +8,14 @@ import pytest
 from diptych.music.free_pages import FreeStyle, free_pages
 from diptych.music.free_reading import joined
 from diptych.music.mei import load_mei
+from diptych.music.page_accidentals import single_accidentals
 from diptych.music.page_events import find_events
 from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Staff, read_geometry
 from diptych.music.page_octaves import find_octaves, octaves_at
 from diptych.music.page_reading import read_systems
 from diptych.music.page_repeats import without_repeats
-from diptych.music.page_symbols import Symbol
+from diptych.music.page_symbols import Symbol, symbol_of
 from diptych.music.print_styles import FONTS
 from diptych.music.symbols import CLASS, draw_page, draw_symbols
 
@@ -120,6 +121,38 @@ def test_octave_signs_move_the_notes_below_their_lines_on_every_system(tmp_path,
     printed = (35, 36, 37, 38)  # c5 to f5
     assert [note.onset for note in reading.notes] == list(range(32)) == [note.onset for note in page.notes]
     assert [note.step - printed[k % 4] for k, note in enumerate(reading.notes)] == [7 * moved[k] for k in range(32)]
+
+
+@pytest.mark.parametrize(
+    ("font", "meter"), [("Petaluma", (12, 8)), ("Petaluma", (3, 4)), ("Petaluma", (2, 2)), ("Bravura", (5, 4))]
+)
+def test_meters_whose_digits_overlap_are_read_behind_the_clef_and_behind_a_bar_line(tmp_path, font, meter):
+    beats, unit = meter
+    text = (
+        f"X:1\nL:1/{unit}\nM:2/4\nK:C\n{'c' * (unit // 2)} | [M:{beats}/{unit}] {'c' * beats} | [M:2/4] {'c' * (unit // 2)} |]\n"
+    )
+    page, _, reading = read_exactly(tmp_path, text, "meters.abc", font)
+    assert reading.measures == page.measures
+    assert reading.meters == ((2, 4), meter, (2, 4))
+
+
+def test_a_natural_with_long_stems_is_one_natural(tmp_path):
+    text = "X:1\nL:1/4\nM:4/4\nK:E\nf g =f =d | =g c =c f |]\n"
+    page, _, reading = read_exactly(tmp_path, text, "naturals.abc", "Petaluma")
+    assert [note.midi for note in reading.notes] == [note.midi for note in page.notes]
+
+
+def test_two_naturals_that_touch_are_two():
+    single = np.zeros((17, 4), bool)
+    single[:13, 0] = single[4:, 3] = single[4:6] = single[11:13] = True
+    staff = Staff(0, 200, np.full(200, 60.0), 6.0, 1.0)
+    for stacked, heights in ((single, [58]), (np.pad(single, ((0, 6), (0, 0))) | np.pad(single, ((6, 0), (0, 0))), [58, 64])):
+        found = symbol_of("natural", stacked, 50, 50, [staff])
+        assert np.allclose(sorted(s.y for s in single_accidentals([(found, stacked)], [staff])), heights, atol=1)
+    long = np.zeros((22, 5), bool)
+    long[:15, 0] = long[7:, 4] = long[7:9] = long[13:15] = True
+    found = symbol_of("natural", long, 50, 50, [staff])
+    assert [s.y for s in single_accidentals([(found, long)], [staff])] == [60.5]
 
 
 def test_an_octave_sign_belongs_to_the_staff_whose_heads_are_nearest():

@@ -4,13 +4,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from diptych.music.free_pages import FreeStyle, free_pages
 from diptych.music.free_reading import joined, to_song
 from diptych.music.mei import load_mei
 from diptych.music.notes import Note
 from diptych.music.page_clefs import clefs_of
-from diptych.music.page_digits import numbers_in, printed_signs
+from diptych.music.page_digits import _drawn, numbers_in
 from diptych.music.page_events import Event, _with_tuplets, find_events
 from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Staff, read_geometry
@@ -21,6 +22,7 @@ from diptych.music.page_reading import Measure, ReadSystem, read_systems
 from diptych.music.page_rests import find_long_rests
 from diptych.music.page_rhythm import rest_beside, usual_lengths
 from diptych.music.page_symbols import Symbol
+from diptych.music.print_styles import FONTS
 from diptych.music.symbols import CLASS, draw_page, draw_symbols
 
 STAFF = Staff(0, 400, np.full(420, 60.0), SPACE, 1.0)
@@ -42,7 +44,9 @@ def paper():
 def put_number(gray, x, y, number, font=0):
     """Draw a number of a font of verovio's, with its first digit at a column and its top at a row."""
     for digit in str(number):
-        shape = printed_signs()[int(digit)][font]
+        shape = _drawn(FONTS[font])[int(digit)]
+        wide = round(shape.shape[1] * 13 / shape.shape[0]) + 2
+        shape = np.asarray(Image.fromarray(np.pad(shape, ((0, 0), (1, 1)))).resize((wide, 13), Image.Resampling.BILINEAR))
         part = gray[y : y + shape.shape[0], x : x + shape.shape[1]]
         np.minimum(part, 255 - shape.astype(np.uint8), out=part)
         x += shape.shape[1]
@@ -160,6 +164,14 @@ def test_no_tuplet_crosses_a_bar_line():
         Fraction(1, 2),
     ]
     assert [e.duration for e in _with_tuplets(list(events), [number, bar], (STAFF,))] == [1, Fraction(1, 2), Fraction(1, 2)]
+
+
+def test_a_high_number_on_an_outer_line_counts_a_tuplet():
+    head = Symbol("head", 0, 100, 107, 57, 63, 103, 60, 30)
+    events = [Event(0, x, Fraction(1, 2), (head,), True, 50.0, 1, beamed=True, group=1) for x in (100, 116, 132)]
+    on_top, in_meter = (Symbol("digit", 0, 112, 121, y - 9, y + 9, 117, y, 90) for y in (48, 54))
+    assert [e.duration for e in _with_tuplets(list(events), [on_top], (STAFF,))] == [Fraction(1, 3)] * 3
+    assert [e.duration for e in _with_tuplets(list(events), [in_meter], (STAFF,))] == [Fraction(1, 2)] * 3
 
 
 def test_half_of_the_treble_clefs_may_seem_to_have_an_8():

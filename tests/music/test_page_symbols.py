@@ -123,3 +123,22 @@ def test_ledger_lines_beside_a_staff_are_no_staff():
     for row in range(5):
         page[30 + (6 + row) * SPACE, 300:380] = 185
     assert [round(staff.middle_at(100)) for staff in find_staves(page)] == [42, 152]
+
+
+def test_a_staff_without_lines_is_found_by_its_bar_lines():
+    page = page_of_lines(SPACE, 0)
+    page[30 + 110 : 30 + 110 + 4 * SPACE + 1, 40:660] = 255  # the lines of the second staff are lost
+    page[140:165, 52:60] = page[140:165, [200, 420, 659]] = 0  # its clef and its bar lines
+    page[140:158, 300] = page[155:161, 294:300] = 0  # a note, whose stem is shorter
+    (first,), (second,) = read_geometry(page).systems
+    assert [round(staff.middle_at(100)) for staff in (first, second)] == [42, 152]
+    assert (second.left, second.right) == (46, 659)
+
+
+def test_a_staff_with_pale_lines_begins_at_its_clef():
+    page = page_of_lines(SPACE, 190)
+    for first in (30, 140):
+        page[first : first + 25, 44:110] = 255  # the lines are lost below the clef and the key
+        for x in range(44, 110, 8):
+            page[first : first + 25, x : x + 5] = 0
+    assert all(staff.left <= 44 for (staff,) in read_geometry(page).systems)

@@ -17,6 +17,9 @@ WIDTHS = {"sharp": 1.0, "flat": 0.85, "natural": 0.72}
 WIDTH_RANGE, WIDEST = (0.75, 2.0), 1.4  # of the usual width: for all of a row, and for one alone
 HEIGHTS = {"sharp": 2.8, "flat": 2.4, "natural": 2.75}  # the usual height of accidentals in staff spaces
 USUAL_HEIGHT = (2.0, 3.3)  # staff spaces of a single accidental; what is higher is several
+LONG_NATURAL, WIDE, WIDE_ROWS = 4.0, 0.75, 0.5
+"""Staff spaces of a natural with long stems, as Petaluma has it; the share of its width from which on a row is no stem, and the
+share of such rows: fewer are between the stems of one natural, more in two of them."""
 SAME_SIGN, OVERLAPPED, LEFT_OVER = 0.85, 0.6, 0.3
 """The share of an accidental's area that must lie within several that touch, the same for one that others overlap, and the
 share of it that may remain of them in the end."""
@@ -27,22 +30,29 @@ def single_accidentals(found: Sequence[tuple[Symbol, Part]], staves: Sequence[St
     """Yield the single accidentals of a page, given its connected parts; ``y`` is the height of the step that each alters."""
     shapes: dict[str, Part] = {}  # the single accidental of median area
     for kind in WIDTHS:
-        single = sorted((part for s, part in found if s.kind == kind and _is_single(s)), key=np.count_nonzero)
+        single = sorted((part for s, part in found if s.kind == kind and _is_single(s, part)), key=np.count_nonzero)
         shapes |= {kind: single[len(single) // 2]} if single else {}
     for symbol, part in found:
-        shape = None if _is_single(symbol) or symbol.height < USUAL_HEIGHT[0] * SPACE else shapes.get(symbol.kind)
+        one = _is_single(symbol, part)
+        shape = None if one or symbol.height < USUAL_HEIGHT[0] * SPACE else shapes.get(symbol.kind)
         if shape is not None:
             yield from _stacked(symbol, part, shape, staves)
-        elif symbol.height > USUAL_HEIGHT[1] * SPACE and symbol.width <= WIDEST * WIDTHS[symbol.kind] * SPACE:
+        elif not one and symbol.height > USUAL_HEIGHT[1] * SPACE and symbol.width <= WIDEST * WIDTHS[symbol.kind] * SPACE:
             yield from _two_stacked(symbol)
         else:
             yield from _accidentals(symbol, part, staves)
 
 
-def _is_single(symbol: Symbol) -> bool:
+def _is_single(symbol: Symbol, part: Part) -> bool:
     """Whether an accidental has the size of a single one."""
     low, high = (share * WIDTHS[symbol.kind] * SPACE for share in (WIDTH_RANGE[0], WIDEST))
-    return low <= symbol.width <= high and USUAL_HEIGHT[0] * SPACE <= symbol.height <= USUAL_HEIGHT[1] * SPACE
+    if not low <= symbol.width <= high or symbol.height < USUAL_HEIGHT[0] * SPACE:
+        return False
+    if symbol.height <= USUAL_HEIGHT[1] * SPACE:
+        return True
+    columns = [np.flatnonzero(row) for row in part]
+    wide = sum(row[-1] - row[0] + 1 >= WIDE * part.shape[1] for row in columns if len(row))
+    return symbol.kind == "natural" and symbol.height <= LONG_NATURAL * SPACE and wide < WIDE_ROWS * len(part)
 
 
 def _accidentals(symbol: Symbol, part: Part, staves: Sequence[Staff]) -> Iterator[Symbol]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
@@ -27,8 +28,13 @@ DIGIT_INK = 190  # gray below which a pixel belongs to a digit
 LETTER_GAP = (0.2, 1.2)  # staff spaces from a digit within which a letter begins and a bracket goes on
 LETTER_HEIGHT = 0.7  # staff spaces of ink beside a digit, from which on it is no bracket
 COMMON_TIME, CUT_TIME = 10, 11  # stand for these two signs
-GLYPHS = (*(f"E08{digit}" for digit in range(10)), "E08A", "E08B")
 CUT_HEIGHT = 2.9  # staff spaces of the C with a stroke
+GLYPHS = (*(f"E08{digit}" for digit in range(10)), "E08A", "E08B")
+TALL_FONT = "Petaluma"  # its digits are higher than two staff spaces, and those of a meter overlap
+TALL_METERS = (
+    *((2, 2), (3, 2), (4, 2), (2, 4), (3, 4), (4, 4), (5, 4), (6, 4), (7, 4)),
+    *((2, 8), (3, 8), (4, 8), (5, 8), (6, 8), (7, 8), (9, 8), (12, 8)),
+)
 UNITS = 500  # of a glyph in a staff space and a half, as SMuFL has it: 250 are a space
 
 Ink = Bool[np.ndarray, "_ _"]
@@ -123,35 +129,71 @@ def _digits() -> tuple[tuple[Shape, ...], ...]:
 def printed_signs() -> tuple[tuple[np.ndarray, ...], ...]:
     """Return how dark the pixels of each digit are in a staff, and those of the two signs of common time, in verovio's fonts.
 
-    A digit has 13 rows, from line to line, and a column of paper on both sides.
+    A digit has 13 rows, from line to line, and a column of paper on both sides. Of Petaluma's, the middle 13 rows are taken.
     """
-    return tuple(tuple(_at_size(font[sign], sign) for font in map(_drawn, FONTS)) for sign in range(len(GLYPHS)))
+    drawn = {font: _drawn(font) for font in FONTS}
+    return tuple(
+        tuple(_in_rows(signs[sign], sign, scaled=font != TALL_FONT) for font, signs in drawn.items())
+        for sign in range(len(GLYPHS))
+    )
 
 
-def _at_size(darkness: np.ndarray, sign: int) -> np.ndarray:
-    high = round(SPACE * (CUT_HEIGHT if sign == CUT_TIME else 2)) + 1
-    width = max(3, round(darkness.shape[1] * high / darkness.shape[0]))
-    shape = np.asarray(Image.fromarray(darkness.astype(np.float32)).resize((width, high), Image.Resampling.BILINEAR))
+def _in_rows(darkness: np.ndarray, sign: int, *, scaled: bool) -> np.ndarray:
+    if scaled:
+        high = round(SPACE * (CUT_HEIGHT if sign == CUT_TIME else 2)) + 1
+        width = max(3, round(darkness.shape[1] * high / darkness.shape[0]))
+        darkness = np.asarray(Image.fromarray(darkness).resize((width, high), Image.Resampling.BILINEAR))
     rows = 2 * SPACE + 1
-    top = (high - rows) // 2
-    return np.pad(shape[top : top + rows], ((0, 0), (1, 1)))
+    top = (len(darkness) - rows) // 2
+    return np.pad(darkness[top : top + rows], ((0, 0), (1, 1)))
+
+
+@cache
+def tall_meters() -> tuple[tuple[int, int, np.ndarray], ...]:
+    """Return meters of a font whose digits overlap in one: beats, unit, and how dark the pixels of both are together.
+
+    Each has the 25 rows of a staff, and a column of paper on both sides.
+    """
+    folder = _folder(TALL_FONT)
+    found = re.findall(r'c="E08(\d)".*?h-a-x="(\d+)"', folder.with_suffix(".xml").read_text())
+    wide = {digit: int(advance) for digit, advance in found}
+    meters = []
+    for beats, unit in TALL_METERS:
+        glyphs = ""
+        for number, height in ((str(beats), -UNITS // 2), (str(unit), UNITS // 2)):
+            left = 2 * UNITS - sum(wide[digit] for digit in number) // 2
+            for digit in number:
+                glyphs += f'<g transform="translate({left} {height})">{(folder / f"E08{digit}.xml").read_text()}</g>'
+                left += wide[digit]
+        dark = _dark(glyphs, 4 * UNITS, 4 * UNITS)
+        columns = np.flatnonzero((dark > 255 - DIGIT_INK).any(0))
+        middle = 2 * UNITS // 250 * SPACE
+        meters.append((beats, unit, dark[middle - 2 * SPACE : middle + 2 * SPACE + 1, columns[0] - 1 : columns[-1] + 2]))
+    return tuple(meters)
+
+
+def _folder(font: str) -> Path:
+    """Return the folder of a font's glyphs."""
+    return Path(extra("verovio", "music", "music").__file__).parent / "data" / font
+
+
+def _dark(glyphs: str, across: int, down: int) -> np.ndarray:
+    """Draw glyphs in a box whose left edge is the origin's, at the resolution of a page that is read."""
+    size = f'width="{across // 250 * SPACE}" height="{down // 250 * SPACE}"'
+    box = f'viewBox="0 {-down // 2} {across} {down}" {size}'
+    return 255 - np.array(draw_svg(f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{glyphs}</svg>')).astype(np.float32)
 
 
 @cache
 def _drawn(font: str) -> list[np.ndarray]:
     """Draw the signs of meters of a font, each cut to its box, at the resolution of a page that is read."""
-    verovio = extra("verovio", "music", "music")
-    folder = Path(verovio.__file__).parent / "data" / font
+    folder = _folder(font)
     wide = 2 * UNITS
     glyphs = "".join(
         f'<g transform="translate({wide * place + UNITS // 4} 0)">{(folder / f"{glyph}.xml").read_text()}</g>'
         for place, glyph in enumerate(GLYPHS)
     )
-    across, down = len(GLYPHS) * wide, 2 * UNITS
-    size = f'width="{across // 250 * SPACE}" height="{down // 250 * SPACE}"'
-    box = f'viewBox="0 {-UNITS} {across} {down}" {size}'
-    svg = f'<svg xmlns="http://www.w3.org/2000/svg" {box}>{glyphs}</svg>'
-    dark = 255 - np.array(draw_svg(svg)).astype(np.float32)
+    dark = _dark(glyphs, len(GLYPHS) * wide, wide)
     edges = np.linspace(0, dark.shape[1], len(GLYPHS) + 1).astype(int)
     found = []
     for left, right in pairwise(edges):

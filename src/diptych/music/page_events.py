@@ -24,6 +24,7 @@ BOTH_WAYS = 1.7  # staff spaces by which the stems of two voices in one column g
 WIDEST_HALF = 1.5  # staff spaces: wider hollow heads are whole notes
 DOT_REACH = (0.2, 2.6)  # staff spaces from the right of a head to the middle of its dots
 ABOVE = 4.4  # staff steps above the middle line: what stands higher does not touch the staff
+IN_STAFF = 3.2  # staff steps from the middle line to the middle of a meter's digit, which is usually 2 steps from it
 TUPLETS = {5: Fraction(4, 5), 7: Fraction(4, 7)}
 """What the notes of a tuplet of so many last, in place of what is printed; in all others, three stand for two."""
 
@@ -283,8 +284,11 @@ def _is_tuplet(events: Sequence[Event]) -> bool:
 
 
 def _in_staff(digit: Symbol, staff: Staff) -> bool:
-    """Whether a digit belongs to a meter: it is as high as half of the staff and stands in it."""
-    return digit.height >= 1.6 * SPACE and abs(staff.position(digit.x, digit.y)) <= 4.2
+    """Whether a digit belongs to a meter: it is as high as half of the staff, and its middle is near the second or fourth line.
+
+    That of a tuplet may be as high, in Petaluma, and stand on an outer line.
+    """
+    return digit.height >= 1.6 * SPACE and abs(staff.position(digit.x, digit.y)) <= IN_STAFF
 
 
 def _beamed_group(digit: Symbol, events: Sequence[Event], near: Sequence[int]) -> list[int]:

@@ -32,6 +32,16 @@ BESIDE = 9  # staff spaces between the middle lines of staves so near that a sho
 MIN_STAFF = 60  # pixels that a staff is long at least
 MAX_GAP = 200  # pixels of a staff that other ink may cover
 BLOCK = 24  # pixels along a staff at which the height of its lines is measured
+BAR_HEIGHT = (3.9, 4.5)  # staff spaces of a bar line with the lines at its ends
+BESIDE_BAR = (3, 4, 5)  # pixels beside a bar line that are white between the lines
+CLEAR_BAR = 0.15  # the share of them that may be ink
+ONE_HEIGHT = 2.0  # pixels between the ends of bar lines of one staff
+LEAST_BARS, BARS_APART = 2, 6.0  # bar lines of a staff at least, and staff spaces between the first and the last of them
+NEXT_STAFF = 7.0  # staff spaces between the middle lines of two staves at least
+MARK = 3  # pixels of a column within a staff that are ink where there is a sign
+MARGIN = 1.0  # staff spaces from the clef to the end of the lines
+FAINT_START, SIGN_GAP = 0.5, 1.5  # contrast of lines that may not be seen below a clef and a key; staff spaces between those
+LEAST_START = 2.0  # staff spaces by which a staff begins earlier where there is a clef, and not a brace
 Gray = UInt8[np.ndarray, "h w"]
 Darkness = Float[np.ndarray, "h w"]  # 0 for paper and 1 for ink; thin lines are between, and count
 
@@ -213,6 +223,66 @@ def _followed(lines: Float[np.ndarray, "h w"], row: int, left: int, right: int) 
     return Staff(left, right, middle, float(distance), min(1.0, float(contrasts(profile, centre, distance).mean()) / 128))
 
 
+def faint_staves(gray: Gray, staves: Sequence[Staff]) -> list[Staff]:
+    """Return further staves of a straightened page, whose lines a scan in black and white has lost, by their bar lines.
+
+    Those are as high as a staff, and stand in one row.
+    """
+    strokes = _strokes(gray < INK)
+    found: list[Staff] = []
+    while strokes:
+        first = max(strokes, key=lambda stroke: sum(_one_row(stroke, other) for other in strokes))
+        row = sorted(stroke for stroke in strokes if _one_row(first, stroke))
+        strokes = [stroke for stroke in strokes if not _one_row(first, stroke)]
+        bars = [row[0], *(b for a, b in pairwise(row) if b[0] - a[0] > SPACE)]
+        middle = first[1] + (first[2] - first[1]) / 2
+        known = any(abs(staff.middle_at(first[0]) - middle) < NEXT_STAFF * SPACE for staff in (*staves, *found))
+        if known or len(bars) < LEAST_BARS or bars[-1][0] - bars[0][0] < BARS_APART * SPACE:
+            continue
+        xs = [x for x, _, _ in bars]
+        heights = np.interp(np.arange(gray.shape[1]), xs, [(top + end) / 2 for _, top, end in bars])
+        marked = (gray[first[1] : first[2] + 1] < INK).sum(0) >= MARK
+        left = max(0, int(np.flatnonzero(marked)[0]) - round(MARGIN * SPACE))
+        found.append(Staff(left, xs[-1], heights, staves[0].space, 0.0))
+    return found
+
+
+def _one_row(a: tuple[int, int, int], b: tuple[int, int, int]) -> bool:
+    return abs(a[1] - b[1]) <= ONE_HEIGHT and abs(a[2] - b[2]) <= ONE_HEIGHT
+
+
+def _strokes(ink: Bool[np.ndarray, "h w"]) -> list[tuple[int, int, int]]:
+    """Return column, top and end of all vertical runs of ink as high as a staff with white beside them, but for its lines."""
+    steps = np.diff(np.pad(ink.T, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    column, top = np.nonzero(steps == 1)
+    end = np.nonzero(steps == -1)[1] - 1
+    whole = (end - top + 1 >= BAR_HEIGHT[0] * SPACE) & (end - top + 1 <= BAR_HEIGHT[1] * SPACE)
+    found = []
+    for x, first, last in zip(column[whole].tolist(), top[whole].tolist(), end[whole].tolist(), strict=True):
+        middle = (first + last) / 2
+        rows = [y for y in range(first, last + 1) if abs((y - middle) % SPACE - SPACE / 2) < SPACE / 2 - 1]
+        beside = [x + way * far for far in BESIDE_BAR for way in (-1, 1) if 0 <= x + way * far < ink.shape[1]]
+        if ink[np.ix_(rows, beside)].mean() <= CLEAR_BAR:
+            found.append((x, first, last))
+    return found
+
+
+def _from_clef(gray: Gray, staff: Staff) -> Staff:
+    """Let a staff with pale lines begin at its clef, where signs have hidden them up to the first notes."""
+    if staff.contrast >= FAINT_START:
+        return staff
+    top, end = max(0, round(staff.row(staff.left, 4))), round(staff.row(staff.left, -4))
+    signs = np.flatnonzero((gray[top : end + 1, : staff.left + 1] < INK).sum(0) >= MARK).tolist()
+    first = staff.left
+    for x in reversed(signs):
+        if first - x > SIGN_GAP * SPACE:
+            break
+        first = x
+    if staff.left - first < LEAST_START * SPACE:
+        return staff
+    return replace(staff, left=max(0, first - round(MARGIN * SPACE)))
+
+
 def group_systems(gray: Gray, staves: Sequence[Staff]) -> tuple[tuple[Staff, ...], ...]:
     """Group staves whose left ends a vertical line connects; a system is read as one."""
     systems: list[list[Staff]] = []
@@ -236,5 +306,7 @@ def _connected(gray: Gray, above: Staff, below: Staff) -> bool:
 def read_geometry(page: Gray) -> Page | None:
     """Straighten a page and find its staves; None where there are none."""
     gray = straighten(page)
-    staves = find_staves(gray) if gray is not None else []
+    staves = [_from_clef(gray, staff) for staff in find_staves(gray)] if gray is not None else []
+    if gray is not None and staves:
+        staves = sorted([*staves, *faint_staves(gray, staves)], key=lambda staff: staff.middle_at(staff.left))
     return Page(gray, group_systems(gray, staves)) if gray is not None and staves else None

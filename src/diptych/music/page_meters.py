@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from diptych.music.page_digits import COMMON_TIME, CUT_TIME, printed_signs
+from diptych.music.page_digits import COMMON_TIME, CUT_TIME, printed_signs, tall_meters
 from diptych.music.page_geometry import SPACE, Gray, Staff
 from diptych.music.page_symbols import Symbol
 
@@ -16,6 +16,7 @@ UNITS_OF_TIME = (2, 4, 8)  # that stand below in a meter
 MOST_BEATS = 16
 SURE = 0.8  # correlation of both halves of a meter with digits
 COMMON_SURE = 0.85  # the same for C, which is one sign
+TALL_SURE = 0.75  # the same for all of a meter whose digits overlap
 SAME_COLUMN = 2.5  # pixels between the middles of the digits of a meter
 TWO_DIGITS = 0.85  # staff spaces from the middle of a number of two digits to those of its digits
 ROWS = 13  # of a digit, which is two staff spaces high
@@ -60,7 +61,7 @@ def shows_meter(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> bool:
 def find_meters(gray: Gray, staff: Staff, bars: Sequence[float]) -> list[PrintedMeter]:
     """Find the meters of a staff: behind its clef and key, and behind bar lines."""
     places = [(staff.left + BEGIN * SPACE, staff.left + HEADER * SPACE)]
-    places += [(bar + 2, bar + AFTER_BAR * SPACE) for bar in bars if bar > places[0][1]]
+    places += [(bar + 2, bar + AFTER_BAR * SPACE) for bar in bars if bar > staff.left + FIRST_STROKE * SPACE]
     found = []
     for left, right in places:
         first = next((bar for bar in bars if bar > left), float(staff.right))
@@ -83,6 +84,13 @@ def _meter(gray: Gray, staff: Staff, left: int, right: int) -> PrintedMeter | No
         x = int(within[sign].argmax())
         if within[sign][x] >= COMMON_SURE:
             found.append((float(within[sign][x]), beats, beats, x))
+    used = _between_lines(2 * SPACE)
+    for shift in (-1, 0, 1):
+        part = _rows_at(gray, left, right, round(staff.row(left, 0)) + shift, 2 * SPACE)[used]
+        for beats, unit, shape in tall_meters():
+            score = _correlation(part, shape[used]) if shape.shape[1] < right - left else np.zeros(1)
+            if score.max() >= TALL_SURE:
+                found.append((float(score.max()), beats, unit, int(score.argmax()) + shape.shape[1] // 2))
     if not found:
         return None
     _, beats, unit, x = max(found)
@@ -108,24 +116,40 @@ def _scores(gray: Gray, staff: Staff, left: int, right: int, centre: int) -> np.
     """Return how much each column is like the middle of each sign at a staff position, but for the rows of the lines."""
     best = np.zeros((CUT_TIME + 1, right - left), np.float32)
     middle = round(staff.row(left, centre))
-    used = np.array([abs(abs(row) % SPACE - SPACE / 2) < SPACE / 2 - 1 for row in range(-(ROWS // 2), ROWS // 2 + 1)])
+    used = _between_lines(ROWS // 2)
     for shift in (-1, 0, 1):
-        rows = slice(middle + shift - ROWS // 2, middle + shift + ROWS // 2 + 1)
-        part = (255.0 - gray[rows, left:right].astype(np.float32))[used]
+        part = _rows_at(gray, left, right, middle + shift, ROWS // 2)[used]
         for sign, shapes in enumerate(printed_signs()):
             for shape in shapes:
                 if shape.shape[1] >= right - left:
                     continue
-                windows = np.lib.stride_tricks.sliding_window_view(part, (len(part), shape.shape[1]))[0]
-                pattern = shape[used] - shape[used].mean()
-                flat = windows.reshape(len(windows), -1)
-                flat = flat - flat.mean(1, keepdims=True)
-                norm = np.linalg.norm(flat, axis=1) * np.linalg.norm(pattern)
-                score = (flat @ pattern.ravel()) / np.maximum(norm, 1e-3)
+                score = _correlation(part, shape[used])
                 begin = shape.shape[1] // 2
                 place = best[sign, begin : begin + len(score)]
                 np.maximum(place, score, out=place)
     return best
+
+
+def _between_lines(half: int) -> np.ndarray:
+    """Say which rows around a line, up to ``half`` above and below it, are not those of lines."""
+    return np.array([abs(abs(row) % SPACE - SPACE / 2) < SPACE / 2 - 1 for row in range(-half, half + 1)])
+
+
+def _rows_at(gray: Gray, left: int, right: int, middle: int, half: int) -> np.ndarray:
+    """Return the darkness of a part of a page, whose rows reach up to ``half`` above and below a middle one."""
+    return 255.0 - gray[middle - half : middle + half + 1, left:right].astype(np.float32)
+
+
+def _correlation(part: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Return the correlation of a shape with each part of its width, by the left edge."""
+    pattern = shape - shape.mean()
+    wide = shape.shape[1]
+    dots = np.einsum("rnw,rw->n", np.lib.stride_tricks.sliding_window_view(part, wide, axis=1), pattern)
+    sums, squares = (
+        np.convolve(column, np.ones(wide), "valid") for column in (part.sum(0, float), np.square(part).sum(0, float))
+    )
+    spread = np.sqrt(np.maximum(squares - np.square(sums) / shape.size, 0))
+    return np.asarray(dots / np.maximum(spread * np.linalg.norm(pattern), 1e-3))
 
 
 def find_strokes(gray: Gray, staff: Staff, heads: Sequence[float]) -> list[float]:
