@@ -92,6 +92,15 @@ def test_blocks_of_rest_count_with_or_without_a_number():
         assert bool(find_long_rests(gray, heads, (STAFF,), edges)) == (x < 100)
 
 
+def test_a_blurred_whole_rest_is_no_rest_of_two_measures():
+    gray = paper()
+    gray[54:60, 260:265] = 0  # as high as a breve, where a map shows a rest of half a space
+    rest = Symbol("long rest", 0, 259, 265, 54, 57, 262, 56, 24)
+    assert find_long_rests(gray, [rest], (STAFF,), [200.0, 399.0]) == []
+    beside = Symbol("long rest", 0, 279, 285, 54, 57, 282, 56, 24)  # a breve and a whole rest are three measures
+    assert [each.measures for each in find_long_rests(gray, [beside], (STAFF,), [200.0, 399.0])] == [3]
+
+
 @pytest.mark.parametrize("font", range(5))
 def test_numbers_of_every_font_are_read(font):
     gray = np.full((40, 300), 255, np.uint8)

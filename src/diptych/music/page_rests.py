@@ -107,6 +107,8 @@ def _measures(gray: Gray, staff: Staff, left: float, right: float, symbols: Sequ
         return max(found, 1)
     rows = [max(0, round(staff.row(left, at))) for at in (WITHIN, -WITHIN)]  # above and below, letters have such strokes too
     blocks = [block for block in _signs(gray[rows[0] : rows[1], begin:end])[0] if block[0] + begin > staff.left + HEADER * SPACE]
+    rests = [s for s in symbols if s.kind == "long rest" and s.height < BLOCK[2][0] * SPACE]
+    blocks = [block for block in blocks if not any(abs(s.x - begin - block[0]) <= SPACE for s in rests)]  # a blurred whole rest
     sure = [measures for x, measures in blocks if not any(_covers(s, begin + x, staff) for s in symbols)]
     return sum(sure) + any(s.kind == "long rest" for s in symbols) if sure else 1
 
