@@ -9,8 +9,8 @@ from PIL import Image
 from diptych.music.free_pages import FreeStyle, free_pages
 from diptych.music.free_reading import joined, to_song
 from diptych.music.mei import load_mei
-from diptych.music.notes import Note
-from diptych.music.page_clefs import clefs_of
+from diptych.music.notes import Note, step_of
+from diptych.music.page_clefs import PRINTED_CLEFS, clefs_of
 from diptych.music.page_digits import _drawn, numbers_in
 from diptych.music.page_events import Event, _with_tuplets, find_events
 from diptych.music.page_finding import find_symbols
@@ -23,6 +23,7 @@ from diptych.music.page_rests import find_long_rests
 from diptych.music.page_rhythm import rest_beside, usual_lengths
 from diptych.music.page_symbols import Symbol
 from diptych.music.print_styles import FONTS
+from diptych.music.roll import key_position
 from diptych.music.symbols import CLASS, draw_page, draw_symbols
 
 STAFF = Staff(0, 400, np.full(420, 60.0), SPACE, 1.0)
@@ -262,3 +263,19 @@ def test_strokes_of_a_double_bar_line_may_touch():
     single = Symbol("bar line", 0, 100, 101, 48, 72, 100, 60, 50)
     touching = Symbol("bar line", 0, 200, 204, 48, 72, 202, 60, 100)
     assert double_bars([single, touching], [STAFF]) == [202]
+
+
+def test_a_treble_clef_with_an_8_above_sounds_an_octave_higher():
+    for top, expected in ((39, "G2"), (34, "G2^8")):  # 4.5 and 5.3 staff spaces above the line of G
+        clefs, guessed = clefs_of([Symbol("clef G", 0, 6, 21, top, 82, 13, 62, 316)], [(STAFF,)])
+        assert [name for _, name in clefs[0]] == [expected] and not guessed
+    clef = Symbol("clef G", 0, 6, 21, 39, 82, 13, 62, 316)
+    for number, expected in (
+        (Symbol("clef G", 0, 11, 16, 33, 38, 13, 35, 25), "G2^8"),
+        (Symbol("clef G", 0, 12, 14, 33, 38, 13, 35, 12), "G2"),  # a 1
+        (Symbol("clef G", 0, 2, 8, 33, 38, 5, 35, 25), "G2"),  # the number of a measure, which stands where the staff begins
+    ):
+        for parts in ([clef, number], [number, clef]):
+            assert [name for _, name in clefs_of(parts, [(STAFF,)])[0][0]] == [expected]
+    assert PRINTED_CLEFS["G2^8"] == step_of("b", 5)  # the middle line is B4 without the 8
+    assert key_position("f", 0, "G2^8") == 0  # B flat is on the middle line all the same

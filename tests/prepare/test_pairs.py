@@ -1,10 +1,11 @@
 """Folders of photos become folders of pairs, whatever the photos are called, and however often the command is repeated."""
 
 import json
+from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from diptych.cli import main
 from diptych.cli.prepare import KINDS
@@ -13,6 +14,8 @@ from diptych.data.formats import read_pixels
 from diptych.errors import ConfigError
 from diptych.prepare.conversions import CONVERSIONS
 from diptych.prepare.pairs import Preparation, in_test, prepare
+from diptych.reading import Reading
+from tests.data.test_kinds_of_files import adobe_rgb
 
 
 @pytest.fixture
@@ -157,3 +160,18 @@ def test_the_note_says_how_the_pairs_were_made(photos, tmp_path):
 
 def test_the_command_offers_every_conversion():
     assert list(KINDS) == list(CONVERSIONS)
+
+
+@pytest.mark.parametrize("kind", ["blur", "gray"])
+def test_both_sides_of_a_photo_with_a_profile_have_the_same_colours_in_training(tmp_path, kind):
+    (tmp_path / "photos").mkdir()
+    photo = Image.new("RGB", (20, 30), (60, 200, 90))
+    photo.save(tmp_path / "photos" / "green.png", icc_profile=adobe_rgb())
+    prepare(tmp_path / "photos", tmp_path / "out", Preparation(kind, test=0))
+    made, copy = (read_pixels(tmp_path / "out" / side / "green.png", Reading(icc="srgb")) for side in ("trainA", "trainB"))
+    own, srgb = ImageCms.ImageCmsProfile(BytesIO(adobe_rgb())), ImageCms.createProfile("sRGB")
+    wanted = np.asarray(ImageCms.profileToProfile(photo, own, srgb)).astype(float)
+    assert np.abs(wanted - np.asarray(photo)).max() > 20  # the profile matters
+    assert np.abs(copy - wanted).max() <= 1
+    expected = wanted if kind == "blur" else (wanted @ [0.299, 0.587, 0.114])[..., None]
+    assert np.abs(made - expected).max() <= 1.6

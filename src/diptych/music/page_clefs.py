@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from diptych.music.notes import CLEFS
 from diptych.music.page_geometry import SPACE, Staff
 from diptych.music.page_symbols import Symbol
 
+PRINTED_CLEFS = CLEFS | {"G2^8": CLEFS["G2"] + 7}
+"""The diatonic step of the middle line by clef, for all that pages have: the last has an 8 above, as for recorders."""
+
 OCTAVE_CLEF = 0.7  # height below the line of a treble clef by that above it: more shows an 8 below
+OCTAVE_ABOVE = (4.85, 6.5)  # staff spaces from the line of a treble clef to its top: 4.0 to 4.5, and 5.2 to 5.4 with an 8
 C_HEIGHTS = {-4: "C1", 0: "C3", 2: "C4"}
 SMALLEST = 1.5  # staff spaces: what is lower is no clef, but a spot that looks like part of one
 MOST = 2  # staves of a place that begin with one clef, and are most, correct the others
-VERSE_GAP, NARROW = 1.0, 0.6  # staff spaces below a clef from which on a digit is no 8 of it, and of one narrower than an 8
+VERSE_GAP, NARROW = 1.0, 0.6  # staff spaces from a clef from which on a digit is no 8 of it, and of one narrower than an 8
 START = 8.0  # staff spaces from the left end of a staff within which its clef stands
 
 Clefs = list[tuple[float, str]]
@@ -53,7 +58,8 @@ def _agree(found: Sequence[Clefs], begins: list[str], places: Sequence[tuple[int
         within = {clef for number in here for _, clef in (found[number][1:] if begins[number] else found[number])}
         counts = Counter(begins[number] for number in here if begins[number])
         usual, count = max(counts.items(), key=lambda pair: (pair[1], pair[0] == "G2"), default=("", 0))
-        enough = counts.total() + (set(counts) != {"G2", "G2_8"})  # half will do here: what is below a clef may look like its 8
+        in_doubt = set(counts) <= {"G2", "G2_8", "G2^8"}  # half will do here: what is beside a clef may look like its 8
+        enough = counts.total() + (not in_doubt)
         if count < MOST or count * 2 < enough:
             continue
         for number in here:
@@ -72,16 +78,23 @@ def _seen(symbols: Sequence[Symbol], staff: Staff, number: int) -> Clefs:
     for s in symbols:
         if s.staff == number and s.kind.startswith("clef"):
             if parts and s.left - parts[-1].right <= SPACE:
-                parts[-1] = parts[-1] if _verse(s, parts[-1]) else _joined(parts[-1], s)
+                clef, other = sorted((parts[-1], s), key=lambda part: -part.area)
+                parts[-1] = clef if _is_number(other, clef) else _joined(clef, other)
             else:
                 parts.append(s)
     return [(s.x, _clef(s, staff)) for s in parts if s.bottom - s.top >= SMALLEST * SPACE]
 
 
-def _verse(part: Symbol, clef: Symbol) -> bool:
-    """Whether what looks like the 8 of a tenor's clef is the number of a verse: it is as narrow as a 1, or far below."""
-    gap = part.top - clef.bottom
-    return clef.kind == "clef G" and gap > 0 and (gap > VERSE_GAP * SPACE or part.right - part.left < NARROW * SPACE)
+def _is_number(part: Symbol, clef: Symbol) -> bool:
+    """Whether what looks like the 8 of a treble clef is the number of a verse below it, or of a measure above.
+
+    Such a number is as narrow as a 1, or far from the clef; and that of a measure begins left of it.
+    """
+    below, above = part.top - clef.bottom, clef.top - part.bottom
+    if clef.kind != "clef G" or max(below, above) < 0:
+        return False
+    narrow = part.right - part.left < NARROW * SPACE
+    return narrow or max(below, above) > VERSE_GAP * SPACE or (above >= 0 and part.left < clef.left)
 
 
 def _joined(a: Symbol, b: Symbol) -> Symbol:
@@ -99,6 +112,8 @@ def _joined(a: Symbol, b: Symbol) -> Symbol:
 def _clef(symbol: Symbol, staff: Staff) -> str:
     if symbol.kind == "clef G":
         line = staff.row(symbol.x, -2)
+        if OCTAVE_ABOVE[0] * SPACE < line - symbol.top < OCTAVE_ABOVE[1] * SPACE:
+            return "G2^8"
         return "G2_8" if (symbol.bottom - line) > OCTAVE_CLEF * (line - symbol.top) else "G2"
     if symbol.kind == "clef F":
         return "F4"

@@ -136,8 +136,10 @@ def _between_lines(half: int) -> np.ndarray:
 
 
 def _rows_at(gray: Gray, left: int, right: int, middle: int, half: int) -> np.ndarray:
-    """Return the darkness of a part of a page, whose rows reach up to ``half`` above and below a middle one."""
-    return 255.0 - gray[middle - half : middle + half + 1, left:right].astype(np.float32)
+    """Return the darkness of a part of a page, whose rows reach up to ``half`` above and below a middle one; paper outside."""
+    wanted = np.arange(middle - half, middle + half + 1)
+    inside = (wanted >= 0) & (wanted < len(gray))
+    return np.where(inside[:, None], 255.0 - gray[wanted.clip(0, len(gray) - 1), left:right].astype(np.float32), 0)
 
 
 def _correlation(part: np.ndarray, shape: np.ndarray) -> np.ndarray:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
-from diptych.music.notes import CLEFS, Accidental, Note, key_alter
-from diptych.music.page_clefs import Clefs, clef_at, clefs_of
+from diptych.music.notes import Accidental, Note, key_alter
+from diptych.music.page_clefs import PRINTED_CLEFS, Clefs, clef_at, clefs_of
 from diptych.music.page_digits import counts_tuplet, in_text
 from diptych.music.page_events import RESTS, Event, find_events
 from diptych.music.page_finding import find_symbols
@@ -223,7 +223,7 @@ def _notes(
         event = events[index]
         for head in event.heads:
             staff = staves[head.staff]
-            step = round(staff.position(head.x, head.y)) + CLEFS[clef_at(clefs[head.staff], head.x)]
+            step = round(staff.position(head.x, head.y)) + PRINTED_CLEFS[clef_at(clefs[head.staff], head.x)]
             mark = marks.get(id(head), "")
             if mark:
                 state[head.staff, step] = ALTER[mark]

@@ -32,7 +32,8 @@ DEFAULT_THRESHOLD = 8 / 9
 
 The cross-entropy of the recipe music-read weights ink 8 times, so that an undecided network answers 8/9."""
 KEY_POSITIONS = {"s": (4, 1, 5, 2, -1, 3, 0), "f": (0, 3, -1, 2, -2, 1, -3)}  # positions in treble clef
-KEY_SHIFT = {"G2": 0, "G2_8": 0, "F4": 2, "C3": 1, "C4": -1, "C1": -2}  # steps by which a key stands lower than in treble clef
+KEY_SHIFT = {"G2": 0, "G2_8": 0, "G2^8": 0, "F4": 2, "C3": 1, "C4": -1, "C1": -2}
+"""Steps by which a key stands lower than in treble clef; G2^8, with an 8 above it, stands on pages alone."""
 HIGHEST_KEY_POSITION = {("s", "C4"): 4, ("s", "C1"): 2, ("f", "C1"): 2}
 """The highest position of a key's accidental where it is not the usual one: higher ones stand an octave lower."""
 Roll = UInt8[np.ndarray, "h w 3"]

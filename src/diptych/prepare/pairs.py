@@ -26,6 +26,7 @@ from diptych.overlap import ahead
 from diptych.pixels import Domain, PixelType
 from diptych.prepare.conversions import CONVERSIONS, Conversion, generator_for
 from diptych.prepare.hed import load_hed, thin
+from diptych.reading import Reading
 from diptych.schemas import MAPPING, read_json
 from diptych.sheets import contact_sheet
 from diptych.walking import walk
@@ -37,6 +38,7 @@ SIDES = ("trainA", "trainB", "testA", "testB")
 SHOWN = 6  # pairs on the contact sheet
 SMALLEST = 8  # pixels a side of a photo; filters mirror up to four at the borders
 THREADS = 2
+SEEN = Reading(icc="srgb")  # as a training sees the photos, whose copies keep their profiles
 TYPES: dict[torch.dtype, PixelType] = {torch.uint8: "uint8", torch.uint16: "uint16"}
 
 
@@ -133,7 +135,8 @@ def prepare(
     """Make a pair of every photo below a folder, in the order of their names; the same call again goes on where it stopped.
 
     Writes OUT/trainA, trainB, testA and testB with the photos' own tree and names, prepare.json and the contact sheet
-    prepare.png. Side B holds copies of the files. A photo belongs to the test pairs by its name alone, so that it stays there
+    prepare.png. Side B holds copies of the files; side A is made of their colours in sRGB, as a training converts B by its ICC
+    profiles. A photo belongs to the test pairs by its name alone, so that it stays there
     when photos are added. Photos that cannot be read are named in what is returned, and left out. Files that a killed call left
     half-written are removed.
 
@@ -188,7 +191,7 @@ def _make(
     try:
         if photo.exists():  # it is written last
             return Made(name, there=True, test=test)
-        pixels = torch.from_numpy(read_pixels(path)).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(read_pixels(path, SEEN)).permute(2, 0, 1)[None]
         kind = f"{pixels.shape[1]} x {str(pixels.dtype).removeprefix('torch.')}"
         if pixels.dtype not in TYPES or pixels.shape[1] not in wanted.conversion.colours:
             kinds = "RGB" if wanted.conversion.colours == (3,) else "gray or RGB"
@@ -223,7 +226,7 @@ def _sheet(pairs: list[tuple[Path, Path]]) -> bytes:
     columns: list[tuple[str, list[Tensor]]] = [("input", []), ("photo", [])]
     for pair in pairs:
         for (_, column), path in zip(columns, pair, strict=True):
-            pixels = torch.from_numpy(read_pixels(path)).permute(2, 0, 1)[None]
+            pixels = torch.from_numpy(read_pixels(path, SEEN)).permute(2, 0, 1)[None]
             x = _domain(pixels).encode(pixels)
             factor = min(1.0, 256 / max(x.shape[-2:]))
             size = [max(1, round(side * factor)) for side in x.shape[-2:]]
