@@ -169,6 +169,10 @@ def test_imports_point_down_and_only_the_command_line_talks():
 def test_the_command_line_starts_without_torch():
     assert "torch" in modules_after("import diptych.pixels")  # so the check sees torch when it is there
     assert "torch" not in modules_after("import diptych.cli")
+    listing = (
+        "import contextlib, io\nfrom diptych.cli import main\nwith contextlib.redirect_stdout(io.StringIO()): main(['fetch'])"
+    )
+    assert "torch" not in modules_after(listing)
 
 
 @pytest.mark.parametrize(

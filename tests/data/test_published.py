@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 import zipfile
 from contextlib import nullcontext, suppress
@@ -15,7 +16,7 @@ from PIL import Image
 from rich.console import Console
 
 from diptych.cli import main
-from diptych.cli.fetch import fetch_missing
+from diptych.cli.fetch import data_set, fetch_missing
 from diptych.data import published
 from diptych.data.folders import find_data
 from diptych.data.published import PUBLISHED, Published, fetch, unpack
@@ -87,6 +88,28 @@ def test_pairs_of_a_tar_are_found_and_the_direction_of_the_paper_is_named(mirror
         "train 3 pairs, val 3 pairs" in printed
         and f"next: diptych train pix2pix {tmp_path}/plans --data.direction b2a" in printed
     )
+
+
+def test_a_recipe_means_its_data_set_and_hyphens_are_underscores(mirror, monkeypatch, tmp_path, capsys):
+    shutil.copy(mirror / "plans.tar.gz", mirror / "night2day.tar.gz")
+    monkeypatch.setitem(
+        PUBLISHED, "night2day", replace(PUBLISHED["plans"], name="night2day", address="https://x/night2day.tar.gz")
+    )
+    assert main(["fetch", "day2night"]) == 0
+    printed, noted = capsys.readouterr()
+    assert "note: the data set of the recipe day2night is called night2day\n" in noted
+    assert f"next: diptych train day2night {tmp_path}/cache/night2day\n" in printed  # whose recipe says the direction
+    assert published.fetched("night2day")
+    for name, meant in (
+        ("iphone2dslr-flower", "iphone2dslr_flower"),
+        ("summer2winter-yosemite", "summer2winter_yosemite"),
+        ("night2day", "night2day"),
+        ("horse2zebra-cut", "horse2zebra"),
+        ("horse2zebra_cut", "horse2zebra"),
+    ):
+        assert data_set(name)[0].name == meant
+    assert main(["fetch", "relief"]) == 2
+    assert "relief: this recipe has no published data set to fetch; `diptych fetch` lists" in capsys.readouterr().err
 
 
 def test_what_is_there_is_not_fetched_again_and_what_is_foreign_is_left_alone(mirror, tmp_path):

@@ -25,7 +25,9 @@ $DIPTYCH_DATA names another cache, $DIPTYCH_DATA_URL a mirror: https://..., file
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("fetch", EXAMPLES)
-    p.add_argument("name", metavar="NAME", nargs="?", help="the data set; without one, all are listed")
+    p.add_argument(
+        "name", metavar="NAME", nargs="?", help="the data set, or a recipe that has one; without a name, all sets are listed"
+    )
     p.add_argument("--out", type=out_folder, metavar="DIR", help="the folder to unpack into (default: NAME in the cache)")
     return p
 
@@ -33,9 +35,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Say the terms, fetch, unpack, and print what was found."""
     args = parser().parse_args(argv)
-    from diptych.cli.console import console, show_notes
-    from diptych.data.folders import find_data
-    from diptych.data.published import PUBLISHED, fetched, published
+    from diptych.cli.console import console, notes, show_notes
+    from diptych.data.published import PUBLISHED, fetched
     from diptych.messages import show
 
     if not args.name:
@@ -47,16 +48,43 @@ def main(argv: Sequence[str]) -> int:
             console.print(f"{'':24}{each.terms}", soft_wrap=True)
         return 0
     show_notes()
-    wanted = published(args.name)
+    wanted, recipe = data_set(args.name)
+    if recipe:
+        notes.print(f"note: the data set of the recipe {recipe} is called {wanted.name}", soft_wrap=True)
     folder = bring(wanted, args.out)
+    from diptych.data.folders import find_data  # imports torch, for which the list must not wait
+
     layout = find_data([folder], paired=wanted.paired)
     splits = {"train": layout.train, "val": layout.val, "test": layout.test}
     counts = ", ".join(f"{name} {split}" for name, split in splits.items() if split)
     console.print(f"{show(folder)}: {wanted.shows}; {counts}", soft_wrap=True)
-    method = "pix2pix" if wanted.paired else "cyclegan"
-    way = f" --data.direction {wanted.direction}" if wanted.direction != "a2b" else ""
+    method = recipe or ("pix2pix" if wanted.paired else "cyclegan")
+    way = f" --data.direction {wanted.direction}" if not recipe and wanted.direction != "a2b" else ""  # a recipe says its own
     console.print(f"next: diptych train {method} {show(folder)}{way}", soft_wrap=True)
     return 0
+
+
+def data_set(name: str) -> tuple[Published, str]:
+    """The published data set of a name, and the recipe that the name means ('' where it is that of a data set).
+
+    Hyphens and underscores are alike. Raises ConfigError, naming the nearest, for other names and for recipes without a
+    published data set.
+    """
+    from diptych.data.published import PUBLISHED, published
+
+    if name in PUBLISHED:
+        return PUBLISHED[name], ""
+    from diptych.cli.recipe_options import known_recipes
+
+    recipes, recipe = known_recipes(), name.replace("_", "-")
+    if recipe in recipes:
+        sources = recipes[recipe]().data.source
+        if len(sources) != 1 or sources[0] not in PUBLISHED:
+            raise ConfigError(
+                f"{name}: this recipe has no published data set to fetch; `diptych fetch` lists those that there are"
+            )
+        return PUBLISHED[sources[0]], recipe
+    return published(name.replace("-", "_") if name.replace("-", "_") in PUBLISHED else name), ""
 
 
 def bring(wanted: Published, out: Path | None = None) -> Path:
