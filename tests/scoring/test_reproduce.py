@@ -129,3 +129,12 @@ def test_a_file_of_other_bytes_than_its_name_says_is_refused(mirror):
 def test_what_cannot_be_done_is_said(words, message, code, mirror, capsys):
     assert main(["reproduce", "horse2zebra", *words]) == code
     assert message in capsys.readouterr().err
+
+
+def test_without_a_task_the_tasks_are_listed(capsys):
+    assert main(["reproduce"]) == 0
+    listed = capsys.readouterr().out
+    assert [line.split()[0] for line in listed.splitlines()] == [*TASKS, "next:"]
+    assert "horse2zebra     on horse2zebra; published FID: authors 62.1, authors-id0 77.2, openmmlab 63.8" in listed
+    assert main(["reproduce", "--only", "authors"]) == 2
+    assert "TASK is missing: give one of horse2zebra, zebra2horse" in capsys.readouterr().err

@@ -25,7 +25,13 @@ TASKS = ("horse2zebra", "zebra2horse", "summer2winter", "winter2summer")
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     p = command_parser("reproduce", EXAMPLES)
-    p.add_argument("task", metavar="TASK", choices=TASKS, help=f"what the translators do: {', '.join(TASKS)}")
+    p.add_argument(
+        "task",
+        metavar="TASK",
+        nargs="?",
+        choices=TASKS,
+        help=f"what the translators do: {', '.join(TASKS)}; without one, all are listed",
+    )
     p.add_argument("data", metavar="DATA", nargs="?", help="the published data set, if it lies somewhere else than in the cache")
     p.add_argument(
         "--only",
@@ -45,6 +51,10 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Fetch, import and score the weights of a task, and print one line for each."""
     args = parser().parse_args(argv)
+    if args.task is None:
+        if argv:
+            raise ConfigError(f"TASK is missing: give one of {', '.join(TASKS)}; `diptych reproduce` alone lists them")
+        return listing()
     given = files(args.weights)
     from diptych.cli.console import bar, console, notes, show_notes
     from diptych.cli.fetch import fetch_missing
@@ -82,6 +92,19 @@ def main(argv: Sequence[str]) -> int:
         notes.print(f"note: FID by {args.features} does not compare with the published one", soft_wrap=True)
     if not scored:
         raise WeightsError(f"{args.task}: none of its weights could be scored; the lines above say why")
+    return 0
+
+
+def listing() -> int:
+    """Print each task with its data set, and the FID that was printed for each of its weights."""
+    from diptych.cli.console import console
+    from diptych.scoring.reproduce import REPRODUCTIONS
+
+    for name in TASKS:
+        task = REPRODUCTIONS[name]
+        rows = ", ".join(f"{weights.name} {weights.fid:.1f}" for weights in task.weights)
+        console.print(f"{name:16}on {task.data}; published FID: {rows}", soft_wrap=True)
+    console.print(f"next: diptych reproduce {TASKS[0]}", soft_wrap=True)
     return 0
 
 
