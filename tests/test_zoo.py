@@ -13,7 +13,7 @@ from PIL import Image
 from diptych import Translator
 from diptych.cli import main
 from diptych.data.formats import read_pixels
-from diptych.errors import SnapshotError, WeightsError
+from diptych.errors import ConfigError, SnapshotError, WeightsError
 from diptych.nets import PatchGAN, ResNet
 from diptych.pixels import Domain
 from diptych.scoring.systems import find_systems, score_systems
@@ -125,8 +125,16 @@ def test_the_command_line_takes_a_name_and_a_path_of_that_name_wins(zoo, tmp_pat
     capsys.readouterr()
     assert main(["translate", "gray2rgb", str(tmp_path / "x.png"), "--out", str(tmp_path / "out2")]) == 2
     said = capsys.readouterr().err
-    assert "gray2rgb: the file or folder of this name is taken, not the network of the zoo" in said
-    assert "is a folder without a snapshot.safetensors" in said
+    assert (
+        said.count("gray2rgb: the file or folder of this name is taken, not the network of the zoo, which is zoo:gray2rgb") == 1
+    )
+    assert "is a folder without a snapshot.safetensors" in said and said.endswith("; zoo:gray2rgb is the network of the zoo\n")
+    assert main(["translate", "zoo:gray2rgb", str(tmp_path / "x.png"), "--out", str(tmp_path / "out2")]) == 0
+    (tmp_path / "rgb2gray").write_text("no network")
+    capsys.readouterr()
+    assert main(["translate", "rgb2gray", str(tmp_path / "x.png"), "--out", str(tmp_path / "out3")]) == 6
+    said = capsys.readouterr().err
+    assert said.count("is taken") == 1 and said.endswith("; zoo:rgb2gray is the network of the zoo\n")
 
 
 def test_names_are_scored_and_compared_as_files_are(zoo, tmp_path, capsys):
@@ -205,6 +213,36 @@ def test_other_words_stay_what_they_are(zoo):
         Translator.load("nobody")
 
 
+def test_an_unknown_name_is_told_which_zoo_has_it_not(zoo, monkeypatch):
+    stands = re.escape(f"the zoo at {zoo} (DIPTYCH_ZOO, in place of the built-in one) has no such network")
+    with pytest.raises(SnapshotError, match=f"nobody: no such file or run; .*; {stands}$"):
+        Translator.load("nobody")
+    with pytest.raises(SnapshotError, match=f"; {stands}; unset DIPTYCH_ZOO for the one that is built in$"):
+        Translator.load("elevation2relief")
+    with pytest.raises(ConfigError, match=f"zoo:nobody: {stands}; `diptych zoo` lists"):
+        Translator.load("zoo:nobody")
+    with pytest.raises(ConfigError, match=r"zoo:gray2rbg: .*; did you mean zoo:gray2rgb\?"):
+        Translator.load("zoo:gray2rbg")
+    assert resolve("zoo:gray2rgb") == zoo / "gray2rgb.safetensors"
+
+
+def test_addresses_and_empty_words_are_refused_in_plain_words():
+    for address in ("https://example.org/x.safetensors", "http://x", "file:///tmp/x.safetensors"):
+        for given in (address, Path(address)):
+            with pytest.raises(ConfigError, match=f"^{address}: addresses are not loaded; download the file and give its path"):
+                Translator.load(given)
+    with pytest.raises(ConfigError, match="no snapshot is named, found ''"):
+        Translator.load("")
+
+
+def test_the_network_of_the_other_direction_is_named(zoo):
+    with pytest.raises(ConfigError, match=r"translates a2b, not b2a; rgb2gray of the zoo translates the other way$"):
+        Translator.load("gray2rgb", "b2a")
+    (zoo / "alone.safetensors").write_bytes((zoo / "gray2rgb.safetensors").read_bytes())
+    with pytest.raises(ConfigError, match=r"translates a2b, not b2a; choose one of these directions$"):
+        Translator.load(zoo / "alone.safetensors", "b2a")
+
+
 def test_discriminators_are_files_of_their_own(tmp_path, run, monkeypatch):
     torch.manual_seed(3)
     judge = PatchGAN(3, width=4, num_layers=1)
@@ -220,6 +258,12 @@ def test_discriminators_are_files_of_their_own(tmp_path, run, monkeypatch):
         "x-b2a": True,
         "x-D_b": False,
     }
+    monkeypatch.setenv("DIPTYCH_ZOO", str(tmp_path / "zoo"))
+    for direction, generator in (("a2b", "x"), ("b2a", "x-b2a")):
+        with pytest.raises(
+            ConfigError, match=f"holds only discriminators, which translate nothing; take {generator} of the zoo$"
+        ):
+            Translator.load("x-D_b", direction)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from diptych.settings import Size
 from diptych.snapshot_schema import SNAPSHOT, built
 from diptych.stored_weights import Bits, restored, stored
 from diptych.trees import Tree, read_header, read_tree, write_tree
-from diptych.zoo import resolve
+from diptych.zoo import generator_beside, instead_of, resolve
 
 FORMAT = 3  # the newest: 3 has weights in 8 bits, 2 says how files are read (Domain.icc and what follows it); older files load
 PLAIN = 2  # of all files without weights in 8 bits
@@ -32,6 +32,7 @@ class Snapshot:
     it is unknown.
     ``mode`` is how they are applied by default (see diptych.nets.modes). ``about`` holds facts such as the recipe, the number
     of images seen and the origin. ``discriminators`` holds those that an import found, by name; translating does not need them.
+    ``file`` is where it was loaded from.
     """
 
     generators: Mapping[str, nn.Module]
@@ -41,18 +42,20 @@ class Snapshot:
     mode: Mode = "eval"
     about: dict[str, Any] = field(default_factory=dict)
     discriminators: Mapping[str, nn.Module] = field(default_factory=dict)
+    file: Path | None = field(default=None, compare=False)
 
     def domains(self, direction: str) -> tuple[Domain, Domain]:
         """The domains of the input and of the output in a direction.
 
         Raises ConfigError when this snapshot does not translate in this direction.
         """
-        if not self.generators:
-            raise ConfigError("this snapshot holds only discriminators, which translate nothing; import a generator")
         if direction not in self.generators:
-            raise ConfigError(
-                f"this snapshot translates {' and '.join(self.generators)}, not {direction}; choose one of these directions"
-            )
+            beside = generator_beside(self.file, direction) if self.file else ""
+            if not self.generators:
+                advice = f"take {beside} of the zoo" if beside else "import a generator"
+                raise ConfigError(f"this snapshot holds only discriminators, which translate nothing; {advice}")
+            advice = f"{beside} of the zoo translates the other way" if beside else "choose one of these directions"
+            raise ConfigError(f"this snapshot translates {' and '.join(self.generators)}, not {direction}; {advice}")
         return (self.a, self.b) if direction == "a2b" else (self.b, self.a)
 
     def save(self, path: str | Path, bits: Bits = 32) -> str:
@@ -80,8 +83,11 @@ class Snapshot:
         The generators are on the CPU, in eval mode, without gradients. Raises SnapshotError when the file is missing, damaged,
         not a snapshot, or written by a newer version.
         """
-        path = snapshot_in(Path(path))
-        check_header(path, "snapshot", FORMAT)
+        path = snapshot_in(path)
+        try:
+            check_header(path, "snapshot", FORMAT)
+        except SnapshotError as error:
+            raise SnapshotError(f"{error}{instead_of(path)}") from error
         try:
             tree = checked(read_tree(path), SNAPSHOT)
             a, b = Domain(**tree["a"]), Domain(**tree["b"])
@@ -91,10 +97,10 @@ class Snapshot:
             ]
         except (ValueError, TypeError, ConfigError) as error:
             raise SnapshotError(f"{path}: no whole snapshot: {' '.join(str(error).split())[:300]}; use another copy") from error
-        return cls(nets[0], a, b, tree["size"], tree["mode"], tree["about"], nets[1])
+        return cls(nets[0], a, b, tree["size"], tree["mode"], tree["about"], nets[1], path)
 
 
-def snapshot_in(path: Path) -> Path:
+def snapshot_in(path: str | Path) -> Path:
     """The last snapshot of a run folder, or the file of a network of the zoo by its name; any other path as it is."""
     path = resolve(path)
     inside = path / "snapshot.safetensors"

@@ -10,9 +10,11 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +30,7 @@ from diptych.schemas import Whole, checked, parse_json
 log = logging.getLogger(__name__)
 
 INDEX = "zoo.json"
+ZOO = "zoo:"  # before the name of a network, where a file or folder has that name too
 MOST_BYTES = 10**8  # of an index
 OWN = Path(__file__).parent / INDEX
 CHECKOUT = Path(__file__).parents[2] / "zoo"
@@ -142,13 +145,25 @@ def _verified(model: Model, path: Path) -> Path:
 def resolve(given: str | Path) -> Path:
     """The path that a word means: itself if there is such a file or folder, else the file of the zoo's network of that name.
 
-    ``hf:USER/NAME`` is the snapshot of a repository of the Hugging Face hub. A word that is none of these stays as it is, and
-    where a path and a network have the same name, the log says that the path is taken. Raises ConfigError, naming what is near,
-    for a name that is nearly one of the zoo.
+    ``zoo:NAME`` is that network whatever files there are, and ``hf:USER/NAME`` the snapshot of a repository of the Hugging Face
+    hub. A word that is none of these stays as it is, and where a path and a network have the same name, the log says once that
+    the path is taken. Raises ConfigError for the address of a web page, for no word at all, and, naming what is near, for a name
+    that is nearly one of the zoo.
     """
     path, name = Path(given), str(given)
+    if not name:
+        raise ConfigError(
+            "no snapshot is named, found ''; give a run folder, a snapshot file, or a name that `diptych zoo` lists"
+        )
     if name.startswith(HF):
         return pull(name)
+    if name.startswith(ZOO):
+        return _of_zoo(name.removeprefix(ZOO))
+    if re.match("(https?|ftp|file|s3|gs):/", name, re.IGNORECASE) and not path.exists():
+        address = re.sub(":/+", ":///" if name.startswith("file:") else "://", name, count=1)  # a Path has but one slash
+        raise ConfigError(
+            f"{show(address)}: addresses are not loaded; download the file and give its path, or hf:USER/NAME for one on the hub"
+        )
     if "/" in name or "\\" in name or path.suffix:
         if path.suffix == ".safetensors" and path.name == name and not path.exists():
             refuse_misspelt(path.stem)
@@ -156,12 +171,68 @@ def resolve(given: str | Path) -> Path:
     if path.exists():
         with suppress(WeightsError):  # a zoo that cannot be had hides no file
             if name in models():
-                log.info("%s: the file or folder of this name is taken, not the network of the zoo", show(path))
+                _say_taken(path.absolute())
         return path
     if found := find(name):
         return found
     refuse_misspelt(name)
     return path
+
+
+def _of_zoo(name: str) -> Path:
+    if found := find(name):
+        return found
+    near = nearest(name, models())
+    raise ConfigError(
+        f"{ZOO}{show(name)}: {_this_zoo()} has no such network; "
+        + (f"did you mean {' or '.join(ZOO + each for each in near)}?" if near else "`diptych zoo` lists those that it has")
+    )
+
+
+@cache
+def _say_taken(path: Path) -> None:
+    """Say it once for a path, although a word is looked up more than once on its way to the file."""
+    log.info(
+        "%s: the file or folder of this name is taken, not the network of the zoo, which is %s%s",
+        show(path.name),
+        ZOO,
+        show(path.name),
+    )
+
+
+def _this_zoo() -> str:
+    place = os.environ.get("DIPTYCH_ZOO", "")
+    return f"the zoo at {show(place)} (DIPTYCH_ZOO, in place of the built-in one)" if place else "the zoo"
+
+
+def instead_of(path: Path) -> str:
+    """What to add to an error about a word that names no snapshot: what the zoo has, or has not, by that name; or ''."""
+    if str(path) != path.name or path.suffix:
+        return ""
+    with suppress(WeightsError):
+        if path.name in models():
+            return f"; {ZOO}{path.name} is the network of the zoo"
+        if os.environ.get("DIPTYCH_ZOO") and not path.exists():
+            own = "; unset DIPTYCH_ZOO for the one that is built in" if path.name in models(OWN) else ""
+            return f"; {_this_zoo()} has no such network{own}"
+    return ""
+
+
+def generator_beside(path: Path, direction: str) -> str:
+    """The name of the network of the zoo that translates where its file ``path`` does not; '' where none is known.
+
+    For a discriminator, it is the generator that was trained against it, and for any other, the one of the other direction.
+    """
+    with suppress(WeightsError):
+        known, name = models(), path.stem
+        if name not in known or known[name].file != path.name:
+            return ""
+        forward, _, judged = name.partition("-D_")
+        turned = "2".join(reversed(forward.split("2")))
+        back = [other for other in (f"{forward}-b2a", forward.removesuffix("-b2a"), turned) if other != forward]
+        wanted = [forward, *back] if judged and (judged == "b") == (direction == "a2b") else back
+        return next((other for other in wanted if other in known and known[other].generator), "")
+    return ""
 
 
 def refuse_misspelt(name: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diptych.errors import ConfigError
 from diptych.messages import show
-from diptych.zoo import resolve
+from diptych.zoo import instead_of, resolve
 
 SNAPSHOT = "snapshot.safetensors"
 FOREIGN = (".pth", ".pt", ".ckpt", ".bin", ".pkl")
@@ -33,7 +33,8 @@ def chosen_snapshot(given: Path, command: str, inputs: Sequence[str] = (), rest:
             return given / SNAPSHOT
         if (given / "recipe.json").is_file():
             raise ConfigError(f"{show(given)}: this run has saved no snapshot yet; train it until its first save")
-        raise ConfigError(f"{show(given)}: is a folder without a {SNAPSHOT}; give a run folder, or the file of a snapshot")
+        advice = f"give a run folder, or the file of a snapshot{instead_of(given)}"
+        raise ConfigError(f"{show(given)}: is a folder without a {SNAPSHOT}; {advice}")
     suffix = given.suffix.lower()
     if given.is_file() and suffix in FOREIGN:
         word = shlex.quote(show(given))
