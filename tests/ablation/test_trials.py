@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diptych.ablation.ablate import comparable_images
 from diptych.ablation.trials import score, trials_of
 from diptych.ablation.variants import VARIANTS, recipe_of, segmenter_recipe
 from diptych.cli.ablate import main
@@ -110,6 +111,19 @@ def test_the_command_trains_scores_and_prints_the_papers_table_and_goes_on_where
     before = state.stat().st_mtime_ns, (tmp_path / "out" / "l1" / "seed-1" / "evaluation.json").stat().st_mtime_ns
     assert main(command) == 0 and capsys.readouterr().out == printed
     assert (state.stat().st_mtime_ns, (tmp_path / "out" / "l1" / "seed-1" / "evaluation.json").stat().st_mtime_ns) == before
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_single_test_image_is_warned_of(images, tmp_path, count, caplog):
+    for folder in ("trainA", "trainB"):
+        shutil.copytree(images / folder, tmp_path / "data" / folder)
+    for k in range(count):
+        for side in ("testA", "testB"):
+            (tmp_path / "data" / side).mkdir(exist_ok=True)
+            shutil.copy(images / side / f"{k}.png", tmp_path / "data" / side)
+    assert len(comparable_images(base_of(tmp_path / "data"), tmp_path / "out", None).split.a) == count
+    said = f"{tmp_path}/data: 1 test image on a side, which shows nothing of how the variants differ on other images"
+    assert (said in caplog.text) == (count == 1)
 
 
 def test_a_score_is_kept_only_while_everything_that_enters_it_stays(images, tmp_path):

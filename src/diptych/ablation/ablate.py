@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,15 @@ from diptych.data.listing import refuse_out_in_data
 from diptych.errors import DataError
 from diptych.evaluation.results import METRICS
 from diptych.files import refuse_links_out, write_atomic
-from diptych.messages import counted
+from diptych.messages import counted, show
 from diptych.recipe import Recipe
 from diptych.run import write_json
 from diptych.scoring.many import prefixed, train_all
 from diptych.scoring.real_images import find_real_images, readable
 from diptych.scoring.tools import Side
 from diptych.training.progress import Progress, Watch
+
+log = logging.getLogger(__name__)
 
 
 def ablate(
@@ -99,4 +102,11 @@ def comparable_images(base: Recipe, out: Path, paired: bool | None) -> Census:
     found = find_real_images(base, paired=paired)
     if found is None:
         raise DataError(f"{', '.join(base.data.source)}: no test images to compare variants on; add testA and testB")
-    return readable(found.split, fitting=base.data.fit)
+    census = readable(found.split, fitting=base.data.fit)
+    if (fewest := min(len(census.split.a), len(census.split.b))) == 1:
+        log.warning(
+            "%s: %s on a side, which shows nothing of how the variants differ on other images; add test images",
+            ", ".join(show(source) for source in base.data.source),
+            counted(fewest, "test image"),
+        )
+    return census
