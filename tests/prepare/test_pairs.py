@@ -111,12 +111,19 @@ def test_photos_that_cannot_be_used_are_named_and_counted(photos, tmp_path, caps
     assert read_pixels(deep).dtype == np.uint16 and (read_pixels(deep) == 4000).all()
 
 
+def test_too_few_photos_for_a_test_pair_are_said_and_no_test_that_was_wanted_is_not(photos, tmp_path, capsys):
+    assert main(["prepare", "blur", str(photos), "--out", str(tmp_path / "few"), "--test", "0.0001"]) == 0
+    assert "none of these became a test pair" in capsys.readouterr().err
+    assert main(["prepare", "blur", str(photos), "--out", str(tmp_path / "none"), "--test", "0"]) == 0
+    assert "test pair" not in capsys.readouterr().err
+
+
 def test_a_folder_that_was_made_otherwise_is_left_alone(photos, tmp_path):
     out = tmp_path / "pairs"
     prepare(photos, out, Preparation("blur"))
     before = tree(out)
     prepare(photos, out, Preparation("blur", 3))  # the default strength
-    with pytest.raises(ConfigError, match="was prepared with another strength"):
+    with pytest.raises(ConfigError, match=r"was prepared with another strength, 3(\.0)? and not 5"):
         prepare(photos, out, Preparation("blur", 5))
     with pytest.raises(ConfigError, match="was prepared with another kind"):
         prepare(photos, out, Preparation("gray"))

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     if args.kind == FILMS:
         return _frames(args)
     from diptych.cli.console import bar, console, notes, show_notes
-    from diptych.messages import show
+    from diptych.messages import counted, show
     from diptych.prepare.pairs import Preparation, mixed_kinds, prepare
 
     show_notes()
@@ -78,10 +78,14 @@ def main(argv: Sequence[str]) -> int:
     pairs = len(made) - len(failed)
     if text := mixed_kinds(made):
         notes.print(f"note: {text}", soft_wrap=True)
+    if test and not tests:
+        advice = "add photos, or prepare into another folder with more, as by --test 0.3"
+        none = f"with --test {test:g} none of these became a test pair, without which nothing is scored"
+        notes.print(f"note: {none}; {advice}", soft_wrap=True)
     left = f": {pairs - tests:,} to train on, {tests:,} to test"
     left += f", {len(failed):,} skipped" if failed else ""
     left += f", {there:,} there already" if there else ""
-    console.print(f"{pairs:,} pairs for {wanted.conversion.task} in {show(args.out)}{left}", soft_wrap=True)
+    console.print(f"{counted(pairs, 'pair')} for {wanted.conversion.task} in {show(args.out)}{left}", soft_wrap=True)
     console.print(
         f"look at {show(args.out / 'prepare.png')}; then: diptych train {args.kind}2photo {show(args.out)}", soft_wrap=True
     )

@@ -177,7 +177,9 @@ def claim(out: Path, wanted: Preparation) -> None:
         write_atomic(note, json.dumps(identity, indent=1).encode())
         return
     if before != identity:
-        other = next((key for key in identity if before.get(key) != identity[key]), "more")
+        other = next((key for key in identity if before.get(key) != identity[key]), "version")
+        if isinstance(value := before.get(other), str | int | float) and other != "weights":  # of which it has the SHA-256
+            other += f", {show(str(value))} and not {identity[other]}"
         raise ConfigError(f"{show(out)}: was prepared with another {other}; choose another --out, or remove the folder")
 
 
