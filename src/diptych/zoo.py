@@ -128,7 +128,8 @@ def find(name: str, watch: Watch = lambda done, total: None) -> Path | None:
         return target
     if "://" not in place:
         raise WeightsError(
-            f"{name}: {show(here)} is not there; set DIPTYCH_ZOO to where the files of the zoo lie, a folder or https://..."
+            f"{name}: {show(here)} is not there; set DIPTYCH_ZOO to where the files of the zoo lie: zoo/ of a checkout, another "
+            "folder, or https://..."
         )
     log.info("%s: fetching %s bytes of the zoo; licence: %s", name, f"{model.size:,}", model.licence)
     url = mirrored("", model.file, "DIPTYCH_ZOO")
