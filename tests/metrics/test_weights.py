@@ -350,14 +350,17 @@ def test_something_that_speaks_no_http_is_an_error(monkeypatch):
         monkeypatch.setenv("DIPTYCH_WEIGHTS_URL", f"http://127.0.0.1:{listener.getsockname()[1]}")
 
         def babble() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(1000)
-                connection.sendall(b"220 mail.example.org ESMTP\r\n")
+            with contextlib.suppress(OSError):  # the listener is shut down in the end
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(1000)
+                        connection.sendall(b"220 mail.example.org ESMTP\r\n")
 
         thread = threading.Thread(target=babble)
         thread.start()
         assert re.search(r"cannot be fetched from \S+ \(.+\); put the file at", refusal())
+        listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 
