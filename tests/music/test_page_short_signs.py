@@ -1,5 +1,6 @@
 """32nd notes, octave signs and repeats of pages, by symbol maps that were worked out by hand."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +13,7 @@ from diptych.music.page_accidentals import single_accidentals
 from diptych.music.page_events import find_events
 from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Staff, read_geometry
+from diptych.music.page_meters import find_meters
 from diptych.music.page_octaves import find_octaves, octaves_at
 from diptych.music.page_reading import read_systems
 from diptych.music.page_repeats import without_repeats
@@ -134,6 +136,18 @@ def test_meters_whose_digits_overlap_are_read_behind_the_clef_and_behind_a_bar_l
     page, _, reading = read_exactly(tmp_path, text, "meters.abc", font)
     assert reading.measures == page.measures
     assert reading.meters == ((2, 4), meter, (2, 4))
+
+
+@pytest.mark.parametrize("cut", ["above", "below"])
+def test_a_meter_is_read_where_the_page_ends_at_its_staff(tmp_path, cut):
+    text = f"X:1\nL:1/4\nM:3/4\nK:C\n{'BBB|' * 3}\n"
+    _, page, _ = read_exactly(tmp_path, text, "edge.abc")
+    (staff,) = page.systems[0]
+    top, bottom = (round(staff.row(staff.left, at)) for at in (4, -4))
+    rows = slice(top, None) if cut == "above" else slice(bottom + 1)
+    moved = replace(staff, middle=staff.middle - (top if cut == "above" else 0))
+    (found,) = find_meters(page.gray[rows], moved, [])
+    assert (found.beats, found.unit) == (3, 4)
 
 
 def test_a_natural_with_long_stems_is_one_natural(tmp_path):

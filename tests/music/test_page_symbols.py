@@ -10,7 +10,7 @@ from diptych.music.mei import load_mei
 from diptych.music.page_accidentals import single_accidentals
 from diptych.music.page_events import find_events
 from diptych.music.page_finding import find_symbols
-from diptych.music.page_geometry import SPACE, Staff, find_staves, read_geometry
+from diptych.music.page_geometry import SPACE, Staff, faint_staves, find_staves, read_geometry
 from diptych.music.page_reading import read_systems
 from diptych.music.page_symbols import symbol_of
 from diptych.music.symbols import CLASS, draw_page, draw_symbols
@@ -133,6 +133,17 @@ def test_a_staff_without_lines_is_found_by_its_bar_lines():
     (first,), (second,) = read_geometry(page).systems
     assert [round(staff.middle_at(100)) for staff in (first, second)] == [42, 152]
     assert (second.left, second.right) == (46, 659)
+
+
+def test_thousands_of_strokes_as_high_as_a_staff_do_not_keep_it_busy():
+    page, random = np.full((2000, 1500), 255, np.uint8), np.random.default_rng(0)
+    for row in range(20, 1950, 31):
+        for x in range(20, 1480, 14):
+            top = row + random.integers(0, 4)
+            page[top : top + 25, x] = 0
+    far = Staff(0, 1499, np.full(1500, 5000.0), float(SPACE), 1.0)
+    middles = sorted(staff.middle_at(20) for staff in faint_staves(page, [far]))
+    assert len(middles) > 20 and min(np.diff(middles)) >= 7 * SPACE
 
 
 def test_a_staff_with_pale_lines_begins_at_its_clef():

@@ -35,7 +35,7 @@ BLOCK = 24  # pixels along a staff at which the height of its lines is measured
 BAR_HEIGHT = (3.9, 4.5)  # staff spaces of a bar line with the lines at its ends
 BESIDE_BAR = (3, 4, 5)  # pixels beside a bar line that are white between the lines
 CLEAR_BAR = 0.15  # the share of them that may be ink
-ONE_HEIGHT = 2.0  # pixels between the ends of bar lines of one staff
+ONE_HEIGHT = 2  # pixels between the ends of bar lines of one staff
 LEAST_BARS, BARS_APART = 2, 6.0  # bar lines of a staff at least, and staff spaces between the first and the last of them
 NEXT_STAFF = 7.0  # staff spaces between the middle lines of two staves at least
 MARK = 3  # pixels of a column within a staff that are ink where there is a sign
@@ -228,27 +228,31 @@ def faint_staves(gray: Gray, staves: Sequence[Staff]) -> list[Staff]:
 
     Those are as high as a staff, and stand in one row.
     """
-    strokes = _strokes(gray < INK)
+    ends: dict[tuple[int, int], list[int]] = {}  # the columns of strokes by their top and end
+    for x, top, end in _strokes(gray < INK):
+        ends.setdefault((top, end), []).append(x)
+    beside = {place: [near for near in _near(*place) if near in ends] for place in ends}
     found: list[Staff] = []
-    while strokes:
-        first = max(strokes, key=lambda stroke: sum(_one_row(stroke, other) for other in strokes))
-        row = sorted(stroke for stroke in strokes if _one_row(first, stroke))
-        strokes = [stroke for stroke in strokes if not _one_row(first, stroke)]
+    for first in sorted(ends, key=lambda place: -sum(len(ends[near]) for near in beside[place])):
+        if first not in ends:  # it was part of a row before
+            continue
+        row = sorted((x, *near) for near in beside[first] for x in ends.pop(near, ()))
         bars = [row[0], *(b for a, b in pairwise(row) if b[0] - a[0] > SPACE)]
-        middle = first[1] + (first[2] - first[1]) / 2
-        known = any(abs(staff.middle_at(first[0]) - middle) < NEXT_STAFF * SPACE for staff in (*staves, *found))
+        middle = sum(first) / 2
+        known = any(abs(staff.middle_at(row[0][0]) - middle) < NEXT_STAFF * SPACE for staff in (*staves, *found))
         if known or len(bars) < LEAST_BARS or bars[-1][0] - bars[0][0] < BARS_APART * SPACE:
             continue
         xs = [x for x, _, _ in bars]
         heights = np.interp(np.arange(gray.shape[1]), xs, [(top + end) / 2 for _, top, end in bars])
-        marked = (gray[first[1] : first[2] + 1] < INK).sum(0) >= MARK
+        marked = (gray[first[0] : first[1] + 1] < INK).sum(0) >= MARK
         left = max(0, int(np.flatnonzero(marked)[0]) - round(MARGIN * SPACE))
         found.append(Staff(left, xs[-1], heights, staves[0].space, 0.0))
     return found
 
 
-def _one_row(a: tuple[int, int, int], b: tuple[int, int, int]) -> bool:
-    return abs(a[1] - b[1]) <= ONE_HEIGHT and abs(a[2] - b[2]) <= ONE_HEIGHT
+def _near(top: int, end: int) -> list[tuple[int, int]]:
+    """The tops and ends of bar lines that may stand in one row."""
+    return [(y, z) for y in range(top - ONE_HEIGHT, top + ONE_HEIGHT + 1) for z in range(end - ONE_HEIGHT, end + ONE_HEIGHT + 1)]
 
 
 def _strokes(ink: Bool[np.ndarray, "h w"]) -> list[tuple[int, int, int]]:

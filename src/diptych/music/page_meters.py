@@ -73,7 +73,7 @@ def find_meters(gray: Gray, staff: Staff, bars: Sequence[float]) -> list[Printed
 
 def _meter(gray: Gray, staff: Staff, left: int, right: int) -> PrintedMeter | None:
     """Return the meter between two columns of a staff that is most like digits, None where nothing is."""
-    if right - left < 3 * SPACE or staff.row(left, 6) < 0 or staff.row(left, -6) >= len(gray):
+    if right - left < 3 * SPACE:
         return None
     above, below, within = (_scores(gray, staff, left, right, at) for at in (2, -2, 0))
     found: list[tuple[float, int, int, int]] = []  # how sure, beats, unit, column
