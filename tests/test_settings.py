@@ -8,7 +8,7 @@ import pytest
 from diptych.errors import ConfigError
 from diptych.methods import method_config
 from diptych.recipe import Recipe, TrainConfig
-from diptych.settings import Count, Fraction, Positive, Weight, Whole, check_settings
+from diptych.settings import Count, Fraction, Positive, Weight, Whole, check_settings, without_effect
 from tests.contract.small import NAMES
 
 NAN, INF = float("nan"), float("inf")
@@ -112,3 +112,27 @@ def test_a_choice_that_is_not_offered_is_refused_in_python_too(name):
     for choice in choices:
         with pytest.raises(ConfigError, match=rf"\.{choice} must be one of .*, found 'x'"):
             asked(name, **{choice: "x"})
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "idle"),
+    [
+        ("cut", {"method.hdce_gamma": 20}, "method.hdce_gamma has no effect without method.contrast hdce"),
+        ("cut", {"method.hdce_gamma": 20, "method.contrast": "hdce"}, None),
+        ("cut", {"method.norm": "none", "method.generator": "stylegan2"}, "method.norm has no effect without a resnet"),
+        ("cyclegan", {"method.lambda_gp": 5}, "method.lambda_gp has no effect without method.gan wgan"),
+        ("cyclegan", {"method.lambda_gp": 5, "method.gan": "wgan"}, None),
+        ("uvcgan2", {"method.lambda_gp": 5}, None),  # a penalty of its own, which needs no wgan
+        ("uvcgan2", {"method.num_blocks": 4}, "method.num_blocks has no effect without method.generator vit_modnet"),
+        ("dclgan", {"method.lambda_pair": 3}, "method.lambda_pair has no effect without data.pairs above 0"),
+        ("dclgan", {"method.lambda_pair": 3, "data.pairs": 0.5}, None),
+        ("pix2pixhd", {"method.nef": 8}, "method.nef has no effect without method.num_features"),
+        ("bridge", {"train.ema_warm_up": True}, "train.ema_warm_up has no effect without train.ema above 0"),
+        ("bridge", {"train.discriminator.r1_every": 4}, "r1_every has no effect without method.lambda_r1 above 0"),
+    ],
+)
+def test_a_setting_without_effect_is_named_with_what_it_needs(method, settings, idle):
+    recipe = Recipe.create(method, overrides=[f"--{name}={value}".replace("True", "true") for name, value in settings.items()])
+    lines = list(without_effect(recipe, settings))
+    assert len(lines) == (idle is not None)
+    assert idle is None or idle in lines[0]

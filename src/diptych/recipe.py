@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
@@ -24,7 +24,7 @@ from diptych.pixels import Domain
 from diptych.recipe_files import method_named, read_values, yaml_reason
 from diptych.renamed import translated
 from diptych.setting_hints import no_such_setting
-from diptych.settings import Count, Fraction, Seed, Weight, Whole, check_settings
+from diptych.settings import Count, Fraction, Needs, Seed, Weight, Whole, check_settings
 
 Decay = Literal["epoch", "step", "cosine"]
 PARTS = ("method", "data", "train", "start")
@@ -64,7 +64,7 @@ class TrainConfig:
     betas: tuple[Fraction, Fraction] = (0.5, 0.999)
     precision: Precision = "auto"
     ema: Fraction = 0.0
-    ema_warm_up: bool = False
+    ema_warm_up: Annotated[bool, Needs(lambda recipe: recipe.train.ema > 0, "train.ema above 0")] = False
     seed: Seed = 0
     accumulate: Count = 1
     checkpoint: bool = False

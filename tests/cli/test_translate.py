@@ -390,6 +390,25 @@ def test_a_memory_without_number_or_unit_is_refused(snapshot, tmp_path, size, ca
     assert f"must be a number with a unit (kB, MB, GB, TB), such as 4GB, found '{size}'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("mode", "words", "said"),
+    [
+        ("eval", ["--seed", "3"], ["--seed 3 changes nothing"]),
+        ("eval", ["--seed", "0", "--dropout", "position"], ["--dropout position changes nothing", "--seed 0 changes nothing"]),
+        ("eval", ["--seed", "3", "--maps", "cycle"], ["--seed 3 changes nothing"]),
+        ("eval", [], []),
+        ("paper", ["--seed", "3", "--dropout", "position"], []),
+    ],
+)
+def test_a_seed_where_nothing_is_drawn_is_said_to_change_nothing(mode, words, said, cyclegan_run, pix2pix_run, tmp_path, capsys):
+    run = cyclegan_run if mode == "eval" else pix2pix_run
+    words = ["translate", run, folder(tmp_path / "in"), "--out", tmp_path / "out", "--mode", mode, *words, "--dry-run"]
+    assert diptych(*words) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "changes nothing" in line]
+    assert len(notes) == len(said)
+    assert all(line.startswith(f"note: {text}") for line, text in zip(notes, said, strict=True))
+
+
 def test_results_of_another_strength_are_not_taken_for_those_that_are_asked_for(tmp_path, capsys):
     Snapshot({"a2b": AdaINResNet(3, 3, width=4, num_blocks=2)}, Domain(), Domain()).save(tmp_path / "s.safetensors")
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "x.png")

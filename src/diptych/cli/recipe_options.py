@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from diptych.messages import nearest, show
 if TYPE_CHECKING:  # the real import waits until everything that needs no torch is checked
     from diptych.recipe import Recipe
 
+log = logging.getLogger(__name__)
 FILES = (".yaml", ".yml", ".json")
 PARTS = ("method", "data", "train", "start")
 SETTING = re.compile(r"--([a-zA-Z_]+)\.[^=]*")
@@ -145,7 +147,7 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
         values["data"]["source"] = [word if word in EMBEDDED else str(Path(word)) for word in args.data]
     if start:
         values["start"] = values.get("start", {}) | start
-    recipe = Recipe.from_dict(values, args.settings)
+    recipe = _understood(values, args.settings)
     if not recipe.data.source:
         raise ConfigError(f"{name}: no data given; name one or two folders, or relief, the embedded data")
     fetch_agreed(recipe.data.source, args)
@@ -182,7 +184,6 @@ def go_on_from(args: argparse.Namespace, start: dict[str, Any]) -> Recipe:
     check_folders(data)
 
     from diptych.data.catalogue import EMBEDDED
-    from diptych.recipe import Recipe
     from diptych.training.going_on import continued
 
     values = continued(args.from_run, args.more_epochs, args.method).to_dict()
@@ -190,8 +191,20 @@ def go_on_from(args: argparse.Namespace, start: dict[str, Any]) -> Recipe:
         values["data"]["source"] = [word if word in EMBEDDED else str(Path(word)) for word in data]
     values["start"] |= start
     args.recipe = str(args.from_run)
-    recipe = Recipe.from_dict(values, args.settings)
+    recipe = _understood(values, args.settings)
     check_folders(recipe.data.source)
+    return recipe
+
+
+def _understood(values: dict[str, Any], settings: Sequence[str]) -> Recipe:
+    """The recipe with the settings of a command line; those that have no effect in it are named."""
+    from diptych.recipe import Recipe
+    from diptych.settings import without_effect
+
+    recipe = Recipe.from_dict(values, settings)
+    given = dict.fromkeys(word.partition("=")[0].removeprefix("--") for word in settings)
+    for line in without_effect(recipe, given):
+        log.warning("%s", line)
     return recipe
 
 

@@ -10,17 +10,15 @@ from contextlib import nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import get_args
 
 from diptych.choices import Backend, Direction, Dropout, Frames, Mode, Names, Norms, Precision, WorkingSize
 from diptych.cli import command_parser, positive, seed
+from diptych.cli.determined import determined_by, in_vain
 from diptych.cli.film import add_film_options, are_films, translate_films
 from diptych.cli.maps import add_map_options, planned_maps
 from diptych.cli.own_files import out_path, say_folder
 from diptych.cli.sharding import in_words_of, own_shard, shard
-
-if TYPE_CHECKING:  # the real import waits until wrong words are refused
-    from diptych.inference.translator import Translator
 
 EXAMPLES = """\
   diptych translate runs/x photos/ --out paintings/
@@ -68,14 +66,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--dropout",
-        default="image",
         choices=get_args(Dropout),
         help="draw the dropout of mode paper for the whole image, as published, or by position, which is possible by stages too "
         "(default: image)",
     )
-    p.add_argument(
-        "--seed", type=seed, default=0, metavar="N", help="the random seed of dropout in mode paper, and of noise (default: 0)"
-    )
+    p.add_argument("--seed", type=seed, metavar="N", help="the random seed of dropout in mode paper, and of noise (default: 0)")
     p.add_argument(
         "--strength",
         type=float,
@@ -192,23 +187,6 @@ def _memory(text: str) -> int:
     return int(size)
 
 
-def _made_by(args: argparse.Namespace, path: Path, translator: Translator, generator: Any) -> dict[str, Any]:
-    """All that determines a translation but its input, as the manifest keeps it."""
-    from diptych.inference.manifest import hash_of
-
-    found: dict[str, Any] = {"snapshot_sha256": hash_of(path), "direction": args.direction, "at": args.at, "mode": "eval"}
-    found |= {"frames": "all"} if args.frames == "all" else {}
-    found |= {"norms": "sampled"} if args.sample_norms else {}
-    for name in ("norm_from", "instances"):
-        found |= {f"{name}_sha256": hash_of(given) if (given := getattr(args, name)) else None}
-    if translator.depends_on_batch:
-        found |= {"mode": "paper", "dropout": args.dropout, "seed": args.seed}
-    usual = {"strength": 1.0, "steps": getattr(generator, "steps", None), "style": 0}
-    for name in getattr(generator, "adjustable", ()):
-        found[name] = usual[name] if getattr(args, name) is None else getattr(args, name)
-    return found | ({"seed": args.seed} if translator.draws_noise else {})
-
-
 def main(argv: Sequence[str]) -> int:
     """Translate every image; return 1 when some could not be translated."""
     args = parser().parse_args(argv)
@@ -242,7 +220,8 @@ def _translate(args: argparse.Namespace) -> int:
     path = chosen_snapshot(args.snapshot, "translate", args.inputs, f" --out {args.out}")
     memory = args.memory or default_memory(pick_device(args.device))
     planned = memory - RESERVE if args.memory else memory
-    how = {"device": args.device, "mode": args.mode, "seed": args.seed, "dropout": args.dropout, "memory": planned}
+    how = {"device": args.device, "mode": args.mode, "memory": planned}
+    how |= {"seed": args.seed or 0, "dropout": args.dropout or "image"}
     how |= {"strength": args.strength, "steps": args.steps, "style": args.style}
     snapshot = Snapshot.load(path)
     make = partial(Translator, snapshot, args.direction, **how)
@@ -257,7 +236,10 @@ def _translate(args: argparse.Namespace) -> int:
         args.frames = "first" if films else frames_named(args.inputs, args.out, plain.target, "first")
         if args.frames == "all":
             notes.print(f"note: all frames of {show(args.inputs[0])} are translated, as --out names an animation", soft_wrap=True)
-    made_by = _made_by(args, path, plain, snapshot.generators[args.direction])
+    for line in in_vain(args, plain):
+        notes.print(f"note: {line}", soft_wrap=True)
+    args.seed, args.dropout = how["seed"], how["dropout"]
+    made_by = determined_by(args, path, plain, snapshot.generators[args.direction])
     if films:
         return translate_films(args, make, plain, made_by)
     say_folder(args.out if folder_of(args.out) == args.out else None)

@@ -26,7 +26,7 @@ from diptych.nets import GENERATOR_RULE, Init, MultiscaleDiscriminator, Norm, Up
 from diptych.nets.latent import LatentEncoder, LatentUNet
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Rule, Size, Weight, check_settings
+from diptych.settings import Count, PenaltyWeight, Positive, Rule, Size, Weight, check_settings
 
 UNetName = Annotated[
     str,
@@ -70,7 +70,7 @@ class BicycleGANConfig:
     lambda_kl: Weight = 0.01
     lambda_latent: Weight = 0.5
     pixel_loss: PixelLoss = L1
-    lambda_gp: Weight = 10.0
+    lambda_gp: PenaltyWeight = 10.0
     lambda_r1: Weight = 0.0
 
     def __post_init__(self) -> None:

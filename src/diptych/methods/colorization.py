@@ -25,7 +25,7 @@ from diptych.nets import Init, Norm, PatchGAN, Upsample, initialise
 from diptych.nets.colorizer import Colorizer, lab_of, rgb_of
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
+from diptych.settings import Count, PenaltyWeight, Positive, Size, Weight, Whole, check_settings
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ColorizationConfig:
     gan: Gan = "vanilla"
     lambda_gan: Positive = 1.0
     lambda_l1: Weight = 100.0
-    lambda_gp: Weight = 10.0
+    lambda_gp: PenaltyWeight = 10.0
     lambda_r1: Weight = 0.0
 
     def __post_init__(self) -> None:

@@ -61,10 +61,12 @@ from diptych.nets.blocks import SampleNorm
 from diptych.nets.modes import Mode
 from diptych.nets.resnet import tap_channels
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Rule, Size, Weight, Whole, check_settings, sides
+from diptych.settings import Count, Needs, PairWeight, PenaltyWeight, Positive, Rule, Size, Weight, Whole, check_settings, sides
 
 STYLEGAN2 = "stylegan2"
 Generator = Annotated[str, Rule(lambda name: name == STYLEGAN2 or RESNET_RULE.holds(name), f"{STYLEGAN2}, or {RESNET_RULE.text}")]
+RESNET = Needs(lambda recipe: recipe.method.generator != STYLEGAN2, "a resnet as method.generator")
+HARD = Needs(lambda recipe: recipe.method.contrast == "hdce", "method.contrast hdce")
 SINCUT_TAPS: tuple[str, ...] = ("input", "down_1", "block_2")  # numbers 0, 2 and 4 of its encoder
 
 
@@ -89,11 +91,11 @@ class CUTConfig:
 
     generator: Generator = "resnet_9"
     ngf: Count = 64
-    downsample: Downsample = "blur"
-    upsample: Upsample = "blur"
-    num_layers: Whole = 3
+    downsample: Annotated[Downsample, RESNET] = "blur"
+    upsample: Annotated[Upsample, RESNET] = "blur"
+    num_layers: Annotated[Whole, RESNET] = 3
     ndf: Count = 64
-    norm: SampleNorm = "instance"
+    norm: Annotated[SampleNorm, RESNET] = "instance"
     init: Init = "xavier"
     init_gain: Positive = 0.02
     gan: Gan = "lsgan"
@@ -102,8 +104,8 @@ class CUTConfig:
     lambda_nce_idt: Weight = 1.0
     lambda_src: Weight = 0.0
     contrast: Literal["nce", "hdce"] = "nce"
-    hdce_gamma: Positive = 50.0
-    hdce_gamma_end: Positive = 10.0
+    hdce_gamma: Annotated[Positive, HARD] = 50.0
+    hdce_gamma_end: Annotated[Positive, HARD] = 10.0
     temperature: Positive = 0.07
     num_patches: Count = 256
     negatives: Negatives = "image"
@@ -112,8 +114,8 @@ class CUTConfig:
     flip_equivariance: bool = False
     pixel_loss: PixelLoss = L1
     lambda_identity: Weight = 0.0
-    lambda_pair: Weight = 10.0
-    lambda_gp: Weight = 10.0
+    lambda_pair: PairWeight = 10.0
+    lambda_gp: PenaltyWeight = 10.0
     lambda_r1: Weight = 0.0
 
     def __post_init__(self) -> None:

@@ -27,7 +27,7 @@ from diptych.methods.pool import ImagePool
 from diptych.nets import GeneratorName, Init, Norm, PatchGAN, Upsample, apply_side_by_side, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings, sides
+from diptych.settings import Count, PairWeight, PenaltyWeight, Positive, Size, Weight, Whole, check_settings, sides
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class CycleGANConfig:
     lambda_cycle_b: Weight = 10.0
     lambda_identity: Weight = 0.5
     pixel_loss: PixelLoss = L1
-    lambda_pair: Weight = 10.0
-    lambda_gp: Weight = 10.0
+    lambda_pair: PairWeight = 10.0
+    lambda_gp: PenaltyWeight = 10.0
     lambda_r1: Weight = 0.0
     pool_size: Whole = 50
 

@@ -54,7 +54,7 @@ from diptych.nets.blocks import SampleNorm
 from diptych.nets.modes import Mode
 from diptych.nets.resnet import tap_channels
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
+from diptych.settings import Count, PairWeight, PenaltyWeight, Positive, Size, Weight, Whole, check_settings
 
 SMALLEST_DIGESTED = 3  # a side of what Digest's convolution can look at
 
@@ -90,8 +90,8 @@ class DCLGANConfig:
     num_patches: Count = 256
     projection: Count = 256
     pixel_loss: PixelLoss = L1
-    lambda_pair: Weight = 10.0
-    lambda_gp: Weight = 10.0
+    lambda_pair: PairWeight = 10.0
+    lambda_gp: PenaltyWeight = 10.0
     lambda_r1: Weight = 0.0
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from diptych.diffaugment import AUGMENTATIONS, AdaptiveProbability, augment, kinds_of
 from diptych.errors import ConfigError
 from diptych.nets.spectral import spectrally_normed
-from diptych.settings import Count, Fraction, Rule, check_settings
+from diptych.settings import Count, Fraction, Needs, Rule, check_settings
 
 if TYPE_CHECKING:
     from diptych.methods.base import Method
@@ -31,6 +31,8 @@ Policy = Annotated[
     ),
 ]
 """Augmentations of what a discriminator sees, such as ``color,translation,cutout``; empty for none."""
+ADAPTIVE = Needs(lambda recipe: recipe.train.discriminator.ada_target > 0, "train.discriminator.ada_target above 0")
+R1 = Needs(lambda recipe: getattr(recipe.method, "lambda_r1", 0.0) > 0, "method.lambda_r1 above 0")
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class DiscriminatorConfig:
     spectral_norm: bool = False
     augment: Policy = ""
     ada_target: Fraction = 0.0
-    ada_images: Count = 500_000
-    r1_every: Count = 1
+    ada_images: Annotated[Count, ADAPTIVE] = 500_000
+    r1_every: Annotated[Count, R1] = 1
     updates: Count = 1
 
     def __post_init__(self) -> None:

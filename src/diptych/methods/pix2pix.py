@@ -24,7 +24,7 @@ from diptych.methods.base import Batch, Method, Terms, check_critic, discriminat
 from diptych.nets import GeneratorName, Init, Norm, PatchGAN, Upsample, generator, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
+from diptych.settings import Count, PenaltyWeight, Positive, Size, Weight, Whole, check_settings
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Pix2PixConfig:
     lambda_gan: Weight = 1.0
     lambda_l1: Weight = 100.0
     pixel_loss: PixelLoss = L1
-    lambda_gp: Weight = 10.0
+    lambda_gp: PenaltyWeight = 10.0
     lambda_r1: Weight = 0.0
 
     def __post_init__(self) -> None:

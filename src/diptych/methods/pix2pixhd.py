@@ -30,7 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ from diptych.nets import GlobalGenerator, Init, InstanceGenerator, LocalEnhancer
 from diptych.nets.instances import means_of_regions, spread
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Fraction, Positive, Size, Weight, Whole, check_settings
+from diptych.settings import Count, Fraction, Needs, PenaltyWeight, Positive, Size, Weight, Whole, check_settings
 from diptych.stored_weights import restored
 from diptych.trees import read_tree
 
@@ -68,7 +68,7 @@ class Pix2PixHDConfig:
     num_downs: Count = 4
     num_blocks: Count = 9
     enhancers: Whole = 0
-    local_blocks: Count = 3
+    local_blocks: Annotated[Count, Needs(lambda recipe: recipe.method.enhancers > 0, "method.enhancers")] = 3
     global_snapshot: str = ""
     fix_global: Fraction = 0.0
     ndf: Count = 64
@@ -76,7 +76,7 @@ class Pix2PixHDConfig:
     num_scales: Count = 2
     instances: bool = False
     num_features: Whole = 0
-    nef: Count = 16
+    nef: Annotated[Count, Needs(lambda recipe: recipe.method.num_features > 0, "method.num_features")] = 16
     norm: Norm = "instance"
     init: Init = "normal"
     init_gain: Positive = 0.02
@@ -85,7 +85,7 @@ class Pix2PixHDConfig:
     lambda_features: Weight = 10.0
     lambda_l1: Weight = 0.0
     pixel_loss: PixelLoss = L1
-    lambda_gp: Weight = 10.0
+    lambda_gp: PenaltyWeight = 10.0
     lambda_r1: Weight = 0.0
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ from diptych.methods.base import Batch, Method, Terms, discriminator_terms, froz
 from diptych.nets import AdaINResNet, Downsample, Init, PatchGAN, ResNetName, Upsample, initialise
 from diptych.nets.modes import Mode
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings
+from diptych.settings import Count, PairWeight, PenaltyWeight, Positive, Size, Weight, Whole, check_settings
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class SANTAConfig:
     lambda_mean: Weight = 0.01
     lambda_path: Weight = 0.01
     pixel_loss: PixelLoss = L1
-    lambda_pair: Weight = 10.0
-    lambda_gp: Weight = 10.0
+    lambda_pair: PairWeight = 10.0
+    lambda_gp: PenaltyWeight = 10.0
     lambda_r1: Weight = 0.0
 
     def __post_init__(self) -> None:

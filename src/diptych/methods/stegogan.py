@@ -34,7 +34,7 @@ from diptych.nets import Init, PatchGAN, ResNetName, StegoResNet, Upsample, init
 from diptych.nets.modes import Mode
 from diptych.nets.stego import Role, spread
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Size, Weight, Whole, check_settings, sides
+from diptych.settings import Count, PairWeight, PenaltyWeight, Positive, Size, Weight, Whole, check_settings, sides
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class StegoGANConfig:
     lambda_clean: Weight = 1.0
     hidden_noise: Weight = 0.01
     pixel_loss: PixelLoss = L1
-    lambda_pair: Weight = 10.0
-    lambda_gp: Weight = 10.0
+    lambda_pair: PairWeight = 10.0
+    lambda_gp: PenaltyWeight = 10.0
     lambda_r1: Weight = 0.0
     pool_size: Whole = 50
 

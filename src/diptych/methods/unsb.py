@@ -38,7 +38,7 @@ from diptych.nets.modes import Mode
 from diptych.nets.resnet import tap_channels
 from diptych.nets.timed import Time
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Size, Weight, check_settings, sides
+from diptych.settings import Count, PairWeight, Positive, Size, Weight, check_settings, sides
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class UNSBConfig:
     num_patches: Count = 256
     projection: Count = 256
     pixel_loss: PixelLoss = L1
-    lambda_pair: Weight = 10.0
+    lambda_pair: PairWeight = 10.0
 
     def __post_init__(self) -> None:
         check_settings(self, "method")

@@ -34,11 +34,13 @@ from diptych.nets.batch_head import BatchHeadDiscriminator, FeatureQueue
 from diptych.nets.modes import Mode
 from diptych.nets.vit_modnet import VitModnet
 from diptych.pixels import Domain
-from diptych.settings import Count, Positive, Rule, Size, Weight, Whole, check_settings, sides
+from diptych.settings import Count, Needs, PairWeight, Positive, Rule, Size, Weight, Whole, check_settings, sides
 
 RANGE = 2.0  # the published weights are for images in a range of 1; ours have this one
 VIT = "vit_modnet"
 Generator = Annotated[str, Rule(lambda name: name == VIT or GENERATOR_RULE.holds(name), f"{VIT}, {GENERATOR_RULE.text}")]
+TRANSFORMER = Needs(lambda recipe: recipe.method.generator == VIT, f"method.generator {VIT}")
+CONVOLUTIONS = Needs(lambda recipe: recipe.method.generator != VIT, "another method.generator than vit_modnet")
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,10 @@ class UVCGAN2Config:
 
     generator: Generator = "resnet_9"
     ngf: Count = 64
-    num_blocks: Count = 12
-    norm: Norm = "instance"
-    dropout: bool = False
-    upsample: Upsample = "transposed"
+    num_blocks: Annotated[Count, TRANSFORMER] = 12
+    norm: Annotated[Norm, CONVOLUTIONS] = "instance"
+    dropout: Annotated[bool, CONVOLUTIONS] = False
+    upsample: Annotated[Upsample, CONVOLUTIONS] = "transposed"
     num_layers: Whole = 3
     ndf: Count = 64
     init: Init = "normal"
@@ -70,7 +72,7 @@ class UVCGAN2Config:
     lambda_cycle: Weight = 5.0
     lambda_identity: Weight = 0.5
     lambda_gp: Weight = 1.0
-    lambda_pair: Weight = 10.0
+    lambda_pair: PairWeight = 10.0
     pixel_loss: PixelLoss = L1
     pool_size: Whole = 3
 
