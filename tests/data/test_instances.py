@@ -136,6 +136,17 @@ def test_missing_and_ambiguous_instance_maps_are_refused_in_one_line(streets):
         with_instances(train, streets / "objects")
 
 
+def test_the_instance_map_of_a_training_image_serves_no_test_image_of_its_name(streets):
+    data = find_data([streets / "data"], paired=True)
+    for folder in ("objects/train_inst", "objects/test_inst"):  # 0.png and 1.png are in both splits
+        own, other = (data.train, data.test) if "train" in folder else (data.test, data.train)
+        assert all(ref.instances.parent == streets / folder for ref in with_instances(own, streets / folder).a)
+        with pytest.raises(DataError, match=r"for \d of \d label maps, such as .*A/0.png.* or in one of no split"):
+            with_instances(other, streets / folder)
+    anywhere = (streets / "objects/train_inst").rename(streets / "objects/maps")  # a name that speaks of no split
+    assert len(with_instances(data.test, anywhere).a) == 2
+
+
 def test_instance_maps_that_lie_beside_the_images_are_no_leftovers(streets):
     (streets / "objects").rename(streets / "data/inst")
     (streets / "data/old").mkdir()

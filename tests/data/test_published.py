@@ -183,6 +183,8 @@ def test_every_published_data_set_has_a_recipe():
 def test_an_unknown_name_is_told_the_nearest(capsys):
     assert main(["fetch", "horse2zebras"]) == 2
     assert "no published data set is called 'horse2zebras'; did you mean horse2zebra?" in capsys.readouterr().err
+    assert main(["fetch", "day-to-night"]) == 2  # a recipe's name, misspelt
+    assert "'day-to-night'; did you mean day2night?" in capsys.readouterr().err
     assert main(["fetch"]) == 0
     printed = capsys.readouterr().out
     assert "horse2zebra             horses <-> zebras (117 MB)" in printed and "Cityscapes: its licence" in printed

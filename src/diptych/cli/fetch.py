@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from diptych.cli import command_parser
 from diptych.cli.own_files import out_folder
 from diptych.errors import ConfigError
+from diptych.messages import nearest
 
 if TYPE_CHECKING:  # the real import waits until wrong words are refused
     from diptych.data.published import Published
+    from diptych.recipe import Recipe
 
 EXAMPLES = """\
   diptych fetch                              the data sets, their sizes and their terms; to fetch one is to agree to them
@@ -70,7 +72,7 @@ def data_set(name: str) -> tuple[Published, str]:
     Hyphens and underscores are alike. Raises ConfigError, naming the nearest, for other names and for recipes without a
     published data set.
     """
-    from diptych.data.published import PUBLISHED, published
+    from diptych.data.published import PUBLISHED
 
     if name in PUBLISHED:
         return PUBLISHED[name], ""
@@ -78,13 +80,24 @@ def data_set(name: str) -> tuple[Published, str]:
 
     recipes, recipe = known_recipes(), name.replace("_", "-")
     if recipe in recipes:
-        sources = recipes[recipe]().data.source
-        if len(sources) != 1 or sources[0] not in PUBLISHED:
+        if not (source := _published_of(recipes[recipe])):
             raise ConfigError(
                 f"{name}: this recipe has no published data set to fetch; `diptych fetch` lists those that there are"
             )
-        return PUBLISHED[sources[0]], recipe
-    return published(name.replace("-", "_") if name.replace("-", "_") in PUBLISHED else name), ""
+        return PUBLISHED[source], recipe
+    if name.replace("-", "_") in PUBLISHED:
+        return PUBLISHED[name.replace("-", "_")], ""
+    near = nearest(name, PUBLISHED, n=1) or nearest(recipe, [known for known in recipes if _published_of(recipes[known])], n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(PUBLISHED)}"
+    raise ConfigError(f"no published data set is called {name!r}; {hint}")
+
+
+def _published_of(recipe: Callable[[], Recipe]) -> str:
+    """The published data set that a recipe trains on; '' where there is none."""
+    from diptych.data.published import PUBLISHED
+
+    sources = recipe().data.source
+    return sources[0] if len(sources) == 1 and sources[0] in PUBLISHED else ""
 
 
 def bring(wanted: Published, out: Path | None = None) -> Path:

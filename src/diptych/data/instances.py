@@ -32,19 +32,20 @@ def with_instances(split: Split, folder: str | Path) -> Split:
     """The split with the instance map of each label map of A: the file of the same name in a folder, or in one inside it.
 
     Where several have the name, as in ``train/1.png`` and ``test/1.png``, the one whose folders are called most like those of the
-    label map is meant. Raises DataError, which names the first, where label maps have none or several are as likely.
+    label map is meant, and one in a folder of another split never is: a test image has other objects than the training image of
+    its name. Raises DataError, which names the first, where label maps have none or several are as likely.
     """
     root = open_folder(folder)
     keys: dict[str, list[tuple[str, Path]]] = {}
     for path in find_images(root):
         key = key_in(root, path)
         keys.setdefault(key.rpartition("/")[2], []).append((key, path))
-    found = [_of(ref, keys) for ref in split.a]
+    found = [_of(ref, keys, root.resolve().name) for ref in split.a]
     if missing := [ref for ref, path in zip(split.a, found, strict=True) if path is None]:
         of_all = f"{len(missing):,} of {len(split.a):,} label maps"
-        raise DataError(
-            f"{show(root)}: has no instance map for {of_all}, such as {show(missing[0].path)}; give it a file of the same name"
-        )
+        its_split = _split_of(missing[0].path.parent.as_posix())
+        named = "a file of the same name" + (f", in a folder called {its_split} or in one of no split" if its_split else "")
+        raise DataError(f"{show(root)}: has no instance map for {of_all}, such as {show(missing[0].path)}; give it {named}")
     return replace(split, a=tuple(replace(ref, instances=path) for ref, path in zip(split.a, found, strict=True)))
 
 
@@ -57,9 +58,11 @@ def without_maps(layout: Layout, folder: str | Path) -> Layout:
     return replace(layout, unused=left)
 
 
-def _of(ref: Ref, keys: Mapping[str, Sequence[tuple[str, Path]]]) -> Path | None:
+def _of(ref: Ref, keys: Mapping[str, Sequence[tuple[str, Path]]], root: str) -> Path | None:
     key = ref.path.stem if ref.key.startswith("row ") else ref.key  # images of a list are known by their rows
     named = [(found, path) for found, path in keys.get(key.rpartition("/")[2], ()) if f"/{found}".endswith(f"/{key}")]
+    if own := _split_of(ref.path.parent.as_posix()):
+        named = [(found, path) for found, path in named if _split_of(f"{root}/{found}".rpartition("/")[0]) in (own, "")]
     likeness = partial(_shared, spelling(ref.path.with_suffix("").as_posix()).split("/"))
     best = max((likeness(found.split("/")) for found, _ in named), default=0)
     chosen = [path for found, path in named if likeness(found.split("/")) == best]
@@ -69,6 +72,12 @@ def _of(ref: Ref, keys: Mapping[str, Sequence[tuple[str, Path]]]) -> Path | None
             "a folder of its own, such as train and test, or remove one of them"
         )
     return chosen[0] if chosen else None
+
+
+def _split_of(folder: str) -> str:
+    """The split that a path's folders name, the innermost that names one; '' where none does."""
+    splits = [found[1].lower() for name in folder.split("/") if (found := SPLIT.match(name))]
+    return splits[-1] if splits else ""
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:

@@ -25,7 +25,7 @@ from diptych.data.decoders import first_line
 from diptych.downloads import Download, Watch, download, mirrored, user_cache
 from diptych.errors import ConfigError, DataError, StorageError
 from diptych.files import write_atomic
-from diptych.messages import nearest, show
+from diptych.messages import show
 
 log = logging.getLogger(__name__)
 
@@ -150,15 +150,6 @@ def fetched(name: str) -> Path | None:
     """The folder of a data set that was fetched by name, if it was."""
     folder = data_folder() / name
     return folder if name in PUBLISHED and (folder / NOTE).is_file() else None
-
-
-def published(name: str) -> Published:
-    """The data set of this name. Raises ConfigError that names the nearest when there is none."""
-    if name not in PUBLISHED:
-        near = nearest(name, PUBLISHED, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(PUBLISHED)}"
-        raise ConfigError(f"no published data set is called {name!r}; {hint}")
-    return PUBLISHED[name]
 
 
 def fetch(wanted: Published, folder: Path | None = None, watch: Watch = lambda done, total: None) -> Path:
