@@ -11,10 +11,12 @@ from PIL import Image
 from diptych.cli import main
 from diptych.data.formats import read_pixels, write_pixels
 from diptych.errors import DataError
+from diptych.music.arrangement import arrange
 from diptych.music.free_pages import FreeStyle, free_pages, free_style
 from diptych.music.free_reading import FreeReading, check_plausible, joined, read_pages, show_pages, to_song
 from diptych.music.mei import load_mei
-from diptych.music.notes import midi_pitch, step_of
+from diptych.music.musicxml import to_musicxml
+from diptych.music.notes import Note, midi_pitch, step_of
 from diptych.music.page_clefs import clef_at, clefs_of
 from diptych.music.page_files import load_pages
 from diptych.music.page_geometry import SPACE, Page, Staff, find_staves, read_geometry, skew, staff_space
@@ -103,6 +105,14 @@ def test_what_was_read_becomes_a_song_with_keys_and_meters(tmp_path):
     assert [(meter.onset, meter.length) for meter in song.meters] == [(0, 3)]
     assert [(key.onset, key.fifths) for key in song.keys] == [(0, 2)]
     assert len(song.notes) == len(READ) and song.notes[0].pitch == midi_pitch(step_of("d", 4), 0)
+
+
+def test_a_staff_that_only_rests_stays_a_staff_of_its_part():
+    upper = tuple(Note(Fraction(k), 0, step_of("c", 5) + k, 0, Fraction(1)) for k in range(2))
+    song = to_song(FreeReading(upper, (Fraction(2),), (0,), (1.0,), ((2, 4),), 2))
+    (part,) = arrange(song).parts
+    assert [[note.midi for measure in staff for note in measure] for staff in part.staves] == [[72, 74], []]
+    assert to_musicxml(arrange(song)).count("<staves>2</staves>") == 1
 
 
 def test_a_turned_page_is_straightened_and_scaled(tmp_path):

@@ -214,7 +214,7 @@ def _on_staves(group: Sequence[Track], song: Song, staves: Staves) -> list[list[
     """Return the notes of each staff of a part, the upper one first."""
     tracks = [[note for note in song.notes if note.track == track.track] for track in group]
     if len(tracks) == 2:
-        return sorted(tracks, key=lambda notes: -fmean(note.pitch for note in notes))
+        return sorted(tracks, key=lambda notes: -fmean(note.pitch for note in notes)) if all(tracks) else tracks
     (notes,) = tracks
     if staves == "staff" or (staves == "auto" and not (_may_be_keyboard(group[0]) and _needs_two_staves(notes))):
         return [notes]

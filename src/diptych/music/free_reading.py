@@ -38,6 +38,8 @@ class FreeReading:
     confidences: tuple[float, ...]
     meters: tuple[tuple[int, int] | None, ...] = ()
     """The beats and the unit of the meter that holds in each measure, None where it is not legible."""
+    staves: int = 1
+    """The staves of a system, of the one that has most."""
 
     @property
     def confidence(self) -> float:
@@ -121,7 +123,7 @@ def to_song(reading: FreeReading) -> Song:
             keys.append(Key(start, fifths))
         start += length
     notes = [PlayedNote(note.onset, note.offset, note.midi, note.velocity, note.staff) for note in reading.notes]
-    tracks = tuple(Track(staff) for staff in sorted({note.staff for note in reading.notes}))
+    tracks = tuple(Track(staff) for staff in range(reading.staves))  # also of a staff that only rests
     ordered = tuple(sorted(notes, key=lambda note: (note.onset, note.pitch)))
     return Song(ordered, tuple(meters) or (Meter(),), keys[0].fifths if keys else None, keys=tuple(keys), tracks=tracks)
 
@@ -163,7 +165,8 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
         held = meters[-1] if meters and not measure.meter else None
         meters.append((signature.beats, signature.unit) if signature else held)
     keys = tuple(measure.fifths for measure in measures)
-    return FreeReading(tuple(_without_ties(timed)), tuple(lengths), keys, tuple(confidences), tuple(meters))
+    staves = max((len(system.clefs) for system in systems), default=1)
+    return FreeReading(tuple(_without_ties(timed)), tuple(lengths), keys, tuple(confidences), tuple(meters), staves)
 
 
 def _usual_lengths(measures: Sequence[Measure]) -> list[Fraction]:
