@@ -109,22 +109,27 @@ def _chords(notes: Iterable[Note], start: Fraction, length: Fraction) -> list[Ev
 
 
 def _voices(events: Iterable[Event]) -> list[list[Event]]:
-    """Share out chords on voices that don't overlap, each to the free voice whose last chord is nearest in pitch."""
+    """Share out chords on voices that don't overlap, each to the free voice that rests least before it, the upper one of several.
+
+    Where no voice is free and none may be added, a chord cuts the one that is nearest in pitch short.
+    """
     voices: list[list[Event]] = []
     for event in sorted(events, key=lambda event: (event.onset, -_height(event))):
         free = [voice for voice in voices if voice[-1].offset <= event.onset]
         if not free and len(voices) < MAX_VOICES:
             voices.append([event])
             continue
-        voice = min(free or voices, key=lambda voice: abs(_height(voice[-1]) - _height(event)))
+        if free:
+            max(free, key=lambda voice: voice[-1].offset).append(event)
+            continue
+        voice = min(voices, key=lambda voice: abs(_height(voice[-1]) - _height(event)))
         last = voice[-1]
         if last.onset == event.onset:
             pitches = {note.midi for note in last.notes}
             together = [*last.notes, *(note for note in event.notes if note.midi not in pitches)]
             voice[-1] = replace(last, notes=tuple(sorted(together, key=lambda note: note.midi)))
             continue
-        if last.offset > event.onset:
-            voice[-1] = replace(last, duration=event.onset - last.onset, tied_out=False)
+        voice[-1] = replace(last, duration=event.onset - last.onset, tied_out=False)
         voice.append(event)
     return sorted(voices, key=lambda voice: -sum(map(_height, voice)) / len(voice))
 
