@@ -41,6 +41,8 @@ NEXT_STAFF = 7.0  # staff spaces between the middle lines of two staves at least
 MARK = 3  # pixels of a column within a staff that are ink where there is a sign
 MARGIN = 1.0  # staff spaces from the clef to the end of the lines
 FAINT_START, SIGN_GAP = 0.5, 1.5  # contrast of lines that may not be seen below a clef and a key; staff spaces between those
+SAME_LEFT, LEFT_OFF = 4, 3  # staff spaces between the left ends of staves of a system, and from those to the line that they share
+WHOLE_LINE = 0.85  # the share of its rows that are ink
 LEAST_START = 2.0  # staff spaces by which a staff begins earlier where there is a clef, and not a brace
 Gray = UInt8[np.ndarray, "h w"]
 Darkness = Float[np.ndarray, "h w"]  # 0 for paper and 1 for ink; thin lines are between, and count
@@ -288,23 +290,31 @@ def _from_clef(gray: Gray, staff: Staff) -> Staff:
 
 
 def group_systems(gray: Gray, staves: Sequence[Staff]) -> tuple[tuple[Staff, ...], ...]:
-    """Group staves whose left ends a vertical line connects; a system is read as one."""
+    """Group staves whose left ends a vertical line connects, at which they begin; a system is read as one."""
     systems: list[list[Staff]] = []
     for staff in staves:
-        if systems and _connected(gray, systems[-1][-1], staff):
-            systems[-1].append(staff)
-        else:
+        line = _line_between(gray, systems[-1][-1], staff) if systems else None
+        if line is None:
             systems.append([staff])
+        else:
+            systems[-1][-1] = replace(systems[-1][-1], left=line)
+            systems[-1].append(replace(staff, left=line))
     return tuple(map(tuple, systems))
 
 
-def _connected(gray: Gray, above: Staff, below: Staff) -> bool:
-    if abs(above.left - below.left) > 4 * SPACE:
-        return False
+def _line_between(gray: Gray, above: Staff, below: Staff) -> int | None:
+    """Return the column of the vertical line at the left ends of two staves, None where there is none.
+
+    Signs hide the lines of a staff, which may seem to begin behind its clef.
+    """
+    if abs(above.left - below.left) > SAME_LEFT * SPACE:
+        return None
     x = min(above.left, below.left)
     top, end = round(above.row(x, -4)) + 2, round(below.row(x, 4)) - 2
-    part = gray[top:end, max(0, x - SPACE) : x + 2 * SPACE] < INK
-    return end > top and bool(part.size) and bool((part.mean(0) > 0.85).any())
+    first = max(0, x - LEFT_OFF * SPACE)
+    part = gray[max(0, top) : max(0, end), first : x + LEFT_OFF * SPACE] < INK
+    columns = np.flatnonzero(part.mean(0) > WHOLE_LINE) if part.size else ()
+    return first + int(columns[-1]) if len(columns) else None
 
 
 def read_geometry(page: Gray) -> Page | None:
