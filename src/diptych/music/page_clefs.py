@@ -14,7 +14,7 @@ from diptych.music.page_symbols import Symbol
 PRINTED_CLEFS = CLEFS | {"G2^8": CLEFS["G2"] + 7}
 """The diatonic step of the middle line by clef, for all that pages have: the last has an 8 above, as for recorders."""
 
-OCTAVE_CLEF = 0.7  # height below the line of a treble clef by that above it: more shows an 8 below
+OCTAVE_CLEF = 0.67  # height below the line of a treble clef by that above it: more shows an 8 below
 OCTAVE_ABOVE = (4.85, 6.5)  # staff spaces from the line of a treble clef to its top: 4.0 to 4.5, and 5.2 to 5.4 with an 8
 C_HEIGHTS = {-4: "C1", 0: "C3", 2: "C4"}
 SMALLEST = 1.5  # staff spaces: what is lower is no clef, but a spot that looks like part of one
@@ -79,7 +79,8 @@ def _seen(symbols: Sequence[Symbol], staff: Staff, number: int) -> Clefs:
         if s.staff == number and s.kind.startswith("clef"):
             if parts and s.left - parts[-1].right <= SPACE:
                 clef, other = sorted((parts[-1], s), key=lambda part: -part.area)
-                parts[-1] = clef if _is_number(other, clef) else _joined(clef, other)
+                beside = other.right <= clef.left  # a spot, as the line at the left end of a system shows some
+                parts[-1] = clef if beside or _is_number(other, clef) else _joined(clef, other)
             else:
                 parts.append(s)
     return [(s.x, _clef(s, staff)) for s in parts if s.bottom - s.top >= SMALLEST * SPACE]

@@ -37,6 +37,7 @@ SIGNS = (
 )
 """Signs that touch no other kind of sign."""
 CLEF_WIDTH, MIN_CLEF = 2.9, 0.2  # staff spaces of the narrowest clef, and squares of one that are surely a clef
+LEFT_LINE = 3  # pixels from the left end of a system to the end of its line
 WHOLE_SIGN = (2.0, 0.6)  # height in staff spaces and area in squares of one of what is a sign of its own
 
 
@@ -102,6 +103,8 @@ def _with_clefs(seen: Map, staves: Sequence[Staff]) -> Map:
         top, bottom = max(0, round(staff.row(staff.left, 9))), max(0, round(staff.row(staff.left, -10)))
         begin = max(0, staff.left - SPACE)
         start = settled[top:bottom, begin : begin + 6 * SPACE]
+        edge = start[:, : staff.left - begin + LEFT_LINE + 1]  # the line at the left end of a system is no part of a clef
+        edge[edge == CLASS["bar line"]] = 0
         columns = np.flatnonzero(np.isin(start, numbers).sum(0) >= 2)
         if not len(columns):
             continue

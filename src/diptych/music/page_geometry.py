@@ -29,6 +29,8 @@ MIN_PALE = 9.0  # of 255: contrast of the median of a staff's lines where they a
 MIN_LINE = 14.0  # of 255: contrast of a staff line with the spaces beside it
 FAINT = 0.45  # of the contrast of a page's best staff: what has less is none
 BESIDE = 9  # staff spaces between the middle lines of staves so near that a short and faint one may be none
+HALF_DARK, OFF_CENTRE = 0.5, 0.15
+"""Of the darkness of a line, what is none of it; and the share of columns in which five lines are seen better a space off."""
 MIN_STAFF = 60  # pixels that a staff is long at least
 MAX_GAP = 200  # pixels of a staff that other ink may cover
 BLOCK = 24  # pixels along a staff at which the height of its lines is measured
@@ -174,6 +176,7 @@ def find_staves(gray: Gray) -> list[Staff]:
     staves: list[Staff] = []
     free = np.ones(len(counts), bool)
     while (row := int(np.argmax(np.where(free, counts, 0)))) and counts[row] >= MIN_STAFF:
+        row = _centred(gray, row, evidence[row] > MIN_LINE)
         free[max(0, row - 6 * SPACE) : row + 6 * SPACE + 1] = False
         strength = evidence[max(0, row - 1) : row + 2].max(0)
         for left, right in _stretches((strength > MIN_LINE) | pale[max(0, row - 1) : row + 2].any(0)):
@@ -185,6 +188,19 @@ def find_staves(gray: Gray) -> list[Staff]:
     ]
     same = [replace(staff, space=usual) for staff in real]
     return sorted(same, key=lambda staff: (round(staff.middle_at(staff.left) / SPACE), staff.left))
+
+
+def _centred(gray: Gray, row: int, seen: Bool[np.ndarray, " w"]) -> int:
+    """Return the middle line of a staff that is seen in some columns: a staff space off where beams hide one of its outer lines,
+    and heads on a ledger line look like another."""
+    dark = ndimage.maximum_filter1d(255 - gray[:, seen].astype(np.int16), 3, axis=0)
+    least = HALF_DARK * np.median([np.median(dark[row + line * SPACE]) for line in (-1, 0, 1)])
+
+    def covered(middle: int) -> float:
+        rows = [middle + line * SPACE for line in LINES]
+        return float(min((dark[y] > least).mean() for y in rows)) if 0 <= rows[0] and rows[-1] < len(gray) else 0.0
+
+    return max((row, row - SPACE, row + SPACE), key=lambda middle: covered(middle) - OFF_CENTRE * (middle != row))
 
 
 def _belongs(staff: Staff, other: Staff) -> bool:

@@ -23,6 +23,7 @@ ends late."""
 SHIFTED = 0.35  # cost for each staff space between what begins together
 UNEVEN = 0.35  # cost of spacing that does not follow the time; engravers space notes by about the power 0.6 of their time
 OTHER_BEAM = 1.5  # cost of a beam whose notes are in two voices
+OTHER_LENGTH = 2.0  # cost of each measure that does not last as long as it is thought to
 AGREE = 0.3  # the share of measures that must last as long as the meter says
 CHANGES = (Fraction(1, 2), Fraction(3, 2), Fraction(2, 3), Fraction(2))
 """Factors of a note value that was misread: a flag that was missed, a dot that was missed, one too many, a flag too many."""
@@ -193,7 +194,7 @@ def time_measures(
             others = [k for k in group if not _stands(k, timings, length, doubles, pickup=meters[0])]
             fitted = {k: _fitted(measures[k], length) for k in others}
             fitted |= _halves(measures, timings, fitted, doubles, length)
-            cost = sum((fitted.get(k, timings[k])).cost for k in group)
+            cost = sum((fitted.get(k, timings[k])).cost for k in group) + OTHER_LENGTH * len(others)
             if best is None or cost < best[0]:
                 best = cost, fitted
         for k, timing in (best[1] if best else {}).items():
