@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -65,6 +66,7 @@ def find_events(symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -
             held.setdefault(index, []).append(head)
         if not found:
             alone.append(head)
+    held = _of_one_kind(held)
     alone = _joined_to_chords(alone, held, stems)
     events = [_chord(stem, chord, flags, seen) for index, whole in held.items() for stem, chord in _ways(stems[index], whole)]
     events += _without_stems(alone, flags)
@@ -117,6 +119,16 @@ def _stems_of(head: Symbol, stems: Sequence[Symbol]) -> list[int]:
         ):
             return [near[True][1], near[False][1]]
     return [min(near.values())[1]] if near else []
+
+
+def _of_one_kind(held: dict[int, list[Symbol]]) -> dict[int, list[Symbol]]:
+    """Leave heads that have two stems to one of them, where the other one has heads of the other kind: a chord has one kind."""
+    stems_of = Counter(id(head) for chord in held.values() for head in chord)
+    found = {}
+    for index, chord in held.items():
+        kinds = {head.kind for head in chord if stems_of[id(head)] == 1}
+        found[index] = [head for head in chord if head.kind in kinds] if len(kinds) == 1 else chord
+    return found
 
 
 def _joined_to_chords(alone: Sequence[Symbol], held: dict[int, list[Symbol]], stems: Sequence[Symbol]) -> list[Symbol]:

@@ -20,6 +20,7 @@ GAP, NEW_VOICE, SECOND_VOICE, OTHER_STEM, OPEN_END, TOO_SHORT, TOO_LONG = 2.0, 2
 """Costs of what is less usual: a voice that pauses without a rest, one that begins within a measure, a further one from the
 beginning on, a stem in the other direction than that of the voice, a voice that ends early, all voices that do, and one that
 ends late."""
+LATE, PAUSE = 4.0, 1.0  # costs of a measure in which nothing is printed at first, and of a time at which no voice ends
 SHIFTED = 0.35  # cost for each staff space between what begins together
 UNEVEN = 0.35  # cost of spacing that does not follow the time; engravers space notes by about the power 0.6 of their time
 OTHER_BEAM = 1.5  # cost of a beam whose notes are in two voices
@@ -105,7 +106,7 @@ def _placed(partial: _Partial, k: int, events: Sequence[Event], total: int | Non
     if not partial.onsets:
         yield replace(partial, x=event.x)
         for gap in gaps:
-            yield replace(partial, x=event.x, now=gap, cost=GAP)
+            yield replace(partial, x=event.x, now=gap, cost=LATE)
         return
     far = (event.x - partial.x) / SPACE
     beside = [events[other] for other, onset in partial.onsets if onset == partial.now and events[other].staff == event.staff]
@@ -117,7 +118,7 @@ def _placed(partial: _Partial, k: int, events: Sequence[Event], total: int | Non
     ends = {voice.end for voice in partial.voices if voice.end > partial.now}
     pauses = {partial.now + gap for gap in gaps if partial.now + gap < (total or 0)} - ends
     for now in (*ends, *pauses):
-        cost = partial.cost + GAP * (now in pauses) + TOO_LONG * (total is not None and now >= total)
+        cost = partial.cost + PAUSE * (now in pauses) + TOO_LONG * (total is not None and now >= total)
         step = max(far, NEIGHBOURS), now - partial.now
         if partial.step is not None:
             cost += UNEVEN * abs(math.log(step[0] / partial.step[0]) - 0.6 * math.log(step[1] / partial.step[1]))
