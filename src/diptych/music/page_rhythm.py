@@ -13,7 +13,7 @@ from diptych.music.page_geometry import SPACE
 
 BEAM = 32  # partial readings of a measure that are kept at each event
 ALIGNED, NEIGHBOURS = 1.9, 0.5  # staff spaces: events farther apart never begin together, nearer ones always do
-SAME_VOICE = 0.3  # staff spaces between what begins together with stems in one direction
+SAME_VOICE = 0.75  # staff spaces between what begins together with stems in one direction
 GAPS = (1, 2, 3, 4, 6, 8, 12)
 """Sixteenths of time for which nothing is printed, as in a part of two staves whose voice is on the other one."""
 GAP, NEW_VOICE, SECOND_VOICE, OTHER_STEM, OPEN_END, TOO_SHORT, TOO_LONG = 2.0, 2.0, 0.2, 0.4, 1.0, 2.5, 4.0
