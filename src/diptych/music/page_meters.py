@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 
@@ -84,13 +85,11 @@ def _meter(gray: Gray, staff: Staff, left: int, right: int) -> PrintedMeter | No
         x = int(within[sign].argmax())
         if within[sign][x] >= COMMON_SURE:
             found.append((float(within[sign][x]), beats, beats, x))
-    used = _between_lines(2 * SPACE)
     for shift in (-1, 0, 1):
-        part = _rows_at(gray, left, right, round(staff.row(left, 0)) + shift, 2 * SPACE)[used]
-        for beats, unit, shape in tall_meters():
-            score = _correlation(part, shape[used]) if shape.shape[1] < right - left else np.zeros(1)
-            if score.max() >= TALL_SURE:
-                found.append((float(score.max()), beats, unit, int(score.argmax()) + shape.shape[1] // 2))
+        part = _rows_at(gray, left, right, round(staff.row(left, 0)) + shift, 2 * SPACE)[_between_lines(2 * SPACE)]
+        for (beats, unit, _), middle, score in zip(tall_meters(), *_tall_patterns().correlations(part), strict=True):
+            if len(score) and score.max() >= TALL_SURE:
+                found.append((float(score.max()), beats, unit, int(score.argmax()) + middle))
     if not found:
         return None
     _, beats, unit, x = max(found)
@@ -116,17 +115,12 @@ def _scores(gray: Gray, staff: Staff, left: int, right: int, centre: int) -> np.
     """Return how much each column is like the middle of each sign at a staff position, but for the rows of the lines."""
     best = np.zeros((CUT_TIME + 1, right - left), np.float32)
     middle = round(staff.row(left, centre))
-    used = _between_lines(ROWS // 2)
+    signs = [sign for sign, shapes in enumerate(printed_signs()) for _ in shapes]
     for shift in (-1, 0, 1):
-        part = _rows_at(gray, left, right, middle + shift, ROWS // 2)[used]
-        for sign, shapes in enumerate(printed_signs()):
-            for shape in shapes:
-                if shape.shape[1] >= right - left:
-                    continue
-                score = _correlation(part, shape[used])
-                begin = shape.shape[1] // 2
-                place = best[sign, begin : begin + len(score)]
-                np.maximum(place, score, out=place)
+        part = _rows_at(gray, left, right, middle + shift, ROWS // 2)[_between_lines(ROWS // 2)]
+        for sign, begin, score in zip(signs, *_sign_patterns().correlations(part), strict=True):
+            place = best[sign, begin : begin + len(score)]
+            np.maximum(place, score, out=place)
     return best
 
 
@@ -142,16 +136,45 @@ def _rows_at(gray: Gray, left: int, right: int, middle: int, half: int) -> np.nd
     return np.where(inside[:, None], 255.0 - gray[wanted.clip(0, len(gray) - 1), left:right].astype(np.float32), 0)
 
 
-def _correlation(part: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """Return the correlation of a shape with each part of its width, by the left edge."""
-    pattern = shape - shape.mean()
-    wide = shape.shape[1]
-    dots = np.einsum("rnw,rw->n", np.lib.stride_tricks.sliding_window_view(part, wide, axis=1), pattern)
-    sums, squares = (
-        np.convolve(column, np.ones(wide), "valid") for column in (part.sum(0, float), np.square(part).sum(0, float))
-    )
-    spread = np.sqrt(np.maximum(squares - np.square(sums) / shape.size, 0))
-    return np.asarray(dots / np.maximum(spread * np.linalg.norm(pattern), 1e-3))
+@dataclass(frozen=True)
+class _Patterns:
+    """Shapes that are looked for in a part of a page: their widths, their values without their mean, and their norms."""
+
+    widths: tuple[int, ...]
+    values: np.ndarray
+    norms: np.ndarray
+
+    def correlations(self, part: np.ndarray) -> tuple[list[int], list[np.ndarray]]:
+        """Return the middle of each shape, and its correlation with each part of its width, by the left edge."""
+        rows, widest = self.values.shape[1:]
+        windows = np.lib.stride_tricks.sliding_window_view(np.pad(part, ((0, 0), (0, widest - 1))), widest, axis=1)
+        dots = np.tensordot(self.values, windows, ((1, 2), (0, 2))) / self.norms[:, None]
+        sums, squares = (np.concatenate([[0.0], np.cumsum(v.sum(0, dtype=float))]) for v in (part, np.square(part)))
+        spreads, found = {}, []
+        for wide, dot in zip(self.widths, dots, strict=True):
+            if wide not in spreads:
+                total, square = (cumulated[wide:] - cumulated[:-wide] for cumulated in (sums, squares))
+                spreads[wide] = np.sqrt(np.maximum(square - np.square(total) / (wide * rows), 1e-6))
+            found.append(dot[: len(spreads[wide])] / spreads[wide])
+        return [wide // 2 for wide in self.widths], found
+
+
+def _patterns(shapes: Sequence[np.ndarray]) -> _Patterns:
+    widest = max(shape.shape[1] for shape in shapes)
+    values = np.stack([np.pad(shape - shape.mean(), ((0, 0), (0, widest - shape.shape[1]))) for shape in shapes])
+    return _Patterns(tuple(shape.shape[1] for shape in shapes), values, np.linalg.norm(values, axis=(1, 2)))
+
+
+@cache
+def _sign_patterns() -> _Patterns:
+    used = _between_lines(ROWS // 2)
+    return _patterns([shape[used] for shapes in printed_signs() for shape in shapes])
+
+
+@cache
+def _tall_patterns() -> _Patterns:
+    used = _between_lines(2 * SPACE)
+    return _patterns([shape[used] for _, _, shape in tall_meters()])
 
 
 def find_strokes(gray: Gray, staff: Staff, heads: Sequence[float]) -> list[float]:
