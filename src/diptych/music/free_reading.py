@@ -134,12 +134,18 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
     One that seems to be shorter or longer was misread and keeps the others in time, but for a pickup, the last measure, and
     two that are one measure together, as at a repeat sign; one of them may be a rest, at a double bar line.
     """
+    expected = iter(_usual_lengths([measure for system in systems for measure in system.measures]))
+    systems = [
+        replace(system, measures=tuple(part for measure in system.measures for part in _parted(measure, next(expected))))
+        for system in systems
+    ]
     measures = [measure for system in systems for measure in system.measures]
     usual = _usual_lengths(measures)
     lengths = []
     for index, (measure, length) in enumerate(zip(measures, usual, strict=True)):
         outer = index in (0, len(measures) - 1)
-        beside = measures[max(0, index - 1) : index] + measures[index + 1 : index + 2]
+        beside = [] if measure.meter else measures[max(0, index - 1) : index]
+        beside += [other for other in measures[index + 1 : index + 2] if not other.meter]
         halves = any(other.printed > 0 and other.printed + measure.printed == length for other in beside)
         lengths.append(measure.printed if (outer or halves) and 0 < measure.printed < length else length)
     doubles = [measure.ends_double for measure in measures]
@@ -167,6 +173,22 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
     keys = tuple(measure.fifths for measure in measures)
     staves = max((len(system.clefs) for system in systems), default=1)
     return FreeReading(tuple(_without_ties(timed)), tuple(lengths), keys, tuple(confidences), tuple(meters), staves)
+
+
+def _parted(measure: Measure, length: Fraction) -> list[Measure]:
+    """Return two measures for one that lasts twice as long as others: the bar line within it was not seen."""
+    late = [note.onset >= length for note in measure.notes]
+    if not measure.clean or measure.printed != 2 * length or any(n.onset < length < n.offset for n in measure.notes):
+        return [measure]
+    halves = [[k for k, second in enumerate(late) if second == part] for part in (False, True)]
+    (first, heads), (second, others) = (
+        ([measure.notes[k] for k in half], tuple(measure.heads[k] for k in half)) for half in halves
+    )
+    moved = tuple(replace(note, onset=note.onset - length) for note in second)
+    return [
+        replace(measure, printed=length, notes=tuple(first), heads=heads, ends_double=False),
+        replace(measure, printed=length, notes=moved, heads=others, meter=False, signature=None),
+    ]
 
 
 def _usual_lengths(measures: Sequence[Measure]) -> list[Fraction]:

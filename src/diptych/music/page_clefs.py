@@ -80,20 +80,23 @@ def _seen(symbols: Sequence[Symbol], staff: Staff, number: int) -> Clefs:
             if parts and s.left - parts[-1].right <= SPACE:
                 clef, other = sorted((parts[-1], s), key=lambda part: -part.area)
                 beside = other.right <= clef.left  # a spot, as the line at the left end of a system shows some
-                parts[-1] = clef if beside or _is_number(other, clef) else _joined(clef, other)
+                parts[-1] = clef if beside or _is_number(other, clef, staff) else _joined(clef, other)
             else:
                 parts.append(s)
     return [(s.x, _clef(s, staff)) for s in parts if s.bottom - s.top >= SMALLEST * SPACE]
 
 
-def _is_number(part: Symbol, clef: Symbol) -> bool:
+def _is_number(part: Symbol, clef: Symbol, staff: Staff) -> bool:
     """Whether what looks like the 8 of a treble clef is the number of a verse below it, or of a measure above.
 
-    Such a number is as narrow as a 1, or far from the clef; and that of a measure begins left of it.
+    Such a number is as narrow as a 1, or far from the clef; and that of a measure begins left of it. Other clefs have
+    no 8, and what is above the staff is no part of them.
     """
     below, above = part.top - clef.bottom, clef.top - part.bottom
-    if clef.kind != "clef G" or max(below, above) < 0:
+    if max(below, above) < 0:
         return False
+    if clef.kind != "clef G":
+        return part.bottom < staff.row(part.x, 4)
     narrow = part.right - part.left < NARROW * SPACE
     return narrow or max(below, above) > VERSE_GAP * SPACE or (above >= 0 and part.left < clef.left)
 

@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from diptych.music.page_digits import COMMON_TIME, CUT_TIME, printed_signs, tall_meters
+from diptych.music.page_digits import COMMON_TIME, CUT_TIME, TALL_METERS, printed_signs, tall_meters
 from diptych.music.page_geometry import SPACE, Gray, Staff
 from diptych.music.page_symbols import Symbol
 
@@ -18,6 +18,7 @@ MOST_BEATS = 16
 SURE = 0.8  # correlation of both halves of a meter with digits
 COMMON_SURE = 0.85  # the same for C, which is one sign
 TALL_SURE = 0.75  # the same for all of a meter whose digits overlap
+RARE = 0.05  # by so much a meter must be more like digits that is none of the usual ones
 SAME_COLUMN = 2.5  # pixels between the middles of the digits of a meter
 TWO_DIGITS = 0.85  # staff spaces from the middle of a number of two digits to those of its digits
 ROWS = 13  # of a digit, which is two staff spaces high
@@ -59,10 +60,10 @@ def shows_meter(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> bool:
     )
 
 
-def find_meters(gray: Gray, staff: Staff, bars: Sequence[float]) -> list[PrintedMeter]:
-    """Find the meters of a staff: behind its clef and key, and behind bar lines."""
+def find_meters(gray: Gray, staff: Staff, bars: Sequence[float], keys: Sequence[Symbol] = ()) -> list[PrintedMeter]:
+    """Find the meters of a staff: behind its clef and key, and behind bar lines, or the accidentals of a key that follow one."""
     places = [(staff.left + BEGIN * SPACE, staff.left + HEADER * SPACE)]
-    places += [(bar + 2, bar + AFTER_BAR * SPACE) for bar in bars if bar > staff.left + FIRST_STROKE * SPACE]
+    places += [(bar + 2, _reach(bar, keys)) for bar in bars if bar > staff.left + FIRST_STROKE * SPACE]
     found = []
     for left, right in places:
         first = next((bar for bar in bars if bar > left), float(staff.right))
@@ -70,6 +71,15 @@ def find_meters(gray: Gray, staff: Staff, bars: Sequence[float]) -> list[Printed
         if meter is not None:
             found.append(meter)
     return found
+
+
+def _reach(bar: float, keys: Sequence[Symbol]) -> float:
+    """Return the column up to which a meter may stand behind a bar line, and behind the accidentals of a key after it."""
+    end = bar + AFTER_BAR * SPACE
+    for sign in sorted(keys, key=lambda s: s.left):
+        if bar < sign.left < end:
+            end = max(end, sign.right + AFTER_BAR * SPACE)
+    return end
 
 
 def _meter(gray: Gray, staff: Staff, left: int, right: int) -> PrintedMeter | None:
@@ -80,7 +90,7 @@ def _meter(gray: Gray, staff: Staff, left: int, right: int) -> PrintedMeter | No
     found: list[tuple[float, int, int, int]] = []  # how sure, beats, unit, column
     for unit in UNITS_OF_TIME:
         for x in np.flatnonzero(below[unit] >= SURE).tolist():
-            found += [(float(min(below[unit][x], sure)), beats, unit, x) for sure, beats in _beats(above, x)]
+            found += [(float(below[unit][x] + sure) / 2, beats, unit, x) for sure, beats in _beats(above, x)]
     for sign, beats in ((COMMON_TIME, 4), (CUT_TIME, 2)):
         x = int(within[sign].argmax())
         if within[sign][x] >= COMMON_SURE:
@@ -92,7 +102,7 @@ def _meter(gray: Gray, staff: Staff, left: int, right: int) -> PrintedMeter | No
                 found.append((float(score.max()), beats, unit, int(score.argmax()) + middle))
     if not found:
         return None
-    _, beats, unit, x = max(found)
+    _, beats, unit, x = max(found, key=lambda each: each[0] - RARE * (each[1:3] not in TALL_METERS))
     wide = (2 if beats > 9 else 1) * SPACE
     return PrintedMeter(beats, unit, left + x - wide, left + x + wide)
 

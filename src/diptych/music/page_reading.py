@@ -27,6 +27,7 @@ ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its rig
 STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
 SIGNATURE = ("clef G", "clef F", "clef C", "sharp", "flat", "natural", "bar line")  # what is no part of a meter
 EMPTY = 4.0  # staff spaces between two bar lines from which on there is a measure between them
+NARROWEST = 4.5  # staff spaces of a measure at the end of a system
 OUTSIDE = 5.0  # staff steps from the middle line from which on a digit is no part of a meter
 TIE_REACH = (1.0, 3.3)  # staff spaces from the middle of a head inwards and outwards to the end of its tie
 
@@ -94,7 +95,7 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
         if len(system) == 1:
             here += _more_bars(page.gray, here, system[0])
         bars = bars_of(here, system)
-        meters.append(find_meters(page.gray, system[0], bars))
+        meters.append(find_meters(page.gray, system[0], bars, [s for s in here if s.kind in MARKS and not s.staff]))
         here = [s for s in here if s.kind in SIGNATURE or not any(m.left <= s.x <= m.right for m in meters[-1])]
         here = [s for s in here if s.kind not in RESTS or all(abs(s.x - bar) > SPACE for bar in bars)]
         digits = [s for s in here if s.kind == "digit"]
@@ -114,7 +115,7 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
         ]
         parted.append((here, inside, [clefs[number] for number in numbers]))
     headers = [keys_of(*part, system)[0][0] for part, system in zip(parted, systems, strict=True)]
-    keys = agreed_keys(headers, [_changes(*part, system) for part, system in zip(parted, systems, strict=True)])
+    keys = agreed_keys(headers, [_changes(*part, system, key) for part, system, key in zip(parted, systems, headers, strict=True)])
     printed = []
     for k, ((here, inside, own), system) in enumerate(zip(parted, systems, strict=True)):
         following = keys[k + 1] if k + 1 < len(keys) else None
@@ -165,17 +166,20 @@ def _measures(
         long = next((rest.measures for rest in rests if rest.left == left), 0)
         measures += [Printed((), (), fifths, meter and not k, signature=None if k else signature) for k in range(long)]
         empty = right < end and right - left >= (EMPTY + HEADER * (left == start)) * SPACE  # its rest was not seen
-        if (inside or empty) and not long:
+        courtesy = right > end and left > start and end - left < NARROWEST * SPACE  # the meter of the next system, or its key
+        if (inside or empty) and not long and not courtesy:
             own = [s for s in symbols if s.kind in MARKS and left - SPACE < s.x <= right and id(s) not in taken]
             measures.append(Printed(tuple(inside), tuple(own), fifths, meter, right in double, signature))
         left = right
     return measures
 
 
-def _changes(symbols: Sequence[Symbol], events: Sequence[Event], clefs: Sequence[Clefs], staves: Sequence[Staff]) -> set[int]:
-    """Return the keys that seem to be printed within a system, after its first bar line."""
+def _changes(
+    symbols: Sequence[Symbol], events: Sequence[Event], clefs: Sequence[Clefs], staves: Sequence[Staff], fifths: int
+) -> set[int]:
+    """Return the keys that seem to be printed within a system, after its first bar line, if it begins in one of so many ``fifths``."""
     edges = _edges(symbols, staves)
-    found = (keys_of(symbols, events, clefs, staves, left, right, 0) for left, right in pairwise(edges))
+    found = (keys_of(symbols, events, clefs, staves, left, right, fifths) for left, right in pairwise(edges))
     return {keys[0][0] for keys in found if keys[0][1]}
 
 

@@ -119,9 +119,10 @@ def _in_number(head: Symbol, staff: Staff, numbers: Sequence[float]) -> bool:
 
 
 def _covers(symbol: Symbol, x: float, staff: Staff) -> bool:
-    """Whether a block at a column is part of a clef, a key, or a meter's digit."""
+    """Whether a block at a column is part of a clef, a key, a meter's digit, or a rest that is higher than all blocks."""
     meter = symbol.kind == "digit" and abs(staff.position(symbol.x, symbol.y)) < 5
-    return (meter or symbol.kind in IN_HEADER) and symbol.left - SPACE / 2 <= x <= symbol.right + SPACE / 2
+    short = symbol.kind.endswith(" rest") and symbol.height > BLOCK[4][1] * SPACE
+    return (meter or short or symbol.kind in IN_HEADER) and symbol.left - SPACE / 2 <= x <= symbol.right + SPACE / 2
 
 
 def _ends(blocks: Sequence[Block], first: int) -> list[tuple[int, int]]:

@@ -25,10 +25,11 @@ SHIFTED = 0.35  # cost for each staff space between what begins together
 UNEVEN = 0.35  # cost of spacing that does not follow the time; engravers space notes by about the power 0.6 of their time
 OTHER_BEAM = 1.5  # cost of a beam whose notes are in two voices
 OTHER_LENGTH = 2.0  # cost of each measure that does not last as long as it is thought to
-AGREE = 0.3  # the share of measures that must last as long as the meter says
+AGREE = 0.25  # the share of measures that must last as long as the meter says
 CHANGES = (Fraction(1, 2), Fraction(3, 2), Fraction(2, 3), Fraction(2))
 """Factors of a note value that was misread: a flag that was missed, a dot that was missed, one too many, a flag too many."""
 CHANGED = 1.6  # cost of a note value that was misread
+WORST = 3.0  # cost from which on a measure does not say how long others last
 CLEAN = 1.5  # what is read at a lower cost needs no other explanation
 
 
@@ -192,10 +193,10 @@ def time_measures(
         group = [k for k in range(first, end) if timings[k].length]
         best: tuple[float, dict[int, Timing]] | None = None
         for length in usual_lengths([timings[k].length for k in group], known[first]):
-            others = [k for k in group if not _stands(k, timings, length, doubles, pickup=meters[0])]
+            others = [k for k in group if not _stands(k, timings, length, doubles, meters)]
             fitted = {k: _fitted(measures[k], length) for k in others}
             fitted |= _halves(measures, timings, fitted, doubles, length)
-            cost = sum((fitted.get(k, timings[k])).cost for k in group) + OTHER_LENGTH * len(others)
+            cost = sum(min(fitted.get(k, timings[k]).cost, WORST) for k in group) + OTHER_LENGTH * len(others)
             if best is None or cost < best[0]:
                 best = cost, fitted
         for k, timing in (best[1] if best else {}).items():
@@ -264,18 +265,18 @@ def _fitted(events: Sequence[Event], length: Fraction) -> Timing:
     return best
 
 
-def _stands(k: int, timings: Sequence[Timing], length: Fraction, doubles: Sequence[bool], *, pickup: bool) -> bool:
-    """Whether a measure needs no other reading if measures last so long; a ``pickup`` may be where a meter is printed first."""
+def _stands(k: int, timings: Sequence[Timing], length: Fraction, doubles: Sequence[bool], meters: Sequence[bool]) -> bool:
+    """Whether a measure needs no other reading if measures last so long; a pickup may be where a meter is printed first."""
     timing = timings[k]
-    if timing.length == length:
+    if timing.length == length or (timing.length == 2 * length and timing.cost <= CLEAN):  # a bar line may be missing
         return True
     if timing.cost > CLEAN or timing.length > length:
         return False
-    if (k == 0 and pickup) or k == len(timings) - 1:
+    if (k == 0 and meters[0]) or k == len(timings) - 1:
         return True
     if timing.length * 2 <= length and rest_beside(k, [each.length for each in timings], doubles) is not None:
         return True
-    beside = [timings[other] for other in (k - 1, k + 1) if 0 <= other < len(timings)]
+    beside = [timings[a if a != k else b] for a, b in ((k - 1, k), (k, k + 1)) if a >= 0 and b < len(timings) and not meters[b]]
     return any(other.cost <= CLEAN and other.length + timing.length == length for other in beside)
 
 

@@ -14,6 +14,8 @@ Map = UInt8[np.ndarray, "h w"]
 Part = Bool[np.ndarray, "_ _"]
 REACH = 7.0  # staff spaces from a staff's outer lines to its farthest symbols
 BAR_REACH = 20.0  # the same to the middle of a bar line, which may join two staves that are far from each other
+FAR = 10.0  # the same for heads, their stems and their accidentals
+FAR_KINDS = ("head", "hollow head", "stem", "sharp", "flat", "natural")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def symbol_of(kind: str, part: Part, left: int, top: int, staves: Sequence[Staff
     """Return the symbol of a connected part of a map, given the place of its upper left corner; None far from all staves."""
     rows, columns = np.nonzero(part)
     x, y = left + float(columns.mean()), top + float(rows.mean())
-    staff = _nearest(x, y, staves, BAR_REACH if kind == "bar line" else REACH)
+    reach = BAR_REACH if kind == "bar line" else FAR if kind in FAR_KINDS else REACH
+    staff = _nearest(x, y, staves, reach)
     if staff is None:
         return None
     right, bottom = left + part.shape[1] - 1, top + part.shape[0] - 1
@@ -53,7 +56,7 @@ def symbol_of(kind: str, part: Part, left: int, top: int, staves: Sequence[Staff
 
 
 def _nearest(x: float, y: float, staves: Sequence[Staff], reach: float) -> int | None:
-    """Return the staff nearest to a point, None where all are out of reach."""
+    """Return the staff nearest to a point, None where all are out of reach, in staff spaces."""
     off = [
         max(0.0, abs(y - staff.middle_at(x)) / SPACE - 2) if staff.left - 2 * SPACE <= x <= staff.right + 2 * SPACE else np.inf
         for staff in staves
