@@ -26,6 +26,7 @@ HEADER = 14  # staff spaces from the beginning of a staff within which clef, key
 OWN_HEAD = 1.2  # staff spaces from a block to what may be a part of it that looks like a head
 IN_HEADER = ("clef G", "clef F", "clef C", "sharp", "flat", "natural")
 """What consists of parts that look like blocks, as the digits of a meter do."""
+SHORT_RESTS = ("quarter rest", "eighth rest", "16th rest", "32nd rest")
 KEPT = (*IN_HEADER, "bar line")
 """What may stand in a measure beside a sign of rest."""
 
@@ -92,7 +93,8 @@ def _measures(gray: Gray, staff: Staff, left: float, right: float, symbols: Sequ
     heads = [
         s for s in symbols if s.kind in ("head", "hollow head") and not _in_number(s, staff, [begin + x for x, _ in numbers])
     ]
-    if not signs or any(min(abs(s.x - x) for x in signs) > OWN_HEAD * SPACE for s in heads if s.x > staff.left + HEADER * SPACE):
+    others = heads + [s for s in symbols if s.kind in SHORT_RESTS]
+    if not signs or any(min(abs(s.x - x) for x in signs) > OWN_HEAD * SPACE for s in others if s.x > staff.left + HEADER * SPACE):
         return 1
     reach = NUMBER_REACH * (right - left) + 2 * SPACE
     if bar is not None:
@@ -121,7 +123,7 @@ def _in_number(head: Symbol, staff: Staff, numbers: Sequence[float]) -> bool:
 def _covers(symbol: Symbol, x: float, staff: Staff) -> bool:
     """Whether a block at a column is part of a clef, a key, a meter's digit, or a rest that is higher than all blocks."""
     meter = symbol.kind == "digit" and abs(staff.position(symbol.x, symbol.y)) < 5
-    short = symbol.kind.endswith(" rest") and symbol.height > BLOCK[4][1] * SPACE
+    short = symbol.kind in SHORT_RESTS and symbol.height > BLOCK[4][1] * SPACE
     return (meter or short or symbol.kind in IN_HEADER) and symbol.left - SPACE / 2 <= x <= symbol.right + SPACE / 2
 
 
