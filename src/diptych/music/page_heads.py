@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,9 @@ HEAD = (0.59, 0.5)  # half the width and half the height of a head, in staff spa
 WHOLE = 0.8  # half the width of the head of a whole note
 SURE = 0.72  # the share of a head's ellipse that must be of its class
 LEDGER, LEDGER_CONTRAST = 6, 25  # staff steps from the middle to the first ledger line; gray levels from it to the paper
+ENOUGH = 0.8  # the share at which a head of a column explains nothing; one that is covered better counts by how much
+Cover = tuple[int, int, int, float]
+"""A step of the staff, the row and the column at which an ellipse lies best there, and the share of it that does."""
 OFF_STEP = 0.06  # a head is a pixel off its step where so much more of its ellipse is of its class there
 
 
@@ -32,18 +35,37 @@ def heads_of(symbol: Symbol, part: Part, seen: Map, staff: Staff) -> Iterator[Sy
     margin = max(ellipse.shape)
     area = np.pad(part, margin).astype(np.float32)
     lowest, highest = (round(staff.position(symbol.x, edge)) for edge in (symbol.bottom, symbol.top))
+
+    def head(position: int, row: int, column: int) -> Symbol:
+        x = symbol.left + column - margin
+        y = (staff.row(x, position) + symbol.top + row - margin) / 2
+        edges = {"left": x - half_width, "right": x + half_width, "top": y - half_height, "bottom": y + half_height}
+        return replace(symbol, x=x, y=y, **edges)
+
+    if symbol.width <= (2 * wide + 0.55) * SPACE:
+        steps = range(highest + 1, lowest - 2, -1)
+        covers = [(position, *_best_cover(area, ellipse, staff, symbol, position, margin)) for position in steps]
+        yield from (head(*cover[:3]) for cover in _one_column(covers))
+        return
     for position in range(highest + 1, lowest - 2, -1):  # from the top, since what lies between two heads is as black
         for _ in range(2):  # the two heads of a second beside a stem
             row, column, cover = _best_cover(area, ellipse, staff, symbol, position, margin)
             lower = _best_cover(area, ellipse, staff, symbol, position - 1, margin)
             if cover < SURE or (lower[2] > cover + 0.05 and abs(lower[1] - column) < half_width):
                 break
-            x = symbol.left + column - margin
-            y = (staff.row(x, position) + symbol.top + row - margin) / 2
-            edges = {"left": x - half_width, "right": x + half_width, "top": y - half_height, "bottom": y + half_height}
-            yield replace(symbol, x=x, y=y, **edges)
+            yield head(position, row, column)
             above, beside = ellipse.shape[0] // 2, ellipse.shape[1] // 2
             area[row - above : row + above + 1, column - beside : column + beside + 1] *= 1 - ellipse
+
+
+def _one_column(covers: Sequence[Cover]) -> list[Cover]:
+    """Return the heads, one above the other and two steps apart at least, that explain an area best, given its steps from the
+    top: what lies between two heads is as black as they are."""
+    best: list[tuple[float, list[Cover]]] = [(0.0, []), (0.0, [])]
+    for cover in covers:
+        score, before = best[-2]
+        best.append(max(best[-1], (score + cover[3] - ENOUGH, [*before, cover]), key=lambda value: value[0]))
+    return best[-1][1]
 
 
 def on_ledgers(symbol: Symbol, gray: Gray, staff: Staff) -> bool:

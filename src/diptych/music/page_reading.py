@@ -25,6 +25,8 @@ from diptych.music.page_symbols import Map, Symbol
 ALTER = {"s": 1, "f": -1, "n": 0, "ss": 2, "ff": -2}
 ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its right
 STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
+ONE_CHORD, BEHIND = 1.6, 0.25
+"""Staff spaces between heads that stand in one chord, on both sides of its stem, and how much the distance between them counts."""
 SIGNATURE = ("clef G", "clef F", "clef C", "sharp", "flat", "natural", "bar line")  # what is no part of a meter
 EMPTY = 4.0  # staff spaces between two bar lines from which on there is a measure between them
 NARROWEST = 4.5  # staff spaces of a measure at the end of a system
@@ -253,12 +255,15 @@ def _notes(
 def _marks(events: Sequence[Event], accidentals: Sequence[Symbol], staves: Sequence[Staff]) -> dict[int, Accidental]:
     """Return the accidental of each head that has one, by its id: the nearest head on the right on the accidental's step."""
     heads = [head for event in events for head in event.heads]
+    lefts = [
+        min(o.left for o in heads if o.staff == h.staff and h.left - ONE_CHORD * SPACE <= o.left <= h.left) for h in heads
+    ]
     found: dict[int, Accidental] = {}
     for symbol in accidentals:
         staff = staves[symbol.staff]
         position = staff.position(symbol.x, symbol.y)
         near = [
-            (abs(staff.position(h.x, h.y) - position) * STEP_COST * SPACE + (h.left - symbol.right), k)
+            (abs(staff.position(h.x, h.y) - position) * STEP_COST * SPACE + lefts[k] - symbol.right + BEHIND * (h.left - lefts[k]), k)
             for k, h in enumerate(heads)
             if h.staff == symbol.staff
             and -0.5 * SPACE <= h.left - symbol.right <= ACCIDENTAL_REACH * SPACE
