@@ -301,4 +301,5 @@ def usual_lengths(lengths: Sequence[Fraction], known: Fraction | None) -> list[F
     counts = Counter(lengths)
     if known and counts and (counts[known] >= AGREE * counts.total() or counts.total() == 1):
         return [known]
-    return sorted(counts, key=lambda length: (counts[length], length), reverse=True)[:3]
+    meters = [length for length in counts if (length * 2).denominator == 1] or list(counts)  # others are hardly ever printed
+    return sorted(meters, key=lambda length: (counts[length], length), reverse=True)[:3]

@@ -1,0 +1,97 @@
+"""Pages of two staves a system: their staves, their chords and the voices of one staff, by shapes and measures worked out by hand."""
+
+from fractions import Fraction
+
+import numpy as np
+
+from diptych.music.page_clefs import clefs_of
+from diptych.music.page_events import Event, _of_one_kind
+from diptych.music.page_geometry import SPACE, Staff, find_staves, group_systems
+from diptych.music.page_heads import _one_column
+from diptych.music.page_reading import _marks
+from diptych.music.page_rhythm import time_events, time_measures, usual_lengths
+from diptych.music.page_symbols import Symbol, symbol_of
+
+WIDTH = 400
+
+
+def staff(middle, left=20):
+    return Staff(left, WIDTH - 1, np.full(WIDTH, float(middle)), float(SPACE), 1.0)
+
+
+def symbol(kind, x, position, half=3, on=0):
+    y = 60 - position * SPACE / 2
+    return Symbol(kind, on, x - half, x + half, y - half, y + half, x, y, (2 * half + 1) ** 2)
+
+
+def test_a_line_left_of_where_staves_seem_to_begin_joins_them():
+    gray = np.full((200, WIDTH), 255, np.uint8)
+    gray[38:122, 12] = 60
+    upper, lower, other = staff(50, left=24), staff(110, left=27), staff(170)
+    systems = group_systems(gray, [upper, lower, other])
+    assert [[each.left for each in system] for system in systems] == [[12, 12], [20]]
+
+
+def test_beams_over_an_outer_line_do_not_move_a_staff():
+    gray = np.full((120, 600), 255, np.uint8)
+    for line in range(5):
+        gray[48 + 6 * line, 10:590] = 170
+    for left in range(60, 560, 125):  # beams on the upper line, and heads on a ledger line below
+        gray[45:51, left : left + 110] = 0
+        for head in range(left, left + 110, 18):
+            gray[76:81, head : head + 8] = 0
+            gray[78, head - 3 : head + 11] = 0
+    (found,) = find_staves(gray)
+    assert round(found.middle_at(300)) == 60
+
+
+def test_a_bar_line_belongs_to_a_system_whose_staves_are_far_from_each_other():
+    staves = [staff(40), staff(170)]
+    part = np.ones((154, 2), bool)
+    assert symbol_of("bar line", part, 200, 28, staves).staff in (0, 1)
+    assert symbol_of("dot", np.ones((2, 2), bool), 200, 104, staves) is None
+
+
+def test_a_spot_left_of_a_clef_is_no_part_of_it():
+    spot = Symbol("clef C", 0, 16, 17, 20, 26, 16.5, 23, 9)
+    clef = Symbol("clef C", 0, 18, 34, 60, 84, 26, 72, 305)
+    found, _ = clefs_of([spot, clef], [[staff(60, left=15)]])
+    assert [name for _, name in found[0]] == ["C1"]  # with the spot, its middle would be 20 pixels higher
+
+
+def test_three_heads_in_thirds_are_not_two():
+    covers = [(5, 10, 9, 0.71), (4, 12, 9, 0.95), (3, 15, 9, 0.9), (2, 18, 9, 0.93), (1, 21, 9, 0.93), (0, 24, 9, 0.95), (-1, 0, 0, 0.0)]
+    assert [cover[0] for cover in _one_column(covers)] == [4, 2, 0]
+
+
+def test_three_high_heads_are_not_four():  # as in Petaluma, whose heads are higher than a staff space
+    shares = {2: 0.9, 1: 1.0, 0: 1.0, -1: 1.0, -2: 1.0, -3: 1.0, -4: 0.8}
+    assert [cover[0] for cover in _one_column([(step, 0, 0, share) for step, share in shares.items()])] == [1, -1, -3]
+
+
+def test_a_head_with_two_stems_belongs_to_heads_of_its_kind():
+    hollow, filled, other = symbol("hollow head", 50, 2), symbol("head", 50, 0), symbol("head", 50, -2)
+    assert _of_one_kind({0: [hollow, filled], 1: [filled, other]}) == {0: [hollow], 1: [filled, other]}
+    assert _of_one_kind({0: [hollow, filled], 1: [other]}) == {0: [hollow, filled], 1: [other]}
+
+
+def test_an_accidental_belongs_to_the_head_of_a_second_behind_the_stem():
+    lower, upper = symbol("head", 60, -1), symbol("head", 67, 0)
+    flat = symbol("flat", 48, -0.4)
+    chord = Event(0, 60.0, Fraction(1), (lower, upper), True)
+    assert _marks([chord], [flat], [staff(60)]) == {id(upper): "f"}
+
+
+def test_two_voices_with_stems_up_begin_together_two_pixels_apart():
+    events = [Event(0, 60.0, Fraction(1), up=True), Event(0, 62.0, Fraction(2), up=True), Event(0, 90.0, Fraction(1), up=True)]
+    assert time_events(events, Fraction(2)).onsets == (0, 0, 1)
+
+
+def test_one_measure_that_is_misread_does_not_make_others_longer():
+    quarters = [Event(0, 60.0 + 30 * k, Fraction(1), up=True) for k in range(4)]
+    measures = [quarters, quarters, [*quarters, Event(0, 180.0, Fraction(1), up=True)], quarters]
+    assert [timing.length for timing in time_measures(measures, [False] * 4)][:2] == [4, 4]
+
+
+def test_measures_last_as_long_as_a_meter_that_is_printed():
+    assert usual_lengths([Fraction(23, 4), Fraction(3), Fraction(13, 4)], None) == [3]
