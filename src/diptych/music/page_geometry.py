@@ -198,7 +198,7 @@ def _centred(gray: Gray, row: int, seen: Bool[np.ndarray, " w"]) -> int:
 
     def covered(middle: int) -> float:
         rows = [middle + line * SPACE for line in LINES]
-        return float(min((dark[y] > least).mean() for y in rows)) if 0 <= rows[0] and rows[-1] < len(gray) else 0.0
+        return float(min((dark[y] > least).mean() for y in rows)) if rows[0] >= 0 and rows[-1] < len(gray) else 0.0
 
     return max((row, row - SPACE, row + SPACE), key=lambda middle: covered(middle) - OFF_CENTRE * (middle != row))
 
@@ -329,7 +329,7 @@ def _line_between(gray: Gray, above: Staff, below: Staff) -> int | None:
     top, end = round(above.row(x, -4)) + 2, round(below.row(x, 4)) - 2
     first = max(0, x - LEFT_OFF * SPACE)
     part = gray[max(0, top) : max(0, end), first : x + LEFT_OFF * SPACE] < INK
-    columns = np.flatnonzero(part.mean(0) > WHOLE_LINE) if part.size else ()
+    columns = np.flatnonzero(part.mean(0) > WHOLE_LINE) if part.size else np.empty(0, int)
     return first + int(columns[-1]) if len(columns) else None
 
 

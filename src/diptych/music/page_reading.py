@@ -26,7 +26,7 @@ ALTER = {"s": 1, "f": -1, "n": 0, "ss": 2, "ff": -2}
 ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its right
 STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
 ONE_CHORD, BEHIND = 1.6, 0.25
-"""Staff spaces between heads that stand in one chord, on both sides of its stem, and how much the distance between them counts."""
+"""Staff spaces between heads on both sides of the stem of one chord, and how much of their distance counts."""
 SIGNATURE = ("clef G", "clef F", "clef C", "sharp", "flat", "natural", "bar line")  # what is no part of a meter
 EMPTY = 4.0  # staff spaces between two bar lines from which on there is a measure between them
 NARROWEST = 4.5  # staff spaces of a measure at the end of a system
@@ -117,7 +117,8 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
         ]
         parted.append((here, inside, [clefs[number] for number in numbers]))
     headers = [keys_of(*part, system)[0][0] for part, system in zip(parted, systems, strict=True)]
-    keys = agreed_keys(headers, [_changes(*part, system, key) for part, system, key in zip(parted, systems, headers, strict=True)])
+    changes = [_changes(*part, system, key) for part, system, key in zip(parted, systems, headers, strict=True)]
+    keys = agreed_keys(headers, changes)
     printed = []
     for k, ((here, inside, own), system) in enumerate(zip(parted, systems, strict=True)):
         following = keys[k + 1] if k + 1 < len(keys) else None
@@ -179,7 +180,7 @@ def _measures(
 def _changes(
     symbols: Sequence[Symbol], events: Sequence[Event], clefs: Sequence[Clefs], staves: Sequence[Staff], fifths: int
 ) -> set[int]:
-    """Return the keys that seem to be printed within a system, after its first bar line, if it begins in one of so many ``fifths``."""
+    """Return the keys that seem to be printed within a system after its first bar line, which begins in one of ``fifths``."""
     edges = _edges(symbols, staves)
     found = (keys_of(symbols, events, clefs, staves, left, right, fifths) for left, right in pairwise(edges))
     return {keys[0][0] for keys in found if keys[0][1]}
@@ -255,19 +256,18 @@ def _notes(
 def _marks(events: Sequence[Event], accidentals: Sequence[Symbol], staves: Sequence[Staff]) -> dict[int, Accidental]:
     """Return the accidental of each head that has one, by its id: the nearest head on the right on the accidental's step."""
     heads = [head for event in events for head in event.heads]
-    lefts = [
-        min(o.left for o in heads if o.staff == h.staff and h.left - ONE_CHORD * SPACE <= o.left <= h.left) for h in heads
-    ]
+    lefts = [min(o.left for o in heads if o.staff == h.staff and h.left - ONE_CHORD * SPACE <= o.left <= h.left) for h in heads]
     found: dict[int, Accidental] = {}
     for symbol in accidentals:
         staff = staves[symbol.staff]
         position = staff.position(symbol.x, symbol.y)
         near = [
-            (abs(staff.position(h.x, h.y) - position) * STEP_COST * SPACE + lefts[k] - symbol.right + BEHIND * (h.left - lefts[k]), k)
+            (off * STEP_COST * SPACE + lefts[k] - symbol.right + BEHIND * (h.left - lefts[k]), k)
             for k, h in enumerate(heads)
             if h.staff == symbol.staff
             and -0.5 * SPACE <= h.left - symbol.right <= ACCIDENTAL_REACH * SPACE
             and abs(round(staff.position(h.x, h.y)) - position) <= 1.05
+            for off in [abs(staff.position(h.x, h.y) - position)]
         ]
         if near:
             mark = MARKS[symbol.kind]
