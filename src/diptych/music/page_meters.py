@@ -15,7 +15,7 @@ from diptych.music.page_symbols import Symbol
 
 UNITS_OF_TIME = (2, 4, 8)  # that stand below in a meter
 MOST_BEATS = 16
-SURE = 0.8  # correlation of both halves of a meter with digits
+SURE, LEAST = 0.8, 0.72  # correlation of both halves of a meter with digits, on average and of each
 COMMON_SURE = 0.85  # the same for C, which is one sign
 TALL_SURE = 0.75  # the same for all of a meter whose digits overlap
 RARE = 0.05  # by so much a meter must be more like digits that is none of the usual ones
@@ -30,6 +30,8 @@ STROKE_WIDTH = 1.1  # staff spaces at most; the thick one of a repeat is the wid
 METER_PART, METER_REACH = 1.5, 6.0  # staff steps from the middle line that a meter reaches at least and at most
 BEYOND = (0.5, 0.9)  # staff spaces beyond the outer lines that are white, so that a stroke is no stem
 FIRST_STROKE = 13.0  # staff spaces from the beginning of a staff to its first bar line; before it, clefs and meters have strokes
+FIRST_BAR = 8.0  # the same to bar lines that a map shows
+BEYOND_END = 3.0  # staff spaces from where a staff seems to end to the end of a meter
 BESIDE_STROKE = 1.3  # staff spaces beside a stroke in which no head may be
 
 
@@ -63,10 +65,11 @@ def shows_meter(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> bool:
 def find_meters(gray: Gray, staff: Staff, bars: Sequence[float], keys: Sequence[Symbol] = ()) -> list[PrintedMeter]:
     """Find the meters of a staff: behind its clef and key, and behind bar lines, or the accidentals of a key that follow one."""
     places = [(staff.left + BEGIN * SPACE, staff.left + HEADER * SPACE)]
+    real = [bar for bar in bars if bar > staff.left + FIRST_BAR * SPACE]  # others are strokes of a meter
     places += [(bar + 2, _reach(bar, keys)) for bar in bars if bar > staff.left + FIRST_STROKE * SPACE]
     found = []
     for left, right in places:
-        first = next((bar for bar in bars if bar > left), float(staff.right))
+        first = next((bar for bar in real if bar > left), float(min(staff.right + BEYOND_END * SPACE, gray.shape[1])))
         meter = _meter(gray, staff, round(left), round(min(right, first - 1)))
         if meter is not None:
             found.append(meter)
@@ -89,8 +92,9 @@ def _meter(gray: Gray, staff: Staff, left: int, right: int) -> PrintedMeter | No
     above, below, within = (_scores(gray, staff, left, right, at) for at in (2, -2, 0))
     found: list[tuple[float, int, int, int]] = []  # how sure, beats, unit, column
     for unit in UNITS_OF_TIME:
-        for x in np.flatnonzero(below[unit] >= SURE).tolist():
-            found += [(float(below[unit][x] + sure) / 2, beats, unit, x) for sure, beats in _beats(above, x)]
+        for x in np.flatnonzero(below[unit] >= LEAST).tolist():
+            both = [(float(below[unit][x] + sure) / 2, beats, unit, x) for sure, beats in _beats(above, x)]
+            found += [each for each in both if each[0] >= SURE]
     for sign, beats in ((COMMON_TIME, 4), (CUT_TIME, 2)):
         x = int(within[sign].argmax())
         if within[sign][x] >= COMMON_SURE:
@@ -112,12 +116,12 @@ def _beats(above: np.ndarray, x: int) -> Iterator[tuple[float, int]]:
     near = round(SAME_COLUMN)
     for beats in range(2, 10):
         sure = float(above[beats][max(0, x - near) : x + near + 1].max())
-        if sure >= SURE:
+        if sure >= LEAST:
             yield sure, beats
     far = round(TWO_DIGITS * SPACE)
     for beats in range(10, MOST_BEATS + 1):
         parts = [above[beats // 10][max(0, x - far - 1) : x - far + 2], above[beats % 10][x + far - 1 : x + far + 2]]
-        if all(len(part) for part in parts) and min(part.max() for part in parts) >= SURE:
+        if all(len(part) for part in parts) and min(part.max() for part in parts) >= LEAST:
             yield float(min(part.max() for part in parts)), beats
 
 

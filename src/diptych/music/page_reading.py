@@ -99,6 +99,8 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
         bars = bars_of(here, system)
         meters.append(find_meters(page.gray, system[0], bars, [s for s in here if s.kind in MARKS and not s.staff]))
         here = [s for s in here if s.kind in SIGNATURE or not any(m.left <= s.x <= m.right for m in meters[-1])]
+        here = [s for s in here if s.kind != "bar line" or not any(abs(2 * s.x - m.left - m.right) <= SPACE for m in meters[-1])]
+        bars = bars_of(here, system)
         here = [s for s in here if s.kind not in RESTS or all(abs(s.x - bar) > SPACE for bar in bars)]
         digits = [s for s in here if s.kind == "digit"]
         here = [s for s in here if s.kind != "digit" or _may_count(page.gray, s, digits, system[s.staff])]
@@ -159,6 +161,7 @@ def _measures(
     left = start = float(min(staff.left for staff in staves))
     for right in _edges(symbols, staves):
         inside = [event for event in events if left < event.x <= right]
+        inside = [] if len(inside) == 1 and _is_rest(inside[0], staves) else inside
         keys = keys_of(symbols, events, clefs, staves, left, right, fifths)
         if left > start and following is not None and keys[0][0] != following:
             keys = [(fifths, [])]
@@ -175,6 +178,13 @@ def _measures(
             measures.append(Printed(tuple(inside), tuple(own), fifths, meter, right in double, signature))
         left = right
     return measures
+
+
+def _is_rest(event: Event, staves: Sequence[Staff]) -> bool:
+    """Whether the only event of a measure is its rest, that hangs from the fourth line and looks like a head without a stem."""
+    if len(event.heads) != 1 or event.heads[0].kind != "head" or event.up is not None:
+        return False
+    return 0 < staves[event.staff].position(event.x, event.heads[0].y) < 2.5
 
 
 def _changes(
