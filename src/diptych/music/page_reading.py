@@ -30,6 +30,7 @@ ONE_CHORD, BEHIND = 1.6, 0.25
 SIGNATURE = ("clef G", "clef F", "clef C", "sharp", "flat", "natural", "bar line")  # what is no part of a meter
 EMPTY = 4.0  # staff spaces between two bar lines from which on there is a measure between them
 NARROWEST = 4.5  # staff spaces of a measure at the end of a system
+SHORT_STEM = 1.8  # staff spaces: a shorter one may be a part of a rest that looks like a head
 OUTSIDE = 5.0  # staff steps from the middle line from which on a digit is no part of a meter
 TIE_REACH = (1.0, 3.3)  # staff spaces from the middle of a head inwards and outwards to the end of its tie
 
@@ -181,10 +182,12 @@ def _measures(
 
 
 def _is_rest(event: Event, staves: Sequence[Staff]) -> bool:
-    """Whether the only event of a measure is its rest, that hangs from the fourth line and looks like a head without a stem."""
-    if len(event.heads) != 1 or event.heads[0].kind != "head" or event.up is not None:
+    """Whether the only event of a measure is its rest, that hangs from one of the upper lines and looks like a head without a stem."""
+    if len(event.heads) != 1 or event.heads[0].kind != "head" or event.beams or event.group:
         return False
-    return 0 < staves[event.staff].position(event.x, event.heads[0].y) < 2.5
+    if event.up is not None and abs(event.tip - event.heads[0].y) > SHORT_STEM * SPACE:
+        return False
+    return 0 < staves[event.staff].position(event.x, event.heads[0].y) < 4
 
 
 def _changes(
