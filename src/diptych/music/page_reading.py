@@ -182,7 +182,7 @@ def _measures(
 
 
 def _is_rest(event: Event, staves: Sequence[Staff]) -> bool:
-    """Whether the only event of a measure is its rest, that hangs from one of the upper lines and looks like a head without a stem."""
+    """Whether the only event of a measure is its rest, which hangs from an upper line and looks like a head without a stem."""
     if len(event.heads) != 1 or event.heads[0].kind != "head" or event.beams or event.group:
         return False
     if event.up is not None and abs(event.tip - event.heads[0].y) > SHORT_STEM * SPACE:

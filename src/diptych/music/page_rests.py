@@ -60,7 +60,11 @@ def find_long_rests(
         counts = set()
         for number, staff in enumerate(staves):
             own = [s for s in symbols if s.staff == number and left < s.x < right]
-            counts.add(_measures(gray, staff, max([left, *(min(end, right) for start, end in meters if left < start < right)]), right, own))
+            counts.add(
+                _measures(
+                    gray, staff, max([left, *(min(end, right) for start, end in meters if left < start < right)]), right, own
+                )
+            )
         if len(counts) == 1 and (measures := counts.pop()) > 1:
             found.append(LongRest(left, right, measures))
     return found

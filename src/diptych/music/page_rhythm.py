@@ -196,7 +196,8 @@ def time_measures(
             others = [k for k in group if not _stands(k, timings, length, doubles, meters)]
             fitted = {k: _fitted(measures[k], length) for k in others}
             fitted |= _halves(measures, timings, fitted, doubles, length)
-            cost = sum(min(fitted.get(k, timings[k]).cost, WORST) for k in group) + OTHER_LENGTH * len(others)
+            doubled = [k for k in group if k not in others and timings[k].length == 2 * length]
+            cost = sum(min(fitted.get(k, timings[k]).cost, WORST) for k in group) + OTHER_LENGTH * len([*others, *doubled])
             if best is None or cost < best[0]:
                 best = cost, fitted
         for k, timing in (best[1] if best else {}).items():
