@@ -41,14 +41,14 @@ def recipes_of(images):
     }
 
 
-def test_a_bench_trains_scores_and_prints_and_goes_on_where_it_was(images, tmp_path):
+def test_a_bench_trains_scores_and_prints_and_goes_on_where_it_was(images, tmp_path, monkeypatch):
     asked = []
 
     def measure(name, recipe):
         asked.append(name)
         return Cost(1.0, 3_000_000, 4)
 
-    def once():
+    def once(images=images):
         return bench(recipes_of(images), tmp_path / "out", measure, epochs=2, num_seeds=2, metrics=["kid", "mind", "cycle"])
 
     text, found = once()
@@ -62,6 +62,8 @@ def test_a_bench_trains_scores_and_prints_and_goes_on_where_it_was(images, tmp_p
     states = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("state-*")}
     assert once()[0] == text and asked == ["identity-off", "unet"]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("state-*")} == states
+    monkeypatch.chdir(images.parent)
+    assert once(images.name)[0] == text and asked == ["identity-off", "unet"]  # the same data by another path
     rows = json.loads((tmp_path / "out" / "bench.json").read_text())["rows"]
     assert {row["method"] for row in rows} == {"identity-off", "unet"} and all(row["images"] == 8 for row in rows)
 

@@ -113,17 +113,24 @@ def bench(
 
 
 def _costs(recipes: Mapping[str, Recipe], out: Path, measure: Measure) -> dict[str, Cost]:
-    """What each recipe costs, measured now or kept from an earlier call with the same recipe."""
+    """What each recipe costs, measured now or kept from an earlier call with the same recipe, however its data are spelled."""
     path = out / "costs.json"
     kept: dict[str, Any] = read_json(path, COSTS, "remove it, and they are measured again") if path.exists() else {}
     costs = {}
     for name, recipe in recipes.items():
         asked = json.dumps(recipe.to_dict(), sort_keys=True)
-        if kept.get(name, {}).get("recipe") != asked:
+        if name not in kept or _at_its_place(kept[name]["recipe"]) != _at_its_place(asked):
             kept[name] = {"recipe": asked, "cost": asdict(measure(name, recipe))}
             write_json(path, kept)
         costs[name] = Cost(**kept[name]["cost"])
     return costs
+
+
+def _at_its_place(recipe: str) -> Any:
+    """The values of a recipe, as JSON, with the whole paths of its data."""
+    values = json.loads(recipe)
+    values["data"]["source"] = [str(Path(name).resolve()) for name in values["data"]["source"]]
+    return values
 
 
 def _budget(hours: float, epochs: int, recipes: Mapping[str, Recipe]) -> str:
