@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diptych.errors import DataError
+from diptych.messages import counted
 from diptych.music.beams import COMPOUND, SIMPLE, beat_of
 from diptych.music.midi import Key, Meter, PlayedNote, Song, Track
 from diptych.music.notes import Note
@@ -19,6 +20,7 @@ from diptych.music.page_reading import Measure, ReadSystem, read_systems
 from diptych.music.page_rhythm import rest_beside, usual_lengths
 
 MIN_CONFIDENCE = 0.3  # the share of measures that add up; on other pictures it is less
+SYSTEMS_PER_NOTE = 2  # noise looks like many staves and hardly a note
 FITTED = 0.4  # what a measure counts whose notes were fitted into its length
 OTHER_KEY = 0.8  # factor of the confidence of a system that seems to show another key than the others
 COMPOUND_LENGTHS = (Fraction(9, 2), Fraction(3, 2))  # quarters of 9/8 and 3/8; what lasts three quarters is taken for 3/4
@@ -79,6 +81,11 @@ def check_plausible(path: Path, reading: FreeReading) -> None:
     """Raise DataError where a reading has no notes, or where hardly a measure is as long as its meter."""
     if not reading.notes:
         raise DataError(f"{path}: shows staves, but no notes were found on them; give a page of printed music")
+    if len(reading.notes) * SYSTEMS_PER_NOTE < len(reading.confidences):
+        raise DataError(
+            f"{path}: seems to show {len(reading.confidences)} systems, but only {counted(len(reading.notes), 'note')} on them; "
+            "give a page of printed music"
+        )
     if reading.confidence < MIN_CONFIDENCE:
         raise DataError(
             f"{path}: only {reading.confidence:.0%} of its measures add up to their meter, at least {MIN_CONFIDENCE:.0%} do on a "

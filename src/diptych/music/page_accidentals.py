@@ -23,6 +23,7 @@ share of such rows: fewer are between the stems of one natural, more in two of t
 SAME_SIGN, OVERLAPPED, LEFT_OVER = 0.85, 0.6, 0.3
 """The share of an accidental's area that must lie within several that touch, the same for one that others overlap, and the
 share of it that may remain of them in the end."""
+TOO_HIGH = 0.2  # what the share of parts that are higher than an accidental counts against areas that are uneven
 FLAT_ANCHOR = 0.7  # staff spaces from the bottom of a flat to the step that it alters
 
 
@@ -57,7 +58,8 @@ def _is_single(symbol: Symbol, part: Part) -> bool:
 
 def _accidentals(symbol: Symbol, part: Part, staves: Sequence[Staff]) -> Iterator[Symbol]:
     """Yield one accidental, or those that touch each other; ``y`` is the height of the step that each alters."""
-    edges = min((_equal_parts(part, number) for number in _possible_numbers(symbol)), key=lambda edges: _unevenness(part, edges))
+    parted = [_equal_parts(part, number) for number in _possible_numbers(symbol)]
+    edges = min(parted, key=lambda edges: _unevenness(part, edges) + TOO_HIGH * _too_high(part, edges))
     for a, b in pairwise(edges):
         piece = part[:, a:b]
         rows = np.flatnonzero(piece.any(1))
@@ -116,6 +118,12 @@ def _possible_numbers(symbol: Symbol) -> list[int]:
 
 def _equal_parts(part: Part, number: int) -> np.ndarray:
     return np.linspace(0, part.shape[1], number + 1).round().astype(int)
+
+
+def _too_high(part: Part, edges: np.ndarray) -> float:
+    """Return the share of the parts that are higher than one accidental; what is a pixel wide may be of the next one."""
+    heights = [np.ptp(np.flatnonzero(part[:, a:b].sum(1) > 1)) for a, b in pairwise(edges) if (part[:, a:b].sum(1) > 1).any()]
+    return float(np.mean([height >= USUAL_HEIGHT[1] * SPACE for height in heights])) if heights else 0.0
 
 
 def _unevenness(part: Part, edges: np.ndarray) -> float:

@@ -14,7 +14,7 @@ from diptych.music.page_symbols import Symbol
 PRINTED_CLEFS = CLEFS | {"G2^8": CLEFS["G2"] + 7}
 """The diatonic step of the middle line by clef, for all that pages have: the last has an 8 above, as for recorders."""
 
-OCTAVE_CLEF = 0.67  # height below the line of a treble clef by that above it: more shows an 8 below
+OCTAVE_CLEF = 0.71  # height below the line of a treble clef by that above it: more shows an 8 below
 OCTAVE_ABOVE = (4.85, 6.5)  # staff spaces from the line of a treble clef to its top: 4.0 to 4.5, and 5.2 to 5.4 with an 8
 C_HEIGHTS = {-4: "C1", 0: "C3", 2: "C4"}
 SMALLEST = 1.5  # staff spaces: what is lower is no clef, but a spot that looks like part of one

@@ -19,8 +19,7 @@ INKS = (INK, 215)  # the same where lines are searched; thin ones may be pale
 PALEST = 0.15  # what is less dark than this share of ink is paper
 SPACES = (4, 80)  # pixels of a staff space on the pages that are read
 NEAR_SPACES = (0.86, 1.14)  # of a first estimate of the staff space, within which the exact one is searched
-MAX_SKEW = 3.0  # degrees
-SKEW_STEP = 0.04
+MAX_SKEW, SKEW_STEP = 3.0, 0.04  # degrees
 BLOCKS = 32  # parts of a page's width whose rows are shifted against each other to find its skew
 SMOOTHED = 31  # pixels over which a line is averaged along its length
 SMOOTHED_MORE = 91  # the same where a line is so pale that parts of it are missing
@@ -43,8 +42,8 @@ NEXT_STAFF = 7.0  # staff spaces between the middle lines of two staves at least
 MARK = 3  # pixels of a column within a staff that are ink where there is a sign
 MARGIN = 1.0  # staff spaces from the clef to the end of the lines
 FAINT_START, SIGN_GAP = 0.5, 1.5  # contrast of lines that may not be seen below a clef and a key; staff spaces between those
-SAME_LEFT, LEFT_OFF = 4, 3  # staff spaces between the left ends of staves of a system, and from those to the line that they share
-WHOLE_LINE = 0.85  # the share of its rows that are ink
+SAME_LEFT, LEFT_OFF, WHOLE_LINE = 4, 3, 0.85
+"""Staff spaces between left ends of the staves of a system, and from those to the line they share; the ink in its rows."""
 LEAST_START = 2.0  # staff spaces by which a staff begins earlier where there is a clef, and not a brace
 Gray = UInt8[np.ndarray, "h w"]
 Darkness = Float[np.ndarray, "h w"]  # 0 for paper and 1 for ink; thin lines are between, and count
@@ -180,14 +179,23 @@ def find_staves(gray: Gray) -> list[Staff]:
         free[max(0, row - 6 * SPACE) : row + 6 * SPACE + 1] = False
         strength = evidence[max(0, row - 1) : row + 2].max(0)
         for left, right in _stretches((strength > MIN_LINE) | pale[max(0, row - 1) : row + 2].any(0)):
-            staves.append(_followed(lines, row, left, right))
+            staves.append(_without_name(gray, _followed(lines, row, left, right)))
     usual = float(np.median([staff.space for staff in staves])) if staves else 0.0  # a page is engraved in one size
     darkest = max((staff.contrast for staff in staves), default=0.0)  # ledger lines of many notes may look like a faint staff
     real = [
         staff for staff in staves if staff.contrast >= FAINT * darkest and not any(_belongs(staff, other) for other in staves)
     ]
-    same = [replace(staff, space=usual) for staff in real]
-    return sorted(same, key=lambda staff: (round(staff.middle_at(staff.left) / SPACE), staff.left))
+    real = [replace(staff, space=usual) for staff in real]
+    return sorted(real, key=lambda staff: (round(staff.middle_at(staff.left) / SPACE), staff.left))
+
+
+def _without_name(gray: Gray, staff: Staff) -> Staff:
+    """Let a staff begin where both of its outer lines do: the name of a part before it is not as high as it is."""
+    columns = np.arange(staff.left, staff.right + 1)
+    rows = np.round(staff.middle[columns] + np.array([[-2], [2]]) * staff.space).astype(int)[..., None] + np.arange(-1, 2)
+    lines = 255 - gray[np.clip(rows, 0, len(gray) - 1), columns[:, None]].min(-1).astype(np.int16)
+    both = ndimage.binary_opening((lines > HALF_DARK * np.median(lines)).all(0), np.ones(SPACE))
+    return replace(staff, left=int(columns[both.argmax()])) if both.any() and staff.contrast >= FAINT_START else staff
 
 
 def _centred(gray: Gray, row: int, seen: Bool[np.ndarray, " w"]) -> int:

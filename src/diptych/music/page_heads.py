@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ HEAD = (0.59, 0.5)  # half the width and half the height of a head, in staff spa
 WHOLE = 0.8  # half the width of the head of a whole note
 SURE = 0.72  # the share of a head's ellipse that must be of its class
 LEDGER, LEDGER_CONTRAST = 6, 25  # staff steps from the middle to the first ledger line; gray levels from it to the paper
+LEDGERS_SEEN = 0.5  # the share of the ledger lines between a head and its staff that must be seen
 ENOUGH = 0.8  # the share at which a head of a column explains nothing; one that is covered better counts by how much
 Cover = tuple[int, int, int, float]
 """A step of the staff, the row and the column at which an ellipse lies best there, and the share of it that does."""
@@ -76,12 +78,23 @@ def on_ledgers(symbol: Symbol, gray: Gray, staff: Staff) -> bool:
     position = staff.position(symbol.x, symbol.y)
     if symbol.kind not in ("head", "hollow head") or abs(position) < LEDGER + 0.5:
         return True
-    row = round(staff.row(symbol.x, LEDGER if position > 0 else -LEDGER))
     left, right = round(symbol.left), round(symbol.right)
-    if not SPACE <= row < len(gray) - SPACE or left < 3 or right + 3 > gray.shape[1]:
+    if left < 3 or right + 3 > gray.shape[1]:
+        return True
+    levels = range(LEDGER, round(abs(position)) + 1, 2)
+    seen = [
+        _has_ledger(gray, round(staff.row(symbol.x, math.copysign(level, position))), left, right, abs(position) < level + 2)
+        for level in levels
+    ]
+    return seen[0] and sum(seen) >= LEDGERS_SEEN * len(seen)
+
+
+def _has_ledger(gray: Gray, row: int, left: int, right: int, own: bool) -> bool:
+    """Whether a line is seen in a row at a head's columns; beside the head, where it lies on its own line. True at the border."""
+    if not SPACE <= row < len(gray) - SPACE:
         return True
     beside = [left - 2, left - 1, right + 1, right + 2]  # a head on its ledger line leaves the ends of the line free
-    columns = beside if abs(position) < LEDGER + 2 else list(range(left, right + 1))
+    columns = beside if own else list(range(left, right + 1))
     darkness = 255.0 - gray[row - SPACE // 2 : row + SPACE // 2 + 1, columns].astype(np.float32).mean(1)
     line = darkness[SPACE // 2 - 1 : SPACE // 2 + 2].max()
     return bool(line - min(darkness[0], darkness[-1]) >= LEDGER_CONTRAST)
