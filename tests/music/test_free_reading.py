@@ -96,6 +96,8 @@ def test_a_misread_measure_keeps_the_others_in_time_and_costs_confidence(tmp_pat
     assert 0 < found.confidences[0] < 1 and found.confidences[1:] == (1.0,) * (len(systems) - 1)
     with pytest.raises(DataError, match=r"p\.png: shows staves, but no notes were found"):
         check_plausible("p.png", FreeReading((), (), (), (1.0,)))
+    with pytest.raises(DataError, match=r"^p.png: seems to show 23 systems, but only 1 note on them; give a page"):
+        check_plausible("p.png", FreeReading(found.notes[:1], (), (), (1.0,) * 23))  # noise adds up where it is empty
     with pytest.raises(DataError, match=r"p\.png: only 20% of its measures add up to their meter, at least 30%"):
         check_plausible("p.png", FreeReading(found.notes, found.measures, found.fifths, (0.2,)))
 

@@ -186,7 +186,7 @@ def test_a_high_number_on_an_outer_line_counts_a_tuplet():
 
 def test_half_of_the_treble_clefs_may_seem_to_have_an_8():
     staves = [Staff(0, 400, np.full(420, 60.0 + 120 * k), SPACE, 1.0) for k in range(4)]
-    clefs = [Symbol("clef G", k, 4, 16, 40 + 120 * k, 120 * k + (82 if k < 2 else 96), 10, 60 + 120 * k, 200) for k in range(4)]
+    clefs = [Symbol("clef G", k, 4, 16, 40 + 120 * k, 120 * k + (84 if k < 2 else 96), 10, 60 + 120 * k, 200) for k in range(4)]
     found = clefs_of(clefs, [(staff,) for staff in staves])[0]
     assert [each[0][1] for each in found] == ["G2"] * 4
     alone = [clefs_of([clef], [(staves[k],) for k in range(4)])[0][k][0][1] for k, clef in enumerate(clefs)]

@@ -1,4 +1,4 @@
-"""What determines a translation: all of it, as a manifest keeps it, and what was given in vain."""
+"""What determines a translation, as its manifest keeps it, and which options were given without effect."""
 
 from __future__ import annotations
 

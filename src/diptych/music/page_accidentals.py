@@ -121,7 +121,7 @@ def _equal_parts(part: Part, number: int) -> np.ndarray:
 
 
 def _too_high(part: Part, edges: np.ndarray) -> float:
-    """Return the share of the parts that are higher than one accidental; what is a pixel wide may be of the next one."""
+    """Return the share of the parts that are higher than an accidental; rows of one pixel, perhaps of the next, do not count."""
     heights = [np.ptp(np.flatnonzero(part[:, a:b].sum(1) > 1)) for a, b in pairwise(edges) if (part[:, a:b].sum(1) > 1).any()]
     return float(np.mean([height >= USUAL_HEIGHT[1] * SPACE for height in heights])) if heights else 0.0
 

@@ -190,7 +190,7 @@ def find_staves(gray: Gray) -> list[Staff]:
 
 
 def _without_name(gray: Gray, staff: Staff) -> Staff:
-    """Let a staff begin where both of its outer lines do: the name of a part before it is not as high as it is."""
+    """Let a staff begin where both of its outer lines do: the name of a part, which may stand before it, is lower."""
     columns = np.arange(staff.left, staff.right + 1)
     rows = np.round(staff.middle[columns] + np.array([[-2], [2]]) * staff.space).astype(int)[..., None] + np.arange(-1, 2)
     lines = 255 - gray[np.clip(rows, 0, len(gray) - 1), columns[:, None]].min(-1).astype(np.int16)
