@@ -377,3 +377,15 @@ def test_short_notes_keep_their_place_and_end(grid, tmp_path):
 
 def test_an_end_that_is_rounded_counts_as_moved(tmp_path):
     assert read_midi(fine(tmp_path / "x.mid", (0, 97), (96, 192))).moved == 1
+
+
+def test_names_programs_and_the_title_are_written(tmp_path):
+    notes = (PlayedNote(Fraction(0), Fraction(1), 60, 64, 0), PlayedNote(Fraction(0), Fraction(1), 48, 64, 1))
+    tracks = (Track(0, "Oboe", 68), Track(1, "Left hand"))
+    path = tmp_path / "named.mid"
+    path.write_bytes(midi_bytes(Song(notes, title="Aria", tracks=tracks)))
+    file = mido.MidiFile(path)
+    assert [track.name for track in file.tracks] == ["Aria", "Oboe", "Left hand"]
+    assert [m.program for track in file.tracks for m in track if m.type == "program_change"] == [68]
+    read = read_midi(path)
+    assert read.title == "Aria" and [(t.name, t.program) for t in read.tracks] == [("Oboe", 68), ("Left hand", None)]

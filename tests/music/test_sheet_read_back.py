@@ -1,5 +1,6 @@
 """Pages that `diptych music sheet` engraves, with titles and names of parts, are read back by the translator that ships."""
 
+import xml.etree.ElementTree as ET
 from fractions import Fraction
 
 import numpy as np
@@ -50,3 +51,40 @@ def test_noise_is_no_music(tmp_path, capsys):
     Image.fromarray(noise).save(tmp_path / "noise.png")
     assert main(["music", "read", str(tmp_path / "noise.png"), "--out", str(tmp_path / "noise.mid")]) == 2
     assert not (tmp_path / "noise.mid").exists() and "error: " in capsys.readouterr().err
+
+
+def scores(tmp_path, path):
+    """The score of a MIDI file, and the score that is read from its page."""
+    engraved, page, read = (tmp_path / name for name in ("engraved.musicxml", "page.png", "read.musicxml"))
+    for out in (engraved, page):
+        assert main(["music", "sheet", str(path), "--layout", "staff", "--out", str(out)]) == 0
+    assert main(["music", "read", str(page), "--out", str(read)]) == 0
+    return ET.parse(engraved).getroot(), ET.parse(read).getroot()
+
+
+def printed(score):
+    """The clefs of a score in their order with their measures, and the names of its notes."""
+    parts = []
+    for part in score.iter("part"):
+        clefs = [
+            (int(m.get("number")), clef.findtext("sign"), clef.findtext("line"), clef.findtext("clef-octave-change"))
+            for m in part.iter("measure")
+            for clef in m.iter("clef")
+        ]
+        names = [tuple(pitch.findtext(tag, "0") for tag in ("step", "alter", "octave")) for pitch in part.iter("pitch")]
+        parts.append((clefs, names))
+    return parts
+
+
+def test_a_read_score_keeps_its_clefs(tmp_path):
+    low, high = [57, 60, 59, 57, 55, 53, 52, 50], [76, 79, 81, 83, 84, 83, 81, 79]
+    engraved, read = map(printed, scores(tmp_path, written(tmp_path, "clefs", 0, ("Viola", low * 4 + high * 4))))
+    assert read == engraved
+    assert [clef[1:3] for clef in read[0][0]] == [("C", "3"), ("G", "2")]
+
+
+def test_a_read_score_keeps_the_names_of_its_notes(tmp_path):
+    path = written(tmp_path, "names", -6, ("Voice", [66, 71, 70, 68, 66, 65, 59 + 12, 73]))
+    engraved, read = map(printed, scores(tmp_path, path))
+    assert read == engraved
+    assert ("C", "-1", "5") in read[0][1]  # C flat, not B

@@ -27,7 +27,7 @@ def read_free(args: argparse.Namespace) -> int:
     from diptych.errors import ConfigError
     from diptych.files import write_atomic
     from diptych.messages import counted
-    from diptych.music.arrangement import Staves, arrange
+    from diptych.music.arrangement import arrange
     from diptych.music.free_reading import check_plausible, read_pages, show_pages, to_song
     from diptych.music.midi import midi_bytes
     from diptych.music.musicxml import to_musicxml
@@ -56,8 +56,7 @@ def read_free(args: argparse.Namespace) -> int:
     if args.out.suffix.lower() in (".mid", ".midi"):
         write_atomic(args.out, midi_bytes(song, args.tempo))
     else:
-        staves: Staves = "auto" if len(song.tracks) > 1 else "staff"
-        write_score(args.out, to_musicxml(arrange(replace(song, bpm=args.tempo), staves)))
+        write_score(args.out, to_musicxml(arrange(replace(song, bpm=args.tempo))))
     what = f"confidence {reading.confidence:.2f}"
     read = f"{counted(len(reading.notes), 'note')} in {counted(len(reading.measures), 'measure')}"
     console.print(f"{read}, {what}, into {args.out}", soft_wrap=True)

@@ -81,10 +81,12 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
 
     With ``auto``, a keyboard's track has two staves where one would need many ledger lines, and so has a track without a program;
     two tracks that follow each other are a keyboard's hands where they have one program and, but for the hand, one name, or where
-    they are all there is. ``staff`` gives every track one staff, ``grand`` every track two.
+    they are all there is. ``staff`` gives every track one staff, ``grand`` every track two. Names and clefs that the song knows
+    are kept, and a track whose clefs are known is one staff.
     """
     keys = keys_of(song)
-    names = dict(zip(song.notes, spell_notes(song.notes, keys, doubles=True), strict=True))
+    spelled = spell_notes(song.notes, keys, doubles=True)
+    names = {note: note.name or name for note, name in zip(song.notes, spelled, strict=True)}
     measures = tuple(
         ScoreMeasure(start, length, meter, key_at(start, keys).fifths, length if start else max(length, meter.length))
         for start, length, meter in measures_of(song)
@@ -104,15 +106,20 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
             shortened += sum(a != b and heads[a.onset, a.midi] == 1 for a, b in zip(before, after, strict=True))
         inside = [_in_measures(notes, measures) for notes in limited]
         clefs = usual_clefs(group[0].name, group[0].program)
-        placements = [
-            tuple(
-                choose_clefs(notes, clefs if len(inside) == 1 else (USUAL[k], USUAL[1 - k]), keyboard=_may_be_keyboard(group[0]))
-            )
-            for k, notes in enumerate(inside)
-        ]
+        placements: list[tuple[Placement, ...]] = []
+        for k, notes in enumerate(inside):
+            printed = _printed_clefs(group[k], measures) if group[0].clefs else []
+            usual = tuple(dict.fromkeys(printed)) or (clefs if len(inside) == 1 else (USUAL[k], USUAL[1 - k]))
+            placements.append(tuple(choose_clefs(notes, usual, keyboard=_may_be_keyboard(group[0]), printed=printed)))
         parts.append(Part(_part_name(group), tuple(inside), tuple(placements)))
     estimated = not song.keys and song.fifths is None
     return Score(tuple(parts), measures, song.title, song.bpm, estimated, shortened, joined, thinned, song.tempo_changes)
+
+
+def _printed_clefs(track: Track, measures: Sequence[ScoreMeasure]) -> list[str]:
+    """Return the clef of a track whose clefs are known in each measure."""
+    onsets = [onset for onset, _ in track.clefs]
+    return [track.clefs[max(0, bisect_right(onsets, measure.start) - 1)][1] for measure in measures]
 
 
 def count_changed(score: Score) -> dict[str, int]:
@@ -213,6 +220,8 @@ def count_staves(song: Song) -> int:
 def _on_staves(group: Sequence[Track], song: Song, staves: Staves) -> list[list[PlayedNote]]:
     """Return the notes of each staff of a part, the upper one first."""
     tracks = [[note for note in song.notes if note.track == track.track] for track in group]
+    if group[0].clefs:
+        return tracks
     if len(tracks) == 2:
         return sorted(tracks, key=lambda notes: -fmean(note.pitch for note in notes)) if all(tracks) else tracks
     (notes,) = tracks

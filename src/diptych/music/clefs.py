@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from diptych.music.notes import CLEFS, Note
 
@@ -14,6 +15,8 @@ OCTAVE_SIGN = {True: 10.0, False: 60.0}
 """The cost of an octave sign that begins, for keyboards, and for others, whose players read ledger lines."""
 OCTAVES = (0.0, 4.0, 24.0)
 """The cost of a measure without an octave sign, with 8va, and with 15ma."""
+PRINTED_CLEFS = CLEFS | {"G2^8": CLEFS["G2"] + 7}
+"""The diatonic step of the middle line by clef, for all that pages have: the last has an 8 above, as for recorders."""
 NEAR_LINE, FAR_LINE = 0.25, 2.25
 """The cost of a note for each of its first two ledger lines, and for each further one."""
 KEYBOARDS = {*range(0, 9), *range(16, 24), 46}  # General MIDI programs from 0: pianos, celesta, organs, harp
@@ -42,7 +45,7 @@ class Placement:
 
     def position(self, note: Note) -> int:
         """Return where a note is printed, in staff steps upwards from the middle line."""
-        return note.step - 7 * self.octaves - CLEFS[self.clef]
+        return note.step - 7 * self.octaves - PRINTED_CLEFS[self.clef]
 
 
 def usual_clefs(name: str, program: int | None) -> tuple[str, ...]:
@@ -51,8 +54,12 @@ def usual_clefs(name: str, program: int | None) -> tuple[str, ...]:
     return USUAL if named is None else CHOICES.get(named, USUAL)
 
 
-def choose_clefs(measures: Sequence[Sequence[Note]], clefs: Sequence[str], *, keyboard: bool = True) -> list[Placement]:
+def choose_clefs(
+    measures: Sequence[Sequence[Note]], clefs: Sequence[str], *, keyboard: bool = True, printed: Sequence[str] = ()
+) -> list[Placement]:
     """Choose a placement for each measure of a staff from these clefs, the usual one first.
+
+    Where the clef of each measure is known, it is ``printed``, and only octave signs are chosen.
 
     The choice minimises a sum of costs for ledger lines and changes (Viterbi). Treble clef may be raised by one or two octaves,
     bass clef lowered; for other instruments than keyboards this costs more.
@@ -61,10 +68,12 @@ def choose_clefs(measures: Sequence[Sequence[Note]], clefs: Sequence[str], *, ke
     states = [Placement(clef, octaves) for clef in clefs for octaves in {"G2": (0, 1, 2), "F4": (0, -1, -2)}.get(clef, (0,))]
     totals = [_change(Placement(clefs[0]), state, sign) for state in states]
     history: list[list[int]] = []
-    for notes in measures:
+    for index, notes in enumerate(measures):
         ways = [[total + _change(before, after, sign) for total, before in zip(totals, states, strict=True)] for after in states]
         history.append([min(range(len(states)), key=each.__getitem__) for each in ways])
         totals = [min(each) + _cost(notes, state, clefs[0]) for each, state in zip(ways, states, strict=True)]
+        if printed:
+            totals = [total if state.clef == printed[index] else inf for total, state in zip(totals, states, strict=True)]
     index = min(range(len(states)), key=totals.__getitem__)
     found: list[Placement] = []
     for best in reversed(history):

@@ -42,6 +42,8 @@ class FreeReading:
     """The beats and the unit of the meter that holds in each measure, None where it is not legible."""
     staves: int = 1
     """The staves of a system, of the one that has most."""
+    clefs: tuple[tuple[str, ...], ...] = ()
+    """The clef of each staff of its system at the beginning of each measure."""
 
     @property
     def confidence(self) -> float:
@@ -129,8 +131,13 @@ def to_song(reading: FreeReading) -> Song:
         if not keys or keys[-1].fifths != fifths:
             keys.append(Key(start, fifths))
         start += length
-    notes = [PlayedNote(note.onset, note.offset, note.midi, note.velocity, note.staff) for note in reading.notes]
-    tracks = tuple(Track(staff) for staff in range(reading.staves))  # also of a staff that only rests
+    notes = [
+        PlayedNote(note.onset, note.offset, note.midi, note.velocity, note.staff, (note.step, note.alter))
+        for note in reading.notes
+    ]
+    tracks = tuple(
+        Track(staff, clefs=_clefs_of(staff, reading)) for staff in range(reading.staves)
+    )  # also of one that only rests
     ordered = tuple(sorted(notes, key=lambda note: (note.onset, note.pitch)))
     return Song(ordered, tuple(meters) or (Meter(),), keys[0].fifths if keys else None, keys=tuple(keys), tracks=tracks)
 
@@ -179,7 +186,27 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
         meters.append((signature.beats, signature.unit) if signature else held)
     keys = tuple(measure.fifths for measure in measures)
     staves = max((len(system.clefs) for system in systems), default=1)
-    return FreeReading(tuple(_without_ties(timed)), tuple(lengths), keys, tuple(confidences), tuple(meters), staves)
+    clefs = tuple(clefs for system in systems for clefs in _clefs_in(system))
+    return FreeReading(tuple(_without_ties(timed)), tuple(lengths), keys, tuple(confidences), tuple(meters), staves, clefs)
+
+
+def _clefs_in(system: ReadSystem) -> list[tuple[str, ...]]:
+    """Return the clefs of each measure of a system; those of one in which nothing is printed are the last before it."""
+    found = [system.clefs]
+    for measure in system.measures:
+        found.append(measure.clefs or found[-1])
+    return found[1:]
+
+
+def _clefs_of(staff: int, reading: FreeReading) -> tuple[tuple[Fraction, str], ...]:
+    """Return the clefs of a staff, each from the onset on at which it begins; a system that leaves the staff out has none."""
+    found: list[tuple[Fraction, str]] = []
+    start = Fraction(0)
+    for length, clefs in zip(reading.measures, reading.clefs, strict=False):
+        if staff < len(clefs) and (not found or found[-1][1] != clefs[staff]):
+            found.append((start, clefs[staff]))
+        start += length
+    return tuple(found)
 
 
 def _parted(measure: Measure, length: Fraction) -> list[Measure]:

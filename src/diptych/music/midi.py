@@ -33,6 +33,8 @@ class PlayedNote:
     pitch: int
     velocity: int
     track: int
+    name: tuple[int, int] | None = field(default=None, compare=False)
+    """Its diatonic step and its alteration (see Note), where they are known."""
 
 
 @dataclass(frozen=True, order=True)
@@ -69,6 +71,8 @@ class Track:
     track: int
     name: str = ""
     program: int | None = None
+    clefs: tuple[tuple[Fraction, str], ...] = ()
+    """The clefs of its staff, each from an onset in quarters on, where they are known."""
 
 
 @dataclass(frozen=True)
@@ -267,7 +271,7 @@ def _quarters(ticks: int, file: Any, grid: int) -> Fraction:
 
 
 def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
-    """Encode a song as a MIDI file with a track for each staff, its keys, meters and tempos.
+    """Encode a song as a MIDI file with a track for each staff, its title, names, programs, keys, meters and tempos.
 
     ``bpm``, in quarters per minute, takes the place of the song's tempos.
     """
@@ -286,12 +290,15 @@ def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
     for meter in song.meters:
         if signature := signature_of(meter):
             signs.append((meter.onset, mido.MetaMessage("time_signature", numerator=signature[0], denominator=signature[1])))
+    if song.title:
+        first.append(mido.MetaMessage("track_name", name=song.title))
     time = 0
     for onset, message in sorted(signs, key=lambda sign: sign[0]):
         ticks = round(onset * TICKS_PER_QUARTER)
         first.append(message.copy(time=ticks - time))
         time = ticks
     file.tracks.append(first)
+    known = {track.track: track for track in song.tracks}
     for number in sorted({note.track for note in song.notes}):
         events = []
         for note in song.notes:
@@ -299,9 +306,14 @@ def midi_bytes(song: Song, bpm: float | None = None) -> bytes:
                 events.append((round(note.end * TICKS_PER_QUARTER), 0, note.pitch, 0))
                 events.append((round(note.onset * TICKS_PER_QUARTER), 1, note.pitch, note.velocity))
         track, time = mido.MidiTrack(), 0
+        channel, about = min(number, 8), known.get(number, Track(number))
+        if about.name:
+            track.append(mido.MetaMessage("track_name", name=about.name))
+        if about.program is not None:
+            track.append(mido.Message("program_change", program=about.program, channel=channel))
         for ticks, on, pitch, velocity in sorted(events):
             kind = "note_on" if on else "note_off"
-            track.append(mido.Message(kind, note=pitch, velocity=velocity, time=ticks - time, channel=min(number, 8)))
+            track.append(mido.Message(kind, note=pitch, velocity=velocity, time=ticks - time, channel=channel))
             time = ticks
         file.tracks.append(track)
     buffer = io.BytesIO()

@@ -116,8 +116,8 @@ def _write_clef(attributes: ET.Element, placement: Placement, staff: int) -> Non
     clef = _add(attributes, "clef", number=str(staff + 1))
     _add(clef, "sign", placement.clef[0])
     _add(clef, "line", placement.clef[1])
-    if placement.clef.endswith("_8"):
-        _add(clef, "clef-octave-change", -1)
+    if len(placement.clef) > 2:
+        _add(clef, "clef-octave-change", {"_8": -1, "^8": 1}[placement.clef[2:]])
 
 
 def _write_next_clefs(element: ET.Element, part: Part, index: int) -> None:

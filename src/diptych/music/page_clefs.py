@@ -7,12 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from diptych.music.notes import CLEFS
 from diptych.music.page_geometry import SPACE, Staff
 from diptych.music.page_symbols import Symbol
-
-PRINTED_CLEFS = CLEFS | {"G2^8": CLEFS["G2"] + 7}
-"""The diatonic step of the middle line by clef, for all that pages have: the last has an 8 above, as for recorders."""
 
 OCTAVE_CLEF = 0.71  # height below the line of a treble clef by that above it: more shows an 8 below
 OCTAVE_ABOVE = (4.85, 6.5)  # staff spaces from the line of a treble clef to its top: 4.0 to 4.5, and 5.2 to 5.4 with an 8

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 
+from diptych.music.clefs import PRINTED_CLEFS
 from diptych.music.notes import Accidental, Note, key_alter
-from diptych.music.page_clefs import PRINTED_CLEFS, Clefs, clef_at, clefs_of
+from diptych.music.page_clefs import Clefs, clef_at, clefs_of
 from diptych.music.page_digits import counts_tuplet, in_text
 from diptych.music.page_events import RESTS, Event, find_events
 from diptych.music.page_finding import find_symbols
@@ -52,6 +53,8 @@ class Measure:
     """Whether a double bar line ends it."""
     clean: bool = True
     """Whether its note values explain it without a pause or a change."""
+    clefs: tuple[str, ...] = ()
+    """The clef of each staff at its first chord or rest, none for a measure in which nothing is printed."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +266,7 @@ def _notes(
         printed.signature,
         printed.ends_double,
         timing.cost <= CLEAN,
+        tuple(clef_at(each, min(event.x for event in events)) for each in clefs) if events else (),
     )
 
 
