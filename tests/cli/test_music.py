@@ -341,3 +341,13 @@ def test_a_midi_file_is_engraved_on_the_staves_that_it_needs(tmp_path, capsys):
     assert "there is no pitched track '3'; choose from 1 Flute, 2 Piano, by number or by name" in capsys.readouterr().err
     assert diptych("music", "sheet", tmp_path / "band.mid", "--out", tmp_path / "x.doc") == 2
     assert "a score is written as .musicxml, .svg, .png or .pdf, found .doc" in capsys.readouterr().err
+
+
+def test_a_title_stands_above_an_engraved_score_and_is_refused_beside_a_network(tmp_path, capsys):
+    (tmp_path / "song.mid").write_bytes(midi_bytes(Song((PlayedNote(Fraction(0), Fraction(1), 60, 64, 0),))))
+    command = ("music", "sheet", tmp_path / "song.mid", "--title", "Abendlied", "--out")
+    assert diptych(*command, tmp_path / "song.musicxml") == 0
+    assert "<work-title>Abendlied</work-title>" in (tmp_path / "song.musicxml").read_text()
+    assert "names no title" not in capsys.readouterr().err
+    assert diptych(*command, tmp_path / "song.png", "--engine", "network") == 2
+    assert "--title is for engraved scores" in capsys.readouterr().err and not (tmp_path / "song.png").exists()

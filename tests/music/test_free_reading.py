@@ -1,6 +1,7 @@
 """Engraved pages are read from the exact maps of their symbols: the notes are those of the score, whatever the network sees."""
 
 import re
+import xml.etree.ElementTree as ET
 from dataclasses import replace
 from fractions import Fraction
 
@@ -107,6 +108,15 @@ def test_what_was_read_becomes_a_song_with_keys_and_meters(tmp_path):
     assert [(meter.onset, meter.length) for meter in song.meters] == [(0, 3)]
     assert [(key.onset, key.fifths) for key in song.keys] == [(0, 2)]
     assert len(song.notes) == len(READ) and song.notes[0].pitch == midi_pitch(step_of("d", 4), 0)
+
+
+def test_a_double_bar_line_is_read_and_written_where_it_stands(tmp_path):
+    page = page_of(tmp_path, "X:1\nL:1/4\nM:3/4\nK:D\nD F A | d2 z || B A G | F3 | D3 |]\n")
+    song = to_song(joined(read_exactly(page)))
+    assert 6 in song.double_bars
+    measures = ET.fromstring(to_musicxml(arrange(song))).findall("part/measure")
+    styles = [measure.findtext("barline/bar-style") for measure in measures]
+    assert styles == [None, "light-light", None, None, "light-heavy"]
 
 
 def test_a_staff_that_only_rests_stays_a_staff_of_its_part():

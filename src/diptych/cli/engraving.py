@@ -45,9 +45,11 @@ def engrave(args: argparse.Namespace) -> int:
     if hidden := sum(not printed for _, printed in tempos):
         text = f"{hidden:,} of {len(tempos):,} tempos are not printed, since they are short or near the mark before them"
         notes.print(f"{text}; .musicxml holds them as sound", soft_wrap=True)
-    if not score.title:
+    if args.title is not None:
+        score = replace(score, title=args.title)
+    elif not score.title:
         score = replace(score, title=args.midi.stem.replace("_", " "))
-        notes.print(f"the file names no title; its own name stands above the music: {score.title}", soft_wrap=True)
+        notes.print(f"the file names no title; its own name stands above the music, or a --title: {score.title}", soft_wrap=True)
     pages = write_score(args.out, to_musicxml(score))
     parts = ", ".join(
         f"{part.name or 'unnamed'} ({len(part.staves)} {'staff' if len(part.staves) == 1 else 'staves'})" for part in score.parts

@@ -128,6 +128,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="UNITS",
         help="begin with a pickup of so many units of the meter, such as 1 for a quarter in 4/4 (default: that of the file)",
     )
+    s.add_argument("--title", metavar="TEXT", help="what stands above a score (default: the title in the file, or its name)")
     for a in (m, s):
         a.add_argument(
             "--tracks", type=names, default=[], metavar="LIST", help="numbers or names, such as 1,3 or Flute (default: all)"
@@ -206,8 +207,9 @@ def sheet(args: argparse.Namespace) -> int:
     from diptych.music.pages import by_page, stacked, write_pdf
     from diptych.music.translators import builtin
 
-    if args.pickup is not None:
-        raise ConfigError("--pickup is for engraved scores; leave out --engine network and --snapshot")
+    for name in ("pickup", "title"):
+        if getattr(args, name) is not None:
+            raise ConfigError(f"--{name} is for engraved scores; leave out --engine network and --snapshot")
     if args.out.suffix.lower() not in (".png", ".pdf"):
         raise ConfigError(f"{args.out}: a sheet is written as .png or .pdf")
     layout = layout_of(args)

@@ -33,7 +33,7 @@ MAX_SPAN, MAX_WIDE = 16, 0.02  # semitones from the lowest to the highest note t
 class ScoreMeasure:
     """One measure: onset and length in quarters, its meter, its key signature in fifths, and the length that it would have.
 
-    ``whole`` is more than ``length`` for a pickup at the beginning of a piece.
+    ``whole`` is more than ``length`` for a pickup at the beginning of a piece; ``ends_double`` says whether a double bar ends it.
     """
 
     start: Fraction
@@ -41,6 +41,7 @@ class ScoreMeasure:
     meter: Meter
     fifths: int
     whole: Fraction
+    ends_double: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,14 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
     spelled = spell_notes(song.notes, keys, doubles=True)
     names = {note: note.name or name for note, name in zip(song.notes, spelled, strict=True)}
     measures = tuple(
-        ScoreMeasure(start, length, meter, key_at(start, keys).fifths, length if start else max(length, meter.length))
+        ScoreMeasure(
+            start,
+            length,
+            meter,
+            key_at(start, keys).fifths,
+            length if start else max(length, meter.length),
+            start + length in song.double_bars,
+        )
         for start, length, meter in measures_of(song)
     )
     tracks = song.tracks or tuple(Track(number) for number in sorted({note.track for note in song.notes}))

@@ -44,6 +44,8 @@ class FreeReading:
     """The staves of a system, of the one that has most."""
     clefs: tuple[tuple[str, ...], ...] = ()
     """The clef of each staff of its system at the beginning of each measure."""
+    double_bars: frozenset[Fraction] = frozenset()
+    """The times in quarters at which a double bar line stands."""
 
     @property
     def confidence(self) -> float:
@@ -139,7 +141,14 @@ def to_song(reading: FreeReading) -> Song:
         Track(staff, clefs=_clefs_of(staff, reading)) for staff in range(reading.staves)
     )  # also of one that only rests
     ordered = tuple(sorted(notes, key=lambda note: (note.onset, note.pitch)))
-    return Song(ordered, tuple(meters) or (Meter(),), keys[0].fifths if keys else None, keys=tuple(keys), tracks=tracks)
+    return Song(
+        ordered,
+        tuple(meters) or (Meter(),),
+        keys[0].fifths if keys else None,
+        keys=tuple(keys),
+        tracks=tracks,
+        double_bars=reading.double_bars,
+    )
 
 
 def joined(systems: Sequence[ReadSystem]) -> FreeReading:
@@ -169,9 +178,11 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
             lengths[index], lengths[rest] = measure.printed, length - measure.printed
     start = Fraction(0)
     timed: list[Note] = []
+    ends: set[Fraction] = set()
     for measure, length in zip(measures, lengths, strict=True):
         timed += [replace(note, onset=start + note.onset) for note in measure.notes]
         start += length
+        ends |= {start} if measure.ends_double else set()
     confidences, first = [], 0
     for system in systems:
         here = range(first, first + len(system.measures))
@@ -187,7 +198,8 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
     keys = tuple(measure.fifths for measure in measures)
     staves = max((len(system.clefs) for system in systems), default=1)
     clefs = tuple(clefs for system in systems for clefs in _clefs_in(system))
-    return FreeReading(tuple(_without_ties(timed)), tuple(lengths), keys, tuple(confidences), tuple(meters), staves, clefs)
+    notes = tuple(_without_ties(timed))
+    return FreeReading(notes, tuple(lengths), keys, tuple(confidences), tuple(meters), staves, clefs, frozenset(ends))
 
 
 def _clefs_in(system: ReadSystem) -> list[tuple[str, ...]]:

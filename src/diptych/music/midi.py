@@ -95,6 +95,8 @@ class Song:
     title: str = ""
     bpm: float | None = None
     tempo_changes: tuple[Tempo, ...] = ()
+    double_bars: frozenset[Fraction] = frozenset()
+    """The times of double bar lines in quarters, which pages show and MIDI files do not."""
 
 
 def read_midi(path: Path, grid: int = GRID) -> Song:

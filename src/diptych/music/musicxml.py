@@ -85,8 +85,9 @@ def _write_measure(element: ET.Element, score: Score, part: Part, index: int, te
                     found.set("print-object", "no")  # another voice is there to be seen
         _write_octave_signs(element, part, staff, index, begin=False)
     _write_next_clefs(element, part, index)
-    if index == len(score.measures) - 1:
-        _add(_add(element, "barline", location="right"), "bar-style", "light-heavy")
+    last = index == len(score.measures) - 1
+    if last or measure.ends_double:
+        _add(_add(element, "barline", location="right"), "bar-style", "light-heavy" if last else "light-light")
 
 
 def _write_signatures(element: ET.Element, score: Score, part: Part, index: int) -> None:
