@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diptych.music.clefs import PRINTED_CLEFS
 from diptych.music.free_pages import FreeStyle, free_pages
 from diptych.music.free_reading import joined, to_song
 from diptych.music.mei import load_mei
 from diptych.music.notes import Note, step_of
-from diptych.music.page_clefs import PRINTED_CLEFS, clefs_of
+from diptych.music.page_clefs import clefs_of
 from diptych.music.page_digits import _drawn, numbers_in
-from diptych.music.page_events import Event, _with_tuplets, find_events
+from diptych.music.page_events import Event, find_events
 from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Staff, read_geometry
 from diptych.music.page_heads import on_ledgers
@@ -22,6 +23,7 @@ from diptych.music.page_reading import Measure, ReadSystem, read_systems
 from diptych.music.page_rests import find_long_rests
 from diptych.music.page_rhythm import rest_beside, usual_lengths
 from diptych.music.page_symbols import Symbol
+from diptych.music.page_tuplets import with_tuplets
 from diptych.music.print_styles import FONTS
 from diptych.music.roll import key_position
 from diptych.music.symbols import CLASS, draw_page, draw_symbols
@@ -168,20 +170,20 @@ def test_no_tuplet_crosses_a_bar_line():
     events = [event(90, "1"), event(110, "1/2"), event(130, "1/2")]
     number = Symbol("digit", 0, 97, 103, 20, 30, 100, 25, 40)
     bar = Symbol("bar line", 0, 104, 105, 48, 72, 104.5, 60, 50)
-    assert [e.duration for e in _with_tuplets(list(events), [number], (STAFF,))] == [
+    assert [e.duration for e in with_tuplets(list(events), [number], (STAFF,))] == [
         Fraction(2, 3),
         Fraction(1, 3),
         Fraction(1, 2),
     ]
-    assert [e.duration for e in _with_tuplets(list(events), [number, bar], (STAFF,))] == [1, Fraction(1, 2), Fraction(1, 2)]
+    assert [e.duration for e in with_tuplets(list(events), [number, bar], (STAFF,))] == [1, Fraction(1, 2), Fraction(1, 2)]
 
 
 def test_a_high_number_on_an_outer_line_counts_a_tuplet():
     head = Symbol("head", 0, 100, 107, 57, 63, 103, 60, 30)
     events = [Event(0, x, Fraction(1, 2), (head,), True, 50.0, 1, beamed=True, group=1) for x in (100, 116, 132)]
     on_top, in_meter = (Symbol("digit", 0, 112, 121, y - 9, y + 9, 117, y, 90) for y in (48, 54))
-    assert [e.duration for e in _with_tuplets(list(events), [on_top], (STAFF,))] == [Fraction(1, 3)] * 3
-    assert [e.duration for e in _with_tuplets(list(events), [in_meter], (STAFF,))] == [Fraction(1, 2)] * 3
+    assert [e.duration for e in with_tuplets(list(events), [on_top], (STAFF,))] == [Fraction(1, 3)] * 3
+    assert [e.duration for e in with_tuplets(list(events), [in_meter], (STAFF,))] == [Fraction(1, 2)] * 3
 
 
 def test_half_of_the_treble_clefs_may_seem_to_have_an_8():

@@ -8,7 +8,7 @@ from diptych.music.page_clefs import clefs_of
 from diptych.music.page_events import Event, _of_one_kind
 from diptych.music.page_geometry import SPACE, Staff, find_staves, group_systems
 from diptych.music.page_heads import _one_column
-from diptych.music.page_reading import _marks
+from diptych.music.page_keys import marks_of
 from diptych.music.page_rhythm import time_events, time_measures, usual_lengths
 from diptych.music.page_symbols import Symbol, symbol_of
 
@@ -79,7 +79,7 @@ def test_an_accidental_belongs_to_the_head_of_a_second_behind_the_stem():
     lower, upper = symbol("head", 60, -1), symbol("head", 67, 0)
     flat = symbol("flat", 48, -0.4)
     chord = Event(0, 60.0, Fraction(1), (lower, upper), True)
-    assert _marks([chord], [flat], [staff(60)]) == {id(upper): "f"}
+    assert marks_of([chord], [flat], [staff(60)]) == {id(upper): "f"}
 
 
 def test_two_voices_with_stems_up_begin_together_two_pixels_apart():

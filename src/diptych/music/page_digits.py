@@ -15,9 +15,10 @@ from scipy import ndimage
 
 from diptych.extras import extra
 from diptych.music.page_geometry import SPACE, Gray
-from diptych.music.page_symbols import Symbol
+from diptych.music.page_symbols import Map, Symbol
 from diptych.music.print_styles import FONTS
 from diptych.music.rasters import draw_svg
+from diptych.music.symbols import CLASS
 
 SIZE = (24, 28)  # height and width in pixels at which shapes are compared
 HEIGHTS = (1.2, 2.6)  # staff spaces of a digit
@@ -69,6 +70,11 @@ def counts_tuplet(gray: Gray, left: float, right: float, top: float, bottom: flo
     rows = slice(max(0, round(top - SPACE)), round(bottom + SPACE) + 1)
     part = gray[rows, max(0, round(left - SPACE)) : round(right + SPACE) + 1]
     return not {number for _, number in numbers_in(part)} & {1, 2, 4}
+
+
+def without_symbols(gray: Gray, seen: Map) -> Gray:
+    """Return a page on which only digits remain of what its map shows, such as letters and brackets, which it does not."""
+    return np.where(ndimage.binary_dilation((seen > 0) & (seen != CLASS["digit"])), np.uint8(255), gray)
 
 
 def in_text(gray: Gray, digit: Symbol, others: Sequence[Symbol]) -> bool:

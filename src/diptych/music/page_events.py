@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 from diptych.music.page_geometry import SPACE, Staff
 from diptych.music.page_stems import count_beams, join_stems
 from diptych.music.page_symbols import Map, Symbol
+from diptych.music.page_tuplets import Event, with_tuplets
 from diptych.music.symbols import CLASS
 
 WHOLE_NOTE, HALF_NOTE, QUARTER_NOTE = Fraction(4), Fraction(2), Fraction(1)
@@ -25,32 +25,6 @@ BOTH_WAYS = 1.7  # staff spaces by which the stems of two voices in one column g
 WIDEST_HALF = 1.5  # staff spaces: wider hollow heads are whole notes
 DOT_REACH = (0.2, 2.6)  # staff spaces from the right of a head to the middle of its dots
 ABOVE = 4.4  # staff steps above the middle line: what stands higher does not touch the staff
-IN_STAFF = 3.2  # staff steps from the middle line to the middle of a meter's digit, which is usually 2 steps from it
-TUPLETS = {5: Fraction(4, 5), 7: Fraction(4, 7)}
-"""What the notes of a tuplet of so many last, in place of what is printed; in all others, three stand for two."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """A chord or a rest: its staff, its x in pixels, its length in quarters and its heads, none for a rest.
-
-    ``up`` is the direction of its stem, None without one; ``tip`` the height of the stem's end, or of a rest; ``beams`` the
-    number of beams or flags. ``full`` marks a whole rest, which may stand for a whole measure. Events under one beam share a
-    ``group``, which is 0 for all others.
-    """
-
-    staff: int
-    x: float
-    duration: Fraction
-    heads: tuple[Symbol, ...] = ()
-    up: bool | None = None
-    tip: float = 0.0
-    beams: int = 0
-    full: bool = False
-    beamed: bool = False
-    group: int = 0
-    alone: Fraction | None = None
-    """Its length without the tuplet that it belongs to, None outside one."""
 
 
 def find_events(symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -> list[Event]:
@@ -68,13 +42,15 @@ def find_events(symbols: Sequence[Symbol], seen: Map, staves: Sequence[Staff]) -
             alone.append(head)
     held = _of_one_kind(held)
     alone = _joined_to_chords(alone, held, stems)
-    events = [_chord(stem, chord, flags, seen) for index, whole in held.items() for stem, chord in _ways(stems[index], whole)]
+    events = [
+        _chord(stem, chord, flags, seen) for index, whole in held.items() for stem, chord in _ways(stems[index], whole, seen)
+    ]
     events += _without_stems(alone, flags)
     rests = [s for s in symbols if s.kind in RESTS or s.kind == "long rest"]
     events += [_rest(s, staves[s.staff]) for s in rests if not _is_breath(s, staves[s.staff])]
     dots = [s for s in symbols if s.kind == "dot"]
     ordered = _in_groups(sorted(_with_dots(events, dots), key=lambda event: event.x), seen)
-    return _with_tuplets(ordered, symbols, staves)
+    return with_tuplets(ordered, symbols, staves)
 
 
 def _in_groups(events: list[Event], seen: Map) -> list[Event]:
@@ -150,11 +126,17 @@ def _joined_to_chords(alone: Sequence[Symbol], held: dict[int, list[Symbol]], st
             return remaining
 
 
-def _ways(stem: Symbol, heads: Sequence[Symbol]) -> list[tuple[Symbol, Sequence[Symbol]]]:
-    """Part a stem that goes on both above and below its heads: the left ones are an upper voice."""
-    top, bottom = min(h.y for h in heads), max(h.y for h in heads)
+def _ways(stem: Symbol, heads: Sequence[Symbol], seen: Map) -> list[tuple[Symbol, Sequence[Symbol]]]:
+    """Part a stem that goes on both above and below its heads: the left ones are an upper voice.
+
+    It may end beside a lower head of that voice, where it leads from the right ones to a beam.
+    """
     above, below = [h for h in heads if h.x < stem.x], [h for h in heads if h.x >= stem.x]
-    if not above or not below or min(top - stem.top, stem.bottom - bottom) < BOTH_WAYS * SPACE:
+    if not above or not below:
+        return [(stem, heads)]
+    top, bottom, end = min(h.y for h in heads), max(h.y for h in heads), max(h.y for h in below)
+    beamed = bottom > end and count_beams(seen, stem, up=False, limit=end) > 0
+    if min(top - stem.top, stem.bottom - (end if beamed else bottom)) < BOTH_WAYS * SPACE:
         return [(stem, heads)]
     return [(replace(stem, bottom=max(h.y for h in above)), above), (replace(stem, top=min(h.y for h in below)), below)]
 
@@ -249,78 +231,6 @@ def _with_dots(events: Sequence[Event], dots: Sequence[Symbol]) -> list[Event]:
     return found
 
 
-def _with_tuplets(events: list[Event], symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[Event]:
-    """Shorten the events of each tuplet, which is a group under one beam or some events around its number."""
-    taken: set[int] = set()
-    for number in _tuplet_numbers(symbols, staves):
-        left, right = _measure_around(number, symbols)
-        near = [k for k, e in enumerate(events) if e.staff == number.staff and left < e.x < right and k not in taken]
-        beamed = _beamed_group(number, events, near)
-        group = beamed if _is_tuplet([events[k] for k in beamed]) else _centred_group(number, events, near) or beamed
-        shorter = TUPLETS.get(len(group), Fraction(2, 3))
-        for k in group:
-            events[k] = replace(events[k], duration=events[k].duration * shorter, alone=events[k].duration)
-        taken.update(group)
-    return events
-
-
-def _measure_around(digit: Symbol, symbols: Sequence[Symbol]) -> tuple[float, float]:
-    """Return the bar lines around a digit, which no tuplet crosses."""
-    bars = [s.x for s in symbols if s.kind == "bar line" and s.staff == digit.staff and s.height >= 3 * SPACE]
-    return max((x for x in bars if x < digit.x), default=-math.inf), min((x for x in bars if x > digit.x), default=math.inf)
-
-
-def _tuplet_numbers(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[Symbol]:
-    """Return the numbers of tuplets from left to right; one of two digits is a single symbol."""
-    found: list[Symbol] = []
-    for digit in symbols:
-        if digit.kind != "digit" or _in_staff(digit, staves[digit.staff]):
-            continue
-        last = next((k for k, other in enumerate(found) if _is_next_digit(other, digit)), None)
-        if last is None:
-            found.append(digit)
-        else:
-            found[last] = replace(found[last], right=digit.right, x=(found[last].left + digit.right) / 2)
-    return found
-
-
-def _is_next_digit(before: Symbol, digit: Symbol) -> bool:
-    near = -0.2 * SPACE <= digit.left - before.right <= 0.5 * SPACE and abs(digit.y - before.y) <= 0.5 * SPACE
-    return before.staff == digit.staff and near
-
-
-def _is_tuplet(events: Sequence[Event]) -> bool:
-    """Whether events may be a tuplet: by their number, or since they last three times a plain value together."""
-    third = sum((event.duration for event in events), Fraction(0)) / 3
-    return len(events) in TUPLETS or (third.numerator == 1 and third.denominator in (1, 2, 4, 8))
-
-
-def _in_staff(digit: Symbol, staff: Staff) -> bool:
-    """Whether a digit belongs to a meter: it is as high as half of the staff, and its middle is near the second or fourth line.
-
-    That of a tuplet may be as high, in Petaluma, and stand on an outer line.
-    """
-    return digit.height >= 1.6 * SPACE and abs(staff.position(digit.x, digit.y)) <= IN_STAFF
-
-
-def _beamed_group(digit: Symbol, events: Sequence[Event], near: Sequence[int]) -> list[int]:
-    """Return the events from the first to the last note of the beam next to a digit, if it is in the middle of them."""
-    groups: dict[int, list[int]] = {}
-    for k in near:
-        if events[k].group:
-            groups.setdefault(events[k].group, []).append(k)
-    for group in groups.values():
-        first, last = events[group[0]], events[group[-1]]
-        middle = (first.x + last.x) / 2
-        if len(group) > 1 and abs(digit.x - middle) <= max(1.5 * SPACE, 0.2 * (last.x - first.x)):
-            tip = (first.tip + last.tip) / 2
-            if abs(digit.y - tip) <= 4 * SPACE:
-                return [
-                    k for k in near if first.x <= events[k].x <= last.x and (events[k].up is None or events[k].up == first.up)
-                ]
-    return []
-
-
 def _joined(a: Event, b: Event, seen: Map) -> bool:
     """Whether a beam goes from one stem to the next."""
     if a.up != b.up:
@@ -331,19 +241,3 @@ def _joined(a: Event, b: Event, seen: Map) -> bool:
         if not (column == CLASS["beam"]).any():
             return False
     return True
-
-
-def _centred_group(digit: Symbol, events: Sequence[Event], near: Sequence[int]) -> list[int]:
-    """Return the fewest events around a digit that last three times a plain value together, and whose middle it is."""
-    best: tuple[float, list[int]] | None = None
-    for start in range(len(near)):
-        total = Fraction(0)
-        for end in range(start, min(start + 6, len(near))):
-            total += events[near[end]].duration
-            third = total / 3
-            if third.numerator == 1 and third.denominator in (1, 2, 4, 8):  # a dotted note may be all of a triplet
-                middle = (events[near[start]].x + events[near[end]].x) / 2
-                off = abs(digit.x - middle) / SPACE + 0.3 * max(1, end - start)
-                if off <= (3 if end > start else 1) and (best is None or off < best[0]):
-                    best = off, [near[k] for k in range(start, end + 1)]
-    return best[1] if best else []

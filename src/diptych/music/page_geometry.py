@@ -42,7 +42,7 @@ NEXT_STAFF = 7.0  # staff spaces between the middle lines of two staves at least
 MARK = 3  # pixels of a column within a staff that are ink where there is a sign
 MARGIN = 1.0  # staff spaces from the clef to the end of the lines
 FAINT_START, SIGN_GAP = 0.5, 1.5  # contrast of lines that may not be seen below a clef and a key; staff spaces between those
-SAME_LEFT, LEFT_OFF, WHOLE_LINE = 4, 3, 0.85
+SAME_LEFT, LEFT_OFF, WHOLE_LINE = 6, 3, 0.85
 """Staff spaces between left ends of the staves of a system, and from those to the line they share; the ink in its rows."""
 LEAST_START = 2.0  # staff spaces by which a staff begins earlier where there is a clef, and not a brace
 Gray = UInt8[np.ndarray, "h w"]

@@ -22,13 +22,14 @@ LEDGERS_SEEN = 0.5  # the share of the ledger lines between a head and its staff
 ENOUGH = 0.8  # the share at which a head of a column explains nothing; one that is covered better counts by how much
 Cover = tuple[int, int, int, float]
 """A step of the staff, the row and the column at which an ellipse lies best there, and the share of it that does."""
+ONE_HEAD = 1.75  # staff spaces: a lower area is one head; two in one column are a third apart at least, which is two spaces
 OFF_STEP = 0.06  # a head is a pixel off its step where so much more of its ellipse is of its class there
 
 
 def heads_of(symbol: Symbol, part: Part, seen: Map, staff: Staff) -> Iterator[Symbol]:
     """Yield one head, or those that touch each other in a chord: ellipses on steps of the staff that its area covers best."""
     wide = WHOLE if symbol.kind == "hollow head" and not _beside_stem(symbol, seen) else HEAD[0]
-    if symbol.height <= 1.5 * SPACE and symbol.width <= (2 * wide + 0.55) * SPACE:
+    if symbol.height <= ONE_HEAD * SPACE and symbol.width <= (2 * wide + 0.55) * SPACE:
         yield symbol
         return
     half_width, half_height = wide * SPACE, HEAD[1] * SPACE

@@ -17,6 +17,10 @@ KEY_PLACE = (1.2, 0.8)  # steps between an accidental and its place in a key sig
 DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
 SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
 TOUCHING = 0.5  # staff spaces: the width of two strokes that a map shows as one
+ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its right
+STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
+ONE_CHORD, BEHIND = 1.6, 0.25
+"""Staff spaces between heads on both sides of the stem of one chord, and how much of their distance counts."""
 
 
 def bars_of(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[float]:
@@ -132,3 +136,28 @@ def agreed_keys(headers: Sequence[int], changes: Sequence[set[int]]) -> list[int
         agreed += [max(counts, key=lambda fifths: (counts[fifths], abs(fifths)))] * (k - first)
         first = k
     return agreed
+
+
+def marks_of(events: Sequence[Event], accidentals: Sequence[Symbol], staves: Sequence[Staff]) -> dict[int, Accidental]:
+    """Return the accidental of each head that has one, by its id: the nearest head on the right on the accidental's step."""
+    heads = [head for event in events for head in event.heads]
+    lefts = [min(o.left for o in heads if o.staff == h.staff and h.left - ONE_CHORD * SPACE <= o.left <= h.left) for h in heads]
+    found: dict[int, Accidental] = {}
+    for symbol in accidentals:
+        staff = staves[symbol.staff]
+        position = staff.position(symbol.x, symbol.y)
+        near = [
+            (off * STEP_COST * SPACE + lefts[k] - symbol.right + BEHIND * (h.left - lefts[k]), k)
+            for k, h in enumerate(heads)
+            if h.staff == symbol.staff
+            and -0.5 * SPACE <= h.left - symbol.right <= ACCIDENTAL_REACH * SPACE
+            and abs(round(staff.position(h.x, h.y)) - position) <= 1.05
+            for off in [abs(staff.position(h.x, h.y) - position)]
+        ]
+        if near:
+            mark = MARKS[symbol.kind]
+            if mark == "s" and symbol.height < DOUBLE_SHARP * SPACE:
+                mark = "ss"
+            head = heads[min(near)[1]]
+            found[id(head)] = "ff" if mark == "f" and found.get(id(head)) == "f" else mark
+    return found

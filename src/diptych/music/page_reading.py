@@ -8,14 +8,14 @@ from fractions import Fraction
 from itertools import pairwise
 
 from diptych.music.clefs import PRINTED_CLEFS
-from diptych.music.notes import Accidental, Note, key_alter
+from diptych.music.notes import Note, key_alter
 from diptych.music.page_clefs import Clefs, clef_at, clefs_of
-from diptych.music.page_digits import counts_tuplet, in_text
+from diptych.music.page_digits import counts_tuplet, in_text, without_symbols
 from diptych.music.page_events import RESTS, Event, find_events
 from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Gray, Page, Staff
 from diptych.music.page_heads import on_ledgers
-from diptych.music.page_keys import DOUBLE_SHARP, MARKS, agreed_keys, bars_of, double_bars, keys_of, strokes_of
+from diptych.music.page_keys import MARKS, agreed_keys, bars_of, double_bars, keys_of, marks_of, strokes_of
 from diptych.music.page_meters import PrintedMeter, find_meters, find_strokes, shows_meter
 from diptych.music.page_octaves import Octaves, find_octaves, octaves_at
 from diptych.music.page_repeats import without_repeats
@@ -24,10 +24,6 @@ from diptych.music.page_rhythm import CLEAN, Timing, time_measures
 from diptych.music.page_symbols import Map, Symbol
 
 ALTER = {"s": 1, "f": -1, "n": 0, "ss": 2, "ff": -2}
-ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its right
-STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
-ONE_CHORD, BEHIND = 1.6, 0.25
-"""Staff spaces between heads on both sides of the stem of one chord, and how much of their distance counts."""
 SIGNATURE = ("clef G", "clef F", "clef C", "sharp", "flat", "natural", "bar line")  # what is no part of a meter
 EMPTY = 4.0  # staff spaces between two bar lines from which on there is a measure between them
 NARROWEST = 4.5  # staff spaces of a measure at the end of a system
@@ -91,8 +87,8 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
     staves = [staff for system in systems for staff in system]
     symbols = [s for s in find_symbols(seen, staves) if on_ledgers(s, page.gray, staves[s.staff])]
     symbols = without_repeats(symbols, staves)
-    clefs, guessed = clefs_of(symbols, systems)
     octaves = find_octaves(symbols, page.gray, staves)
+    letters = without_symbols(page.gray, seen)
     rests: list[list[LongRest]] = []
     meters: list[list[PrintedMeter]] = []
     kept: list[Symbol] = []
@@ -103,14 +99,16 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
         bars = bars_of(here, system)
         meters.append(find_meters(page.gray, system[0], bars, [s for s in here if s.kind in MARKS and not s.staff]))
         here = [s for s in here if s.kind in SIGNATURE or not any(m.left <= s.x <= m.right for m in meters[-1])]
+        here = [s for s in here if not s.kind.startswith("clef") or not _in_meter(s, here, meters[-1])]
         here = [s for s in here if s.kind != "bar line" or not any(abs(2 * s.x - m.left - m.right) <= SPACE for m in meters[-1])]
         bars = bars_of(here, system)
         here = [s for s in here if s.kind not in RESTS or all(abs(s.x - bar) > SPACE for bar in bars)]
         digits = [s for s in here if s.kind == "digit"]
-        here = [s for s in here if s.kind != "digit" or _may_count(page.gray, s, digits, system[s.staff])]
+        here = [s for s in here if s.kind != "digit" or _may_count(page.gray, letters, s, digits, system[s.staff])]
         rests.append(find_long_rests(page.gray, here, system, _edges(here, system), [(m.left, m.right) for m in meters[-1]]))
         kept += [replace(s, staff=s.staff + numbers[0]) for s in without_signs(here, system, rests[-1])]
     symbols = sorted(kept, key=lambda symbol: symbol.x)
+    clefs, guessed = clefs_of(symbols, systems)
     events = find_events(symbols, seen, staves)
     parted = []
     for _, numbers in _numbered(systems):
@@ -176,7 +174,8 @@ def _measures(
         long = next((rest.measures for rest in rests if rest.left == left), 0)
         measures += [Printed((), (), fifths, meter and not k, signature=None if k else signature) for k in range(long)]
         empty = right < end and right - left >= (EMPTY + HEADER * (left == start)) * SPACE  # its rest was not seen
-        courtesy = right > end and left > start and end - left < NARROWEST * SPACE  # the meter of the next system, or its key
+        narrow = right > end and left > start and end - left < NARROWEST * SPACE
+        courtesy = narrow and all(event.up is None for event in inside)  # the meter of the next system, or its key
         if (inside or empty) and not long and not courtesy:
             own = [s for s in symbols if s.kind in MARKS and left - SPACE < s.x <= right and id(s) not in taken]
             measures.append(Printed(tuple(inside), tuple(own), fifths, meter, right in double, signature))
@@ -210,6 +209,12 @@ def _numbered(systems: Sequence[Sequence[Staff]]) -> Iterator[tuple[Sequence[Sta
         first += len(system)
 
 
+def _in_meter(clef: Symbol, symbols: Sequence[Symbol], meters: Sequence[PrintedMeter]) -> bool:
+    """Whether what looks like a clef is part of a meter, to the right of the staff's own clef."""
+    behind = any(s.staff == clef.staff and s.kind.startswith("clef") and s.right < clef.left for s in symbols)
+    return behind and any(m.left <= clef.x <= m.right for m in meters)
+
+
 def _more_bars(gray: Gray, symbols: Sequence[Symbol], staff: Staff) -> list[Symbol]:
     """Return the bar lines of a staff that its map does not show, but the page does."""
     heads = [s.x for s in symbols if s.kind in ("head", "hollow head")]
@@ -221,9 +226,9 @@ def _more_bars(gray: Gray, symbols: Sequence[Symbol], staff: Staff) -> list[Symb
     return [Symbol("bar line", 0, x, x, top, end, x, (top + end) / 2, round(end - top)) for x in found]
 
 
-def _may_count(gray: Gray, digit: Symbol, digits: Sequence[Symbol], staff: Staff) -> bool:
+def _may_count(gray: Gray, letters: Gray, digit: Symbol, digits: Sequence[Symbol], staff: Staff) -> bool:
     """Whether a digit may count a tuplet or be part of a meter: no letters stand beside it outside the staff."""
-    if abs(staff.position(digit.x, digit.y)) > OUTSIDE and in_text(gray, digit, digits):
+    if abs(staff.position(digit.x, digit.y)) > OUTSIDE and in_text(letters, digit, digits):
         return False
     return counts_tuplet(gray, digit.left, digit.right, digit.top, digit.bottom)
 
@@ -239,7 +244,7 @@ def _notes(
     """Return a measure with its notes, timed from its beginning."""
     events, onsets, fifths = printed.events, timing.onsets, printed.fifths
     lasts = timing.durations or tuple(event.duration for event in events)
-    marks = _marks(events, printed.accidentals, staves)
+    marks = marks_of(events, printed.accidentals, staves)
     state: dict[tuple[int, int], int] = {}
     notes: dict[tuple[Fraction, int, int, bool | None], tuple[Note, Symbol]] = {}
     for index in sorted(range(len(events)), key=lambda k: (onsets[k], events[k].x)):
@@ -268,31 +273,6 @@ def _notes(
         timing.cost <= CLEAN,
         tuple(clef_at(each, min(event.x for event in events)) for each in clefs) if events else (),
     )
-
-
-def _marks(events: Sequence[Event], accidentals: Sequence[Symbol], staves: Sequence[Staff]) -> dict[int, Accidental]:
-    """Return the accidental of each head that has one, by its id: the nearest head on the right on the accidental's step."""
-    heads = [head for event in events for head in event.heads]
-    lefts = [min(o.left for o in heads if o.staff == h.staff and h.left - ONE_CHORD * SPACE <= o.left <= h.left) for h in heads]
-    found: dict[int, Accidental] = {}
-    for symbol in accidentals:
-        staff = staves[symbol.staff]
-        position = staff.position(symbol.x, symbol.y)
-        near = [
-            (off * STEP_COST * SPACE + lefts[k] - symbol.right + BEHIND * (h.left - lefts[k]), k)
-            for k, h in enumerate(heads)
-            if h.staff == symbol.staff
-            and -0.5 * SPACE <= h.left - symbol.right <= ACCIDENTAL_REACH * SPACE
-            and abs(round(staff.position(h.x, h.y)) - position) <= 1.05
-            for off in [abs(staff.position(h.x, h.y) - position)]
-        ]
-        if near:
-            mark = MARKS[symbol.kind]
-            if mark == "s" and symbol.height < DOUBLE_SHARP * SPACE:
-                mark = "ss"
-            head = heads[min(near)[1]]
-            found[id(head)] = "ff" if mark == "f" and found.get(id(head)) == "f" else mark
-    return found
 
 
 def _tie(measures: Sequence[Measure], curves: Sequence[Symbol]) -> list[Measure]:
@@ -342,7 +322,7 @@ def _follow(
 ) -> bool:
     """Whether a note begins where another on its step ends."""
     first, second = notes[a[0]][a[1]], notes[b[0]][b[1]]
-    if first.step != second.step or not a[2].x < b[2].x:
+    if first.step != second.step or not a[2].x < b[2].x or (second.accidental and second.alter != first.alter):
         return False
     if a[0] == b[0]:
         return first.offset == second.onset

@@ -12,7 +12,8 @@ from diptych.music.page_events import Event
 from diptych.music.page_geometry import SPACE
 
 BEAM = 32  # partial readings of a measure that are kept at each event
-ALIGNED, NEIGHBOURS = 1.9, 0.5  # staff spaces: events farther apart never begin together, nearer ones always do
+ALIGNED, NEIGHBOURS = 2.3, 0.5  # staff spaces: events farther apart never begin together, nearer ones always do
+TOGETHER = 1.35  # staff spaces: notes that are nearer on one staff begin together, as two voices beside each other do
 SAME_VOICE = 0.75  # staff spaces between what begins together with stems in one direction
 GAPS = (1, 2, 3, 4, 6, 8, 12)
 """Sixteenths of time for which nothing is printed, as in a part of two staves whose voice is on the other one."""
@@ -22,6 +23,7 @@ beginning on, a stem in the other direction than that of the voice, a voice that
 ends late."""
 LATE, PAUSE = 4.0, 1.0  # costs of a measure in which nothing is printed at first, and of a time at which no voice ends
 SHIFTED = 0.35  # cost for each staff space between what begins together
+CROWDED = 2.0  # cost of two voices of a staff that begin together beside each other, although their stems go one way
 UNEVEN = 0.35  # cost of spacing that does not follow the time; engravers space notes by about the power 0.6 of their time
 OTHER_BEAM = 1.5  # cost of a beam whose notes are in two voices
 OTHER_LENGTH = 2.0  # cost of each measure that does not last as long as it is thought to
@@ -111,10 +113,12 @@ def _placed(partial: _Partial, k: int, events: Sequence[Event], total: int | Non
         return
     far = (event.x - partial.x) / SPACE
     beside = [events[other] for other, onset in partial.onsets if onset == partial.now and events[other].staff == event.staff]
-    shared = far <= ALIGNED and all(_may_share(other, event) for other in beside)
-    if shared:
-        yield replace(partial, cost=partial.cost + SHIFTED * max(0.0, far - 0.3))
-        if far < NEIGHBOURS:
+    notes = [other for other in beside if other.heads and event.heads]
+    together = bool(notes) and event.x - min(other.x for other in notes) <= TOGETHER * SPACE
+    if far <= ALIGNED:
+        crowded = not together and not all(_may_share(other, event) for other in beside)
+        yield replace(partial, cost=partial.cost + SHIFTED * max(0.0, far - 0.3) + CROWDED * crowded)
+        if together or far < NEIGHBOURS:
             return
     ends = {voice.end for voice in partial.voices if voice.end > partial.now}
     pauses = {partial.now + gap for gap in gaps if partial.now + gap < (total or 0)} - ends
@@ -193,10 +197,12 @@ def time_measures(
         group = [k for k in range(first, end) if timings[k].length]
         best: tuple[float, dict[int, Timing]] | None = None
         for length in usual_lengths([timings[k].length for k in group], known[first]):
-            others = [k for k in group if not _stands(k, timings, length, doubles, meters)]
+            single = {k: time_events(measures[k], length) for k in group if timings[k].length == 2 * length}
+            single = {k: once for k, once in single.items() if once.cost <= timings[k].cost + OTHER_LENGTH}
+            others = [k for k in group if k not in single and not _stands(k, timings, length, doubles, meters)]
             fitted = {k: _fitted(measures[k], length) for k in others}
-            fitted |= _halves(measures, timings, fitted, doubles, length)
-            doubled = [k for k in group if k not in others and timings[k].length == 2 * length]
+            fitted |= _halves(measures, timings, fitted, doubles, length) | single
+            doubled = [k for k in group if k not in fitted and timings[k].length == 2 * length]
             cost = sum(min(fitted.get(k, timings[k]).cost, WORST) for k in group) + OTHER_LENGTH * len([*others, *doubled])
             if best is None or cost < best[0]:
                 best = cost, fitted
@@ -255,15 +261,22 @@ def _fitted(events: Sequence[Event], length: Fraction) -> Timing:
     """
     best = time_events(events, length)
     durations = [event.duration for event in events]
-    variants = [[event.alone or event.duration for event in events]] if any(event.alone for event in events) else []
-    for k, event in enumerate(events):  # in a single voice, which is most of them, all values add up
-        variants += [[*durations[:k], event.duration * factor, *durations[k + 1 :]] for factor in CHANGES]
-    variants = [changed for changed in variants if sum(changed) == length]
-    for changed in variants:
+    alone = [event.alone or event.duration for event in events]
+    variants = [alone] if alone != durations else []
+    for values in (durations, *variants):
+        variants += [[*values[:k], lasts * factor, *values[k + 1 :]] for k, lasts in enumerate(values) for factor in CHANGES]
+    for changed in (changed for changed in variants if _adds_up(events, durations, changed, length)):
         timing = time_events([replace(e, duration=d) for e, d in zip(events, changed, strict=True)])
         if timing.length == length and timing.cost + CHANGED < best.cost:
             best = replace(timing, cost=timing.cost + CHANGED, durations=tuple(changed))
     return best
+
+
+def _adds_up(events: Sequence[Event], before: Sequence[Fraction], after: Sequence[Fraction], length: Fraction) -> bool:
+    """Whether changed note values fill a measure in each staff in which they are changed: its voices, mostly one, are full."""
+    changed = {event.staff for event, old, new in zip(events, before, after, strict=True) if old != new}
+    sums = [sum(new for event, new in zip(events, after, strict=True) if event.staff == staff) for staff in changed]
+    return bool(sums) and all(total and total % length == 0 for total in sums)
 
 
 def _stands(k: int, timings: Sequence[Timing], length: Fraction, doubles: Sequence[bool], meters: Sequence[bool]) -> bool:

@@ -71,8 +71,9 @@ def count_beams(seen: Map, stem: Symbol, *, up: bool, limit: float) -> int:
     for way in (-1, 1):
         x = round(stem.x) + 3 * way
         if 0 <= x < beams.shape[1] and end > top:
-            near = beams[rows, x - way]  # the part of a beam that belongs to the next stem may end beside this one
-            runs = [stop - start for start, stop in _runs(beams[rows, x]) if near[max(0, start - 1) : stop + 1].any()]
+            # the part of a beam that belongs to the next stem may end beside this one
+            both = beams[rows, x] & beams[rows, x - way]
+            runs = [stop - start for start, stop in _runs(both)]
             counts.append(sum(max(1, round((run + 0.25 * SPACE) / (0.75 * SPACE))) for run in runs if run >= 2))
     return max(counts)
 
