@@ -118,8 +118,10 @@ def free_pages(mei: ET.Element, style: FreeStyle = FreeStyle(), most: int = 0) -
     staves = list(dict.fromkeys(staff.get("n", "") for staff in mei.iter("staffDef")))
     known: dict[str, tuple[ET.Element, int]] = {}
     for holder in plain.iter("staff"):
+        chords = {note: chord.get("staff") for chord in holder.iter("chord") for note in chord.iter("note")}
         for note in holder.iter("note"):
-            known[note.get(ID, "")] = note, staves.index(holder.get("n", ""))
+            shown = note.get("staff") or chords.get(note)  # a voice may go on in the other staff of a piano
+            known[note.get(ID, "")] = note, staves.index(shown if shown in staves else holder.get("n", ""))
     pages = _loaded(engraver, mei).getPageCount()
     for number in range(1, (min(pages, most) if most else pages) + 1):
         drawing = drawing_of_page(engraver.renderToSVG(number))
