@@ -255,7 +255,7 @@ def faint_staves(gray: Gray, staves: Sequence[Staff]) -> list[Staff]:
     Those are as high as a staff, and stand in one row.
     """
     ends: dict[tuple[int, int], list[int]] = {}  # the columns of strokes by their top and end
-    for x, top, end in _strokes(gray < INK):
+    for x, top, end in sorted({stroke for ink in INKS for stroke in _strokes(gray < ink)}):
         ends.setdefault((top, end), []).append(x)
     beside = {place: [near for near in _near(*place) if near in ends] for place in ends}
     found: list[Staff] = []

@@ -72,9 +72,15 @@ def count_beams(seen: Map, stem: Symbol, *, up: bool, limit: float) -> int:
         x = round(stem.x) + 3 * way
         if 0 <= x < beams.shape[1] and end > top:
             near = beams[rows, x - way]  # the part of a beam that belongs to the next stem may end beside this one
-            runs = [stop - start for start, stop in _runs(beams[rows, x]) if near[max(0, start - 1) : stop + 1].any()]
-            counts.append(sum(max(1, round((run + 0.25 * SPACE) / (0.75 * SPACE))) for run in runs if run >= 2))
+            runs = [run for run in _runs(beams[rows, x]) if run[1] - run[0] >= 2]
+            counts.append(sum(min(_beams_in(near[max(0, a - 1) : b + 1]), _beams_in(beams[rows, x][a:b])) for a, b in runs))
     return max(counts)
+
+
+def _beams_in(column: Bool[np.ndarray, " n"]) -> int:
+    """Return how many beams lie above each other in a column, by the height of what may be several that touch each other."""
+    runs = [end - start for start, end in _runs(column)]
+    return sum(max(1, round((run + 0.25 * SPACE) / (0.75 * SPACE))) for run in runs if run >= 2) or int(any(runs))
 
 
 def _runs(column: Bool[np.ndarray, " n"]) -> list[tuple[int, int]]:
