@@ -28,11 +28,12 @@ MIN_PALE = 9.0  # of 255: contrast of the median of a staff's lines where they a
 MIN_LINE = 14.0  # of 255: contrast of a staff line with the spaces beside it
 FAINT = 0.45  # of the contrast of a page's best staff: what has less is none
 BESIDE = 9  # staff spaces between the middle lines of staves so near that a short and faint one may be none
-HALF_DARK, OFF_CENTRE = 0.5, 0.15
-"""Of the darkness of a line, what is none of it; and the share of columns in which five lines are seen better a space off."""
+HALF_DARK = 0.5  # of the darkness of a line, what is none of it
+OFF_CENTRE = 0.15  # the share of columns in which five lines are seen better a space off
 MIN_STAFF = 60  # pixels that a staff is long at least
 MAX_GAP = 200  # pixels of a staff that other ink may cover
 BLOCK = 24  # pixels along a staff at which the height of its lines is measured
+FOLLOWED = 5, 15  # blocks over which this is smoothed, and those of a pale staff, whose beams are darker
 BAR_HEIGHT = (3.9, 4.5)  # staff spaces of a bar line with the lines at its ends
 BESIDE_BAR = (3, 4, 5)  # pixels beside a bar line that are white between the lines
 CLEAR_BAR = 0.15  # the share of them that may be ink
@@ -244,9 +245,10 @@ def _followed(lines: Float[np.ndarray, "h w"], row: int, left: int, right: int) 
         block = lines[:, start : min(start + BLOCK, right + 1)].mean(1)
         places.append(start + BLOCK / 2)
         heights.append(max((centre + offset for offset in offsets), key=lambda height: fit(block, height, distance)))
-    smooth = ndimage.median_filter(np.array(heights), 5, mode="nearest") if len(heights) > 4 else np.full(len(heights), centre)
-    middle = np.interp(np.arange(lines.shape[1]), places, smooth)
-    return Staff(left, right, middle, float(distance), min(1.0, float(contrasts(profile, centre, distance).mean()) / 128))
+    contrast = min(1.0, float(contrasts(profile, centre, distance).mean()) / 128)
+    wide = FOLLOWED[contrast < FAINT_START]
+    smooth = ndimage.median_filter(np.array(heights), wide, mode="nearest") if len(heights) > 4 else np.full(len(heights), centre)
+    return Staff(left, right, np.interp(np.arange(lines.shape[1]), places, smooth), float(distance), contrast)
 
 
 def faint_staves(gray: Gray, staves: Sequence[Staff]) -> list[Staff]:
