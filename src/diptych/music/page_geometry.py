@@ -273,7 +273,7 @@ def faint_staves(gray: Gray, staves: Sequence[Staff]) -> list[Staff]:
         xs = [x for x, _, _ in bars]
         heights = np.interp(np.arange(gray.shape[1]), xs, [(top + end) / 2 for _, top, end in bars])
         marked = (gray[first[0] : first[1] + 1] < INK).sum(0) >= MARK
-        left = max(0, int(np.flatnonzero(marked)[0]) - round(MARGIN * SPACE))
+        left = max(0, min([xs[0], *np.flatnonzero(marked)[:1].tolist()]) - round(MARGIN * SPACE))
         found.append(Staff(left, xs[-1], heights, staves[0].space, 0.0))
     return found
 

@@ -108,17 +108,17 @@ def _key(
 def _in_place(printed: Sequence[Symbol], mark: Accidental, clef: str, staff: Staff, most: float) -> int:
     """Return how many accidentals from the first one on stand where a key signature has them.
 
-    One between others that are in place may be off: its neighbours touch it. One that others of a chord follow at once is none
-    of a key.
+    One between others that are in place may be off: its neighbours touch it. One that accidentals of a chord follow at once is
+    none of a key.
     """
     off = [abs(staff.position(s.x, s.y) - key_position(mark, index, clef)) > most for index, s in enumerate(printed[:7])]
     number = next((k for k, each in enumerate(off) if each), len(off))
-    if number and off[number + 1 : number + 2] == [False]:
-        rest = off[number + 1 :]
-        return number + 1 + next((k for k, each in enumerate(rest) if each), len(rest))
-    if number == 1 and len(printed) > 1 and printed[1].left - printed[0].right <= CHORD_GAP * SPACE:
-        return 0
-    return number
+    if not number or number == len(printed):
+        return number
+    between = off[number + 1 : number + 2] == [False] and printed[number + 1].x - printed[number].x > SPACE / 2
+    if between:
+        return next((k for k in range(number + 1, len(off)) if off[k]), len(off))
+    return number if number > 1 or printed[1].left - printed[0].right > CHORD_GAP * SPACE else 0
 
 
 def _alters(symbol: Symbol, heads: Sequence[Symbol], staff: Staff) -> bool:
