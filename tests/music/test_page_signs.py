@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diptych.music.clefs import PRINTED_CLEFS
 from diptych.music.free_pages import FreeStyle, free_pages
 from diptych.music.free_reading import joined, to_song
 from diptych.music.mei import load_mei
 from diptych.music.notes import Note, step_of
-from diptych.music.page_clefs import PRINTED_CLEFS, clefs_of
+from diptych.music.page_clefs import clefs_of
 from diptych.music.page_digits import _drawn, numbers_in
 from diptych.music.page_events import Event, _with_tuplets, find_events
 from diptych.music.page_finding import find_symbols
