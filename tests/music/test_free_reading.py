@@ -198,6 +198,20 @@ def test_what_shows_no_music_is_refused_in_one_line(tmp_path, capsys):
     assert "--clef is for sheets on diptych's own grid" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize("space", [4.6, 12.0])
+def test_a_page_of_low_resolution_is_named_with_what_it_needs(tmp_path, capsys, space):
+    page = page_of(tmp_path)
+    gray = Image.fromarray(draw_page(page.drawing, round(page.width * 12)))
+    small = gray.resize([round(side * space / 12) for side in gray.size], Image.Resampling.LANCZOS)
+    found = read_pages(tmp_path / "x.png", [np.array(small)], lambda g: np.zeros_like(g))
+    assert [(number, round(each, 1)) for number, each in found.small] == ([(1, 4.6)] if space < 5 else [])
+    small.save(tmp_path / "small.png")
+    main(["music", "read", str(tmp_path / "small.png"), "--out", str(tmp_path / "x.mid")])
+    said = " ".join(capsys.readouterr().err.split())
+    expected = "page 1 has a low resolution, 4.6 pixels from one staff line to the next, and may be misread; give 6 or more"
+    assert (expected in said) == (space < 5)
+
+
 def test_the_pages_of_a_pdf_are_loaded(tmp_path):
     pytest.importorskip("pypdfium2")
     pages = [Image.new("L", (600, 800), 255), Image.new("L", (600, 800), 0)]

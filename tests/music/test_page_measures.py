@@ -122,3 +122,22 @@ def test_heads_on_many_ledger_lines_belong_to_the_staff():
     below = round(STAFF.row(100, -4) + 8.5 * SPACE)
     assert symbol_of("head", part, 100, below, (STAFF,)) is not None
     assert symbol_of("digit", part, 100, below, (STAFF,)) is None
+
+
+def keys_at(kind, *places):
+    """Return the key of accidentals at columns and staff positions, before a note on the middle line."""
+    signs = [
+        replace(symbol(kind, x, STAFF.row(x, at)), top=STAFF.row(x, at) - 8, bottom=STAFF.row(x, at) + 8) for x, at in places
+    ]
+    note = Event(0, 150, Fraction(1), (symbol("head", 150, 60),), True)
+    return keys_of(signs, [note], [[(0.0, "G2")]], (STAFF,))[0][0]
+
+
+def test_one_flat_of_a_key_may_seem_to_stand_off_its_place_between_others():
+    assert keys_at("flat", (40, 0), (47, 1.4), (54, -1)) == -3
+    assert keys_at("flat", (40, 0), (47, 3), (54, 1)) == -2
+
+
+def test_accidentals_of_a_chord_are_no_key():
+    assert keys_at("sharp", (60, 4), (67, -2), (67, 5)) == 0
+    assert keys_at("sharp", (60, 4), (100, -2)) == 1

@@ -1,5 +1,6 @@
 """Signs of a page that its symbol map does not show, such as rests of several measures and meters, and what systems share."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -125,6 +126,8 @@ def test_a_head_far_from_the_staff_needs_ledger_lines():
     gray[[y, y + SPACE], 197:210] = 0
     heads = [symbol("head", x, y) for x in (103, 203)]
     assert [on_ledgers(head, gray, STAFF) for head in heads] == [False, True]
+    faint = replace(STAFF, contrast=0.1)  # where the lines of a staff are lost, those of near heads are too
+    assert on_ledgers(heads[0], gray, faint) and not on_ledgers(symbol("head", 103, STAFF.row(0, 18)), gray, faint)
     assert on_ledgers(symbol("head", 103, 60), gray, STAFF) and on_ledgers(symbol("flat", 103, y), gray, STAFF)
 
 

@@ -153,3 +153,49 @@ def test_a_staff_with_pale_lines_begins_at_its_clef():
         for x in range(44, 110, 8):
             page[first : first + 25, x : x + 5] = 0
     assert all(staff.left <= 44 for (staff,) in read_geometry(page).systems)
+
+
+def test_the_part_of_a_beam_that_ends_beside_a_stem_counts_for_no_note_of_it():
+    seen = blank()
+    for x in (60, 71, 82):
+        put_head(seen, x, -2)
+        seen[36:64, x + 4] = CLASS["stem"]
+    seen[34:38, 64:87] = CLASS["beam"]
+    seen[38:42, [*range(64, 73), *range(78, 87)]] = CLASS["beam"]  # touches the first one, up to 3 pixels from the second stem
+    events = find_events(find_symbols(seen, [STAFF]), seen, [STAFF])
+    assert [event.duration for event in events] == [Fraction(1, 4), Fraction(1, 2), Fraction(1, 4)]
+
+
+def test_a_staff_without_lines_is_found_by_pale_bar_lines():
+    page = np.full((220, 700), 255, np.uint8)
+    page[140:165, [200, 420, 659]] = 190
+    far = Staff(0, 699, np.full(700, 42.0), float(SPACE), 1.0)
+    assert [round(staff.middle_at(100)) for staff in faint_staves(page, [far])] == [152]
+
+
+def test_beams_do_not_bend_a_staff_with_pale_lines():
+    page = page_of_lines(SPACE, 225, 1)
+    for row in (34, 40):  # two beams in the spaces of the staff, at the distance of its lines
+        page[row - 2 : row + 2, 250:365] = 0
+    (staff,) = find_staves(page)
+    assert np.ptp([staff.middle_at(x) for x in range(60, 640, 20)]) <= 0.5
+
+
+def test_flats_of_a_key_that_touch_the_next_one_stand_on_their_steps():
+    flat = np.zeros((17, 7), bool)
+    flat[:, :2] = flat[9:15, 2:5] = flat[10:13, 5:7] = flat[15, 2] = True
+    part = np.zeros((40, 22), bool)
+    part[10, 0] = True  # a spot that is seen as part of the first one
+    for column, top in ((1, 9), (8, 0), (15, 12)):
+        part[top : top + 17, column : column + 7] |= flat
+    part[17:19, 7] = part[17, 8] = True  # the first one touches the stem of the second one
+    symbol = symbol_of("flat", part, 50, 30, [STAFF])
+    found = [s.y - 30 for s in single_accidentals([(symbol, part)], [STAFF])]
+    assert np.allclose(found, [9 + 12.3, 12.3, 12 + 12.3], atol=1.1)
+
+
+def test_a_head_that_is_seen_as_filled_and_hollow_is_one():
+    seen = blank()
+    put_head(seen, 60, 1)
+    seen[58:61, 57:64] = np.where(seen[58:61, 57:64] > 0, CLASS["hollow head"], 0)
+    assert [s.kind for s in find_symbols(seen, [STAFF])] == ["head"]

@@ -32,6 +32,7 @@ def read_free(args: argparse.Namespace) -> int:
     from diptych.music.midi import midi_bytes
     from diptych.music.musicxml import to_musicxml
     from diptych.music.page_files import load_pages
+    from diptych.music.page_geometry import SPACE
     from diptych.music.reading import MIN_CONFIDENCE
     from diptych.music.score_pages import write_score
     from diptych.music.translators import builtin_symbols
@@ -48,6 +49,9 @@ def read_free(args: argparse.Namespace) -> int:
     notes.print(f"{args.sheet}: read as an engraved page: {count} system{'s' if count != 1 else ''}", soft_wrap=True)
     for number in found.without_staves:
         notes.print(f"page {number} shows no staves and is left out", soft_wrap=True)
+    for number, space in found.small:
+        what = f"page {number} has a low resolution, {space:.1f} pixels from one staff line to the next, and may be misread"
+        notes.print(f"{what}; give {SPACE} or more, as scans at 100 dpi have", soft_wrap=True)
     check_plausible(args.sheet, reading)
     for number, confidence in enumerate(reading.confidences, 1):
         if confidence < MIN_CONFIDENCE:

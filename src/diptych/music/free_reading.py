@@ -15,11 +15,12 @@ from diptych.messages import counted
 from diptych.music.beams import COMPOUND, SIMPLE, beat_of
 from diptych.music.midi import Key, Meter, PlayedNote, Song, Track
 from diptych.music.notes import Note
-from diptych.music.page_geometry import Page, read_geometry
+from diptych.music.page_geometry import SPACE, Page, read_geometry
 from diptych.music.page_reading import Measure, ReadSystem, read_systems
 from diptych.music.page_rhythm import rest_beside, usual_lengths
 
 MIN_CONFIDENCE = 0.3  # the share of measures that add up; on other pictures it is less
+LEAST_SPACE = 5.0  # pixels of a staff space below which symbols may be misread
 SYSTEMS_PER_NOTE = 2  # noise looks like many staves and hardly a note
 FITTED = 0.4  # what a measure counts whose notes were fitted into its length
 OTHER_KEY = 0.8  # factor of the confidence of a system that seems to show another key than the others
@@ -55,11 +56,15 @@ class FreeReading:
 
 @dataclass(frozen=True)
 class FreePages:
-    """The pages of a document that show staves, what was read on each, and the numbers (from 1) of pages without staves."""
+    """The pages of a document that show staves, what was read on each, and the numbers (from 1) of pages without staves.
+
+    ``small`` has the numbers of pages with fewer than LEAST_SPACE pixels a staff space, and how many they have.
+    """
 
     pages: tuple[Page, ...]
     systems: tuple[tuple[ReadSystem, ...], ...]
     without_staves: tuple[int, ...]
+    small: tuple[tuple[int, float], ...] = ()
 
     def joined(self) -> FreeReading:
         """Join all systems to one piece."""
@@ -68,17 +73,19 @@ class FreePages:
 
 def read_pages(path: Path, pages: Sequence[Gray], translate: Translate) -> FreePages:
     """Read the pages of a document. Raises DataError, in one line that begins with the path, where none shows a staff."""
-    found, systems, empty = [], [], []
+    found, systems, empty, small = [], [], [], []
     for number, gray in enumerate(pages, 1):
         page = read_geometry(gray)
         if page is None:
             empty.append(number)
             continue
         found.append(page)
+        if (space := SPACE * gray.shape[1] / page.gray.shape[1]) < LEAST_SPACE:
+            small.append((number, space))
         systems.append(tuple(read_systems(translate(page.gray), page)))
     if not found:
         raise DataError(f"{path}: shows no staff of five lines; give a page of printed music, upright and at 100 dpi or more")
-    return FreePages(tuple(found), tuple(systems), tuple(empty))
+    return FreePages(tuple(found), tuple(systems), tuple(empty), tuple(small))
 
 
 def check_plausible(path: Path, reading: FreeReading) -> None:

@@ -23,6 +23,7 @@ share of such rows: fewer are between the stems of one natural, more in two of t
 SAME_SIGN, OVERLAPPED, LEFT_OVER = 0.85, 0.6, 0.3
 """The share of an accidental's area that must lie within several that touch, the same for one that others overlap, and the
 share of it that may remain of them in the end."""
+OFF_EDGE = 2  # pixels from an edge between flats of equal width to that between two that are not
 TOO_HIGH = 0.2  # what the share of parts that are higher than an accidental counts against areas that are uneven
 FLAT_ANCHOR = 0.7  # staff spaces from the bottom of a flat to the step that it alters
 
@@ -60,6 +61,7 @@ def _accidentals(symbol: Symbol, part: Part, staves: Sequence[Staff]) -> Iterato
     """Yield one accidental, or those that touch each other; ``y`` is the height of the step that each alters."""
     parted = [_equal_parts(part, number) for number in _possible_numbers(symbol)]
     edges = min(parted, key=lambda edges: _unevenness(part, edges) + TOO_HIGH * _too_high(part, edges))
+    edges = _at_stems(part, edges) if symbol.kind == "flat" else edges
     for a, b in pairwise(edges):
         piece = part[:, a:b]
         rows = np.flatnonzero(piece.any(1))
@@ -122,6 +124,13 @@ def _possible_numbers(symbol: Symbol) -> list[int]:
 
 def _equal_parts(part: Part, number: int) -> np.ndarray:
     return np.linspace(0, part.shape[1], number + 1).round().astype(int)
+
+
+def _at_stems(part: Part, edges: np.ndarray) -> np.ndarray:
+    """Move the edges between flats that touch each other to where a stem begins next to them: a column of much more ink."""
+    rise = np.diff(part.sum(0).astype(int), prepend=0)
+    moved = [edge + int(rise[edge - OFF_EDGE : edge + OFF_EDGE + 1].argmax()) - OFF_EDGE for edge in edges[1:-1].tolist()]
+    return np.array([edges[0], *moved, edges[-1]])
 
 
 def _too_high(part: Part, edges: np.ndarray) -> float:

@@ -38,6 +38,7 @@ SIGNS = (
 """Signs that touch no other kind of sign."""
 CLEF_WIDTH, MIN_CLEF = 2.9, 0.2  # staff spaces of the narrowest clef, and squares of one that are surely a clef
 LEFT_LINE = 3  # pixels from the left end of a system to the end of its line
+PART_OF_HEAD = 0.55  # squares of a staff space: what is smaller is no head beside another
 WHOLE_SIGN = (2.0, 0.6)  # height in staff spaces and area in squares of one of what is a sign of its own
 
 
@@ -45,7 +46,7 @@ def find_symbols(seen: Map, staves: Sequence[Staff]) -> list[Symbol]:
     """Find the symbols of a page near its staves, from left to right."""
     found: list[Symbol] = []
     accidentals: list[tuple[Symbol, Part]] = []
-    seen = _with_clefs(_settled(seen), staves) if staves else np.zeros_like(seen)
+    seen = _with_clefs(_one_head(_settled(seen)), staves) if staves else np.zeros_like(seen)
     for number, kind in enumerate(SYMBOLS):
         if not number or kind == "beam":
             continue
@@ -92,6 +93,19 @@ def _settled(seen: Map) -> Map:
             part = (labels[box] == label) & (seen[box] == number)
             if np.ptp(np.flatnonzero(part.any(1))) + 1 >= WHOLE_SIGN[0] * SPACE:
                 settled[box][part] = number
+    return settled
+
+
+def _one_head(seen: Map) -> Map:
+    """Give a head that a translator sees as filled in one part and hollow in the other the class of the larger part."""
+    kinds = CLASS["head"], CLASS["hollow head"]
+    labels, _ = ndimage.label(np.isin(seen, kinds), np.ones((3, 3)))
+    settled = seen.copy()
+    for label, box in enumerate(ndimage.find_objects(labels), 1):
+        inside = labels[box] == label
+        counts = [int((inside & (seen[box] == kind)).sum()) for kind in kinds]
+        if 0 < min(counts) < PART_OF_HEAD * SPACE**2:
+            settled[box][inside] = kinds[int(np.argmax(counts))]
     return settled
 
 

@@ -28,19 +28,18 @@ MIN_PALE = 9.0  # of 255: contrast of the median of a staff's lines where they a
 MIN_LINE = 14.0  # of 255: contrast of a staff line with the spaces beside it
 FAINT = 0.45  # of the contrast of a page's best staff: what has less is none
 BESIDE = 9  # staff spaces between the middle lines of staves so near that a short and faint one may be none
-HALF_DARK, OFF_CENTRE = 0.5, 0.15
-"""Of the darkness of a line, what is none of it; and the share of columns in which five lines are seen better a space off."""
-MIN_STAFF = 60  # pixels that a staff is long at least
-MAX_GAP = 200  # pixels of a staff that other ink may cover
+HALF_DARK = 0.5  # of the darkness of a line, what is none of it
+OFF_CENTRE = 0.15  # the share of columns in which five lines are seen better a space off
+MIN_STAFF, MAX_GAP = 60, 200  # pixels that a staff is long at least, and of it that other ink may cover
 BLOCK = 24  # pixels along a staff at which the height of its lines is measured
+FOLLOWED = 5, 15  # blocks over which this is smoothed, and those of a pale staff, whose beams are darker
 BAR_HEIGHT = (3.9, 4.5)  # staff spaces of a bar line with the lines at its ends
 BESIDE_BAR = (3, 4, 5)  # pixels beside a bar line that are white between the lines
 CLEAR_BAR = 0.15  # the share of them that may be ink
 ONE_HEIGHT = 2  # pixels between the ends of bar lines of one staff
 LEAST_BARS, BARS_APART = 2, 6.0  # bar lines of a staff at least, and staff spaces between the first and the last of them
 NEXT_STAFF = 7.0  # staff spaces between the middle lines of two staves at least
-MARK = 3  # pixels of a column within a staff that are ink where there is a sign
-MARGIN = 1.0  # staff spaces from the clef to the end of the lines
+MARK, MARGIN = 3, 1.0  # pixels of a column that are ink where a sign is; staff spaces from the clef to the end of the lines
 FAINT_START, SIGN_GAP = 0.5, 1.5  # contrast of lines that may not be seen below a clef and a key; staff spaces between those
 SAME_LEFT, LEFT_OFF, WHOLE_LINE = 6, 3, 0.85
 """Staff spaces between left ends of the staves of a system, and from those to the line they share; the ink in its rows."""
@@ -244,9 +243,10 @@ def _followed(lines: Float[np.ndarray, "h w"], row: int, left: int, right: int) 
         block = lines[:, start : min(start + BLOCK, right + 1)].mean(1)
         places.append(start + BLOCK / 2)
         heights.append(max((centre + offset for offset in offsets), key=lambda height: fit(block, height, distance)))
-    smooth = ndimage.median_filter(np.array(heights), 5, mode="nearest") if len(heights) > 4 else np.full(len(heights), centre)
-    middle = np.interp(np.arange(lines.shape[1]), places, smooth)
-    return Staff(left, right, middle, float(distance), min(1.0, float(contrasts(profile, centre, distance).mean()) / 128))
+    contrast = min(1.0, float(contrasts(profile, centre, distance).mean()) / 128)
+    wide = FOLLOWED[contrast < FAINT_START]
+    smooth = ndimage.median_filter(np.array(heights), wide, mode="nearest") if len(heights) > 4 else np.full(len(heights), centre)
+    return Staff(left, right, np.interp(np.arange(lines.shape[1]), places, smooth), float(distance), contrast)
 
 
 def faint_staves(gray: Gray, staves: Sequence[Staff]) -> list[Staff]:
@@ -255,7 +255,7 @@ def faint_staves(gray: Gray, staves: Sequence[Staff]) -> list[Staff]:
     Those are as high as a staff, and stand in one row.
     """
     ends: dict[tuple[int, int], list[int]] = {}  # the columns of strokes by their top and end
-    for x, top, end in _strokes(gray < INK):
+    for x, top, end in sorted({stroke for ink in INKS for stroke in _strokes(gray < ink)}):
         ends.setdefault((top, end), []).append(x)
     beside = {place: [near for near in _near(*place) if near in ends] for place in ends}
     found: list[Staff] = []
@@ -271,7 +271,7 @@ def faint_staves(gray: Gray, staves: Sequence[Staff]) -> list[Staff]:
         xs = [x for x, _, _ in bars]
         heights = np.interp(np.arange(gray.shape[1]), xs, [(top + end) / 2 for _, top, end in bars])
         marked = (gray[first[0] : first[1] + 1] < INK).sum(0) >= MARK
-        left = max(0, int(np.flatnonzero(marked)[0]) - round(MARGIN * SPACE))
+        left = max(0, min([xs[0], *np.flatnonzero(marked)[:1].tolist()]) - round(MARGIN * SPACE))
         found.append(Staff(left, xs[-1], heights, staves[0].space, 0.0))
     return found
 

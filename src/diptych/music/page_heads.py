@@ -18,6 +18,8 @@ HEAD = (0.59, 0.5)  # half the width and half the height of a head, in staff spa
 WHOLE = 0.8  # half the width of the head of a whole note
 SURE = 0.72  # the share of a head's ellipse that must be of its class
 LEDGER, LEDGER_CONTRAST = 6, 25  # staff steps from the middle to the first ledger line; gray levels from it to the paper
+FAINT = 0.25  # contrast of the lines of a staff below which its ledger lines may not be seen
+NEAR = 10  # staff steps from the middle line up to which a head stands there without one
 LEDGERS_SEEN = 0.5  # the share of the ledger lines between a head and its staff that must be seen
 ENOUGH = 0.8  # the share at which a head of a column explains nothing; one that is covered better counts by how much
 Cover = tuple[int, int, int, float]
@@ -74,10 +76,15 @@ def _one_column(covers: Sequence[Cover]) -> list[Cover]:
 def on_ledgers(symbol: Symbol, gray: Gray, staff: Staff) -> bool:
     """Whether a symbol is no head, or one that may be printed where it is: far from its staff there are ledger lines.
 
-    The note of a tempo mark has none, nor have the letters that may look like heads.
+    The note of a tempo mark has none, nor have the letters that may look like heads. A scan that lost the lines of a staff
+    has lost its ledger lines too.
     """
     position = staff.position(symbol.x, symbol.y)
-    if symbol.kind not in ("head", "hollow head") or abs(position) < LEDGER + 0.5:
+    if (
+        symbol.kind not in ("head", "hollow head")
+        or abs(position) < LEDGER + 0.5
+        or (staff.contrast < FAINT and abs(position) < NEAR)
+    ):
         return True
     left, right = round(symbol.left), round(symbol.right)
     if left < 3 or right + 3 > gray.shape[1]:

@@ -16,6 +16,7 @@ MARKS: dict[str, Accidental] = {"sharp": "s", "flat": "f", "natural": "n"}
 KEY_PLACE = (1.2, 0.8)  # steps between an accidental and its place in a key signature, at the beginning of a system and within
 DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
 SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
+CHORD_GAP = 0.4  # staff spaces between accidentals of a chord
 TOUCHING = 0.5  # staff spaces: the width of two strokes that a map shows as one
 ACCIDENTAL_REACH = 6.0  # staff spaces from an accidental to the head on its right
 STEP_COST = 3  # staff spaces to the right that count as much as one step up or down
@@ -86,12 +87,7 @@ def _key(
     for kind, sign in (("sharp", 1), ("flat", -1)):
         mark = MARKS[kind]
         printed = [s for s in row if s.kind == kind and s.height >= DOUBLE_SHARP * SPACE]
-        number_of = 0
-        for index, symbol in enumerate(printed[:7]):
-            expected = key_position(mark, index, clef)
-            if abs(staff.position(symbol.x, symbol.y) - expected) > KEY_PLACE[left > staff.left + SPACE]:
-                break
-            number_of += 1
+        number_of = _in_place(printed, mark, clef, staff, KEY_PLACE[left > staff.left + SPACE])
         while (
             number_of
             and _alters(printed[number_of - 1], heads, staff)
@@ -111,6 +107,22 @@ def _key(
     ):
         return 0, naturals
     return fifths, []
+
+
+def _in_place(printed: Sequence[Symbol], mark: Accidental, clef: str, staff: Staff, most: float) -> int:
+    """Return how many accidentals from the first one on stand where a key signature has them.
+
+    One between others that are in place may be off: its neighbours touch it. One that accidentals of a chord follow at once is
+    none of a key.
+    """
+    off = [abs(staff.position(s.x, s.y) - key_position(mark, index, clef)) > most for index, s in enumerate(printed[:7])]
+    number = next((k for k, each in enumerate(off) if each), len(off))
+    if not number or number == len(printed):
+        return number
+    between = off[number + 1 : number + 2] == [False] and printed[number + 1].x - printed[number].x > SPACE / 2
+    if between:
+        return next((k for k in range(number + 1, len(off)) if off[k]), len(off))
+    return number if number > 1 or printed[1].left - printed[0].right > CHORD_GAP * SPACE else 0
 
 
 def _alters(symbol: Symbol, heads: Sequence[Symbol], staff: Staff) -> bool:
