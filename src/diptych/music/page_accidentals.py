@@ -65,10 +65,6 @@ def _accidentals(symbol: Symbol, part: Part, staves: Sequence[Staff]) -> Iterato
     for a, b in pairwise(edges):
         piece = part[:, a:b]
         rows = np.flatnonzero(piece.any(1))
-        if (
-            symbol.kind == "flat" and len(rows) and np.ptp(rows) >= USUAL_HEIGHT[1] * SPACE
-        ):  # with a part of the next one's stem below it
-            rows = rows[rows <= np.flatnonzero(piece.sum(1) > 1).max(initial=0)]
         if not len(rows):
             continue
         kept = piece[rows[0] : rows[-1] + 1]
