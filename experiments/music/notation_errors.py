@@ -109,7 +109,7 @@ def pages(options):
             continue
         reading = read_pages(work.path, [draw_page(page.drawing, round(page.width * 12))], translate).joined()
         song = to_song(reading)
-        read = to_musicxml(arrange(song, "auto" if len(song.tracks) > 1 else "staff"))
+        read = to_musicxml(arrange(song))
         files = [options.folder / side / f"{work.name}.musicxml" for side in ("read", "true")]
         for path, text in zip(files, (read, truth), strict=True):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -75,3 +75,17 @@ def test_heads_are_found_where_they_stand_and_nowhere_on_an_empty_page():
     assert heads.find(faint) == []
     moved = [(staff, position + 1, column) for staff, position, column in true]
     assert match_heads(true, heads.find(sheet_with(moved, layout)), [], layout)[0] == 0
+
+
+def test_a_short_beam_that_looks_like_a_head_is_none():
+    layout = Layout()
+    true = heads_of(TRUTH, layout)
+
+    def with_beam(left):
+        sheet = sheet_with(true, layout)
+        sheet[layout.middle_row(0) + 15 : layout.middle_row(0) + 18, left : left + 6] = 0
+        return sheet
+
+    heads = NoteheadTemplates.learn(layout, [(TRUTH, with_beam(100), [])])
+    assert len(replace(heads, others=heads.others[:0]).find(with_beam(200))) > len(true)
+    assert sorted(heads.find(with_beam(200))) == sorted(true)

@@ -34,21 +34,25 @@ Places = Sequence[tuple[Fraction, int, int]]
 
 @dataclass(frozen=True)
 class NoteheadTemplates:
-    """The mean picture of each kind of notehead in some sheets of one layout."""
+    """The mean picture of each kind of notehead in some sheets of one layout, and pictures of what may be taken for one there,
+    such as short beams: what resembles one of those more is no head."""
 
     layout: Layout
     templates: Float[np.ndarray, "k h w"]
+    others: Float[np.ndarray, "m h w"]
 
     @classmethod
     def learn(cls, layout: Layout, examples: Iterable[tuple[System, UInt8[np.ndarray, "h w"], Places]]) -> NoteheadTemplates:
-        """Average the heads of systems on their real sheets, for each head shape with and without a dot.
+        """Average the heads of systems on their real sheets, for each head shape with and without a dot; what these averages find
+        there beside the heads are the others.
 
         ``examples`` are a system, its sheet, and the heads that a tie leads to. Tied notes are left out, since their heads are
         shorter than they sound.
         """
         height, width = cls.size(layout)
         patches: dict[tuple[int, int], list[np.ndarray]] = {}
-        for system, sheet, held in examples:
+        known = list(examples)
+        for system, sheet, held in known:
             sheet = without_staff_lines(sheet, layout)
             for note, (staff, position, column) in zip(system.notes, heads_of(system, layout), strict=True):
                 if any((s, step) == (note.staff, note.step) and note.onset < time < note.offset for time, s, step in held):
@@ -60,7 +64,18 @@ class NoteheadTemplates:
                     dot = 1 + position % 2 if note.duration.numerator == DOTTED_NUMERATOR else 0
                     kind = sum(note.duration >= shape for shape in (HALF, WHOLE)), dot
                     patches.setdefault(kind, []).append(patch)
-        return cls(layout, np.stack([np.mean(each, axis=0, dtype=np.float32) for each in patches.values()]))
+        templates = np.stack([np.mean(each, axis=0, dtype=np.float32) for each in patches.values()])
+        heads = cls(layout, templates, templates[:0])
+        others: list[np.ndarray] = []
+        for system, sheet, held in known:
+            found = heads.find(sheet)
+            for head in [*heads_of(system, layout), *heads_at(held, system, layout)]:
+                _taken(head, found, layout)
+            plain = without_staff_lines(sheet, layout)
+            for staff, position, column in found:
+                top = layout.middle_row(staff) - position * layout.step_height - height // 2
+                others.append(plain[top : top + height, column : column + width].astype(np.float32))
+        return cls(layout, templates, np.stack(others) if others else templates[:0])
 
     @staticmethod
     def size(layout: Layout) -> tuple[int, int]:
@@ -70,7 +85,10 @@ class NoteheadTemplates:
     def find(self, sheet: UInt8[np.ndarray, "h w"]) -> list[Head]:
         """Find all heads on the sheet of one system."""
         height = self.templates.shape[1]
-        correlation = _correlation(without_staff_lines(sheet, self.layout), self.templates).max(0)
+        plain = without_staff_lines(sheet, self.layout)
+        correlation = _correlation(plain, self.templates).max(0)
+        if len(self.others):
+            correlation[_correlation(plain, self.others).max(0) > correlation] = 0.0
         found: list[tuple[float, Head]] = []
         for staff in range(self.layout.staves):
             for position in range(-self.layout.max_position, self.layout.max_position + 1):
