@@ -207,11 +207,22 @@ def test_systems_share_the_key_that_most_show_unless_a_change_is_printed():
 
 def test_systems_share_the_clef_that_most_show_unless_another_is_printed():
     staves = [Staff(0, 400, np.full(420, 60.0 + 120 * k), SPACE, 1.0) for k in range(4)]
-    clefs = [Symbol("clef G" if k != 2 else "clef F", k, 4, 16, 40, 80, 10, 60, 200) for k in range(4)]
+    clefs = [
+        Symbol("clef G" if k != 2 else "clef F", k, 4, 16, 40 + 120 * k, 80 + 120 * k, 10, 60 + 120 * k, 200) for k in range(4)
+    ]
     systems = [(staff,) for staff in staves]
     assert [found[0][1] for found in clefs_of(clefs, systems)[0]] == ["G2"] * 4
     change = Symbol("clef F", 1, 300, 312, 160, 200, 306, 180, 200)
     assert [found[0][1] for found in clefs_of([*clefs, change], systems)[0]] == ["G2", "G2", "F4", "G2"]
+
+
+def test_letters_above_a_staff_are_no_clefs_but_the_8_of_one_is():
+    staff = Staff(0, 400, np.full(420, 160.0), SPACE, 1.0)
+    clef = Symbol("clef G", 0, 4, 20, 138, 181, 12, 162, 300)
+    letter = Symbol("clef F", 0, 300, 308, 100, 115, 304, 108, 60)
+    assert clefs_of([clef, letter], [(staff,)])[0] == [[(12, "G2")]]
+    eight = Symbol("clef G", 0, 9, 15, 183, 192, 12, 188, 40)
+    assert clefs_of([clef, eight, letter], [(staff,)])[0] == [[(12, "G2_8")]]
 
 
 def test_a_rest_and_an_upbeat_that_a_double_bar_line_parts_are_one_measure():

@@ -88,3 +88,8 @@ def test_a_read_score_keeps_the_names_of_its_notes(tmp_path):
     engraved, read = map(printed, scores(tmp_path, path))
     assert read == engraved
     assert ("C", "-1", "5") in read[0][1]  # C flat, not B
+
+
+def test_letters_of_a_title_are_no_clefs(tmp_path):
+    pitches = [61, 63, 65, 66, 68, 70, 72, 73] * 2
+    assert read_back(tmp_path, written(tmp_path, "My key", 7, ("Voice", pitches))) == list(enumerate(pitches))

@@ -79,6 +79,7 @@ def _seen(symbols: Sequence[Symbol], staff: Staff, number: int) -> Clefs:
                 parts[-1] = clef if beside or _is_number(other, clef, staff) else _joined(clef, other)
             else:
                 parts.append(s)
+    parts = [s for s in parts if s.bottom > staff.row(s.x, 4) and s.top < staff.row(s.x, -4)]  # letters may look like clefs
     return [(s.x, _clef(s, staff)) for s in parts if s.bottom - s.top >= SMALLEST * SPACE]
 
 

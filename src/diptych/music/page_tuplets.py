@@ -11,6 +11,7 @@ from diptych.music.page_geometry import SPACE, Staff
 from diptych.music.page_symbols import Symbol
 
 BEAM_REACH = 2.0, 4.0  # staff spaces from a beam to the number of its tuplet, in another staff and in its own
+LOWEST = 0.8  # staff spaces of a number; what is lower is a part of other text, such as a tempo
 IN_STAFF = 3.2  # staff steps from the middle line to the middle of a meter's digit, which is usually 2 steps from it
 TUPLETS = {5: Fraction(4, 5), 7: Fraction(4, 7)}
 """What the notes of a tuplet of so many last, in place of what is printed; in all others, three stand for two."""
@@ -66,7 +67,7 @@ def _tuplet_numbers(symbols: Sequence[Symbol], staves: Sequence[Staff]) -> list[
     """Return the numbers of tuplets from left to right; one of two digits is a single symbol."""
     found: list[Symbol] = []
     for digit in symbols:
-        if digit.kind != "digit" or _in_staff(digit, staves[digit.staff]):
+        if digit.kind != "digit" or digit.height < LOWEST * SPACE or _in_staff(digit, staves[digit.staff]):
             continue
         last = next((k for k, other in enumerate(found) if _is_next_digit(other, digit)), None)
         if last is None:
