@@ -127,6 +127,14 @@ def test_a_staff_that_only_rests_stays_a_staff_of_its_part():
     assert to_musicxml(arrange(song)).count("<staves>2</staves>") == 1
 
 
+@pytest.mark.parametrize("staves", [2, 3])
+def test_a_staff_whose_clef_is_not_known_is_written_with_a_usual_one(staves):
+    notes = tuple(Note(Fraction(k), 0, step_of("c", 5) + k, 0, Fraction(1)) for k in range(2))
+    song = to_song(FreeReading(notes, (Fraction(2),), (0,), (1.0,), ((2, 4),), staves, (("C3",),)))
+    clefs = [(clef.findtext("sign")) for clef in ET.fromstring(to_musicxml(arrange(song))).iter("clef")]
+    assert clefs == {2: ["C", "F"], 3: ["C", "G", "G"]}[staves]
+
+
 def test_a_turned_page_is_straightened_and_scaled(tmp_path):
     page = page_of(tmp_path)
     drawn = draw_page(page.drawing, round(page.width * 13))

@@ -49,7 +49,8 @@ def engrave(args: argparse.Namespace) -> int:
         score = replace(score, title=args.title)
     elif not score.title:
         score = replace(score, title=args.midi.stem.replace("_", " "))
-        notes.print(f"the file names no title; its own name stands above the music, or a --title: {score.title}", soft_wrap=True)
+        text = f"the file names no title, so its own name stands above the music: {score.title}"
+        notes.print(f"{text}; --title gives another", soft_wrap=True)
     pages = write_score(args.out, to_musicxml(score))
     parts = ", ".join(
         f"{part.name or 'unnamed'} ({len(part.staves)} {'staff' if len(part.staves) == 1 else 'staves'})" for part in score.parts

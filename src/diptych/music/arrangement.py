@@ -116,7 +116,7 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
         clefs = usual_clefs(group[0].name, group[0].program)
         placements: list[tuple[Placement, ...]] = []
         for k, notes in enumerate(inside):
-            printed = _printed_clefs(group[k], measures) if group[0].clefs else []
+            printed = _printed_clefs(group[k], measures) if group[0].clefs and group[k].clefs else []
             usual = tuple(dict.fromkeys(printed)) or (clefs if len(inside) == 1 else (USUAL[k], USUAL[1 - k]))
             placements.append(tuple(choose_clefs(notes, usual, keyboard=_may_be_keyboard(group[0]), printed=printed)))
         parts.append(Part(_part_name(group), tuple(inside), tuple(placements)))
@@ -245,6 +245,8 @@ def _may_be_keyboard(track: Track) -> bool:
 
 def _needs_two_staves(notes: Sequence[PlayedNote]) -> bool:
     """Return whether many notes are far from one staff, in either usual clef, or many chords are wide."""
+    if not notes:
+        return False
     steps = [spell(note.pitch, 0)[0] for note in notes]
     far = min(sum(abs(step - CLEFS[clef]) > COMFORTABLE for step in steps) for clef in USUAL) / len(notes)
     if far > MAX_FAR:

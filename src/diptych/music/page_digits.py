@@ -73,7 +73,7 @@ def counts_tuplet(gray: Gray, left: float, right: float, top: float, bottom: flo
 
 
 def without_symbols(gray: Gray, seen: Map) -> Gray:
-    """Return a page on which only digits remain of what its map shows, such as letters and brackets, which it does not."""
+    """Return a page without the symbols that its map shows, but for digits; letters and brackets, which no map shows, remain."""
     return np.where(ndimage.binary_dilation((seen > 0) & (seen != CLASS["digit"])), np.uint8(255), gray)
 
 
