@@ -21,6 +21,8 @@ MUSIC_TEXT = re.compile(r'font-family="[^"]*"([^>]*)>\uECA5<')
 """The quarter of a tempo mark, in a font that only verovio has."""
 TOOLTIP = re.compile(r'<title class="labelAttr">[^<]*</title>')
 """A tooltip inside a text, for which resvg forgets where the text stands."""
+TEMPO = re.compile(r'(<g id="[^"]*" class="tempo")>')
+RAISED = 180  # verovio's units in a page, one staff space: by how much a tempo mark stands higher, since accidentals reach into it
 FULL_SCALE = 13.9  # percent of verovio's scale in a millimetre of a staff's height
 SOLO, ENSEMBLE, SMALLEST = 6.5, 5.0, 2.5  # heights of a staff in millimetres: of one or two, of more, and at least
 ROOM = 48.0  # millimetres of the heights of all staves, so that two systems of an ensemble fit on a page
@@ -109,7 +111,8 @@ def _fits(page: str) -> bool:
 
 
 def _with_plain_text(page: str) -> str:
-    """Replace the quarter note of a tempo mark by Unicode's, and remove tooltips from texts."""
+    """Replace the quarter note of a tempo mark by Unicode's, raise the mark, and remove tooltips from texts."""
+    page = TEMPO.sub(rf'\1 transform="translate(0,-{RAISED})">', page)
     return TOOLTIP.sub("", MUSIC_TEXT.sub("\\1>\u2669<", page))
 
 
