@@ -18,7 +18,7 @@ from diptych.music.page_events import Event, find_events
 from diptych.music.page_finding import find_symbols
 from diptych.music.page_geometry import SPACE, Staff, read_geometry
 from diptych.music.page_heads import on_ledgers
-from diptych.music.page_keys import agreed_keys, double_bars
+from diptych.music.page_keys import agreed_keys, double_bars, keys_of
 from diptych.music.page_meters import find_strokes, shows_meter
 from diptych.music.page_reading import Measure, ReadSystem, read_systems
 from diptych.music.page_rests import find_long_rests
@@ -295,3 +295,16 @@ def test_a_treble_clef_with_an_8_above_sounds_an_octave_higher():
             assert [name for _, name in clefs_of(parts, [(STAFF,)])[0][0]] == [expected]
     assert PRINTED_CLEFS["G2^8"] == step_of("b", 5)  # the middle line is B4 without the 8
     assert key_position("f", 0, "G2^8") == 0  # B flat is on the middle line all the same
+
+
+@pytest.mark.parametrize(("fifths", "naturals", "expected"), [(4, 5, 0), (4, 4, 0), (-3, 4, 0), (2, 2, 0), (5, 2, 5), (0, 3, 0)])
+def test_naturals_alone_at_the_end_of_a_system_end_its_key_though_two_that_touch_count_as_three(fifths, naturals, expected):
+    staff = Staff(0, 200, np.full(220, 60.0), SPACE, 1.0)
+
+    def natural(x):
+        y = staff.row(x, 1)
+        return Symbol("natural", 0, x - 2, x + 2, y - 8, y + 8, x, y, 30)
+
+    signs = [natural(170 + 5 * k) for k in range(naturals)]
+    ((found, used),) = keys_of(signs, [], [[(10.0, "G2")]], [staff], 165.0, 206.0, fifths)
+    assert (found, used) == (expected, signs if expected != fifths else [])
