@@ -308,3 +308,17 @@ def test_naturals_alone_at_the_end_of_a_system_end_its_key_though_two_that_touch
     signs = [natural(170 + 5 * k) for k in range(naturals)]
     ((found, used),) = keys_of(signs, [], [[(10.0, "G2")]], [staff], 165.0, 206.0, fifths)
     assert (found, used) == (expected, signs if expected != fifths else [])
+
+
+@pytest.mark.parametrize(("head", "begins"), [(120, "F4"), (60, "C4")])
+def test_a_clef_before_all_notes_begins_its_staff_though_the_name_of_its_part_seems_to(head, begins):
+    staff = Staff(10, 300, np.full(320, 60.0), SPACE, 1.0)
+
+    def sign(kind, x, position, half=4, high=6):
+        y = staff.row(x, position)
+        return Symbol(kind, 0, x - half, x + half, y - high, y + high, x, y, 60)
+
+    here = [sign("clef F", 90, 1, 7, 9), sign("head", head, 0), sign("clef C", 200, 2, 7, 12), sign("head", 230, 0)]
+    other = [replace(s, staff=1) for s in (sign("clef C", 25, 2, 7, 12), sign("head", 60, 0))]
+    clefs, guessed = clefs_of([*here, *other], [[staff], [staff]])
+    assert clefs[0][0][1] == begins and clefs[1][0][1] == "C4" and not guessed

@@ -16,6 +16,7 @@ C_HEIGHTS = {-4: "C1", 0: "C3", 2: "C4"}
 SMALLEST = 1.5  # staff spaces: what is lower is no clef, but a spot that looks like part of one
 MOST = 2  # staves of a place that begin with one clef, and are most, correct the others
 VERSE_GAP, NARROW = 1.0, 0.6  # staff spaces from a clef from which on a digit is no 8 of it, and of one narrower than an 8
+HEADS = ("head", "hollow head")
 START = 8.0  # staff spaces from the left end of a staff within which its clef stands
 
 Clefs = list[tuple[float, str]]
@@ -31,9 +32,10 @@ def clefs_of(symbols: Sequence[Symbol], systems: Sequence[Sequence[Staff]]) -> t
     staves = [staff for system in systems for staff in system]
     places = [(len(system), place) for system in systems for place in range(len(system))]
     found = [_seen(symbols, staff, number) for number, staff in enumerate(staves)]
-    begins = [
-        clefs[0][1] if clefs and clefs[0][0] <= staff.left + START * SPACE else ""
-        for staff, clefs in zip(staves, found, strict=True)
+    heads = [min((s.x for s in symbols if s.staff == number and s.kind in HEADS), default=0.0) for number in range(len(staves))]
+    begins = [  # the name of a part may be taken for the beginning of its staff
+        clefs[0][1] if clefs and clefs[0][0] <= max(head - SPACE, staff.left + START * SPACE) else ""
+        for staff, clefs, head in zip(staves, found, heads, strict=True)
     ]
     _agree(found, begins, places)
     guessed = set()
