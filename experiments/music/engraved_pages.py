@@ -200,7 +200,7 @@ def verovio_pages(works, options):
     """Yield name, composer, style, picture or None for an exact reading, the page, its notes and measures."""
     for work in works:
         try:
-            page, name = next(pages_of(work, 1, options.seed))
+            page, name = next(pages_of(work, 1, options.seed if options.styles is None else options.styles))
         except Exception as error:
             print(f"{work.name}: left out, {error}")
             continue
@@ -245,6 +245,7 @@ def main():
     parser.add_argument("--works", type=int, default=40)
     parser.add_argument("--skip", type=int, default=0, help="leave out so many works at the beginning of the order")
     parser.add_argument("--seed", type=int, default=100)
+    parser.add_argument("--styles", type=int, help="with verovio, a seed of its own for the style of each work (default: --seed)")
     parser.add_argument("--scan", action="store_true")
     parser.add_argument("--piano", action="store_true", help="with verovio and exact, take systems of two staves, and no others")
     parser.add_argument("--not", dest="without", nargs="*", default=[], help="folders of composers to leave out")
