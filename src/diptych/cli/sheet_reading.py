@@ -18,8 +18,8 @@ def read(args: argparse.Namespace) -> int:
     from diptych.errors import ConfigError
     from diptych.music.notes import CLEFS
     from diptych.music.pages import by_page, layout_by_size, unstacked
-    from diptych.music.reading import MIN_CONFIDENCE, certainty, check_legible, show_reading, unknown_clef_message
-    from diptych.music.translators import KNOWN_CLEFS, builtin
+    from diptych.music.reading import MIN_CONFIDENCE, certainty, check_legible, show_reading
+    from diptych.music.translators import builtin
 
     if args.clef and args.clef not in CLEFS:
         raise ConfigError(f"--clef must be one of {', '.join(CLEFS)}, found {args.clef!r}")
@@ -28,11 +28,8 @@ def read(args: argparse.Namespace) -> int:
     pixels = read_pixels(args.sheet)
     layout = layout_by_size(args.sheet, pixels, LAYOUTS[args.layout], "sheet")
     notes.print(f"{args.sheet}: read as a sheet on diptych's own grid", soft_wrap=True)
-    known = () if args.snapshot else KNOWN_CLEFS
-    if args.clef and known and args.clef not in known:
-        raise ConfigError(unknown_clef_message("--clef: the sheet", args.clef, known))
     rows = [pixels[top : top + layout.height, :, 0] for top in range(0, len(pixels), layout.height)]
-    seen = check_legible(args.sheet, rows, layout, () if args.clef else known)
+    seen = check_legible(args.sheet, rows, layout)
     translate = translator(args.snapshot or builtin("read", layout), args.device, "read")
     roll = by_page(pixels, layout, translate)
     found = unstacked(roll, layout, clef=args.clef)

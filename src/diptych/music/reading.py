@@ -21,14 +21,6 @@ from diptych.music.sheet_image import draw_header
 
 MIN_LINES = 0.3  # of full contrast, between a staff's lines and the spaces: noise and other pictures have less
 MIN_CONFIDENCE = 0.5
-CLEF_NAMES = {
-    "G2": "treble clef",
-    "G2_8": "treble clef of tenors",
-    "F4": "bass clef",
-    "C1": "soprano clef",
-    "C3": "alto clef",
-    "C4": "tenor clef",
-}
 Row = UInt8[np.ndarray, "h w"]
 
 
@@ -89,10 +81,10 @@ def _correlation(a: UInt8[np.ndarray, "row column"], b: UInt8[np.ndarray, "row c
     return float((x * y).sum()) / size if size else 0.0
 
 
-def check_legible(path: Path, sheets: Sequence[Row], layout: Layout, known_clefs: Sequence[str] = ()) -> list[Legibility]:
+def check_legible(path: Path, sheets: Sequence[Row], layout: Layout) -> list[Legibility]:
     """Judge all systems of a page, of which the last ones may be blank.
 
-    Raises DataError where a system is no staff of this layout, or where its clef is none of ``known_clefs``, if any are given.
+    Raises DataError where a system is no staff of this layout.
     """
     found = [legibility(sheet, layout) for sheet in sheets]
     inked = [index for index, sheet in enumerate(sheets) if np.ptp(sheet)]
@@ -103,19 +95,7 @@ def check_legible(path: Path, sheets: Sequence[Row], layout: Layout, known_clefs
                 f"{path}: system {index + 1} has no staff lines where diptych draws them (contrast {each.lines:.2f}, at least "
                 f"{MIN_LINES}); give {SOURCES['sheet']}"
             )
-        unknown = next((clef for clef in each.clefs if known_clefs and clef not in known_clefs), "")
-        if unknown and each.fit >= MIN_CONFIDENCE:
-            raise DataError(unknown_clef_message(f"{path}: system {index + 1}", unknown, known_clefs))
     return found
-
-
-def unknown_clef_message(where: str, clef: str, known_clefs: Sequence[str]) -> str:
-    """Say that a clef was not in the training of the reader, and what helps."""
-    known = ", ".join(f"{each} ({CLEF_NAMES[each]})" for each in known_clefs)
-    return (
-        f"{where} has the clef {clef} ({CLEF_NAMES[clef]}), and the reader that comes with diptych was trained on {known}: it "
-        f"would read wrong notes; train one on pages of `diptych music build --varied` and pass it as --snapshot"
-    )
 
 
 def show_reading(sheets: Sequence[Row], systems: Sequence[System], layout: Layout) -> UInt8[np.ndarray, "rows columns 3"]:

@@ -13,7 +13,6 @@ from diptych.errors import ConfigError
 from diptych.music.layout import Layout
 
 SYMBOLS = "symbols-6.safetensors"  # the translator of engraved pages to maps of symbols, at six pixels a staff space
-KNOWN_CLEFS = ("G2", "G2_8", "F4")  # that the shipped reader was trained on
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
