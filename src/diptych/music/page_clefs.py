@@ -16,7 +16,8 @@ C_HEIGHTS = {-4: "C1", 0: "C3", 2: "C4"}
 SMALLEST = 1.5  # staff spaces: what is lower is no clef, but a spot that looks like part of one
 MOST = 2  # staves of a place that begin with one clef, and are most, correct the others
 VERSE_GAP, NARROW = 1.0, 0.6  # staff spaces from a clef from which on a digit is no 8 of it, and of one narrower than an 8
-HEADS = ("head", "hollow head")
+NO_HEADER = ("head", "hollow head", "stem", "long rest", "quarter rest", "eighth rest", "bar line")
+"""What stands behind the first clef of a staff."""
 START = 8.0  # staff spaces from the left end of a staff within which its clef stands
 
 Clefs = list[tuple[float, str]]
@@ -32,10 +33,9 @@ def clefs_of(symbols: Sequence[Symbol], systems: Sequence[Sequence[Staff]]) -> t
     staves = [staff for system in systems for staff in system]
     places = [(len(system), place) for system in systems for place in range(len(system))]
     found = [_seen(symbols, staff, number) for number, staff in enumerate(staves)]
-    heads = [min((s.x for s in symbols if s.staff == number and s.kind in HEADS), default=0.0) for number in range(len(staves))]
-    begins = [  # the name of a part may be taken for the beginning of its staff
-        clefs[0][1] if clefs and clefs[0][0] <= max(head - SPACE, staff.left + START * SPACE) else ""
-        for staff, clefs, head in zip(staves, found, heads, strict=True)
+    begins = [
+        clefs[0][1] if clefs and clefs[0][0] <= max(_first(symbols, staff, number), staff.left + START * SPACE) else ""
+        for number, (staff, clefs) in enumerate(zip(staves, found, strict=True))
     ]
     _agree(found, begins, places)
     guessed = set()
@@ -47,6 +47,13 @@ def clefs_of(symbols: Sequence[Symbol], systems: Sequence[Sequence[Staff]]) -> t
         if not others:
             guessed.add(number)
     return found, guessed
+
+
+def _first(symbols: Sequence[Symbol], staff: Staff, number: int) -> float:
+    """Return where the music of a staff begins; the name of its part may be taken for the beginning of the staff itself."""
+    return min(
+        (s.left for s in symbols if s.staff == number and s.kind in NO_HEADER and s.x > staff.left + 2 * SPACE), default=0.0
+    )
 
 
 def _agree(found: Sequence[Clefs], begins: list[str], places: Sequence[tuple[int, int]]) -> None:

@@ -27,7 +27,7 @@ from diptych.music.page_tempos import without_tempos
 ALTER = {"s": 1, "f": -1, "n": 0, "ss": 2, "ff": -2}
 SIGNATURE = ("clef G", "clef F", "clef C", "sharp", "flat", "natural", "bar line")  # what is no part of a meter
 EMPTY = 4.0  # staff spaces between two bar lines from which on there is a measure between them
-ROOM = 2.5  # staff spaces from a meter to a bar line; with less room, verovio draws the rest of an upbeat across the meter
+ROOM = 1.9  # staff spaces from a meter to a bar line; with less room, verovio draws the rest of an upbeat across the meter
 NARROWEST = 4.5  # staff spaces of a measure at the end of a system
 SHORT_STEM = 1.8  # staff spaces: a shorter one may be a part of a rest that looks like a head
 OUTSIDE = 5.0  # staff steps from the middle line from which on a digit is no part of a meter
@@ -104,7 +104,7 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
         here = [s for s in here if not s.kind.startswith("clef") or not _in_meter(s, here, meters[-1])]
         here = [s for s in here if s.kind != "bar line" or not any(abs(2 * s.x - m.left - m.right) <= SPACE for m in meters[-1])]
         bars = bars_of(here, system)
-        upbeats = [(m.right, bar + SPACE / 2) for m in meters[-1] for bar in bars if 0 < bar - m.right < ROOM * SPACE]
+        upbeats = [(m.right, bar + SPACE / 2) for m in meters[-1] for bar in bars[:1] if 0 < bar - m.right < ROOM * SPACE]
         here = [s for s in here if not any(left < s.x < right for left, right in upbeats)]
         here = [s for s in here if s.kind not in RESTS or all(abs(s.x - bar) > SPACE for bar in bars)]
         digits = [s for s in here if s.kind == "digit"]

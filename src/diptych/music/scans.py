@@ -13,7 +13,6 @@ from scipy import ndimage
 
 Gray = UInt8[np.ndarray, "h w"]
 PAPER_CELL = 16  # pixels of a page along each side of a cell in which the paper is measured
-PALE = 0.7  # of the gray of the paper: ink is darker
 INK_PERCENTILE = 1.0  # of a page's pixels are at least as dark as its ink
 
 
@@ -81,6 +80,5 @@ def levelled(page: Gray) -> Gray:
     cells = ndimage.gaussian_filter(ndimage.median_filter(ndimage.maximum_filter(cells, 3), 3), 2.0)
     paper = np.asarray(Image.fromarray(cells.astype(np.float32)).resize(page.shape[::-1], Image.Resampling.BILINEAR))
     ink = page.astype(np.float32) / np.maximum(paper, 1.0)
-    printed = ink[ink.min(1) < PALE]  # rows of paper alone, of which a page with one system has many, say nothing of its ink
-    dark = min(float(np.percentile(printed, INK_PERCENTILE)), PALE) if printed.size else PALE
+    dark = min(float(np.percentile(ink, INK_PERCENTILE)), 0.7)
     return ((ink - dark) / (1 - dark) * 255).clip(0, 255).astype(np.uint8)
