@@ -1,4 +1,4 @@
-"""The translators that ship with diptych: one reads and one draws single staves at four pixels per staff space.
+"""The translators that ship with diptych: two read single staves and pianos and one draws single staves, at four pixels a space.
 
 They were trained on 1,040 songs of OpenScore Lieder (CC0 1.0, https://github.com/OpenScore/Lieder); experiments/music describes
 how. Their weights are CC0 1.0 too.
