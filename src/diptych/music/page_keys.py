@@ -100,7 +100,7 @@ def _key(
     naturals = [s for s in row if s.kind == "natural"]
     first = min((event.x for event in events if event.heads), default=right)
     clear = all(first - s.x > 2.2 * SPACE or len(naturals) > 2 for s in naturals)
-    miscounted = int(len(naturals) > 2 or not events)  # those that touch each other may be seen as one more, or as one less
+    miscounted = int(not events)  # at the end of a system, those that touch each other may be seen as one more, or as one less
     if naturals and clear and fifths and abs(len(naturals) - abs(fifths)) <= miscounted:
         return 0, naturals
     return fifths, []
