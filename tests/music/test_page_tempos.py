@@ -50,34 +50,38 @@ def test_what_only_looks_like_an_equals_sign_takes_no_note_away(other):
     assert without_tempos(page(**other), SEEN, [STAFF]) == SEEN
 
 
-def test_a_page_that_begins_with_a_metronome_mark_is_read_as_it_sounds(tmp_path):
+def test_a_page_with_a_metronome_mark_right_above_its_notes_is_read_as_it_sounds(tmp_path, monkeypatch):
+    monkeypatch.setattr("diptych.music.score_pages.RAISED", 0)
     midi = mido.MidiFile(ticks_per_beat=480)
     midi.tracks.append(track := mido.MidiTrack())
     track.append(mido.MetaMessage("time_signature", numerator=6, denominator=8))
+    track.append(mido.MetaMessage("key_signature", key="Bb"))
     track.append(mido.MetaMessage("set_tempo", tempo=600_000))
-    for pitch in (72, 74, 76, 77, 76, 74) * 4:
+    track.append(mido.Message("program_change", program=73))
+    for pitch, ticks in [(pitch, 240) for pitch in (72, 74, 76, 77, 76, 74) * 4] + [(72, 720), (74, 720), (76, 1440)]:
         track.append(mido.Message("note_on", note=pitch, velocity=64))
-        track.append(mido.Message("note_off", note=pitch, time=240))
-    midi.save(tmp_path / "song.mid")
-    paths = [str(tmp_path / name) for name in ("song.mid", "song.musicxml", "song.png", "read.musicxml")]
+        track.append(mido.Message("note_off", note=pitch, time=ticks))
+    midi.save(tmp_path / "My six8.mid")
+    paths = [str(tmp_path / name) for name in ("My six8.mid", "song.musicxml", "song.png", "read.musicxml")]
     for out in paths[1:3]:
         assert main(["music", "sheet", paths[0], "--out", out]) == 0
     assert main(["music", "read", paths[2], "--out", paths[3]]) == 0
     true, read = ([note for found in free_pages(load_mei(tmp_path / name)) for note in found.notes] for name in paths[1::2])
-    assert len(true) == len(read) == len(_matches(true, read, offsets=False)) == 24
+    assert len(true) == len(read) == len(_matches(true, read, offsets=False)) == 27
 
 
-def test_the_rest_of_an_upbeat_across_the_meter_takes_no_time(tmp_path):
+@pytest.mark.parametrize("font", ["Leipzig", "Bravura", "Petaluma"])
+def test_the_rest_of_an_upbeat_across_the_meter_takes_no_time(font, tmp_path):
     staff = '<staffGrp><staffDef n="1" lines="5" clef.shape="G" clef.line="2"/></staffGrp>'
     measures = '<measure n="0" metcon="false"><staff n="1"><layer n="1"><mRest/></layer></staff></measure>'
     notes = "".join(f'<note pname="{name}" oct="4" dur="4"/>' for name in "gab")
     measures += f'<measure><staff n="1"><layer n="1">{notes}</layer></staff></measure>' * 3
-    score = f'<scoreDef meter.count="3" meter.unit="4">{staff}</scoreDef><section>{measures}</section>'
+    score = f'<scoreDef meter.count="3" meter.unit="4" key.sig="4s">{staff}</scoreDef><section>{measures}</section>'
     (tmp_path / "x.mei").write_text(
         '<?xml version="1.0"?><mei xmlns="http://www.music-encoding.org/ns/mei" meiversion="5.0">'
         f"<music><body><mdiv><score>{score}</score></mdiv></body></music></mei>"
     )
-    page = next(free_pages(load_mei(tmp_path / "x.mei"), FreeStyle(width=70.0)))
+    page = next(free_pages(load_mei(tmp_path / "x.mei"), FreeStyle(width=70.0, font=font)))
     found = read_geometry(draw_page(page.drawing, round(page.width * 12)))
     seen = draw_symbols(page.drawing, found.gray.shape[1])
     seen = np.pad(seen, ((0, max(0, len(found.gray) - len(seen))), (0, 0)))[: len(found.gray)]

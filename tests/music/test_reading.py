@@ -15,7 +15,7 @@ from diptych.music.midi import read_midi
 from diptych.music.notes import CLEFS
 from diptych.music.print_styles import FONTS, PrintStyle, varied_style
 from diptych.music.reading import MIN_CONFIDENCE, check_legible, legibility, show_reading
-from tests.music.songs import melody, score
+from tests.music.songs import attributes, melody, note, score
 
 LAYOUT = Layout()
 
@@ -24,6 +24,12 @@ def systems(tmp_path, monkeypatch, style):
     monkeypatch.setattr("diptych.music.excerpts.varied_style", lambda name: style)
     (tmp_path / "x.musicxml").write_text(score(melody()))
     return excerpts(tmp_path / "x.musicxml", LAYOUT, varied="x")[0]
+
+
+def sounding(found):
+    """The onset and the pitch of every note of systems that follow each other."""
+    starts = itertools.accumulate((sum(each.system.measures) for each in found), initial=0)
+    return [(start + n.onset, n.midi) for start, each in zip(starts, found, strict=False) for n in each.system.notes]
 
 
 @pytest.mark.parametrize(("clef", "font"), [(clef, FONTS[k % len(FONTS)]) for k, clef in enumerate(CLEFS)])
@@ -62,11 +68,26 @@ def test_the_shipped_reader_reads_every_clef(clef, font, tmp_path, monkeypatch):
     found = systems(tmp_path, monkeypatch, PrintStyle(font, clef))
     write_pixels(tmp_path / "page.png", page_of([each.sheet for each in found], LAYOUT, 255))
     assert main(["music", "read", str(tmp_path / "page.png"), "--out", str(tmp_path / "read.mid")]) == 0
-    starts = itertools.accumulate((sum(each.system.measures) for each in found), initial=0)
-    true = [(start + n.onset, n.midi) for start, each in zip(starts, found, strict=False) for n in each.system.notes]
+    true = sounding(found)
     read = [(n.onset, n.pitch) for n in read_midi(tmp_path / "read.mid").notes]
     both = (Counter(true) & Counter(read)).total()
     assert len(true) > 20 and 2 * both / (len(true) + len(read)) > 0.9
+
+
+def test_the_shipped_reader_reads_a_piano(tmp_path):
+    layout = Layout(staves=2)
+    bars = []
+    for k in range(4):
+        right = "".join(note(name, 1) for name in ("c5", "e5", "g5", "d5")[k % 2 :] + ("c5",) * (k % 2))
+        left = "<backup><duration>96</duration></backup>" + note("c3", 2, staff=2, voice=5) + note("g3", 2, staff=2, voice=5)
+        bars.append((attributes(clefs=(("G", 2), ("F", 4))) if not k else "") + right + left)
+    (tmp_path / "x.musicxml").write_text(score(bars))
+    found = excerpts(tmp_path / "x.musicxml", layout)[0]
+    write_pixels(tmp_path / "page.png", page_of([each.sheet for each in found], layout, 255))
+    out = tmp_path / "read.mid"
+    assert main(["music", "read", str(tmp_path / "page.png"), "--layout", "grand", "--out", str(out)]) == 0
+    read = [(n.onset, n.pitch) for n in read_midi(out).notes]
+    assert Counter(read) == Counter(sounding(found)) and len(read) == 24
 
 
 def test_what_was_read_is_shown_and_written_as_a_score(tmp_path, monkeypatch):

@@ -148,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--examples", type=count, default=12, metavar="N", help="number of examples on that page (default: 12)")
     c.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to this file")
     for a in (s, e, c):
-        own = ", or builtin" if a is c else " (default: the one for single staves that comes with diptych)"
+        own = ", or builtin" if a is c else " (default: the one that comes with diptych)"
         a.add_argument("--snapshot", type=Path, metavar="FILE", help=f"the trained translator{own}")
         a.add_argument("--device", default="auto", help="where to compute: auto, cpu, cuda, cuda:N or mps (default: auto)")
     return p

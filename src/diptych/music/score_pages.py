@@ -22,9 +22,7 @@ MUSIC_TEXT = re.compile(r'font-family="[^"]*"([^>]*)>\uECA5<')
 TOOLTIP = re.compile(r'<title class="labelAttr">[^<]*</title>')
 """A tooltip inside a text, for which resvg forgets where the text stands."""
 TEMPO = re.compile(r'(<g id="[^"]*" class="tempo")>')
-RAISED = (
-    180  # verovio's units in a page, one staff space: by how much a tempo mark stands higher, since accidentals reach into it
-)
+RAISED = 180  # of the units of a page, one staff space: accidentals reach into a tempo mark that stands where verovio puts it
 FULL_SCALE = 13.9  # percent of verovio's scale in a millimetre of a staff's height
 SOLO, ENSEMBLE, SMALLEST = 6.5, 5.0, 2.5  # heights of a staff in millimetres: of one or two, of more, and at least
 ROOM = 48.0  # millimetres of the heights of all staves, so that two systems of an ensemble fit on a page
