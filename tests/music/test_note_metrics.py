@@ -89,3 +89,12 @@ def test_a_short_beam_that_looks_like_a_head_is_none():
     heads = NoteheadTemplates.learn(layout, [(TRUTH, with_beam(100), [])])
     assert len(replace(heads, others=heads.others[:0]).find(with_beam(200))) > len(true)
     assert sorted(heads.find(with_beam(200))) == sorted(true)
+
+
+def test_a_head_beside_its_place_does_not_teach_that_heads_are_none():
+    layout = Layout()
+    true = heads_of(TRUTH, layout)
+    staff, position, column = true[-1]
+    beside = (staff, position + 4, column + 2 * layout.space)  # as the second head of two notes a step apart
+    heads = NoteheadTemplates.learn(layout, [(TRUTH, sheet_with([*true, beside], layout), [])])
+    assert sorted(heads.find(sheet_with(true, layout))) == sorted(true)

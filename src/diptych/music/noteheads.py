@@ -44,7 +44,8 @@ class NoteheadTemplates:
     @classmethod
     def learn(cls, layout: Layout, examples: Iterable[tuple[System, UInt8[np.ndarray, "h w"], Places]]) -> NoteheadTemplates:
         """Average the heads of systems on their real sheets, for each head shape with and without a dot; what these averages find
-        there beside the heads are the others.
+        there beside the heads are the others, unless a head resembles them more than it does the averages: where two notes are
+        a step apart, one stands beside its place.
 
         ``examples`` are a system, its sheet, and the heads that a tie leads to. Tied notes are left out, since their heads are
         shorter than they sound.
@@ -67,15 +68,36 @@ class NoteheadTemplates:
         templates = np.stack([np.mean(each, axis=0, dtype=np.float32) for each in patches.values()])
         heads = cls(layout, templates, templates[:0])
         others: list[np.ndarray] = []
+        standing: list[tuple[UInt8[np.ndarray, "y x"], list[tuple[int, int]]]] = []
         for system, sheet, held in known:
             found = heads.find(sheet)
-            for head in [*heads_of(system, layout), *heads_at(held, system, layout)]:
+            expected = [*heads_of(system, layout), *heads_at(held, system, layout)]
+            for head in expected:
                 _taken(head, found, layout)
             plain = without_staff_lines(sheet, layout)
-            for staff, position, column in found:
-                top = layout.middle_row(staff) - position * layout.step_height - height // 2
+            for top, column in (heads.corner(head) for head in found):
                 others.append(plain[top : top + height, column : column + width].astype(np.float32))
-        return cls(layout, templates, np.stack(others) if others else templates[:0])
+            standing.append((plain, [heads.corner(head) for head in expected]))
+        return cls(layout, templates, heads.unlike(np.stack(others), standing) if others else templates[:0])
+
+    def corner(self, head: Head) -> tuple[int, int]:
+        """Return the row and the column where the template of a head begins."""
+        staff, position, column = head
+        return self.layout.middle_row(staff) - position * self.layout.step_height - self.templates.shape[1] // 2, column
+
+    def unlike(
+        self,
+        others: Float[np.ndarray, "m h w"],
+        standing: Iterable[tuple[UInt8[np.ndarray, "y x"], list[tuple[int, int]]]],
+    ) -> Float[np.ndarray, "n h w"]:
+        """Return those of ``others`` that take no head from the templates, given sheets and the corners of their heads."""
+        takes = np.zeros(len(others), bool)
+        for plain, corners in standing:
+            own, other = _correlation(plain, self.templates).max(0), _correlation(plain, others)
+            for top, column in corners:
+                if 0 <= top < own.shape[0] and column < own.shape[1] and own[top, column] >= MIN_CORRELATION:
+                    takes |= other[:, top, column] > own[top, column]
+        return others[~takes]
 
     @staticmethod
     def size(layout: Layout) -> tuple[int, int]:
@@ -84,7 +106,6 @@ class NoteheadTemplates:
 
     def find(self, sheet: UInt8[np.ndarray, "h w"]) -> list[Head]:
         """Find all heads on the sheet of one system."""
-        height = self.templates.shape[1]
         plain = without_staff_lines(sheet, self.layout)
         correlation = _correlation(plain, self.templates).max(0)
         if len(self.others):
@@ -92,7 +113,7 @@ class NoteheadTemplates:
         found: list[tuple[float, Head]] = []
         for staff in range(self.layout.staves):
             for position in range(-self.layout.max_position, self.layout.max_position + 1):
-                top = self.layout.middle_row(staff) - position * self.layout.step_height - height // 2
+                top, _ = self.corner((staff, position, 0))
                 if not 0 <= top < len(correlation):
                     continue
                 row = correlation[top]
