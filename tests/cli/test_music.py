@@ -250,8 +250,26 @@ def test_the_translators_that_come_with_diptych_draw_a_song_and_read_it_again(tm
     assert diptych("music", "read", tmp_path / "song.png", "--out", tmp_path / "x.mid", "--clef", "treble") == 2
     assert "--clef must be one of G2, F4" in capsys.readouterr().err
     capsys.readouterr()
-    assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "x.png", "--layout", "grand", *network) == 2
-    assert "diptych ships a translator for 1 staff at 4 pixels a space, not for 2 at 4" in capsys.readouterr().err
+    assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "x.png", "--space", "8", *network) == 2
+    assert "diptych ships a translator for 1 staff at 4 pixels a space" in capsys.readouterr().err
+
+
+def test_a_piano_is_drawn_on_two_staves_and_read_again_without_a_word_about_its_layout(tmp_path, capsys):
+    right = [(Fraction(k), Fraction(k + 1), pitch) for k, pitch in enumerate((67, 71, 74, 76, 79, 78, 76, 74))]
+    left = [(Fraction(k), Fraction(k + 2), pitch) for k, pitch in ((0, 43), (0, 50), (2, 43), (2, 52), (4, 45), (4, 52), (6, 50))]
+    notes = tuple(PlayedNote(*note, 64, track) for track, hand in enumerate((right, left)) for note in hand)
+    (tmp_path / "piano.mid").write_bytes(midi_bytes(Song(notes, fifths=1)))
+    drawn = ["--layout", "grand", "--engine", "network"]
+    assert diptych("music", "sheet", tmp_path / "piano.mid", "--out", tmp_path / "piano.png", *drawn) == 0
+    assert read_pixels(tmp_path / "piano.png").shape == (160, 320, 1)  # one system, no multiple of a single staff's
+    assert diptych("music", "midi2roll", tmp_path / "piano.mid", "--out", tmp_path / "roll.png", "--layout", "grand") == 0
+    for action, source in (("read", "piano.png"), ("roll2midi", "roll.png")):
+        (tmp_path / "back.mid").unlink(missing_ok=True)
+        assert diptych("music", action, tmp_path / source, "--out", tmp_path / "back.mid") == 0
+        back = {(n.onset, n.pitch) for n in read_midi(tmp_path / "back.mid").notes}
+        truth = {(n.onset, n.pitch) for n in notes}
+        assert back == truth if action == "roll2midi" else len(back & truth) >= 14 and len(back) <= 16
+    assert "read as a sheet of two staves" in capsys.readouterr().err
 
 
 def test_a_midi_file_is_drawn_as_a_roll_and_read_back(tmp_path, capsys):

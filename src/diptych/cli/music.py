@@ -13,7 +13,7 @@ from diptych.cli import command_parser, count, names, positive
 from diptych.cli.music_building import build
 from diptych.cli.music_pages import symbols
 from diptych.cli.own_files import out_file, out_folder
-from diptych.cli.sheet_reading import LAYOUTS, read, translator, write_song
+from diptych.cli.sheet_reading import LAYOUTS, read, roll2midi, translator
 
 if TYPE_CHECKING:  # the real imports wait until the command runs, so that --help is instant
     from diptych.music.layout import Layout
@@ -115,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     scores = "FILE.mid|musicxml|pdf"
     for a, what in ((m, "FILE.png"), (r, scores), (s, "FILE.pdf|png|svg|musicxml"), (e, scores)):
         a.add_argument("--out", type=out_file, required=True, metavar=what, help="what to write")
-        layouts, default = (("auto", *LAYOUTS), "auto") if a is s else (tuple(LAYOUTS), "staff")
+        layouts, default = (tuple(LAYOUTS), "staff") if a is m else (("auto", *LAYOUTS), "auto")
         a.add_argument("--layout", choices=layouts, default=default, help=f"single staves, or a piano's two (default: {default})")
     s.add_argument(
         "--engine",
@@ -187,13 +187,6 @@ def midi2roll(args: argparse.Namespace) -> int:
     write_pixels(args.out, stacked(found, layout))
     say_written(found, layout, args.out)
     return 0
-
-
-def roll2midi(args: argparse.Namespace) -> int:
-    """A picture to MIDI."""
-    from diptych.data.formats import read_pixels
-
-    return write_song(args, read_pixels(args.roll), args.roll)
 
 
 def sheet(args: argparse.Namespace) -> int:

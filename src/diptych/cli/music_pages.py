@@ -12,12 +12,13 @@ from typing import Any
 def is_grid(path: Path) -> bool:
     """Whether a picture has the size of those that diptych draws on its own grid; all others are pages from outside."""
     from diptych.data.formats import read_pixels
-    from diptych.music.layout import SYSTEM_WIDTH, Layout
+    from diptych.music.layout import Layout
 
     if path.suffix.lower() == ".pdf":
         return False
     height, width, _ = read_pixels(path).shape
-    return any(width == SYSTEM_WIDTH * space and height % Layout(1, space).height == 0 for space in (4, 8))
+    layouts = [Layout(staves, space) for staves in (1, 2) for space in (4, 8)]
+    return any(width == layout.width and height % layout.height == 0 for layout in layouts)
 
 
 def read_free(args: argparse.Namespace) -> int:

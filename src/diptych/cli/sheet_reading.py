@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-LAYOUTS = {"staff": 1, "grand": 2}
+if TYPE_CHECKING:  # the door of the command line imports no library
+    from diptych.music.layout import Layout
+
+LAYOUTS: dict[Literal["staff", "grand"], int] = {"staff": 1, "grand": 2}
 
 
 def read(args: argparse.Namespace) -> int:
@@ -17,7 +20,7 @@ def read(args: argparse.Namespace) -> int:
     from diptych.data.formats import read_pixels, write_pixels
     from diptych.errors import ConfigError
     from diptych.music.notes import CLEFS
-    from diptych.music.pages import by_page, layout_by_size, unstacked
+    from diptych.music.pages import by_page, unstacked
     from diptych.music.reading import MIN_CONFIDENCE, certainty, check_legible, show_reading
     from diptych.music.translators import builtin
 
@@ -26,8 +29,9 @@ def read(args: argparse.Namespace) -> int:
     if not is_grid(args.sheet):
         return read_free(args)
     pixels = read_pixels(args.sheet)
-    layout = layout_by_size(args.sheet, pixels, LAYOUTS[args.layout], "sheet")
-    notes.print(f"{args.sheet}: read as a sheet on diptych's own grid", soft_wrap=True)
+    layout = layout_seen(args, args.sheet, pixels, "sheet")
+    staves = "single staves" if layout.staves == 1 else "two staves"
+    notes.print(f"{args.sheet}: read as a sheet of {staves} on diptych's own grid", soft_wrap=True)
     rows = [pixels[top : top + layout.height, :, 0] for top in range(0, len(pixels), layout.height)]
     seen = check_legible(args.sheet, rows, layout)
     translate = translator(args.snapshot or builtin("read", layout), args.device, "read")
@@ -40,21 +44,38 @@ def read(args: argparse.Namespace) -> int:
         confidence = min(legible.confidence, float(strength.mean()) if len(strength) else 1.0)
         if confidence < MIN_CONFIDENCE:
             notes.print(f"system {index + 1}: confidence {confidence:.2f}; compare what was read with the sheet", soft_wrap=True)
-    return write_song(args, roll, args.sheet, args.clef)
+    return write_song(args, roll, args.sheet, layout, args.clef)
 
 
-def write_song(args: argparse.Namespace, picture: Any, path: Path, clef: str = "") -> int:
+def roll2midi(args: argparse.Namespace) -> int:
+    """A roll to MIDI or to a score."""
+    from diptych.data.formats import read_pixels
+    from diptych.music.pages import check_roll
+
+    picture = read_pixels(args.roll)
+    layout = layout_seen(args, args.roll, picture, "roll")
+    check_roll(args.roll, picture, layout)
+    return write_song(args, picture, args.roll, layout)
+
+
+def layout_seen(args: argparse.Namespace, path: Path, pixels: Any, kind: Literal["sheet", "roll"]) -> Layout:
+    """The layout that is asked for, or the one whose staff lines a picture shows."""
+    from diptych.music.pages import layout_by_lines, layout_by_size
+
+    if args.layout == "auto":
+        return layout_by_lines(path, pixels, kind)
+    return layout_by_size(path, pixels, LAYOUTS[args.layout], kind)
+
+
+def write_song(args: argparse.Namespace, picture: Any, path: Path, layout: Layout, clef: str = "") -> int:
     """Read a roll and write it as MIDI, or as a score where the file's suffix asks for one."""
     from diptych.cli.console import console
     from diptych.errors import DataError
     from diptych.files import write_atomic
     from diptych.music.midi import midi_bytes
-    from diptych.music.pages import check_roll, layout_by_size, unstacked
+    from diptych.music.pages import unstacked
     from diptych.music.staves import to_song
 
-    layout = layout_by_size(path, picture, LAYOUTS[args.layout], "roll")
-    if args.action == "roll2midi":  # what a reader draws is judged by its confidence
-        check_roll(path, picture, layout)
     found = unstacked(picture, layout, clef=clef)
     if not found:
         raise DataError(f"{path}: shows no notes; a picture that diptych made holds them where its layout has them")
@@ -66,7 +87,8 @@ def write_song(args: argparse.Namespace, picture: Any, path: Path, clef: str = "
         from diptych.music.musicxml import to_musicxml
         from diptych.music.score_pages import write_score
 
-        write_score(args.out, to_musicxml(arrange(replace(song, bpm=args.tempo), args.layout)))
+        arranged = next(name for name, staves in LAYOUTS.items() if staves == layout.staves)
+        write_score(args.out, to_musicxml(arrange(replace(song, bpm=args.tempo), arranged)))
     console.print(f"{sum(len(system.notes) for system in found):,} notes into {args.out}", soft_wrap=True)
     return 0
 

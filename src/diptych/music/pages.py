@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -24,8 +25,7 @@ A4 = (1190, 1684)
 CHANNELS = {"sheet": 1, "roll": 3}
 MIN_ROLL_LINES = STAFF_LINE // 2  # of 255: contrast between the staff lines and the rows beside them, STAFF_LINE when drawn
 SOURCES = {
-    "sheet": "a page of `diptych music sheet --engine network` or of `diptych music build`: engraved pages, scans and photos are "
-    "not read yet",
+    "sheet": "a page of `diptych music sheet --engine network` or of `diptych music build`",
     "roll": "a picture that `diptych music midi2roll` or `build` drew",
 }
 """Where the pictures of each kind that can be read come from."""
@@ -71,13 +71,34 @@ def layout_by_size(path: Path, pixels: np.ndarray, staves: int, kind: Literal["s
     return layout
 
 
+def layout_by_lines(path: Path, pixels: np.ndarray, kind: Literal["sheet", "roll"]) -> Layout:
+    """The layout, of single staves or of a piano, where a picture that diptych made has its staff lines.
+
+    Raises DataError for a picture of another size.
+    """
+    fitting = []
+    for staves in (2, 1):
+        with suppress(DataError):
+            fitting.append(layout_by_size(path, pixels, staves, kind))
+    if not fitting:
+        return layout_by_size(path, pixels, 1, kind)  # which says what fits
+    ink = 255 - pixels[..., 0] if kind == "sheet" else pixels[..., 2]
+    tops = {layout: range(0, len(ink), layout.height) for layout in fitting}
+    return max(fitting, key=lambda x: max(line_contrast(ink[top : top + x.height], x) for top in tops[x]))
+
+
+def line_contrast(ink: UInt8[np.ndarray, "h w"], layout: Layout) -> float:
+    """By how much, of 255, the faintest staff line of a system stands out from the rows beside it."""
+    lines = np.concatenate([layout.line_rows(staff) for staff in range(layout.staves)])
+    rows = np.median(ink.astype(float), axis=1)
+    return float((rows[lines] - np.maximum(rows[lines - layout.space // 2], rows[lines + layout.space // 2])).min())
+
+
 def check_roll(path: Path, picture: Picture, layout: Layout) -> None:
     """Raise DataError where a system that is not blank has no staff lines where a roll has them, in blue."""
-    lines = np.concatenate([layout.line_rows(staff) for staff in range(layout.staves)])
     for index, top in enumerate(range(0, len(picture), layout.height)):
         system = picture[top : top + layout.height]
-        rows = np.median(system[..., 2].astype(float), axis=1)
-        contrast = float((rows[lines] - np.maximum(rows[lines - layout.space // 2], rows[lines + layout.space // 2])).min())
+        contrast = line_contrast(system[..., 2], layout)
         if np.ptp(system) and contrast < MIN_ROLL_LINES:
             raise DataError(
                 f"{path}: is no roll: system {index + 1} has no blue staff lines in their place (contrast {contrast:.0f}, at "

@@ -1,5 +1,5 @@
-"""The translators that ship with diptych. At four pixels a staff space, one reads single staves, one reads the two staves of a
-piano, and one draws single staves; another finds the symbols of engraved pages.
+"""The translators that ship with diptych. At four pixels a staff space, two read and draw single staves, and two the staves of a
+piano; another finds the symbols of engraved pages.
 
 They were trained on 1,040 songs of OpenScore Lieder (CC0 1.0, https://github.com/OpenScore/Lieder); experiments/music describes
 how. Their weights are CC0 1.0 too.
