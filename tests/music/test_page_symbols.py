@@ -9,7 +9,7 @@ from diptych.music.free_reading import joined
 from diptych.music.mei import load_mei
 from diptych.music.page_accidentals import single_accidentals
 from diptych.music.page_events import find_events
-from diptych.music.page_finding import find_symbols
+from diptych.music.page_finding import find_symbols, without_lines
 from diptych.music.page_geometry import SPACE, Staff, faint_staves, find_staves, read_geometry
 from diptych.music.page_reading import read_systems
 from diptych.music.page_symbols import symbol_of
@@ -92,6 +92,22 @@ def test_a_hollow_head_under_a_beam_lasts_as_long_as_its_beam_says():
     seen[34:37, 64:95] = CLASS["beam"]
     events = find_events(find_symbols(seen, [STAFF]), seen, [STAFF])
     assert [event.duration for event in events] == [Fraction(1, 2), Fraction(1, 2), 2]
+
+
+def test_a_thick_staff_line_that_looks_like_a_beam_is_none():
+    def quarters(rows):
+        seen = blank()
+        for x in (60, 100):
+            put_head(seen, x, 1)
+            seen[58:73, x - 4 : x - 2] = CLASS["stem"]  # to the lowest line, at row 72
+        seen[rows, 56:104] = CLASS["beam"]
+        seen = without_lines(seen, [STAFF])
+        return [str(event.duration) for event in find_events(find_symbols(seen, [STAFF]), seen, [STAFF])]
+
+    assert STAFF.row(60, -4) == 72
+    assert quarters(slice(72, 74)) == ["1", "1"]
+    assert quarters(slice(71, 74)) == ["1/2", "1/2"]  # a beam there
+    assert quarters(slice(75, 77)) == ["1/2", "1/2"]  # a thin one between the lines
 
 
 def test_two_sharps_that_touch_on_a_page_without_a_single_one_stand_on_their_steps():

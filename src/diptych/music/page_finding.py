@@ -39,6 +39,8 @@ SIGNS = (
 CLEF_WIDTH, MIN_CLEF = 2.9, 0.2  # staff spaces of the narrowest clef, and squares of one that are surely a clef
 LEFT_LINE = 3  # pixels from the left end of a system to the end of its line
 PART_OF_HEAD = 0.55  # squares of a staff space: what is smaller is no head beside another
+LINES = (4, 2, 0, -2, -4)  # the positions of staff lines, in staff steps above the middle one
+LINE_WIDTH = 2  # pixels of a staff line at most; beams have three
 WHOLE_SIGN = (2.0, 0.6)  # height in staff spaces and area in squares of one of what is a sign of its own
 
 
@@ -70,6 +72,21 @@ def find_symbols(seen: Map, staves: Sequence[Staff]) -> list[Symbol]:
                 found.append(symbol)
     found += single_accidentals(accidentals, staves)
     return sorted(found, key=lambda symbol: symbol.x)
+
+
+def without_lines(seen: Map, staves: Sequence[Staff]) -> Map:
+    """Leave out beams as thin as the staff line that they lie on: a line of a page in black and white may look so."""
+    cleared, beams = seen.copy(), seen == CLASS["beam"]
+    for staff in staves:
+        columns = np.arange(max(0, staff.left), min(staff.right + 1, seen.shape[1]))
+        for position in LINES:
+            rows = np.rint(staff.middle[columns] - position * staff.space / 2).astype(int)
+            near = np.clip(rows + np.arange(-SPACE // 2, SPACE // 2 + 1)[:, None], 0, len(seen) - 1)
+            there = beams[near, columns]
+            on_line = there[SPACE // 2 - 1 : SPACE // 2 + 2].sum(0)
+            thin = there & (on_line == there.sum(0)) & (on_line <= LINE_WIDTH)
+            cleared[near[thin], np.broadcast_to(columns, near.shape)[thin]] = 0
+    return cleared
 
 
 def _settled(seen: Map) -> Map:
