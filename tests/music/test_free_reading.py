@@ -20,8 +20,9 @@ from diptych.music.musicxml import to_musicxml
 from diptych.music.notes import Note, midi_pitch, step_of
 from diptych.music.page_clefs import clef_at, clefs_of
 from diptych.music.page_files import load_pages
-from diptych.music.page_geometry import SPACE, Page, Staff, find_staves, read_geometry, skew, staff_space
+from diptych.music.page_geometry import SPACE, Page, Staff, find_staves, read_geometry
 from diptych.music.page_reading import read_systems
+from diptych.music.page_straightening import skew, staff_space
 from diptych.music.page_symbols import Symbol
 from diptych.music.scans import CLEAN, Scan, levelled, scanned
 from diptych.music.symbol_pages import SMALLEST, build_symbols, draw_pair
@@ -150,6 +151,18 @@ def test_a_turned_page_is_straightened_and_scaled(tmp_path):
     assert read_geometry(np.full((400, 300), 255, np.uint8)) is None
 
 
+def test_noise_does_not_change_the_scale_of_a_page(tmp_path):
+    page = page_of(tmp_path)
+    drawn = draw_page(page.drawing, round(page.width * 18))  # as at 300 dpi
+    clean, systems = read_geometry(drawn), len(read_exactly(page))
+    for deviation in (20, 40):
+        noise = np.random.default_rng(0).normal(0, deviation, drawn.shape)
+        noisy = np.clip(drawn + noise, 0, 255).astype(np.uint8)
+        found = read_geometry(noisy)
+        assert found.gray.shape[1] == pytest.approx(clean.gray.shape[1], rel=0.01)
+        assert len(found.systems) == systems
+
+
 def test_the_map_of_a_page_names_its_symbols(tmp_path):
     seen = draw_symbols(page_of(tmp_path).drawing, 420)
     there = {SYMBOLS[number] for number in np.unique(seen)}
@@ -218,6 +231,18 @@ def test_a_page_of_low_resolution_is_named_with_what_it_needs(tmp_path, capsys, 
     said = " ".join(capsys.readouterr().err.split())
     expected = "page 1 has a low resolution, 4.6 pixels from one staff line to the next, and may be misread; give 6 or more"
     assert (expected in said) == (space < 5)
+
+
+def test_a_page_upside_down_is_refused_and_an_upright_one_is_not(tmp_path, capsys):
+    page = page_of(tmp_path)
+    upright = draw_page(page.drawing, round(page.width * 12))
+    for name, picture in (("up.png", upright), ("down.png", upright[::-1, ::-1])):
+        Image.fromarray(picture).save(tmp_path / name)
+    assert main(["music", "read", str(tmp_path / "up.png"), "--out", str(tmp_path / "up.mid")]) == 0
+    capsys.readouterr()
+    assert main(["music", "read", str(tmp_path / "down.png"), "--out", str(tmp_path / "down.mid")]) == 2
+    assert "down.png: page 1 stands upside down; turn it by 180 degrees" in capsys.readouterr().err.replace("\n", " ")
+    assert not (tmp_path / "down.mid").exists()
 
 
 def test_the_pages_of_a_pdf_are_loaded(tmp_path):

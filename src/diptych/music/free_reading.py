@@ -18,12 +18,17 @@ from diptych.music.notes import Note
 from diptych.music.page_geometry import SPACE, Page, read_geometry
 from diptych.music.page_reading import Measure, ReadSystem, read_systems
 from diptych.music.page_rhythm import rest_beside, usual_lengths
+from diptych.music.symbols import CLASS
 
 MIN_CONFIDENCE = 0.3  # the share of measures that add up; on other pictures it is less
 LEAST_SPACE = 5.0  # pixels of a staff space below which symbols may be misread
 SYSTEMS_PER_NOTE = 2  # noise looks like many staves and hardly a note
 FITTED = 0.4  # what a measure counts whose notes were fitted into its length
 OTHER_KEY = 0.8  # factor of the confidence of a system that seems to show another key than the others
+CLEFS = [CLASS[name] for name in ("clef G", "clef F", "clef C")]
+CLEF_AREA = 2.5  # squares of a staff space of the clef of a staff at least
+BEGINNING = 6  # staff spaces from the beginning of a staff within which its clef stands
+MANY = 0.5  # share of the staves of a page
 COMPOUND_LENGTHS = (Fraction(9, 2), Fraction(3, 2))  # quarters of 9/8 and 3/8; what lasts three quarters is taken for 3/4
 Gray = UInt8[np.ndarray, "_ _"]  # pages of one document may differ in size
 Translate = Callable[[Gray], UInt8[np.ndarray, "h w"]]
@@ -82,10 +87,32 @@ def read_pages(path: Path, pages: Sequence[Gray], translate: Translate) -> FreeP
         found.append(page)
         if (space := SPACE * gray.shape[1] / page.gray.shape[1]) < LEAST_SPACE:
             small.append((number, space))
-        systems.append(tuple(read_systems(translate(page.gray), page)))
+        seen = translate(page.gray)
+        if upside_down(seen, page, translate):
+            raise DataError(f"{path}: page {number} stands upside down; turn it by 180 degrees")
+        systems.append(tuple(read_systems(seen, page)))
     if not found:
         raise DataError(f"{path}: shows no staff of five lines; give a page of printed music, upright and at 100 dpi or more")
     return FreePages(tuple(found), tuple(systems), tuple(empty), tuple(small))
+
+
+def upside_down(seen: UInt8[np.ndarray, "h w"], page: Page, translate: Translate) -> bool:
+    """Whether hardly any clef stands where staves begin, but where they end when the page is turned by 180 degrees."""
+    staves = [staff for system in page.systems for staff in system]
+
+    def clefs(seen: UInt8[np.ndarray, "h w"], *, at_end: bool) -> float:
+        """The share of the staves that show as much of a clef there as a clef has."""
+        shown = 0
+        for staff in staves:
+            x = max(0, staff.right - BEGINNING * SPACE if at_end else staff.left)
+            top, bottom = (max(0, round(staff.row(x, position))) for position in (10, -10))
+            shown += int(np.isin(seen[top:bottom, x : x + BEGINNING * SPACE], CLEFS).sum()) >= CLEF_AREA * SPACE**2
+        return shown / len(staves)
+
+    if clefs(seen, at_end=False) >= MANY:
+        return False
+    turned = translate(np.ascontiguousarray(page.gray[::-1, ::-1]))
+    return clefs(turned[::-1, ::-1], at_end=True) >= MANY
 
 
 def check_plausible(path: Path, reading: FreeReading) -> None:

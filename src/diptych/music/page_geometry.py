@@ -7,20 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
-from PIL import Image
+from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from diptych.music.scans import levelled
+from diptych.music.page_straightening import INK, INKS, noise_of, straighten
+from diptych.music.page_straightening import SPACE as SPACE
+from diptych.music.page_straightening import Gray as Gray
 
-SPACE = 6  # pixels of a staff space on a straightened page
-INK = 160  # gray below which a pixel counts as ink
-INKS = (INK, 215)  # the same where lines are searched; thin ones may be pale
-PALEST = 0.15  # what is less dark than this share of ink is paper
-SPACES = (4, 80)  # pixels of a staff space on the pages that are read
-NEAR_SPACES = (0.86, 1.14)  # of a first estimate of the staff space, within which the exact one is searched
-MAX_SKEW, SKEW_STEP = 3.0, 0.04  # degrees
-BLOCKS = 32  # parts of a page's width whose rows are shifted against each other to find its skew
 SMOOTHED = 31  # pixels over which a line is averaged along its length
 SMOOTHED_MORE = 91  # the same where a line is so pale that parts of it are missing
 LINES = (-2, -1, 0, 1, 2)  # of a staff, in staff spaces from the middle one
@@ -43,9 +36,8 @@ MARK, MARGIN = 3, 1.0  # pixels of a column that are ink where a sign is; staff 
 FAINT_START, SIGN_GAP = 0.5, 1.5  # contrast of lines that may not be seen below a clef and a key; staff spaces between those
 SAME_LEFT, LEFT_OFF, WHOLE_LINE = 6, 3, 0.85
 """Staff spaces between left ends of the staves of a system, and from those to the line they share; the ink in its rows."""
+NOISY, LOUD = 4.0, 12.0  # gray levels of noise
 LEAST_START = 2.0  # staff spaces by which a staff begins earlier where there is a clef, and not a brace
-Gray = UInt8[np.ndarray, "h w"]
-Darkness = Float[np.ndarray, "h w"]  # 0 for paper and 1 for ink; thin lines are between, and count
 
 
 @dataclass(frozen=True)
@@ -80,83 +72,6 @@ class Page:
 
     gray: Gray
     systems: tuple[tuple[Staff, ...], ...]
-
-
-def staff_space(ink: Bool[np.ndarray, "h w"]) -> float:
-    """Return the distance of staff lines in pixels, or 0 where there are none.
-
-    It is the most frequent sum of a vertical run of ink and of the white run below it, weighed by neighbours (Fujinaga 2004).
-    """
-    columns = ink.T
-    steps = np.diff(np.pad(columns, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    column, start = np.nonzero(steps == 1)
-    end = np.nonzero(steps == -1)[1]
-    same = column[1:] == column[:-1]
-    sums = (start[1:] - start[:-1])[same]
-    black = (end - start)[:-1][same]
-    usual = sums[(sums >= SPACES[0]) & (sums <= SPACES[1]) & (black * 2 < sums)]
-    if len(usual) < MIN_STAFF:
-        return 0.0
-    counts = np.bincount(usual, minlength=SPACES[1] + 2).astype(float)
-    best = int(np.argmax(counts[:-1] + counts[1:]))  # a distance between two whole numbers is seen as both
-    near = slice(max(0, best - 1), best + 3)
-    return float((np.arange(len(counts))[near] * counts[near]).sum() / counts[near].sum())
-
-
-def skew(ink: Darkness) -> float:
-    """Return the angle in degrees by which rows descend to the right: the one at which rows of ink are most uneven."""
-    edges = np.linspace(0, ink.shape[1], BLOCKS + 1).astype(int)
-    rows = np.stack([ink[:, a:b].sum(1) for a, b in pairwise(edges)]).astype(np.float32)
-    centres = (edges[:-1] + edges[1:]) / 2 - ink.shape[1] / 2
-
-    def unevenness(angle: float) -> float:
-        shifts = np.round(np.tan(np.radians(angle)) * centres).astype(int)
-        profile = sum(np.roll(row, -shift) for row, shift in zip(rows, shifts, strict=True))
-        return float(np.square(np.diff(profile)).sum())
-
-    angles = np.arange(-MAX_SKEW, MAX_SKEW + SKEW_STEP / 2, SKEW_STEP)
-    return float(max(angles, key=unevenness))
-
-
-def _refined(ink: Darkness, space: float) -> tuple[float, float]:
-    """Return the distance of staff lines of a straight page more exactly, and how much speaks for it.
-
-    Five rows at this distance have most ink; the palest of them counts, so that text, beams and ledger lines do not.
-    """
-    rows = ink.mean(1) - ndimage.uniform_filter1d(ink.mean(1), max(3, round(space)))
-    places = np.arange(len(rows))
-
-    def evidence(distance: float) -> float:
-        lines = [np.interp(places + distance * line, places, rows, right=0.0) for line in range(5)]
-        return float(np.square(np.clip(np.min(lines, axis=0), 0, None)).sum())
-
-    distances = space * np.arange(*NEAR_SPACES, 0.0025)
-    found = np.array([evidence(distance) for distance in distances])
-    return (float(distances[found >= 0.98 * found.max()].mean()) if found.max() else space), float(found.max())
-
-
-def _darkness(level: Gray) -> Darkness:
-    dark = (255 - level.astype(np.float32)) / 255
-    return np.where(dark < PALEST, np.float32(0), dark)
-
-
-def straighten(page: Gray) -> UInt8[np.ndarray, "p q"] | None:
-    """Level the gray of a page, straighten it and bring its staff space to SPACE pixels; None where no staff lines are seen."""
-    level = levelled(page)
-    if not any(staff_space(level < ink) for ink in INKS):
-        return None
-    angle = skew(_darkness(level))
-    image = Image.fromarray(page)
-    if abs(angle) >= SKEW_STEP:
-        image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=int(np.median(page)))
-        level = levelled(np.array(image))
-    spaces = {space for ink in INKS if (space := staff_space(level < ink))}
-    if not spaces:
-        return None
-    found = max((_refined(_darkness(level), space) for space in spaces), key=lambda pair: pair[1])
-    scale = SPACE / found[0]
-    size = max(1, round(page.shape[1] * scale)), max(1, round(page.shape[0] * scale))
-    return levelled(np.array(image.resize(size, Image.Resampling.BILINEAR if scale < 1 else Image.Resampling.BICUBIC)))
 
 
 def find_staves(gray: Gray) -> list[Staff]:
@@ -342,9 +257,15 @@ def _line_between(gray: Gray, above: Staff, below: Staff) -> int | None:
 
 
 def read_geometry(page: Gray) -> Page | None:
-    """Straighten a page and find its staves; None where there are none."""
-    gray = straighten(page)
-    staves = [_from_clef(gray, staff) for staff in find_staves(gray)] if gray is not None else []
-    if gray is not None and staves:
-        staves = sorted([*staves, *faint_staves(gray, staves)], key=lambda staff: staff.middle_at(staff.left))
-    return Page(gray, group_systems(gray, staves)) if gray is not None and staves else None
+    """Straighten a page and find its staves; None where there are none.
+
+    A page with much noise is measured with less of it, and one with some noise where no staves are found otherwise.
+    """
+    noise = noise_of(page)
+    for noisy in (False, True) if NOISY <= noise < LOUD else (noise >= LOUD,):
+        gray = straighten(page, noisy=noisy)
+        staves = [_from_clef(gray, staff) for staff in find_staves(gray)] if gray is not None else []
+        if gray is not None and staves:
+            staves = sorted([*staves, *faint_staves(gray, staves)], key=lambda staff: staff.middle_at(staff.left))
+            return Page(gray, group_systems(gray, staves))
+    return None
