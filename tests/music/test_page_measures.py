@@ -11,9 +11,9 @@ from diptych.music.notes import Note
 from diptych.music.page_clefs import clefs_of
 from diptych.music.page_events import Event
 from diptych.music.page_geometry import SPACE
-from diptych.music.page_keys import keys_of
+from diptych.music.page_keys import changed_keys, keys_of
 from diptych.music.page_meters import _patterns, _reach, find_meters
-from diptych.music.page_reading import Measure, ReadSystem, _changes, _is_rest
+from diptych.music.page_reading import Measure, ReadSystem, _is_rest, _more_bars
 from diptych.music.page_rests import find_long_rests
 from diptych.music.page_rhythm import time_measures
 from diptych.music.page_symbols import Symbol, symbol_of
@@ -86,9 +86,31 @@ def test_naturals_that_cancel_the_key_of_a_system_change_it():
     bars = [Symbol("bar line", 0, x, x + 1, 48, 72, x, 60, 50) for x in (100, 200)]
     heads = [Event(0, x, Fraction(1), (symbol("head", x, 60),), True) for x in (60, 150, 280)]
     clefs = [[(0.0, "G2")]]
-    assert _changes([*bars, *naturals], heads, clefs, (STAFF,), -3) == {0}
-    assert _changes(bars, heads, clefs, (STAFF,), -3) == set()
+    found = changed_keys([*bars, *naturals], heads, clefs, (STAFF,), (100, 200, 400), -3)
+    assert found == {200: (0, naturals)}
+    assert changed_keys(bars, heads, clefs, (STAFF,), (100, 200, 400), -3) == {}
     assert keys_of([*bars, *naturals], heads, clefs, (STAFF,), 200.0, 400.0, -3)[0][0] == 0
+
+
+def test_keys_that_follow_each_other_in_a_system_lead_to_that_of_the_next_one():
+    sharps = [symbol("sharp", x, STAFF.row(x, at), half=6) for x, at in ((108, 4), (115, 1))]
+    naturals = [symbol("natural", x, STAFF.row(x, at), half=6) for x, at in ((208, 4), (215, 1))]
+    flat = [symbol("flat", 306, STAFF.row(306, 0.9), half=6)]  # off its place, but no note stands behind it
+    heads = [Event(0, x, Fraction(1), (symbol("head", x, 60),), True) for x in (60, 150, 280)]
+    every, edges, clefs = [*sharps, *naturals, *flat], (100, 200, 300, 400), [[(0.0, "G2")]]
+    found = changed_keys(every, heads, clefs, (STAFF,), edges, 0, -1)
+    assert found == {100: (2, sharps), 200: (0, naturals), 300: (-1, flat)}
+    assert changed_keys(sharps, heads, clefs, (STAFF,), edges, 0, -1) == {}  # what does not lead there is no key
+    assert changed_keys(sharps, heads, clefs, (STAFF,), edges, 0) == {100: (2, sharps)}
+
+
+@pytest.mark.parametrize(("font", "beats", "unit"), [(0, 6, 8), (1, 4, 4), (2, 6, 8)])
+def test_strokes_of_a_meter_behind_the_accidentals_of_a_new_key_are_no_bar_lines(font, beats, unit):
+    gray = paper()
+    for y, number in ((48, beats), (60, unit)):
+        put_number(gray, 232, y, number, font)
+    bar = Symbol("bar line", 0, 200, 201, 48, 72, 200.5, 60, 50)
+    assert _more_bars(gray, [bar, symbol("sharp", 208, 48), symbol("sharp", 216, 57)], STAFF) == []
 
 
 def test_a_number_above_the_staff_is_no_part_of_a_clef():

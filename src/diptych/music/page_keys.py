@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 from diptych.music.notes import Accidental
 from diptych.music.page_clefs import Clefs, clef_at
@@ -13,7 +14,7 @@ from diptych.music.page_symbols import Symbol
 from diptych.music.roll import key_position
 
 MARKS: dict[str, Accidental] = {"sharp": "s", "flat": "f", "natural": "n"}
-KEY_PLACE = (1.2, 0.8)  # steps between an accidental and its place in a key signature, at the beginning of a system and within
+KEY_PLACE = (1.2, 0.8)  # steps from an accidental to its place in a key, at both ends of a system, and before notes within it
 DOUBLE_SHARP = 1.6  # staff spaces: a sharp that is lower is a double one
 SAME_BAR = 1.6  # staff spaces between the strokes of a double bar line
 CHORD_GAP = 0.4  # staff spaces between accidentals of a chord
@@ -69,6 +70,30 @@ def keys_of(
     ]
 
 
+def changed_keys(
+    symbols: Sequence[Symbol],
+    events: Sequence[Event],
+    clefs: Sequence[Clefs],
+    staves: Sequence[Staff],
+    edges: Sequence[float],
+    fifths: int,
+    following: int | None = None,
+) -> dict[float, tuple[int, list[Symbol]]]:
+    """Return the keys that are printed within a system that begins in one of ``fifths``, by the x of the bar lines before them,
+    each with the accidentals that print it.
+
+    Where the key is known with which the ``following`` system begins, the last one must be that.
+    """
+    changes: dict[float, tuple[int, list[Symbol]]] = {}
+    for left, right in pairwise(edges):
+        keys = keys_of(symbols, events, clefs, staves, left, right, fifths)
+        if keys[0][1]:
+            fifths = keys[0][0]
+            changes[left] = fifths, [s for _, used in keys for s in used]
+    last = max((left for left, (each, _) in changes.items() if following in (None, each)), default=edges[0] - 1)
+    return {left: change for left, change in changes.items() if left <= last}
+
+
 def _key(
     accidentals: Sequence[Symbol],
     number: int,
@@ -87,7 +112,7 @@ def _key(
     for kind, sign in (("sharp", 1), ("flat", -1)):
         mark = MARKS[kind]
         printed = [s for s in row if s.kind == kind and s.height >= DOUBLE_SHARP * SPACE]
-        number_of = _in_place(printed, mark, clef, staff, KEY_PLACE[left > staff.left + SPACE])
+        number_of = _in_place(printed, mark, clef, staff, KEY_PLACE[bool(events) and left > staff.left + SPACE])
         while (
             number_of
             and _alters(printed[number_of - 1], heads, staff)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise
 
 from diptych.music.clefs import PRINTED_CLEFS
 from diptych.music.notes import Note, key_alter
@@ -15,7 +14,7 @@ from diptych.music.page_events import RESTS, Event, find_events
 from diptych.music.page_finding import find_symbols, without_lines
 from diptych.music.page_geometry import SPACE, Gray, Page, Staff
 from diptych.music.page_heads import on_ledgers
-from diptych.music.page_keys import MARKS, agreed_keys, bars_of, double_bars, keys_of, marks_of, strokes_of
+from diptych.music.page_keys import MARKS, agreed_keys, bars_of, changed_keys, double_bars, keys_of, marks_of, strokes_of
 from diptych.music.page_meters import PrintedMeter, find_meters, find_strokes, shows_meter
 from diptych.music.page_octaves import Octaves, find_octaves, octaves_at
 from diptych.music.page_repeats import without_repeats
@@ -126,8 +125,9 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
         ]
         parted.append((here, inside, [clefs[number] for number in numbers]))
     headers = [keys_of(*part, system)[0][0] for part, system in zip(parted, systems, strict=True)]
-    changes = [_changes(*part, system, key) for part, system, key in zip(parted, systems, headers, strict=True)]
-    keys = agreed_keys(headers, changes)
+    edges = [_edges(here, system) for (here, _, _), system in zip(parted, systems, strict=True)]
+    changes = [changed_keys(*parted[k], system, edges[k], headers[k]) for k, system in enumerate(systems)]
+    keys = agreed_keys(headers, [{fifths for fifths, _ in each.values()} for each in changes])
     printed = []
     for k, ((here, inside, own), system) in enumerate(zip(parted, systems, strict=True)):
         following = keys[k + 1] if k + 1 < len(keys) else None
@@ -161,18 +161,19 @@ def _measures(
     """Part a system at its bar lines; what is printed nowhere between two of them is no measure.
 
     A wide one between two bar lines is a rest. The system begins in the key of so many ``fifths``. A key that changes within it
-    must be that with which the ``following`` one begins.
+    must lead to that with which the ``following`` one begins.
     """
     measures: list[Printed] = []
     double, end = double_bars(symbols, staves), float(max(staff.right for staff in staves))
     left = start = float(min(staff.left for staff in staves))
-    for right in _edges(symbols, staves):
+    edges = _edges(symbols, staves)
+    changes = changed_keys(symbols, events, clefs, staves, edges, fifths, following)
+    header = keys_of(symbols, events, clefs, staves, left, edges[0], fifths)
+    for right in edges:
         inside = [event for event in events if left < event.x <= right]
         inside = [] if len(inside) == 1 and _is_rest(inside[0], staves) else inside
-        keys = keys_of(symbols, events, clefs, staves, left, right, fifths)
-        if left > start and following is not None and keys[0][0] != following:
-            keys = [(fifths, [])]
-        fifths, taken = keys[0][0] if left > start else fifths, {id(s) for _, used in keys for s in used}
+        fifths, printing = changes.get(left, (fifths, [s for _, used in header for s in used if left == start]))
+        taken = {id(s) for s in printing}
         begin = min((event.x - SPACE for event in inside), default=right)
         signature = next((m for m in signatures if left <= m.left and m.right < right), None)
         meter = signature is not None or shows_meter([s for s in symbols if left < s.x < begin], staves)
@@ -197,15 +198,6 @@ def _is_rest(event: Event, staves: Sequence[Staff]) -> bool:
     return 0 < staves[event.staff].position(event.x, event.heads[0].y) < 4
 
 
-def _changes(
-    symbols: Sequence[Symbol], events: Sequence[Event], clefs: Sequence[Clefs], staves: Sequence[Staff], fifths: int
-) -> set[int]:
-    """Return the keys that seem to be printed within a system after its first bar line, which begins in one of ``fifths``."""
-    edges = _edges(symbols, staves)
-    found = (keys_of(symbols, events, clefs, staves, left, right, fifths) for left, right in pairwise(edges))
-    return {keys[0][0] for keys in found if keys[0][1]}
-
-
 def _numbered(systems: Sequence[Sequence[Staff]]) -> Iterator[tuple[Sequence[Staff], range]]:
     """Yield each system with the numbers of its staves on the page."""
     first = 0
@@ -225,7 +217,7 @@ def _more_bars(gray: Gray, symbols: Sequence[Symbol], staff: Staff) -> list[Symb
     heads = [s.x for s in symbols if s.kind in ("head", "hollow head")]
     seen = strokes_of(symbols, (staff,))
     top, end = staff.row(staff.left, 4), staff.row(staff.left, -4)
-    meters = find_meters(gray, staff, bars_of(symbols, (staff,)))
+    meters = find_meters(gray, staff, bars_of(symbols, (staff,)), [s for s in symbols if s.kind in MARKS])
     found = [x for x in find_strokes(gray, staff, heads) if all(abs(x - other) > 2 for other in seen)]
     found = [x for x in found if not any(meter.left <= x <= meter.right for meter in meters)]
     return [Symbol("bar line", 0, x, x, top, end, x, (top + end) / 2, round(end - top)) for x in found]
