@@ -13,7 +13,7 @@ from diptych.music.page_events import Event
 from diptych.music.page_geometry import SPACE
 from diptych.music.page_keys import changed_keys, keys_of
 from diptych.music.page_meters import _patterns, _reach, find_meters
-from diptych.music.page_reading import Measure, ReadSystem, _is_rest, _more_bars
+from diptych.music.page_reading import Measure, ReadSystem, _is_rest, _more_bars, _tie
 from diptych.music.page_rests import find_long_rests
 from diptych.music.page_rhythm import time_measures
 from diptych.music.page_symbols import Symbol, symbol_of
@@ -111,6 +111,28 @@ def test_strokes_of_a_meter_behind_the_accidentals_of_a_new_key_are_no_bar_lines
         put_number(gray, 232, y, number, font)
     bar = Symbol("bar line", 0, 200, 201, 48, 72, 200.5, 60, 50)
     assert _more_bars(gray, [bar, symbol("sharp", 208, 48), symbol("sharp", 216, 57)], STAFF) == []
+
+
+def test_a_tie_over_the_end_of_a_system_needs_only_one_of_its_two_curves():
+    def system(*notes):
+        return ReadSystem(("G2",), (Measure(Fraction(4), 0, notes, tuple(symbol("head", 20, 60) for _ in notes)),))
+
+    last, first = Note(Fraction(3), 0, 34, 1, Fraction(1), "s"), Note(Fraction(0), 0, 34, 0, Fraction(2))
+    for leaves, enters in ((True, True), (True, False), (False, True)):
+        found = joined([system(replace(last, goes_on=leaves)), system(replace(first, continued=enters))])
+        assert [(note.onset, note.duration, note.alter) for note in found.notes] == [(3, 3, 1)]
+    for other in (first, replace(first, continued=True, step=35), replace(first, continued=True, accidental="n")):
+        assert len(joined([system(last), system(other)]).notes) == 2
+
+
+def test_a_curve_over_the_end_of_a_system_joins_its_outermost_notes():
+    notes = tuple(Note(Fraction(k), 0, 34, 0, Fraction(1)) for k in range(4))
+    heads = tuple(symbol("head", x, y) for x, y in ((70, 60.0), (80, 60.1), (210, 60.1), (220, 60.0)))
+    measures = [Measure(Fraction(4), 0, notes, heads)]
+    enters, leaves = Symbol("curve", 0, 60, 70, 64, 68, 65, 67, 20), Symbol("curve", 0, 221, 227, 64, 68, 224, 67, 15)
+    found = _tie(measures, [enters, leaves])[0].notes
+    assert [note.continued for note in found] == [True, False, False, False]
+    assert [note.goes_on for note in found] == [False, False, False, True]
 
 
 def test_a_number_above_the_staff_is_no_part_of_a_clef():

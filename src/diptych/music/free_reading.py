@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,7 @@ def joined(systems: Sequence[ReadSystem]) -> FreeReading:
     One that seems to be shorter or longer was misread and keeps the others in time, but for a pickup, the last measure, and
     two that are one measure together, as at a repeat sign; one of them may be a rest, at a double bar line.
     """
+    systems = _tied_over(systems)
     expected = iter(_usual_lengths([measure for system in systems for measure in system.measures]))
     systems = [
         replace(system, measures=tuple(part for measure in system.measures for part in _parted(measure, next(expected))))
@@ -285,6 +287,21 @@ def _usual_lengths(measures: Sequence[Measure]) -> list[Fraction]:
         likely = usual_lengths([measure.printed for measure in group if measure.printed > 0], known)
         usual += [likely[0] if likely else known or Fraction(4)] * len(group)
     return usual
+
+
+def _tied_over(systems: Sequence[ReadSystem]) -> list[ReadSystem]:
+    """Mark both notes that a tie over the end of a system joins. It is printed as two curves, of which one may not be seen."""
+    measures = [list(system.measures) for system in systems]
+    for before, after in pairwise(each for each in measures if each):
+        notes, following = list(before[-1].notes), list(after[0].notes)
+        ends = {(note.staff, note.step): k for k, note in enumerate(notes) if note.offset == before[-1].printed}
+        for index, note in enumerate(following):
+            k = ends.get((note.staff, note.step)) if note.onset == 0 else None
+            if k is None or not (notes[k].goes_on or note.continued) or (note.accidental and note.alter != notes[k].alter):
+                continue
+            notes[k], following[index] = replace(notes[k], goes_on=True), replace(note, continued=True)
+        before[-1], after[0] = replace(before[-1], notes=tuple(notes)), replace(after[0], notes=tuple(following))
+    return [replace(system, measures=tuple(each)) for system, each in zip(systems, measures, strict=True)]
 
 
 def _without_ties(notes: Iterable[Note]) -> list[Note]:

@@ -280,7 +280,7 @@ def _tie(measures: Sequence[Measure], curves: Sequence[Symbol]) -> list[Measure]
     found = [list(measure.notes) for measure in measures]
     places = [(m, k, head) for m, measure in enumerate(measures) for k, head in enumerate(measure.heads)]
     first = min((head.left for _, _, head in places), default=0.0)
-    last = max((head.right for _, _, head in places), default=0.0)
+    last, final = max((head.right for _, _, head in places), default=0.0), len(measures) - 1
     for curve in curves:
         near = [place for place in places if place[2].staff == curve.staff and _beside(curve, place[2])]
         low, high = (-TIE_REACH[0] * SPACE, TIE_REACH[1] * SPACE)  # a dot or the head of a second may stand between
@@ -293,14 +293,14 @@ def _tie(measures: Sequence[Measure], curves: Sequence[Symbol]) -> list[Measure]
             tied = replace(found[b[0]][b[1]], continued=True)
             held = a[0] != b[0] and not tied.accidental  # an accidental holds over a bar line for the note that is tied
             found[b[0]][b[1]] = replace(tied, alter=found[a[0]][a[1]].alter) if held else tied
-        elif begins and curve.right > last + 0.3 * SPACE:
-            a = min(begins, key=lambda place: _apart(curve, place[2]))
-            if a[0] == len(measures) - 1:
-                found[a[0]][a[1]] = replace(found[a[0]][a[1]], goes_on=True)
-        elif ends and curve.left < first - 0.3 * SPACE:
-            b = min(ends, key=lambda place: _apart(curve, place[2]))
-            if b[0] == 0:
-                found[b[0]][b[1]] = replace(found[b[0]][b[1]], continued=True)
+        elif curve.right > last + 0.3 * SPACE:
+            leave = [(_apart(curve, h), m, k) for m, k, h in begins if m == final and found[m][k].offset == measures[m].printed]
+            for _, m, k in sorted(leave)[:1]:
+                found[m][k] = replace(found[m][k], goes_on=True)
+        elif curve.left < first - 0.3 * SPACE:
+            enter = [(_apart(curve, h), m, k) for m, k, h in ends if m == 0 and found[m][k].onset == 0]
+            for _, m, k in sorted(enter)[:1]:
+                found[m][k] = replace(found[m][k], continued=True)
     return [replace(measure, notes=tuple(notes)) for measure, notes in zip(measures, found, strict=True)]
 
 
