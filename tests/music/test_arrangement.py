@@ -7,7 +7,7 @@ import pytest
 
 from diptych.errors import ConfigError
 from diptych.music.arrangement import arrange, count_changed, count_out_of_key
-from diptych.music.clefs import Placement, choose_clefs
+from diptych.music.clefs import Placement, choose_clefs, usual_clefs
 from diptych.music.hands import split_hands
 from diptych.music.mei import plain_xml
 from diptych.music.midi import Key, Meter, PlayedNote, Song, Track
@@ -74,6 +74,8 @@ G, F, G8, F8 = Placement("G2"), Placement("F4"), Placement("G2", 1), Placement("
         ([[76] * 4, [98] * 4, [100] * 4, [76] * 4], [G, G8, G8, G]),
         ([[43] * 4, [24] * 4, [22] * 4, [43] * 4], [F, F8, F8, F]),
         ([[72] * 4, [], [], [74] * 4], [G] * 4),
+        ([[48, 50], [52]], [F, F]),  # a short piece too begins in the clef that it needs
+        ([[57, 59, 60], [72] * 4, [74] * 4], [G, G, G]),  # a low beginning is no reason to change
     ],
 )
 def test_clefs_and_octave_signs_save_ledger_lines(music, expected):
@@ -108,6 +110,13 @@ def test_each_track_is_a_part_in_its_clef():
     found = arrange(song(chord(0, 76), chord(0, 60, track=1), chord(0, 43, track=2), tracks=STRINGS))
     assert [part.name for part in found.parts] == ["Violin", "Viola", "Cello"]
     assert [[staff[0].clef for staff in part.placements] for part in found.parts] == [["G2"], ["C3"], ["F4"]]
+
+
+def test_the_voices_of_a_choir_have_their_clefs_whatever_plays_them():
+    names = ("Soprano", "Tenor 2", "Bass", "Tenor Saxophone", "Bass Clarinet")
+    assert [usual_clefs(name, 52)[0] for name in names] == ["G2", "G2_8", "F4", "G2", "G2"]
+    score = arrange(song(chord(0, 55), chord(1, 62), tracks=[Track(0, "Tenor", 52)]))
+    assert "<clef-octave-change>-1<" in to_musicxml(score)
 
 
 STRINGS = Track(0, "Violin", 40), Track(1, "Viola", 41), Track(2, "Cello", 42)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
@@ -11,6 +12,8 @@ from diptych.music.notes import CLEFS, Note
 EDGE = 5  # staff steps from the middle line that need no ledger line
 CLEF_CHANGE, OTHER_CLEF = 12.0, 1.0
 """Costs of a change of clef, and of a measure in another clef than the usual one."""
+ANOTHER_FIRST = 2.0
+"""The cost of a staff that begins in the other of treble and bass clef, less than a change, since no clef is there yet."""
 OCTAVE_SIGN = {True: 10.0, False: 60.0}
 """The cost of an octave sign that begins, for keyboards, and for others, whose players read ledger lines."""
 OCTAVES = (0.0, 4.0, 24.0)
@@ -20,9 +23,13 @@ PRINTED_CLEFS = CLEFS | {"G2^8": CLEFS["G2"] + 7}
 NEAR_LINE, FAR_LINE = 0.25, 2.25
 """The cost of a note for each of its first two ledger lines, and for each further one."""
 KEYBOARDS = {*range(0, 9), *range(16, 24), 46}  # General MIDI programs from 0: pianos, celesta, organs, harp
-USUAL, ALTO, TENOR = ("G2", "F4"), ("C3", "G2"), ("F4", "C4")
-CHOICES = {41: ALTO, 42: (*TENOR, "G2"), 43: ("F4", "G2"), 57: TENOR, 70: TENOR}
-"""Clefs by General MIDI program from 0, the usual one first: viola, cello, double bass, trombone, bassoon."""
+USUAL, LOW, ALTO, TENOR = ("G2", "F4"), ("F4", "G2"), ("C3", "G2"), ("F4", "C4")
+CHOICES = {41: ALTO, 42: (*TENOR, "G2"), 57: TENOR, 70: TENOR} | dict.fromkeys((*range(32, 40), 43, 47, 58), LOW)
+"""Clefs by General MIDI program from 0, the usual one first: viola, cello, trombone, bassoon; basses, timpani, tuba."""
+VOICES = {"tenor": ("G2_8", "F4"), "tenore": ("G2_8", "F4")} | dict.fromkeys(
+    ("bass", "basso", "basse", "bariton", "baritone"), LOW
+)
+"""Clefs of the low voices of a choir, by their whole names but for a number."""
 NAMES = {
     "viola": 41,
     "bratsche": 41,
@@ -49,7 +56,10 @@ class Placement:
 
 
 def usual_clefs(name: str, program: int | None) -> tuple[str, ...]:
-    """Return the clefs of an instrument, by its name, else by its General MIDI program."""
+    """Return the clefs of an instrument or a voice, the usual one first, by its name, else by its General MIDI program."""
+    voice = re.sub(r"[\s.]*(\d+|i{1,3})?[\s.]*$", "", name.strip().casefold())
+    if voice in VOICES:
+        return VOICES[voice]
     named = next((number for part, number in NAMES.items() if part in name.casefold()), program)
     return USUAL if named is None else CHOICES.get(named, USUAL)
 
@@ -66,7 +76,8 @@ def choose_clefs(
     """
     sign = OCTAVE_SIGN[keyboard]
     states = [Placement(clef, octaves) for clef in clefs for octaves in {"G2": (0, 1, 2), "F4": (0, -1, -2)}.get(clef, (0,))]
-    totals = [_change(Placement(clefs[0]), state, sign) for state in states]
+    another = ANOTHER_FIRST if set(clefs) == set(USUAL) else CLEF_CHANGE  # violas begin in alto clef, cellos in bass clef
+    totals = [another * (state.clef != clefs[0]) + sign * (state.octaves != 0) for state in states]
     history: list[list[int]] = []
     for index, notes in enumerate(measures):
         ways = [[total + _change(before, after, sign) for total, before in zip(totals, states, strict=True)] for after in states]
