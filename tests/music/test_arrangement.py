@@ -91,6 +91,20 @@ def test_a_viola_reads_alto_clef_and_treble_when_high():
     ]
 
 
+def test_no_instrument_reads_more_than_some_ledger_lines():
+    high = measures([108, 110, 112], [108, 115], [110, 103])  # C8 has nine
+    assert all(place.octaves > 0 for place in choose_clefs(high, ("G2", "F4"), octave_signs=False))
+    violin = measures([88, 91, 93, 96], [96, 93])  # C7 has five, which a violinist reads
+    assert [place.octaves for place in choose_clefs(violin, ("G2", "F4"), octave_signs=False)] == [0, 0]
+
+
+def test_an_instrument_that_sounds_an_octave_away_has_octave_signs():
+    low = [chord(k, pitch) for k, pitch in enumerate((28, 31, 33, 35, 36, 35, 33, 31, 28, 29, 26, 28))]
+    bass, tuba = (arrange(song(*low, tracks=[Track(0, name, 58)])).parts[0] for name in ("Contrabass", "Tuba"))
+    assert [place.octaves for place in bass.placements[0]] == [-1] * 3
+    assert [place.octaves for place in tuba.placements[0]] == [0] * 3
+
+
 def test_an_octave_sign_prints_notes_an_octave_nearer():
     c7 = Note(Fraction(0), 0, 49, 0, Fraction(1))
     assert [Placement("G2", octaves).position(c7) for octaves in (0, 1, 2)] == [15, 8, 1]
