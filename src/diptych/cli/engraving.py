@@ -19,7 +19,7 @@ def engrave(args: argparse.Namespace) -> int:
     from diptych.music.midi import SCORE_GRID
     from diptych.music.musicxml import tempos_of, to_musicxml
     from diptych.music.performances import is_performance
-    from diptych.music.quantize import NOTABLE, quantize
+    from diptych.music.quantize import NOTABLE, count_unwritten, quantize
     from diptych.music.score_pages import check_suffix, write_score
 
     check_suffix(args.out)
@@ -31,6 +31,9 @@ def engrave(args: argparse.Namespace) -> int:
         if moved:
             text = f"{what} of {moved:,} of {len(song.notes):,} notes moved by more than {NOTABLE} of a quarter to note values"
             notes.print(text, soft_wrap=True)
+    if not performed and (unwritten := count_unwritten(as_in_file(args))):
+        text = f"{unwritten:,} of {len(song.notes):,} notes are in quintuplets, septuplets or the like, which are not written"
+        notes.print(f"{text}: the nearest sixteenths, triplets and shorter values stand for them", soft_wrap=True)
     score = arrange(quantized.song, args.layout)
     if score.estimated_key:
         notes.print("the file names no key; the key signature was estimated from the notes", soft_wrap=True)
@@ -93,6 +96,14 @@ def on_its_beats(song: Song) -> Song:
         )
         notes.print(text, soft_wrap=True)
     return barred.song
+
+
+def as_in_file(args: argparse.Namespace) -> Song:
+    """Read the tracks that the options ask for with the times of the file, nearly without rounding, and say nothing."""
+    from diptych.music.midi import TICKS_PER_QUARTER, choose_tracks, read_midi
+
+    song = read_midi(args.midi, TICKS_PER_QUARTER)
+    return choose_tracks(song, args.tracks) if args.tracks else song
 
 
 def read_song(args: argparse.Namespace, grid: int | None = None) -> Song:
