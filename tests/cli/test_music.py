@@ -366,6 +366,9 @@ def test_a_title_stands_above_an_engraved_score_and_is_refused_beside_a_network(
     command = ("music", "sheet", tmp_path / "song.mid", "--title", "Abendlied", "--out")
     assert diptych(*command, tmp_path / "song.musicxml") == 0
     assert "<work-title>Abendlied</work-title>" in (tmp_path / "song.musicxml").read_text()
-    assert "names no title" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "names no title" not in said and "no font" not in said
+    boxes = (*command[:3], "--title", "Aria \U000f1234", "--out", tmp_path / "boxes.png")
+    assert diptych(*boxes) == 0 and "no font has \U000f1234, so that the title" in capsys.readouterr().err
     assert diptych(*command, tmp_path / "song.png", "--engine", "network") == 2
     assert "--title is for engraved scores" in capsys.readouterr().err and not (tmp_path / "song.png").exists()

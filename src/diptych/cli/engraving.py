@@ -20,6 +20,7 @@ def engrave(args: argparse.Namespace) -> int:
     from diptych.music.musicxml import tempos_of, to_musicxml
     from diptych.music.performances import is_performance
     from diptych.music.quantize import NOTABLE, count_unwritten, quantize
+    from diptych.music.rasters import missing_letters
     from diptych.music.score_pages import check_suffix, write_score
 
     check_suffix(args.out)
@@ -54,6 +55,10 @@ def engrave(args: argparse.Namespace) -> int:
         score = replace(score, title=args.midi.stem.replace("_", " "))
         text = f"the file names no title, so its own name stands above the music: {score.title}"
         notes.print(f"{text}; --title gives another", soft_wrap=True)
+    words = "".join([score.title, *(part.name for part in score.parts)]) if args.out.suffix.lower() in (".png", ".pdf") else ""
+    if missing := missing_letters(words):
+        text = f"no font has {' '.join(missing)}, so that the title or a part's name is printed with boxes"
+        notes.print(f"{text}; install a font that has them, or write .svg or .musicxml", soft_wrap=True)
     pages = write_score(args.out, to_musicxml(score))
     parts = ", ".join(
         f"{part.name or 'unnamed'} ({len(part.staves)} {'staff' if len(part.staves) == 1 else 'staves'})" for part in score.parts
