@@ -111,6 +111,16 @@ def as_in_file(args: argparse.Namespace) -> Song:
     return choose_tracks(song, args.tracks) if args.tracks else song
 
 
+def say_performance(song: Song) -> None:
+    """Say that a song is a performance, which is drawn on the beats of its file where no score is engraved."""
+    from diptych.cli.console import notes
+    from diptych.music.performances import is_performance
+
+    if is_performance(song):
+        text = "a performance that does not follow the file's beats, on which it is drawn all the same"
+        notes.print(f"{text}; `diptych music sheet` without --engine network finds its beats and bars", soft_wrap=True)
+
+
 def read_song(args: argparse.Namespace, grid: int | None = None) -> Song:
     """Read the tracks of a MIDI file that the options ask for; say what percussion is left out and what the grid of rolls moved.
 
