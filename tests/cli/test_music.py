@@ -361,11 +361,29 @@ def test_a_midi_file_is_engraved_on_the_staves_that_it_needs(tmp_path, capsys):
     assert "a score is written as .musicxml, .svg, .png or .pdf, found .doc" in capsys.readouterr().err
 
 
+def test_what_is_asked_for_in_vain_is_said(tmp_path, capsys):
+    write_pixels(tmp_path / "page.png", np.full((700, 500, 1), 255, np.uint8))
+    for action in ("read", "roll2midi"):
+        assert diptych("music", action, tmp_path / "page.png", "--out", tmp_path / "x.docx") == 2
+        said = " ".join(capsys.readouterr().err.split())
+        assert "x.docx: what is read is written as .mid, .musicxml, .svg, .png or .pdf, found .docx" in said
+    played = np.cumsum(np.random.default_rng(0).uniform(0.3, 0.9, 100))
+    notes = [PlayedNote(each, each + Fraction(1, 4), 60, 64, 0) for each in (Fraction(round(480 * k), 480) for k in played)]
+    (tmp_path / "song.mid").write_bytes(midi_bytes(Song(tuple(notes))))
+    assert diptych("music", "midi2roll", tmp_path / "song.mid", "--out", tmp_path / "roll.png") == 0
+    assert "a performance that does not follow the file's beats, on which it is drawn" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
 def test_a_title_stands_above_an_engraved_score_and_is_refused_beside_a_network(tmp_path, capsys):
     (tmp_path / "song.mid").write_bytes(midi_bytes(Song((PlayedNote(Fraction(0), Fraction(1), 60, 64, 0),))))
     command = ("music", "sheet", tmp_path / "song.mid", "--title", "Abendlied", "--out")
     assert diptych(*command, tmp_path / "song.musicxml") == 0
     assert "<work-title>Abendlied</work-title>" in (tmp_path / "song.musicxml").read_text()
-    assert "names no title" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "names no title" not in said and "no font" not in said
+    boxes = (*command[:3], "--title", "Aria \U000f1234", "--out", tmp_path / "boxes.png")
+    assert diptych(*boxes) == 0 and "no font has \U000f1234, so that the title" in capsys.readouterr().err
     assert diptych(*command, tmp_path / "song.png", "--engine", "network") == 2
     assert "--title is for engraved scores" in capsys.readouterr().err and not (tmp_path / "song.png").exists()

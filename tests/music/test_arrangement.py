@@ -7,7 +7,7 @@ import pytest
 
 from diptych.errors import ConfigError
 from diptych.music.arrangement import arrange, count_changed, count_out_of_key
-from diptych.music.clefs import Placement, choose_clefs
+from diptych.music.clefs import Placement, choose_clefs, usual_clefs
 from diptych.music.hands import split_hands
 from diptych.music.mei import plain_xml
 from diptych.music.midi import Key, Meter, PlayedNote, Song, Track
@@ -74,6 +74,8 @@ G, F, G8, F8 = Placement("G2"), Placement("F4"), Placement("G2", 1), Placement("
         ([[76] * 4, [98] * 4, [100] * 4, [76] * 4], [G, G8, G8, G]),
         ([[43] * 4, [24] * 4, [22] * 4, [43] * 4], [F, F8, F8, F]),
         ([[72] * 4, [], [], [74] * 4], [G] * 4),
+        ([[48, 50], [52]], [F, F]),  # a short piece too begins in the clef that it needs
+        ([[57, 59, 60], [72] * 4, [74] * 4], [G, G, G]),  # a low beginning is no reason to change
     ],
 )
 def test_clefs_and_octave_signs_save_ledger_lines(music, expected):
@@ -87,6 +89,20 @@ def test_a_viola_reads_alto_clef_and_treble_when_high():
         "G2",
         "G2",
     ]
+
+
+def test_no_instrument_reads_more_than_some_ledger_lines():
+    high = measures([108, 110, 112], [108, 115], [110, 103])  # C8 has nine
+    assert all(place.octaves > 0 for place in choose_clefs(high, ("G2", "F4"), octave_signs=False))
+    violin = measures([88, 91, 93, 96], [96, 93])  # C7 has five, which a violinist reads
+    assert [place.octaves for place in choose_clefs(violin, ("G2", "F4"), octave_signs=False)] == [0, 0]
+
+
+def test_an_instrument_that_sounds_an_octave_away_has_octave_signs():
+    low = [chord(k, pitch) for k, pitch in enumerate((28, 31, 33, 35, 36, 35, 33, 31, 28, 29, 26, 28))]
+    bass, tuba = (arrange(song(*low, tracks=[Track(0, name, 58)])).parts[0] for name in ("Contrabass", "Tuba"))
+    assert [place.octaves for place in bass.placements[0]] == [-1] * 3
+    assert [place.octaves for place in tuba.placements[0]] == [0] * 3
 
 
 def test_an_octave_sign_prints_notes_an_octave_nearer():
@@ -108,6 +124,13 @@ def test_each_track_is_a_part_in_its_clef():
     found = arrange(song(chord(0, 76), chord(0, 60, track=1), chord(0, 43, track=2), tracks=STRINGS))
     assert [part.name for part in found.parts] == ["Violin", "Viola", "Cello"]
     assert [[staff[0].clef for staff in part.placements] for part in found.parts] == [["G2"], ["C3"], ["F4"]]
+
+
+def test_the_voices_of_a_choir_have_their_clefs_whatever_plays_them():
+    names = ("Soprano", "Tenor 2", "Bass", "Tenor Saxophone", "Bass Clarinet")
+    assert [usual_clefs(name, 52)[0] for name in names] == ["G2", "G2_8", "F4", "G2", "G2"]
+    score = arrange(song(chord(0, 55), chord(1, 62), tracks=[Track(0, "Tenor", 52)]))
+    assert "<clef-octave-change>-1<" in to_musicxml(score)
 
 
 STRINGS = Track(0, "Violin", 40), Track(1, "Viola", 41), Track(2, "Cello", 42)

@@ -297,6 +297,23 @@ def test_tracks_have_names_programs_and_numbers_and_percussion_is_counted(tmp_pa
         choose_tracks(song_, ["1", "Oboe"])
 
 
+def test_percussion_that_is_asked_for_is_called_so(tmp_path):
+    named = [(0, mido.MetaMessage("track_name", name=name)) for name in ("Flute", "Drums")]
+    tune = [(0, mido.Message("note_on", note=A)), (24, mido.Message("note_off", note=A))]
+    drums = [(0, mido.Message("note_on", channel=9, note=40)), (24, mido.Message("note_off", channel=9, note=40))]
+    song_ = read_midi(saved(tmp_path / "x.mid", [named[0], *tune], [named[1], *drums]))
+    with pytest.raises(ConfigError, match="'drums' is percussion, which has no pitches; choose from 1 Flute, by number"):
+        choose_tracks(song_, ["drums"])
+
+
+@pytest.mark.parametrize("staves", [1, 2])
+def test_no_layout_is_advised_that_was_chosen(staves):
+    apart = Song(tuple(PlayedNote(Fraction(0), Fraction(1), pitch, 64, 0) for pitch in (0, 5, 120, 127)))
+    with pytest.raises(DataError, match="which has no limit") as raised:
+        to_systems(apart, Layout(staves))
+    assert ("choose --layout grand" in str(raised.value)) == (staves == 1)
+
+
 @pytest.mark.parametrize(
     ("tracks", "title", "names"),
     [

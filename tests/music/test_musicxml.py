@@ -17,6 +17,7 @@ from diptych.music.mei import plain_xml, verovio_toolkit
 from diptych.music.midi import Key, Meter, PlayedNote, Song, Tempo, Track, read_midi
 from diptych.music.musicxml import tempos_of, to_musicxml
 from diptych.music.quantize import quantize
+from diptych.music.rasters import missing_letters
 from diptych.music.score_pages import engrave_pages, write_score
 
 METERS = {
@@ -224,6 +225,20 @@ def test_a_title_stands_in_the_middle_of_its_page(tmp_path):
         title = np.asarray(page)[:230] < 128
     columns = np.flatnonzero(title.any(0))
     assert abs(columns.min() + columns.max() - page.width) < 40 and columns.max() - columns.min() > 200
+
+
+@pytest.mark.parametrize("words", [8, 14, 40])
+def test_a_long_title_is_fitted_into_its_page(words, tmp_path):
+    song = one_by_one((72, 4), title=" ".join(["<title>"] * words))
+    write_score(tmp_path / "x.png", to_musicxml(arrange(song)))
+    with Image.open(tmp_path / "x.png") as page:
+        title = np.asarray(page)[:230] < 128
+    columns = np.flatnonzero(title.any(0))
+    assert columns.min() > 100 and columns.max() < page.width - 100
+
+
+def test_letters_that_no_font_has_are_found():
+    assert missing_letters("Für Élise ♪ \U0010fffd\U000f1234") == ["\U0010fffd", "\U000f1234"]
 
 
 @pytest.mark.parametrize(("pitch", "place", "printed"), [(103, "above", 6), (101, "above", 6), (21, "below", 1)])

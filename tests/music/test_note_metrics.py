@@ -49,7 +49,10 @@ def test_intervals_are_by_work():
     right, wrong = NoteCounts(10, 10, 10, 10, 2, 2, 1, 1), NoteCounts(10, 10, 0, 0, 2, 0, 0, 1)
     f1 = summarise({"a": right, "b": wrong, "c": right, "d": wrong})["f1"]
     half = 3.18245 * (1 / 12) ** 0.5  # Student, and the error of the mean of 1, 0, 1, 0
-    assert (f1.value, f1.n) == (0.5, 4) and (f1.low, f1.high) == pytest.approx((0.5 - half, 0.5 + half))
+    assert half > 0.5 and (f1.value, f1.n) == (0.5, 4) and (f1.low, f1.high) == (0, 1)  # cut at what a share can be
+    f1 = summarise({"a": replace(right, matched=9), "b": replace(right, matched=7), "c": replace(right, matched=8)})["f1"]
+    half = 4.30265 * (0.01 / 3) ** 0.5  # 0.9, 0.7 and 0.8
+    assert (f1.low, f1.high) == pytest.approx((0.8 - half, 1))
     assert all(score(NoteCounts()) == 0 for score in METRICS.values())
 
 

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 import pytest
 
 from diptych.music.midi import Meter, PlayedNote, Song
-from diptych.music.quantize import quantize
+from diptych.music.quantize import count_unwritten, quantize
 
 LENGTHS = [Fraction(each) for each in ("1", "1/2", "1/2", "3/2", "1/2", "1/4", "1/4", "1/2", "1/3", "1/3", "1/3", "1", "2")]
 SIX_EIGHT = Meter(length=Fraction(3), beat=Fraction(3, 2), unit=8)
@@ -102,3 +102,21 @@ def test_a_beat_is_divided_no_finer_than_it_must():
 def test_what_moves_by_more_than_a_twelfth_is_counted():
     found = quantize(song("0.8"))  # a quarter ends 0.2 early, an eighth 1/12
     assert (found.onsets_moved, found.ends_moved) == (0, sum(length >= 1 for length in LENGTHS)) == (0, 4)
+
+
+@pytest.mark.parametrize(("parts", "unwritten"), [(5, 20), (7, 28), (6, 0), (8, 0)])
+def test_notes_in_quintuplets_and_septuplets_are_counted(parts, unwritten):
+    notes = [
+        PlayedNote(Fraction(k * 480 // parts, 480), Fraction((k + 1) * 480 // parts, 480), 60, 64, 0) for k in range(4 * parts)
+    ]
+    long = PlayedNote(Fraction(4), Fraction(8), 72, 64, 0)
+    assert count_unwritten(Song((*notes, long))) == unwritten
+
+
+def test_loose_playing_is_no_quintuplet():
+    draw = random.Random(0)
+    lengths = [Fraction(1, 4)] * 400
+    starts = accumulate(lengths, initial=Fraction(0))
+    onsets = sorted(max(Fraction(0), start + Fraction(round(draw.gauss(0, 20)), 960)) for start in starts)
+    notes = tuple(PlayedNote(a, b, 60, 64, 0) for a, b in pairwise(onsets) if a < b)
+    assert count_unwritten(Song(notes)) <= 0.02 * len(notes)

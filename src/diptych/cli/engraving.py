@@ -19,7 +19,8 @@ def engrave(args: argparse.Namespace) -> int:
     from diptych.music.midi import SCORE_GRID
     from diptych.music.musicxml import tempos_of, to_musicxml
     from diptych.music.performances import is_performance
-    from diptych.music.quantize import NOTABLE, quantize
+    from diptych.music.quantize import NOTABLE, count_unwritten, quantize
+    from diptych.music.rasters import missing_letters
     from diptych.music.score_pages import check_suffix, write_score
 
     check_suffix(args.out)
@@ -31,6 +32,9 @@ def engrave(args: argparse.Namespace) -> int:
         if moved:
             text = f"{what} of {moved:,} of {len(song.notes):,} notes moved by more than {NOTABLE} of a quarter to note values"
             notes.print(text, soft_wrap=True)
+    if not performed and (unwritten := count_unwritten(as_in_file(args))):
+        text = f"{unwritten:,} of {len(song.notes):,} notes are in quintuplets, septuplets or the like, which are not written"
+        notes.print(f"{text}: the nearest sixteenths, triplets and shorter values stand for them", soft_wrap=True)
     score = arrange(quantized.song, args.layout)
     if score.estimated_key:
         notes.print("the file names no key; the key signature was estimated from the notes", soft_wrap=True)
@@ -51,6 +55,10 @@ def engrave(args: argparse.Namespace) -> int:
         score = replace(score, title=args.midi.stem.replace("_", " "))
         text = f"the file names no title, so its own name stands above the music: {score.title}"
         notes.print(f"{text}; --title gives another", soft_wrap=True)
+    words = "".join([score.title, *(part.name for part in score.parts)]) if args.out.suffix.lower() in (".png", ".pdf") else ""
+    if missing := missing_letters(words):
+        text = f"no font has {' '.join(missing)}, so that the title or a part's name is printed with boxes"
+        notes.print(f"{text}; install a font that has them, or write .svg or .musicxml", soft_wrap=True)
     pages = write_score(args.out, to_musicxml(score))
     parts = ", ".join(
         f"{part.name or 'unnamed'} ({len(part.staves)} {'staff' if len(part.staves) == 1 else 'staves'})" for part in score.parts
@@ -93,6 +101,24 @@ def on_its_beats(song: Song) -> Song:
         )
         notes.print(text, soft_wrap=True)
     return barred.song
+
+
+def as_in_file(args: argparse.Namespace) -> Song:
+    """Read the tracks that the options ask for with the times of the file, nearly without rounding, and say nothing."""
+    from diptych.music.midi import TICKS_PER_QUARTER, choose_tracks, read_midi
+
+    song = read_midi(args.midi, TICKS_PER_QUARTER)
+    return choose_tracks(song, args.tracks) if args.tracks else song
+
+
+def say_performance(song: Song) -> None:
+    """Say that a song is a performance, which is drawn on the beats of its file where no score is engraved."""
+    from diptych.cli.console import notes
+    from diptych.music.performances import is_performance
+
+    if is_performance(song):
+        text = "a performance that does not follow the file's beats, on which it is drawn all the same"
+        notes.print(f"{text}; `diptych music sheet` without --engine network finds its beats and bars", soft_wrap=True)
 
 
 def read_song(args: argparse.Namespace, grid: int | None = None) -> Song:

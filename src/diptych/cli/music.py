@@ -311,12 +311,13 @@ def say_written(found: Sequence[System], layout: Layout, out: Path) -> None:
 def systems_of(args: argparse.Namespace, layout: Layout) -> list[System]:
     """A MIDI file's systems; what was moved to the grid, ends early, is left out or has fewer staves than in a score is said."""
     from diptych.cli.console import notes
-    from diptych.cli.engraving import read_song
+    from diptych.cli.engraving import read_song, say_performance
     from diptych.errors import DataError
     from diptych.music.arrangement import count_staves
     from diptych.music.staves import count_changed, to_systems
 
     song = read_song(args)
+    say_performance(song)
     try:
         found = to_systems(song, layout)
     except DataError as error:

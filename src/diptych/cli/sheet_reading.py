@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:  # the door of the command line imports no library
     from diptych.music.layout import Layout
 
+MIDI = (".mid", ".midi")
 LAYOUTS: dict[Literal["staff", "grand"], int] = {"staff": 1, "grand": 2}
 
 
@@ -24,6 +25,7 @@ def read(args: argparse.Namespace) -> int:
     from diptych.music.reading import MIN_CONFIDENCE, certainty, check_legible, show_reading
     from diptych.music.translators import builtin
 
+    check_out(args.out)
     if args.clef and args.clef not in CLEFS:
         raise ConfigError(f"--clef must be one of {', '.join(CLEFS)}, found {args.clef!r}")
     if not is_grid(args.sheet):
@@ -52,10 +54,22 @@ def roll2midi(args: argparse.Namespace) -> int:
     from diptych.data.formats import read_pixels
     from diptych.music.pages import check_roll
 
+    check_out(args.out)
     picture = read_pixels(args.roll)
     layout = layout_seen(args, args.roll, picture, "roll")
     check_roll(args.roll, picture, layout)
     return write_song(args, picture, args.roll, layout)
+
+
+def check_out(path: Path) -> None:
+    """Refuse a suffix that nothing is written as, before anything is read. Raises ConfigError."""
+    from diptych.errors import ConfigError
+    from diptych.music.score_pages import SUFFIXES
+
+    suffix = path.suffix.lower()
+    if suffix not in (*MIDI, *SUFFIXES):
+        kinds = f"{', '.join((*MIDI[:1], *SUFFIXES[:-1]))} or {SUFFIXES[-1]}"
+        raise ConfigError(f"{path}: what is read is written as {kinds}, found {suffix or 'no suffix'}")
 
 
 def layout_seen(args: argparse.Namespace, path: Path, pixels: Any, kind: Literal["sheet", "roll"]) -> Layout:
@@ -80,7 +94,7 @@ def write_song(args: argparse.Namespace, picture: Any, path: Path, layout: Layou
     if not found:
         raise DataError(f"{path}: shows no notes; a picture that diptych made holds them where its layout has them")
     song = to_song(found)
-    if args.out.suffix.lower() in (".mid", ".midi"):
+    if args.out.suffix.lower() in MIDI:
         write_atomic(args.out, midi_bytes(song, args.tempo))
     else:
         from diptych.music.arrangement import arrange

@@ -12,7 +12,7 @@ from itertools import groupby
 from statistics import fmean
 from typing import Literal
 
-from diptych.music.clefs import KEYBOARDS, USUAL, Placement, choose_clefs, usual_clefs
+from diptych.music.clefs import KEYBOARDS, USUAL, Placement, choose_clefs, takes_octave_signs, usual_clefs
 from diptych.music.hands import split_hands
 from diptych.music.instruments import NAMES
 from diptych.music.midi import Meter, PlayedNote, Song, Tempo, Track
@@ -114,11 +114,12 @@ def arrange(song: Song, staves: Staves = "auto") -> Score:
             shortened += sum(a != b and heads[a.onset, a.midi] == 1 for a, b in zip(before, after, strict=True))
         inside = [_in_measures(notes, measures) for notes in limited]
         clefs = usual_clefs(group[0].name, group[0].program)
+        signs = takes_octave_signs(group[0].name, group[0].program)
         placements: list[tuple[Placement, ...]] = []
         for k, notes in enumerate(inside):
             printed = _printed_clefs(group[k], measures) if group[0].clefs and group[k].clefs else []
             usual = tuple(dict.fromkeys(printed)) or (clefs if len(inside) == 1 else (USUAL[k], USUAL[1 - k]))
-            placements.append(tuple(choose_clefs(notes, usual, keyboard=_may_be_keyboard(group[0]), printed=printed)))
+            placements.append(tuple(choose_clefs(notes, usual, octave_signs=signs, printed=printed)))
         parts.append(Part(_part_name(group), tuple(inside), tuple(placements)))
     estimated = not song.keys and song.fifths is None
     return Score(tuple(parts), measures, song.title, song.bpm, estimated, shortened, joined, thinned, song.tempo_changes)

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from diptych.errors import DataError
-from diptych.metrics.estimate import Estimate, jackknife_estimate
+from diptych.metrics.estimate import Estimate
 from diptych.music.baselines import Translate, blank, copy, nearest
 from diptych.music.composers import group_by_composer
 from diptych.music.dataset import Kind, MusicDataset, Page, Row, examples, from_json, tied_heads
-from diptych.music.note_metrics import NoteCounts, count_matches, count_staff, summarise
+from diptych.music.note_metrics import NoteCounts, count_matches, count_staff, share_estimate, summarise
 from diptych.music.noteheads import NoteheadTemplates, head_f1, heads_at, heads_of, match_heads
 from diptych.music.notes import System
 from diptych.music.roll import DEFAULT_THRESHOLD, read_roll
@@ -58,13 +58,13 @@ class Evaluation:
     works: set[str] = field(default_factory=set)
 
     def scores(self) -> dict[str, Estimate]:
-        """Return all metrics with 95 % intervals by composer, and F1 of each clef and each font as ``f1 NAME``."""
+        """Return all metrics with 95 % intervals by composer, cut at 0 and 1; F1 of each clef and font as ``f1 NAME``."""
         found = summarise(self.notes) if self.notes else {}
         for name in sorted(self.parts):
             found[f"f1 {name}"] = summarise(self.parts[name])["f1"]
         if self.heads:
             rows = np.stack(list(self.heads.values()))
-            found["heads_f1"] = jackknife_estimate(lambda drawn: head_f1(rows[drawn]), len(rows))
+            found["heads_f1"] = share_estimate(lambda drawn: head_f1(rows[drawn]), len(rows))
         return found
 
 

@@ -95,6 +95,8 @@ class Song:
     title: str = ""
     bpm: float | None = None
     tempo_changes: tuple[Tempo, ...] = ()
+    drums: tuple[str, ...] = ()
+    """The names of the tracks that have percussion."""
     double_bars: frozenset[Fraction] = frozenset()
     """The times of double bar lines in quarters, which pages show and MIDI files do not."""
 
@@ -151,6 +153,7 @@ def _song(path: Path, file: Any, grid: int) -> Song:
         tracks.extend(Track(number, name, _program(messages, channel)) for channel, number in channels.items())
         if len(notes) > MAX_NOTES:
             raise DataError(f"{path}: has more than {MAX_NOTES:,} notes; split it into shorter files")
+    drums = tuple(track_name(each) for each in file.tracks if any(map(_strikes, each)))
     percussion = sum(_strikes(message) for messages in file.tracks for message in messages)
     if not notes:
         what = "only percussion, which has no pitches" if percussion else "no notes"
@@ -174,6 +177,7 @@ def _song(path: Path, file: Any, grid: int) -> Song:
         title,
         tempos[0].bpm if begins else None,
         tempos[begins:],
+        drums,
     )
 
 
@@ -201,7 +205,9 @@ def choose_tracks(song: Song, wanted: Sequence[str]) -> Song:
         }
         if not found:
             known = ", ".join(f"{number} {track.name}".rstrip() for number, track in enumerate(song.tracks, 1))
-            raise ConfigError(f"tracks: there is no pitched track {each!r}; choose from {known}, by number or by name")
+            drums = each.casefold() in map(str.casefold, song.drums)
+            what = f"{each!r} is percussion, which has no pitches" if drums else f"there is no pitched track {each!r}"
+            raise ConfigError(f"tracks: {what}; choose from {known}, by number or by name")
         kept |= found
     return replace(
         song,

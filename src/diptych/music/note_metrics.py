@@ -5,8 +5,9 @@ A note matches when its pitch is exact and its onset within 50 ms at 120 quarter
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,11 +93,21 @@ METRICS: dict[str, Callable[[NoteCounts], float]] = {
 }
 
 
+def share_estimate(statistic: Statistic, n: int) -> Estimate:
+    """Return jackknife_estimate of a statistic from 0 to 1, with Student's interval, which is symmetric, cut at 0 and 1."""
+    found = jackknife_estimate(statistic, n)
+    low, high = (each if math.isnan(each) else min(1.0, max(0.0, each)) for each in (found.low, found.high))
+    return replace(found, low=low, high=high)
+
+
 def summarise(by_composer: Mapping[str, NoteCounts]) -> dict[str, Estimate]:
-    """Return every metric over all systems, with a 95 % interval by leaving out each composer, or each work, in turn."""
+    """Return every metric over all systems, with a 95 % interval by leaving out each composer, or each work, in turn.
+
+    Intervals are cut at 0 and 1, beyond which no metric goes (see share_estimate).
+    """
     rows = np.array([astuple(counts) for counts in by_composer.values()], np.float64)
 
     def resampled(metric: Callable[[NoteCounts], float]) -> Statistic:
         return lambda drawn: metric(NoteCounts(*rows[drawn].sum(0)))
 
-    return {name: jackknife_estimate(resampled(metric), len(rows)) for name, metric in METRICS.items()}
+    return {name: share_estimate(resampled(metric), len(rows)) for name, metric in METRICS.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import groupby, pairwise
@@ -26,6 +26,8 @@ MAX_GAP = Fraction(1, 4)  # of the time to the next onset: a shorter gap before 
 MAX_DETACHED_GAP = Fraction(1, 2)  # the same in a track that is played detached
 DETACHED = 0.85  # a track is where half of its notes sound for less than this share of the time to the next onset
 MAX_OVERLAP = Fraction(1, 12)  # in quarters: a shorter overlap with the next onset is legato, not a chord
+NO_DIVISIONS = (5, 7, 9, 10, 11, 13)  # parts of a beat that a score is not written in
+EXACT = Fraction(1, 190)  # of a beat: how near to such a part an onset is that a file of 96 ticks a quarter means to be there
 NOTABLE = Fraction(1, 12)  # in quarters: smaller moves are not counted
 
 
@@ -72,6 +74,27 @@ def quantize(song: Song, *, performed: bool = False) -> Quantized:
     )
 
 
+def count_unwritten(song: Song) -> int:
+    """Count the notes of beats in quintuplets, septuplets and the like, which are printed in the nearest division.
+
+    In such a beat at least half of the equal parts of one of NO_DIVISIONS have onsets, and there are no others. The song has the
+    times of its file, on a finer grid than that of scores.
+    """
+    beats, count = _beats(song), 0
+    for track in sorted({note.track for note in song.notes}):
+        for (start, length), inside in _by_beat([note for note in song.notes if note.track == track], beats):
+            shares = {(note.onset - start) / length for note in inside}
+            inner = sum(EXACT < share < 1 - EXACT for share in shares)
+            odd = any(inner >= parts // 2 and _lie_on(shares, parts) for parts in NO_DIVISIONS)
+            if odd and not any(_lie_on(shares, parts) for parts in DIVISIONS[length]):
+                count += len(inside)
+    return count
+
+
+def _lie_on(shares: Set[Fraction], parts: int) -> bool:
+    return all(abs(share - _nearest(share, parts)) <= EXACT for share in shares)
+
+
 def _is_printable(time: Fraction) -> bool:
     return _is_straight(time) or (time / (TRIPLET / 2)).denominator == 1
 
@@ -99,9 +122,7 @@ def _on_divisions(
 ) -> list[PlayedNote]:
     """Move the onsets in each beat to the division with the least error and cost; ``strictness`` is as for PERFORMED."""
     found: list[PlayedNote] = []
-    for index, group in groupby(notes, lambda note: bisect_right(beats, note.onset, key=lambda beat: beat[0]) - 1):
-        inside = list(group)
-        start, length = beats[index]
+    for (start, length), inside in _by_beat(notes, beats):
         shares = [(note.onset - start) / length for note in inside]
         costs = {parts: strictness[0] * cost for parts, cost in DIVISIONS[length].items() if parts <= strictness[1]}
 
@@ -113,6 +134,14 @@ def _on_divisions(
             onset = start + _nearest(share, parts) * length
             found.append(replace(note, onset=onset, end=max(note.end, onset + TICK)))
     return found
+
+
+def _by_beat(
+    notes: Sequence[PlayedNote], beats: Sequence[tuple[Fraction, Fraction]]
+) -> Iterator[tuple[tuple[Fraction, Fraction], list[PlayedNote]]]:
+    """Yield onset and length of each beat in which notes begin, and these notes."""
+    for index, group in groupby(notes, lambda note: bisect_right(beats, note.onset, key=lambda beat: beat[0]) - 1):
+        yield beats[index], list(group)
 
 
 def _nearest(share: Fraction, parts: int) -> Fraction:

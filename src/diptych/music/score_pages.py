@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from PIL import Image
 from diptych.errors import ConfigError, DataError
 from diptych.files import write_atomic
 from diptych.music.mei import verovio_toolkit
-from diptych.music.rasters import draw_svg
+from diptych.music.rasters import draw_svg, text_width
 
 DPI = 300
 A4 = (2100, 2970)  # in tenths of a millimetre, verovio's units
@@ -22,6 +24,12 @@ MUSIC_TEXT = re.compile(r'font-family="[^"]*"([^>]*)>\uECA5<')
 TOOLTIP = re.compile(r'<title class="labelAttr">[^<]*</title>')
 """A tooltip inside a text, for which resvg forgets where the text stands."""
 TEMPO = re.compile(r'(<g id="[^"]*" class="tempo")>')
+TITLE = re.compile(r'(class="pgHead[^>]*>.*?x="(\d+)" y="(\d+)".*?)<tspan font-size="(\d+)px">([^<]+)</tspan>', re.DOTALL)
+"""The title of a page, with the middle of the page, its line and its size."""
+SMALL_TITLE, MAX_TITLE_LINES = (
+    0.65,
+    4,
+)  # of the size that verovio gives it; a longer title has lines of that size, or smaller ones
 RAISED = 180  # of the units of a page, one staff space: accidentals reach into a tempo mark that stands where verovio puts it
 FULL_SCALE = 13.9  # percent of verovio's scale in a millimetre of a staff's height
 SOLO, ENSEMBLE, SMALLEST = 6.5, 5.0, 2.5  # heights of a staff in millimetres: of one or two, of more, and at least
@@ -111,9 +119,31 @@ def _fits(page: str) -> bool:
 
 
 def _with_plain_text(page: str) -> str:
-    """Replace the quarter note of a tempo mark by Unicode's, raise the mark, and remove tooltips from texts."""
+    """Replace the quarter note of a tempo mark by Unicode's, raise the mark, remove tooltips from texts, and fit the title."""
     page = TEMPO.sub(rf'\1 transform="translate(0,-{RAISED})">', page)
-    return TOOLTIP.sub("", MUSIC_TEXT.sub("\\1>\u2669<", page))
+    return _with_fitted_title(TOOLTIP.sub("", MUSIC_TEXT.sub("\\1>\u2669<", page)))
+
+
+def _with_fitted_title(page: str) -> str:
+    """Make a title that is wider than its page smaller, or part it into two lines, since verovio cuts it at both edges."""
+    found = TITLE.search(page)
+    if found is None:
+        return page
+    before, title = found[1], html.unescape(found[5])
+    middle, y, size = (int(found[k]) for k in (2, 3, 4))
+    room = 2 * middle / size  # the width of the page within its margins, in multiples of the size
+    if text_width(title) <= room:
+        return page
+    lines = [title]
+    if text_width(title) * SMALL_TITLE > room:
+        lines = textwrap.wrap(title, width=-(-len(title) // 2) + 4)
+    small = min(SMALL_TITLE if len(lines) > 1 else 1.0, room / max(map(text_width, lines))) * size
+    printed = "".join(
+        f'<tspan x="{middle}" y="{y + round((k - (len(lines) - 1) / 2) * 1.15 * small)}" text-anchor="middle" '
+        f'font-size="{round(small)}px">{html.escape(line)}</tspan>'
+        for k, line in enumerate(lines)
+    )
+    return page[: found.start()] + before + printed + page[found.end() :]
 
 
 def _raster(page: str) -> Image.Image:

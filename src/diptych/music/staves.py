@@ -114,7 +114,7 @@ def _out_of_reach_message(notes: Sequence[Note], usual: Sequence[str], layout: L
     return (
         f"the note {note.midi} at quarter {float(note.onset):g} stands {away} steps from the middle of its staff, at most "
         f"{layout.max_position} can be drawn, and no clef reaches all notes of its measure; engrave it with "
-        f"`diptych music sheet`, which has no limit, or choose --layout grand"
+        f"`diptych music sheet`, which has no limit{', or choose --layout grand' if layout.staves == 1 else ''}"
     )
 
 
