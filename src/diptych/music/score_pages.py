@@ -26,10 +26,7 @@ TOOLTIP = re.compile(r'<title class="labelAttr">[^<]*</title>')
 TEMPO = re.compile(r'(<g id="[^"]*" class="tempo")>')
 TITLE = re.compile(r'(class="pgHead[^>]*>.*?x="(\d+)" y="(\d+)".*?)<tspan font-size="(\d+)px">([^<]+)</tspan>', re.DOTALL)
 """The title of a page, with the middle of the page, its line and its size."""
-SMALL_TITLE, MAX_TITLE_LINES = (
-    0.65,
-    4,
-)  # of the size that verovio gives it; a longer title has lines of that size, or smaller ones
+SMALL_TITLE = 0.65  # of the size that verovio gives a title; one that would be smaller has two lines
 RAISED = 180  # of the units of a page, one staff space: accidentals reach into a tempo mark that stands where verovio puts it
 FULL_SCALE = 13.9  # percent of verovio's scale in a millimetre of a staff's height
 SOLO, ENSEMBLE, SMALLEST = 6.5, 5.0, 2.5  # heights of a staff in millimetres: of one or two, of more, and at least
