@@ -38,7 +38,7 @@ UNITS = 250  # of a glyph in a staff space
 OUTSIDE = 6.0  # staff steps from the middle line to the nearest octave line
 LINE_REACH = 14.0  # staff spaces from the middle line of a staff to its farthest octave line
 CONTRAST = 50  # of 255: from a dash to the gap behind it
-DARK = 128  # gray below which a pixel is ink
+DARK, PALE = 128, 200  # gray below which a pixel is ink; and that of digits with thin strokes
 PAPER = 3  # rows without ink above and below a dash
 PERIOD, UNEVEN = (0.35, 1.6), 0.35  # staff spaces from a dash to the next one, and by how much the next such distance may differ
 LEAST_DASHES = 3  # of a line that digits begin
@@ -179,12 +179,13 @@ def _digits_before(gray: Gray, line: _Line) -> tuple[int, int, int, int] | None:
     """Return the octaves that the digits before a line stand for, and their left, top and bottom edge; None without digits."""
     begin, top = max(0, line.left - round(BEFORE * SPACE)), max(0, line.y - round(DIGITS[1] * SPACE))
     part = gray[top : line.y + 2 + round(DIGITS[1] * SPACE), begin : line.left + 1]
-    labels, _ = ndimage.label(part < DARK, np.ones((3, 3)))
     boxes = []
-    for rows, columns in ndimage.find_objects(labels):
-        near = rows.start + top <= line.y + SPACE / 2 and rows.stop + top >= line.y - SPACE / 2
-        if near and DIGITS[0] * SPACE <= rows.stop - rows.start <= DIGITS[1] * SPACE:
-            boxes.append((columns.start + begin, rows.start + top, rows.stop + top))
+    for dark in (DARK, PALE):
+        labels, _ = ndimage.label(part < dark, np.ones((3, 3)))
+        for rows, columns in ndimage.find_objects(labels):
+            near = rows.start + top <= line.y + SPACE / 2 and rows.stop + top >= line.y - SPACE / 2
+            if near and DIGITS[0] * SPACE <= rows.stop - rows.start <= DIGITS[1] * SPACE:
+                boxes.append((columns.start + begin, rows.start + top, rows.stop + top))
     best = (0.0, 0, 0, 0, 0)
     boxes.sort()
     together = [(a[0], min(a[1], b[1]), max(a[2], b[2])) for a, b in pairwise(boxes)]  # the digits of a number differ in height
