@@ -103,20 +103,23 @@ def repeat_page():
     return score_of("".join(f'<measure {e}><staff n="1"><layer n="1">{notes}</layer></staff></measure>' for e in edges))
 
 
-def read_exactly(tmp_path, text, name, font=FONTS[0], width=70.0):
+def read_exactly(tmp_path, text, name, font=FONTS[0], width=70.0, octaves="octave sign"):
     (tmp_path / name).write_text(text)
     page = next(free_pages(load_mei(tmp_path / name), FreeStyle(width=width, font=font)))
     found = read_geometry(draw_page(page.drawing, round(page.width * 12)))
     seen = draw_symbols(page.drawing, found.gray.shape[1])
     seen = np.pad(seen, ((0, max(0, len(found.gray) - len(seen))), (0, 0)))[: len(found.gray)]
+    seen[seen == CLASS["octave sign"]] = CLASS[octaves] if octaves else 0
     return page, found, joined(read_systems(seen, found))
 
 
+@pytest.mark.parametrize("seen_as", ["octave sign", None, "hollow head"])
 @pytest.mark.parametrize("font", FONTS)
-def test_octave_signs_move_the_notes_below_their_lines_on_every_system(tmp_path, font):
+def test_octave_signs_move_the_notes_below_their_lines_on_every_system_seen_by_the_map_or_not(tmp_path, font, seen_as):
     marks = [("m0n1", "m0n2", 8, "above"), ("m1n1", "m1n3", 8, "below"), ("m2n0", "m2n1", 15, "above")]
     marks.append(("m2n2", "m6n1", 8, "above"))
-    page, found, reading = read_exactly(tmp_path, octave_page([*marks, ("m7n0", "m7n1", 15, "below")]), "octaves.mei", font)
+    text = octave_page([*marks, ("m7n0", "m7n1", 15, "below")])
+    page, found, reading = read_exactly(tmp_path, text, "octaves.mei", font, octaves=seen_as)
     assert len(found.systems) > 1
     moved = dict.fromkeys(range(32), 0) | {1: 1, 2: 1, 5: -1, 6: -1, 7: -1, 8: 2, 9: 2, 28: -2, 29: -2}
     moved |= dict.fromkeys(range(10, 26), 1)

@@ -16,7 +16,7 @@ from diptych.music.page_geometry import SPACE, Gray, Page, Staff
 from diptych.music.page_heads import on_ledgers
 from diptych.music.page_keys import MARKS, agreed_keys, bars_of, changed_keys, double_bars, keys_of, marks_of, strokes_of
 from diptych.music.page_meters import PrintedMeter, find_meters, find_strokes, shows_meter
-from diptych.music.page_octaves import Octaves, find_octaves, octaves_at
+from diptych.music.page_octaves import Octaves, find_octaves, octaves_at, without_octaves
 from diptych.music.page_repeats import without_repeats
 from diptych.music.page_rests import HEADER, LongRest, find_long_rests, without_signs
 from diptych.music.page_rhythm import CLEAN, Timing, time_measures
@@ -90,6 +90,7 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
     symbols = [s for s in find_symbols(seen, staves) if on_ledgers(s, page.gray, staves[s.staff])]
     symbols = without_tempos(page.gray, without_repeats(symbols, staves), staves)
     octaves = find_octaves(symbols, page.gray, staves)
+    symbols = without_octaves(symbols, octaves)
     letters = without_symbols(page.gray, seen)
     rests: list[list[LongRest]] = []
     meters: list[list[PrintedMeter]] = []
