@@ -153,7 +153,7 @@ def test_a_turned_page_is_straightened_and_scaled(tmp_path):
 
 def test_noise_does_not_change_the_scale_of_a_page(tmp_path):
     page = page_of(tmp_path)
-    drawn = draw_page(page.drawing, round(page.width * 18))  # as at 300 dpi
+    drawn = np.pad(draw_page(page.drawing, round(page.width * 18)), ((0, 2400), (0, 0)), constant_values=255)  # A4 at 300 dpi
     clean, systems = read_geometry(drawn), len(read_exactly(page))
     for deviation in (20, 40):
         noise = np.random.default_rng(0).normal(0, deviation, drawn.shape)
