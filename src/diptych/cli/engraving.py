@@ -117,7 +117,7 @@ def say_performance(song: Song) -> None:
     from diptych.music.performances import is_performance
 
     if is_performance(song):
-        text = "a performance that does not follow the file's beats, on which it is drawn all the same"
+        text = "this is a performance that does not follow the file's beats, on which it is drawn all the same"
         notes.print(f"{text}; `diptych music sheet` without --engine network finds its beats and bars", soft_wrap=True)
 
 

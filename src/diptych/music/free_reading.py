@@ -98,7 +98,7 @@ def read_pages(path: Path, pages: Sequence[Gray], translate: Translate) -> FreeP
 
 
 def upside_down(seen: UInt8[np.ndarray, "h w"], page: Page, translate: Translate) -> bool:
-    """Whether hardly any clef stands where staves begin, but where they end when the page is turned by 180 degrees."""
+    """Whether few staves begin with a clef, but most do once the page is turned by 180 degrees."""
     staves = [staff for system in page.systems for staff in system]
 
     def clefs(seen: UInt8[np.ndarray, "h w"], *, at_end: bool) -> float:
