@@ -18,6 +18,7 @@ from diptych.inference.translator import Translator
 from diptych.music.build import BuildConfig, build
 from diptych.music.dataset import MusicDataset
 from diptych.music.evaluate import baseline, evaluate
+from diptych.music.recipes import music_read
 from diptych.music.score_files import find_scores
 
 MIN_F1, MIN_LEAD = 0.75, 0.3  # of the reader; over the nearest training example
