@@ -294,6 +294,54 @@ def test_rows_of_ink_are_the_same_on_gray_paper_and_on_white():
     assert StructureLoss(-1.0, 1.0)(gray, white).item() == pytest.approx(0.0, abs=1e-5)
 
 
+def test_windows_ask_as_much_of_a_small_sign_as_of_a_full_measure():
+    x, y = torch.ones(1, 1, 16, 80), torch.ones(1, 1, 16, 80)
+    x[..., 4:12, 40:76] = y[..., 4:12, 40:76] = -1.0
+    x[..., :3, 4:7] = -1.0  # a sign that y lacks
+    whole, parts = StructureLoss(0.5, -1.0), StructureLoss(-1.0, -1.0, windows=0.5)
+    assert whole(y, x) == 0.0
+    # Windows begin at 0, 8, ... 48. The first has nothing but the sign, the second nothing, and the other five are the same.
+    assert parts(y, x).item() == pytest.approx(0.5 / 6)
+    assert parts(x, x).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_windows_keep_to_the_correlations_of_their_formula():
+    """r of pooled ink in windows of 24 columns by numpy, with half the norms added, so that faint ink correlates with little."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.rand(2, channels, 20, 64, generator=generator) * 2 - 1 for channels in (1, 3))
+    y[1] = y[1] * 1e-3
+    lost = np.zeros(2)
+    for image in range(2):
+        inks = []
+        for z in (x, y):
+            z = z[image].numpy().astype(np.float64)
+            middle = np.sort(z, axis=2)[:, :, 31:32]  # of an even number torch takes the lower
+            ink = np.abs(z - middle).mean(0)
+            inks.append((ink[:-1, :-1] + ink[1:, :-1] + ink[:-1, 1:] + ink[1:, 1:]) / 4)
+        found = []
+        for first in range(0, 63 - 24 + 1, 8):
+            a, b = ((ink[:, first : first + 24] - ink[:, first : first + 24].mean()).ravel() for ink in inks)
+            p, q = np.linalg.norm(a), np.linalg.norm(b)
+            assert max(p, q) > 1
+            found.append(max(0.0, 0.6 - a @ b / (p * q + (p + q) / 2 + 1e-6)))
+        lost[image] = np.mean(found)
+    assert 0.3 < lost.mean() < 0.7
+    assert StructureLoss(-1.0, -1.0, windows=0.6)(y, x).item() == pytest.approx(lost.mean(), rel=1e-4)
+
+
+def test_columns_keep_to_the_correlation_of_their_formula():
+    """r of the root of the ink of columns, averaged twice over 3 with the outside empty, by numpy on pages of plain paper."""
+    page, night = staff(-1.0, 1.0, 1), staff(0.4, -1.0, 3)
+    night[..., 20:] = -1.0
+    inks = [(z - z.median(3, keepdim=True).values).abs().mean((1, 2)).double().numpy() for z in (page, night)]
+    found = []
+    for a, b in zip(*inks, strict=True):
+        smooth = [np.convolve(np.convolve(ink, np.ones(3) / 3, "same"), np.ones(3) / 3, "same") for ink in (a, b)]
+        found.append(max(0.0, 0.95 - np.corrcoef(*(np.sqrt(ink + 1e-3) for ink in smooth))[0, 1]))
+    assert np.mean(found) > 0.05
+    assert StructureLoss(-1.0, -1.0, columns=0.95)(night, page).item() == pytest.approx(np.mean(found), rel=1e-4)
+
+
 def test_a_stroke_moved_by_one_pixel_still_overlaps_where_ink_is_pooled():
     x, y = torch.full((1, 1, 6, 6), 1.0), torch.full((1, 1, 6, 6), 1.0)
     x[..., 1:3, 1:3] = y[..., 1:3, 2:4] = -1.0

@@ -119,15 +119,21 @@ class StructureLoss:
 
     r is the correlation of the ink in an image and in its translation, pooled over 2 pixels. Ink is the distance of a pixel from
     the background of its row, the median of each channel, whatever the colours of the two domains are: staff lines, paper and
-    black are background, and strokes of one pixel do not count. For rows, r is the correlation of how far each row is from the
-    background of the image on average, so that lines stay in their rows. Two drawings of one thing reach the correlations
-    ``enough`` and ``rows`` and are free from there on. The loss keeps an unpaired translator from moving or exchanging what it
-    sees, as the self-regularisation of Shrivastava et al. 2017 (eq. 3) does for domains of one kind.
+    black are background, and strokes of one pixel do not count. For rows, r is the correlation of how far each row is from
+    the background of the image on average, so that lines stay in their rows. Two drawings of one thing reach the correlations
+    ``enough`` and ``rows`` and are free from there on. The loss keeps an unpaired translator from moving or exchanging what
+    it sees, as the self-regularisation of Shrivastava et al. 2017 (eq. 3) does for domains of one kind.
+
+    Two more correlations count thin strokes too and are asked for unless they are 0: ``columns``, of the square root of the ink
+    of each column, and ``windows``, of the ink in every window of 24 columns that has any. There a small sign counts beside a
+    full measure.
     """
 
     any_channels = True
     enough: Correlation = 0.2
     rows: Correlation = 0.7
+    columns: Correlation = 0.0
+    windows: Correlation = 0.0
 
     def __post_init__(self) -> None:
         check_settings(self, "structure")
@@ -135,7 +141,12 @@ class StructureLoss:
     def __call__(self, x: Images, y: Float[Tensor, "n d h w"]) -> Float[Tensor, ""]:
         """The mean over images; x and y have the same size and may differ in channels."""
         ink = F.relu(self.enough - _correlation(*(F.avg_pool2d(_solid_ink(z), 2, 1).flatten(1) for z in (y, x))))
-        return (ink + F.relu(self.rows - _correlation(*(_row_ink(z) for z in (y, x))))).mean()
+        lost = ink + F.relu(self.rows - _correlation(*(_row_ink(z) for z in (y, x))))
+        if self.columns:
+            lost = lost + F.relu(self.columns - _correlation(*(_column_ink(z) for z in (y, x))))
+        if self.windows:
+            lost = lost + _lost_in_windows(y, x, self.windows)
+        return lost.mean()
 
 
 @dataclass(frozen=True)
@@ -216,6 +227,28 @@ def _correlation(x: Float[Tensor, "n k"], y: Float[Tensor, "n k"]) -> Float[Tens
 
 def _row_ink(x: Images) -> Float[Tensor, "n h"]:
     return (x - background(x)).abs().mean((1, 3))
+
+
+def _column_ink(x: Images) -> Float[Tensor, "n w"]:
+    """The square root of the ink of each column, averaged twice over 3 columns, so that a thin sign counts beside a bold one."""
+    ink = (x - x.median(3, keepdim=True).values).abs().mean((1, 2))[:, None]
+    return (F.avg_pool1d(F.avg_pool1d(ink, 3, 1, 1), 3, 1, 1)[:, 0] + 1e-3).sqrt()
+
+
+def _window_ink(x: Images) -> Float[Tensor, "n s k"]:
+    """The ink of each window of 24 columns, every eighth, pooled over 2 pixels, less its mean."""
+    ink = F.avg_pool2d((x - x.median(3, keepdim=True).values).abs().mean(1), 2, 1)
+    windows = ink.unfold(2, min(24, ink.shape[2]), 8).transpose(1, 2).flatten(2)
+    return windows - windows.mean(2, keepdim=True)
+
+
+def _lost_in_windows(x: Images, y: Float[Tensor, "n d h w"], enough: float) -> Float[Tensor, " n"]:
+    """By how much windows with ink correlate less than is enough, on average. Faint ink correlates with little."""
+    a, b = _window_ink(x), _window_ink(y)
+    p, q = a.norm(dim=2), b.norm(dim=2)
+    r = (a * b).sum(2) / (p * q + 0.5 * (p + q) + 1e-6)
+    inked = (torch.maximum(p, q) > 1).float()
+    return (inked * F.relu(enough - r)).sum(1) / inked.sum(1).clamp(min=1)
 
 
 def _solid_ink(x: Images) -> Float[Tensor, "n 1 p q"]:
