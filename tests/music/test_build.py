@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from diptych.errors import ConfigError
 from diptych.music.build import BuildConfig, assign_splits, build
 from diptych.music.composers import composer_key, group_by_composer
-from diptych.music.dataset import to_json
+from diptych.music.dataset import MusicDataset, to_json
+from diptych.music.evaluate import evaluate
 from diptych.music.excerpts import excerpts
 from diptych.music.layout import Layout
 from diptych.music.near_duplicates import near_duplicates
@@ -132,3 +134,25 @@ def test_a_pure_test_set_has_all_works_in_test(tmp_path):
     assert {work.split for work in assign_splits(files, BuildConfig(test=1.0, val=0))} == {"test"}
     with pytest.raises(ConfigError, match=r"leave works for training, or 1 and 0 for a pure test set; found 1\.0 and 0\.05"):
         BuildConfig(test=1.0, val=0.05)
+
+
+def test_a_build_of_signs_has_single_systems_whose_rolls_are_scored_as_what_they_show(tmp_path):
+    songs(tmp_path, "Franz Schubert", "Clara Schumann")
+    out = tmp_path / "out"
+    build([str(tmp_path)], out, BuildConfig(test=1.0, val=0, signs=True), jobs=1)
+    built = MusicDataset.load(out)
+    pages = built.pages("test")
+    assert built.layout == Layout(1, 4, True) and [len(records) for records in pages.values()] == [1, 1]
+    finished = iter(pages)
+    seen = evaluate(built, "read", lambda _: built.page("roll", "test", next(finished)))
+    assert seen.scores()["f1"].value == 1.0 == seen.scores()["f1_offsets"].value
+    assert all(built.page(kind, "test", name).shape[:2] == (64, 320) for kind in ("sheet", "roll") for name in pages)
+    assert evaluate(built, "read", lambda page: np.zeros((*page.shape[:2], 3), np.uint8)).scores()["f1"].value == 0.0
+
+
+def test_a_build_without_signs_goes_on_as_one_of_before_there_were_any(tmp_path):
+    songs(tmp_path, "Franz Schubert")
+    build([str(tmp_path)], tmp_path / "out", CONFIG, jobs=1)
+    assert {"signs", "varied"}.isdisjoint(json.loads((tmp_path / "out" / "build.json").read_text())["config"])
+    with pytest.raises(ConfigError, match="differing: config"):
+        build([str(tmp_path)], tmp_path / "out", BuildConfig(test=0, val=0, signs=True), jobs=1)

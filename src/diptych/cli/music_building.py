@@ -14,7 +14,8 @@ def build(args: argparse.Namespace) -> int:
     from diptych.music.build import build as run
 
     settings = {
-        name: getattr(args, name) for name in ("space", "test", "val", "most", "seed", "font", "free", "pairs", "clef", "varied")
+        name: getattr(args, name)
+        for name in ("space", "test", "val", "most", "seed", "font", "free", "pairs", "clef", "varied", "signs")
     }
     if args.val is None:
         settings["val"] = 0.0 if args.test == 1 else 0.05

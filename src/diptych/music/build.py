@@ -55,6 +55,7 @@ class BuildConfig:
         varied: prints each part in a clef, a font, line weights and a size of its own, and a piano's staves as single ones too.
         free: builds for unpaired training: sheets of one half of the training composers, rolls of the other half.
         pairs: with ``free``, the number of works that have both.
+        signs: draws rolls of signs, for unpaired training (see diptych.music.sign_rolls), one system a page.
         clef: keeps only systems whose first staff has this clef, or all for ''. The meaning of a clef cannot be learned unpaired.
     """
 
@@ -69,6 +70,7 @@ class BuildConfig:
     pairs: int = 0
     clef: str = ""
     varied: bool = False
+    signs: bool = False
 
     def __post_init__(self) -> None:
         if self.staves not in (1, 2) or self.space not in (4, 8):
@@ -87,7 +89,7 @@ class BuildConfig:
     @property
     def layout(self) -> Layout:
         """The geometry of the pictures."""
-        return Layout(self.staves, self.space)
+        return Layout(self.staves, self.space, self.signs)
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,8 @@ def build(
     works = assign_splits(find_scores(list(sources)), config)
     out.mkdir(parents=True, exist_ok=True)
     refuse_links_out((out / kind / work.split for work in works for kind in work.kinds), out)
-    asked = {
-        name: value for name, value in asdict(config).items() if name != "varied" or value
-    }  # builds before it had no variety
+    later = ("varied", "signs")  # settings that earlier builds do not name
+    asked = {name: value for name, value in asdict(config).items() if name not in later or value}
     settings = {"config": asked, "versions": {name: version(name) for name in ("diptych", "verovio", "resvg-py")}}
     _check_same_build(out / "build.json", settings | {"scores": _digest(works)})
     done = {line["work"]: line for line in _lines(out / "works.jsonl")}

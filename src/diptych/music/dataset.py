@@ -48,7 +48,7 @@ class MusicDataset:
         try:
             config = checked(checked(parse_json(read_build_file(folder / "manifest.json")), MAPPING)["config"], MAPPING)
             records = tuple(read_lines(folder / "notes.jsonl"))
-            layout = Layout(config["staves"], config["space"])
+            layout = Layout(config["staves"], config["space"], config.get("signs", False))
         except (DataError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{folder}: is not what `diptych music build` writes ({error}); give the folder of its --out"

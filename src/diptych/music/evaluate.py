@@ -17,7 +17,8 @@ from diptych.music.dataset import Kind, MusicDataset, Page, Row, examples, from_
 from diptych.music.note_metrics import NoteCounts, count_matches, count_staff, share_estimate, summarise
 from diptych.music.noteheads import NoteheadTemplates, head_f1, heads_at, heads_of, match_heads
 from diptych.music.notes import System
-from diptych.music.roll import DEFAULT_THRESHOLD, read_roll
+from diptych.music.roll import read_roll
+from diptych.music.sign_rolls import read_signs
 
 Task = Literal["read", "draw"]
 Translated = UInt8[np.ndarray, "rows w d"]
@@ -76,7 +77,7 @@ def evaluate(
     reader: Translate | None = None,
     split: str = "test",
     most: int = 0,
-    threshold: float = DEFAULT_THRESHOLD,
+    threshold: float | None = None,
     by_system: bool = False,
     num_examples: int = 0,
     watch: Progress = lambda done, total: None,
@@ -90,10 +91,11 @@ def evaluate(
         dataset: the data set.
         task: the direction of ``translate``.
         translate: maps a page to a page of the other domain, or with ``by_system`` a system to a system.
-        reader: for ``draw``, maps a page of sheets to a page of rolls.
+        reader: for ``draw``, maps a page of sheets to a page of rolls, not of signs.
         split: ``train``, ``val`` or ``test``.
         most: the limit on the number of systems, evenly spread; 0 for all.
-        threshold: the share of full intensity from which a roll counts as drawn (see read_roll).
+        threshold: the share of full intensity from which a roll counts as drawn; by default 8/9 for rolls (see read_roll) and
+            1/2 for rolls of signs.
         by_system: the translator takes single systems.
         num_examples: the number of pages, evenly spread, whose first system is kept as an example.
         watch: is called with the number of pages done and of all pages.
@@ -107,6 +109,8 @@ def evaluate(
     if len({people[record["work"]] for records in pages.values() for record in records}) < MIN_COMPOSERS:
         people, evaluation.unit = {work: work for work in people}, "work"
     shown = {int(k * len(pages) / num_examples) for k in range(min(num_examples, len(pages)))}
+    read = read_signs if dataset.layout.signs and task == "read" else read_roll
+    least = {} if threshold is None else {"threshold": threshold}
     kinds: tuple[Kind, Kind] = ("sheet", "roll") if task == "read" else ("roll", "sheet")
     for done, (name, records) in enumerate(pages.items()):
         source = dataset.page(kinds[0], split, name)
@@ -122,7 +126,7 @@ def evaluate(
             evaluation.works.add(record["work"])
             found, counts = None, None
             if rolls is not None:
-                found = read_roll(dataset.row(rolls, record), dataset.layout, threshold, dataset.clef)
+                found = read(dataset.row(rolls, record), dataset.layout, clef=dataset.clef, **least)
                 counts = count_matches(truth, found)
                 evaluation.notes[who] = evaluation.notes.get(who, NoteCounts()) + counts
                 for staff, clef in enumerate(truth.clefs):

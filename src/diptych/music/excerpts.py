@@ -20,6 +20,7 @@ from diptych.music.notes import CLEFS, Note, System, apply_accidentals, without_
 from diptych.music.print_styles import PrintStyle, set_clef, varied_style
 from diptych.music.roll import Roll, draw_roll, read_roll
 from diptych.music.sheet_image import Sheet, draw_sheet
+from diptych.music.sign_rolls import draw_signs
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,8 @@ def _part(mei: ET.Element, part: int, layout: Layout, style: PrintStyle, left_ou
         picture = draw_sheet(engraving, measures, layout, system.quarter_width, before, style)
         starts = zip(system.measure_starts, measures, strict=False)
         held = tuple((start + n.onset, n.staff, n.step) for start, measure in starts for n in measure.held if start + n.onset)
-        yield Excerpt(part, index, system, draw_roll(system, layout), picture, held, style.font)
+        roll = draw_signs(system, layout, held) if layout.signs else draw_roll(system, layout)
+        yield Excerpt(part, index, system, roll, picture, held, style.font)
         index += len(measures)
 
 

@@ -22,11 +22,13 @@ class Layout:
     """The geometry of pictures of one staff, or of a piano's two, at ``space`` pixels per staff space (4 or 8).
 
     Rows count from the top. Each staff has a panel with its middle line at the centre. Positions count staff steps upwards from
-    the middle line; a step is half a staff space.
+    the middle line; a step is half a staff space. With ``signs`` rolls are rolls of signs (see diptych.music.sign_rolls), and a
+    page has one system.
     """
 
     staves: int = 1
     space: int = 4
+    signs: bool = False
 
     @property
     def width(self) -> int:
@@ -45,8 +47,8 @@ class Layout:
 
     @property
     def systems_per_page(self) -> int:
-        """The number of systems on a square page, one below the other."""
-        return self.width // self.height
+        """The number of systems on a page, one below the other: those of a square, or one."""
+        return 1 if self.signs else self.width // self.height
 
     @property
     def step_height(self) -> int:

@@ -114,7 +114,7 @@ def read_roll(
     image = roll.astype(np.float32) / FULL
     clefs = tuple(clef if clef and not staff else _read_clef(image, layout, staff) for staff in range(layout.staves))
     fifths = _read_key(image, layout, clefs, threshold)
-    bars = _read_bars(image, layout, threshold)
+    bars = read_bars(image, layout, threshold)
     downbeats = [(HEADER_WIDTH + GUTTER_WIDTH) * layout.space, *(bar + (GUTTER_WIDTH - 1) * layout.space for bar in bars)]
     quarter_width, beat = _read_beats(image, layout, downbeats if bars else [*downbeats, layout.width])
     ends = [downbeat - GUTTER_WIDTH * layout.space for downbeat in downbeats[1:]] or [layout.width]
@@ -151,7 +151,7 @@ def _read_key(image: Float[np.ndarray, "h w 3"], layout: Layout, clefs: Sequence
     return counts["s"] - counts["f"] if not (counts["s"] and counts["f"]) else max(counts["s"], -counts["f"], key=abs)
 
 
-def _read_bars(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: float) -> list[int]:
+def read_bars(image: Float[np.ndarray, "h w 3"], layout: Layout, threshold: float) -> list[int]:
     """Find the columns of bar lines: blue between the outer staff lines, on all staves, at least one column after a downbeat."""
     rows = [row for staff in range(layout.staves) for row in range(layout.line_rows(staff)[0], layout.line_rows(staff)[-1] + 1)]
     strength = image[rows, :, B].mean(0)
@@ -231,8 +231,8 @@ def _read_notes(
         for column, after in pairwise([*[first] * continued, *columns, layout.width]):
             lasts = sustain[column:after] >= threshold / 2
             length = int(np.argmin(lasts)) if not lasts.all() else len(lasts)
-            time = _time_at(column, system, layout, downbeats)
-            until = _time_at(column + max(length, 1) + 1, system, layout, downbeats, end=True)
+            time = time_at(column, system, layout, downbeats)
+            until = time_at(column + max(length, 1) + 1, system, layout, downbeats, end=True)
             if time is None or until is None or until <= time:
                 continue
             accidental = _read_accidental(image[rows, column : column + layout.step_height, B], threshold)
@@ -256,7 +256,7 @@ def _read_accidental(cell: Float[np.ndarray, "r c"], threshold: float) -> Accide
     return "n" if upper and lower else "s" if upper else "f" if lower else ""
 
 
-def _time_at(column: int, system: System, layout: Layout, downbeats: list[int], *, end: bool = False) -> Fraction | None:
+def time_at(column: int, system: System, layout: Layout, downbeats: list[int], *, end: bool = False) -> Fraction | None:
     """Return the time of a column in quarters, or None before the first measure and after the last."""
     inside = [
         k
