@@ -281,6 +281,32 @@ def test_a_midi_file_is_drawn_as_a_roll_and_read_back(tmp_path, capsys):
     assert heard[0] == heard[1]
 
 
+def test_a_roll_of_signs_is_drawn_when_asked_for_and_known_by_its_look(tmp_path, capsys):
+    values = [Fraction(k, 2) for k in (2, 1, 1, 4, 3, 1, 2, 2, 2, 2, 4, 1, 1, 6)]
+    starts = list(accumulate(values, initial=Fraction(0)))
+    tune = [PlayedNote(start, end, 60 + 3 * k % 17, 64, 0) for k, (start, end) in enumerate(pairwise(starts))]
+    (tmp_path / "song.mid").write_bytes(midi_bytes(Song(tuple(tune))))
+    for name, more in (("roll", []), ("signs", ["--signs"])):
+        assert diptych("music", "midi2roll", tmp_path / "song.mid", "--out", tmp_path / f"{name}.png", *more) == 0
+        assert diptych("music", "roll2midi", tmp_path / f"{name}.png", "--out", tmp_path / f"{name}.mid") == 0
+    rolls = [read_pixels(tmp_path / f"{name}.png") for name in ("roll", "signs")]
+    assert rolls[0].shape == rolls[1].shape and (rolls[0] != rolls[1]).any()
+    heard = [{(n.onset, n.end, n.pitch) for n in read_midi(tmp_path / f"{name}.mid").notes} for name in ("roll", "signs")]
+    assert heard[0] == heard[1] == {(n.onset, n.end, n.pitch) for n in tune}
+
+
+def test_rolls_of_signs_are_for_translators_that_learned_them(tmp_path, capsys):
+    (tmp_path / "song.mid").write_bytes(midi_bytes(song()))
+    words = ["music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "x.png"]
+    capsys.readouterr()
+    assert diptych(*words, "--signs", "--engine", "network") == 2
+    assert "--signs needs --snapshot" in capsys.readouterr().err
+    for option in (["--signs"], ["--space", 8]):
+        assert diptych(*words, *option) == 2
+        assert f"{option[0]} is for sheets that a translator draws; add --engine network" in capsys.readouterr().err
+    assert not (tmp_path / "x.png").exists()
+
+
 def test_what_is_drawn_and_what_is_not_is_counted(tmp_path, capsys):
     hands = [PlayedNote(Fraction(k), Fraction(k + 1), pitch, 64, track) for track, pitch in ((0, 64), (1, 60)) for k in range(20)]
     again = PlayedNote(Fraction(4), Fraction(6), 64, 64, 1)  # what the other hand plays

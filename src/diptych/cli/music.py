@@ -79,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     b.add_argument("--font", choices=FONTS, default="Leipzig", help="the music font (default: Leipzig)")
     b.add_argument("--varied", action="store_true", help="print each part in a clef, a font, line weights and a size of its own")
     b.add_argument("--free", action="store_true", help="build for unpaired training: the two sides are of different composers")
+    b.add_argument("--signs", action="store_true", help="draw rolls of signs, which are learned unpaired, one system a page")
     b.add_argument("--pairs", type=count, default=0, metavar="N", help="with --free, works on both sides (default: 0)")
     b.add_argument(
         "--clef",
@@ -133,7 +134,8 @@ def parser() -> argparse.ArgumentParser:
         a.add_argument(
             "--tracks", type=names, default=[], metavar="LIST", help="numbers or names, such as 1,3 or Flute (default: all)"
         )
-        a.add_argument("--space", type=int, choices=(4, 8), default=4, help="pixels a staff space (default: 4)")
+        a.add_argument("--space", type=int, choices=(4, 8), help="pixels a staff space (default: 4)")
+        a.add_argument("--signs", action="store_true", help="through a roll of signs, as `build --signs` draws them")
 
     c = action("score", "score a reader or a drawer of sheets, note by note, on works it never saw", score)
     c.add_argument("data", metavar="DATA", type=Path, help="a data set that `diptych music build` wrote")
@@ -143,7 +145,7 @@ def parser() -> argparse.ArgumentParser:
     c.add_argument("--reader", type=Path, metavar="SNAPSHOT", help="with --task draw, the reader of drawn sheets, or builtin")
     c.add_argument("--split", choices=("test", "val", "train"), default="test", help="the works to score (default: test)")
     c.add_argument("--most", type=count, default=0, metavar="N", help="score at most N systems (default: 0, all)")
-    c.add_argument("--threshold", type=float, default=8 / 9, metavar="P", help="least certainty of a note (default: 8/9)")
+    c.add_argument("--threshold", type=float, metavar="P", help="least certainty of a note (default: 8/9; signs: 1/2)")
     c.add_argument("--report", type=Path, metavar="FILE.html", help="write a page of examples to see and hear")
     c.add_argument("--examples", type=count, default=12, metavar="N", help="number of examples on that page (default: 12)")
     c.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to this file")
@@ -191,18 +193,24 @@ def midi2roll(args: argparse.Namespace) -> int:
 
 def sheet(args: argparse.Namespace) -> int:
     """MIDI to sheet music."""
+    from diptych.data.formats import write_pixels
+    from diptych.errors import ConfigError
+
     if args.engine == "verovio" or not (args.engine or args.snapshot):
         from diptych.cli.engraving import engrave
 
+        for name in ("space", "signs"):
+            if getattr(args, name):
+                raise ConfigError(f"--{name} is for sheets that a translator draws; add --engine network, or leave it out")
         return engrave(args)
-    from diptych.data.formats import write_pixels
-    from diptych.errors import ConfigError
     from diptych.music.pages import by_page, stacked, write_pdf
     from diptych.music.translators import builtin
 
     for name in ("pickup", "title"):
         if getattr(args, name) is not None:
             raise ConfigError(f"--{name} is for engraved scores; leave out --engine network and --snapshot")
+    if args.signs and not args.snapshot:
+        raise ConfigError("--signs needs --snapshot: what comes with diptych draws from rolls with a bar for each note")
     if args.out.suffix.lower() not in (".png", ".pdf"):
         raise ConfigError(f"{args.out}: a sheet is written as .png or .pdf")
     layout = layout_of(args)
@@ -296,7 +304,7 @@ def layout_of(args: argparse.Namespace) -> Layout:
     """The geometry that the options ask for."""
     from diptych.music.layout import Layout
 
-    return Layout(LAYOUTS.get(args.layout, 1), args.space)  # a translator draws single staves unless asked
+    return Layout(LAYOUTS.get(args.layout, 1), args.space or 4, args.signs)  # a translator draws single staves unless asked
 
 
 def say_written(found: Sequence[System], layout: Layout, out: Path) -> None:

@@ -16,7 +16,8 @@ from diptych.errors import DataError
 from diptych.files import write_atomic
 from diptych.music.layout import SYSTEM_WIDTH, Layout
 from diptych.music.notes import System
-from diptych.music.roll import DEFAULT_THRESHOLD, STAFF_LINE, draw_roll, read_roll
+from diptych.music.roll import STAFF_LINE, draw_roll, read_roll
+from diptych.music.sign_rolls import draw_signs, read_signs, shows_signs
 
 Picture = UInt8[np.ndarray, "h w c"]
 Translated = UInt8[np.ndarray, "h w d"]
@@ -32,8 +33,9 @@ SOURCES = {
 
 
 def stacked(systems: Sequence[System], layout: Layout) -> Picture:
-    """The roll of a whole song."""
-    return np.concatenate([draw_roll(system, layout) for system in systems])
+    """The roll of a whole song, of signs where the layout asks for them."""
+    draw = draw_signs if layout.signs else draw_roll
+    return np.concatenate([draw(system, layout) for system in systems])
 
 
 def by_page(picture: Picture, layout: Layout, translate: Callable[[np.ndarray], np.ndarray]) -> Translated:
@@ -47,10 +49,14 @@ def by_page(picture: Picture, layout: Layout, translate: Callable[[np.ndarray], 
     return np.concatenate([translate(filled[top : top + high]) for top in range(0, len(filled), high)])[: len(picture)]
 
 
-def unstacked(picture: Picture, layout: Layout, threshold: float = DEFAULT_THRESHOLD, clef: str = "") -> list[System]:
-    """The systems that a picture of rolls shows, to the last that has a note: those of rests in between take their time."""
+def unstacked(picture: Picture, layout: Layout, clef: str = "") -> list[System]:
+    """The systems that a picture of rolls shows, to the last that has a note: those of rests in between take their time.
+
+    The first system shows whether all are rolls of signs.
+    """
     rows = [picture[top : top + layout.height] for top in range(0, len(picture), layout.height)]
-    found = [read_roll(row, layout, threshold, clef) for row in rows]
+    read = read_signs if rows and shows_signs(rows[0], layout) else read_roll
+    found = [read(row, layout, clef=clef) for row in rows]
     last = max((index for index, system in enumerate(found) if system.notes), default=-1)
     return found[: last + 1]
 

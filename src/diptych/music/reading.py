@@ -17,7 +17,9 @@ from diptych.music.noteheads import heads_of, without_staff_lines
 from diptych.music.notes import CLEFS, System
 from diptych.music.pages import SOURCES
 from diptych.music.print_styles import FONTS
+from diptych.music.roll import G, R
 from diptych.music.sheet_image import draw_header
+from diptych.music.sign_rolls import shows_signs
 
 MIN_LINES = 0.3  # of full contrast, between a staff's lines and the spaces: noise and other pictures have less
 MIN_CONFIDENCE = 0.5
@@ -116,8 +118,9 @@ def show_reading(sheets: Sequence[Row], systems: Sequence[System], layout: Layou
 
 def certainty(roll: UInt8[np.ndarray, "h w 3"], system: System, layout: Layout) -> Float[np.ndarray, " n"]:
     """Return for each note of a system how strongly its onset is drawn in the roll it was read from, 0 to 1."""
+    channel = G if shows_signs(roll, layout) else R
     found = []
     for staff, position, column in heads_of(system, layout):
         rows = layout.step_rows(staff, position)
-        found.append(float(roll[rows, column : column + layout.step_height, 0].mean()) / 255)
+        found.append(float(roll[rows, column : column + layout.step_height, channel].mean()) / 255)
     return np.array(found)
