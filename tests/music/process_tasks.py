@@ -1,6 +1,7 @@
 """Tasks for worker processes in tests. Workers can import this module, but not a test module."""
 
 import os
+import time
 
 
 def square(number):
@@ -20,3 +21,9 @@ def touch(folder, number):
 def process_of(number):
     """The id of the process that runs this."""
     return os.getpid()
+
+
+def slow_and_large(number):
+    """The id of the process that runs this, after half a second, and more than fits into a pipe."""
+    time.sleep(0.5)
+    return os.getpid(), bytes(2**20)

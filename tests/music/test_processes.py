@@ -49,3 +49,23 @@ def test_a_process_that_ends_with_nothing_to_do_is_no_items_fault():
     time.sleep(0.5)
     rest = [pid for _, pid in found]
     assert len(rest) == MAX_PENDING and rest[:-1] == [first] * (MAX_PENDING - 1) and rest[-1] not in (None, first)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_no_process_stays_when_the_one_that_started_it_is_killed(how, tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(
+        "import time\nfrom diptych.music.processes import map_in_processes\n"
+        "from tests.music.process_tasks import slow_and_large\n"
+        "if __name__ == '__main__':\n    print(next(map_in_processes(slow_and_large, range(9), 1))[1][0], flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    words, environment = [sys.executable, script], os.environ | {"PYTHONPATH": os.getcwd()}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as run:
+        worker = int(run.stdout.readline())
+        run.send_signal(how)
+        try:
+            run.communicate(timeout=20)  # until nobody has this end of the pipe, which the worker has too
+        except subprocess.TimeoutExpired:
+            os.kill(worker, signal.SIGKILL)
+            pytest.fail(f"process {worker} was still there 20 s after its parent was killed")

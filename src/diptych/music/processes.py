@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from itertools import cycle
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
+from threading import Thread
 from typing import Generic, TypeVar
 
 MAX_PENDING = 4  # items per worker that wait or are done: enough to keep it busy, few enough for memory
@@ -48,7 +50,7 @@ class _Worker(Generic[T, R]):
 
     def start(self) -> None:
         """Start a new process for the pending items. Raises BrokenProcessPool where even an idle process crashes."""
-        self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_end_with_parent)
         self.pool.submit(callable, self.function).result()
         self.futures: deque[Future[R]] = deque(self.pool.submit(self.function, item) for item in self.items)
 
@@ -72,3 +74,14 @@ class _Worker(Generic[T, R]):
     def stop(self) -> None:
         """Stop the process without waiting for pending items."""
         self.pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone: an executor's process waits for its next item for ever."""
+
+    def watch() -> None:
+        if parent := parent_process():
+            connection.wait([parent.sentinel])
+            os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
