@@ -13,6 +13,7 @@ from diptych.music.dataset import MusicDataset, from_json
 from diptych.music.note_metrics import NoteCounts, count_matches, summarise
 from diptych.music.notes import CLEFS, apply_accidentals
 from diptych.music.roll import read_roll
+from diptych.music.sign_rolls import read_signs
 
 
 def renamed(seen, clefs):
@@ -29,12 +30,13 @@ def unmarked(system):
 def main(folder, snapshot, split="val", most="300", threshold="0.5"):
     built, translate = MusicDataset.load(Path(folder)), Translator.load(snapshot).pixels
     kinds = ("as read", "true clef", "true clef and key", "places alone")
+    read = read_signs if built.layout.signs else read_roll
     scores, keys, clefs = {kind: {} for kind in kinds}, Counter(), Counter()
     for name, records in built.pages(split, int(most)).items():
         page = translate(built.page("sheet", split, name))
         for record in records:
             truth = from_json(record)
-            seen = read_roll(built.row(page, record), built.layout, float(threshold))
+            seen = read(built.row(page, record), built.layout, float(threshold), built.clef)
             clear = renamed(seen, truth.clefs)
             keys[truth.fifths, seen.fifths] += 1
             clefs[truth.clefs, seen.clefs] += 1

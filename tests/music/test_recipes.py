@@ -19,6 +19,7 @@ SUPERVISED = PAGES | {
     "train.lr": 3e-3,
     "train.ema": 0.995,
 }
+KEPT = {"enough": 0.4, "rows": 0.85, "columns": 0.85, "windows": 0.4}
 CHANGES = {
     "music-read": ("pix2pix", SUPERVISED | {"method.pixel_loss": PixelLoss("bce", 8.0)}),
     "music-draw": ("pix2pix", SUPERVISED | {"method.pixel_loss": PixelLoss("bce", 2.0)}),
@@ -46,12 +47,14 @@ CHANGES = {
             "method.lambda_cycle_a": 5.0,
             "method.lambda_cycle_b": 3.0,
             "method.lambda_identity": 0.0,
+            "data.crop_size": (64, 320),
             "train.decay_epochs": 1,
             "train.lr": 5e-4,
+            "train.lr_d": 5e-5,
             "train.ema": 0.99,
             "extra": (
-                Extra("structure", ("fake_b", "real_a"), 10.0),
-                Extra("structure", ("fake_a", "real_b"), 10.0),
+                Extra("structure", ("fake_b", "real_a"), 20.0, KEPT),
+                Extra("structure", ("fake_a", "real_b"), 20.0, KEPT),
             ),
         },
     ),

@@ -135,7 +135,7 @@ def parser() -> argparse.ArgumentParser:
             "--tracks", type=names, default=[], metavar="LIST", help="numbers or names, such as 1,3 or Flute (default: all)"
         )
         a.add_argument("--space", type=int, choices=(4, 8), help="pixels a staff space (default: 4)")
-        a.add_argument("--signs", action="store_true", help="through a roll of signs, as `build --signs` draws them")
+        a.add_argument("--signs", action="store_true", help="take a roll of signs, for translators trained without pairs")
 
     c = action("score", "score a reader or a drawer of sheets, note by note, on works it never saw", score)
     c.add_argument("data", metavar="DATA", type=Path, help="a data set that `diptych music build` wrote")
@@ -199,9 +199,8 @@ def sheet(args: argparse.Namespace) -> int:
     if args.engine == "verovio" or not (args.engine or args.snapshot):
         from diptych.cli.engraving import engrave
 
-        for name in ("space", "signs"):
-            if getattr(args, name):
-                raise ConfigError(f"--{name} is for sheets that a translator draws; add --engine network, or leave it out")
+        if vain := next((name for name in ("space", "signs") if getattr(args, name)), ""):
+            raise ConfigError(f"--{vain} is for sheets that a translator draws; add --engine network, or leave it out")
         return engrave(args)
     from diptych.music.pages import by_page, stacked, write_pdf
     from diptych.music.translators import builtin
@@ -330,6 +329,8 @@ def systems_of(args: argparse.Namespace, layout: Layout) -> list[System]:
         found = to_systems(song, layout)
     except DataError as error:
         raise DataError(f"{args.midi}: {error}") from error
+    if layout.signs:
+        notes.print("a roll of signs keeps onsets and pitches, but no velocities, no beats and no ends within chords", soft_wrap=True)
     total = count_of(len(song.notes), "note")
     shortened, left_out = count_changed(song, found)
     if shortened:

@@ -33,18 +33,17 @@ def _supervised(foreground: float) -> Recipe:
 
 
 def music_unpaired() -> Recipe:
-    """Sheets of music <-> rolls of notes of other works, CycleGAN that keeps what is drawn where it stands.
+    """Sheets of music <-> rolls of signs of other works, CycleGAN that keeps what is drawn where it stands.
 
-    One epoch, the rate falling all the time: at a full rate what was learned was lost again (experiments/music).
+    Data are those of `diptych music build --free --signs`, single systems. The rate falls all the time, and the discriminators
+    learn at a tenth of it: at a full rate what was learned was lost again (experiments/music).
     """
     method = {"generator": "unet_4", "ngf": 24, "ndf": 32, "num_layers": 2, "pixel_loss": {"kind": "bce", "foreground": 8.0}}
     method |= {"lambda_cycle_a": 5.0, "lambda_cycle_b": 3.0, "lambda_identity": 0.0}
-    data = {"resize": "none", "crop_size": 320, "flip": False}
-    train = {"epochs": 0, "decay_epochs": 1, "decay": "step", "lr": 5e-4, "ema": 0.99}
-    extra = [
-        {"loss": "structure", "between": ["fake_b", "real_a"], "weight": 10.0},
-        {"loss": "structure", "between": ["fake_a", "real_b"], "weight": 10.0},
-    ]
+    data = {"resize": "none", "crop_size": [64, 320], "flip": False}
+    train = {"epochs": 0, "decay_epochs": 1, "decay": "step", "lr": 5e-4, "lr_d": 5e-5, "ema": 0.99}
+    kept = {"loss": "structure", "enough": 0.4, "rows": 0.85, "columns": 0.85, "windows": 0.4, "weight": 20.0}
+    extra = [kept | {"between": ["fake_b", "real_a"]}, kept | {"between": ["fake_a", "real_b"]}]
     return create("cyclegan", {"method": method, "data": data, "train": train, "extra": extra})
 
 
