@@ -330,7 +330,7 @@ def systems_of(args: argparse.Namespace, layout: Layout) -> list[System]:
     except DataError as error:
         raise DataError(f"{args.midi}: {error}") from error
     if layout.signs:
-        notes.print("a roll of signs keeps onsets and pitches, but no velocities, no beats and no ends within chords", soft_wrap=True)
+        notes.print("a roll of signs has no velocities, no beats and no ends within chords", soft_wrap=True)
     total = count_of(len(song.notes), "note")
     shortened, left_out = count_changed(song, found)
     if shortened:
