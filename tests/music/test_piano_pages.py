@@ -7,7 +7,7 @@ import numpy as np
 from diptych.music.page_clefs import clefs_of
 from diptych.music.page_events import Event, _of_one_kind
 from diptych.music.page_geometry import SPACE, Staff, find_staves, group_systems
-from diptych.music.page_heads import _one_column
+from diptych.music.page_heads import _one_column, by_ledgers
 from diptych.music.page_keys import marks_of
 from diptych.music.page_rhythm import time_events, time_measures, usual_lengths
 from diptych.music.page_symbols import Symbol, symbol_of
@@ -67,6 +67,39 @@ def test_three_heads_in_thirds_are_not_two():
 def test_three_high_heads_are_not_four():  # as in Petaluma, whose heads are higher than a staff space
     shares = {2: 0.9, 1: 1.0, 0: 1.0, -1: 1.0, -2: 1.0, -3: 1.0, -4: 0.8}
     assert [cover[0] for cover in _one_column([(step, 0, 0, share) for step, share in shares.items()])] == [1, -1, -3]
+
+
+def ink(gray, head):
+    """Draw a head as an ellipse 9 pixels wide and 7 pixels high."""
+    y, x = np.ogrid[: gray.shape[0], : gray.shape[1]]
+    gray[((x - head.x) / 4.5) ** 2 + ((y - head.y) / 3.5) ** 2 <= 1] = 0
+
+
+def test_the_ledger_line_that_two_heads_of_a_chord_hide_is_seen_beside_them():
+    gray = np.full((120, WIDTH), 255, np.uint8)
+    chord, letters = [[symbol("head", x, position) for position in (9, 7, 5)] for x in (100, 200)]
+    gray[[36, 42], 93:108] = 90  # 8 and 6 steps above the middle line, 60 - 8 * 3 and 60 - 6 * 3
+    for head in (*chord, *letters):
+        ink(gray, head)
+    assert by_ledgers([*chord, *letters], gray, [staff(60)]) == [*chord, letters[2]]  # 5 steps above, it needs none
+
+
+def test_a_head_nearer_to_the_upper_staff_belongs_to_the_lower_one_where_its_ledger_lines_lead_there():
+    gray = np.full((180, WIDTH), 255, np.uint8)
+    heads = [symbol("head", x, -9) for x in (100, 150, 200)]  # 60 + 9 * 3 = 87, 11 steps above the lower middle line
+    gray[[102, 96, 90], 93:108] = 90  # 6, 8 and 10 steps above that line
+    gray[[102, 90], 143:158] = 90  # one of three is missing
+    for head in heads:
+        ink(gray, head)
+    signs = [symbol("flat", 90, -9.4), symbol("dot", 110, -9, half=1), symbol("flat", 90, -5), symbol("flat", 190, -9)]
+    found = by_ledgers([*heads, *signs], gray, [staff(60), staff(120)])
+    assert [(s.kind, s.x, s.staff) for s in found] == [
+        ("head", 100, 1),
+        ("flat", 90, 1),
+        ("dot", 110, 1),
+        ("flat", 90, 0),
+        ("flat", 190, 0),
+    ]
 
 
 def test_a_head_with_two_stems_belongs_to_heads_of_its_kind():

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
 
+from diptych.music.page_accidentals import WIDTHS
 from diptych.music.page_geometry import SPACE, Gray, Staff
-from diptych.music.page_symbols import Map, Part, Symbol
+from diptych.music.page_symbols import FAR, Map, Part, Symbol
 from diptych.music.symbols import CLASS
 
 HEAD = (0.59, 0.5)  # half the width and half the height of a head, in staff spaces
@@ -21,6 +22,9 @@ LEDGER, LEDGER_CONTRAST = 6, 25  # staff steps from the middle to the first ledg
 FAINT = 0.25  # contrast of the lines of a staff below which its ledger lines may not be seen
 NEAR = 10  # staff steps from the middle line up to which a head stands there without one
 LEDGERS_SEEN = 0.5  # the share of the ledger lines between a head and its staff that must be seen
+BLACK = 128  # of 255: darkness above and below a row from which on the heads of a chord hide a ledger line between them
+LEFT_OF, RIGHT_OF, LEVEL = 3.0, 2.6, 0.6
+"""Staff spaces from a head to the left end of its accidental and to the right end of its dot, and of those above or below it."""
 ENOUGH = 0.8  # the share at which a head of a column explains nothing; one that is covered better counts by how much
 Cover = tuple[int, int, int, float]
 """A step of the staff, the row and the column at which an ellipse lies best there, and the share of it that does."""
@@ -86,24 +90,66 @@ def on_ledgers(symbol: Symbol, gray: Gray, staff: Staff) -> bool:
         or (staff.contrast < FAINT and abs(position) < NEAR)
     ):
         return True
-    left, right = round(symbol.left), round(symbol.right)
-    if left < 3 or right + 3 > gray.shape[1]:
+    if round(symbol.left) < 3 or round(symbol.right) + 3 > gray.shape[1]:
         return True
-    levels = range(LEDGER, round(abs(position)) + 1, 2)
-    seen = [
-        _has_ledger(gray, round(staff.row(symbol.x, math.copysign(level, position))), left, right, abs(position) < level + 2)
-        for level in levels
-    ]
+    seen = _ledgers(symbol, gray, staff)
     return seen[0] and sum(seen) >= LEDGERS_SEEN * len(seen)
 
 
+def by_ledgers(symbols: Sequence[Symbol], gray: Gray, staves: Sequence[Staff]) -> list[Symbol]:
+    """Leave out heads that are on no ledger lines, but for those of the next staff, to which all of its ledger lines lead.
+
+    Between two staves, a head may belong to the farther one. Its accidental and its dots then belong there as well.
+    """
+    found, moved = [], []
+    for symbol in symbols:
+        if on_ledgers(symbol, gray, staves[symbol.staff]):
+            found.append(symbol)
+            continue
+        above = staves[symbol.staff].position(symbol.x, symbol.y) > 0
+        other = symbol.staff + (-1 if above else 1)
+        if 0 <= other < len(staves) and _leads_to(symbol, gray, staves[other]):
+            moved.append((symbol, other))
+            found.append(replace(symbol, staff=other))
+    return [next((replace(s, staff=other) for head, other in moved if _goes_with(s, head)), s) for s in found]
+
+
+def _leads_to(symbol: Symbol, gray: Gray, staff: Staff) -> bool:
+    """Whether all ledger lines are seen between a head and a staff."""
+    position = abs(staff.position(symbol.x, symbol.y))
+    if not staff.left < symbol.left < symbol.right < staff.right or not LEDGER + 0.5 <= position <= 2 * (FAR + 2):
+        return False
+    return all(_ledgers(symbol, gray, staff))
+
+
+def _goes_with(symbol: Symbol, head: Symbol) -> bool:
+    """Whether a symbol is an accidental or a dot beside a head."""
+    if symbol.staff != head.staff or abs(symbol.y - head.y) > LEVEL * SPACE:
+        return False
+    if symbol.kind == "dot":
+        return head.right < symbol.x and symbol.right <= head.right + RIGHT_OF * SPACE
+    return symbol.kind in WIDTHS and symbol.x < head.left and symbol.left >= head.left - LEFT_OF * SPACE
+
+
+def _ledgers(symbol: Symbol, gray: Gray, staff: Staff) -> list[bool]:
+    """Whether each ledger line between a head and a staff is seen, the nearest to the staff first."""
+    position = staff.position(symbol.x, symbol.y)
+    left, right = round(symbol.left), round(symbol.right)
+    return [
+        _has_ledger(gray, round(staff.row(symbol.x, math.copysign(level, position))), left, right, abs(position) < level + 2)
+        for level in range(LEDGER, round(abs(position)) + 1, 2)
+    ]
+
+
 def _has_ledger(gray: Gray, row: int, left: int, right: int, own: bool) -> bool:
-    """Whether a line is seen in a row at a head's columns; beside the head, where it lies on its own line. True at the border."""
+    """Whether a line is seen in a row at a head's columns; beside the head, where it lies on its own line or where other heads
+    of its chord lie above and below the line. True at the border."""
     if not SPACE <= row < len(gray) - SPACE:
         return True
-    beside = [left - 2, left - 1, right + 1, right + 2]  # a head on its ledger line leaves the ends of the line free
-    columns = beside if own else list(range(left, right + 1))
-    darkness = 255.0 - gray[row - SPACE // 2 : row + SPACE // 2 + 1, columns].astype(np.float32).mean(1)
+    rows = 255.0 - gray[row - SPACE // 2 : row + SPACE // 2 + 1].astype(np.float32)
+    darkness = rows[:, left : right + 1].mean(1)
+    if own or min(darkness[0], darkness[-1]) >= BLACK:
+        darkness = rows[:, [left - 2, left - 1, right + 1, right + 2]].mean(1)  # heads leave the ends of the line free
     line = darkness[SPACE // 2 - 1 : SPACE // 2 + 2].max()
     return bool(line - min(darkness[0], darkness[-1]) >= LEDGER_CONTRAST)
 

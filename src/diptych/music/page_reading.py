@@ -13,7 +13,7 @@ from diptych.music.page_digits import counts_tuplet, in_text, without_symbols
 from diptych.music.page_events import RESTS, Event, find_events
 from diptych.music.page_finding import find_symbols, without_lines
 from diptych.music.page_geometry import SPACE, Gray, Page, Staff
-from diptych.music.page_heads import on_ledgers
+from diptych.music.page_heads import by_ledgers
 from diptych.music.page_keys import MARKS, agreed_keys, bars_of, changed_keys, double_bars, keys_of, marks_of, strokes_of
 from diptych.music.page_meters import PrintedMeter, find_meters, find_strokes, shows_meter
 from diptych.music.page_octaves import Octaves, find_octaves, octaves_at, without_octaves
@@ -87,7 +87,7 @@ def read_systems(seen: Map, page: Page) -> list[ReadSystem]:
     systems = page.systems
     staves = [staff for system in systems for staff in system]
     seen = without_lines(seen, staves)
-    symbols = [s for s in find_symbols(seen, staves) if on_ledgers(s, page.gray, staves[s.staff])]
+    symbols = by_ledgers(find_symbols(seen, staves), page.gray, staves)
     symbols = without_tempos(page.gray, without_repeats(symbols, staves), staves)
     octaves = find_octaves(symbols, page.gray, staves)
     symbols = without_octaves(symbols, octaves)
