@@ -189,6 +189,14 @@ def test_a_staff_without_lines_is_found_by_pale_bar_lines():
     assert [round(staff.middle_at(100)) for staff in faint_staves(page, [far])] == [152]
 
 
+def test_a_staff_without_lines_begins_right_of_the_table_below_the_paper():
+    page = np.full((220, 700), 255, np.uint8)
+    page[140:165, [200, 420, 659]] = page[140:165, 120:123] = 0  # its bar lines, and a part of its clef half a staff space wide
+    page[:, :60], page[150:, 60] = 0, 0  # the table, whose edge leans
+    far = Staff(0, 699, np.full(700, 42.0), float(SPACE), 1.0)
+    assert [staff.left for staff in faint_staves(page, [far])] == [120 - SPACE]
+
+
 def test_beams_do_not_bend_a_staff_with_pale_lines():
     page = page_of_lines(SPACE, 225, 1)
     for row in (34, 40):  # two beams in the spaces of the staff, at the distance of its lines

@@ -1,5 +1,6 @@
 """Pages of two staves a system: their staves, chords and voices, by shapes and measures worked out by hand."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -30,6 +31,17 @@ def test_a_line_left_of_where_staves_seem_to_begin_joins_them():
     upper, lower, other = staff(50, left=24), staff(110, left=27), staff(170)
     systems = group_systems(gray, [upper, lower, other])
     assert [[each.left for each in system] for system in systems] == [[12, 12], [20]]
+
+
+def test_staves_with_pale_lines_that_seem_to_begin_at_their_names_begin_at_the_line_of_their_system():
+    gray = np.full((260, WIDTH), 255, np.uint8)
+    gray[38:122, 100] = gray[158:242, 100] = gray[38:122, 160] = gray[158:242, 160] = 60  # two systems, and bar lines
+    # their lines are seen from 140 on, and signs from 10 or 50 on
+    names = [replace(staff(middle, left), unseen=140 - left) for middle, left in ((110, 10), (170, 50), (230, 10))]
+    systems = group_systems(gray, [staff(50, left=100), *names])
+    assert [[each.left for each in system] for system in systems] == [[100, 100], [100, 100]]
+    clear = [staff(50, left=100), staff(110, left=10)]  # its lines are seen: it begins there
+    assert [[each.left for each in system] for system in group_systems(gray, clear)] == [[100], [10]]
 
 
 def test_beams_over_an_outer_line_do_not_move_a_staff():

@@ -36,6 +36,7 @@ MARK, MARGIN = 3, 1.0  # pixels of a column that are ink where a sign is; staff 
 FAINT_START, SIGN_GAP = 0.5, 1.5  # contrast of lines that may not be seen below a clef and a key; staff spaces between those
 SAME_LEFT, LEFT_OFF, WHOLE_LINE = 6, 3, 0.85
 """Staff spaces between left ends of the staves of a system, and from those to the line they share; the ink in its rows."""
+TABLE = 2  # staff spaces of dark columns that are no sign
 NOISY, LOUD = 4.0, 12.0  # gray levels of noise
 LEAST_START = 2.0  # staff spaces by which a staff begins earlier where there is a clef, and not a brace
 
@@ -44,7 +45,8 @@ LEAST_START = 2.0  # staff spaces by which a staff begins earlier where there is
 class Staff:
     """Five lines on a straightened page: their ends, the height of the middle line at each column, and their distance.
 
-    All are in pixels; ``contrast`` is that of the lines with the spaces between them, 0 to 1.
+    All are in pixels; ``contrast`` is that of the lines with the spaces between them, 0 to 1. In the first ``unseen`` columns
+    signs are seen and no lines: a clef and a key, or a name that stands before the staff.
     """
 
     left: int
@@ -52,6 +54,7 @@ class Staff:
     middle: Float[np.ndarray, " w"]
     space: float
     contrast: float
+    unseen: int = 0
 
     def position(self, x: float, y: float) -> float:
         """Return how many staff steps a point is above the middle line."""
@@ -185,9 +188,9 @@ def faint_staves(gray: Gray, staves: Sequence[Staff]) -> list[Staff]:
             continue
         xs = [x for x, _, _ in bars]
         heights = np.interp(np.arange(gray.shape[1]), xs, [(top + end) / 2 for _, top, end in bars])
-        marked = (gray[first[0] : first[1] + 1] < INK).sum(0) >= MARK
-        left = max(0, min([xs[0], *np.flatnonzero(marked)[:1].tolist()]) - round(MARGIN * SPACE))
-        found.append(Staff(left, xs[-1], heights, staves[0].space, 0.0))
+        signs = _signs_before(gray, *first, xs[0])
+        left = max(0, min([xs[0], *signs[:1]]) - round(MARGIN * SPACE))
+        found.append(Staff(left, xs[-1], heights, staves[0].space, 0.0, xs[0] - left))
     return found
 
 
@@ -212,20 +215,28 @@ def _strokes(ink: Bool[np.ndarray, "h w"]) -> list[tuple[int, int, int]]:
     return found
 
 
+def _signs_before(gray: Gray, top: int, end: int, last: int) -> list[int]:
+    """Return the columns up to the last one in which signs stand in the rows of a staff; a table beside the paper is none."""
+    ink = gray[top : end + 1, : last + 1] < INK
+    table = np.flatnonzero(ndimage.binary_opening(ink.mean(0) > WHOLE_LINE, np.ones(TABLE * SPACE)))
+    paper = int(table[-1]) + SPACE if len(table) else 0  # its edge may lean
+    return (paper + np.flatnonzero(ink[:, paper:].sum(0) >= MARK)).tolist()
+
+
 def _from_clef(gray: Gray, staff: Staff) -> Staff:
     """Let a staff with pale lines begin at its clef, where signs have hidden them up to the first notes."""
     if staff.contrast >= FAINT_START:
         return staff
     top, end = max(0, round(staff.row(staff.left, 4))), round(staff.row(staff.left, -4))
-    signs = np.flatnonzero((gray[top : end + 1, : staff.left + 1] < INK).sum(0) >= MARK).tolist()
     first = staff.left
-    for x in reversed(signs):
+    for x in reversed(_signs_before(gray, top, end, staff.left)):
         if first - x > SIGN_GAP * SPACE:
             break
         first = x
     if staff.left - first < LEAST_START * SPACE:
         return staff
-    return replace(staff, left=max(0, first - round(MARGIN * SPACE)))
+    left = max(0, first - round(MARGIN * SPACE))
+    return replace(staff, left=left, unseen=staff.left - left)
 
 
 def group_systems(gray: Gray, staves: Sequence[Staff]) -> tuple[tuple[Staff, ...], ...]:
@@ -236,24 +247,30 @@ def group_systems(gray: Gray, staves: Sequence[Staff]) -> tuple[tuple[Staff, ...
         if line is None:
             systems.append([staff])
         else:
-            systems[-1][-1] = replace(systems[-1][-1], left=line)
-            systems[-1].append(replace(staff, left=line))
+            systems[-1][-1] = replace(systems[-1][-1], left=line, unseen=0)
+            systems[-1].append(replace(staff, left=line, unseen=0))
     return tuple(map(tuple, systems))
 
 
 def _line_between(gray: Gray, above: Staff, below: Staff) -> int | None:
     """Return the column of the vertical line at the left ends of two staves, None where there is none.
 
-    Signs hide the lines of a staff, which may seem to begin behind its clef.
+    Signs hide the lines of a staff, which may seem to begin behind its clef, or at its name where its lines are pale.
     """
-    if abs(above.left - below.left) > SAME_LEFT * SPACE:
-        return None
-    x = min(above.left, below.left)
-    top, end = round(above.row(x, -4)) + 2, round(below.row(x, 4)) - 2
-    first = max(0, x - LEFT_OFF * SPACE)
-    part = gray[max(0, top) : max(0, end), first : x + LEFT_OFF * SPACE] < INK
+    lefts = sorted((above.left, below.left))
+    line = _line_near(gray, above, below, lefts[0], lefts[0]) if lefts[1] - lefts[0] <= SAME_LEFT * SPACE else None
+    if line is None and (above.unseen or below.unseen):
+        return _line_near(gray, above, below, lefts[0], min(above.left + above.unseen, below.left + below.unseen))
+    return line
+
+
+def _line_near(gray: Gray, above: Staff, below: Staff, first: int, last: int) -> int | None:
+    """Return the column of the first line, or pair of them, that joins two staves near a stretch of columns."""
+    x = max(0, first - LEFT_OFF * SPACE)
+    top, end = round(above.row(first, -4)) + 2, round(below.row(first, 4)) - 2
+    part = gray[max(0, top) : max(0, end), x : last + LEFT_OFF * SPACE] < INK
     columns = np.flatnonzero(part.mean(0) > WHOLE_LINE) if part.size else np.empty(0, int)
-    return first + int(columns[-1]) if len(columns) else None
+    return x + int(columns[columns < columns[0] + 2 * LEFT_OFF * SPACE][-1]) if len(columns) else None
 
 
 def read_geometry(page: Gray) -> Page | None:
