@@ -281,6 +281,16 @@ def test_a_midi_file_is_drawn_as_a_roll_and_read_back(tmp_path, capsys):
     assert heard[0] == heard[1]
 
 
+def test_a_note_tied_over_the_end_of_a_system_counts_once(tmp_path, capsys):
+    starts = [Fraction(2), *map(Fraction, range(5, 50, 3))]  # some notes last over the end of a measure, and of a system
+    notes = tuple(PlayedNote(start, start + 3, 60 + k % 8, 64, 0) for k, start in enumerate(starts))
+    (tmp_path / "song.mid").write_bytes(midi_bytes(Song(notes)))
+    assert diptych("music", "midi2roll", tmp_path / "song.mid", "--out", tmp_path / "roll.png") == 0
+    capsys.readouterr()
+    assert diptych("music", "roll2midi", tmp_path / "roll.png", "--out", tmp_path / "back.mid") == 0
+    assert capsys.readouterr().out.startswith("16 notes into") and len(read_midi(tmp_path / "back.mid").notes) == 16
+
+
 def test_a_roll_of_signs_is_drawn_when_asked_for_and_known_by_its_look(tmp_path, capsys):
     values = [Fraction(k, 2) for k in (2, 1, 1, 4, 3, 1, 2, 2, 2, 2, 4, 1, 1, 6)]
     starts = list(accumulate(values, initial=Fraction(0)))

@@ -103,7 +103,7 @@ def write_song(args: argparse.Namespace, picture: Any, path: Path, layout: Layou
 
         arranged = next(name for name, staves in LAYOUTS.items() if staves == layout.staves)
         write_score(args.out, to_musicxml(arrange(replace(song, bpm=args.tempo), arranged)))
-    console.print(f"{sum(len(system.notes) for system in found):,} notes into {args.out}", soft_wrap=True)
+    console.print(f"{len(song.notes):,} notes into {args.out}", soft_wrap=True)
     return 0
 
 
