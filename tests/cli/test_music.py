@@ -335,6 +335,21 @@ def test_what_is_drawn_and_what_is_not_is_counted(tmp_path, capsys):
     assert "left out" not in said.err and "stands here" not in said.err
 
 
+def test_a_roll_and_a_midi_file_are_no_sheets_and_what_reads_them_is_named(tmp_path, capsys):
+    (tmp_path / "song.mid").write_bytes(midi_bytes(song()))
+    assert diptych("music", "midi2roll", tmp_path / "song.mid", "--out", tmp_path / "roll.png") == 0
+    write_pixels(tmp_path / "gray.png", np.full((320, 320, 3), 200, np.uint8))  # as large as sheets of five systems are
+    for name, expected in (
+        ("roll.png", "is a roll, not a sheet; read it with `diptych music roll2midi`"),
+        ("song.mid", "is a MIDI file, not a picture; `diptych music sheet` engraves it"),
+        ("gray.png", "has 3 channel(s) of uint8, a sheet has 1 of uint8"),
+    ):
+        capsys.readouterr()
+        assert diptych("music", "read", tmp_path / name, "--out", tmp_path / "x.mid") == 2
+        assert f"{name}: {expected}" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "x.mid").exists()
+
+
 def test_a_photo_is_no_roll_and_a_blank_page_no_sheet(tmp_path, capsys):
     rows, columns = np.mgrid[:320, :320]
     photo = np.stack([rows * 255 // 319, columns * 255 // 319, (rows + columns) % 256], 2).astype(np.uint8)
