@@ -81,6 +81,16 @@ def test_the_same_command_goes_on_where_it_stopped(scores, built, tmp_path, caps
     assert "holds a build with other settings" in capsys.readouterr().err
 
 
+def test_a_split_that_stays_empty_is_named_with_the_next_step(tmp_path, capsys):
+    (tmp_path / "scores").mkdir()
+    for k in range(2):  # of two works none is 0.15 or 0.05
+        (tmp_path / "scores" / f"{k}.mxl").write_bytes(mxl(score(melody(k, 4), composer=f"Anna {'ab'[k]}mann")))
+    assert diptych("music", "build", tmp_path / "scores", "--out", tmp_path / "x", "--jobs", 1, "--val", 0) == 0
+    said = capsys.readouterr().out
+    assert "test is empty: no work came to it; give more works, of more composers, or a larger share with --test" in said
+    assert "val is empty" not in said  # it was not asked for
+
+
 def test_two_processes_build_the_same(scores, built, tmp_path):
     assert diptych("music", "build", scores, "--out", tmp_path / "x", "--jobs", 2, "--test", 0.25, "--val", 0.12) == 0
     assert (tmp_path / "x" / "notes.jsonl").read_text() == (built / "notes.jsonl").read_text()
@@ -252,6 +262,10 @@ def test_the_translators_that_come_with_diptych_draw_a_song_and_read_it_again(tm
     capsys.readouterr()
     assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "x.png", "--space", "8", *network) == 2
     assert "diptych ships a translator for 1 staff at 4 pixels a space" in capsys.readouterr().err
+    words = [*network, "--layout", "grand", "--space", 8]
+    assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "x.png", *words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "for 1 staff at 4 pixels a space and 2 staves at 4 pixels a space, not for 2 staves at 8; train one" in said
 
 
 def test_a_piano_is_drawn_on_two_staves_and_read_again_without_a_word_about_its_layout(tmp_path, capsys):
