@@ -220,7 +220,7 @@ def test_what_cannot_be_the_task_is_refused_in_one_line(built, snapshots, tmp_pa
             "translates 3 channel.s. to 1; to read, 1 of a sheet become 3 of a roll",
         ),
         (["score", built, "--baseline", "blank", "--reader", snapshots["read"]], "--reader reads what was drawn"),
-        (["read", page, "--out", tmp_path / "x.mid"], r"-\d+.png: has 3 channel\(s\) of uint8, a sheet has 1 of uint8"),
+        (["read", page, "--out", tmp_path / "x.mid"], r"-\d+.png: is a roll, not a sheet"),
     ):
         assert diptych("music", *words) == 2
         assert re.search(message, capsys.readouterr().err), message
