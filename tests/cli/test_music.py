@@ -81,6 +81,16 @@ def test_the_same_command_goes_on_where_it_stopped(scores, built, tmp_path, caps
     assert "holds a build with other settings" in capsys.readouterr().err
 
 
+def test_a_split_that_stays_empty_is_named_with_the_next_step(tmp_path, capsys):
+    (tmp_path / "scores").mkdir()
+    for k in range(2):  # of two works none is 0.15 or 0.05
+        (tmp_path / "scores" / f"{k}.mxl").write_bytes(mxl(score(melody(k, 4), composer=f"Anna {'ab'[k]}mann")))
+    assert diptych("music", "build", tmp_path / "scores", "--out", tmp_path / "x", "--jobs", 1, "--val", 0) == 0
+    said = capsys.readouterr().out
+    assert "test is empty: no work came to it; give more works, of more composers, or a larger share with --test" in said
+    assert "val is empty" not in said  # it was not asked for
+
+
 def test_two_processes_build_the_same(scores, built, tmp_path):
     assert diptych("music", "build", scores, "--out", tmp_path / "x", "--jobs", 2, "--test", 0.25, "--val", 0.12) == 0
     assert (tmp_path / "x" / "notes.jsonl").read_text() == (built / "notes.jsonl").read_text()
@@ -210,7 +220,7 @@ def test_what_cannot_be_the_task_is_refused_in_one_line(built, snapshots, tmp_pa
             "translates 3 channel.s. to 1; to read, 1 of a sheet become 3 of a roll",
         ),
         (["score", built, "--baseline", "blank", "--reader", snapshots["read"]], "--reader reads what was drawn"),
-        (["read", page, "--out", tmp_path / "x.mid"], r"-\d+.png: has 3 channel\(s\) of uint8, a sheet has 1 of uint8"),
+        (["read", page, "--out", tmp_path / "x.mid"], r"-\d+.png: is a roll, not a sheet"),
     ):
         assert diptych("music", *words) == 2
         assert re.search(message, capsys.readouterr().err), message
@@ -252,6 +262,10 @@ def test_the_translators_that_come_with_diptych_draw_a_song_and_read_it_again(tm
     capsys.readouterr()
     assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "x.png", "--space", "8", *network) == 2
     assert "diptych ships a translator for 1 staff at 4 pixels a space" in capsys.readouterr().err
+    words = [*network, "--layout", "grand", "--space", 8]
+    assert diptych("music", "sheet", tmp_path / "song.mid", "--out", tmp_path / "x.png", *words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "for 1 staff at 4 pixels a space and 2 staves at 4 pixels a space, not for 2 staves at 8; train one" in said
 
 
 def test_a_piano_is_drawn_on_two_staves_and_read_again_without_a_word_about_its_layout(tmp_path, capsys):
@@ -279,6 +293,16 @@ def test_a_midi_file_is_drawn_as_a_roll_and_read_back(tmp_path, capsys):
     before, after = read_midi(tmp_path / "song.mid"), read_midi(tmp_path / "back.mid")
     heard = [{(n.onset, n.end, n.pitch, n.velocity) for n in each.notes} for each in (before, after)]
     assert heard[0] == heard[1]
+
+
+def test_a_note_tied_over_the_end_of_a_system_counts_once(tmp_path, capsys):
+    starts = [Fraction(2), *map(Fraction, range(5, 50, 3))]  # some notes last over the end of a measure, and of a system
+    notes = tuple(PlayedNote(start, start + 3, 60 + k % 8, 64, 0) for k, start in enumerate(starts))
+    (tmp_path / "song.mid").write_bytes(midi_bytes(Song(notes)))
+    assert diptych("music", "midi2roll", tmp_path / "song.mid", "--out", tmp_path / "roll.png") == 0
+    capsys.readouterr()
+    assert diptych("music", "roll2midi", tmp_path / "roll.png", "--out", tmp_path / "back.mid") == 0
+    assert capsys.readouterr().out.startswith("16 notes into") and len(read_midi(tmp_path / "back.mid").notes) == 16
 
 
 def test_a_roll_of_signs_is_drawn_when_asked_for_and_known_by_its_look(tmp_path, capsys):
@@ -325,6 +349,21 @@ def test_what_is_drawn_and_what_is_not_is_counted(tmp_path, capsys):
     said = capsys.readouterr()
     assert re.search(r"^21 notes on \d systems of one staff into .*sheet\.png$", said.out, re.MULTILINE)
     assert "left out" not in said.err and "stands here" not in said.err
+
+
+def test_a_roll_and_a_midi_file_are_no_sheets_and_what_reads_them_is_named(tmp_path, capsys):
+    (tmp_path / "song.mid").write_bytes(midi_bytes(song()))
+    assert diptych("music", "midi2roll", tmp_path / "song.mid", "--out", tmp_path / "roll.png") == 0
+    write_pixels(tmp_path / "gray.png", np.full((320, 320, 3), 200, np.uint8))  # as large as sheets of five systems are
+    for name, expected in (
+        ("roll.png", "is a roll, not a sheet; read it with `diptych music roll2midi`"),
+        ("song.mid", "is a MIDI file, not a picture; `diptych music sheet` engraves it"),
+        ("gray.png", "has 3 channel(s) of uint8, a sheet has 1 of uint8"),
+    ):
+        capsys.readouterr()
+        assert diptych("music", "read", tmp_path / name, "--out", tmp_path / "x.mid") == 2
+        assert f"{name}: {expected}" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "x.mid").exists()
 
 
 def test_a_photo_is_no_roll_and_a_blank_page_no_sheet(tmp_path, capsys):

@@ -12,6 +12,7 @@ from diptych.music.dataset import MusicDataset, to_json
 from diptych.music.evaluate import evaluate
 from diptych.music.excerpts import excerpts
 from diptych.music.layout import Layout
+from diptych.music.mei import verovio_toolkit
 from diptych.music.near_duplicates import near_duplicates
 from tests.music.songs import melody, mxl, score
 
@@ -35,6 +36,22 @@ def test_a_score_that_verovio_crashes_on_is_left_out_and_all_others_are_built(tm
     manifest = build([str(tmp_path)], tmp_path / "out", CONFIG, jobs=1)
     assert manifest["works"] == {"train": 3} and manifest["works_used"] == {"train": 2}
     assert lines(tmp_path / "out" / "works.jsonl")[2]["left_out"] == {"verovio crashed on it": 1}
+
+
+def test_a_score_is_built_from_mei_as_from_musicxml(tmp_path):
+    text = score(melody(1, 4), composer="Clara Example")
+    engraver = verovio_toolkit()
+    assert engraver.loadData(text)
+    built = []
+    for name, content in (("x.musicxml", text), ("x.mei", engraver.getMEI())):
+        folder = tmp_path / name.partition(".")[2]
+        folder.mkdir()
+        (folder / name).write_text(content)
+        (work,) = assign_splits([folder / name], CONFIG)
+        assert work.composer == "Clara Example"
+        found, _ = excerpts(work.path, Layout())
+        built.append([to_json(each.system) for each in found])
+    assert built[0] == built[1] and sum(len(system["notes"]) for system in built[0]) >= 15
 
 
 def test_works_of_different_splits_that_share_their_melody_are_named(tmp_path):

@@ -16,6 +16,7 @@ from diptych.music.arrangement import arrange
 from diptych.music.free_pages import FreeStyle, free_pages, free_style
 from diptych.music.free_reading import FreeReading, check_plausible, joined, read_pages, show_pages, to_song
 from diptych.music.mei import load_mei
+from diptych.music.midi import read_midi
 from diptych.music.musicxml import to_musicxml
 from diptych.music.notes import Note, midi_pitch, step_of
 from diptych.music.page_clefs import clef_at, clefs_of
@@ -243,6 +244,20 @@ def test_a_page_upside_down_is_refused_and_an_upright_one_is_not(tmp_path, capsy
     assert main(["music", "read", str(tmp_path / "down.png"), "--out", str(tmp_path / "down.mid")]) == 2
     assert "down.png: page 1 stands upside down; turn it by 180 degrees" in capsys.readouterr().err.replace("\n", " ")
     assert not (tmp_path / "down.mid").exists()
+
+
+def test_a_page_that_is_white_on_black_is_read_as_the_one_that_is_black_on_white(tmp_path, capsys):
+    page = page_of(tmp_path)
+    printed = draw_page(page.drawing, round(page.width * 12))
+    table = np.pad(printed, [(side, side) for side in printed.shape], constant_values=20)  # black on white, on a dark table
+    read = {}
+    for name, picture in (("black", printed), ("white", 255 - printed), ("table", table)):
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+        assert main(["music", "read", str(tmp_path / f"{name}.png"), "--out", str(tmp_path / f"{name}.mid")]) == 0
+        said = " ".join(capsys.readouterr().err.split())
+        assert ("page 1 is white on black, and was read as its negative" in said) == (name == "white")
+        read[name] = read_midi(tmp_path / f"{name}.mid").notes
+    assert len(read["black"]) == len(READ) and read["white"] == read["black"] and len(read["table"]) > len(READ) // 2
 
 
 def test_the_pages_of_a_pdf_are_loaded(tmp_path):

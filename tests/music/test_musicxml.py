@@ -194,6 +194,28 @@ def test_parts_without_a_name_have_that_of_their_instrument_and_hands_are_one_pa
     assert [each.text for each in root.iter("staves")] == ["2"]
 
 
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (("Violin I", "Violin II", "Viola", "Violoncello"), ("Vln. I", "Vln. II", "Vla.", "Vc.")),
+        (("1st Violins", "Violin 2", "Double Bass", "Cello"), ("1st Vln.", "Vln. 2", "Db.", "Vc.")),
+        (("Flute1", "Alto Saxophone", "Horn in F", "Bass Guitar"), ("Fl. 1", "A. Sax.", "Hn. in F", "B. Gtr.")),
+        (("Vl. I", "Vl. II", "Lead IV", "Lead VI", "Pad"), ("Vl. I", "Vl. II", "L IV", "L VI", "Pad")),
+        (
+            ("Melody", "Melodica", "Shamisen", "Left Track", "Late Theme"),
+            ("Melody", "Melodica", "Sham.", "Left Track", "Late Theme"),
+        ),
+        (("Violin", "Vln.", "Violin"), ("Violin", "Vln.", "Violin")),
+    ],
+)
+def test_short_names_of_parts_are_the_usual_ones_and_differ_where_the_names_do(names, short):
+    tracks = tuple(Track(k, name, 73) for k, name in enumerate(names))
+    notes = tuple(PlayedNote(Fraction(0), Fraction(4), 72, 64, k) for k in range(len(names)))
+    root = ET.fromstring(to_musicxml(arrange(Song(notes, tracks=tracks))))
+    assert tuple(each.text for each in root.iter("part-name")) == names
+    assert tuple(each.text for each in root.iter("part-abbreviation")) == short
+
+
 def test_pages_are_a4_at_print_resolution(tmp_path):
     text = to_musicxml(arrange(one_by_one(*[(60 + k % 20, "1/2") for k in range(2400)])))
     assert write_score(tmp_path / "x.png", text) == len(list(tmp_path.glob("x*.png"))) > 1

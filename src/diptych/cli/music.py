@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
     b = action("build", "build a data set of engraved sheets and piano rolls that line up", build)
     b.add_argument(
-        "sources", metavar="SRC", nargs="+", help=".mxl, .musicxml, .xml or .abc scores, folders of them, or music21:bach"
+        "sources", metavar="SRC", nargs="+", help=".mxl, .musicxml, .xml, .abc or .mei scores, folders of them, or music21:bach"
     )
     b.add_argument(
         "--out", type=out_folder, required=True, metavar="DIR", help="the folder of the data set, to write or to resume"

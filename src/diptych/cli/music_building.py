@@ -10,6 +10,7 @@ from diptych.cli.sheet_reading import LAYOUTS
 def build(args: argparse.Namespace) -> int:
     """Engrave, and say what came of it."""
     from diptych.cli.console import bar, console
+    from diptych.messages import counted
     from diptych.music.build import BuildConfig
     from diptych.music.build import build as run
 
@@ -34,6 +35,14 @@ def build(args: argparse.Namespace) -> int:
     for split in ("train", "val", "test"):
         works, systems = (manifest[key].get(split, 0) for key in ("works_used", "systems"))
         console.print(f"{split:<6}{systems:>7,} systems of {works:,} works")
+    for split in (name for name in ("val", "test") if settings[name] and not manifest["systems"].get(name)):
+        if came := manifest["works"].get(split, 0):
+            console.print(
+                f"{split} is empty: {counted(came, 'work')} of it gave no system, for reasons in works.jsonl", soft_wrap=True
+            )
+        else:
+            what = "give more works, of more composers, or a larger share"
+            console.print(f"{split} is empty: no work came to it; {what} with --{split}, and build anew", soft_wrap=True)
     console.print(f"{manifest['measures']:,} measures, {manifest['notes']:,} notes; left out, by reason:")
     for reason, number in list(manifest["left_out"].items())[:12]:
         console.print(f"{number:>8,}  {reason}", soft_wrap=True)

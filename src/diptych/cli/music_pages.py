@@ -50,6 +50,8 @@ def read_free(args: argparse.Namespace) -> int:
     notes.print(f"{args.sheet}: read as an engraved page: {count} system{'s' if count != 1 else ''}", soft_wrap=True)
     for number in found.without_staves:
         notes.print(f"page {number} shows no staves and is left out", soft_wrap=True)
+    for number in found.inverted:
+        notes.print(f"page {number} is white on black, and was read as its negative", soft_wrap=True)
     for number, space in found.small:
         what = f"page {number} has a low resolution, {space:.1f} pixels from one staff line to the next, and may be misread"
         notes.print(f"{what}; give {SPACE} or more, as scans at 100 dpi have", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +20,7 @@ def read(args: argparse.Namespace) -> int:
     from diptych.cli.console import notes
     from diptych.cli.music_pages import is_grid, read_free
     from diptych.data.formats import read_pixels, write_pixels
-    from diptych.errors import ConfigError
+    from diptych.errors import ConfigError, DataError
     from diptych.music.notes import CLEFS
     from diptych.music.pages import by_page, unstacked
     from diptych.music.reading import MIN_CONFIDENCE, certainty, check_legible, show_reading
@@ -28,6 +29,8 @@ def read(args: argparse.Namespace) -> int:
     check_out(args.out)
     if args.clef and args.clef not in CLEFS:
         raise ConfigError(f"--clef must be one of {', '.join(CLEFS)}, found {args.clef!r}")
+    if is_midi(args.sheet):
+        raise DataError(f"{args.sheet}: is a MIDI file, not a picture; `diptych music sheet` engraves it")
     if not is_grid(args.sheet):
         return read_free(args)
     pixels = read_pixels(args.sheet)
@@ -72,6 +75,15 @@ def check_out(path: Path) -> None:
         raise ConfigError(f"{path}: what is read is written as {kinds}, found {suffix or 'no suffix'}")
 
 
+def is_midi(path: Path) -> bool:
+    """Whether a file begins as MIDI files do."""
+    from diptych.files import open_regular
+
+    with suppress(OSError), open_regular(path) as file:
+        return file.read(4) == b"MThd"
+    return False
+
+
 def layout_seen(args: argparse.Namespace, path: Path, pixels: Any, kind: Literal["sheet", "roll"]) -> Layout:
     """The layout that is asked for, or the one whose staff lines a picture shows."""
     from diptych.music.pages import layout_by_lines, layout_by_size
@@ -103,7 +115,7 @@ def write_song(args: argparse.Namespace, picture: Any, path: Path, layout: Layou
 
         arranged = next(name for name, staves in LAYOUTS.items() if staves == layout.staves)
         write_score(args.out, to_musicxml(arrange(replace(song, bpm=args.tempo), arranged)))
-    console.print(f"{sum(len(system.notes) for system in found):,} notes into {args.out}", soft_wrap=True)
+    console.print(f"{len(song.notes):,} notes into {args.out}", soft_wrap=True)
     return 0
 
 

@@ -15,8 +15,10 @@ MIN_SURNAME = 4  # letters of a further given name that may be a family name
 
 
 def composer_of(text: str) -> str:
-    """Return the composer that a MusicXML or ABC score names, or an empty string."""
-    found = re.search(r'<creator[^>]*type="composer"[^>]*>([^<]+)<', text) or re.search(r"^C:(.+)$", text, re.MULTILINE)
+    """Return the composer that a MusicXML, MEI or ABC score names, or an empty string."""
+    found = re.search(r'<(?:creator|persName)[^>]*(?:type|role)="composer"[^>]*>([^<]+)<', text) or re.search(
+        r"^C:(.+)$", text, re.MULTILINE
+    )
     return " ".join(found[1].split()) if found else ""
 
 

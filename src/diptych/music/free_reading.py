@@ -30,6 +30,7 @@ CLEFS = [CLASS[name] for name in ("clef G", "clef F", "clef C")]
 CLEF_AREA = 2.5  # squares of a staff space of the clef of a staff at least
 BEGINNING = 6  # staff spaces from the beginning of a staff within which its clef stands
 MANY = 0.5  # share of the staves of a page
+DARK = 128  # gray level of most of a page below which it may be white on black
 COMPOUND_LENGTHS = (Fraction(9, 2), Fraction(3, 2))  # quarters of 9/8 and 3/8; what lasts three quarters is taken for 3/4
 Gray = UInt8[np.ndarray, "_ _"]  # pages of one document may differ in size
 Translate = Callable[[Gray], UInt8[np.ndarray, "h w"]]
@@ -64,13 +65,15 @@ class FreeReading:
 class FreePages:
     """The pages of a document that show staves, what was read on each, and the numbers (from 1) of pages without staves.
 
-    ``small`` has the numbers of pages with fewer than LEAST_SPACE pixels a staff space, and how many they have.
+    ``small`` has the numbers of pages with fewer than LEAST_SPACE pixels a staff space, and how many they have, ``inverted``
+    those of pages that are white on black.
     """
 
     pages: tuple[Page, ...]
     systems: tuple[tuple[ReadSystem, ...], ...]
     without_staves: tuple[int, ...]
     small: tuple[tuple[int, float], ...] = ()
+    inverted: tuple[int, ...] = ()
 
     def joined(self) -> FreeReading:
         """Join all systems to one piece."""
@@ -79,41 +82,52 @@ class FreePages:
 
 def read_pages(path: Path, pages: Sequence[Gray], translate: Translate) -> FreePages:
     """Read the pages of a document. Raises DataError, in one line that begins with the path, where none shows a staff."""
-    found, systems, empty, small = [], [], [], []
+    found, systems, empty, small, inverted = [], [], [], [], []
     for number, gray in enumerate(pages, 1):
-        page = read_geometry(gray)
-        if page is None:
+        mapped = _mapped(gray, translate)
+        if np.median(gray) < DARK and (mapped is None or clefs_shown(*mapped) < MANY):
+            negative = _mapped(255 - gray, translate)
+            if negative is not None and clefs_shown(*negative) >= MANY:
+                mapped = negative
+                inverted.append(number)
+        if mapped is None:
             empty.append(number)
             continue
+        seen, page = mapped
         found.append(page)
         if (space := SPACE * gray.shape[1] / page.gray.shape[1]) < LEAST_SPACE:
             small.append((number, space))
-        seen = translate(page.gray)
         if upside_down(seen, page, translate):
             raise DataError(f"{path}: page {number} stands upside down; turn it by 180 degrees")
         systems.append(tuple(read_systems(seen, page)))
     if not found:
         raise DataError(f"{path}: shows no staff of five lines; give a page of printed music, upright and at 100 dpi or more")
-    return FreePages(tuple(found), tuple(systems), tuple(empty), tuple(small))
+    return FreePages(tuple(found), tuple(systems), tuple(empty), tuple(small), tuple(inverted))
+
+
+def _mapped(gray: Gray, translate: Translate) -> tuple[UInt8[np.ndarray, "h w"], Page] | None:
+    """Return the map of the symbols of a page, and its staves; None where it shows none."""
+    page = read_geometry(gray)
+    return None if page is None else (translate(page.gray), page)
 
 
 def upside_down(seen: UInt8[np.ndarray, "h w"], page: Page, translate: Translate) -> bool:
     """Whether few staves begin with a clef, but most do once the page is turned by 180 degrees."""
-    staves = [staff for system in page.systems for staff in system]
-
-    def clefs(seen: UInt8[np.ndarray, "h w"], *, at_end: bool) -> float:
-        """The share of the staves that show as much of a clef there as a clef has."""
-        shown = 0
-        for staff in staves:
-            x = max(0, staff.right - BEGINNING * SPACE if at_end else staff.left)
-            top, bottom = (max(0, round(staff.row(x, position))) for position in (10, -10))
-            shown += int(np.isin(seen[top:bottom, x : x + BEGINNING * SPACE], CLEFS).sum()) >= CLEF_AREA * SPACE**2
-        return shown / len(staves)
-
-    if clefs(seen, at_end=False) >= MANY:
+    if clefs_shown(seen, page) >= MANY:
         return False
     turned = translate(np.ascontiguousarray(page.gray[::-1, ::-1]))
-    return clefs(turned[::-1, ::-1], at_end=True) >= MANY
+    return clefs_shown(turned[::-1, ::-1], page, at_end=True) >= MANY
+
+
+def clefs_shown(seen: UInt8[np.ndarray, "h w"], page: Page, *, at_end: bool = False) -> float:
+    """The share of the staves that show as much of a clef as a clef has at their beginning, or at their end."""
+    staves = [staff for system in page.systems for staff in system]
+    shown = 0
+    for staff in staves:
+        x = max(0, staff.right - BEGINNING * SPACE if at_end else staff.left)
+        top, bottom = (max(0, round(staff.row(x, position))) for position in (10, -10))
+        shown += int(np.isin(seen[top:bottom, x : x + BEGINNING * SPACE], CLEFS).sum()) >= CLEF_AREA * SPACE**2
+    return shown / len(staves)
 
 
 def check_plausible(path: Path, reading: FreeReading) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +33,20 @@ FURTHER = {"hand", "staff", "right", "left", "soprano", "alto", "tenor", "treble
 WORDS = frozenset(word for name in NAMES for word in name.casefold().split()) | FURTHER
 NOT_A_TITLE = re.compile(r"^\W*$|track|tempo|conductor|^untitled$", re.IGNORECASE)
 MAX_UNABBREVIATED = 5  # letters
+SHORT_FORMS = {
+    **{"Vln.": "violin, violino, violini, violine", "Vla.": "viola, viole", "Vc.": "violoncello, violoncelli, cello, celli"},
+    **{"Db.": "double bass, double basses", "Cb.": "contrabass, contrabasso, kontrabass", "Hp.": "harp", "Str.": "string"},
+    **{"Fl.": "flute", "Picc.": "piccolo", "Rec.": "recorder", "Ob.": "oboe", "Cl.": "clarinet", "Bsn.": "bassoon"},
+    **{"Hn.": "horn, french horn", "Tpt.": "trumpet", "Tbn.": "trombone", "Tba.": "tuba", "Sax.": "saxophone, sax"},
+    **{"Pno.": "piano", "Org.": "organ", "Hpsd.": "harpsichord", "Cel.": "celesta", "Acc.": "accordion", "Gtr.": "guitar"},
+    **{"Timp.": "timpani", "Perc.": "percussion", "Dr.": "drum", "Glock.": "glockenspiel", "Vib.": "vibraphone"},
+    **{"Mar.": "marimba", "Xyl.": "xylophone", "Tub. B.": "tubular bell"},
+    **{"S.": "soprano", "A.": "alto", "T.": "tenor", "Bar.": "baritone", "B.": "bass"},
+}
+"""The usual short forms of instruments and voices, and what each stands for."""
+SHORT = {name: short for short, names in SHORT_FORMS.items() for name in names.split(", ")}
+NUMBER = re.compile(r"\W*(\d+(st|nd|rd|th)?|[ivx]+)\W*", re.IGNORECASE)
+"""A number that tells parts of one instrument apart."""
 
 
 def names_part(text: str) -> bool:
@@ -40,12 +55,47 @@ def names_part(text: str) -> bool:
     return 0 < len(words) <= 3 and any(word.rstrip("s.:") in WORDS or word in WORDS for word in words)
 
 
-def abbreviated(name: str) -> str:
-    """Return a short form of a part's name for all systems but the first: initials, or the first four letters of one word."""
-    words = name.split()
+def abbreviations(names: Sequence[str]) -> list[str]:
+    """Return short forms of the names of parts for all systems but the first, which differ wherever the names do."""
+    short = {name: _abbreviated(name) for name in names}
+    while True:
+        meant: defaultdict[str, list[str]] = defaultdict(list)
+        for name, form in short.items():
+            meant[form].append(name)
+        alike = [name for group in meant.values() if len(group) > 1 for name in group if short[name] != name]
+        if not alike:
+            return [short[name] for name in names]
+        short.update(zip(alike, alike, strict=True))
+
+
+def _abbreviated(name: str) -> str:
+    """Return the usual short form of an instrument, other words of its name by their initials; numbers stay as they are.
+
+    A name without a known instrument has the initials of its words, or the first four letters of one word.
+    """
+    words = re.sub(r"(?<=[^\W\d])(?=\d)", " ", name).split()
+    forms: list[str] = []
+    known = False
+    rest = list(words)
+    while rest:
+        size = 2 if len(rest) > 1 and _usual(rest[:2]) else 1
+        usual, word = _usual(rest[:size]), rest[0]
+        known = known or bool(usual)
+        forms.append(usual or (word if len(word) <= 2 or NUMBER.fullmatch(word) else f"{word[0]}."))
+        del rest[:size]
+    if known:
+        return " ".join(forms)
     if len(words) > 1:
-        return "".join(word[:1] if not word.isdigit() else f" {word}" for word in words)
+        return "".join(f" {word}" if NUMBER.fullmatch(word) else word[0] for word in words).strip()
     return name if len(name) <= MAX_UNABBREVIATED else f"{name[:4]}."
+
+
+def _usual(words: Sequence[str]) -> str:
+    """Return the usual short form of an instrument, in the singular or the plural; a word with a stop is one. Else nothing."""
+    key = " ".join(words).casefold().strip(",:;()[]")
+    if len(words) == 1 and re.fullmatch(r"[^\W\d]+\.", words[0]):
+        return words[0]
+    return SHORT.get(key) or SHORT.get(key.removesuffix("s"), "")
 
 
 def title_of(file: Any) -> tuple[str, bool]:

@@ -11,7 +11,7 @@ from itertools import groupby
 from diptych.music.arrangement import Part, Score, ScoreMeasure
 from diptych.music.beams import group_starts
 from diptych.music.clefs import Placement
-from diptych.music.instruments import abbreviated
+from diptych.music.instruments import abbreviations
 from diptych.music.midi import Tempo, signature_of
 from diptych.music.note_values import QUARTER, Event, write_measure
 from diptych.music.notes import LETTERS, Accidental, Note, accidentals_needed
@@ -35,11 +35,12 @@ def to_musicxml(score: Score) -> str:
         _add(_add(root, "work"), "work-title", score.title)
     _add(_add(_add(root, "identification"), "encoding"), "software", "diptych")
     names = _add(root, "part-list")
+    short = abbreviations([part.name for part in score.parts])
     for number, part in enumerate(score.parts, 1):
         listed = _add(names, "score-part", id=f"P{number}")
         _add(listed, "part-name", part.name)
         if len(score.parts) > 1 and part.name:
-            _add(listed, "part-abbreviation", abbreviated(part.name))
+            _add(listed, "part-abbreviation", short[number - 1])
     tempos = tempos_of(score)
     for number, part in enumerate(score.parts, 1):
         element = _add(root, "part", id=f"P{number}")

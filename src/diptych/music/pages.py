@@ -65,6 +65,8 @@ def layout_by_size(path: Path, pixels: np.ndarray, staves: int, kind: Literal["s
     """The layout of a sheet or a roll that diptych made, by its width. Raises DataError for any other picture."""
     height, width, channels = pixels.shape
     if pixels.dtype != np.uint8 or channels != CHANNELS[kind]:
+        if kind == "sheet" and shows_roll(path, pixels):
+            raise DataError(f"{path}: is a roll, not a sheet; read it with `diptych music roll2midi`")
         found = f"{channels} channel(s) of {pixels.dtype}"
         raise DataError(f"{path}: has {found}, a {kind} has {CHANNELS[kind]} of uint8; give {SOURCES[kind]}")
     layout = Layout(staves, 8 if width > 4 * SYSTEM_WIDTH else 4)
@@ -110,6 +112,14 @@ def check_roll(path: Path, picture: Picture, layout: Layout) -> None:
                 f"{path}: is no roll: system {index + 1} has no blue staff lines in their place (contrast {contrast:.0f}, at "
                 f"least {MIN_ROLL_LINES}); give {SOURCES['roll']}"
             )
+
+
+def shows_roll(path: Path, pixels: np.ndarray) -> bool:
+    """Whether a picture is a roll that diptych drew."""
+    with suppress(DataError):
+        check_roll(path, pixels, layout_by_lines(path, pixels, "roll"))
+        return bool(np.ptp(pixels))
+    return False
 
 
 def write_pdf(path: Path, picture: Picture, layout: Layout) -> None:

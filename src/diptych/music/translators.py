@@ -22,10 +22,11 @@ def builtin(task: Literal["read", "draw"], layout: Layout) -> Path:
     path = PRETRAINED / f"{task}-{layout.staves}-{layout.space}.safetensors"
     if not path.exists():
         known = sorted(tuple(map(int, found.stem.split("-")[1:])) for found in PRETRAINED.glob(f"{task}-*.safetensors"))
-        there = " and ".join(f"{staves} staff at {space} pixels a space" for staves, space in known)
+        words = {1: "1 staff", 2: "2 staves"}
+        there = " and ".join(f"{words[staves]} at {space} pixels a space" for staves, space in known)
         raise ConfigError(
-            f"diptych ships a translator for {there or 'no layout'}, not for {layout.staves} at {layout.space}; train one with "
-            f"`diptych train music-{task}` and pass it as --snapshot"
+            f"diptych ships a translator for {there or 'no layout'}, not for {words[layout.staves]} at {layout.space}; train one "
+            f"with `diptych train music-{task}` and pass it as --snapshot"
         )
     return path
 
