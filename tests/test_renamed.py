@@ -7,7 +7,7 @@ import re
 import pytest
 
 from diptych.errors import ConfigError
-from diptych.losses import PixelLoss
+from diptych.losses import PixelLoss, StructureLoss
 from diptych.music.recipes import RECIPES as MUSIC
 from diptych.music.translators import PRETRAINED
 from diptych.recipe import Recipe
@@ -44,13 +44,16 @@ CYCLEGAN = {
 }
 
 
-def test_an_old_recipe_is_the_recipe_of_today(caplog):
+def test_an_old_recipe_is_one_of_today(caplog):
     caplog.set_level(logging.INFO, "diptych")
     old = Recipe.from_dict({"method": CYCLEGAN})
     today = MUSIC["music-unpaired"]()
     assert old.method == today.method
-    assert [(t.loss, t.between, t.weight) for t in old.extra] == [(t.loss, t.between, t.weight) for t in today.extra]
-    assert all(t.make() == u.make() for t, u in zip(old.extra, today.extra, strict=True))
+    both = ("fake_b", "real_a"), ("fake_a", "real_b")
+    assert [(t.loss, t.between, t.weight, t.options) for t in old.extra] == [
+        ("structure", two, 10.0, {"enough": 0.2}) for two in both
+    ]
+    assert all(t.make() == StructureLoss(0.2, 0.7) for t in old.extra)
     (line,) = caplog.messages
     for name in ("method.pixel is now method.pixel_loss.kind", "method.lambda_structure is now extra.structure.weight"):
         assert name in line
