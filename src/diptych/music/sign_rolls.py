@@ -143,7 +143,7 @@ def read_signs(
     image = roll.astype(np.float32) / FULL
     clefs = tuple(clef if clef and not staff else _read_clef(image, layout, staff) for staff in range(layout.staves))
     fifths = _read_key(image, layout, clefs, threshold)
-    bars = read_bars(np.maximum(image - image[:, :, (G,)], 0), layout, threshold)  # rests and short notes have green
+    bars = read_bars(np.maximum(image - image[:, :, (G,)], 0), layout, threshold)  # rests and heads have green
     downbeats = [(HEADER_WIDTH + GUTTER_WIDTH) * layout.space, *(bar + (GUTTER_WIDTH - 1) * layout.space for bar in bars)]
     found = [_read_heads(image, layout, staff, threshold) for staff in range(layout.staves)]
     rests = [_read_rests(image, layout, staff, threshold) for staff in range(layout.staves)]
@@ -196,7 +196,7 @@ def _read_key(image: Float[np.ndarray, "h w 3"], layout: Layout, clefs: tuple[st
 def _read_heads(
     image: Float[np.ndarray, "h w 3"], layout: Layout, staff: int, threshold: float
 ) -> list[tuple[int, int, bool, Accidental]]:
-    """Find the heads of a staff: their columns, positions, indices of colours and accidentals."""
+    """Find the heads of a staff: their columns and positions, whether they are hollow, and their accidentals."""
     width = _px(layout, HEAD_WIDTH)
     strength = np.maximum(image[:, :, G] - np.minimum(image[:, :, R], image[:, :, B]), 0)
     strength[:, : HEADER_WIDTH * layout.space] = 0
@@ -232,7 +232,6 @@ def _read_width(
 
     Wide quarters are only printed where some notes are short, and they make measures long.
     """
-
     ends = [downbeat - GUTTER_WIDTH * layout.space for downbeat in downbeats[1:]]
     stops = [
         sorted({column for column, *_ in heads} | set(silent) | set(ends)) for heads, silent in zip(found, rests, strict=True)
